@@ -1,0 +1,14 @@
+//! Everything Pitstop does that is not booting: the job, the plan, the image stream, the share.
+//!
+//! Data flows one way: command line and host file make a [`job::Job`]; sysfs makes an
+//! [`inventory::Inventory`]; both make a [`plan::Plan`]; [`execute`] walks it and emits
+//! [`event::Event`]s; [`finish`] decides what the machine does next. Nothing here mounts the root,
+//! loads modules or reboots: that is `init`'s.
+
+pub mod event;
+pub mod extents;
+pub mod image;
+pub mod inventory;
+pub mod machine;
+pub mod share;
+pub mod units;

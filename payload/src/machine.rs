@@ -1,0 +1,29 @@
+//! The machine a job runs on, as far as the payload needs to know it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Where the kernel's view of the machine is. Tests point these at folders of their own.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// `/sys`
+    pub sysfs: PathBuf,
+    /// `/proc`
+    pub procfs: PathBuf,
+    /// `/dev`
+    pub dev: PathBuf,
+    /// The kernel command line, as `/proc/cmdline` has it.
+    pub command_line: String,
+}
+
+/// What the network gave the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The NIC that is up: `eth0`.
+    pub interface: String,
+    pub mac: [u8; 6],
+    /// This machine's address: names its folder on the share.
+    pub address: IpAddr,
+    /// DHCP option 12, else reverse DNS, else nothing.
+    pub hostname: Option<String>,
+}
