@@ -7,8 +7,10 @@
 
 pub mod event;
 pub mod extents;
+pub mod finish;
 pub mod image;
 pub mod inventory;
 pub mod machine;
+pub mod render;
 pub mod share;
 pub mod units;

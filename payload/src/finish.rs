@@ -1,0 +1,143 @@
+//! What the machine does when the work is over, well or not. Pure: whoever holds a [`Finish`] carries it out.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What becomes of the machine. The names are the host file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum After {
+    Reboot,
+    Poweroff,
+    /// Stays up with a shell: no reboot by itself.
+    #[serde(rename = "rescue")]
+    Hold,
+}
+
+/// The end of a run. Configurations are deleted and logs are written by the time there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finish {
+    /// For every console, as it is: `pitstop: result ok backup`.
+    pub result_line: String,
+    /// How long the line stays on the consoles before `then`.
+    pub wait: Duration,
+    pub then: After,
+}
+
+/// What to do about a failure, known as early as can be and handed to whoever outlives the worker:
+/// a worker that crashes cannot say it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashPolicy {
+    /// `unknown` until the job is known.
+    pub action: String,
+    /// Failed tries before the machine holds.
+    pub attempts: u32,
+    /// Which try this is, from 1; 0 while none could be counted.
+    pub attempt: u32,
+    pub failure_delay: Duration,
+    pub on_failure: After,
+    /// The share's URL and this machine's folder on it, once both are known to be right.
+    pub share: Option<(String, String)>,
+}
+
+impl Default for CrashPolicy {
+    /// What holds for a machine that has not learnt its job: the host file's defaults.
+    fn default() -> Self {
+        Self {
+            action: "unknown".into(),
+            attempts: 3,
+            attempt: 0,
+            failure_delay: Duration::from_secs(300),
+            on_failure: After::Reboot,
+            share: None,
+        }
+    }
+}
+
+impl CrashPolicy {
+    /// Whether a failure now is the last that is tried.
+    pub fn exhausted(&self) -> bool {
+        self.attempt >= self.attempts
+    }
+
+    /// The end of a run that failed for `reason`: wait and try again, or hold after the last try.
+    pub fn failed(&self, reason: &str) -> Finish {
+        let then = match self.on_failure {
+            After::Reboot if self.exhausted() => After::Hold,
+            then => then,
+        };
+        let wait = match then {
+            After::Hold => Duration::ZERO,
+            After::Reboot | After::Poweroff => self.failure_delay,
+        };
+        Finish {
+            result_line: format!(
+                "pitstop: result failed {}: {}",
+                self.action,
+                one_line(reason)
+            ),
+            wait,
+            then,
+        }
+    }
+}
+
+/// The end of a run that did all it was asked to.
+pub fn succeeded(action: &str, then: After) -> Finish {
+    Finish {
+        result_line: format!("pitstop: result ok {action}"),
+        wait: Duration::ZERO,
+        then,
+    }
+}
+
+/// Folds what may have several lines into one, so that a result stays one line on a console.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_try_holds_and_the_ones_before_wait_and_reboot() {
+        let mut policy = CrashPolicy {
+            action: "restore".into(),
+            attempt: 2,
+            ..CrashPolicy::default()
+        };
+        let again = policy.failed("the image\nis truncated");
+        assert_eq!(
+            again.result_line,
+            "pitstop: result failed restore: the image is truncated"
+        );
+        assert_eq!(
+            (again.then, again.wait),
+            (After::Reboot, Duration::from_secs(300))
+        );
+        policy.attempt = 3;
+        let last = policy.failed("x");
+        assert_eq!((last.then, last.wait), (After::Hold, Duration::ZERO));
+    }
+
+    #[test]
+    fn the_admins_wish_to_power_off_is_not_turned_into_a_hold() {
+        let policy = CrashPolicy {
+            attempt: 3,
+            on_failure: After::Poweroff,
+            ..CrashPolicy::default()
+        };
+        assert_eq!(policy.failed("x").then, After::Poweroff);
+        assert_eq!(policy.failed("x").wait, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn the_names_are_the_host_files() {
+        assert_eq!(serde_json::to_string(&After::Hold).unwrap(), "\"rescue\"");
+        assert_eq!(
+            succeeded("backup", After::Hold).result_line,
+            "pitstop: result ok backup"
+        );
+    }
+}

@@ -1,0 +1,439 @@
+//! Disks from `/sys/block`: which there are, what they say of themselves, and which a job may mean.
+
+use super::{DiskIdentity, fact, names, printable};
+use crate::machine::Machine;
+use std::collections::HashSet;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// `/sys/block/*/size` and partition starts count these, whatever the device's sector is.
+const SYSFS_SECTOR: u64 = 512;
+
+/// Whether a job without a selector is about this disk, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Fixed,
+    Removable,
+    Usb,
+    /// Mounted, or held by another device: such as the medium the machine booted from.
+    InUse,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Standing::Fixed => "fixed",
+            Standing::Removable => "removable",
+            Standing::Usb => "on USB",
+            Standing::InUse => "in use",
+        })
+    }
+}
+
+/// A partition as the kernel sees it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// `sda1`
+    pub name: String,
+    /// Bytes from the beginning of the disk.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A disk of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    pub identity: DiskIdentity,
+    pub standing: Standing,
+    /// The kernel refuses writes.
+    pub read_only: bool,
+    pub partitions: Vec<Partition>,
+}
+
+impl Disk {
+    /// The device node.
+    pub fn node(&self, dev: &Path) -> PathBuf {
+        // The kernel writes the `/` of names such as `cciss/c0d0` as `!` in sysfs.
+        dev.join(self.identity.device.replace('!', "/"))
+    }
+}
+
+/// `sda (QEMU HARDDISK, serial QM00001, 4.0 GiB)`
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", describe(&self.identity))
+    }
+}
+
+/// One line for people: name, model, serial, size; what is not known is left out.
+pub fn describe(identity: &DiskIdentity) -> String {
+    let mut facts = Vec::new();
+    if !identity.model.is_empty() {
+        facts.push(identity.model.clone());
+    }
+    if !identity.serial.is_empty() {
+        facts.push(format!("serial {}", identity.serial));
+    } else if !identity.wwn.is_empty() {
+        facts.push(format!("WWN {}", identity.wwn));
+    }
+    facts.push(crate::units::bytes(identity.size));
+    format!("{} ({})", identity.device, facts.join(", "))
+}
+
+/// Every disk of the machine that holds at least one sector, ascending by name.
+///
+/// Optical and floppy drives, hardware partitions of flash chips and what the kernel makes up (loop,
+/// RAM, device-mapper, RAID, network block devices) are no disks.
+pub fn read(machine: &Machine) -> anyhow::Result<Vec<Disk>> {
+    let mounted = mounted_devices(&machine.procfs);
+    let mut disks = Vec::new();
+    for name in names(&machine.sysfs.join("block"))? {
+        if let Some(disk) = read_one(&machine.sysfs, &name, &mounted) {
+            disks.push(disk);
+        }
+    }
+    disks.sort_by(|a, b| {
+        let key = |disk: &Disk| (disk.identity.device.len(), disk.identity.device.clone());
+        key(a).cmp(&key(b))
+    });
+    Ok(disks)
+}
+
+/// What the device `name` of `/sys/block` says of itself; `None` when there is no such disk.
+pub fn identify(sysfs: &Path, name: &str) -> Option<DiskIdentity> {
+    let block = sysfs.join("block").join(name);
+    let device = block.join("device");
+    let size = number(&block.join("size"))?.checked_mul(SYSFS_SECTOR)?;
+    let sector = |file: &str| {
+        number(&block.join("queue").join(file))
+            .and_then(|bytes| u32::try_from(bytes).ok())
+            .filter(|bytes| bytes.is_power_of_two())
+    };
+    let logical = sector("logical_block_size").unwrap_or(512);
+    Some(DiskIdentity {
+        device: name.to_owned(),
+        model: model(&device),
+        serial: serial(&block, &device),
+        wwn: wwn(&block, &device),
+        size,
+        logical_sector_size: logical,
+        physical_sector_size: sector("physical_block_size").unwrap_or(logical),
+    })
+}
+
+fn read_one(sysfs: &Path, name: &str, mounted: &HashSet<String>) -> Option<Disk> {
+    let block = sysfs.join("block").join(name);
+    let real = fs::canonicalize(&block).ok()?;
+    if !is_disk(name, &block, &real) {
+        return None;
+    }
+    let identity = identify(sysfs, name).filter(|identity| identity.size > 0)?;
+    let partitions = partitions(&block);
+    let held = |folder: &Path| names(&folder.join("holders")).is_ok_and(|held| !held.is_empty());
+    let in_use = mounted.contains(name)
+        || held(&block)
+        || partitions
+            .iter()
+            .any(|part| mounted.contains(&part.name) || held(&block.join(&part.name)));
+    let standing = if in_use {
+        Standing::InUse
+    } else if on_usb(&real) {
+        Standing::Usb
+    } else if number(&block.join("removable")) == Some(1)
+        || fact(&block.join("device/type")) == "SD"
+    {
+        Standing::Removable
+    } else {
+        Standing::Fixed
+    };
+    Some(Disk {
+        identity,
+        standing,
+        read_only: number(&block.join("ro")) == Some(1),
+        partitions,
+    })
+}
+
+fn is_disk(name: &str, block: &Path, real: &Path) -> bool {
+    // A multipath NVMe disk is virtual to sysfs, but its `device` is the drive.
+    let made_up = real.components().any(|part| part.as_os_str() == "virtual")
+        && !real
+            .components()
+            .any(|part| part.as_os_str() == "nvme-subsystem");
+    let by_name = ["loop", "ram", "zram", "md", "dm-", "nbd", "fd", "sr", "rbd"];
+    // JEDEC eMMC: boot0, boot1, rpmb and gp0…gp3 are partitions of the chip, not of the disk.
+    let chip_partition = name
+        .strip_prefix("mmcblk")
+        .is_some_and(|rest| rest.contains("boot") || rest.contains("rpmb") || rest.contains("gp"));
+    // One path of a multipath NVMe disk.
+    let hidden = number(&block.join("hidden")) == Some(1);
+    // SCSI peripheral device type (SPC-5 6.7.2): 0 is a direct-access device. MMC says `MMC` or `SD` here.
+    let other_type = number(&block.join("device/type")).is_some_and(|kind| kind != 0);
+    let digits_follow = |prefix: &&str| {
+        name.strip_prefix(*prefix)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    !(made_up
+        || chip_partition
+        || hidden
+        || other_type
+        || by_name.iter().any(|p| digits_follow(&p)))
+}
+
+fn on_usb(real: &Path) -> bool {
+    real.components().any(|part| {
+        part.as_os_str()
+            .to_str()
+            .and_then(|part| part.strip_prefix("usb"))
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    })
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn model(device: &Path) -> String {
+    if let Some(ata) = ata_identify(device) {
+        return ata_text(&ata, 27..47);
+    }
+    let name = fact(&device.join("name"));
+    let model = fact(&device.join("model"));
+    match fact(&device.join("vendor")).as_str() {
+        _ if model.is_empty() => name,
+        // `ATA` is the kernel's word; a PCI number is the controller's.
+        "" | "ATA" => model,
+        vendor if vendor.starts_with("0x") => model,
+        vendor => format!("{vendor} {model}"),
+    }
+}
+
+fn serial(block: &Path, device: &Path) -> String {
+    for file in [block.join("serial"), device.join("serial")] {
+        let serial = fact(&file);
+        if !serial.is_empty() {
+            return serial;
+        }
+    }
+    // SPC-5 7.7.18, unit serial number: a header of four bytes, then the text.
+    if let Some(page) = vpd(device, "vpd_pg80") {
+        let serial = printable(&page);
+        if !serial.is_empty() {
+            return serial;
+        }
+    }
+    usb_serial(block)
+}
+
+/// The serial of the USB device that a disk hangs on: the nearest parent that has a vendor number.
+fn usb_serial(block: &Path) -> String {
+    let Ok(real) = fs::canonicalize(block) else {
+        return String::new();
+    };
+    real.ancestors()
+        .find(|parent| parent.join("idVendor").exists())
+        .map(|parent| fact(&parent.join("serial")))
+        .unwrap_or_default()
+}
+
+fn wwn(block: &Path, device: &Path) -> String {
+    for file in [block.join("wwid"), device.join("wwid")] {
+        let wwn = fact(&file).to_ascii_lowercase();
+        // `t10.` and `nvme.` names are made from vendor, model and serial: no World Wide Name.
+        if ["naa.", "eui.", "uuid."]
+            .iter()
+            .any(|kind| wwn.starts_with(kind))
+        {
+            return wwn;
+        }
+    }
+    String::new()
+}
+
+/// The payload of a SCSI vital product data page (SPC-5 7.7.1), as long as its header says.
+fn vpd(device: &Path, page: &str) -> Option<Vec<u8>> {
+    let bytes = fs::read(device.join(page)).ok()?;
+    let length = usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]));
+    let end = bytes.len().min(length.checked_add(4)?);
+    bytes.get(4..end).map(<[u8]>::to_vec)
+}
+
+/// The drive's answer to IDENTIFY DEVICE (SAT-5 12.4.2): INQUIRY cuts the model at 16 letters.
+fn ata_identify(device: &Path) -> Option<Vec<u8>> {
+    let page = vpd(device, "vpd_pg89")?;
+    page.get(56..568).map(<[u8]>::to_vec)
+}
+
+/// ATA strings have the two letters of each word swapped (ACS-5 3.4.9).
+fn ata_text(identify: &[u8], words: std::ops::Range<usize>) -> String {
+    let swapped: Vec<u8> = identify
+        .chunks_exact(2)
+        .skip(words.start)
+        .take(words.len())
+        .flat_map(|word| word.iter().rev().copied())
+        .collect();
+    printable(&swapped)
+}
+
+fn partitions(block: &Path) -> Vec<Partition> {
+    let mut found = Vec::new();
+    for name in names(block).unwrap_or_default() {
+        let folder = block.join(&name);
+        let bytes = |file: &str| number(&folder.join(file))?.checked_mul(SYSFS_SECTOR);
+        if !folder.join("partition").exists() {
+            continue;
+        }
+        if let (Some(start), Some(size)) = (bytes("start"), bytes("size")) {
+            found.push(Partition { name, start, size });
+        }
+    }
+    found.sort_by_key(|partition| partition.start);
+    found
+}
+
+/// Kernel names of the devices that are mounted or swapped on.
+fn mounted_devices(procfs: &Path) -> HashSet<String> {
+    let mut devices = HashSet::new();
+    for table in ["mounts", "swaps"] {
+        let text = fs::read_to_string(procfs.join(table)).unwrap_or_default();
+        for line in text.lines() {
+            let source = line.split_whitespace().next().unwrap_or_default();
+            if let Some(name) = source.strip_prefix("/dev/") {
+                devices.insert(name.replace('/', "!"));
+            }
+        }
+    }
+    devices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::fake::{FakeDisk, FakeMachine};
+
+    fn one(machine: &FakeMachine) -> Disk {
+        let mut disks = read(&machine.machine()).unwrap();
+        assert_eq!(disks.len(), 1, "{disks:?}");
+        disks.remove(0)
+    }
+
+    #[test]
+    fn a_sata_disk_tells_its_full_model_and_serial() {
+        let fake = FakeMachine::new();
+        let block = fake.add(&FakeDisk::new("sda", 1 << 20).model("QEMU HARDDISK"));
+        let mut page = vec![0, 0x89, 0x02, 0x38];
+        page.extend([0; 56]);
+        let mut identify = [0u8; 512];
+        let model = b"Samsung SSD 870 EVO 1TB                 ";
+        for (word, pair) in model.chunks(2).enumerate() {
+            identify[(27 + word) * 2] = pair[1];
+            identify[(27 + word) * 2 + 1] = pair[0];
+        }
+        page.extend(identify);
+        fs::write(block.join("device/vpd_pg89"), page).unwrap();
+        fs::write(
+            block.join("device/vpd_pg80"),
+            b"\0\x80\0\x14  S5Y1NJ0R  extra tail beyond",
+        )
+        .unwrap();
+        fs::write(block.join("device/wwid"), "naa.5002538F4A1B2C3D\n").unwrap();
+        let disk = one(&fake);
+        assert_eq!(disk.identity.model, "Samsung SSD 870 EVO 1TB");
+        assert_eq!(disk.identity.serial, "S5Y1NJ0R extra ta");
+        assert_eq!(disk.identity.wwn, "naa.5002538f4a1b2c3d");
+        assert_eq!(disk.standing, Standing::Fixed);
+        assert_eq!(disk.identity.size, 1 << 20);
+    }
+
+    #[test]
+    fn names_made_of_serials_are_no_world_wide_names() {
+        let fake = FakeMachine::new();
+        let block = fake.add(&FakeDisk::new("sda", 1 << 20).serial("QM00001"));
+        fs::write(
+            block.join("device/wwid"),
+            "t10.ATA     QEMU HARDDISK  QM00001 \n",
+        )
+        .unwrap();
+        let disk = one(&fake);
+        assert_eq!(disk.identity.wwn, "");
+        assert_eq!(disk.identity.serial, "QM00001");
+        assert_eq!(disk.to_string(), "sda (serial QM00001, 1.0 MiB)");
+    }
+
+    #[test]
+    fn what_is_no_disk_is_not_listed() {
+        let fake = FakeMachine::new();
+        for name in [
+            "loop0",
+            "sr0",
+            "fd0",
+            "zram0",
+            "dm-0",
+            "md127",
+            "nbd3",
+            "mmcblk0boot0",
+        ] {
+            fake.add(&FakeDisk::new(name, 1 << 20));
+        }
+        fake.add(&FakeDisk::new("sdz", 0));
+        let cd = fake.add(&FakeDisk::new("sdy", 4096));
+        fs::write(cd.join("device/type"), "5\n").unwrap();
+        let path = fake.add(&FakeDisk::new("nvme0c0n1", 4096));
+        fs::write(path.join("hidden"), "1\n").unwrap();
+        fake.add(&FakeDisk::new("nvme0n1", 1 << 20));
+        assert_eq!(one(&fake).identity.device, "nvme0n1");
+    }
+
+    #[test]
+    fn removable_usb_and_mounted_disks_stand_aside() {
+        let fake = FakeMachine::new();
+        fake.add(&FakeDisk::new("sdaa", 4096));
+        let removable = fake.add(&FakeDisk::new("sdb", 4096));
+        fs::write(removable.join("removable"), "1\n").unwrap();
+        fake.add(&FakeDisk::new("sdc", 4096).on("pci0/usb1/1-1/host3"));
+        let mounted = fake.add(&FakeDisk::new("sdd", 4096));
+        fs::create_dir_all(mounted.join("sdd1")).unwrap();
+        for (file, text) in [("partition", "1"), ("start", "2"), ("size", "4")] {
+            fs::write(mounted.join("sdd1").join(file), text).unwrap();
+        }
+        fake.write_proc(
+            "mounts",
+            "proc /proc proc rw 0 0\n/dev/sdd1 /mnt ext4 rw 0 0\n",
+        );
+        let disks = read(&fake.machine()).unwrap();
+        let seen: Vec<_> = disks
+            .iter()
+            .map(|d| (d.identity.device.as_str(), d.standing))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("sdb", Standing::Removable),
+                ("sdc", Standing::Usb),
+                ("sdd", Standing::InUse),
+                ("sdaa", Standing::Fixed),
+            ]
+        );
+        let partition = &disks[2].partitions[0];
+        assert_eq!((partition.start, partition.size), (1024, 2048));
+    }
+
+    #[test]
+    fn a_short_product_data_page_is_no_panic() {
+        let fake = FakeMachine::new();
+        let block = fake.add(&FakeDisk::new("sda", 4096));
+        for page in [
+            &b""[..],
+            b"\0\x80",
+            b"\0\x80\xff\xff",
+            b"\0\x89\xff\xffshort",
+        ] {
+            fs::write(block.join("device/vpd_pg80"), page).unwrap();
+            fs::write(block.join("device/vpd_pg89"), page).unwrap();
+            let disk = one(&fake);
+            assert_eq!(disk.identity.model, "");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A machine made of plain files, for tests without root: a sysfs tree and files as disks.
+
+use crate::machine::{Lease, Machine};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+pub(crate) struct FakeDisk {
+    name: String,
+    size: u64,
+    model: String,
+    serial: String,
+    parent: String,
+}
+
+impl FakeDisk {
+    pub(crate) fn new(name: &str, size: u64) -> Self {
+        Self {
+            name: name.into(),
+            size,
+            model: String::new(),
+            serial: String::new(),
+            parent: "pci0/host0".into(),
+        }
+    }
+
+    pub(crate) fn model(mut self, model: &str) -> Self {
+        self.model = model.into();
+        self
+    }
+
+    pub(crate) fn serial(mut self, serial: &str) -> Self {
+        self.serial = serial.into();
+        self
+    }
+
+    /// The path below `/sys/devices` that the disk hangs on.
+    pub(crate) fn on(mut self, parent: &str) -> Self {
+        self.parent = parent.into();
+        self
+    }
+}
+
+pub(crate) struct FakeMachine {
+    root: tempfile::TempDir,
+}
+
+impl FakeMachine {
+    pub(crate) fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["sys/block", "sys/devices", "sys/class/net", "proc", "dev"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        Self { root }
+    }
+
+    pub(crate) fn machine(&self) -> Machine {
+        let at = |folder: &str| self.root.path().join(folder);
+        Machine {
+            sysfs: at("sys"),
+            procfs: at("proc"),
+            dev: at("dev"),
+            command_line: String::new(),
+        }
+    }
+
+    pub(crate) fn lease() -> Lease {
+        Lease {
+            interface: "eth0".into(),
+            mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
+            address: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)),
+            hostname: Some("testbox7".into()),
+        }
+    }
+
+    /// Adds a disk to sysfs and returns its folder there.
+    pub(crate) fn add(&self, disk: &FakeDisk) -> PathBuf {
+        let sys = self.root.path().join("sys");
+        let device = sys
+            .join("devices")
+            .join(&disk.parent)
+            .join(format!("of-{}", disk.name));
+        let block = device.join("block").join(&disk.name);
+        fs::create_dir_all(block.join("queue")).unwrap();
+        fs::write(block.join("size"), format!("{}\n", disk.size / 512)).unwrap();
+        fs::write(block.join("ro"), "0\n").unwrap();
+        fs::write(block.join("removable"), "0\n").unwrap();
+        fs::write(block.join("queue/logical_block_size"), "512\n").unwrap();
+        fs::write(block.join("queue/physical_block_size"), "4096\n").unwrap();
+        fs::write(device.join("model"), &disk.model).unwrap();
+        fs::write(device.join("vendor"), "ATA     \n").unwrap();
+        if !disk.serial.is_empty() {
+            fs::write(block.join("serial"), &disk.serial).unwrap();
+        }
+        symlink(&device, block.join("device")).unwrap();
+        symlink(&block, sys.join("block").join(&disk.name)).unwrap();
+        block
+    }
+
+    /// Adds a disk to sysfs and the bytes it holds to `/dev`.
+    pub(crate) fn add_with(&self, disk: &FakeDisk, content: &[u8]) -> PathBuf {
+        self.add(disk);
+        let node = self.dev().join(&disk.name);
+        fs::write(&node, content).unwrap();
+        node
+    }
+
+    pub(crate) fn dev(&self) -> PathBuf {
+        self.root.path().join("dev")
+    }
+
+    pub(crate) fn write_proc(&self, file: &str, text: &str) {
+        fs::write(self.root.path().join("proc").join(file), text).unwrap();
+    }
+
+    pub(crate) fn write_sys(&self, file: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.root.path().join("sys").join(Path::new(file));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
