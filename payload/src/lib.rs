@@ -13,4 +13,6 @@ pub mod inventory;
 pub mod machine;
 pub mod render;
 pub mod share;
+pub mod source;
 pub mod units;
+pub mod used;

@@ -1,0 +1,109 @@
+//! Positioned reads of a disk, and of the parts of it that tables and volume managers cut out.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// Something of a known size, in bytes, that can be read anywhere.
+pub trait ReadAt {
+    /// Bytes in all.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` from byte `at` on. Reading past the end is an error, never a short read.
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// `length` bytes from `at` on; the caller bounds `length`.
+    fn bytes_at(&mut self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        check_bounds(at, length, self.size())?;
+        let mut buffer = vec![0; length];
+        self.read_at(at, &mut buffer)?;
+        Ok(buffer)
+    }
+}
+
+/// A whole disk, or a file that holds one.
+#[derive(Debug)]
+pub struct Disk<'a, R> {
+    inner: &'a mut R,
+    size: u64,
+}
+
+impl<'a, R: Read + Seek> Disk<'a, R> {
+    /// `size` in bytes; nothing behind it is ever read.
+    pub fn new(inner: &'a mut R, size: u64) -> Self {
+        Self { inner, size }
+    }
+}
+
+impl<R: Read + Seek> ReadAt for Disk<'_, R> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        check_bounds(at, buffer.len(), self.size)?;
+        self.inner
+            .seek(SeekFrom::Start(at))
+            .and_then(|_| self.inner.read_exact(buffer))
+            .map_err(|err| {
+                let text = format!("reading {} bytes at {at}: {err}", buffer.len());
+                io::Error::new(err.kind(), text)
+            })
+    }
+}
+
+/// A stretch of another source: a partition of a disk.
+pub struct Window<'a> {
+    outer: &'a mut dyn ReadAt,
+    start: u64,
+    size: u64,
+}
+
+impl<'a> Window<'a> {
+    /// The `size` bytes of `outer` from `start` on.
+    pub fn new(outer: &'a mut dyn ReadAt, start: u64, size: u64) -> Self {
+        Self { outer, start, size }
+    }
+}
+
+impl ReadAt for Window<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        check_bounds(at, buffer.len(), self.size)?;
+        self.outer.read_at(self.start.saturating_add(at), buffer)
+    }
+}
+
+fn check_bounds(at: u64, length: usize, size: u64) -> io::Result<()> {
+    let end = u64::try_from(length)
+        .ok()
+        .and_then(|length| at.checked_add(length));
+    if end.is_none_or(|end| end > size) {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("reading {length} bytes at {at}: this is past the end at {size}"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    #[test]
+    fn a_window_sees_its_own_bytes_and_no_others() {
+        let mut bytes = Cursor::new((0..100u8).collect::<Vec<_>>());
+        let mut disk = Disk::new(&mut bytes, 100);
+        let mut window = Window::new(&mut disk, 40, 10);
+        assert_eq!(window.bytes_at(2, 3).unwrap(), [42, 43, 44]);
+        let err = window.bytes_at(8, 3).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            err.to_string(),
+            "reading 3 bytes at 8: this is past the end at 10"
+        );
+    }
+}
