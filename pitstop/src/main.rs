@@ -1,1 +1,102 @@
-fn main() {}
+//! `pitstop`: the admin's command. Images without a boot, the embedded server, and machines' jobs.
+
+mod commands;
+mod host;
+mod serve;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use commands::{backup, convert, inspect, restore, verify};
+use std::io::Write;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  pitstop serve --root /srv/pitstop --boot out
+  pitstop host set 192.168.1.50 backup
+  pitstop host list
+  pitstop backup /dev/sda http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz
+  pitstop restore sda.raw.gz /dev/sda --verify
+
+Exit status: 0 the work is whole, 1 it failed, 2 wrong command line.";
+
+/// Back up, restore and look after the disks of machines that boot over the network
+#[derive(Parser)]
+#[command(name = "pitstop", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write an image of a disk
+    Backup(backup::Args),
+    /// Write an image to a disk
+    Restore(restore::Args),
+    /// Check every chunk of an image
+    Verify(verify::Args),
+    /// Say what is in an image
+    Inspect(inspect::Args),
+    /// Make an image with an index from any gzip, xz, zstd or raw image
+    Convert(convert::Args),
+    /// Serve boot files, host files and the share over HTTP and TFTP
+    Serve(serve::Args),
+    /// Set, list and clear the jobs of machines
+    Host(host::Args),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
+    Completions { shell: Shell },
+}
+
+fn main() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) if error.use_stderr() => {
+            eprint!("pitstop: {}", error.render());
+            return ExitCode::from(2);
+        }
+        Err(help) => {
+            // `pitstop --help | head -1` closes the pipe: nobody is left to tell.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pitstop: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Host(args) => host::run(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);
+            std::io::stdout()
+                .write_all(&script)
+                .context("writing the completion script to standard output")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,7 @@
+//! The image commands: the same work as the payload's, without a boot.
+
+pub mod backup;
+pub mod convert;
+pub mod inspect;
+pub mod restore;
+pub mod verify;
