@@ -14,5 +14,6 @@ pub mod machine;
 pub mod render;
 pub mod share;
 pub mod source;
+pub mod table;
 pub mod units;
 pub mod used;

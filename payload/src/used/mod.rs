@@ -4,9 +4,23 @@
 //! that partition is kept, and [`PartitionSummary::reason`] says why; when the table itself is in
 //! doubt, the whole disk is.
 
+mod bytes;
+mod ext;
+mod fat;
+mod keep;
+mod probe;
+mod swap;
+
 use crate::extents::Extents;
+use crate::source::{Disk, ReadAt, Window};
+use crate::table::{self, Partition, Table, TableError, TableKind};
+use keep::Keep;
+use probe::Found;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek};
+
+const USED_BLOCKS: &str = "used blocks";
+const EVERY_BLOCK: &str = "every block";
 
 /// What a disk holds, and which of its bytes must be kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +73,28 @@ pub struct PartitionSummary {
     pub reason: String,
 }
 
+/// Why a filesystem's map is not used.
+#[derive(Debug, thiserror::Error)]
+enum Doubt {
+    #[error("{0}")]
+    Refused(String),
+    #[error("its metadata could not be read: {0}")]
+    Read(#[from] io::Error),
+}
+
+impl Doubt {
+    fn new(why: impl Into<String>) -> Self {
+        Self::Refused(why.into())
+    }
+}
+
+/// What a filesystem is called by its owner.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Label {
+    label: String,
+    uuid: String,
+}
+
 /// Looks at the first `size` bytes of `disk`, whose sectors are `logical_sector_size` bytes.
 ///
 /// Damage on the disk is no error: it makes more be kept. An error is a sector size that no
@@ -68,9 +104,128 @@ pub fn survey<R: Read + Seek>(
     size: u64,
     logical_sector_size: u32,
 ) -> io::Result<Survey> {
-    let _ = (disk, logical_sector_size);
-    Ok(Survey {
-        kept: Extents::single(0..size),
-        ..Survey::default()
+    if !matches!(logical_sector_size, 512 | 4096) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "looking for partitions: sectors of {logical_sector_size} bytes are neither 512 nor 4096"
+            ),
+        ));
+    }
+    let mut disk = Disk::new(disk, size);
+    let table = match table::read(&mut disk, logical_sector_size) {
+        Ok(table) => table,
+        Err(err) => return Ok(whole_disk(size, err)),
+    };
+    Ok(match table.kind {
+        TableKind::None => unpartitioned(&mut disk),
+        TableKind::Mbr => match probe::beside_mbr(&mut disk) {
+            Some(name) => {
+                let why = format!("there are both an MBR and a whole-disk {name}");
+                whole_disk(
+                    size,
+                    TableError::Doubtful {
+                        kind: TableKind::Mbr,
+                        why,
+                    },
+                )
+            }
+            None => partitioned(&mut disk, &table),
+        },
+        TableKind::Gpt => partitioned(&mut disk, &table),
     })
+}
+
+fn whole_disk(size: u64, err: TableError) -> Survey {
+    let kind = match &err {
+        TableError::Doubtful { kind, .. } => *kind,
+        TableError::Read(_) => TableKind::None,
+    };
+    Survey {
+        table: TableSummary {
+            kind: kind.name().into(),
+            id: String::new(),
+            note: format!("every block of the disk is kept: {err}"),
+        },
+        partitions: Vec::new(),
+        kept: Extents::single(0..size),
+    }
+}
+
+fn unpartitioned(disk: &mut dyn ReadAt) -> Survey {
+    let size = disk.size();
+    let mut summary = PartitionSummary {
+        size,
+        ..PartitionSummary::default()
+    };
+    let mut kept = look_into(disk, &mut summary);
+    kept.insert(0..size.min(table::EDGE));
+    kept.insert(size.saturating_sub(table::EDGE)..size);
+    summary.used = kept.total();
+    Survey {
+        table: TableSummary {
+            kind: TableKind::None.name().into(),
+            ..TableSummary::default()
+        },
+        partitions: vec![summary],
+        kept,
+    }
+}
+
+fn partitioned(disk: &mut dyn ReadAt, table: &Table) -> Survey {
+    let size = disk.size();
+    let mut keep = Keep::new();
+    keep.add_all(&table.reserved);
+    let mut partitions = Vec::with_capacity(table.partitions.len());
+    for partition in &table.partitions {
+        let mut summary = summary_of(partition);
+        let mut window = Window::new(disk, partition.start, partition.size);
+        let kept = look_into(&mut window, &mut summary);
+        keep.add_all(&kept.shifted(partition.start));
+        partitions.push(summary);
+    }
+    Survey {
+        table: TableSummary {
+            kind: table.kind.name().into(),
+            id: table.id.clone(),
+            note: table.note.clone(),
+        },
+        partitions,
+        kept: keep.finish(size),
+    }
+}
+
+fn summary_of(partition: &Partition) -> PartitionSummary {
+    PartitionSummary {
+        number: partition.number,
+        start: partition.start,
+        size: partition.size,
+        kind: partition.kind.to_string(),
+        name: partition.name.clone(),
+        id: partition.id.clone(),
+        ..PartitionSummary::default()
+    }
+}
+
+/// Fills in what is on `volume`, and answers which of its bytes must be kept.
+fn look_into(volume: &mut dyn ReadAt, summary: &mut PartitionSummary) -> Extents {
+    let Found {
+        name, label, map, ..
+    } = probe::look(volume);
+    summary.filesystem = name;
+    summary.label = label.label;
+    summary.uuid = label.uuid;
+    let kept = match map {
+        Ok(kept) => {
+            summary.kept = USED_BLOCKS.into();
+            kept
+        }
+        Err(doubt) => {
+            summary.kept = EVERY_BLOCK.into();
+            summary.reason = doubt.to_string();
+            Extents::single(0..volume.size())
+        }
+    };
+    summary.used = kept.total();
+    kept
 }

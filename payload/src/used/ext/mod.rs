@@ -1,0 +1,121 @@
+//! ext2, ext3 and ext4: block bitmaps, group by group.
+//!
+//! After the kernel's `Documentation/filesystems/ext4/`. Trusted when the superblock says clean, the
+//! journal needs no replay, every feature is known, and each group's checksum and free count agree with
+//! its bitmap.
+
+mod groups;
+mod superblock;
+
+use super::bytes::{BitOrder, set_runs};
+use super::keep::Keep;
+use super::{Doubt, Label};
+use crate::extents::Extents;
+use crate::source::ReadAt;
+use groups::{Group, Groups};
+use std::ops::Range;
+use superblock::Superblock;
+
+/// Whether there is an ext superblock.
+pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
+    volume
+        .bytes_at(superblock::OFFSET + 0x38, 2)
+        .is_ok_and(|magic| magic == superblock::MAGIC)
+}
+
+/// `ext2`, `ext3` or `ext4`, as blkid tells them apart.
+pub(super) fn name(volume: &mut dyn ReadAt) -> &'static str {
+    Superblock::read(volume).map_or("ext4", |superblock| superblock.name())
+}
+
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+    Superblock::read(volume)?.label()
+}
+
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+    let superblock = Superblock::read(volume)?;
+    superblock.check(volume.size())?;
+    let size = volume.size();
+    let end = superblock.blocks * superblock.block_size;
+    let mut parts = Parts::default();
+    // The boot block and the first superblock, whatever the block size.
+    parts.keep.add(0..superblock::OFFSET + 1024);
+    let mut groups = Groups::new(&superblock);
+    while let Some(group) = groups.next(volume)? {
+        parts.add_group(volume, &superblock, &group)?;
+    }
+    parts.keep.add(end..size);
+    let mut kept = Extents::new();
+    for range in parts.keep.finish(size).iter() {
+        kept.union(&parts.unwritten.gaps(range));
+    }
+    Ok(kept)
+}
+
+/// The map as it grows.
+#[derive(Default)]
+struct Parts {
+    keep: Keep,
+    /// Bitmaps and inode tables that the bitmaps call used, but the descriptors' flags prove to be
+    /// never written: whatever is there is from before the filesystem was made.
+    unwritten: Extents,
+}
+
+impl Parts {
+    fn add_group(
+        &mut self,
+        volume: &mut dyn ReadAt,
+        superblock: &Superblock,
+        group: &Group,
+    ) -> Result<(), Doubt> {
+        let block_size = superblock.block_size;
+        self.keep
+            .add_blocks(superblock.overhead(group.number), block_size);
+        if let Some(blocks) = superblock.group_descriptors(group.number) {
+            self.keep.add_blocks(blocks, block_size);
+        }
+        self.keep
+            .add_blocks(group.inode_table(superblock), block_size);
+        self.leave_out(group.unused_inode_table(superblock), block_size);
+        let inode_bitmap = group.inode_bitmap..group.inode_bitmap + 1;
+        if group.inodes_uninitialised {
+            self.leave_out(inode_bitmap, block_size);
+        } else {
+            self.keep.add_blocks(inode_bitmap, block_size);
+        }
+        let block_bitmap = group.block_bitmap..group.block_bitmap + 1;
+        if group.blocks_uninitialised {
+            // Only metadata is allocated here: what this and other groups' descriptors name.
+            self.leave_out(block_bitmap, block_size);
+            return Ok(());
+        }
+        self.keep.add_blocks(block_bitmap, block_size);
+        self.add_allocated(volume, superblock, group)
+    }
+
+    fn leave_out(&mut self, blocks: Range<u64>, block_size: u64) {
+        self.unwritten
+            .insert(blocks.start * block_size..blocks.end * block_size);
+    }
+
+    fn add_allocated(
+        &mut self,
+        volume: &mut dyn ReadAt,
+        superblock: &Superblock,
+        group: &Group,
+    ) -> Result<(), Doubt> {
+        let bitmap = superblock.read_block(volume, group.block_bitmap)?;
+        group.check_bitmap(superblock, &bitmap)?;
+        let first = superblock.first_block(group.number);
+        let last = superblock.last_block(group.number);
+        let ratio = superblock.cluster_ratio;
+        let clusters = (last - first).div_ceil(ratio);
+        let mut allocated = 0;
+        set_runs(&bitmap, clusters, BitOrder::LowFirst, |run| {
+            allocated += run.end - run.start;
+            let blocks = first + run.start * ratio..(first + run.end * ratio).min(last);
+            self.keep.add_blocks(blocks, superblock.block_size);
+        });
+        group.check_free(clusters - allocated)
+    }
+}

@@ -1,0 +1,135 @@
+//! ext2, ext3 and ext4 of many feature sets: what the survey drops, nothing misses.
+
+mod used_common;
+
+use std::path::Path;
+use tempfile::TempDir;
+use used_common::{
+    MIB, Mount, assert_used, junk, mounted_tree, populate, reason, run, stripped, survey_file,
+    try_run,
+};
+
+/// Makes, fills and fragments a filesystem, strips it, and lets `e2fsck` and the files judge.
+fn round_trip(name: &str, size: u64, mkfs: &[&str]) {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", size);
+    let mut arguments = vec!["-q", "-F"];
+    arguments.extend(mkfs);
+    arguments.push(image.to_str().unwrap());
+    run("mke2fs", &arguments);
+    let mount = Mount::new(&image, "rw");
+    populate(mount.path(), 60);
+    drop(mount);
+    let survey = survey_file(&image, 512);
+    assert_used(&survey, name);
+    check_against_dumpe2fs(&image, survey.partitions[0].used);
+    let copy = stripped(&image, &survey);
+    run("e2fsck", &["-fn", copy.to_str().unwrap()]);
+    assert_eq!(mounted_tree(&image, "ro"), mounted_tree(&copy, "ro"));
+    assert!(
+        survey.kept.total() < size * 3 / 4,
+        "{} of {size} kept: {mkfs:?}",
+        survey.kept.total()
+    );
+}
+
+/// Kept bytes are at most what `dumpe2fs` calls not free, but for the tail and 2 MiB of edges.
+fn check_against_dumpe2fs(image: &Path, used: u64) {
+    let text = run("dumpe2fs", &["-h", image.to_str().unwrap()]);
+    let field = |name: &str| -> u64 {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().last().unwrap().parse().unwrap()
+    };
+    let busy = (field("Block count:") - field("Free blocks:")) * field("Block size:");
+    assert!(used <= busy + 3 * MIB, "{used} kept, {busy} in use");
+}
+
+#[test]
+fn ext2_without_any_feature_survives() {
+    round_trip(
+        "ext2",
+        64 * MIB,
+        &["-t", "ext2", "-O", "none", "-b", "1024"],
+    );
+}
+
+#[test]
+fn ext2_with_blocks_of_every_size_survives() {
+    for block in ["1024", "2048", "4096"] {
+        round_trip("ext2", 64 * MIB, &["-t", "ext2", "-b", block]);
+    }
+}
+
+#[test]
+fn ext3_survives() {
+    round_trip("ext3", 96 * MIB, &["-t", "ext3", "-b", "1024"]);
+}
+
+#[test]
+fn ext4_survives_as_made_by_default() {
+    round_trip("ext4", 256 * MIB, &["-t", "ext4"]);
+}
+
+#[test]
+fn ext4_survives_with_each_unusual_feature() {
+    for features in [
+        "64bit,metadata_csum",
+        "^64bit,^metadata_csum,uninit_bg",
+        "meta_bg,^resize_inode",
+        "bigalloc",
+        "sparse_super2,^resize_inode",
+        "^flex_bg",
+        "^has_journal",
+        "^metadata_csum,^uninit_bg",
+        "metadata_csum_seed,inline_data",
+        "large_dir,ea_inode",
+    ] {
+        for block in ["1024", "4096"] {
+            round_trip(
+                "ext4",
+                128 * MIB,
+                &["-t", "ext4", "-b", block, "-O", features],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_mounted_ext4_keeps_every_block() {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", 64 * MIB);
+    run(
+        "mke2fs",
+        &["-q", "-F", "-t", "ext4", image.to_str().unwrap()],
+    );
+    let mount = Mount::new(&image, "rw");
+    populate(mount.path(), 10);
+    run("sync", &["-f", mount.path().to_str().unwrap()]);
+    assert_eq!(
+        reason(&survey_file(&image, 512)),
+        "its journal needs to be replayed"
+    );
+    drop(mount);
+    assert_used(&survey_file(&image, 512), "ext4");
+}
+
+#[test]
+fn a_bitmap_that_its_checksum_does_not_fit_keeps_every_block() {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", 64 * MIB);
+    let path = image.to_str().unwrap();
+    run("mke2fs", &["-q", "-F", "-t", "ext4", "-b", "4096", path]);
+    let (_, text) = try_run("dumpe2fs", &[path]);
+    let bitmap: u64 = text
+        .split("Block bitmap at ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap()
+        .parse()
+        .unwrap();
+    used_common::scribble(&image, bitmap * 4096 + 100, &[0]);
+    assert_eq!(
+        reason(&survey_file(&image, 512)),
+        "the checksum of the block bitmap of group 0 is wrong"
+    );
+}
