@@ -1,1 +1,15 @@
+//! Real firmware, real servers, real disks: what the VM tests and the demo are made of.
+//!
+//! Everything here drives the programs in `out/` from outside and knows nothing of their insides.
 
+pub mod compare;
+pub mod console;
+pub mod disks;
+pub mod golden;
+pub mod kernel;
+pub mod paths;
+pub mod proxy;
+pub mod qmp;
+pub mod servers;
+pub mod tools;
+pub mod vm;

@@ -1,0 +1,230 @@
+//! A machine's serial console: what it says, as it says it, and a keyboard.
+
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Called with each whole line as it comes.
+pub type Listener = Box<dyn Fn(&str) + Send>;
+
+/// Reads a console in a thread of its own; waits look only at what came after the last match.
+pub struct Console {
+    shared: Arc<Shared>,
+    keyboard: ChildStdin,
+    seen: usize,
+    log: PathBuf,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    text: String,
+    ended: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The text is whole after each line, whoever panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Console {
+    /// Takes over both ends of a console; everything it says is also kept in the file `log`.
+    pub fn new(
+        output: ChildStdout,
+        keyboard: ChildStdin,
+        log: &Path,
+        listener: Option<Listener>,
+    ) -> Result<Console> {
+        let shared = Arc::new(Shared::default());
+        let file = File::create(log).with_context(|| format!("making {}", log.display()))?;
+        let reader = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("console".into())
+            .spawn(move || read_console(output, file, &reader, listener.as_ref()))?;
+        Ok(Console {
+            shared,
+            keyboard,
+            seen: 0,
+            log: log.to_path_buf(),
+        })
+    }
+
+    /// Waits until the console says `wanted` and returns the line that has it.
+    pub fn wait_for(&mut self, wanted: &str, patience: Duration) -> Result<String> {
+        self.wait_for_any(&[wanted], patience)
+    }
+
+    /// Waits for the first of several texts and returns its line. The next wait starts after it.
+    pub fn wait_for_any(&mut self, wanted: &[&str], patience: Duration) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            let fresh = &state.text[self.seen..];
+            let first = wanted
+                .iter()
+                .filter_map(|text| fresh.find(text).map(|at| (at, text.len())))
+                .min();
+            if let Some((at, length)) = first {
+                let line = whole_line(&state.text, self.seen + at);
+                // A line that is still being written is waited for, so that what is returned is all of it.
+                if let Some(line) = line.or_else(|| {
+                    state
+                        .ended
+                        .then(|| rest_of_line(&state.text, self.seen + at))
+                }) {
+                    let line = line.to_owned();
+                    self.seen += at + length;
+                    return Ok(line);
+                }
+            }
+            let now = Instant::now();
+            if state.ended || now >= deadline {
+                let why = if state.ended {
+                    "the machine stopped"
+                } else {
+                    "time is up"
+                };
+                bail!(
+                    "{why}: the console did not say {wanted:?} within {patience:?}; it is in {} and ends:\n{}",
+                    self.log.display(),
+                    tail(&state.text, 40)
+                );
+            }
+            state = shared
+                .grown
+                .wait_timeout(state, deadline - now)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Everything that was said so far, without escape sequences.
+    pub fn text(&self) -> String {
+        self.shared.lock().text.clone()
+    }
+
+    /// Types a line and Enter.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        self.keyboard
+            .write_all(format!("{line}\n").as_bytes())
+            .and_then(|()| self.keyboard.flush())
+            .context("typing on the console")
+    }
+
+    /// Where everything that was said is kept.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+fn read_console(
+    mut output: ChildStdout,
+    mut log: File,
+    shared: &Shared,
+    listener: Option<&Listener>,
+) {
+    let mut escapes = EscapeFilter::default();
+    let mut line = String::new();
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = output.read(&mut buffer) {
+        // The log is a help for people: a full disk must not stop the machine from being read.
+        let _ = log.write_all(&buffer[..read]);
+        let text = escapes.plain(&buffer[..read]);
+        if let Some(listener) = listener {
+            for character in text.chars() {
+                if character == '\n' {
+                    listener(&line);
+                    line.clear();
+                } else {
+                    line.push(character);
+                }
+            }
+        }
+        shared.lock().text.push_str(&text);
+        shared.grown.notify_all();
+    }
+    shared.lock().ended = true;
+    shared.grown.notify_all();
+}
+
+/// The line around `at`, when its end has come.
+fn whole_line(text: &str, at: usize) -> Option<&str> {
+    let end = text[at..].find('\n')? + at;
+    Some(rest_of_line(&text[..end], at))
+}
+
+fn rest_of_line(text: &str, at: usize) -> &str {
+    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    text[start..].trim_end()
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Drops ECMA-48 control sequences, which firmware uses to move its cursor, and everything that is not text.
+#[derive(Default)]
+struct EscapeFilter {
+    state: Escape,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Escape {
+    #[default]
+    Text,
+    Started,
+    Sequence,
+}
+
+impl EscapeFilter {
+    fn plain(&mut self, bytes: &[u8]) -> String {
+        let mut text = String::with_capacity(bytes.len());
+        for &byte in bytes {
+            self.state = match (self.state, byte) {
+                (Escape::Text, 0x1b) => Escape::Started,
+                (Escape::Text, b'\n' | b'\t' | 0x20..=0x7e) => {
+                    text.push(char::from(byte));
+                    Escape::Text
+                }
+                // Parameters and intermediate bytes; a final byte is 0x40 to 0x7e (ECMA-48 5.4).
+                (Escape::Started, b'[') | (Escape::Sequence, 0x20..=0x3f) => Escape::Sequence,
+                _ => Escape::Text,
+            };
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_are_dropped_even_when_cut_in_two() {
+        let mut filter = EscapeFilter::default();
+        assert_eq!(filter.plain(b"\x1b[2J\x1b[01;3"), "");
+        assert_eq!(filter.plain(b"1mred\x1b[0m\r\nnext"), "red\nnext");
+    }
+
+    #[test]
+    fn a_line_counts_when_it_is_whole() {
+        let text = "one\ntwo thr";
+        assert_eq!(whole_line(text, 0), Some("one"));
+        assert_eq!(whole_line(text, 5), None);
+        assert_eq!(rest_of_line(text, 8), "two thr");
+    }
+}

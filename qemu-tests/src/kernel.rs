@@ -1,0 +1,117 @@
+//! The kernel that golden disks boot: Debian's cloud kernel, which is small and has virtio.
+
+use crate::paths;
+use crate::tools;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A kernel image and the modules that belong to it.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    pub image: PathBuf,
+    pub version: String,
+    /// The folder that holds `lib/modules/<version>`.
+    root: PathBuf,
+}
+
+const SUFFIX: &str = "-cloud-amd64";
+const META_PACKAGE: &str = "linux-image-cloud-amd64";
+
+/// The cloud kernel that is installed, else the archive's, fetched and unpacked once.
+pub fn cloud() -> Result<Kernel> {
+    if let Some(kernel) = in_folder(Path::new("/"))? {
+        return Ok(kernel);
+    }
+    let unpacked = paths::cached("cloud-kernel", fetch)?;
+    in_folder(&unpacked)?
+        .with_context(|| format!("no kernel named *{SUFFIX} under {}", unpacked.display()))
+}
+
+/// A kernel under `root` that has its modules as well.
+fn in_folder(root: &Path) -> Result<Option<Kernel>> {
+    let boot = root.join("boot");
+    let Ok(entries) = fs::read_dir(&boot) else {
+        return Ok(None);
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("reading {}", boot.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(version) = name
+            .strip_prefix("vmlinuz-")
+            .filter(|version| version.ends_with(SUFFIX))
+        else {
+            continue;
+        };
+        if root
+            .join("lib/modules")
+            .join(version)
+            .join("modules.dep")
+            .is_file()
+        {
+            found.push(Kernel {
+                image: entry.path(),
+                version: version.to_owned(),
+                root: root.to_path_buf(),
+            });
+        }
+    }
+    found.sort_by(|a, b| a.version.cmp(&b.version));
+    Ok(found.pop())
+}
+
+/// Downloads the package that the meta package points to and unpacks it.
+fn fetch(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let depends = tools::run("apt-cache", ["depends", META_PACKAGE])?;
+    let package = depends
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with("linux-image-"))
+        .with_context(|| format!("apt knows no {META_PACKAGE}: run `apt-get update`"))?;
+    let mut download = std::process::Command::new(tools::find("apt-get")?);
+    tools::output(download.args(["download", package]).current_dir(folder))?;
+    for entry in fs::read_dir(folder)? {
+        let archive = entry?.path();
+        if archive
+            .extension()
+            .is_some_and(|extension| extension == "deb")
+        {
+            tools::run("dpkg-deb", [Path::new("-x"), &archive, folder])?;
+            fs::remove_file(&archive)?;
+        }
+    }
+    let kernel_folder = folder.join("lib/modules");
+    for entry in fs::read_dir(&kernel_folder)
+        .with_context(|| format!("reading {}", kernel_folder.display()))?
+    {
+        let version = entry?.file_name();
+        tools::run("depmod", [Path::new("-b"), folder, Path::new(&version)])?;
+    }
+    Ok(())
+}
+
+impl Kernel {
+    /// The files of these modules and of all they depend on, in the order they must be loaded. Built-in ones
+    /// have none.
+    pub fn modules(&self, names: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        for name in names {
+            let mut show = std::process::Command::new(tools::find("modprobe")?);
+            show.arg("-d")
+                .arg(&self.root)
+                .args(["-S", &self.version, "--show-depends", name]);
+            for line in tools::output(&mut show)?.lines() {
+                let Some(file) = line.trim().strip_prefix("insmod ") else {
+                    continue;
+                };
+                let file = PathBuf::from(file.trim());
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        Ok(files)
+    }
+}

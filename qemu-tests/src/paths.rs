@@ -1,0 +1,57 @@
+//! Where the tests find what `make image` built and where they keep what they made.
+
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// The folder of the workspace.
+pub fn workspace() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().unwrap_or(crate_folder).to_path_buf()
+}
+
+/// Where `make image` left its outputs: `PITSTOP_OUT`, else `out/`.
+pub fn out() -> PathBuf {
+    std::env::var_os("PITSTOP_OUT").map_or_else(|| workspace().join("out"), PathBuf::from)
+}
+
+/// One output of `make image`; an error that says how to make it when it is not there.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let path = out().join(name);
+    ensure!(
+        path.is_file(),
+        "{} is missing: run `make image` first",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// What is slow to make and safe to keep between runs.
+pub fn cache() -> Result<PathBuf> {
+    let folder = workspace().join("target/qemu-tests");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Makes `name` in the cache once, whoever asks first: `make` writes to the path it is given, which becomes
+/// `name` when it is whole. Other processes and threads that ask meanwhile wait.
+pub fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let path = cache()?.join(name);
+    let lock_path = cache()?.join(format!("{name}.lock"));
+    let lock =
+        File::create(&lock_path).with_context(|| format!("making {}", lock_path.display()))?;
+    lock.lock()
+        .with_context(|| format!("locking {}", lock_path.display()))?;
+    if path.exists() {
+        return Ok(path);
+    }
+    let unfinished = cache()?.join(format!("{name}.part"));
+    if unfinished.is_dir() {
+        fs::remove_dir_all(&unfinished)
+            .with_context(|| format!("removing {}", unfinished.display()))?;
+    }
+    make(&unfinished).with_context(|| format!("making {}", path.display()))?;
+    fs::rename(&unfinished, &path)
+        .with_context(|| format!("renaming {} to {}", unfinished.display(), path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,286 @@
+//! Servers that machines meet: Pitstop's own, nginx, dnsmasq's DHCP, NFS; and networks of their own to meet in.
+
+use crate::paths;
+use crate::tools;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A program that runs until dropped.
+struct Service {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Starts a command; what it says goes to a file named after it.
+    fn start(mut command: Command, log: PathBuf) -> Result<Service> {
+        let output = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {command:?}"))?;
+        Ok(Service { child, log })
+    }
+
+    /// Waits until `ready` says so; an error has what the program said.
+    fn wait_until(&mut self, what: &str, ready: impl Fn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + START_PATIENCE;
+        while !ready() {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("{what} did not start ({ended:?}):\n{said}");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Both fail only when the program has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port of the loopback that nothing listens on.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("binding a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn answers(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+/// A network of its own, with a bridge at [`Namespace::ADDRESS`]. It ends with the value, or with the test that
+/// made it, however that ends.
+pub struct Namespace {
+    holder: Child,
+}
+
+impl Namespace {
+    /// The address of the side that servers are on.
+    pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+    pub fn new() -> Result<Namespace> {
+        let mut command = tools::command("unshare")?;
+        command
+            .args(["--net", "sleep", "infinity"])
+            .stdin(Stdio::null());
+        let holder = command.spawn().context("starting unshare")?;
+        let namespace = Namespace { holder };
+        let ours = fs::read_link("/proc/self/ns/net")?;
+        let deadline = Instant::now() + START_PATIENCE;
+        while fs::read_link(namespace.path()).map_or(true, |theirs| theirs == ours) {
+            ensure!(
+                Instant::now() < deadline,
+                "unshare made no network namespace: it needs root"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        namespace.ip("link set lo up")?;
+        namespace.ip("link add br0 type bridge")?;
+        namespace.ip(&format!("addr add {}/24 dev br0", Self::ADDRESS))?;
+        namespace.ip("link set br0 up")?;
+        Ok(namespace)
+    }
+
+    /// What `nsenter --net=` takes.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))
+    }
+
+    /// A command that will run in the namespace at `path`.
+    pub fn command_in(path: &Path, program: &str) -> Result<Command> {
+        let mut command = tools::command("nsenter")?;
+        command
+            .arg(format!("--net={}", path.display()))
+            .arg("--")
+            .arg(tools::find(program)?);
+        Ok(command)
+    }
+
+    /// A tap device on the bridge, for one machine.
+    pub fn tap(&self, interface: &str) -> Result<()> {
+        self.ip(&format!("tuntap add {interface} mode tap"))?;
+        self.ip(&format!("link set {interface} master br0 up"))
+    }
+
+    fn ip(&self, arguments: &str) -> Result<()> {
+        let mut command = Namespace::command_in(&self.path(), "ip")?;
+        tools::output(command.args(arguments.split(' ')))?;
+        Ok(())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // Both fail only when the holder has ended already.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// DHCP as a site's own server gives it: one address, one boot file.
+pub struct Dnsmasq {
+    _service: Service,
+    _folder: tempfile::TempDir,
+}
+
+impl Dnsmasq {
+    /// Gives `address` to the machine with this MAC, with a host name when there is one, and names a boot file.
+    pub fn start(
+        network: &Namespace,
+        mac: &str,
+        address: &str,
+        hostname: Option<&str>,
+        bootfile: &str,
+    ) -> Result<Dnsmasq> {
+        let folder = tempfile::tempdir()?;
+        let mut command = Namespace::command_in(&network.path(), "dnsmasq")?;
+        command.args([
+            "--keep-in-foreground",
+            "--log-facility=-",
+            "--log-dhcp",
+            "--conf-file=/dev/null",
+            "--port=0",
+        ]);
+        command.args([
+            "--user=root",
+            "--interface=br0",
+            "--bind-interfaces",
+            "--no-ping",
+        ]);
+        command.arg(format!(
+            "--dhcp-leasefile={}",
+            folder.path().join("leases").display()
+        ));
+        command.arg(format!("--dhcp-range={address},{address},1h"));
+        let host = hostname.map(|name| format!(",{name}")).unwrap_or_default();
+        command.arg(format!("--dhcp-host={mac},{address}{host}"));
+        command.arg(format!("--dhcp-boot={bootfile},,{}", Namespace::ADDRESS));
+        let log = folder.path().join("log");
+        let mut service = Service::start(command, log.clone())?;
+        service.wait_until("dnsmasq", || {
+            fs::read_to_string(&log).is_ok_and(|said| said.contains("started"))
+        })?;
+        Ok(Dnsmasq {
+            _service: service,
+            _folder: folder,
+        })
+    }
+}
+
+/// `pitstop serve`, with a root folder of its own.
+pub struct Server {
+    _service: Service,
+    root: PathBuf,
+    port: u16,
+    /// Holds the root, where it is not to be kept.
+    folder: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    /// Serves a new root on the loopback, where QEMU's user network reaches it; no TFTP.
+    pub fn start() -> Result<Server> {
+        let folder = tempfile::tempdir()?;
+        let mut server = Server::start_in(&folder.path().join("root"), None)?;
+        server.folder = Some(folder);
+        Ok(server)
+    }
+
+    /// Serves this root on the loopback, or in a network namespace on the usual ports, TFTP included.
+    pub fn start_in(root: &Path, network: Option<&Namespace>) -> Result<Server> {
+        let program = paths::built("pitstop")?;
+        for folder in ["hosts", "share", "boot"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        for name in ["vmlinuz", "initramfs.img"] {
+            let link = root.join("boot").join(name);
+            if !link.exists() {
+                fs::copy(paths::built(name)?, &link)?;
+            }
+        }
+        let marker = root.join("share/pitstop-share");
+        fs::write(&marker, "").with_context(|| format!("making {}", marker.display()))?;
+        let port = if network.is_some() {
+            8080
+        } else {
+            free_port()?
+        };
+        let mut command = match network {
+            Some(network) => {
+                let mut command = tools::command("nsenter")?;
+                command
+                    .arg(format!("--net={}", network.path().display()))
+                    .arg("--")
+                    .arg(&program);
+                command
+            }
+            None => tools::wrapped(&program)?,
+        };
+        command.arg("serve").arg("--root").arg(root);
+        let log = root.join("serve.log");
+        match network {
+            Some(_) => command.args(["--listen", &format!("{}:{port}", Namespace::ADDRESS)]),
+            None => command.args(["--listen", &format!("127.0.0.1:{port}"), "--no-tftp"]),
+        };
+        let mut service = Service::start(command, log.clone())?;
+        let namespaced = network.is_some();
+        service.wait_until("pitstop serve", || {
+            if namespaced {
+                fs::metadata(&log).is_ok_and(|log| log.len() > 0)
+            } else {
+                answers(port)
+            }
+        })?;
+        Ok(Server {
+            _service: service,
+            root: root.to_path_buf(),
+            port,
+            folder: None,
+        })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder that is served as `/share/`.
+    pub fn share(&self) -> PathBuf {
+        self.root.join("share")
+    }
+
+    /// The folder that is served as `/hosts/`.
+    pub fn hosts(&self) -> PathBuf {
+        self.root.join("hosts")
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Runs `pitstop host ARGUMENTS` on this root and returns what it said.
+    pub fn host(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(paths::built("pitstop")?);
+        command
+            .arg("host")
+            .args(arguments)
+            .arg("--root")
+            .arg(&self.root);
+        tools::output(&mut command)
+    }
+}

@@ -1,0 +1,410 @@
+//! Machines: QEMU without KVM, so that they run the same everywhere, two at most at a time.
+
+use crate::console::{Console, Listener};
+use crate::disks::Disk;
+use crate::paths;
+use crate::qmp::Qmp;
+use crate::servers::Namespace;
+use crate::tools;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Enough for anything a machine does here on a busy two-core computer under emulation.
+pub const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The address QEMU's user network gives the machine: names its folder on the share.
+pub const ADDRESS: &str = "10.0.2.15";
+/// [`ADDRESS`] as PXELINUX spells it.
+pub const HEX_ADDRESS: &str = "0A00020F";
+/// The computer that runs QEMU, as the machine sees it.
+pub const HOST: &str = "10.0.2.2";
+
+/// How a machine starts.
+#[derive(Debug, Clone)]
+pub enum Boot {
+    /// The kernel is put into memory by QEMU: seconds instead of a firmware's dozen.
+    Direct {
+        kernel: PathBuf,
+        initrd: PathBuf,
+        command_line: String,
+    },
+    /// `SeaBIOS`: network first, then the disk.
+    SeaBios,
+    /// OVMF: network first, then the disk.
+    Ovmf,
+}
+
+/// What the machine's NIC is plugged into.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// No NIC at all.
+    None,
+    /// QEMU's own network: DHCP with this boot file name, TFTP from this folder.
+    User {
+        bootfile: Option<String>,
+        tftp: Option<PathBuf>,
+    },
+    /// A tap device in a network namespace, which [`Namespace::tap`] made.
+    Tap {
+        namespace: PathBuf,
+        interface: String,
+        mac: String,
+    },
+}
+
+impl Network {
+    pub fn user() -> Network {
+        Network::User {
+            bootfile: None,
+            tftp: None,
+        }
+    }
+}
+
+/// How a disk is attached, which decides its name in the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// `vda`
+    Virtio,
+    /// `sda`, through the chipset's AHCI.
+    Sata,
+    /// `nvme0n1`
+    Nvme,
+}
+
+/// What a machine consists of.
+pub struct Spec {
+    /// Names its console log.
+    pub name: String,
+    pub memory_mib: u32,
+    pub boot: Boot,
+    pub network: Network,
+    pub disks: Vec<(PathBuf, Bus, String)>,
+    /// Whether a reboot ends QEMU, so that a test sees that it came.
+    pub stop_at_reboot: bool,
+    pub listener: Option<Listener>,
+    pub extra: Vec<String>,
+}
+
+impl Spec {
+    /// 512 MiB, QEMU's user network, no disk; a reboot stops it.
+    pub fn new(name: &str, boot: Boot) -> Spec {
+        Spec {
+            name: name.to_owned(),
+            memory_mib: 512,
+            boot,
+            network: Network::user(),
+            disks: Vec::new(),
+            stop_at_reboot: true,
+            listener: None,
+            extra: Vec::new(),
+        }
+    }
+
+    /// Adds a disk; the first one is the one that firmware boots.
+    #[must_use]
+    pub fn disk(mut self, disk: &Disk, bus: Bus, serial: &str) -> Spec {
+        self.disks
+            .push((disk.path().to_path_buf(), bus, serial.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Spec {
+        self.network = network;
+        self
+    }
+
+    #[must_use]
+    pub fn memory(mut self, mebibytes: u32) -> Spec {
+        self.memory_mib = mebibytes;
+        self
+    }
+
+    /// Lets reboots happen.
+    #[must_use]
+    pub fn keep_going(mut self) -> Spec {
+        self.stop_at_reboot = false;
+        self
+    }
+
+    #[must_use]
+    pub fn listener(mut self, listener: Listener) -> Spec {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Arguments for QEMU as they are.
+    #[must_use]
+    pub fn extra(mut self, arguments: &[&str]) -> Spec {
+        self.extra.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+}
+
+/// How a machine came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Reboot,
+    PowerOff,
+}
+
+/// A running machine. Dropping it pulls the plug.
+pub struct Vm {
+    child: Child,
+    pub console: Console,
+    pub qmp: Qmp,
+    /// Holds the monitor's socket and the firmware's variables.
+    _folder: tempfile::TempDir,
+    /// Held while the machine runs.
+    _turn: File,
+}
+
+impl Vm {
+    pub fn start(spec: Spec) -> Result<Vm> {
+        let turn = take_turn()?;
+        let folder = tempfile::tempdir()?;
+        let socket = folder.path().join("qmp");
+        let mut command = command_line(&spec, folder.path(), &socket)?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("starting {command:?}"))?;
+        let logs = paths::cache()?.join("consoles");
+        fs::create_dir_all(&logs)?;
+        let log = logs.join(format!("{}.log", spec.name));
+        let (Some(output), Some(keyboard)) = (child.stdout.take(), child.stdin.take()) else {
+            bail!("QEMU has no console");
+        };
+        let console = Console::new(output, keyboard, &log, spec.listener)?;
+        let qmp = match Qmp::connect(&socket, Duration::from_secs(30)) {
+            Ok(qmp) => qmp,
+            Err(error) => {
+                child
+                    .kill()
+                    .and_then(|()| child.wait())
+                    .context("ending QEMU")?;
+                let complaint =
+                    fs::read_to_string(folder.path().join("stderr")).unwrap_or_default();
+                return Err(error.context(format!("QEMU did not start: {complaint}{command:?}")));
+            }
+        };
+        Ok(Vm {
+            child,
+            console,
+            qmp,
+            _folder: folder,
+            _turn: turn,
+        })
+    }
+
+    /// Waits for a line on the console; see [`Console::wait_for`].
+    pub fn sees(&mut self, wanted: &str) -> Result<String> {
+        self.console.wait_for(wanted, PATIENCE)
+    }
+
+    /// Waits until the machine rebooted (one that stops at a reboot) or switched itself off.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Result<End> {
+        let data = self.qmp.wait_for("SHUTDOWN", patience).with_context(|| {
+            format!(
+                "the machine neither rebooted nor switched off; its console is in {}",
+                self.console.log().display()
+            )
+        })?;
+        self.wait_for_exit(Duration::from_secs(60))?;
+        match data["reason"].as_str() {
+            Some("guest-reset") => Ok(End::Reboot),
+            Some("guest-shutdown") => Ok(End::PowerOff),
+            other => bail!("the machine ended in an odd way: {other:?}"),
+        }
+    }
+
+    /// Waits for a reset of a machine that goes on after it.
+    pub fn wait_for_reset(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let data: Value = self.qmp.wait_for("RESET", left)?;
+            if data["guest"] == true {
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait_for_exit(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "QEMU did not exit within {patience:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Presses keys together: `["ctrl", "alt", "delete"]`.
+    pub fn press(&mut self, keys: &[&str]) -> Result<()> {
+        let keys: Vec<Value> = keys
+            .iter()
+            .map(|key| json!({"type": "qcode", "data": key}))
+            .collect();
+        self.qmp.execute("send-key", &json!({"keys": keys}))?;
+        Ok(())
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // Both fail only when QEMU has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until fewer than two machines run on this computer. The lock goes with the file.
+fn take_turn() -> Result<File> {
+    let folder = paths::cache()?;
+    loop {
+        for slot in ["machine-0", "machine-1"] {
+            let path = folder.join(slot);
+            let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+            if file.try_lock().is_ok() {
+                return Ok(file);
+            }
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn command_line(spec: &Spec, folder: &Path, socket: &Path) -> Result<Command> {
+    let mut command = match &spec.network {
+        Network::Tap { namespace, .. } => Namespace::command_in(namespace, "qemu-system-x86_64")?,
+        _ => tools::command("qemu-system-x86_64")?,
+    };
+    command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+    // graphics=off makes SeaBIOS and the iPXE ROM speak on the serial line.
+    command.args([
+        "-machine",
+        "q35,graphics=off",
+        "-accel",
+        "tcg,thread=multi",
+        "-smp",
+        "2",
+    ]);
+    command.args(["-m", &spec.memory_mib.to_string(), "-serial", "stdio"]);
+    command
+        .arg("-qmp")
+        .arg(format!("unix:{},server=on,wait=off", socket.display()));
+    command.args(["-device", "virtio-rng-pci"]);
+    if spec.stop_at_reboot {
+        command.arg("-no-reboot");
+    }
+    add_boot(&mut command, &spec.boot, folder)?;
+    add_network(&mut command, &spec.network, &spec.boot)?;
+    add_disks(&mut command, &spec.disks)?;
+    command.args(&spec.extra);
+    let complaints = File::create(folder.join("stderr"))?;
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(complaints);
+    Ok(command)
+}
+
+fn add_boot(command: &mut Command, boot: &Boot, folder: &Path) -> Result<()> {
+    match boot {
+        Boot::Direct {
+            kernel,
+            initrd,
+            command_line,
+        } => {
+            command
+                .arg("-kernel")
+                .arg(kernel)
+                .arg("-initrd")
+                .arg(initrd)
+                .args(["-append", command_line]);
+        }
+        Boot::SeaBios => {}
+        Boot::Ovmf => {
+            let code = tools::packaged("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf")?;
+            let variables = tools::packaged("/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf")?;
+            let own = folder.join("vars.fd");
+            fs::copy(&variables, &own)?;
+            command.arg("-drive").arg(format!(
+                "if=pflash,format=raw,unit=0,readonly=on,file={}",
+                code.display()
+            ));
+            command.arg("-drive").arg(format!(
+                "if=pflash,format=raw,unit=1,file={}",
+                own.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn add_network(command: &mut Command, network: &Network, boot: &Boot) -> Result<()> {
+    let mut device = "virtio-net-pci,netdev=net0,bootindex=1".to_owned();
+    match network {
+        Network::None => return Ok(()),
+        Network::User { bootfile, tftp } => {
+            let mut backend = "user,id=net0".to_owned();
+            if let Some(bootfile) = bootfile {
+                backend.push_str(",bootfile=");
+                backend.push_str(bootfile);
+            }
+            if let Some(tftp) = tftp {
+                backend.push_str(",tftp=");
+                backend.push_str(&tftp.to_string_lossy());
+            }
+            command.args(["-netdev", &backend]);
+        }
+        Network::Tap { interface, mac, .. } => {
+            command.args([
+                "-netdev",
+                &format!("tap,id=net0,ifname={interface},script=no,downscript=no"),
+            ]);
+            device.push_str(",mac=");
+            device.push_str(mac);
+        }
+    }
+    if matches!(boot, Boot::Ovmf) {
+        let rom = tools::packaged("/usr/lib/ipxe/qemu/efi-virtio.rom", "ipxe-qemu")?;
+        device.push_str(",romfile=");
+        device.push_str(&rom.to_string_lossy());
+    } else {
+        tools::packaged("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu")?;
+    }
+    command.args(["-device", &device]);
+    Ok(())
+}
+
+fn add_disks(command: &mut Command, disks: &[(PathBuf, Bus, String)]) -> Result<()> {
+    for (number, (path, bus, serial)) in disks.iter().enumerate() {
+        ensure!(path.is_file(), "there is no disk {}", path.display());
+        let drive = format!(
+            "if=none,id=disk{number},format=raw,discard=unmap,file={}",
+            path.display()
+        );
+        command.args(["-drive", &drive]);
+        let model = match bus {
+            Bus::Virtio => "virtio-blk-pci",
+            Bus::Sata => "ide-hd",
+            Bus::Nvme => "nvme",
+        };
+        let index = number + 2;
+        command.args([
+            "-device",
+            &format!("{model},drive=disk{number},serial={serial},bootindex={index}"),
+        ]);
+    }
+    Ok(())
+}
