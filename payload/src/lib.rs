@@ -5,6 +5,7 @@
 //! [`event::Event`]s; [`finish`] decides what the machine does next. Nothing here mounts the root,
 //! loads modules or reboots: that is `init`'s.
 
+pub mod disk;
 pub mod event;
 pub mod extents;
 pub mod finish;

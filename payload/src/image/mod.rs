@@ -1,6 +1,23 @@
 //! The image: one plain gzip file of independent members, each a chunk of the disk, and an index.
+//!
+//! `docs/image-format.md` has the layout byte by byte. Any other gzip, xz, zstd and raw images can
+//! be restored and converted too.
+
+mod capture;
+mod meta;
+mod options;
+mod restore;
+mod source;
+mod verify;
 
 use std::io;
+
+pub use capture::capture;
+pub use meta::{ByteRange, ImageMeta};
+pub use options::{CaptureOptions, Delta, Level, ReadErrors, RestoreOptions};
+pub use restore::{Restored, restore};
+pub use source::FileSource;
+pub use verify::{Kind, Probe, Verified, probe, verify};
 
 /// Random access to a stored image, wherever it is. Implemented for files, HTTP URLs and share entries.
 pub trait ImageSource: Send + Sync {

@@ -1,0 +1,64 @@
+//! The block device ioctls of `linux/fs.h`, each as one safe call.
+
+use nix::errno::Errno;
+use nix::libc;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+mod raw {
+    nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+    nix::ioctl_read_bad!(blksszget, super::libc::BLKSSZGET, super::libc::c_int);
+    nix::ioctl_read_bad!(blkpbszget, super::libc::BLKPBSZGET, super::libc::c_uint);
+    nix::ioctl_none!(blkrrpart, 0x12, 95);
+    nix::ioctl_none!(blkflsbuf, 0x12, 97);
+    nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
+}
+
+fn done(result: Result<libc::c_int, Errno>) -> io::Result<()> {
+    result.map(|_| ()).map_err(io::Error::from)
+}
+
+/// Bytes of the block device.
+pub fn size(device: &File) -> io::Result<u64> {
+    let mut size = 0;
+    // SAFETY: the descriptor is open and the kernel writes one u64 to a live u64.
+    done(unsafe { raw::blkgetsize64(device.as_raw_fd(), &raw mut size) })?;
+    Ok(size)
+}
+
+/// Bytes that the device addresses as one.
+pub fn logical_sector_size(device: &File) -> io::Result<u32> {
+    let mut size = 0;
+    // SAFETY: the descriptor is open and the kernel writes one int to a live int.
+    done(unsafe { raw::blksszget(device.as_raw_fd(), &raw mut size) })?;
+    u32::try_from(size).map_err(|_| io::Error::from(Errno::ERANGE))
+}
+
+/// Bytes that the device writes as one.
+pub fn physical_sector_size(device: &File) -> io::Result<u32> {
+    let mut size = 0;
+    // SAFETY: the descriptor is open and the kernel writes one unsigned int to a live one.
+    done(unsafe { raw::blkpbszget(device.as_raw_fd(), &raw mut size) })?;
+    Ok(size)
+}
+
+/// Makes `length` bytes from `start` read as zeros; both are whole sectors. The kernel lets the
+/// device do it, or writes them.
+pub fn zero_out(device: &File, start: u64, length: u64) -> io::Result<()> {
+    let range = [start, length];
+    // SAFETY: the descriptor is open and the kernel reads two u64 from a live array.
+    done(unsafe { raw::blkzeroout(device.as_raw_fd(), &raw const range) })
+}
+
+/// Has the kernel read the partition table anew.
+pub fn reread_table(device: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open; this ioctl takes no argument.
+    done(unsafe { raw::blkrrpart(device.as_raw_fd()) })
+}
+
+/// Drops what the kernel caches of the device, so that the next read asks the device.
+pub fn drop_cache(device: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open; this ioctl takes no argument.
+    done(unsafe { raw::blkflsbuf(device.as_raw_fd()) })
+}

@@ -1,0 +1,141 @@
+//! What an image is of: the `.toml` beside it, also embedded in its index.
+
+use crate::inventory::DiskIdentity;
+use crate::used::{PartitionSummary, TableSummary};
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// The only format version there is.
+const FORMAT: u32 = 1;
+
+/// The contents of `sda.raw.gz.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageMeta {
+    /// The version of the image format.
+    pub format: u32,
+    /// The version of Pitstop that made the image.
+    pub pitstop: String,
+    /// When the capture began: RFC 3339, UTC.
+    pub created: String,
+    #[serde(flatten)]
+    pub disk: DiskIdentity,
+    /// Raw bytes of each chunk but the last, which may be shorter.
+    pub chunk_size: u32,
+    /// Whether every block was kept.
+    pub exact: bool,
+    /// Raw bytes that were kept; the rest reads as zeros.
+    pub kept: u64,
+    /// BLAKE3 over the concatenated 32-byte BLAKE3 hashes of all chunks, in order; lower-case hex.
+    pub blake3: String,
+    /// Sectors that could not be read and are zeros in the image.
+    #[serde(default)]
+    pub read_errors: Vec<ByteRange>,
+    #[serde(default)]
+    pub table: TableSummary,
+    #[serde(default)]
+    pub partitions: Vec<PartitionSummary>,
+}
+
+/// A stretch of the disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteRange {
+    pub offset: u64,
+    pub length: u64,
+}
+
+impl From<Range<u64>> for ByteRange {
+    fn from(range: Range<u64>) -> Self {
+        Self {
+            offset: range.start,
+            length: range.end.saturating_sub(range.start),
+        }
+    }
+}
+
+impl ImageMeta {
+    /// What is known before the first chunk is read.
+    pub(super) fn new(disk: DiskIdentity, chunk_size: u32, exact: bool) -> Self {
+        Self {
+            format: FORMAT,
+            pitstop: env!("CARGO_PKG_VERSION").to_owned(),
+            created: jiff::Timestamp::now()
+                .strftime("%Y-%m-%dT%H:%M:%SZ")
+                .to_string(),
+            disk,
+            chunk_size,
+            exact,
+            kept: 0,
+            blake3: String::new(),
+            read_errors: Vec::new(),
+            table: TableSummary::default(),
+            partitions: Vec::new(),
+        }
+    }
+
+    /// The text of the `.toml`.
+    ///
+    /// # Errors
+    /// When a number does not fit TOML's signed 64 bits.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(self).context("writing the image's metadata as TOML")
+    }
+
+    /// Reads the text of a `.toml`. Keys of later versions of the same format are passed over.
+    ///
+    /// # Errors
+    /// TOML's own, or a format version that this program does not know.
+    pub fn from_toml(text: &str) -> anyhow::Result<Self> {
+        let meta: Self = toml::from_str(text).context("reading the image's metadata")?;
+        if meta.format != FORMAT {
+            bail!(
+                "the image has format {}, this pitstop {} knows format {FORMAT}: use a newer pitstop",
+                meta.format,
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        Ok(meta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta() -> ImageMeta {
+        let disk = DiskIdentity {
+            device: "sda".into(),
+            model: "QEMU HARDDISK".into(),
+            serial: "QM00001".into(),
+            wwn: String::new(),
+            size: 4 << 30,
+            logical_sector_size: 512,
+            physical_sector_size: 4096,
+        };
+        let mut meta = ImageMeta::new(disk, 1 << 20, false);
+        meta.read_errors.push((4096..8192).into());
+        meta.partitions.push(PartitionSummary {
+            number: 1,
+            filesystem: "ext4".into(),
+            ..PartitionSummary::default()
+        });
+        meta
+    }
+
+    #[test]
+    fn metadata_reads_back_from_toml_with_the_disk_at_the_top_level() {
+        let meta = meta();
+        let text = meta.to_toml().unwrap();
+        assert!(text.contains("\nserial = \"QM00001\"\n"), "{text}");
+        assert_eq!(ImageMeta::from_toml(&text).unwrap(), meta);
+    }
+
+    #[test]
+    fn a_later_format_is_refused_and_says_so() {
+        let mut later = meta();
+        later.format = 2;
+        let err = ImageMeta::from_toml(&later.to_toml().unwrap()).unwrap_err();
+        assert!(err.to_string().contains("format 2"), "{err}");
+    }
+}

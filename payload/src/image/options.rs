@@ -1,0 +1,54 @@
+//! What a caller may choose about a capture or a restore.
+
+use serde::Deserialize;
+
+/// How hard a capture compresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// About 600 MB/s a core.
+    #[default]
+    Fast,
+    /// A tenth smaller, several times slower.
+    Small,
+}
+
+/// What a capture does about sectors that cannot be read after retries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadErrors {
+    /// The capture fails at its end, and names them all.
+    #[default]
+    Fail,
+    /// They read as zeros, and the image's metadata names them.
+    Record,
+}
+
+/// Whether a restore compares the target with the image first and moves only what differs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Delta {
+    /// A sample of chunks decides.
+    #[default]
+    Auto,
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CaptureOptions {
+    /// Keep every block, also those that no filesystem uses.
+    pub exact: bool,
+    pub level: Level,
+    /// Cores to compress on; 0 is all of them.
+    pub threads: usize,
+    pub read_errors: ReadErrors,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RestoreOptions {
+    pub delta: Delta,
+    /// Read the target back afterwards, rewrite once what differs, fail if it still does.
+    pub verify: bool,
+    /// Cores to inflate on; 0 is all of them.
+    pub threads: usize,
+}
