@@ -36,8 +36,8 @@ pub struct CrashPolicy {
     pub attempt: u32,
     pub failure_delay: Duration,
     pub on_failure: After,
-    /// The share's URL and this machine's folder on it, once both are known to be right.
-    pub share: Option<(String, String)>,
+    /// The share's whole URL, once it is proven to be the share. May hold a password: not for logs.
+    pub share: Option<String>,
 }
 
 impl Default for CrashPolicy {

@@ -10,6 +10,7 @@ pub mod event;
 pub mod extents;
 pub mod finish;
 pub mod image;
+pub mod info;
 pub mod inventory;
 pub mod machine;
 pub mod render;

@@ -63,7 +63,7 @@ pub(crate) fn fact(path: &Path) -> String {
 }
 
 /// What a device says of itself, made fit to be shown: no control bytes, no padding.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(bytes)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
