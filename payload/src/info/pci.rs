@@ -36,7 +36,7 @@ pub fn describe(sysfs: &Path, list: &Path) -> anyhow::Result<String> {
 struct Device {
     slot: String,
     vendor: String,
-    device: String,
+    product: String,
     /// Class and subclass, without the programming interface.
     class: String,
     revision: String,
@@ -57,7 +57,7 @@ impl Device {
         Self {
             slot: slot.strip_prefix("0000:").unwrap_or(slot).to_owned(),
             vendor: hex("vendor"),
-            device: hex("device"),
+            product: hex("device"),
             class: hex("class").chars().take(4).collect(),
             revision: hex("revision"),
             driver,
@@ -67,7 +67,7 @@ impl Device {
     fn keys(&self) -> [Key; 3] {
         [
             self.vendor.clone(),
-            format!("{}:{}", self.vendor, self.device),
+            format!("{}:{}", self.vendor, self.product),
             format!("C {}", self.class),
         ]
     }
@@ -83,13 +83,14 @@ impl Device {
             name(&vendor, "Vendor"),
             name(&device, "Device"),
             self.vendor,
-            self.device
+            self.product
         );
         if !self.revision.is_empty() && self.revision != "00" {
-            line += &format!(" (rev {})", self.revision);
+            // Writing to a String cannot fail.
+            let _ = write!(line, " (rev {})", self.revision);
         }
         if !self.driver.is_empty() {
-            line += &format!(", driver {}", self.driver);
+            let _ = write!(line, ", driver {}", self.driver);
         }
         line
     }

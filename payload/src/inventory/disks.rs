@@ -171,15 +171,15 @@ fn is_disk(name: &str, block: &Path, real: &Path) -> bool {
     let hidden = number(&block.join("hidden")) == Some(1);
     // SCSI peripheral device type (SPC-5 6.7.2): 0 is a direct-access device. MMC says `MMC` or `SD` here.
     let other_type = number(&block.join("device/type")).is_some_and(|kind| kind != 0);
-    let digits_follow = |prefix: &&str| {
-        name.strip_prefix(*prefix)
+    let digits_follow = |prefix: &str| {
+        name.strip_prefix(prefix)
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     !(made_up
         || chip_partition
         || hidden
         || other_type
-        || by_name.iter().any(|p| digits_follow(&p)))
+        || by_name.iter().any(|p| digits_follow(p)))
 }
 
 fn on_usb(real: &Path) -> bool {
