@@ -1,0 +1,224 @@
+//! What most tests need: a server with a share, a proxy before it that can break things, and a machine with a disk.
+
+use crate::disks::{self, Disk};
+use crate::paths;
+use crate::proxy::Proxy;
+use crate::servers::Server;
+use crate::vm::{ADDRESS, Boot, Bus, End, HEX_ADDRESS, HOST, PATIENCE, Spec, Vm};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The name of the image of the machine's only disk.
+pub const IMAGE: &str = "vda.raw.gz";
+
+/// A share, the machine's configuration, and the disk that must not be harmed.
+pub struct Scene {
+    pub server: Server,
+    pub proxy: Proxy,
+    pub disk: Disk,
+    before: String,
+}
+
+impl Scene {
+    /// A scene with this disk, plugged in as `vda`.
+    pub fn with(disk: Disk) -> Result<Scene> {
+        let server = Server::start()?;
+        let proxy = Proxy::start(server.port())?;
+        let before = disk.digest()?;
+        Ok(Scene {
+            server,
+            proxy,
+            disk,
+            before,
+        })
+    }
+
+    /// A scene with a disk of 16 MiB that does not compress.
+    pub fn new() -> Result<Scene> {
+        Scene::with(Disk::noise(16 << 20, 7)?)
+    }
+
+    /// A path of the server, as the machine reaches it: through the proxy.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{HOST}:{}{path}", self.proxy.port())
+    }
+
+    /// The machine's host file.
+    pub fn configuration(&self) -> PathBuf {
+        self.server.hosts().join(format!("{HEX_ADDRESS}.toml"))
+    }
+
+    /// Writes the machine's host file as it is.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        let path = self.configuration();
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Gives the machine a job; a failure is followed by a reboot after two seconds. `more` is added as it is.
+    pub fn job(&self, action: &str, more: &str) -> Result<()> {
+        let share = self.url("/share");
+        self.configure(&format!(
+            "version = 1\naction = \"{action}\"\nshare = \"{share}\"\nfailure-delay = \"2s\"\n{more}\n"
+        ))
+    }
+
+    /// The machine's folder on the share.
+    pub fn folder(&self) -> PathBuf {
+        self.server.share().join(ADDRESS)
+    }
+
+    pub fn image(&self) -> PathBuf {
+        self.folder().join(IMAGE)
+    }
+
+    /// The payload, started directly, that looks for its host file on the server.
+    pub fn spec(&self, name: &str) -> Result<Spec> {
+        self.spec_with(name, "")
+    }
+
+    /// The same with more on the kernel command line.
+    pub fn spec_with(&self, name: &str, parameters: &str) -> Result<Spec> {
+        let hosts = self.url("/hosts/");
+        let spec = Spec::new(
+            name,
+            payload(&format!("pitstop.host={hosts} {parameters}"))?,
+        );
+        Ok(spec.disk(&self.disk, Bus::Virtio, "SCENE0"))
+    }
+
+    /// Starts the machine.
+    pub fn boot(&self, name: &str) -> Result<Vm> {
+        Vm::start(self.spec(name)?)
+    }
+
+    /// Runs a job that succeeds: the result is told, the configuration goes, the machine reboots.
+    pub fn succeeds(&self, name: &str, action: &str) -> Result<()> {
+        let mut vm = self.boot(name)?;
+        expect_success(&mut vm, action)?;
+        ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+        ensure!(
+            !self.configuration().exists(),
+            "{action} is done and its configuration is still there"
+        );
+        Ok(())
+    }
+
+    /// Sees the machine fail for a reason that has these words, in front of a person and in both logs, leave the
+    /// disk and the configuration alone, and reboot when the failure delay is over.
+    pub fn fails(&self, vm: &mut Vm, action: &str, reason: &[&str]) -> Result<()> {
+        let configuration = fs::read(self.configuration())?;
+        expect_failure(vm, action, reason)?;
+        let failed = Instant::now();
+        ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+        let waited = failed.elapsed();
+        ensure!(
+            waited > Duration::from_millis(1500),
+            "the reboot came {waited:?} after the failure, not 2 s"
+        );
+        ensure!(
+            waited < Duration::from_secs(30),
+            "the reboot came only {waited:?} after the failure"
+        );
+        ensure!(
+            fs::read(self.configuration())? == configuration,
+            "the configuration changed"
+        );
+        self.logged(reason)?;
+        self.nothing_half_made()?;
+        self.disk_untouched()
+    }
+
+    /// Both logs on the share have an error with these words.
+    pub fn logged(&self, reason: &[&str]) -> Result<()> {
+        for log in [
+            self.server.share().join("maintenance.log"),
+            self.folder().join("maintenance.log"),
+        ] {
+            let text =
+                fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+            let told = text.lines().any(|line| {
+                line.contains("error") && reason.iter().all(|word| line.contains(word))
+            });
+            ensure!(
+                told,
+                "{} has no error with {reason:?}:\n{text}",
+                log.display()
+            );
+            ensure!(
+                text.contains(ADDRESS) || log.starts_with(self.folder()),
+                "{} does not say who",
+                log.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// No unfinished file is on the share.
+    pub fn nothing_half_made(&self) -> Result<()> {
+        let Ok(entries) = fs::read_dir(self.folder()) else {
+            return Ok(());
+        };
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            ensure!(!name.contains(".part"), "{name} is left on the share");
+        }
+        Ok(())
+    }
+
+    /// The disk has the bytes it had when the scene began.
+    pub fn disk_untouched(&self) -> Result<()> {
+        ensure!(
+            self.disk.digest()? == self.before,
+            "the disk was written to"
+        );
+        Ok(())
+    }
+
+    /// Puts an image of the scene's disk on the share, as the admin's command makes it.
+    pub fn make_image(&self) -> Result<()> {
+        fs::create_dir_all(self.folder())?;
+        crate::tools::output(
+            std::process::Command::new(paths::built("pitstop")?)
+                .arg("backup")
+                .arg(self.disk.path())
+                .arg(self.image()),
+        )?;
+        Ok(())
+    }
+
+    /// BLAKE3 of the image on the share.
+    pub fn image_digest(&self) -> Result<String> {
+        disks::digest(&self.image())
+    }
+}
+
+/// The payload's kernel and initramfs, started by QEMU, speaking on the serial line.
+pub fn payload(parameters: &str) -> Result<Boot> {
+    Ok(Boot::Direct {
+        kernel: paths::built("vmlinuz")?,
+        initrd: paths::built("initramfs.img")?,
+        command_line: format!("console=ttyS0,115200 {parameters}"),
+    })
+}
+
+/// Waits for the result of a run, which must be good.
+pub fn expect_success(vm: &mut Vm, action: &str) -> Result<String> {
+    let line = vm.sees("pitstop: result ")?;
+    ensure!(
+        line.contains(&format!("pitstop: result ok {action}")),
+        "expected success of {action}, saw: {line}"
+    );
+    Ok(line)
+}
+
+/// Waits for the result of a run, which must be a failure whose reason has all of these words.
+pub fn expect_failure(vm: &mut Vm, action: &str, reason: &[&str]) -> Result<String> {
+    let line = vm.sees("pitstop: result ")?;
+    let right = line.contains(&format!("pitstop: result failed {action}: "));
+    ensure!(right, "expected a failure of {action}, saw: {line}");
+    let told = reason.iter().all(|word| line.contains(word));
+    ensure!(told, "expected a reason with {reason:?}, saw: {line}");
+    Ok(line)
+}

@@ -1,0 +1,178 @@
+//! Images and servers that fail: nothing that was whole is lost, nothing half-made stays.
+
+use anyhow::{Result, ensure};
+use qemu_tests::disks::{Disk, flip_bit};
+use qemu_tests::golden::noise;
+use qemu_tests::proxy::Fault;
+use qemu_tests::scene::{IMAGE, Scene, expect_failure};
+use qemu_tests::vm::{ADDRESS, Bus, End, PATIENCE, Vm};
+use std::fs;
+
+#[test]
+fn a_backup_does_not_replace_an_image() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make_image()?;
+    let image = scene.image_digest()?;
+    scene.job("backup", "")?;
+    let mut vm = scene.boot("image-exists")?;
+    scene.fails(&mut vm, "backup", &[IMAGE, "backup-again"])?;
+    ensure!(scene.image_digest()? == image, "the image changed");
+    Ok(())
+}
+
+#[test]
+fn a_restore_without_an_image_names_it() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("restore", "")?;
+    let mut vm = scene.boot("image-missing")?;
+    scene.fails(&mut vm, "restore", &["vda", ADDRESS])
+}
+
+#[test]
+fn an_image_that_is_not_gzip_touches_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    fs::create_dir_all(scene.folder())?;
+    fs::write(scene.image(), b"<html>404 but with status 200</html>")?;
+    scene.job("restore", "")?;
+    let mut vm = scene.boot("not-gzip")?;
+    scene.fails(&mut vm, "restore", &[IMAGE])
+}
+
+#[test]
+fn a_truncated_image_touches_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make_image()?;
+    let length = fs::metadata(scene.image())?.len();
+    fs::File::options()
+        .write(true)
+        .open(scene.image())?
+        .set_len(length / 2)?;
+    scene.job("restore", "")?;
+    let mut vm = scene.boot("truncated")?;
+    // Its index is gone with its end, so that is known before the first write.
+    scene.fails(&mut vm, "restore", &[IMAGE])
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_the_disk_stays_unbootable() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make_image()?;
+    let length = fs::metadata(scene.image())?.len();
+    flip_bit(&scene.image(), length / 2)?;
+    scene.disk.zero()?;
+    scene.job("restore", "")?;
+    let mut vm = scene.boot("flipped")?;
+    expect_failure(&mut vm, "restore", &[IMAGE])?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    scene.logged(&[IMAGE])?;
+    ensure!(scene.configuration().exists(), "the configuration is gone");
+    let start = &fs::read(scene.disk.path())?[..1 << 20];
+    ensure!(
+        start.iter().all(|byte| *byte == 0),
+        "a disk that is not whole got its first MiB"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_disk_smaller_than_the_image_is_left_alone() -> Result<()> {
+    let large = Scene::with(Disk::noise(24 << 20, 9)?)?;
+    large.make_image()?;
+    let scene = Scene::new()?;
+    fs::create_dir_all(scene.folder())?;
+    fs::copy(large.image(), scene.image())?;
+    scene.job("restore", "")?;
+    let mut vm = scene.boot("too-small")?;
+    scene.fails(&mut vm, "restore", &["vda", "small"])
+}
+
+/// The image before and the disk survive a backup that fails as `fault` says; afterwards the backup works.
+fn failed_backup(name: &str, fault: Fault, reason: &[&str]) -> Result<()> {
+    let scene = Scene::new()?;
+    fs::create_dir_all(scene.folder())?;
+    fs::write(scene.image(), noise(1 << 20, 5))?;
+    let old = scene.image_digest()?;
+    scene.job("backup-again", "")?;
+    scene.proxy.break_requests("PUT", IMAGE, fault);
+    let mut vm = scene.boot(name)?;
+    scene.fails(&mut vm, "backup-again", reason)?;
+    drop(vm);
+    ensure!(
+        scene.image_digest()? == old,
+        "the image that was there is not whole any more"
+    );
+    ensure!(
+        !scene.folder().join(format!("{IMAGE}.old")).exists(),
+        "the image that was there was put aside"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_share_that_is_full_loses_nothing() -> Result<()> {
+    failed_backup(
+        "full-507",
+        Fault::AnswerAfter(4 << 20, 507),
+        &[IMAGE, "507"],
+    )
+}
+
+#[test]
+fn a_connection_closed_during_a_backup_loses_nothing() -> Result<()> {
+    failed_backup("cut-upload", Fault::CutUpload(4 << 20), &[IMAGE])
+}
+
+#[test]
+fn a_server_gone_during_a_backup_is_an_error_and_the_next_try_works() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "")?;
+    scene
+        .proxy
+        .break_requests("PUT", IMAGE, Fault::DieDuringUpload(4 << 20));
+    let mut vm = Vm::start(scene.spec("gone-backup")?.keep_going())?;
+    expect_failure(&mut vm, "backup", &[IMAGE])?;
+    ensure!(!scene.image().exists(), "half an image is on the share");
+    scene.proxy.heal();
+    vm.sees("pitstop: result ok backup")?;
+    scene.nothing_half_made()?;
+    qemu_tests::compare::zcat_equals(&scene.image(), scene.disk.path())
+}
+
+#[test]
+fn a_server_gone_during_a_restore_is_an_error_and_the_next_try_works() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make_image()?;
+    scene.disk.wreck()?;
+    scene.job("restore", "")?;
+    scene
+        .proxy
+        .break_requests("GET", IMAGE, Fault::DieDuringDownload(6 << 20));
+    let mut vm = Vm::start(scene.spec("gone-restore")?.keep_going())?;
+    expect_failure(&mut vm, "restore", &[IMAGE])?;
+    ensure!(scene.configuration().exists(), "the configuration is gone");
+    scene.proxy.heal();
+    vm.sees("pitstop: result ok restore")?;
+    drop(vm);
+    scene.disk_untouched()
+}
+
+#[test]
+fn backup_again_keeps_the_image_before() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make_image()?;
+    let old = scene.image_digest()?;
+    let changed = Disk::noise(16 << 20, 10)?;
+    scene.job("backup-again", "")?;
+    let mut spec = scene.spec("backup-again")?;
+    spec.disks.clear();
+    let mut vm = Vm::start(spec.disk(&changed, Bus::Virtio, "SCENE0"))?;
+    vm.sees("pitstop: result ok backup-again")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    qemu_tests::compare::zcat_equals(&scene.image(), changed.path())?;
+    let kept = scene.folder().join(format!("{IMAGE}.old"));
+    ensure!(
+        qemu_tests::disks::digest(&kept)? == old,
+        "the image before is not what it was"
+    );
+    Ok(())
+}

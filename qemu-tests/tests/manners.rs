@@ -1,0 +1,105 @@
+//! How the machine behaves besides its job: attempts, rescue, Ctrl-Alt-Del, what it says.
+
+use anyhow::{Result, ensure};
+use qemu_tests::scene::{Scene, expect_failure};
+use qemu_tests::vm::{End, PATIENCE, Vm};
+use std::fs;
+use std::time::Duration;
+
+/// The shell's answer to a command that nothing else on the console can be mistaken for.
+fn shell_works(vm: &mut Vm) -> Result<()> {
+    // The shell appears when it appears: what is typed before is lost or echoed.
+    for _ in 0..20 {
+        vm.console.type_line("echo $((6*7))-is-the-answer")?;
+        if vm
+            .console
+            .wait_for("\n42-is-the-answer", Duration::from_secs(3))
+            .is_ok()
+        {
+            return Ok(());
+        }
+    }
+    vm.console
+        .wait_for("\n42-is-the-answer", Duration::from_secs(1))
+        .map(drop)
+}
+
+#[test]
+fn after_the_last_attempt_the_machine_holds_in_rescue() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("restore", "attempts = 2")?;
+    let mut vm = Vm::start(scene.spec("attempts")?.keep_going())?;
+    expect_failure(&mut vm, "restore", &["vda"])?;
+    vm.wait_for_reset(PATIENCE)?;
+    expect_failure(&mut vm, "restore", &["vda"])?;
+    vm.sees("rescue")?;
+    ensure!(
+        vm.wait_for_end(Duration::from_secs(8)).is_err(),
+        "the machine did not hold"
+    );
+    shell_works(&mut vm)?;
+    ensure!(scene.configuration().exists(), "the configuration is gone");
+    Ok(())
+}
+
+#[test]
+fn rescue_gives_a_shell_and_deletes_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("rescue", "")?;
+    let mut vm = scene.boot("rescue")?;
+    vm.sees("rescue")?;
+    shell_works(&mut vm)?;
+    vm.console
+        .type_line("cat /proc/1/comm; dmesg | tail -1; echo end-of-test")?;
+    vm.console.wait_for("\nend-of-test", PATIENCE)?;
+    ensure!(
+        scene.configuration().exists(),
+        "rescue deleted its configuration"
+    );
+    scene.disk_untouched()
+}
+
+#[test]
+fn ctrl_alt_del_reboots_a_machine_in_rescue() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("rescue", "")?;
+    let mut vm = scene.boot("ctrl-alt-del")?;
+    shell_works(&mut vm)?;
+    vm.press(&["ctrl", "alt", "delete"])?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(
+        scene.configuration().exists(),
+        "rescue deleted its configuration"
+    );
+    Ok(())
+}
+
+#[test]
+fn refresh_info_tells_what_the_machine_is() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("refresh-info", "")?;
+    scene.succeeds("refresh-info", "refresh-info")?;
+    let text = fs::read_to_string(scene.folder().join("testbox-info.txt"))?;
+    for wanted in ["QEMU", "vda", "Linux version"] {
+        ensure!(
+            text.contains(wanted),
+            "testbox-info.txt does not tell of {wanted}"
+        );
+    }
+    let archive = fs::read(scene.folder().join("testbox-info.zip"))?;
+    ensure!(
+        archive.starts_with(b"PK\x03\x04"),
+        "testbox-info.zip is no zip file"
+    );
+    scene.disk_untouched()
+}
+
+#[test]
+fn a_run_may_end_with_the_power_off() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "on-success = \"poweroff\"")?;
+    let mut vm = scene.boot("poweroff")?;
+    vm.sees("pitstop: result ok backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::PowerOff);
+    qemu_tests::compare::zcat_equals(&scene.image(), scene.disk.path())
+}
