@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program that runs until dropped.
-struct Service {
+pub(crate) struct Service {
     child: Child,
     log: PathBuf,
 }
 
 impl Service {
     /// Starts a command; what it says goes to a file named after it.
-    fn start(mut command: Command, log: PathBuf) -> Result<Service> {
+    pub(crate) fn start(mut command: Command, log: PathBuf) -> Result<Service> {
         let output = File::create(&log).with_context(|| format!("making {}", log.display()))?;
         command
             .stdin(Stdio::null())
@@ -33,7 +33,7 @@ impl Service {
     }
 
     /// Waits until `ready` says so; an error has what the program said.
-    fn wait_until(&mut self, what: &str, ready: impl Fn() -> bool) -> Result<()> {
+    pub(crate) fn wait_until(&mut self, what: &str, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + START_PATIENCE;
         while !ready() {
             let ended = self.child.try_wait()?;
@@ -61,7 +61,7 @@ pub fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
