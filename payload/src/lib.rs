@@ -8,10 +8,12 @@
 pub mod disk;
 pub mod event;
 pub mod extents;
+pub mod fetch;
 pub mod finish;
 pub mod image;
 pub mod info;
 pub mod inventory;
+pub mod job;
 pub mod machine;
 pub mod render;
 pub mod share;

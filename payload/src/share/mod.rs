@@ -2,8 +2,62 @@
 //!
 //! Paths are relative, `/`-separated, never empty, without `.` or `..`: `10.0.2.15/sda.raw.gz`.
 
+pub mod delete;
+mod directory;
+mod http;
+pub mod nfs;
+mod url;
+
+pub use self::url::{BadShareUrl, NfsUrl, NfsVersion, Protocol, ShareUrl};
+pub use directory::DirectoryShare;
+pub use http::{HttpImage, HttpShare};
+
+use crate::fetch::{HttpClient, Settings};
 use crate::image::ImageSource;
+use anyhow::Context as _;
 use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// What reaching shares and configurations takes: connections and mount points.
+#[derive(Debug, Clone)]
+pub struct Carriers {
+    pub http: HttpClient,
+    /// A folder under which NFS exports are mounted.
+    pub mounts: PathBuf,
+    /// This machine's address, which an NFS 4.0 server calls back.
+    pub address: IpAddr,
+}
+
+impl Carriers {
+    /// For a machine whose address is `address`; exports are mounted under `mounts`.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up: a trusted certificate that cannot be read.
+    pub fn new(address: IpAddr, mounts: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: HttpClient::new(Settings::default())?,
+            mounts: mounts.to_owned(),
+            address,
+        })
+    }
+}
+
+/// Reaches or mounts a share. Whether it is the right one, its marker tells.
+///
+/// # Errors
+/// An export that cannot be mounted, a folder that is not there. An HTTP server is not asked yet.
+pub fn connect(url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<Box<dyn Share>> {
+    match url {
+        ShareUrl::Http(url) => Ok(Box::new(HttpShare::new(url, &carriers.http))),
+        ShareUrl::Nfs(nfs) => {
+            let mounted = nfs::mount(nfs, carriers)?;
+            let share = DirectoryShare::mounted(mounted, url.to_string());
+            Ok(Box::new(share.with_context(|| format!("opening {url}"))?))
+        }
+        ShareUrl::Directory(path) => Ok(Box::new(DirectoryShare::open(path)?)),
+    }
+}
 
 /// What is known of a file on the share.
 #[derive(Debug, Clone, PartialEq, Eq)]

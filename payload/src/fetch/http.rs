@@ -1,0 +1,346 @@
+//! A blocking face for the HTTP client: connects, sends and reads with a limit on silence, not on the whole.
+//!
+//! The connections live on a small runtime of their own. Every function here blocks the calling thread and
+//! must not be called from within another async runtime.
+
+mod body;
+mod upload;
+
+pub use body::Response;
+pub use upload::Upload;
+
+use crate::fetch::tls;
+use crate::fetch::{Roots, redacted};
+use anyhow::Context as _;
+use reqwest::{Method, StatusCode, redirect};
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle, Runtime};
+use url::Url;
+
+/// How patient the client is, and whom it trusts.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For a connection to come about.
+    pub connect: Duration,
+    /// Silence of the server that ends a transfer.
+    pub stall: Duration,
+    /// How long a server may think about a whole upload before it answers: it may have to move it
+    /// to another disk.
+    pub settle: Duration,
+    /// Before the first repetition of what failed; doubles from there.
+    pub first_wait: Duration,
+    pub roots: Roots,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            settle: Duration::from_secs(15 * 60),
+            first_wait: Duration::from_secs(1),
+            roots: Roots::default(),
+        }
+    }
+}
+
+/// Cheap to clone; connections are shared.
+#[derive(Clone)]
+pub struct HttpClient(Arc<Inner>);
+
+struct Inner {
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+    client: reqwest::Client,
+    /// For uploads: each on a fresh connection, because a body that streams cannot be sent again
+    /// when an idle connection turns out to be dead.
+    uploads: reqwest::Client,
+    trusts_somebody: bool,
+    settings: Settings,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waits for nobody: a transfer whose owner is gone is not wanted any more.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HttpClient").field(&self.0.settings).finish()
+    }
+}
+
+/// What kept a request from being answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpFailure {
+    /// No connection came about: nothing was sent.
+    Connect,
+    /// The server fell silent for longer than [`Settings::stall`].
+    Stalled,
+    /// The connection broke, or what came is not HTTP.
+    Broken,
+}
+
+/// A request without an answer; the text names method and URL, without credentials.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{method} {url}: {what}")]
+pub struct HttpError {
+    pub method: Method,
+    pub url: String,
+    pub failure: HttpFailure,
+    pub what: String,
+}
+
+impl HttpClient {
+    /// # Errors
+    /// When a trusted certificate cannot be read, or threads cannot be started.
+    pub fn new(settings: Settings) -> anyhow::Result<Self> {
+        let (tls, trusts_somebody) = tls::client_config(&settings.roots)?;
+        let client = |idle: usize| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .http1_only()
+                .no_proxy()
+                .referer(false)
+                .user_agent(concat!("pitstop/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(settings.connect)
+                .tcp_nodelay(true)
+                .tcp_keepalive(settings.stall / 2)
+                // A peer that acknowledges nothing, or whose window stays shut, ends an upload.
+                .tcp_user_timeout(settings.stall)
+                .pool_max_idle_per_host(idle)
+                .redirect(same_host_only())
+                .build()
+                .context("setting up HTTP")
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .context("starting the threads for HTTP")?;
+        Ok(Self(Arc::new(Inner {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+            client: client(usize::MAX)?,
+            uploads: client(0)?,
+            trusts_somebody,
+            settings,
+        })))
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// A request without a body, to be completed and sent.
+    pub fn request(&self, method: Method, url: &Url) -> Request {
+        Request {
+            http: self.clone(),
+            builder: self.0.client.request(method.clone(), url.clone()),
+            asked: Asked::new(method, url),
+        }
+    }
+
+    /// Begins a PUT whose body is written piece by piece.
+    ///
+    /// # Errors
+    /// When the URL cannot be asked for at all.
+    pub fn upload(&self, url: &Url) -> Result<Upload, HttpError> {
+        let asked = Asked::new(Method::PUT, url);
+        self.check_trust(&asked)?;
+        let builder = self.0.uploads.request(Method::PUT, url.clone());
+        Ok(Upload::begin(self.clone(), builder, asked))
+    }
+
+    fn check_trust(&self, asked: &Asked) -> Result<(), HttpError> {
+        if asked.url.starts_with("https:") && !self.0.trusts_somebody {
+            return Err(asked.error(
+                HttpFailure::Connect,
+                match &self.0.settings.roots {
+                    Roots::Folder(folder) => format!(
+                        "no certificate authority was put in (there is none in {}): add one with \
+                         mkimage, or use http",
+                        folder.display()
+                    ),
+                    Roots::System => "this system trusts no certificate authority".into(),
+                },
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a message says was asked of whom.
+#[derive(Debug, Clone)]
+struct Asked {
+    method: Method,
+    url: String,
+}
+
+impl Asked {
+    fn new(method: Method, url: &Url) -> Self {
+        Self {
+            method,
+            url: redacted(url),
+        }
+    }
+
+    fn error(&self, failure: HttpFailure, what: impl Into<String>) -> HttpError {
+        HttpError {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            failure,
+            what: what.into(),
+        }
+    }
+
+    fn stalled(&self, limit: Duration) -> HttpError {
+        let limit = crate::units::duration(limit);
+        self.error(
+            HttpFailure::Stalled,
+            format!("the server has been silent for {limit}"),
+        )
+    }
+
+    fn failed(&self, cause: reqwest::Error) -> HttpError {
+        let failure = if cause.is_connect() {
+            HttpFailure::Connect
+        } else {
+            HttpFailure::Broken
+        };
+        self.error(failure, chain(&cause.without_url()))
+    }
+}
+
+/// The causes of an error on one line: the outermost says little ("error sending request").
+fn chain(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if causes.last() != Some(&text) {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    if causes.is_empty() {
+        causes.push(error.to_string());
+    }
+    causes.join(": ")
+}
+
+/// A request being put together.
+pub struct Request {
+    http: HttpClient,
+    builder: reqwest::RequestBuilder,
+    asked: Asked,
+}
+
+impl Request {
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        // A value that no header can hold becomes an error of send().
+        self.builder = self.builder.header(name, value);
+        self
+    }
+
+    /// The client it will be sent by.
+    pub fn client(&self) -> &HttpClient {
+        &self.http
+    }
+
+    /// Sends `bytes` with their length.
+    #[must_use]
+    pub fn body(mut self, bytes: Vec<u8>) -> Self {
+        self.builder = self.builder.body(bytes);
+        self
+    }
+
+    /// Sends the request and waits for the head of the answer, whatever its status.
+    ///
+    /// # Errors
+    /// No answer: not connected, silent for too long, or broken.
+    pub fn send(self) -> Result<Response, HttpError> {
+        self.http.check_trust(&self.asked)?;
+        let limit = self.http.0.settings.stall;
+        let answer = self
+            .http
+            .0
+            .handle
+            .block_on(async { tokio::time::timeout(limit, self.builder.send()).await });
+        match answer {
+            Err(_elapsed) => Err(self.asked.stalled(limit)),
+            Ok(Err(cause)) => Err(self.asked.failed(cause)),
+            Ok(Ok(inner)) => Ok(Response::new(self.http, inner, self.asked)),
+        }
+    }
+}
+
+/// Credentials and jobs do not follow a redirect to somebody else, nor from https to http.
+fn same_host_only() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
+        let Some(first) = attempt.previous().first() else {
+            return attempt.follow();
+        };
+        let same_host = first.host_str() == attempt.url().host_str();
+        let downgrade = first.scheme() == "https" && attempt.url().scheme() != "https";
+        if !same_host || downgrade {
+            let elsewhere = redacted(attempt.url());
+            return attempt.error(format!(
+                "the server redirects to {elsewhere}, which is not followed"
+            ));
+        }
+        if attempt.previous().len() > 5 {
+            return attempt.error("the server redirects in circles");
+        }
+        attempt.follow()
+    })
+}
+
+/// Whether a status asks to try again later although it blames the client.
+pub(crate) fn asks_for_patience(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+    )
+}
+
+/// A refusal as a sentence that says what can be done.
+pub(crate) fn refusal(method: &Method, url: &str, status: StatusCode) -> String {
+    let meaning = match status {
+        StatusCode::UNAUTHORIZED => {
+            "the server wants a user name and password: http://user:password@host/…"
+        }
+        StatusCode::FORBIDDEN => "the server does not allow it: check its permissions",
+        StatusCode::NOT_FOUND => "there is no such file or folder",
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+            "the server does not have this method: a share needs GET with Range, PUT, DELETE and MOVE"
+        }
+        StatusCode::CONFLICT => "the folder it belongs in does not exist and cannot be made",
+        StatusCode::LENGTH_REQUIRED => "the server does not take chunked uploads",
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            "the server limits the size of uploads (nginx: client_max_body_size 0)"
+        }
+        StatusCode::LOCKED => "somebody holds a lock on it",
+        StatusCode::INSUFFICIENT_STORAGE => "the share is full",
+        status if status.is_redirection() => "the server redirects, which is not followed here",
+        status if status.is_server_error() => "the server is in trouble",
+        _ => "the server refuses",
+    };
+    format!("{method} {url}: {meaning} (HTTP {})", status.as_u16())
+}
+
+/// Between half of `wait` and all of it, so that machines that failed together do not come back together.
+pub(crate) fn jittered(wait: Duration) -> Duration {
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(fastrand::u64(millis / 2..=millis))
+}

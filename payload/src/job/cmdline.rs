@@ -1,0 +1,301 @@
+//! The kernel command line: what it tells the boot, and what it tells the job.
+
+mod address;
+mod words;
+
+pub use address::{IpSetting, StaticAddress};
+
+use crate::job::{Action, DeleteTarget};
+use crate::share::ShareUrl;
+use std::fmt;
+
+/// The VirtualBox scripts' spelling of an action.
+const OLD_ACTION: &str = "testbox-action-";
+
+/// What the boot needs before any job is known. Reading it never fails: an `ip=` that makes no sense
+/// is kept as such for the network stage to report, and errors in `pitstop.…` are [`CommandLine`]'s.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BootParameters {
+    /// `BOOTIF`: the NIC that loaded the kernel.
+    pub boot_mac: Option<[u8; 6]>,
+    pub ip: IpSetting,
+    /// `pitstop.log=debug`
+    pub debug: bool,
+    /// Device names of each `console=`, in order, without options: `tty0`, `ttyS0`.
+    pub consoles: Vec<String>,
+}
+
+impl BootParameters {
+    pub fn parse(text: &str) -> Self {
+        let mut boot = Self::default();
+        for (key, value) in words::words(text) {
+            let Some(value) = value else { continue };
+            match key.as_str() {
+                "BOOTIF" => boot.boot_mac = boot_mac(&value).or(boot.boot_mac),
+                "ip" => boot.ip = IpSetting::parse(&value),
+                "pitstop.log" => boot.debug = value == "debug",
+                "console" => {
+                    let device = value.split(',').next().unwrap_or_default().to_owned();
+                    if is_device_name(&device) && !boot.consoles.contains(&device) {
+                        boot.consoles.push(device);
+                    }
+                }
+                _ => {}
+            }
+        }
+        boot
+    }
+}
+
+/// PXELINUX writes the ARP hardware type before the address: `01-52-54-00-12-34-56`; others leave it out.
+fn boot_mac(value: &str) -> Option<[u8; 6]> {
+    let parts: Vec<&str> = value.split(['-', ':']).collect();
+    let address = match parts.as_slice() {
+        [_hardware_type, rest @ ..] if rest.len() == 6 => rest,
+        all => all,
+    };
+    let mut mac = [0; 6];
+    if address.len() != mac.len() {
+        return None;
+    }
+    for (byte, part) in mac.iter_mut().zip(address) {
+        if part.len() != 2 {
+            return None;
+        }
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    Some(mac)
+}
+
+/// `console=null` and `console=` name nothing; a path is not a device of `/dev` either.
+fn is_device_name(device: &str) -> bool {
+    !device.is_empty() && device != "null" && device.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// What the command line says about the job.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommandLine {
+    /// `pitstop.host`, placeholders not yet filled in.
+    pub host: Option<String>,
+    pub action: Option<Action>,
+    /// `pitstop.share`, placeholders not yet filled in.
+    pub share: Option<String>,
+    /// Each `pitstop.delete`, placeholders not yet filled in.
+    pub delete: Vec<String>,
+}
+
+/// Everything that is wrong with the `pitstop.` parameters, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLineError {
+    problems: Vec<String>,
+    /// What could be read in spite of it.
+    pub understood: CommandLine,
+}
+
+impl std::error::Error for CommandLineError {}
+
+impl fmt::Display for CommandLineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kernel command line: {}", self.problems.join("; "))
+    }
+}
+
+impl CommandLine {
+    /// Reads the `pitstop.` parameters and the old spelling of an action.
+    ///
+    /// # Errors
+    /// Names every unknown parameter, every missing or bad value and every contradiction.
+    pub fn parse(text: &str) -> Result<Self, Box<CommandLineError>> {
+        let mut line = Self::default();
+        let mut unknown: Vec<String> = Vec::new();
+        let mut problems = Vec::new();
+        for (key, value) in words::words(text) {
+            let outcome = if let Some(name) = key.strip_prefix("pitstop.") {
+                match name {
+                    "host" => set(&mut line.host, &key, value),
+                    "share" => set(&mut line.share, &key, value),
+                    "action" => line.set_action(&key, value.as_deref().unwrap_or_default()),
+                    "delete" => line.add_delete(value),
+                    "log" => check_log(value.as_deref()),
+                    _ => {
+                        if !unknown.contains(&key) {
+                            unknown.push(key);
+                        }
+                        Ok(())
+                    }
+                }
+            } else if let (Some(name), None) = (key.strip_prefix(OLD_ACTION), &value) {
+                line.set_action(&key, name)
+            } else {
+                Ok(())
+            };
+            problems.extend(outcome.err());
+        }
+        if !unknown.is_empty() {
+            let named = if unknown.len() == 1 {
+                "parameter"
+            } else {
+                "parameters"
+            };
+            problems.insert(
+                0,
+                format!(
+                    "unknown {named} {}: there are pitstop.host, pitstop.action, pitstop.share, \
+                     pitstop.delete and pitstop.log",
+                    unknown.join(", ")
+                ),
+            );
+        }
+        if problems.is_empty() {
+            Ok(line)
+        } else {
+            Err(Box::new(CommandLineError {
+                problems,
+                understood: line,
+            }))
+        }
+    }
+
+    fn set_action(&mut self, key: &str, name: &str) -> Result<(), String> {
+        let action: Action = name.parse().map_err(|error| format!("{key}: {error}"))?;
+        match self.action {
+            Some(other) if other != action => Err(format!(
+                "the action is given twice: {other} and {action}; leave one"
+            )),
+            _ => {
+                self.action = Some(action);
+                Ok(())
+            }
+        }
+    }
+
+    fn add_delete(&mut self, value: Option<String>) -> Result<(), String> {
+        match value {
+            Some(url) if !url.is_empty() => {
+                if !self.delete.contains(&url) {
+                    self.delete.push(url);
+                }
+                Ok(())
+            }
+            _ => Err("pitstop.delete needs a value".into()),
+        }
+    }
+
+    /// The deletions as targets, once placeholders are filled in by `fill`.
+    pub(super) fn targets(
+        &self,
+        fill: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<Vec<DeleteTarget>, String> {
+        self.delete
+            .iter()
+            .map(|text| fill(text)?.parse())
+            .collect::<Result<_, String>>()
+            .map_err(|error| format!("kernel command line: pitstop.delete: {error}"))
+    }
+
+    /// The share, once placeholders are filled in by `fill`.
+    pub(super) fn share_url(
+        &self,
+        fill: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<Option<ShareUrl>, String> {
+        let Some(text) = &self.share else {
+            return Ok(None);
+        };
+        fill(text)
+            .and_then(|text| text.parse().map_err(|error| format!("{error}")))
+            .map(Some)
+            .map_err(|error| format!("kernel command line: pitstop.share: {error}"))
+    }
+}
+
+fn set(slot: &mut Option<String>, key: &str, value: Option<String>) -> Result<(), String> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        return Err(format!("{key} needs a value"));
+    };
+    match slot {
+        // The values may hold passwords: they are not shown.
+        Some(held) if *held != value => Err(format!("{key} is given twice with different values")),
+        _ => {
+            *slot = Some(value);
+            Ok(())
+        }
+    }
+}
+
+fn check_log(value: Option<&str>) -> Result<(), String> {
+    match value {
+        Some("debug" | "info") => Ok(()),
+        other => Err(format!(
+            "pitstop.log={}: there are debug and info",
+            other.unwrap_or_default()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_pxelinux_line_tells_boot_and_job() {
+        let text = "BOOT_IMAGE=vmlinuz initrd=initramfs.img console=tty0 console=ttyS0,115200n8 \
+                    pitstop.host=tftp://10.0.2.2/hosts/ pitstop.log=debug BOOTIF=01-52-54-00-12-34-56\n";
+        let boot = BootParameters::parse(text);
+        assert_eq!(boot.boot_mac, Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+        assert_eq!(boot.consoles, ["tty0", "ttyS0"]);
+        assert!(boot.debug);
+        let line = CommandLine::parse(text).unwrap();
+        assert_eq!(line.host.as_deref(), Some("tftp://10.0.2.2/hosts/"));
+    }
+
+    #[test]
+    fn the_old_spelling_is_the_same_action() {
+        let line = CommandLine::parse("testbox-action-backup-again pitstop.action=backup-again");
+        assert_eq!(line.unwrap().action, Some(Action::BackupAgain));
+        let error = CommandLine::parse("testbox-action-backup pitstop.action=restore").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "kernel command line: the action is given twice: backup and restore; leave one"
+        );
+    }
+
+    #[test]
+    fn every_problem_is_named_and_the_rest_is_understood() {
+        let error = CommandLine::parse(
+            "pitstop.hots=x pitstop.action=wipe pitstop.share=http://a/ pitstop.share=http://b/ \
+             pitstop.hots pitstop.Action=x pitstop.delete= pitstop.log=loud pitstop.host",
+        )
+        .unwrap_err();
+        let text = error.to_string();
+        for part in [
+            "unknown parameters pitstop.hots, pitstop.Action: there are",
+            "pitstop.action: unknown action \"wipe\"",
+            "pitstop.share is given twice with different values",
+            "pitstop.delete needs a value",
+            "pitstop.log=loud: there are debug and info",
+            "pitstop.host needs a value",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert_eq!(error.understood.share.as_deref(), Some("http://a/"));
+    }
+
+    #[test]
+    fn a_broken_job_part_leaves_the_boot_part_alone() {
+        let boot = BootParameters::parse("pitstop.bogus=1 BOOTIF=52:54:00:aa:bb:cc ip=dhcp");
+        assert_eq!(boot.boot_mac, Some([0x52, 0x54, 0, 0xaa, 0xbb, 0xcc]));
+        assert_eq!(boot.ip, IpSetting::Dhcp { interface: None });
+        assert_eq!(BootParameters::parse("BOOTIF=01-5-54").boot_mac, None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in ".{0,200}") {
+            let _ = BootParameters::parse(&text);
+            if let Err(error) = CommandLine::parse(&format!("pitstop.host={text}")) {
+                prop_assert!(!error.problems.is_empty());
+            }
+        }
+    }
+}

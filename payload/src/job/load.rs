@@ -1,0 +1,159 @@
+//! From the command line and the host file to a job.
+
+use crate::event::Reporter;
+use crate::fetch::{self, FetchError, HttpClient, Settings, redacted};
+use crate::job::cmdline::CommandLine;
+use crate::job::hostfile::{HostFile, value_error};
+use crate::job::locate::Placeholders;
+use crate::job::{Action, Job, Policy, check};
+use crate::machine::{Lease, Machine};
+use crate::share::ShareUrl;
+use std::fmt;
+use url::Url;
+
+/// No host file is larger: something else is at that URL.
+const LIMIT: usize = 1 << 20;
+
+/// Why there is no job, and what can be done about it all the same.
+#[derive(Debug)]
+pub struct JobError {
+    /// One sentence for result line and logs.
+    pub reason: String,
+    pub salvaged: Salvaged,
+}
+
+/// What is known of a job that could not be made, read as leniently as can be: enough to log the
+/// failure on the share and to keep to the failure policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Salvaged {
+    pub policy: Policy,
+    pub share: Option<ShareUrl>,
+    /// The machine's folder on the share.
+    pub image: String,
+    pub action: Option<Action>,
+}
+
+impl std::error::Error for JobError {}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// A host file as it was found.
+struct Found {
+    url: Url,
+    bytes: Vec<u8>,
+}
+
+/// Reads the command line, finds and reads the host file, checks both.
+///
+/// # Errors
+/// Whatever is wrong with either, as a sentence that names file, line and key; and that the file
+/// cannot be had, with every name that was tried.
+pub fn load(
+    machine: &Machine,
+    lease: &Lease,
+    reporter: &dyn Reporter,
+) -> Result<Job, Box<JobError>> {
+    match HttpClient::new(Settings::default()) {
+        Ok(http) => load_with(machine, lease, &http, reporter),
+        Err(error) => Err(Box::new(JobError {
+            reason: format!("{error:#}"),
+            salvaged: Salvaged {
+                image: lease.address.to_string(),
+                ..Salvaged::default()
+            },
+        })),
+    }
+}
+
+/// [`load`] with a client of one's own.
+pub fn load_with(
+    machine: &Machine,
+    lease: &Lease,
+    http: &HttpClient,
+    reporter: &dyn Reporter,
+) -> Result<Job, Box<JobError>> {
+    let placeholders = Placeholders::new(machine, lease);
+    let fail = |reason: String, line: &CommandLine, found: Option<&Found>| {
+        Box::new(JobError {
+            reason,
+            salvaged: salvage(line, found, &placeholders),
+        })
+    };
+    let line = CommandLine::parse(&machine.command_line)
+        .map_err(|error| fail(error.to_string(), &error.understood, None))?;
+    let found = match &line.host {
+        None => None,
+        Some(host) => {
+            Some(find(host, &placeholders, http, reporter).map_err(|why| fail(why, &line, None))?)
+        }
+    };
+    let file = match &found {
+        None => HostFile::default(),
+        Some(found) => HostFile::parse(&found.bytes, &redacted(&found.url))
+            .map_err(|error| fail(error.to_string(), &line, Some(found)))?,
+    };
+    let from = found.as_ref().map(|found| &found.url);
+    let job = check::job(&line, &file, from, &placeholders).map_err(|wrong| {
+        let reason = match (&found, wrong.key) {
+            (Some(found), Some(key)) => {
+                value_error(&found.bytes, &redacted(&found.url), key, &wrong.what).to_string()
+            }
+            _ => wrong.what,
+        };
+        fail(reason, &line, found.as_ref())
+    })?;
+    if job.delete.is_empty() && job.action != Action::Rescue {
+        reporter.warn(
+            "no configuration is deleted when the job is done: the machine does it again at its next \
+             network boot"
+                .into(),
+        );
+    }
+    Ok(job)
+}
+
+/// Looks for the host file: the first of its names that exists.
+fn find(
+    host: &str,
+    placeholders: &Placeholders,
+    http: &HttpClient,
+    reporter: &dyn Reporter,
+) -> Result<Found, String> {
+    let wrong = |what: String| format!("kernel command line: pitstop.host: {what}");
+    let filled = placeholders.fill(host).map_err(wrong)?;
+    let url = Url::parse(&filled).map_err(|error| {
+        wrong(format!(
+            "it is not a URL ({error}): write http://server/path"
+        ))
+    })?;
+    let candidates = placeholders.candidates(&url);
+    for url in &candidates {
+        match fetch::file(url, LIMIT, http, reporter) {
+            Ok(bytes) => {
+                reporter.info(format!("the host file is {}", redacted(url)));
+                return Ok(Found {
+                    url: url.clone(),
+                    bytes,
+                });
+            }
+            Err(FetchError::NotFound) => {
+                reporter.debug(format!("there is no {}", redacted(url)));
+            }
+            Err(FetchError::Failed(why)) => return Err(format!("reading the host file: {why}")),
+        }
+    }
+    let tried: Vec<String> = candidates.iter().map(redacted).collect();
+    Err(format!(
+        "there is no host file for this machine: tried {}",
+        tried.join(", ")
+    ))
+}
+
+fn salvage(line: &CommandLine, found: Option<&Found>, placeholders: &Placeholders) -> Salvaged {
+    let file = found.map_or_else(HostFile::default, |found| HostFile::salvage(&found.bytes));
+    check::salvage(line, &file, placeholders)
+}

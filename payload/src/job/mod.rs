@@ -1,0 +1,16 @@
+//! The job: what the command line and the host file ask of this machine, checked.
+
+mod check;
+mod cmdline;
+mod hostfile;
+mod load;
+mod locate;
+mod runnable;
+mod target;
+
+pub use cmdline::{BootParameters, CommandLine, CommandLineError, IpSetting, StaticAddress};
+pub use load::{JobError, Salvaged, load, load_with};
+pub use runnable::{
+    Action, Delta, DiskSelector, Job, Level, Policy, ReadErrors, UnknownAction, check_folder,
+};
+pub use target::DeleteTarget;

@@ -1,0 +1,221 @@
+//! A share on an HTTP server: GET with Range, PUT, DELETE and WebDAV's MOVE (RFC 9110, RFC 4918), as nginx,
+//! Apache and the embedded server have them.
+
+mod append;
+mod image;
+mod pending;
+
+pub use image::HttpImage;
+
+use super::{Pending, Share, Stat};
+use crate::fetch::http::{Request, Response, asks_for_patience, jittered};
+use crate::fetch::{HttpClient, HttpError, redacted};
+use crate::image::ImageSource;
+use crate::job::check_folder;
+use anyhow::{Context as _, anyhow, bail};
+use image::Resuming;
+use pending::HttpPending;
+use reqwest::{Method, StatusCode};
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use url::Url;
+
+/// How often a request that changes nothing is sent before the server is given up.
+const TRIES: u32 = 5;
+
+/// A folder on an HTTP server.
+#[derive(Debug)]
+pub struct HttpShare {
+    http: HttpClient,
+    /// Ends in `/`.
+    base: Url,
+    name: String,
+    /// Folders that have been asked for already.
+    made: Mutex<HashSet<String>>,
+}
+
+/// What HEAD, or its stand-in, says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    size: u64,
+    etag: Option<String>,
+}
+
+impl HttpShare {
+    /// The share whose root is at `base`, which ends in `/`. Nothing is asked of the server yet.
+    pub fn new(base: &Url, http: &HttpClient) -> Self {
+        Self {
+            http: http.clone(),
+            base: base.clone(),
+            name: redacted(base).trim_end_matches('/').to_owned(),
+            made: Mutex::default(),
+        }
+    }
+
+    /// The URL of a path on the share, whatever characters it has.
+    fn url(&self, path: &str) -> anyhow::Result<Url> {
+        check_folder(path).map_err(|why| anyhow!(why))?;
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow!("{} cannot hold files", self.name))?
+            .pop_if_empty()
+            .extend(path.split('/'));
+        Ok(url)
+    }
+
+    /// Makes the folders that `path` lies in. A server without MKCOL makes them by itself or refuses the PUT.
+    fn make_parents(&self, path: &str) -> anyhow::Result<()> {
+        for (at, _) in path.match_indices('/') {
+            let folder = &path[..at];
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            if made.contains(folder) {
+                continue;
+            }
+            let mut url = self.url(folder)?;
+            url.set_path(&format!("{}/", url.path()));
+            let mkcol = Method::from_bytes(b"MKCOL").context("MKCOL")?;
+            // Whatever it answers: 405 says that the folder is there, and the PUT tells the rest.
+            send(|| self.http.request(mkcol.clone(), &url))?;
+            made.insert(folder.to_owned());
+        }
+        Ok(())
+    }
+
+    fn facts(&self, path: &str) -> anyhow::Result<Option<Facts>> {
+        facts(&self.http, &self.url(path)?)
+    }
+}
+
+impl Share for HttpShare {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn stat(&self, path: &str) -> anyhow::Result<Option<Stat>> {
+        Ok(self.facts(path)?.map(|facts| Stat { size: facts.size }))
+    }
+
+    fn open(&self, path: &str) -> anyhow::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Resuming::whole(&self.http, &self.url(path)?)?))
+    }
+
+    fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+        Ok(Box::new(HttpImage::open(&self.http, &self.url(path)?)?))
+    }
+
+    fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {
+        let target = self.url(path)?;
+        let part = self.url(&format!("{path}.part"))?;
+        self.make_parents(path)?;
+        Ok(Box::new(HttpPending::begin(&self.http, part, target)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        self.make_parents(to)?;
+        move_file(&self.http, &self.url(from)?, &self.url(to)?)
+    }
+
+    fn remove(&self, path: &str) -> anyhow::Result<()> {
+        let url = self.url(path)?;
+        let response = send(|| self.http.request(Method::DELETE, &url))?;
+        match response.status() {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
+            status if status.is_success() => Ok(()),
+            _ => bail!(response.refusal()),
+        }
+    }
+
+    fn append(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        let url = self.url(path)?;
+        self.make_parents(path)?;
+        append::append(&self.http, &url, text)
+    }
+}
+
+/// Sends a request that may be repeated, and repeats it while no connection comes about or a server
+/// behind a proxy is away.
+fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
+    let mut wait = None;
+    for tries in 1.. {
+        let asked = request();
+        let first_wait = asked.client().settings().first_wait;
+        let outcome = asked.send();
+        let passing = match &outcome {
+            Ok(response) => {
+                asks_for_patience(response.status())
+                    || matches!(
+                        response.status(),
+                        StatusCode::BAD_GATEWAY
+                            | StatusCode::SERVICE_UNAVAILABLE
+                            | StatusCode::GATEWAY_TIMEOUT
+                    )
+            }
+            Err(_) => true,
+        };
+        if !passing || tries >= TRIES {
+            return outcome;
+        }
+        let now = wait.unwrap_or(first_wait);
+        thread::sleep(jittered(now));
+        wait = Some(now.saturating_mul(2));
+    }
+    request().send()
+}
+
+/// Size and tag of a file; `None` when there is none.
+fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
+    let response = send(|| http.request(Method::HEAD, url))?;
+    match response.status() {
+        StatusCode::OK => {
+            if let Some(size) = response.length() {
+                let etag = response.etag().map(str::to_owned);
+                return Ok(Some(Facts { size, etag }));
+            }
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+        // Servers made by hand often know no HEAD.
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST => {}
+        _ => bail!(response.refusal()),
+    }
+    facts_by_get(http, url)
+}
+
+/// Asks for the first byte: the answer tells the size of the whole.
+fn facts_by_get(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
+    let response = send(|| http.request(Method::GET, url).header("range", "bytes=0-0"))?;
+    let size = match response.status() {
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+        StatusCode::PARTIAL_CONTENT => response.content_range().map(|(_, _, whole)| whole),
+        StatusCode::OK => response.length(),
+        // Nothing can be had from an empty file (RFC 9110 15.5.17).
+        StatusCode::RANGE_NOT_SATISFIABLE => Some(0),
+        _ => bail!(response.refusal()),
+    };
+    let etag = response.etag().map(str::to_owned);
+    match size {
+        Some(size) => Ok(Some(Facts { size, etag })),
+        None => bail!(
+            "GET {}: the server does not tell the file's size",
+            redacted(url)
+        ),
+    }
+}
+
+/// MOVE, replacing what is there (RFC 4918 9.9).
+fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+    let mut destination = to.clone();
+    // A Destination with credentials is another server's to some, and ends up in logs.
+    let _ = destination.set_password(None);
+    let _ = destination.set_username("");
+    let request = http
+        .request(Method::from_bytes(b"MOVE").context("MOVE")?, from)
+        .header("destination", destination.as_str())
+        .header("overwrite", "T");
+    let response = request.send()?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    bail!(response.refusal())
+}
