@@ -10,6 +10,7 @@ mod fat;
 mod keep;
 mod probe;
 mod swap;
+mod xfs;
 
 use crate::extents::Extents;
 use crate::source::{Disk, ReadAt, Window};
