@@ -7,6 +7,7 @@
 
 pub mod disk;
 pub mod event;
+pub mod execute;
 pub mod extents;
 pub mod fetch;
 pub mod finish;
@@ -15,7 +16,9 @@ pub mod info;
 pub mod inventory;
 pub mod job;
 pub mod machine;
+pub mod plan;
 pub mod render;
+pub mod run;
 pub mod share;
 pub mod source;
 pub mod table;

@@ -175,11 +175,7 @@ fn is_disk(name: &str, block: &Path, real: &Path) -> bool {
         name.strip_prefix(prefix)
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
-    !(made_up
-        || chip_partition
-        || hidden
-        || other_type
-        || by_name.iter().any(|p| digits_follow(p)))
+    !(made_up || chip_partition || hidden || other_type || by_name.iter().any(|p| digits_follow(p)))
 }
 
 fn on_usb(real: &Path) -> bool {

@@ -1,0 +1,130 @@
+//! Walks a plan. What each action promises about the share when it fails is said in its own file.
+
+pub mod attempts;
+pub mod backup;
+pub mod info;
+pub mod log;
+pub mod restore;
+pub mod wait;
+
+use crate::event::{Event, Reporter};
+use crate::inventory::Disk;
+use crate::job::Job;
+use crate::machine::{Lease, Machine};
+use crate::plan::{Heading, Plan, Steps};
+use crate::share::Share;
+use anyhow::Context;
+use log::RunLog;
+
+/// What every step of a run needs.
+pub struct Work<'a> {
+    pub machine: &'a Machine,
+    pub lease: &'a Lease,
+    pub job: &'a Job,
+    pub share: &'a dyn Share,
+    pub log: &'a RunLog,
+    pub watch: &'a mut wait::Watch,
+}
+
+impl Work<'_> {
+    /// Decides what to do; the disks are waited for, and nothing is written.
+    pub fn plan(&mut self) -> anyhow::Result<Prepared> {
+        match self.job.action {
+            crate::job::Action::Backup | crate::job::Action::BackupAgain => backup::plan(self),
+            crate::job::Action::Restore => restore::plan(self),
+            crate::job::Action::RefreshInfo | crate::job::Action::Rescue => Ok(Prepared {
+                plan: Plan::info(self.heading()),
+                images: Vec::new(),
+            }),
+        }
+    }
+
+    /// Does what was planned.
+    pub fn execute(&self, prepared: &Prepared) -> anyhow::Result<()> {
+        info::write(self)?;
+        match &prepared.plan.steps {
+            Steps::Capture(captures) => backup::run(self, captures),
+            Steps::Restore(restores) => restore::run(self, restores, &prepared.images),
+            Steps::Info => Ok(()),
+        }
+    }
+
+    fn heading(&self) -> Heading {
+        Heading {
+            machine: name(self.lease),
+            action: self.job.action,
+            share: self.share.name().to_owned(),
+            folder: self.job.image.clone(),
+        }
+    }
+
+    /// A file of the images' folder.
+    fn image_path(&self, file: &str) -> String {
+        format!("{}/{file}", self.job.image)
+    }
+}
+
+/// A plan, and the images it found open: one for each restore, in order.
+pub struct Prepared {
+    pub plan: Plan,
+    images: Vec<Box<dyn crate::image::ImageSource>>,
+}
+
+/// `10.0.2.15 (testbox7)`
+pub fn name(lease: &Lease) -> String {
+    match &lease.hostname {
+        Some(hostname) => format!("{} ({hostname})", lease.address),
+        None => lease.address.to_string(),
+    }
+}
+
+/// The lines of `disk-devices.lst` in the machine's folder; `None` when there is no such file.
+fn listed_disks(work: &Work<'_>) -> anyhow::Result<Option<Vec<String>>> {
+    use std::io::Read;
+    /// A line for each disk that one machine can have.
+    const MOST_BYTES: u64 = 1 << 20;
+    let path = format!("{}/disk-devices.lst", work.lease.address);
+    if work.share.stat(&path)?.is_none() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    work.share
+        .open(&path)?
+        .take(MOST_BYTES)
+        .read_to_string(&mut text)
+        .with_context(|| format!("reading {path} on {}", work.share.name()))?;
+    Ok(Some(crate::plan::select::parse_list(&text)))
+}
+
+/// Lets people see on every progress line which disk it is, by model and serial.
+struct Labelled<'a> {
+    inner: &'a dyn Reporter,
+    label: String,
+}
+
+impl<'a> Labelled<'a> {
+    fn new(inner: &'a dyn Reporter, disk: &Disk) -> Self {
+        let identity = &disk.identity;
+        let facts = [identity.model.as_str(), identity.serial.as_str()];
+        let known: Vec<&str> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
+        let label = if known.is_empty() {
+            identity.device.clone()
+        } else {
+            format!("{} ({})", identity.device, known.join(" "))
+        };
+        Self { inner, label }
+    }
+}
+
+impl Reporter for Labelled<'_> {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Progress(progress) => {
+                let mut progress = progress.clone();
+                progress.subject.clone_from(&self.label);
+                self.inner.event(&Event::Progress(progress));
+            }
+            message @ Event::Message { .. } => self.inner.event(message),
+        }
+    }
+}

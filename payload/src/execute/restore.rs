@@ -1,0 +1,170 @@
+//! `restore`: images onto disks. Every image is found, opened and checked against its disk before the
+//! first byte of any disk is written.
+
+use super::{Labelled, Prepared, Work, listed_disks};
+use crate::event::Reporter;
+use crate::image::{self, ImageMeta, ImageSource, Kind, RestoreOptions};
+use crate::inventory::{Disk, DiskIdentity};
+use crate::job;
+use crate::plan::matching::{self, Match, MatchError, Stored};
+use crate::plan::select::select;
+use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
+use crate::units;
+use anyhow::{Context, bail};
+use std::io::Read;
+use std::path::Path;
+
+/// Names that images of other machines, or of this one before its disks moved, may have.
+const USUAL_NAMES: [&str; 18] = [
+    "sda", "sdb", "sdc", "sdd", "sde", "sdf", "sdg", "sdh", "nvme0n1", "nvme1n1", "nvme2n1",
+    "nvme3n1", "vda", "vdb", "vdc", "vdd", "mmcblk0", "mmcblk1",
+];
+
+/// Far more than a description ever holds, a list of read errors included.
+const MOST_TOML_BYTES: u64 = 16 << 20;
+
+struct Found {
+    stored: Stored,
+    source: Box<dyn ImageSource>,
+}
+
+pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
+    let listed = listed_disks(work)?;
+    let job = work.job;
+    let (inventory, selection) = work.watch.wait_for(work.machine, |inventory| {
+        select(inventory, &job.disks, listed.as_deref(), true)
+    })?;
+    let (matches, found) = find(work, &selection.disks, &inventory.disks)?;
+    let stored: Vec<Stored> = found.iter().map(|found| found.stored.clone()).collect();
+    let order: Vec<usize> = matches.iter().map(|found| found.image).collect();
+    let plan = Plan::restore(work.heading(), matches, &stored, selection.left_alone);
+    let mut sources: Vec<Option<Box<dyn ImageSource>>> =
+        found.into_iter().map(|found| Some(found.source)).collect();
+    // Each image is matched once, so each is there to be taken.
+    let images = order
+        .into_iter()
+        .filter_map(|index| sources.get_mut(index)?.take())
+        .collect();
+    Ok(Prepared { plan, images })
+}
+
+/// Looks under the names of the machine's disks, and wider only where that leaves a doubt: a share
+/// cannot list its files, and each name costs a request.
+fn find(work: &Work<'_>, disks: &[Disk], all: &[Disk]) -> anyhow::Result<(Vec<Match>, Vec<Found>)> {
+    let own: Vec<&str> = all
+        .iter()
+        .map(|disk| disk.identity.device.as_str())
+        .collect();
+    let mut found = probe(work, &own)?;
+    let first = match_found(disks, all, &found);
+    let settled = first
+        .as_ref()
+        .is_ok_and(|matches| matching::is_settled(matches, &stored(&found)));
+    if settled {
+        return Ok((first?, found));
+    }
+    let wider: Vec<&str> = USUAL_NAMES
+        .into_iter()
+        .filter(|name| !own.contains(name))
+        .collect();
+    found.extend(probe(work, &wider)?);
+    let matches = match_found(disks, all, &found)
+        .with_context(|| format!("folder {} on {}", work.job.image, work.share.name()))?;
+    Ok((matches, found))
+}
+
+fn match_found(disks: &[Disk], all: &[Disk], found: &[Found]) -> Result<Vec<Match>, MatchError> {
+    matching::match_images(disks, all, &stored(found))
+}
+
+fn stored(found: &[Found]) -> Vec<Stored> {
+    found.iter().map(|found| found.stored.clone()).collect()
+}
+
+/// Opens and probes the image of each name; of several suffixes the first in order counts.
+fn probe(work: &Work<'_>, names: &[&str]) -> anyhow::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for name in names {
+        for suffix in [IMAGE_SUFFIX].iter().chain(&OTHER_SUFFIXES) {
+            let file = format!("{name}{suffix}");
+            if work.share.stat(&work.image_path(&file))?.is_some() {
+                found.push(probe_one(work, name, file)?);
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found> {
+    let path = work.image_path(&file);
+    let doing = || format!("looking at {path} on {}", work.share.name());
+    let source = work.share.image(&path).with_context(doing)?;
+    let probe = image::probe(&*source).with_context(doing)?;
+    if probe.kind == Kind::Raw && Path::new(&file).extension() == Some("gz".as_ref()) {
+        bail!(
+            "{path} on {} is not a gzip file, whatever its name says",
+            work.share.name()
+        );
+    }
+    let described = describe(work, &path)?.or(probe.meta.map(|meta| meta.disk));
+    Ok(Found {
+        stored: Stored {
+            file,
+            stem: stem.to_owned(),
+            of: described,
+            raw_size: probe.raw_size,
+        },
+        source,
+    })
+}
+
+/// What `X.toml` says the image is of. A person may have written it, for an image of another tool.
+fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<DiskIdentity>> {
+    let path = format!("{image}.toml");
+    if work.share.stat(&path)?.is_none() {
+        return Ok(None);
+    }
+    let doing = || format!("reading {path} on {}", work.share.name());
+    let mut text = String::new();
+    work.share
+        .open(&path)
+        .with_context(doing)?
+        .take(MOST_TOML_BYTES)
+        .read_to_string(&mut text)
+        .with_context(doing)?;
+    let meta = ImageMeta::from_toml(&text).with_context(doing)?;
+    Ok(Some(meta.disk))
+}
+
+pub(super) fn run(
+    work: &Work<'_>,
+    restores: &[Restore],
+    images: &[Box<dyn ImageSource>],
+) -> anyhow::Result<()> {
+    let options = RestoreOptions {
+        delta: match work.job.delta {
+            job::Delta::Auto => image::Delta::Auto,
+            job::Delta::Always => image::Delta::On,
+            job::Delta::Never => image::Delta::Off,
+        },
+        verify: work.job.verify,
+        threads: 0,
+    };
+    for (restore, image) in restores.iter().zip(images) {
+        let disk = &restore.disk;
+        let reporter = Labelled::new(work.log, disk);
+        let node = disk.node(&work.machine.dev);
+        let done = image::restore(&**image, &node, &options, &reporter)
+            .with_context(|| format!("restoring {disk} from {}", image.name()))?;
+        reporter.info(format!(
+            "{}: {} written, {} zeroed, {} right already, {} read from the image",
+            disk.identity.device,
+            units::bytes(done.written),
+            units::bytes(done.zeroed),
+            units::bytes(done.unchanged),
+            units::bytes(done.transferred)
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! What a run will do to which disk, decided before anything is touched. Pure; [`Plan`]'s `Display` is
+//! the dry run that people read on the console and in the logs.
+
+pub mod matching;
+pub mod select;
+
+use crate::inventory::Disk;
+use crate::inventory::disks::describe;
+use crate::job::Action;
+use crate::units;
+use matching::{How, Match, Stored};
+use select::Selection;
+use std::fmt;
+
+/// The suffix of a new image.
+pub const IMAGE_SUFFIX: &str = ".raw.gz";
+
+/// Other names an image may have: the old script's, and what other tools make.
+pub const OTHER_SUFFIXES: [&str; 4] = [".gz", ".raw.zst", ".raw.xz", ".raw"];
+
+/// Where the work is from and to, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heading {
+    /// `10.0.2.15 (testbox7)`
+    pub machine: String,
+    pub action: Action,
+    /// The share without credentials.
+    pub share: String,
+    /// The images' folder on the share.
+    pub folder: String,
+}
+
+/// Reads a disk into a new image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    pub disk: Disk,
+    /// The image's name in the folder: `sda.raw.gz`.
+    pub file: String,
+    /// Images of this disk that are there already, which `backup-again` keeps as `.old`.
+    pub replaces: Vec<String>,
+}
+
+/// Writes an image to a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    pub disk: Disk,
+    pub image: Stored,
+    pub how: How,
+}
+
+/// The steps of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Steps {
+    Capture(Vec<Capture>),
+    Restore(Vec<Restore>),
+    /// Only the info files are written.
+    Info,
+}
+
+/// A run, decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub heading: Heading,
+    pub steps: Steps,
+    /// Disks of this machine that the run does not touch, and why.
+    pub left_alone: Vec<(Disk, String)>,
+}
+
+/// `backup` does not overwrite.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{folder} has an image of {disk} already: {files}; use backup-again to keep it as .old, or remove it"
+)]
+pub struct ImageExists {
+    folder: String,
+    disk: String,
+    files: String,
+}
+
+impl Plan {
+    /// Plans a backup. `existing` says which of an image's possible names the share has.
+    ///
+    /// # Errors
+    /// When the action is `backup` and there is an image of any of the disks.
+    pub fn capture(
+        heading: Heading,
+        selection: Selection,
+        existing: &[Vec<String>],
+    ) -> Result<Self, ImageExists> {
+        let mut captures = Vec::new();
+        for (index, disk) in selection.disks.into_iter().enumerate() {
+            let replaces = existing.get(index).cloned().unwrap_or_default();
+            if heading.action == Action::Backup && !replaces.is_empty() {
+                return Err(ImageExists {
+                    folder: heading.folder,
+                    disk: disk.to_string(),
+                    files: replaces.join(", "),
+                });
+            }
+            captures.push(Capture {
+                file: format!("{}{IMAGE_SUFFIX}", disk.identity.device),
+                disk,
+                replaces,
+            });
+        }
+        Ok(Self {
+            heading,
+            steps: Steps::Capture(captures),
+            left_alone: selection.left_alone,
+        })
+    }
+
+    /// Plans a restore of what [`matching::match_images`] found.
+    pub fn restore(
+        heading: Heading,
+        matches: Vec<Match>,
+        images: &[Stored],
+        left_alone: Vec<(Disk, String)>,
+    ) -> Self {
+        let steps = matches
+            .into_iter()
+            .map(|found| Restore {
+                image: images[found.image].clone(),
+                disk: found.disk,
+                how: found.how,
+            })
+            .collect();
+        Self {
+            heading,
+            steps: Steps::Restore(steps),
+            left_alone,
+        }
+    }
+
+    /// Plans a `refresh-info`.
+    pub fn info(heading: Heading) -> Self {
+        Self {
+            heading,
+            steps: Steps::Info,
+            left_alone: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Heading {
+            machine,
+            action,
+            share,
+            folder,
+        } = &self.heading;
+        write!(
+            f,
+            "plan for {machine}: {action}, share {share}, folder {folder}"
+        )?;
+        match &self.steps {
+            Steps::Capture(captures) => captures.iter().try_for_each(|step| write!(f, "{step}"))?,
+            Steps::Restore(restores) => restores.iter().try_for_each(|step| write!(f, "{step}"))?,
+            Steps::Info => write!(
+                f,
+                "\n  the disks are left alone; only the info files are written"
+            )?,
+        }
+        for (disk, reason) in &self.left_alone {
+            write!(f, "\n  left alone: {disk}: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "\n  read {} into {}; the disk is not written",
+            self.disk, self.file
+        )?;
+        for old in &self.replaces {
+            write!(f, "\n    {old} is kept as {old}.old; an older .old is lost")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Restore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { disk, image, how } = self;
+        write!(f, "\n  write {} to {disk}", image.file)?;
+        if let Some(size) = image.raw_size {
+            write!(f, ", {}", units::bytes(size))?;
+        }
+        write!(f, "; everything on {} is lost", disk.identity.device)?;
+        match (how, &image.of) {
+            (How::Serial, _) => write!(f, "\n    the image is of this disk, by its serial"),
+            (How::Wwn, _) => write!(f, "\n    the image is of this disk, by its WWN"),
+            (How::Name, Some(of)) => {
+                write!(
+                    f,
+                    "\n    the image is of another disk: {}; chosen by name",
+                    describe(of)
+                )
+            }
+            (How::Name, None) => {
+                write!(
+                    f,
+                    "\n    the image does not tell of which disk it is; chosen by name"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::inventory::{DiskIdentity, Standing};
+
+    pub(crate) fn disk(device: &str, serial: &str, size: u64) -> Disk {
+        Disk {
+            identity: DiskIdentity {
+                device: device.into(),
+                model: String::new(),
+                serial: serial.into(),
+                wwn: String::new(),
+                size,
+                logical_sector_size: 512,
+                physical_sector_size: 512,
+            },
+            standing: Standing::Fixed,
+            read_only: false,
+            partitions: Vec::new(),
+        }
+    }
+
+    fn heading(action: Action) -> Heading {
+        Heading {
+            machine: "10.0.2.15 (testbox7)".into(),
+            action,
+            share: "http://srv/share".into(),
+            folder: "10.0.2.15".into(),
+        }
+    }
+
+    fn selection() -> Selection {
+        Selection {
+            disks: vec![disk("sda", "A", 4 << 30)],
+            left_alone: vec![(disk("sdb", "B", 1 << 30), "on USB".into())],
+        }
+    }
+
+    #[test]
+    fn the_dry_run_of_a_backup_says_what_is_kept_and_what_is_left_alone() {
+        let existing = [vec!["sda.raw.gz".to_owned()]];
+        let plan = Plan::capture(heading(Action::BackupAgain), selection(), &existing).unwrap();
+        assert_eq!(
+            plan.to_string(),
+            "plan for 10.0.2.15 (testbox7): backup-again, share http://srv/share, folder 10.0.2.15\n  \
+             read sda (serial A, 4.0 GiB) into sda.raw.gz; the disk is not written\n    \
+             sda.raw.gz is kept as sda.raw.gz.old; an older .old is lost\n  \
+             left alone: sdb (serial B, 1.0 GiB): on USB"
+        );
+    }
+
+    #[test]
+    fn a_backup_refuses_where_there_is_an_image_even_the_old_scripts() {
+        let existing = [vec!["sda.gz".to_owned()]];
+        let error = Plan::capture(heading(Action::Backup), selection(), &existing).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "10.0.2.15 has an image of sda (serial A, 4.0 GiB) already: sda.gz; \
+             use backup-again to keep it as .old, or remove it"
+        );
+    }
+
+    #[test]
+    fn the_dry_run_of_a_restore_says_what_is_lost_and_why_this_image() {
+        let image = Stored {
+            file: "sda.raw.gz".into(),
+            stem: "sda".into(),
+            of: Some(disk("sda", "DEAD", 2 << 30).identity),
+            raw_size: Some(2 << 30),
+        };
+        let found = Match {
+            disk: disk("sda", "A", 4 << 30),
+            image: 0,
+            how: How::Name,
+        };
+        let plan = Plan::restore(heading(Action::Restore), vec![found], &[image], Vec::new());
+        let text = plan.to_string();
+        assert!(
+            text.ends_with(
+                "\n  write sda.raw.gz to sda (serial A, 4.0 GiB), 2.0 GiB; everything on sda is lost\n    \
+                 the image is of another disk: sda (serial DEAD, 2.0 GiB); chosen by name"
+            ),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! Which of the machine's disks a job is about.
+
+use crate::inventory::{Disk, Inventory, Standing};
+use crate::job::DiskSelector;
+use std::fmt::Write as _;
+
+/// Why no plan can be made of the disks. Each says what was seen, so that the next try can name it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SelectError {
+    #[error("no fixed disk to work on; {seen}")]
+    NoDisk { seen: String },
+    #[error("the disk {wanted} is not here; {seen}")]
+    NoMatch { wanted: String, seen: String },
+    #[error(
+        "the disk {wanted} could be any of {matches}; name it by its WWN or by its device name"
+    )]
+    Several { wanted: String, matches: String },
+    #[error("{disk} is in use on this machine (mounted, or part of another device)")]
+    InUse { disk: String },
+    #[error("{disk} is read-only: it cannot be restored")]
+    ReadOnly { disk: String },
+    #[error("{disk} is not in disk-devices.lst, which lists the only disks to touch here")]
+    NotListed { disk: String },
+}
+
+impl SelectError {
+    /// Whether a disk that appears late may still mend it.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            SelectError::NoDisk { .. } | SelectError::NoMatch { .. }
+        )
+    }
+}
+
+/// The disks of a job, and the others with the reason why each is left alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    pub disks: Vec<Disk>,
+    pub left_alone: Vec<(Disk, String)>,
+}
+
+/// The lines of `disk-devices.lst`: a name, serial or WWN each; `#` begins a comment.
+pub fn parse_list(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Applies a job's selectors (none: every fixed disk) and the share's `disk-devices.lst` to what is there.
+pub fn select(
+    inventory: &Inventory,
+    selectors: &[DiskSelector],
+    listed: Option<&[String]>,
+    will_write: bool,
+) -> Result<Selection, SelectError> {
+    let is_listed =
+        |disk: &Disk| listed.is_none_or(|lines| lines.iter().any(|line| matches_line(disk, line)));
+    let mut selection = Selection::default();
+    let chosen = selectors
+        .iter()
+        .map(|selector| named(inventory, selector))
+        .collect::<Result<Vec<_>, _>>()?;
+    for disk in &inventory.disks {
+        let named = chosen.contains(&disk);
+        if named {
+            check_named(disk, is_listed(disk), will_write)?;
+        }
+        let reason = if named {
+            None
+        } else if !selectors.is_empty() {
+            Some("not named by the job".to_owned())
+        } else if disk.standing != Standing::Fixed {
+            Some(disk.standing.to_string())
+        } else if !is_listed(disk) {
+            Some("not in disk-devices.lst".to_owned())
+        } else if will_write && disk.read_only {
+            Some("read-only".to_owned())
+        } else {
+            None
+        };
+        match reason {
+            None => selection.disks.push(disk.clone()),
+            Some(reason) => selection.left_alone.push((disk.clone(), reason)),
+        }
+    }
+    if selection.disks.is_empty() {
+        return Err(SelectError::NoDisk {
+            seen: seen(inventory, &selection.left_alone),
+        });
+    }
+    Ok(selection)
+}
+
+fn check_named(disk: &Disk, listed: bool, will_write: bool) -> Result<(), SelectError> {
+    let name = || disk.to_string();
+    if !listed {
+        return Err(SelectError::NotListed { disk: name() });
+    }
+    if disk.standing == Standing::InUse {
+        return Err(SelectError::InUse { disk: name() });
+    }
+    if will_write && disk.read_only {
+        return Err(SelectError::ReadOnly { disk: name() });
+    }
+    Ok(())
+}
+
+/// The one disk that a selector means.
+fn named<'a>(inventory: &'a Inventory, selector: &DiskSelector) -> Result<&'a Disk, SelectError> {
+    let matches: Vec<&Disk> = inventory
+        .disks
+        .iter()
+        .filter(|disk| match selector {
+            DiskSelector::Name(name) => is_name(disk, name),
+            DiskSelector::Serial(serial) => is_serial(disk, serial),
+            DiskSelector::Wwn(wwn) => is_wwn(disk, wwn),
+        })
+        .collect();
+    let wanted = match selector {
+        DiskSelector::Name(name) => name.clone(),
+        DiskSelector::Serial(serial) => format!("with serial {serial}"),
+        DiskSelector::Wwn(wwn) => format!("with WWN {wwn}"),
+    };
+    match matches.as_slice() {
+        [disk] => Ok(disk),
+        [] => Err(SelectError::NoMatch {
+            wanted,
+            seen: seen(inventory, &[]),
+        }),
+        several => Err(SelectError::Several {
+            wanted,
+            matches: several
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
+    }
+}
+
+fn matches_line(disk: &Disk, line: &str) -> bool {
+    is_name(disk, line) || is_serial(disk, line) || is_wwn(disk, line)
+}
+
+fn is_name(disk: &Disk, name: &str) -> bool {
+    let name = name.strip_prefix("/dev/").unwrap_or(name);
+    disk.identity.device == name.replace('/', "!")
+}
+
+fn is_serial(disk: &Disk, serial: &str) -> bool {
+    !serial.is_empty() && disk.identity.serial == serial.trim()
+}
+
+fn is_wwn(disk: &Disk, wwn: &str) -> bool {
+    let wanted = bare_wwn(wwn);
+    !wanted.is_empty() && bare_wwn(&disk.identity.wwn) == wanted
+}
+
+/// The digits alone: people write `0x5000…`, udev `wwn-0x5000…`, sysfs `naa.5000…`.
+pub(super) fn bare_wwn(wwn: &str) -> String {
+    let mut text = wwn.trim().to_ascii_lowercase();
+    for prefix in ["wwn-", "naa.", "eui.", "uuid.", "0x"] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            text = rest.to_owned();
+        }
+    }
+    text.replace('-', "")
+}
+
+/// What people are told when the disk they want is not there.
+fn seen(inventory: &Inventory, reasons: &[(Disk, String)]) -> String {
+    if inventory.disks.is_empty() {
+        return "this machine shows no disk at all".to_owned();
+    }
+    let mut text = "seen: ".to_owned();
+    for (index, disk) in inventory.disks.iter().enumerate() {
+        let reason = reasons
+            .iter()
+            .find(|(left, _)| left == disk)
+            .map(|(_, reason)| format!(" {reason}"))
+            .unwrap_or_default();
+        let comma = if index == 0 { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{comma}{disk}{reason}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::disk;
+
+    fn three() -> Inventory {
+        let mut usb = disk("sdc", "STICK", 1 << 20);
+        usb.standing = Standing::Usb;
+        let mut second = disk("sdb", "B", 2 << 20);
+        second.identity.wwn = "naa.5000c50012345678".into();
+        Inventory {
+            disks: vec![disk("sda", "A", 1 << 20), second, usb],
+            ..Inventory::default()
+        }
+    }
+
+    fn names(selection: &Selection) -> Vec<&str> {
+        selection
+            .disks
+            .iter()
+            .map(|disk| disk.identity.device.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn without_selectors_every_fixed_disk_and_the_others_with_a_reason() {
+        let selection = select(&three(), &[], None, true).unwrap();
+        assert_eq!(names(&selection), ["sda", "sdb"]);
+        assert_eq!(selection.left_alone[0].1, "on USB");
+    }
+
+    #[test]
+    fn selectors_find_by_name_serial_and_wwn() {
+        for selector in [
+            DiskSelector::Name("sdb".into()),
+            DiskSelector::Name("/dev/sdb".into()),
+            DiskSelector::Serial("B".into()),
+            DiskSelector::Wwn("0x5000C50012345678".into()),
+        ] {
+            let selection = select(&three(), &[selector], None, true).unwrap();
+            assert_eq!(names(&selection), ["sdb"]);
+        }
+        let usb = [DiskSelector::Serial("STICK".into())];
+        assert_eq!(names(&select(&three(), &usb, None, true).unwrap()), ["sdc"]);
+    }
+
+    #[test]
+    fn no_match_and_two_matches_tell_what_was_seen() {
+        let mut inventory = three();
+        let error = select(&inventory, &[DiskSelector::Name("sdq".into())], None, false);
+        let text = error.unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "the disk sdq is not here; seen: sda (serial A, 1.0 MiB), sdb (serial B, 2.0 MiB), \
+             sdc (serial STICK, 1.0 MiB)"
+        );
+        inventory.disks[1].identity.serial = "A".into();
+        let error = select(&inventory, &[DiskSelector::Serial("A".into())], None, false);
+        let error = error.unwrap_err();
+        assert!(matches!(error, SelectError::Several { .. }), "{error}");
+        assert!(!error.may_pass());
+    }
+
+    #[test]
+    fn an_empty_serial_matches_nothing() {
+        let mut inventory = three();
+        inventory.disks[0].identity.serial.clear();
+        let error = select(
+            &inventory,
+            &[DiskSelector::Serial(String::new())],
+            None,
+            false,
+        );
+        assert!(
+            matches!(error, Err(SelectError::NoMatch { .. })),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn the_list_on_the_share_narrows_and_forbids() {
+        let lines = parse_list("# the system disk\n\n  B  # by serial\n/dev/sdz\n");
+        assert_eq!(lines, ["B", "/dev/sdz"]);
+        let selection = select(&three(), &[], Some(&lines), true).unwrap();
+        assert_eq!(names(&selection), ["sdb"]);
+        let forbidden = select(
+            &three(),
+            &[DiskSelector::Name("sda".into())],
+            Some(&lines),
+            true,
+        );
+        assert!(
+            matches!(forbidden, Err(SelectError::NotListed { .. })),
+            "{forbidden:?}"
+        );
+    }
+
+    #[test]
+    fn disks_in_use_or_read_only_are_refused_by_name_and_left_alone_by_default() {
+        let mut inventory = three();
+        inventory.disks[0].standing = Standing::InUse;
+        inventory.disks[1].read_only = true;
+        let error = select(&inventory, &[], None, true).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no fixed disk to work on; seen: sda (serial A, 1.0 MiB) in use, \
+             sdb (serial B, 2.0 MiB) read-only, sdc (serial STICK, 1.0 MiB) on USB"
+        );
+        assert_eq!(
+            names(&select(&inventory, &[], None, false).unwrap()),
+            ["sdb"]
+        );
+        let named = |name: &str| [DiskSelector::Name(name.into())];
+        let error = select(&inventory, &named("sda"), None, false);
+        assert!(matches!(error, Err(SelectError::InUse { .. })), "{error:?}");
+        let error = select(&inventory, &named("sdb"), None, true);
+        assert!(
+            matches!(error, Err(SelectError::ReadOnly { .. })),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_machine_without_disks_says_so() {
+        let error = select(&Inventory::default(), &[], None, false).unwrap_err();
+        assert!(error.may_pass());
+        assert!(error.to_string().contains("no disk at all"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_list_of_non_empty_lines(text in "\\PC*") {
+            for line in parse_list(&text) {
+                proptest::prop_assert!(!line.trim().is_empty() && !line.contains('#'));
+            }
+        }
+    }
+}

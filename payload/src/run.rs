@@ -1,0 +1,366 @@
+//! A run from the lease to the end: the worker's table of contents.
+//!
+//! Whatever goes wrong becomes a [`Finish`]. What a crash of the worker would need is published as a
+//! [`CrashPolicy`] as soon as it is known.
+
+use crate::event::{Level, Reporter};
+use crate::execute::log::{LOG, RunLog, log_line};
+use crate::execute::wait::{PATIENCE, Watch};
+use crate::execute::{Work, attempts, name};
+use crate::finish::{After, CrashPolicy, Finish, succeeded};
+use crate::info::hex_address;
+use crate::job::{self, Action, CommandLine, Job, JobError, Policy};
+use crate::machine::{Lease, Machine};
+use crate::share::{self, Carriers, Share, ShareUrl, delete};
+use anyhow::{Context, anyhow, bail};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The files that prove that a place is the share; the second is VirtualBox's.
+const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
+
+/// Where exports are mounted: in the initramfs, where nothing else is.
+const MOUNTS: &str = "/run/pitstop/shares";
+
+/// What a run needs beside the machine.
+pub struct Options<'a> {
+    /// Called each time that more is known of what a crash would have to do.
+    pub on_policy: &'a dyn Fn(&CrashPolicy),
+    /// How long a disk that is asked for may take to appear.
+    pub disk_patience: Duration,
+    /// A folder under which NFS exports are mounted.
+    pub mounts: PathBuf,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            on_policy: &|_| {},
+            disk_patience: PATIENCE,
+            mounts: PathBuf::from(MOUNTS),
+        }
+    }
+}
+
+/// Does the machine's job. Configurations are deleted and logs are on the share when it returns; the
+/// result line is for the caller to show on every console.
+pub fn run(
+    machine: &Machine,
+    lease: &Lease,
+    reporter: Arc<dyn Reporter>,
+    options: &Options<'_>,
+) -> Finish {
+    let mut run = Run {
+        machine,
+        lease,
+        log: Arc::new(RunLog::new(reporter, lease.address.to_string())),
+        options,
+        policy: before_any_job(machine),
+        share: None,
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| run.stages()));
+    match outcome {
+        Ok(Ok(finish)) => finish,
+        Ok(Err(error)) => run.failed(&error),
+        Err(panic) => run.failed(&anyhow!(
+            "a fault in Pitstop itself: {}",
+            panic_text(&*panic)
+        )),
+    }
+}
+
+/// The end of a boot that never came to a job: no network card, no DHCP answer.
+pub fn failed_before_job(machine: &Machine, reason: &str) -> Finish {
+    before_any_job(machine).failed(reason)
+}
+
+/// The end of a run whose worker crashed. Writes to the logs on the share as far as they can be reached;
+/// run it where a second crash does no harm, and for a limited time.
+pub fn after_crash(
+    lease: &Lease,
+    policy: &CrashPolicy,
+    reason: &str,
+    reporter: &dyn Reporter,
+) -> Finish {
+    let finish = policy.failed(reason);
+    if let Err(error) = log_crash(lease, policy, &finish) {
+        reporter.error(format!(
+            "the crash could not be logged on the share: {error:#}"
+        ));
+    }
+    finish
+}
+
+fn log_crash(lease: &Lease, policy: &CrashPolicy, finish: &Finish) -> anyhow::Result<()> {
+    let Some(url) = &policy.share else {
+        return Ok(());
+    };
+    let url: ShareUrl = url.parse()?;
+    let share = share::connect(&url, &Carriers::new(lease.address, Path::new(MOUNTS))?)?;
+    let address = lease.address.to_string();
+    let line = log_line(&address, Level::Error, &finish.result_line);
+    share.append(&format!("{address}/{LOG}"), &line)?;
+    share.append(LOG, &line)?;
+    if finish.then == After::Hold {
+        attempts::clear(&*share, &address)?;
+    }
+    Ok(())
+}
+
+/// The host file's defaults; the action where the command line already tells it.
+fn before_any_job(machine: &Machine) -> CrashPolicy {
+    let line = CommandLine::parse(&machine.command_line).unwrap_or_else(|error| error.understood);
+    let mut policy = CrashPolicy::default();
+    if let Some(action) = line.action {
+        action.name().clone_into(&mut policy.action);
+    }
+    policy
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".into())
+}
+
+struct Run<'a> {
+    machine: &'a Machine,
+    lease: &'a Lease,
+    log: Arc<RunLog>,
+    options: &'a Options<'a>,
+    policy: CrashPolicy,
+    /// Once it is proven to be the share.
+    share: Option<Box<dyn Share>>,
+}
+
+impl Run<'_> {
+    fn stages(&mut self) -> anyhow::Result<Finish> {
+        (self.options.on_policy)(&self.policy);
+        let mut watch = Watch::new(self.machine, self.options.disk_patience);
+        let carriers = Carriers::new(self.lease.address, &self.options.mounts)?;
+        let job = self.learn_job(&carriers)?;
+        if job.action == Action::Rescue {
+            return Ok(self.rescue(&job, &carriers));
+        }
+        let url = job.share.as_ref().context("the job names no share")?;
+        self.reach_share(url, &carriers)?;
+        self.count_attempt(&job.digest)?;
+        delete::check(&job.delete, &carriers).context("the job would be repeated for ever")?;
+
+        let share = self.share.as_deref().context("the share went away")?;
+        let mut work = Work {
+            machine: self.machine,
+            lease: self.lease,
+            job: &job,
+            share,
+            log: &self.log,
+            watch: &mut watch,
+        };
+        let prepared = work.plan()?;
+        self.log.info(prepared.plan.to_string());
+        self.flush()?;
+        work.execute(&prepared)?;
+        self.succeeded(&job, &carriers)
+    }
+
+    fn learn_job(&mut self, carriers: &Carriers) -> anyhow::Result<Job> {
+        match job::load(self.machine, self.lease, &*self.log) {
+            Ok(job) => {
+                job.action.name().clone_into(&mut self.policy.action);
+                self.keep_to(&job.policy);
+                self.log
+                    .info(format!("{}: the job is from {}", job.action, job.source));
+                Ok(job)
+            }
+            Err(error) => {
+                self.learn_from_wreck(&error, carriers);
+                Err(anyhow::Error::new(*error))
+            }
+        }
+    }
+
+    fn keep_to(&mut self, policy: &Policy) {
+        self.policy.attempts = policy.attempts;
+        self.policy.failure_delay = policy.failure_delay;
+        self.policy.on_failure = policy.on_failure;
+        (self.options.on_policy)(&self.policy);
+    }
+
+    /// A job that makes no sense may still tell where the logs are: the failure is told and counted there.
+    fn learn_from_wreck(&mut self, error: &JobError, carriers: &Carriers) {
+        let salvaged = &error.salvaged;
+        if let Some(action) = salvaged.action {
+            action.name().clone_into(&mut self.policy.action);
+        }
+        self.keep_to(&salvaged.policy);
+        let Some(url) = &salvaged.share else {
+            return;
+        };
+        let digest = blake3::hash(error.reason.as_bytes()).to_hex().to_string();
+        let reached = self
+            .reach_share(url, carriers)
+            .and_then(|()| self.count_attempt(&digest));
+        if let Err(second) = reached {
+            self.log
+                .error(format!("the logs are on the console only: {second:#}"));
+        }
+    }
+
+    /// Connects, makes sure that it is the share, and says hi.
+    fn reach_share(&mut self, url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<()> {
+        let share =
+            share::connect(url, carriers).with_context(|| format!("reaching the share {url}"))?;
+        let mut marked = false;
+        for marker in MARKERS {
+            marked = marked || share.stat(marker)?.is_some();
+        }
+        if !marked {
+            bail!(
+                "{} is not the share: it has no file {}; make one to say that it is",
+                share.name(),
+                MARKERS.join(" or ")
+            );
+        }
+        let home = self.home();
+        let hi = format!(
+            "hi from {} ({}): {}",
+            name(self.lease),
+            env!("CARGO_PKG_VERSION"),
+            self.policy.action
+        );
+        self.log.announce(&hi);
+        self.log.flush(&*share, &home)?;
+        let names = [self.lease.hostname.clone(), hex_address(self.lease.address)];
+        for file in names
+            .into_iter()
+            .flatten()
+            .filter(|file| is_file_name(file))
+        {
+            attempts::put(
+                &*share,
+                &format!("{home}/{file}"),
+                format!("{home}\n").as_bytes(),
+            )?;
+        }
+        self.share = Some(share);
+        self.policy.share = Some(match url {
+            // Its `Display` leaves credentials out.
+            ShareUrl::Http(url) => url.to_string(),
+            other => other.to_string(),
+        });
+        (self.options.on_policy)(&self.policy);
+        Ok(())
+    }
+
+    /// Counts this try before it begins: one that crashes the machine counts too.
+    fn count_attempt(&mut self, digest: &str) -> anyhow::Result<()> {
+        let home = self.home();
+        let share = self.share.as_deref().context("the share went away")?;
+        let begun = attempts::begun(share, &home, digest)?;
+        if begun >= self.policy.attempts {
+            self.policy.attempt = begun;
+            bail!(
+                "{begun} of {} attempts have failed, the last without a word: it crashed or lost power",
+                self.policy.attempts
+            );
+        }
+        let attempt = begun.saturating_add(1);
+        attempts::begin(share, &home, digest, attempt)?;
+        self.policy.attempt = attempt;
+        (self.options.on_policy)(&self.policy);
+        self.log
+            .info(format!("attempt {attempt} of {}", self.policy.attempts));
+        Ok(())
+    }
+
+    /// The work is done: nothing of it may be lost any more when the configuration goes.
+    fn succeeded(&self, job: &Job, carriers: &Carriers) -> anyhow::Result<Finish> {
+        nix::unistd::sync();
+        self.log.announce(&format!("{} is done", job.action));
+        self.flush()?;
+        delete::delete(&job.delete, carriers)
+            .with_context(|| format!("the {} is done, but will be repeated", job.action))?;
+        for target in &job.delete {
+            self.log.info(format!("{target} is deleted"));
+        }
+        let finish = succeeded(job.action.name(), job.policy.on_success);
+        self.log.record(Level::Info, &finish.result_line);
+        // The job is done and cannot come again: what fails from here on is told, and changes nothing.
+        let cleared = match self.share.as_deref() {
+            Some(share) => attempts::clear(share, &self.home()),
+            None => Ok(()),
+        };
+        if let Err(error) = cleared {
+            self.log
+                .warn(format!("the count of attempts stays: {error:#}"));
+        }
+        if let Err(error) = self.flush() {
+            self.log
+                .warn(format!("the end is on the console only: {error:#}"));
+        }
+        Ok(finish)
+    }
+
+    /// Tells both logs, drops the count when the machine holds, and never hides `error` behind a later one.
+    fn failed(&self, error: &anyhow::Error) -> Finish {
+        let finish = self.policy.failed(&format!("{error:#}"));
+        self.log.record(Level::Error, &finish.result_line);
+        let Some(share) = self.share.as_deref() else {
+            return finish;
+        };
+        let cleared = match finish.then {
+            After::Hold => attempts::clear(share, &self.home()),
+            After::Reboot | After::Poweroff => Ok(()),
+        };
+        for second in [cleared.err(), self.flush().err()].into_iter().flatten() {
+            self.log.error(format!("after the failure: {second:#}"));
+        }
+        finish
+    }
+
+    /// Deletes nothing and fails at nothing: a machine that is to be looked at must come up.
+    fn rescue(&mut self, job: &Job, carriers: &Carriers) -> Finish {
+        if let Some(url) = &job.share
+            && let Err(error) = self.reach_share(url, carriers)
+        {
+            self.log
+                .warn(format!("{error:#}; the rescue goes on without the share"));
+        }
+        let finish = succeeded(job.action.name(), After::Hold);
+        self.log.record(Level::Info, &finish.result_line);
+        if let Err(error) = self.flush() {
+            self.log
+                .warn(format!("the log is on the console only: {error:#}"));
+        }
+        finish
+    }
+
+    fn flush(&self) -> anyhow::Result<()> {
+        match self.share.as_deref() {
+            Some(share) => self.log.flush(share, &self.home()),
+            None => Ok(()),
+        }
+    }
+
+    /// The machine's own folder on the share.
+    fn home(&self) -> String {
+        self.lease.address.to_string()
+    }
+}
+
+/// A host name comes from the network: it must not lead elsewhere or overwrite a file of the share's layout.
+fn is_file_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let taken = [
+        ".log", ".txt", ".zip", ".lst", ".toml", ".gz", ".old", ".part", ".new",
+    ];
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.len() <= 253
+        && name.chars().all(plain)
+        && !taken.iter().any(|suffix| name.ends_with(suffix))
+}
