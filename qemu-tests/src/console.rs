@@ -29,6 +29,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     text: String,
+    /// When the text had grown to so many bytes.
+    times: Vec<(usize, Instant)>,
     ended: bool,
 }
 
@@ -116,6 +118,17 @@ impl Console {
         self.shared.lock().text.clone()
     }
 
+    /// When the console first said this.
+    pub fn time_of(&self, text: &str) -> Option<Instant> {
+        let state = self.shared.lock();
+        let at = state.text.find(text)?;
+        state
+            .times
+            .iter()
+            .find(|(length, _)| *length > at)
+            .map(|(_, time)| *time)
+    }
+
     /// Types a line and Enter.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
         self.keyboard
@@ -153,7 +166,11 @@ fn read_console(
                 }
             }
         }
-        shared.lock().text.push_str(&text);
+        let mut state = shared.lock();
+        state.text.push_str(&text);
+        let length = state.text.len();
+        state.times.push((length, Instant::now()));
+        drop(state);
         shared.grown.notify_all();
     }
     shared.lock().ended = true;

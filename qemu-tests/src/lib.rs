@@ -7,6 +7,7 @@ pub mod console;
 pub mod disks;
 pub mod golden;
 pub mod kernel;
+pub mod nfs;
 pub mod nginx;
 pub mod paths;
 pub mod proxy;

@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What goes wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Fault {
     DieDuringUpload(u64),
     /// As `CutDownload`, and the server does not come back.
     DieDuringDownload(u64),
+    /// Nothing more is read after so many bytes of the request's body, and nothing is said.
+    StallUpload(u64),
 }
 
 /// Which requests a fault befalls.
@@ -39,7 +41,7 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     dead: AtomicBool,
     closed: AtomicBool,
-    requests: Mutex<Vec<String>>,
+    requests: Mutex<Vec<(Instant, String)>>,
 }
 
 /// A relay on a port of its own. Stops when dropped.
@@ -93,7 +95,19 @@ impl Proxy {
 
     /// The request lines so far, oldest first.
     pub fn requests(&self) -> Vec<String> {
-        locked(&self.shared.requests).clone()
+        locked(&self.shared.requests)
+            .iter()
+            .map(|(_, line)| line.clone())
+            .collect()
+    }
+
+    /// When the first request came whose line has this text.
+    pub fn time_of(&self, text: &str) -> Option<Instant> {
+        let requests = locked(&self.shared.requests);
+        requests
+            .iter()
+            .find(|(_, line)| line.contains(text))
+            .map(|(time, _)| *time)
     }
 }
 
@@ -128,7 +142,7 @@ fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
 fn relay(mut client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let (head, body_start) = read_head(&mut client)?;
     let request_line = head.lines().next().unwrap_or_default().to_owned();
-    locked(&shared.requests).push(request_line.clone());
+    locked(&shared.requests).push((Instant::now(), request_line.clone()));
     let fault = fault_for(&locked(&shared.rules), &request_line);
     if let Some(Fault::Answer(status)) = fault {
         return refuse(&mut client, status);
@@ -248,6 +262,15 @@ impl Upload {
                 self.client.shutdown(Shutdown::Both)?;
                 return Ok(false);
             }
+            Some(Fault::StallUpload(limit)) if self.sent > limit => {
+                while !self.shared.closed.load(Ordering::SeqCst)
+                    && !locked(&self.shared.rules).is_empty()
+                {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                self.upstream.shutdown(Shutdown::Both)?;
+                return Ok(false);
+            }
             _ => self.upstream.write_all(bytes)?,
         }
         Ok(true)
@@ -286,6 +309,7 @@ fn download(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::ErrorKind;
 
     /// A server that reads one request and answers it with `answer`; returns what it read.
     fn server(answer: &'static [u8]) -> (u16, thread::JoinHandle<String>) {
@@ -300,12 +324,23 @@ mod tests {
         (port, handle)
     }
 
+    /// What is answered before the connection ends, with a FIN or, as a server that died may, with a reset.
     fn ask(port: u16, request: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut answer = Vec::new();
+        let result = stream
+            .write_all(request.as_bytes())
+            .and_then(|()| stream.read_to_end(&mut answer));
+        if let Err(error) = result {
+            assert!(
+                matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ),
+                "{error}"
+            );
+        }
+        String::from_utf8(answer).unwrap()
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! How the machine behaves besides its job: attempts, rescue, Ctrl-Alt-Del, what it says.
 
-use anyhow::{Result, ensure};
-use qemu_tests::scene::{Scene, expect_failure};
-use qemu_tests::vm::{End, PATIENCE, Vm};
+use anyhow::{Context, Result, ensure};
+use qemu_tests::proxy::Fault;
+use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success};
+use qemu_tests::vm::{ADDRESS, End, PATIENCE, Vm};
 use std::fs;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The shell's answer to a command that nothing else on the console can be mistaken for.
 fn shell_works(vm: &mut Vm) -> Result<()> {
@@ -102,4 +104,54 @@ fn a_run_may_end_with_the_power_off() -> Result<()> {
     vm.sees("pitstop: result ok backup")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::PowerOff);
     qemu_tests::compare::zcat_equals(&scene.image(), scene.disk.path())
+}
+
+#[test]
+fn a_worker_that_is_killed_is_a_failed_attempt() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "")?;
+    scene
+        .proxy
+        .break_requests("PUT", IMAGE, Fault::StallUpload(1 << 20));
+    // The admin's Alt-SysRq-F calls the kernel's out-of-memory killer, which takes the largest process.
+    let mut vm = Vm::start(scene.spec_with("worker-killed", "sysrq_always_enabled")?)?;
+    let started = Instant::now();
+    while scene
+        .proxy
+        .time_of(&format!("PUT /share/{ADDRESS}/{IMAGE}"))
+        .is_none()
+    {
+        ensure!(started.elapsed() < PATIENCE, "the backup did not begin");
+        thread::sleep(Duration::from_millis(100));
+    }
+    vm.press(&["alt", "sysrq", "f"])?;
+    scene.fails(&mut vm, "backup", &["killed"])?;
+    ensure!(!scene.image().exists(), "half an image is on the share");
+    Ok(())
+}
+
+/// The kernel's own clock says when it starts /init; the rest is measured from outside.
+#[test]
+fn the_first_byte_of_the_image_leaves_soon_after_the_kernel_is_up() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "")?;
+    let mut vm = scene.boot("first-byte")?;
+    let line = vm.sees("Run /init as init process")?;
+    expect_success(&mut vm, "backup")?;
+    let init = vm
+        .console
+        .time_of("Run /init as init process")
+        .context("the kernel started /init")?;
+    let put = scene
+        .proxy
+        .time_of(&format!("PUT /share/{ADDRESS}/{IMAGE}"))
+        .context("the image was sent")?;
+    let took = put.duration_since(init);
+    println!("first byte of the image {took:?} after: {line}");
+    // Emulated, beside another machine: an order of magnitude, not a benchmark.
+    ensure!(
+        took < Duration::from_secs(15),
+        "the first byte left {took:?} after /init started"
+    );
+    Ok(())
 }

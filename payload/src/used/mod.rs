@@ -4,12 +4,14 @@
 //! that partition is kept, and [`PartitionSummary::reason`] says why; when the table itself is in
 //! doubt, the whole disk is.
 
+mod btrfs;
 mod bytes;
 mod ext;
 mod fat;
 mod keep;
 mod probe;
 mod swap;
+mod xfs;
 
 use crate::extents::Extents;
 use crate::source::{Disk, ReadAt, Window};

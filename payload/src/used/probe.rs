@@ -1,7 +1,7 @@
 //! Recognises what is on a partition. Two signatures at once mean that one is a leftover, and nobody can
 //! tell which: such a partition is kept whole.
 
-use super::{Doubt, Label, ext, fat, swap};
+use super::{Doubt, Label, btrfs, ext, fat, swap, xfs};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 
@@ -88,6 +88,16 @@ const READERS: &[Reader] = &[
         probe: |volume| swap::probe(volume).then_some("swap"),
         label: swap::label,
         map: swap::map,
+    },
+    Reader {
+        probe: |volume| xfs::probe(volume).then_some("xfs"),
+        label: xfs::label,
+        map: xfs::map,
+    },
+    Reader {
+        probe: |volume| btrfs::probe(volume).then_some("btrfs"),
+        label: btrfs::label,
+        map: btrfs::map,
     },
 ];
 
