@@ -1,0 +1,50 @@
+//! Hardware besides virtio, and hardware that comes late.
+
+use anyhow::{Result, ensure};
+use qemu_tests::compare;
+use qemu_tests::disks::Disk;
+use qemu_tests::scene::{Scene, expect_success};
+use qemu_tests::vm::{Bus, End, Network, PATIENCE, Vm};
+use serde_json::json;
+
+#[test]
+fn sata_and_nvme_disks_behind_an_intel_nic() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "")?;
+    let (sata, nvme) = (Disk::noise(8 << 20, 13)?, Disk::noise(8 << 20, 14)?);
+    let mut spec = scene.spec("sata-nvme")?.network(Network::None);
+    spec.disks.clear();
+    let spec = spec
+        .disk(&sata, Bus::Sata, "SATA0001")
+        .disk(&nvme, Bus::Nvme, "NVME0001")
+        .extra(&["-netdev", "user,id=wire", "-device", "e1000e,netdev=wire"]);
+    let mut vm = Vm::start(spec)?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    compare::zcat_equals(&scene.folder().join("sda.raw.gz"), sata.path())?;
+    compare::zcat_equals(&scene.folder().join("nvme0n1.raw.gz"), nvme.path())
+}
+
+#[test]
+fn a_disk_that_comes_late_is_waited_for() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "disks = [{ serial = \"LATE0001\" }]")?;
+    let late = Disk::noise(8 << 20, 15)?;
+    let drive = format!("if=none,id=late,format=raw,file={}", late.path().display());
+    let spec = scene.spec("late-disk")?.extra(&[
+        "-device",
+        "pcie-root-port,id=port0,chassis=1",
+        "-drive",
+        &drive,
+    ]);
+    let mut vm = Vm::start(spec)?;
+    // The machine is past its first look at the hardware when it has a network.
+    vm.sees("10.0.2.15")?;
+    let device =
+        json!({"driver": "virtio-blk-pci", "drive": "late", "serial": "LATE0001", "bus": "port0"});
+    vm.qmp.execute("device_add", &device)?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    compare::zcat_equals(&scene.folder().join("vdb.raw.gz"), late.path())?;
+    scene.disk_untouched()
+}
