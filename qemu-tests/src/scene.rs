@@ -162,7 +162,10 @@ impl Scene {
         };
         for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            ensure!(!name.contains(".part"), "{name} is left on the share");
+            ensure!(
+                !name.contains(".part") && !name.contains(".new"),
+                "{name} is left on the share"
+            );
         }
         Ok(())
     }

@@ -49,12 +49,11 @@ fn without_a_host_file_the_machine_names_where_it_looked() -> Result<()> {
 fn an_unknown_key_is_named_with_file_and_line() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("backup", "speed = 9")?;
-    let spec = scene.spec("unknown-key")?;
-    refused(
-        &scene,
-        spec,
-        "unknown",
-        &[&format!("{HEX_ADDRESS}.toml"), "speed", "5"],
+    let mut vm = scene.boot("unknown-key")?;
+    scene.fails(
+        &mut vm,
+        "backup",
+        &[&format!("{HEX_ADDRESS}.toml"), "speed", "line 5"],
     )
 }
 
@@ -62,12 +61,11 @@ fn an_unknown_key_is_named_with_file_and_line() -> Result<()> {
 fn an_unknown_action_is_named() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("defragment", "")?;
-    let spec = scene.spec("unknown-action")?;
-    refused(
-        &scene,
-        spec,
+    let mut vm = scene.boot("unknown-action")?;
+    scene.fails(
+        &mut vm,
         "unknown",
-        &[&format!("{HEX_ADDRESS}.toml"), "defragment"],
+        &[&format!("{HEX_ADDRESS}.toml"), "defragment", "line 2"],
     )
 }
 
@@ -96,8 +94,11 @@ fn ten_megabytes_of_noise_are_refused() -> Result<()> {
 fn an_unknown_parameter_is_named() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("backup", "")?;
-    let spec = scene.spec_with("unknown-parameter", "pitstop.hurry=yes")?;
-    refused(&scene, spec, "unknown", &["pitstop.hurry"])
+    let share = scene.url("/share");
+    let parameters = format!("pitstop.share={share} pitstop.hurry=yes");
+    let spec = scene.spec_with("unknown-parameter", &parameters)?;
+    refused(&scene, spec, "unknown", &["pitstop.hurry"])?;
+    scene.logged(&["pitstop.hurry"])
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn no_disk_is_an_error() -> Result<()> {
     let mut spec = scene.spec("no-disk")?;
     spec.disks.clear();
     let mut vm = Vm::start(spec)?;
-    scene.fails(&mut vm, "backup", &["no", "disk"])
+    scene.fails(&mut vm, "backup", &["no fixed disk"])
 }
 
 #[test]
