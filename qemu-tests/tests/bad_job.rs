@@ -5,6 +5,7 @@ use qemu_tests::disks::Disk;
 use qemu_tests::golden::noise;
 use qemu_tests::proxy::Fault;
 use qemu_tests::scene::{Scene, expect_failure};
+use qemu_tests::servers::Namespace;
 use qemu_tests::vm::{Bus, HEX_ADDRESS, Network, PATIENCE, Spec, Vm};
 use std::fs;
 
@@ -27,6 +28,21 @@ fn without_a_nic_the_machine_says_so() -> Result<()> {
     let scene = Scene::new()?;
     let spec = scene.spec("no-nic")?.network(Network::None);
     refused(&scene, spec, "unknown", &["network"])
+}
+
+/// A switch port may need a minute, so this takes more than one.
+#[test]
+fn without_a_dhcp_answer_the_machine_says_so() -> Result<()> {
+    let scene = Scene::new()?;
+    let namespace = Namespace::new()?;
+    namespace.tap("tap0")?;
+    let network = Network::Tap {
+        namespace: namespace.path(),
+        interface: "tap0".into(),
+        mac: "52:54:00:77:00:52".into(),
+    };
+    let spec = scene.spec("no-dhcp")?.network(network);
+    refused(&scene, spec, "unknown", &["DHCP"])
 }
 
 #[test]
