@@ -2,6 +2,7 @@
 
 use crate::paths;
 use crate::tools;
+use crate::vm::HOST;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -105,11 +106,15 @@ impl Namespace {
 
     /// A command that will run in the namespace at `path`.
     pub fn command_in(path: &Path, program: &str) -> Result<Command> {
+        Namespace::wrapped_in(path, &tools::find(program)?)
+    }
+
+    fn wrapped_in(path: &Path, program: &Path) -> Result<Command> {
         let mut command = tools::command("nsenter")?;
         command
             .arg(format!("--net={}", path.display()))
             .arg("--")
-            .arg(tools::find(program)?);
+            .arg(program);
         Ok(command)
     }
 
@@ -216,28 +221,21 @@ impl Server {
         }
         let marker = root.join("share/pitstop-share");
         fs::write(&marker, "").with_context(|| format!("making {}", marker.display()))?;
-        let port = if network.is_some() {
-            8080
-        } else {
-            free_port()?
+        let (address, seen_as, port) = match network {
+            Some(_) => (Namespace::ADDRESS, Namespace::ADDRESS.to_string(), 8080),
+            None => (Ipv4Addr::LOCALHOST, HOST.to_owned(), free_port()?),
         };
         let mut command = match network {
-            Some(network) => {
-                let mut command = tools::command("nsenter")?;
-                command
-                    .arg(format!("--net={}", network.path().display()))
-                    .arg("--")
-                    .arg(&program);
-                command
-            }
+            Some(network) => Namespace::wrapped_in(&network.path(), &program)?,
             None => tools::wrapped(&program)?,
         };
         command.arg("serve").arg("--root").arg(root);
+        command.args(["--listen", &format!("{address}:{port}")]);
+        command.args(["--url", &format!("http://{seen_as}:{port}")]);
+        if network.is_none() {
+            command.args(["--tftp", "off"]);
+        }
         let log = root.join("serve.log");
-        match network {
-            Some(_) => command.args(["--listen", &format!("{}:{port}", Namespace::ADDRESS)]),
-            None => command.args(["--listen", &format!("127.0.0.1:{port}"), "--no-tftp"]),
-        };
         let mut service = Service::start(command, log.clone())?;
         let namespaced = network.is_some();
         service.wait_until("pitstop serve", || {
