@@ -1,0 +1,13 @@
+//! Machines that boot, from firmware or directly, and what they do: one program, so that two machines are always busy.
+//!
+//! Needs `make image`, root (namespaces, loop devices) and the programs that `qemu_tests::tools` names. What each
+//! machine said is in `target/qemu-tests/consoles/`.
+
+mod bad_job;
+mod bad_share;
+mod firmware;
+mod golden;
+mod hardware;
+mod manners;
+mod nfs;
+mod other_servers;
