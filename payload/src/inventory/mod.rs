@@ -4,6 +4,7 @@ pub mod disks;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod firmware;
+mod identity;
 pub mod nics;
 
 use crate::machine::Machine;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 pub use disks::{Disk, Standing};
 pub use firmware::Firmware;
+pub use identity::identify;
 pub use nics::Nic;
 
 /// A disk as the kernel and the device itself name it. Absent facts are empty strings, never guesses.

@@ -95,12 +95,15 @@ pub fn match_images(
     Ok(matches)
 }
 
-/// Whether each disk was found by more than its name, or has an image that cannot tell more:
-/// looking for images under other names would then find nothing better.
+/// Whether looking for images under other names could find nothing better: each disk was found by more
+/// than its name, or the disk or its image has nothing else to tell it by.
 pub fn is_settled(matches: &[Match], images: &[Stored]) -> bool {
-    matches
-        .iter()
-        .all(|found| found.how != How::Name || images[found.image].of.is_none())
+    let nameless = |identity: &DiskIdentity| identity.serial.is_empty() && identity.wwn.is_empty();
+    matches.iter().all(|found| {
+        found.how != How::Name
+            || nameless(&found.disk.identity)
+            || images[found.image].of.as_ref().is_none_or(nameless)
+    })
 }
 
 fn match_one(disk: &Disk, all: &[Disk], images: &[Stored]) -> Result<Match, MatchError> {
