@@ -1,5 +1,7 @@
 //! Getting files from the network: the HTTP(S) client and TFTP.
 
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod http;
 pub mod tftp;
 mod tls;

@@ -219,3 +219,6 @@ fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
     }
     bail!(response.refusal())
 }
+
+#[cfg(test)]
+mod tests;
