@@ -1,7 +1,7 @@
 //! A small HTTP server in memory that can be told to misbehave. For tests only.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -178,7 +178,7 @@ fn body(
     writer: &mut TcpStream,
     state: &State,
 ) -> Option<Vec<u8>> {
-    let chunked = asked.headers.get("transfer-encoding").is_some();
+    let chunked = asked.headers.contains_key("transfer-encoding");
     let mut body = Vec::new();
     let mut left: usize = match asked.headers.get("content-length") {
         Some(length) => length.parse().unwrap(),

@@ -45,7 +45,7 @@ pub(super) fn job(
     from: Option<&Url>,
     placeholders: &Placeholders,
 ) -> Result<Job, Wrong> {
-    let fill = |text: &str| placeholders.fill(text);
+    let filled = |text: &str| placeholders.fill(text);
     let written_action = match &file.action {
         None => None,
         Some(name) => Some(
@@ -61,7 +61,7 @@ pub(super) fn job(
         .action
         .or(written_action)
         .ok_or_else(|| no_action(from))?;
-    let share = line.share_url(fill).map_err(general)?.or(written_share);
+    let share = line.share_url(filled).map_err(general)?.or(written_share);
     if share.is_none() && action != Action::Rescue {
         return Err(general(format!(
             "{action} needs a share: give it as share in the host file or as pitstop.share"
@@ -255,7 +255,7 @@ pub(super) fn salvage(
     placeholders: &Placeholders,
 ) -> Salvaged {
     let default = Policy::default();
-    let fill = |text: &str| placeholders.fill(text);
+    let filled = |text: &str| placeholders.fill(text);
     let written_share = || share(file.share.as_deref()?, placeholders).ok();
     let written_action = || file.action.as_deref()?.parse().ok();
     let written_delay = file
@@ -269,7 +269,7 @@ pub(super) fn salvage(
             on_success: default.on_success,
             on_failure: after(file.on_failure.as_deref()).unwrap_or(default.on_failure),
         },
-        share: line.share_url(fill).ok().flatten().or_else(written_share),
+        share: line.share_url(filled).ok().flatten().or_else(written_share),
         image: image(file, placeholders).unwrap_or_else(|_| placeholders.ip.clone()),
         action: line.action.or_else(written_action),
     }

@@ -157,3 +157,6 @@ fn salvage(line: &CommandLine, found: Option<&Found>, placeholders: &Placeholder
     let file = found.map_or_else(HostFile::default, |found| HostFile::salvage(&found.bytes));
     check::salvage(line, &file, placeholders)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! A share on an HTTP server: GET with Range, PUT, DELETE and WebDAV's MOVE (RFC 9110, RFC 4918), as nginx,
+//! A share on an HTTP server: GET with Range, PUT, DELETE and `WebDAV`'s MOVE (RFC 9110, RFC 4918), as nginx,
 //! Apache and the embedded server have them.
 
 mod append;

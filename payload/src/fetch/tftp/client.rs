@@ -268,7 +268,7 @@ impl Transfer {
                 Ok(Step::Answer(Packet::Ack(0)))
             }
             Packet::Data { block, data } => self.append(block, &data),
-            Packet::Error { code, message } => Err(self.refused(code, message)),
+            Packet::Error { code, message } => Err(self.refused(code, &message)),
             Packet::Request(_) | Packet::Ack(_) => {
                 Err(TftpError::Protocol("the server asks instead of answering".into()).into())
             }
@@ -322,12 +322,12 @@ impl Transfer {
         }
     }
 
-    fn refused(&self, code: u16, message: String) -> Stop {
+    fn refused(&self, code: u16, message: &str) -> Stop {
         match code {
             code::NOT_FOUND => TftpError::NotFound.into(),
             code::OPTIONS if self.options_allowed => Stop::OptionsRefused,
             _ if message.is_empty() => TftpError::Refused(format!("error {code}")).into(),
-            _ => TftpError::Refused(crate::finish::one_line(&message)).into(),
+            _ => TftpError::Refused(crate::finish::one_line(message)).into(),
         }
     }
 
@@ -341,3 +341,6 @@ impl Transfer {
         let _ = self.send(&enough.encode());
     }
 }
+
+#[cfg(test)]
+mod tests;

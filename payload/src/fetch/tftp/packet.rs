@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_request_with_options_is_read_whatever_its_case() {
-        let bytes = b"\0\x01hosts/x.toml\0OCTET\0BlkSize\01428\0tsize\00\0";
+        let bytes = b"\0\x01hosts/x.toml\0OCTET\0BlkSize\x001428\0tsize\x000\0";
         let Ok(Packet::Request(request)) = Packet::parse(bytes) else {
             panic!("not a request")
         };

@@ -16,6 +16,9 @@ const LIMIT: u64 = 64 << 20;
 /// How often another machine may come first.
 const TRIES: u32 = 12;
 
+/// How often a tag that stays weak is waited for: some servers have no others.
+const PATIENT_TRIES: u32 = 4;
+
 /// Apache's tags are weak for the first second of a file's life: they could name two states.
 const TAG_SETTLES: Duration = Duration::from_millis(1100);
 
@@ -36,9 +39,13 @@ pub(super) fn append(http: &HttpClient, url: &Url, text: &str) -> anyhow::Result
     let mut wait = Duration::from_millis(50);
     for tries in 1..=TRIES {
         let mut held = read(http, url)?;
-        if tries == 1 && matches!(held.tag, Some(Tag::Weak)) {
+        if matches!(held.tag, Some(Tag::Weak)) && tries < PATIENT_TRIES {
             thread::sleep(TAG_SETTLES);
             held = read(http, url)?;
+            if matches!(held.tag, Some(Tag::Weak)) {
+                // Somebody else wrote meanwhile.
+                continue;
+            }
         }
         if held.bytes.last().is_some_and(|last| *last != b'\n') {
             held.bytes.push(b'\n');

@@ -62,8 +62,9 @@ impl HttpImage {
                     self.name
                 )));
             }
-            StatusCode::PRECONDITION_FAILED => return Err(self.changed()),
-            StatusCode::RANGE_NOT_SATISFIABLE => return Err(self.changed()),
+            StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Err(self.changed());
+            }
             _ => return Err(io::Error::other(response.refusal())),
         }
         let Some((got_first, got_last, size)) = response.content_range() else {
@@ -210,7 +211,7 @@ impl Resuming {
     }
 
     /// Counts a break; too many in a row are an error, else the reader waits a little.
-    fn broke(&mut self, cause: io::Error) -> io::Result<()> {
+    fn broke(&mut self, cause: &io::Error) -> io::Result<()> {
         self.response = None;
         self.breaks += 1;
         if self.breaks >= BREAKS {
@@ -256,7 +257,7 @@ impl Read for Resuming {
                 }
                 Err(cause) => cause,
             };
-            self.broke(cause)?;
+            self.broke(&cause)?;
         }
     }
 }
