@@ -1,0 +1,73 @@
+# Pitstop: `make` or `make help` says what there is.
+
+OUT ?= out
+# amd64: Debian's kernel with every wired NIC and disk driver. cloud: Debian's small one for virtual machines.
+# custom: the monolithic one of `make kernel`.
+KERNEL ?= amd64
+# More for mkimage: make image MKIMAGE='--authorized-keys ~/.ssh/id_ed25519.pub --dropbear /usr/sbin/dropbear'
+MKIMAGE ?=
+
+TARGET = x86_64-unknown-linux-musl
+BINARIES = target/$(TARGET)/release
+BASE = --init $(OUT)/init --busybox /bin/busybox --pci-ids /usr/share/misc/pci.ids
+
+.PHONY: help setup image kernel demo test lint bench deny clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what building needs (Debian packages, the musl target)
+	@.ci/setup build
+
+image: setup ## out/: vmlinuz, initramfs.img, init, pitstop, mkimage (KERNEL=amd64, cloud or custom)
+	cargo build --release --target $(TARGET) -p init -p mkimage -p pitstop
+	@mkdir -p $(OUT)
+	@install -m 755 $(BINARIES)/init $(BINARIES)/mkimage $(BINARIES)/pitstop $(OUT)/
+	@$(MAKE) --no-print-directory image-$(KERNEL)
+	@ls -l $(OUT)/vmlinuz $(OUT)/initramfs.img $(OUT)/init | awk '{print $$NF ": " int(($$5 + 1023) / 1024) " KiB"}'
+
+.PHONY: image-amd64 image-cloud image-custom
+image-amd64 image-cloud: image-%: $(OUT)/.kernel/%/.fetched
+	@version=$$(basename $(OUT)/.kernel/$*/lib/modules/*) && \
+	 $(OUT)/mkimage build $(BASE) --kernel-dir $(OUT)/.kernel/$* --kernel-version $$version $(MKIMAGE) -o $(OUT)/initramfs.img && \
+	 install -m 644 $(OUT)/.kernel/$*/boot/vmlinuz-$$version $(OUT)/vmlinuz
+
+$(OUT)/.kernel/%/.fetched:
+	@kernel-config/fetch $* $(OUT)/.kernel/$*
+	@touch $@
+
+image-custom: $(OUT)/.kernel/custom/vmlinuz
+	@$(OUT)/mkimage build $(BASE) $(MKIMAGE) -o $(OUT)/initramfs.img
+	@install -m 644 $< $(OUT)/vmlinuz
+
+kernel: ## build a monolithic kernel from Debian's source: out/.kernel/custom/vmlinuz
+	@.ci/setup kernel
+	kernel-config/build $(OUT)/.kernel/custom
+
+$(OUT)/.kernel/custom/vmlinuz:
+	@$(MAKE) --no-print-directory kernel
+
+demo: ## back up, wreck and restore a virtual machine, from start to end
+	@.ci/setup test
+	@$(MAKE) --no-print-directory image
+	cargo run --quiet -p qemu-tests --bin demo
+
+test: ## every check; the last line counts them
+	@.ci/setup test
+	@$(MAKE) --no-print-directory image
+	@.ci/test
+
+lint: ## formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+deny: ## licences and sources of every dependency (needs cargo-deny)
+	cargo deny check licenses bans sources
+
+bench: ## measure against the peers; writes docs/benchmarks.md
+	@.ci/setup test
+	cargo build --release -p pitstop
+	bench/run
+
+clean: ## remove what was built
+	rm -rf $(OUT) target

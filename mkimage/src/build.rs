@@ -1,0 +1,265 @@
+//! `mkimage build`: from options to one file that is whole or not there at all.
+
+use crate::codec::Codec;
+use crate::command::{BuildOptions, Drivers};
+use crate::elf;
+use crate::modules::{Kernel, Selection};
+use crate::tree::{Node, Tree};
+use crate::weigh;
+use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+pub fn run(options: &BuildOptions) -> Result<()> {
+    let mut tree = Tree::new();
+    skeleton(&mut tree)?;
+    let built = add_init(&mut tree, &options.init)?;
+    let missing = match &options.kernel_version {
+        Some(version) => add_modules(&mut tree, options, version)?,
+        None if options.modules.is_empty() => Vec::new(),
+        None => bail!(
+            "--module {} needs --kernel-version",
+            options.modules.join(" --module ")
+        ),
+    };
+    add_rescue(&mut tree, options)?;
+    add_configuration(&mut tree, options, built)?;
+    add_extras(&mut tree, options)?;
+
+    let archive = tree.archive(u32::try_from(built).unwrap_or(0))?;
+    let packed = write_whole(&options.output, &archive, options.compress)?;
+
+    print!(
+        "{}",
+        weigh::table(&weigh::weigh(
+            tree.sizes().map(|(path, data)| (path, data.len() as u64))
+        ))
+    );
+    if !missing.is_empty() {
+        let folder = options.firmware.display();
+        println!(
+            "not in {folder}: {} firmware files that modules name (--verbose lists them)",
+            missing.len()
+        );
+        for name in missing.iter().filter(|_| options.verbose) {
+            println!("  {name}");
+        }
+    }
+    println!("{}: {}", options.output.display(), weigh::kib(packed));
+    Ok(())
+}
+
+/// The folders and devices that must be there before anything is mounted.
+fn skeleton(tree: &mut Tree) -> Result<()> {
+    for folder in [
+        "bin", "dev", "etc", "lib", "mnt", "proc", "run", "sbin", "sys", "usr/sbin", "var",
+    ] {
+        tree.folder(folder, 0o755)?;
+    }
+    tree.folder("root", 0o700)?;
+    tree.folder("tmp", 0o1777)?;
+    tree.add("dev/console", 0o600, Node::Device(5, 1))?;
+    tree.add("dev/null", 0o666, Node::Device(1, 3))?;
+    let text = |text: &str| Node::File(text.as_bytes().to_vec());
+    // No password opens root: SSH takes keys alone, and the consoles ask for none.
+    tree.add("etc/passwd", 0o644, text("root:x:0:0:root:/root:/bin/sh\n"))?;
+    tree.add("etc/shadow", 0o600, text("root:*:19000:0:99999:7:::\n"))?;
+    tree.add("etc/group", 0o644, text("root:x:0:\n"))?;
+    tree.add("etc/shells", 0o644, text("/bin/sh\n"))?;
+    Ok(())
+}
+
+/// Returns when the image counts as built: `SOURCE_DATE_EPOCH`, else the init's modification time (Unix seconds).
+fn add_init(tree: &mut Tree, init: &Path) -> Result<u64> {
+    let data = std::fs::read(init).with_context(|| format!("reading {}", init.display()))?;
+    elf::require_static(&data, init)?;
+    tree.add("init", 0o755, Node::File(data))?;
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("SOURCE_DATE_EPOCH={text} is no Unix time")),
+        Err(_) => Ok(u64::try_from(std::fs::metadata(init)?.mtime()).unwrap_or(0)),
+    }
+}
+
+/// Returns the firmware files that the modules name and nobody has.
+fn add_modules(tree: &mut Tree, options: &BuildOptions, version: &str) -> Result<Vec<String>> {
+    let mut kernel = Kernel::open(&options.kernel_dir, version)?;
+    let mut classes: Vec<_> = options
+        .drivers
+        .iter()
+        .flat_map(|driver: &Drivers| driver.classes())
+        .collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let selection = kernel.select(&classes, &options.modules, &options.without)?;
+    let folder = format!("lib/modules/{}", kernel.version);
+    for module in &selection.modules {
+        let data = std::fs::read(&module.source)
+            .with_context(|| format!("reading {}", module.source.display()))?;
+        tree.add(
+            &format!("{folder}/{}", module.path),
+            0o644,
+            Node::File(data),
+        )?;
+    }
+    for (name, content) in &selection.indices {
+        tree.add(
+            &format!("{folder}/{name}"),
+            0o644,
+            Node::File(content.clone().into_bytes()),
+        )?;
+    }
+    add_firmware(tree, &selection, &options.firmware)
+}
+
+fn add_firmware(tree: &mut Tree, selection: &Selection, folder: &Path) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for name in &selection.firmware {
+        let found = ["", ".xz", ".zst"].iter().find_map(|suffix| {
+            let file = folder.join(format!("{name}{suffix}"));
+            file.is_file()
+                .then(|| (format!("lib/firmware/{name}{suffix}"), file))
+        });
+        match found {
+            Some((inside, file)) => tree.add_file(&inside, 0o644, &file)?,
+            None => missing.push(name.clone()),
+        }
+    }
+    Ok(missing)
+}
+
+fn add_rescue(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
+    if let Some(busybox) = &options.busybox {
+        let data =
+            std::fs::read(busybox).with_context(|| format!("reading {}", busybox.display()))?;
+        elf::require_static(&data, busybox)?;
+        tree.add("bin/busybox", 0o755, Node::File(data))?;
+        // The other commands are linked by `busybox --install` when a shell is wanted.
+        tree.add("bin/sh", 0o777, Node::Link("busybox".into()))?;
+    }
+    if let Some(dropbear) = &options.dropbear {
+        add_program(tree, dropbear, Some("/usr/sbin/dropbear"))?;
+    }
+    if !options.authorized_keys.is_empty() {
+        let mut keys = Vec::new();
+        for file in &options.authorized_keys {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("reading {}", file.display()))?;
+            if !text
+                .lines()
+                .any(|line| line.contains("ssh-") || line.contains("ecdsa-"))
+            {
+                bail!("{} holds no SSH public key", file.display());
+            }
+            keys.extend_from_slice(text.trim_end().as_bytes());
+            keys.push(b'\n');
+        }
+        tree.folder("root/.ssh", 0o700)?;
+        tree.add("root/.ssh/authorized_keys", 0o600, Node::File(keys))?;
+    }
+    Ok(())
+}
+
+fn add_configuration(tree: &mut Tree, options: &BuildOptions, built: u64) -> Result<()> {
+    tree.add(
+        "etc/pitstop/build-time",
+        0o644,
+        Node::File(format!("{built}\n").into_bytes()),
+    )?;
+    if let Some(param) = options
+        .params
+        .iter()
+        .find(|param| param.contains('\n') || param.is_empty())
+    {
+        bail!("--param {param:?} is no kernel parameter");
+    }
+    if !options.params.is_empty() {
+        let line = options.params.join(" ") + "\n";
+        tree.add("etc/pitstop/params", 0o644, Node::File(line.into_bytes()))?;
+    }
+    if let Some(file) = &options.host_file {
+        tree.add_file("etc/pitstop/host.toml", 0o600, file)?;
+    }
+    for (number, file) in options.ca.iter().enumerate() {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        if !text.contains("-----BEGIN CERTIFICATE-----") {
+            bail!("{} holds no PEM certificate", file.display());
+        }
+        tree.add(
+            &format!("etc/pitstop/ca/{number:02}.pem"),
+            0o644,
+            Node::File(text.into_bytes()),
+        )?;
+    }
+    if let Some(file) = &options.pci_ids {
+        tree.add_file("usr/share/misc/pci.ids", 0o644, file)?;
+    }
+    Ok(())
+}
+
+fn add_extras(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
+    for program in &options.programs {
+        add_program(tree, program, None)?;
+    }
+    for spec in &options.files {
+        let parts: Vec<&str> = spec.split(':').collect();
+        let (source, dest, mode) = match parts.as_slice() {
+            [source, dest] => (source, dest, None),
+            [source, dest, mode] => (source, dest, Some(mode)),
+            _ => bail!("--file {spec:?}: write SOURCE:/DEST or SOURCE:/DEST:MODE"),
+        };
+        let mode = match mode {
+            Some(mode) => u32::from_str_radix(mode, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777)
+                .with_context(|| format!("--file {spec:?}: {mode:?} is no octal mode"))?,
+            None => {
+                std::fs::metadata(source)
+                    .with_context(|| format!("reading {source}"))?
+                    .permissions()
+                    .mode()
+                    & 0o777
+            }
+        };
+        tree.add_file(dest, mode, Path::new(source))?;
+    }
+    Ok(())
+}
+
+/// A program at its own path (or at `dest`), with every library it needs at theirs.
+fn add_program(tree: &mut Tree, program: &Path, dest: Option<&str>) -> Result<()> {
+    let program = std::path::absolute(program)?;
+    for (inside, source) in elf::with_libraries(&program)? {
+        let inside = if source == program {
+            dest.unwrap_or(&inside).to_owned()
+        } else {
+            inside
+        };
+        tree.add_file(&inside, 0o755, &source)?;
+    }
+    Ok(())
+}
+
+/// Writes beside `output` and renames: a reader sees the old image or the new one. Returns the packed size in bytes.
+fn write_whole(output: &Path, archive: &[u8], codec: Codec) -> Result<u64> {
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let act = || format!("writing {}", output.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(act)?;
+    codec
+        .compress(archive, file.as_file_mut())
+        .with_context(act)?;
+    file.as_file_mut().flush().with_context(act)?;
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o644))
+        .with_context(act)?;
+    file.as_file().sync_all().with_context(act)?;
+    let size = file.as_file().metadata().with_context(act)?.len();
+    file.persist(output).with_context(act)?;
+    Ok(size)
+}

@@ -1,0 +1,155 @@
+//! The command line.
+
+use crate::codec::Codec;
+use crate::modules::classes::Class;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Parser)]
+#[command(name = "mkimage", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Every wired NIC and disk driver of the kernel that is installed here:
+    mkimage build --init out/init --kernel-version $(uname -r) -o out/initramfs.img
+
+  For one kind of virtual machine, with a shell and SSH for rescue:
+    mkimage build --init out/init --kernel-version 6.1.0-56-cloud-amd64 --drivers virtio,nvme \\
+        --busybox /bin/busybox --dropbear /usr/sbin/dropbear --authorized-keys ~/.ssh/id_ed25519.pub -o initramfs.img
+
+  What is in it, and what it weighs:
+    mkimage list out/initramfs.img";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an initramfs
+    Build(Box<BuildOptions>),
+    /// Show what an initramfs holds
+    List(ListOptions),
+    /// Print tab completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct BuildOptions {
+    /// Pitstop's init: a static ELF
+    #[arg(long, value_name = "FILE")]
+    pub init: PathBuf,
+    /// Where the initramfs goes
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The folder that holds lib/modules: / or an unpacked kernel package
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub kernel_dir: PathBuf,
+    /// Which kernel, as `uname -r` says it; without it no modules go in (a monolithic kernel)
+    #[arg(long, value_name = "VERSION")]
+    pub kernel_version: Option<String>,
+    /// Driver classes that go in
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "all",
+        value_name = "CLASS,…"
+    )]
+    pub drivers: Vec<Drivers>,
+    /// One more module, with what it depends on; may be repeated
+    #[arg(long = "module", value_name = "NAME")]
+    pub modules: Vec<String>,
+    /// Leave this module out; may be repeated
+    #[arg(long = "without-module", value_name = "NAME")]
+    pub without: Vec<String>,
+    /// Where firmware files are looked for that the modules name
+    #[arg(long, value_name = "DIR", default_value = "/lib/firmware")]
+    pub firmware: PathBuf,
+    /// A static busybox, for the rescue shell
+    #[arg(long, value_name = "FILE")]
+    pub busybox: Option<PathBuf>,
+    /// dropbear, for SSH in rescue; needs --authorized-keys
+    #[arg(long, value_name = "FILE", requires = "authorized_keys")]
+    pub dropbear: Option<PathBuf>,
+    /// Who may log in to rescue: SSH public keys; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub authorized_keys: Vec<PathBuf>,
+    /// A certificate authority (PEM) that https servers are checked against; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+    /// The PCI name table for testbox-info.txt
+    #[arg(long, value_name = "FILE")]
+    pub pci_ids: Option<PathBuf>,
+    /// A file of yours: `SOURCE:/DEST` or `SOURCE:/DEST:MODE`, MODE octal; may be repeated
+    #[arg(long = "file", value_name = "SPEC")]
+    pub files: Vec<String>,
+    /// A program with its shared libraries, at the path it has here; may be repeated
+    #[arg(long = "program", value_name = "FILE")]
+    pub programs: Vec<PathBuf>,
+    /// A default kernel parameter (the command line wins); may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// A host file, found as pitstop.host=file:///etc/pitstop/host.toml
+    #[arg(long, value_name = "FILE")]
+    pub host_file: Option<PathBuf>,
+    /// How the image is compressed
+    #[arg(long, value_enum, default_value_t = Codec::Zstd)]
+    pub compress: Codec,
+    /// Name every firmware file that is missing
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What `--drivers` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drivers {
+    All,
+    None,
+    /// Wired NICs
+    Nic,
+    Ata,
+    Nvme,
+    /// SCSI and SAS host adapters
+    Scsi,
+    /// Devices of virtio, Hyper-V, Xen and `VMware`
+    Virtual,
+    /// virtio alone
+    Virtio,
+    /// USB host controllers, storage and keyboards
+    Usb,
+    Mmc,
+    Nfs,
+    Watchdog,
+    /// What rescue mounts: ext4, XFS, FAT
+    Filesystems,
+}
+
+impl Drivers {
+    /// The module classes that this choice stands for.
+    pub fn classes(self) -> Vec<Class> {
+        match self {
+            Drivers::All => Class::ALL.to_vec(),
+            Drivers::None => Vec::new(),
+            Drivers::Nic => vec![Class::Nic],
+            Drivers::Ata => vec![Class::Ata],
+            Drivers::Nvme => vec![Class::Nvme],
+            Drivers::Scsi => vec![Class::Scsi],
+            Drivers::Virtual => vec![Class::Virtio, Class::Hypervisor],
+            Drivers::Virtio => vec![Class::Virtio],
+            Drivers::Usb => vec![Class::Usb],
+            Drivers::Mmc => vec![Class::Mmc],
+            Drivers::Nfs => vec![Class::Nfs],
+            Drivers::Watchdog => vec![Class::Watchdog],
+            Drivers::Filesystems => vec![Class::Filesystems],
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// The initramfs
+    pub image: PathBuf,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+}

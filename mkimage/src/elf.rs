@@ -1,0 +1,207 @@
+//! Programs: whether one is static, and which shared libraries one needs. The loader is never run to find out.
+
+use anyhow::{Context, Result, bail};
+use object::Endianness;
+use object::elf::{self, FileHeader64};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+
+type Header = FileHeader64<Endianness>;
+
+/// What a program asks its loader for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Needs {
+    interpreter: Option<String>,
+    libraries: Vec<String>,
+    /// `DT_RUNPATH` and `DT_RPATH`, split at colons.
+    search: Vec<String>,
+}
+
+/// Fails unless `data` is an x86-64 ELF program that runs with nothing beside it.
+pub fn require_static(data: &[u8], path: &Path) -> Result<()> {
+    let needs = needs(data).with_context(|| format!("{} is no x86-64 program", path.display()))?;
+    if let Some(interpreter) = needs.interpreter {
+        bail!(
+            "{} is dynamic: it asks for {interpreter}, which the initramfs has not. Build it for x86_64-unknown-linux-musl",
+            path.display()
+        );
+    }
+    if let Some(library) = needs.libraries.first() {
+        bail!("{} is dynamic: it needs {library}", path.display());
+    }
+    Ok(())
+}
+
+fn needs(data: &[u8]) -> Result<Needs> {
+    let header = Header::parse(data)?;
+    let endian = header.endian()?;
+    if header.e_machine(endian) != elf::EM_X86_64 {
+        bail!(
+            "built for another machine (ELF machine {})",
+            header.e_machine(endian)
+        );
+    }
+    let mut needs = Needs::default();
+    let segments = header.program_headers(endian, data)?;
+    for segment in segments {
+        if let Some(interpreter) = segment.interpreter(endian, data)? {
+            needs.interpreter = Some(String::from_utf8_lossy(interpreter).into_owned());
+        }
+    }
+    let mut found = Vec::new();
+    let (mut strings_at, mut strings_size) = (0, 0);
+    for segment in segments {
+        for entry in segment.dynamic(endian, data)?.unwrap_or_default() {
+            match entry.d_tag(endian) {
+                elf::DT_STRTAB => strings_at = entry.d_val(endian),
+                elf::DT_STRSZ => strings_size = entry.d_val(endian),
+                tag @ (elf::DT_NEEDED | elf::DT_RUNPATH | elf::DT_RPATH) => {
+                    found.push((tag, entry.d_val(endian)));
+                }
+                _ => {}
+            }
+        }
+    }
+    let strings = segments
+        .iter()
+        .find_map(|segment| {
+            segment
+                .data_range(endian, data, strings_at, strings_size)
+                .ok()
+                .flatten()
+        })
+        .unwrap_or_default();
+    for (tag, offset) in found {
+        let offset = usize::try_from(offset)?;
+        let tail = strings
+            .get(offset..)
+            .context("a name lies outside the string table")?;
+        let name: Vec<u8> = tail.iter().copied().take_while(|byte| *byte != 0).collect();
+        let name = String::from_utf8(name).context("a library name is not UTF-8")?;
+        if tag == elf::DT_NEEDED {
+            needs.libraries.push(name);
+        } else {
+            needs.search.extend(name.split(':').map(str::to_owned));
+        }
+    }
+    Ok(needs)
+}
+
+/// The program, its interpreter and all its libraries: path in the image, path here.
+///
+/// Libraries are looked for where the loader would: `DT_RUNPATH`, `/etc/ld.so.conf`, the standard folders.
+pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let standard = standard_folders();
+    let mut files = BTreeMap::new();
+    let mut queue = VecDeque::from([program.to_path_buf()]);
+    while let Some(path) = queue.pop_front() {
+        let inside = path
+            .to_str()
+            .with_context(|| format!("{} is not UTF-8", path.display()))?;
+        if files.insert(inside.to_owned(), path.clone()).is_some() {
+            continue;
+        }
+        let data = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let needs =
+            needs(&data).with_context(|| format!("{} is no x86-64 program", path.display()))?;
+        queue.extend(needs.interpreter.map(PathBuf::from));
+        let origin = path
+            .parent()
+            .map(|p| p.display().to_string())
+            .unwrap_or_default();
+        let own = needs
+            .search
+            .iter()
+            .map(|folder| PathBuf::from(folder.replace("$ORIGIN", &origin)));
+        let folders: Vec<PathBuf> = own.chain(standard.iter().cloned()).collect();
+        for library in needs.libraries {
+            let at = folders
+                .iter()
+                .map(|folder| folder.join(&library))
+                .find(|p| p.is_file());
+            queue.push_back(at.with_context(|| {
+                format!(
+                    "{} needs {library}, which is in none of the library folders",
+                    path.display()
+                )
+            })?);
+        }
+    }
+    Ok(files)
+}
+
+fn standard_folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut files: Vec<PathBuf> = std::fs::read_dir("/etc/ld.so.conf.d")
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    files.sort();
+    for file in files {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        folders.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|l| l.starts_with('/'))
+                .map(PathBuf::from),
+        );
+    }
+    for folder in [
+        "/lib/x86_64-linux-gnu",
+        "/usr/lib/x86_64-linux-gnu",
+        "/lib64",
+        "/usr/lib64",
+        "/lib",
+        "/usr/lib",
+    ] {
+        folders.push(PathBuf::from(folder));
+    }
+    folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_is_told_from_a_static_one() {
+        let shell = std::fs::read("/bin/sh").unwrap();
+        let error = require_static(&shell, Path::new("/bin/sh")).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("/bin/sh is dynamic: it asks for /lib"),
+            "{error}"
+        );
+        let busybox = std::fs::read("/bin/busybox").expect("install busybox-static");
+        require_static(&busybox, Path::new("/bin/busybox")).unwrap();
+        let error = require_static(b"#!/bin/sh\n", Path::new("script")).unwrap_err();
+        assert_eq!(error.to_string(), "script is no x86-64 program");
+    }
+
+    #[test]
+    fn a_program_comes_with_its_loader_and_libraries() {
+        let files = with_libraries(Path::new("/bin/sh")).unwrap();
+        assert!(
+            files.keys().any(|path| path.ends_with("libc.so.6")),
+            "{files:?}"
+        );
+        assert!(
+            files.keys().any(|path| path.contains("ld-linux-x86-64")),
+            "{files:?}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_program_is_an_error_never_a_panic() {
+        let shell = std::fs::read("/bin/sh").unwrap();
+        for cut in (0..shell.len()).step_by(997) {
+            let _ = needs(&shell[..cut]);
+        }
+        for at in 0..4096.min(shell.len()) {
+            let mut bent = shell.clone();
+            bent[at] ^= 0xff;
+            let _ = needs(&bent);
+        }
+    }
+}

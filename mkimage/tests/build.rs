@@ -1,0 +1,312 @@
+//! mkimage as a user runs it, on a small kernel tree made here with the C compiler, checked with cpio and zstd themselves.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const VERSION: &str = "6.1.0-test";
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A kernel tree: e1000 needs mii (a library), asks softly for crc32c by alias, and names two firmware files.
+    fn new() -> Self {
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        bench.module(
+            "kernel/drivers/net/ethernet/intel/e1000.ko",
+            &[
+                "depends=mii",
+                "alias=pci:v00008086d0000100E*",
+                "softdep=pre: crc32c",
+                "firmware=intel/there.bin",
+                "firmware=intel/gone.bin",
+            ],
+        );
+        bench.module("kernel/lib/mii.ko", &["depends="]);
+        bench.module("kernel/crypto/crc32c_generic.ko", &["alias=crc32c"]);
+        bench.module("kernel/drivers/gpu/big.ko", &["depends="]);
+        bench.module("kernel/drivers/ata/broken.ko", &["depends=nowhere"]);
+        bench.file("firmware/intel/there.bin", b"firmware");
+        bench.file(
+            &format!("lib/modules/{VERSION}/modules.builtin"),
+            b"kernel/fs/ext4/ext4.ko\n",
+        );
+        bench
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn file(&self, below: &str, data: &[u8]) -> PathBuf {
+        let path = self.path(below);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, data).unwrap();
+        path
+    }
+
+    fn module(&self, below: &str, fields: &[&str]) {
+        let path = self.path(&format!("lib/modules/{VERSION}/{below}"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = fields.join("\\0");
+        let source = format!(
+            "__attribute__((section(\".modinfo\"), used)) static const char info[] = \"{text}\";\n"
+        );
+        let source = self.file("module.c", source.as_bytes());
+        run(Command::new("gcc")
+            .arg("-c")
+            .arg("-o")
+            .arg(path)
+            .arg(source));
+    }
+
+    fn mkimage(&self, more: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_mkimage"))
+            .arg("build")
+            .args(if more.contains(&"--init") {
+                &[][..]
+            } else {
+                &["--init", "/bin/busybox"]
+            })
+            .args(if more.contains(&"--kernel-version") {
+                &[][..]
+            } else {
+                &["--kernel-version", VERSION]
+            })
+            .arg("--kernel-dir")
+            .arg(self.folder.path())
+            .arg("--firmware")
+            .arg(self.path("firmware"))
+            .args(more)
+            .env("SOURCE_DATE_EPOCH", "1700000000")
+            .output()
+            .unwrap()
+    }
+
+    fn nic_image(&self, name: &str, more: &[&str]) -> PathBuf {
+        let image = self.path(name);
+        let mut all = vec!["--drivers", "nic", "-o", image.to_str().unwrap()];
+        all.extend(more);
+        let output = self.mkimage(&all);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        image
+    }
+}
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+fn unpack(image: &Path, into: &Path, with: &str) {
+    std::fs::create_dir_all(into).unwrap();
+    let script = format!("{with} < {} | cpio --quiet -idm", image.display());
+    run(Command::new("sh").arg("-ec").arg(script).current_dir(into));
+}
+
+#[test]
+fn an_image_holds_the_drivers_with_all_they_need_and_nothing_else() {
+    let bench = Bench::new();
+    let image = bench.nic_image("initramfs.img", &[]);
+    let root = bench.path("unpacked");
+    unpack(&image, &root, "zstd -dc");
+    let modules = root.join("lib/modules").join(VERSION);
+    for there in [
+        "kernel/drivers/net/ethernet/intel/e1000.ko",
+        "kernel/lib/mii.ko",
+        "kernel/crypto/crc32c_generic.ko",
+    ] {
+        assert!(modules.join(there).is_file(), "{there}");
+    }
+    assert!(!modules.join("kernel/drivers/gpu/big.ko").exists());
+    let read = |name: &str| std::fs::read_to_string(modules.join(name)).unwrap();
+    assert!(
+        read("modules.dep")
+            .contains("kernel/drivers/net/ethernet/intel/e1000.ko: kernel/lib/mii.ko\n")
+    );
+    assert!(read("modules.alias").contains("alias pci:v00008086d0000100E* e1000\n"));
+    assert_eq!(read("modules.softdep"), "softdep e1000 pre: crc32c\n");
+    assert_eq!(
+        std::fs::read(root.join("lib/firmware/intel/there.bin")).unwrap(),
+        b"firmware"
+    );
+    assert_eq!(
+        std::fs::read(root.join("init")).unwrap(),
+        std::fs::read("/bin/busybox").unwrap()
+    );
+    assert_eq!(
+        std::fs::read_to_string(root.join("etc/pitstop/build-time")).unwrap(),
+        "1700000000\n"
+    );
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let bench = Bench::new();
+    let first = std::fs::read(bench.nic_image("first.img", &[])).unwrap();
+    let second = std::fs::read(bench.nic_image("second.img", &[])).unwrap();
+    assert_eq!(first, second);
+}
+
+#[test]
+fn every_compression_unpacks_with_its_own_tool() {
+    let bench = Bench::new();
+    for (name, tool) in [
+        ("zstd", "zstd -dc"),
+        ("xz", "xz -dc"),
+        ("gzip", "gzip -dc"),
+        ("none", "cat"),
+    ] {
+        let image = bench.nic_image(name, &["--compress", name]);
+        let root = bench.path(&format!("unpacked-{name}"));
+        unpack(&image, &root, tool);
+        assert!(root.join("init").is_file(), "{name}");
+    }
+}
+
+#[test]
+fn keys_files_and_programs_land_where_they_were_sent() {
+    let bench = Bench::new();
+    let keys = bench.file("key.pub", b"ssh-ed25519 AAAA admin\n");
+    let ca = bench.file("ca.pem", b"-----BEGIN CERTIFICATE-----\n");
+    let note = bench.file("note", b"hello");
+    let image = bench.nic_image(
+        "extras.img",
+        &[
+            "--busybox",
+            "/bin/busybox",
+            "--authorized-keys",
+            keys.to_str().unwrap(),
+            "--ca",
+            ca.to_str().unwrap(),
+            "--program",
+            "/usr/bin/env",
+            "--param",
+            "pitstop.host=http://192.168.1.10/hosts/",
+            "--file",
+            &format!("{}:/opt/note:0640", note.display()),
+        ],
+    );
+    let root = bench.path("unpacked");
+    unpack(&image, &root, "zstd -dc");
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    assert_eq!(
+        read("root/.ssh/authorized_keys"),
+        "ssh-ed25519 AAAA admin\n"
+    );
+    assert_eq!(
+        read("etc/pitstop/params"),
+        "pitstop.host=http://192.168.1.10/hosts/\n"
+    );
+    assert_eq!(read("opt/note"), "hello");
+    assert!(root.join("etc/pitstop/ca/00.pem").is_file());
+    assert!(root.join("bin/busybox").is_file());
+    assert!(root.join("lib64/ld-linux-x86-64.so.2").exists());
+}
+
+#[test]
+fn bad_input_is_named_and_leaves_no_image() {
+    let bench = Bench::new();
+    let image = bench.path("never.img");
+    let out = image.to_str().unwrap();
+    let text = bench.file("text", b"no program");
+    let cases: [(&[&str], &str); 7] = [
+        (&["--kernel-version", "5.0.0"], "no modules of kernel 5.0.0"),
+        (
+            &["--init", "/bin/sh"],
+            "/bin/sh is dynamic: it asks for /lib",
+        ),
+        (&["--init", text.to_str().unwrap()], "is no x86-64 program"),
+        (
+            &["--module", "nosuch"],
+            "kernel 6.1.0-test has no module nosuch",
+        ),
+        (
+            &["--drivers", "ata"],
+            "broken needs module nowhere, which kernel 6.1.0-test has not",
+        ),
+        (&["--file", "/nonexistent:/etc/x"], "reading /nonexistent"),
+        (
+            &["--authorized-keys", text.to_str().unwrap()],
+            "holds no SSH public key",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let mut all = vec!["-o", out];
+        if !arguments.contains(&"--drivers") {
+            all.extend(["--drivers", "nic"]);
+        }
+        all.extend(arguments);
+        let output = bench.mkimage(&all);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+        assert!(!image.exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_image_and_nothing_else() {
+    let bench = Bench::new();
+    let folder = bench.path("small");
+    std::fs::create_dir(&folder).unwrap();
+    let old = folder.join("initramfs.img");
+    std::fs::write(&old, b"old").unwrap();
+    // A limit on the size of files stands for the full disk: both fail the write in the middle.
+    let script = format!(
+        "ulimit -f 64; trap '' XFSZ; exec {} build --init /bin/busybox -o {}",
+        env!("CARGO_BIN_EXE_mkimage"),
+        old.display()
+    );
+    let output = Command::new("bash").arg("-c").arg(script).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("initramfs.img: File too large"),
+        "{message}"
+    );
+    assert_eq!(std::fs::read(&old).unwrap(), b"old");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+#[test]
+fn list_shows_what_build_put_in() {
+    let bench = Bench::new();
+    let image = bench.nic_image("initramfs.img", &[]);
+    let mkimage = || Command::new(env!("CARGO_BIN_EXE_mkimage"));
+    let text = String::from_utf8(run(mkimage().arg("list").arg(&image))).unwrap();
+    assert!(text.contains("100755"), "{text}");
+    assert!(
+        text.contains("kernel/drivers/net/ethernet/intel/e1000.ko"),
+        "{text}"
+    );
+    assert!(text.contains("wired NICs"), "{text}");
+    let json = run(mkimage().args(["list", "--json"]).arg(&image));
+    let listing: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert!(
+        listing["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|entry| entry["path"] == "init")
+    );
+    let cut = std::fs::read(&image).unwrap();
+    let cut = bench.file("cut.img", &cut[..cut.len() / 2]);
+    let output = mkimage().arg("list").arg(&cut).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("decompressing Zstd data"));
+}
