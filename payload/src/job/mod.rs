@@ -5,11 +5,13 @@ mod cmdline;
 mod hostfile;
 mod load;
 mod locate;
+mod preview;
 mod runnable;
 mod target;
 
 pub use cmdline::{BootParameters, CommandLine, CommandLineError, IpSetting, StaticAddress};
 pub use load::{JobError, Salvaged, load, load_with};
+pub use preview::preview;
 pub use runnable::{
     Action, Delta, DiskSelector, Job, Level, Policy, ReadErrors, UnknownAction, check_folder,
 };
