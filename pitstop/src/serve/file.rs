@@ -2,7 +2,7 @@
 
 use super::path::RelPath;
 use super::range::{self, Asked};
-use super::refusal::{Refusal, blocking};
+use super::refusal::Refusal;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
@@ -13,7 +13,6 @@ use headers::{
 };
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -154,20 +153,6 @@ pub async fn send(
         *response.body_mut() = body(file, part, path).await?;
     }
     Ok(response)
-}
-
-/// Opens and answers in one go, for folders that have no listing.
-pub async fn get(
-    root: &Arc<Dir>,
-    path: RelPath,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Response, Refusal> {
-    let (root, wanted) = (Arc::clone(root), path.clone());
-    match blocking(move || open(&root, &wanted)).await? {
-        Found::File(file, metadata) => send(file, metadata, &path, method, headers).await,
-        Found::Folder(_) => Err(Refusal::not_found(path)),
-    }
 }
 
 fn asked_range(

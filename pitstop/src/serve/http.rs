@@ -150,6 +150,7 @@ async fn note(
         status: None,
         received: 0,
         sent: 0,
+        expected: None,
         whole: false,
     };
     let response = next.run(request).await;
@@ -158,6 +159,11 @@ async fn note(
         line.received = *bytes;
     }
     let (parts, body) = response.into_parts();
+    // hyper stops asking a body that has given its Content-Length.
+    line.expected = body.size_hint().exact().or_else(|| {
+        let length = parts.headers.get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok()
+    });
     line.whole = body.is_end_stream();
     Response::from_parts(parts, Body::new(Noted { body, line }))
 }
@@ -170,6 +176,8 @@ struct Line {
     status: Option<u16>,
     received: u64,
     sent: u64,
+    /// Bytes of the body, where they are known beforehand.
+    expected: Option<u64>,
     whole: bool,
 }
 
@@ -211,7 +219,7 @@ impl HttpBody for Noted {
         match &frame {
             Some(Ok(frame)) => {
                 this.line.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.line.whole = this.body.is_end_stream();
+                this.line.whole = this.line.expected == Some(this.line.sent);
             }
             Some(Err(_)) => {}
             None => this.line.whole = true,

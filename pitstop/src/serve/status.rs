@@ -27,8 +27,8 @@ pub fn page(site: &Site) -> String {
                     "<tr><td><a href=\"/hosts/{0}\">{1}</a><td>{2}<td>{3}",
                     escape(&job.file),
                     escape(&job.machine),
-                    escape(job.action.as_deref().unwrap_or("cannot be read")),
-                    escape(job.image.as_deref().unwrap_or_default()),
+                    job.action.as_deref().unwrap_or("wrong"),
+                    escape(job.image.or(job.error).as_deref().unwrap_or_default()),
                 );
             }
             page.push_str("</table>\n");

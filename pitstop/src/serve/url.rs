@@ -1,8 +1,11 @@
 //! The URL under which machines reach the server, and the file that tells it to `pitstop host set`.
 
+use crate::host::replace;
 use anyhow::{Context, bail};
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
@@ -29,15 +32,16 @@ pub fn valid_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// The best guess at how others reach a server that listens on `address`.
+/// How QEMU's user network shows the host's loopback to its guests.
+const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// The best guess at how machines reach a server that listens on `address`. On the loopback no machine
+/// does but a guest of QEMU's user network.
 pub fn own(address: SocketAddr) -> String {
-    let ip = if address.ip().is_unspecified() {
-        outgoing(address.ip()).unwrap_or(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        })
-    } else {
-        address.ip()
+    let ip = match address.ip() {
+        ip if ip.is_loopback() => QEMU_HOST.into(),
+        ip if ip.is_unspecified() => outgoing(ip).unwrap_or(QEMU_HOST.into()),
+        ip => ip,
     };
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
@@ -60,14 +64,10 @@ fn outgoing(unspecified: IpAddr) -> Option<IpAddr> {
 pub fn write_server_file(root: &Path, url: &str) -> anyhow::Result<()> {
     let path = root.join(FILE);
     let text = toml::to_string(&ServerFile { url: url.into() }).context("writing TOML")?;
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(root)?;
-        file.write_all(b"# Written by pitstop serve; pitstop host set reads it.\n")?;
-        file.write_all(text.as_bytes())?;
-        file.persist(&path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    let text = format!("# Written by pitstop serve; pitstop host set reads it.\n{text}");
+    Dir::open_ambient_dir(root, ambient_authority())
+        .and_then(|root| replace(&root, FILE, &text))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// The URL of the server that serves `root`, or served it last; `None` if none ever did.
@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_given_is_kept() {
-        assert_eq!(own("127.0.0.1:81".parse().unwrap()), "http://127.0.0.1:81");
+        assert_eq!(own("192.0.2.1:81".parse().unwrap()), "http://192.0.2.1:81");
+        assert_eq!(own("127.0.0.1:81".parse().unwrap()), "http://10.0.2.2:81");
         assert!(own("0.0.0.0:81".parse().unwrap()).ends_with(":81"));
     }
 }

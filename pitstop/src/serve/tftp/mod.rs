@@ -8,6 +8,7 @@ mod options;
 mod transfer;
 
 use super::site::Site;
+use super::url;
 use pitstop_payload::fetch::tftp::packet::{Direction, Packet, Request, code};
 use std::collections::HashSet;
 use std::io;
@@ -95,10 +96,7 @@ async fn answer(
             site.url.clone()
         } else {
             // The address that this client sees, on a server with several.
-            format!(
-                "http://{}",
-                SocketAddr::new(socket.local_addr()?.ip(), http_port)
-            )
+            url::own(SocketAddr::new(socket.local_addr()?.ip(), http_port))
         };
         match lookup::open(site, request, who, url).await {
             Ok(content) => transfer::send(&socket, request, content).await,

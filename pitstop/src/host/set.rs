@@ -1,0 +1,267 @@
+//! `pitstop host set`: a job becomes a host file, checked before a machine sees it.
+
+use super::Root;
+use super::image::Images;
+use super::list;
+use super::machine::MachineName;
+use super::write::replace;
+use crate::serve::{read_server_file, valid_url};
+use anyhow::{Context, anyhow, bail};
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use pitstop_payload::finish::After;
+use pitstop_payload::job::{Action, DiskSelector, Job};
+use pitstop_payload::units;
+use std::fmt::Write;
+use toml::Value;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The machine's IPv4 or MAC address
+    #[arg(value_name = "IP|MAC")]
+    machine: MachineName,
+    /// backup, backup-again, restore, refresh-info or rescue
+    action: Action,
+    #[command(flatten)]
+    root: Root,
+    /// The share [default: the one of the server]
+    #[arg(long, value_name = "URL")]
+    share: Option<String>,
+    /// The server, if it is not the one that serves the root now
+    #[arg(long, value_name = "URL", value_parser = valid_url)]
+    url: Option<String>,
+    /// The folder on the share [default: the machine's IP address]
+    #[arg(long, value_name = "FOLDER")]
+    image: Option<String>,
+    /// A disk: sda, serial=S4EVNX0M123456 or wwn=0x5000…; may be repeated [default: every fixed disk]
+    #[arg(long = "disk", value_name = "DISK")]
+    disks: Vec<String>,
+    /// A configuration to delete when the job is done; may be repeated [default: the host file]
+    #[arg(long, value_name = "URL")]
+    delete: Vec<String>,
+    /// Failed tries before the machine holds in rescue [default: 3]
+    #[arg(long, value_name = "N")]
+    attempts: Option<u32>,
+    /// The wait before the reboot that follows a failure: 30s, 5m [default: 5m]
+    #[arg(long, value_name = "TIME")]
+    failure_delay: Option<String>,
+    /// What the machine does when the job is done [default: reboot]
+    #[arg(long, value_parser = ["reboot", "poweroff", "rescue"])]
+    on_success: Option<String>,
+    /// What the machine does when the job fails [default: reboot]
+    #[arg(long, value_parser = ["reboot", "poweroff", "rescue"])]
+    on_failure: Option<String>,
+    /// Keep every block, used by a filesystem or not
+    #[arg(long)]
+    exact: bool,
+    /// Write and fetch only what differs [default: auto]
+    #[arg(long, value_parser = ["true", "false", "auto"], num_args = 0..=1, default_missing_value = "true")]
+    delta: Option<String>,
+    /// Read a restored disk back and compare
+    #[arg(long)]
+    verify: bool,
+    /// Compress fast, or smaller and slower [default: fast]
+    #[arg(long, value_parser = ["fast", "small"])]
+    level: Option<String>,
+    /// What to do about sectors that cannot be read [default: fail]
+    #[arg(long, value_parser = ["fail", "record"])]
+    read_errors: Option<String>,
+    /// Set the job even if it looks as if it will fail
+    #[arg(long)]
+    force: bool,
+}
+
+/// Writes the host file. Returns what will happen, for people.
+pub fn run(args: &Args) -> anyhow::Result<String> {
+    let hosts = args.root.hosts()?;
+    let file = args.machine.file();
+    let url = match &args.url {
+        Some(url) => Some(url.clone()),
+        None => read_server_file(&args.root.path)?,
+    };
+    let text = host_file(args, &file, url.as_deref())?;
+    let job = list::preview(text.as_bytes(), &file, Some(args.machine))
+        .map_err(|error| anyhow!("this job would not be taken: {error}"))?;
+    let own_share = url.as_ref().map(|url| format!("{url}/share"));
+    let on_own_share = job.share.as_ref().map(ToString::to_string) == own_share;
+    let mut warning = String::new();
+    if on_own_share && let Some(folder) = folder_known(args, &job) {
+        match check_images(args, &job, &folder) {
+            Err(problem) if args.force => warning = format!("  warning     {problem:#}\n"),
+            checked => {
+                checked.map_err(|problem| anyhow!("{problem:#} (--force sets it anyway)"))?
+            }
+        }
+    }
+    let before = list::jobs(&hosts)?.into_iter().find(|job| job.file == file);
+    let path = args.root.path.join("hosts").join(&file);
+    replace(&hosts, &file, &text).with_context(|| format!("writing {}", path.display()))?;
+
+    let mut answer = describe(args, &job);
+    answer.push_str(&warning);
+    if let Some(before) = before {
+        let was = before
+            .action
+            .unwrap_or_else(|| "a file that could not be read".into());
+        // Writing to a String cannot fail.
+        let _ = writeln!(answer, "  replaces    the job it had: {was}");
+    }
+    let _ = writeln!(answer, "  host file   {}", path.display());
+    Ok(answer)
+}
+
+/// The folder on the share, where it can be known before the machine has an address.
+fn folder_known(args: &Args, job: &Job) -> Option<String> {
+    let by_address = matches!(args.machine, MachineName::Ip(_)) && args.image.is_none();
+    let plain = args
+        .image
+        .as_ref()
+        .is_some_and(|image| !image.contains('{'));
+    (by_address || plain).then(|| job.image.clone())
+}
+
+/// Whether the image is there for a `restore`, and is not there for a `backup`.
+fn check_images(args: &Args, job: &Job, folder: &str) -> anyhow::Result<()> {
+    let path = args.root.path.join("share");
+    let images = Dir::open_ambient_dir(&path, ambient_authority())
+        .and_then(|share| Images::find(&share, folder))
+        .with_context(|| format!("looking for images in {}/{folder}", path.display()))?;
+    let mut names = Vec::new();
+    for disk in &job.disks {
+        match disk {
+            DiskSelector::Name(name) => names.push(name.clone()),
+            // Which name such a disk will have is known on the machine alone.
+            DiskSelector::Serial(_) | DiskSelector::Wwn(_) => return Ok(()),
+        }
+    }
+    let there = images.in_the_way(&names);
+    match job.action {
+        Action::Backup if !there.is_empty() => bail!(
+            "there is already {} in {}/{folder}: backup would refuse to replace it; backup-again keeps it as .old",
+            there.join(", "),
+            path.display()
+        ),
+        Action::Restore => match images.lacks(&names) {
+            Some(disk) => bail!("there is no image of {disk} in {}/{folder}", path.display()),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<String> {
+    let share = match (&args.share, url) {
+        (Some(share), _) => Some(share.clone()),
+        (None, Some(url)) => Some(format!("{url}/share")),
+        (None, None) if args.action == Action::Rescue => None,
+        (None, None) => bail!(
+            "nothing says where the share is: start pitstop serve on {} once, or give --url or --share",
+            args.root.path.display()
+        ),
+    };
+    let mut delete = args.delete.clone();
+    if let (true, Some(url)) = (delete.is_empty(), url) {
+        delete.push(format!("{url}/hosts/{file}"));
+    }
+    let disks: Vec<Value> = args.disks.iter().map(|disk| selector(disk)).collect();
+    let list = |values: Vec<Value>| (!values.is_empty()).then_some(Value::Array(values));
+    let text = |value: &Option<String>| value.clone().map(Value::String);
+    let flag = |value: bool| value.then_some(Value::Boolean(true));
+    let keys = [
+        ("version", Some(Value::Integer(1))),
+        ("action", Some(args.action.name().into())),
+        ("share", text(&share)),
+        ("image", text(&args.image)),
+        ("disks", list(disks)),
+        (
+            "delete",
+            list(delete.into_iter().map(Value::String).collect()),
+        ),
+        ("attempts", args.attempts.map(|n| Value::Integer(n.into()))),
+        ("failure-delay", text(&args.failure_delay)),
+        ("on-success", text(&args.on_success)),
+        ("on-failure", text(&args.on_failure)),
+        ("exact", flag(args.exact)),
+        (
+            "delta",
+            args.delta.as_deref().map(|word| match word {
+                "auto" => word.into(),
+                flag => Value::Boolean(flag == "true"),
+            }),
+        ),
+        ("verify", flag(args.verify)),
+        ("level", text(&args.level)),
+        ("read-errors", text(&args.read_errors)),
+    ];
+    let mut file = format!("# Written by pitstop host set, for {}.\n", args.machine);
+    for (key, value) in keys {
+        if let Some(value) = value {
+            // Writing to a String cannot fail.
+            let _ = writeln!(file, "{key} = {value}");
+        }
+    }
+    Ok(file)
+}
+
+fn selector(text: &str) -> Value {
+    match text.split_once('=') {
+        Some((key, value)) => {
+            let mut table = toml::Table::new();
+            table.insert(key.into(), value.into());
+            Value::Table(table)
+        }
+        None => text.into(),
+    }
+}
+
+/// What will happen at the next boot, step by step.
+fn describe(args: &Args, job: &Job) -> String {
+    let machine = &args.machine;
+    let mut text = format!("At its next network boot {machine} does: {}\n", job.action);
+    let mut line = |name: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name:<11} {value}");
+    };
+    if job.action == Action::Rescue {
+        line(
+            "what",
+            "a shell on every console, SSH with the keys of the initramfs; nothing is deleted",
+        );
+        return text;
+    }
+    let folder = folder_known(args, job).unwrap_or_else(|| match &args.image {
+        Some(image) => image.clone(),
+        None => "(its IP address)".into(),
+    });
+    if let Some(share) = &job.share {
+        line("image", &format!("{share}/{folder}"));
+    }
+    if job.disks.is_empty() {
+        line("disks", "every fixed disk");
+    }
+    for disk in &job.disks {
+        line("disk", &disk.to_string());
+    }
+    let then = |after: After| match after {
+        After::Reboot => "it reboots",
+        After::Poweroff => "it powers off",
+        After::Hold => "it holds in rescue",
+    };
+    let policy = &job.policy;
+    line(
+        "on success",
+        &format!("the job is deleted, {}", then(policy.on_success)),
+    );
+    line(
+        "on failure",
+        &match policy.on_failure {
+            After::Reboot => format!(
+                "it reboots after {} and tries again; after {} failed tries it holds in rescue",
+                units::duration(policy.failure_delay),
+                policy.attempts
+            ),
+            after => then(after).to_owned(),
+        },
+    );
+    text
+}
