@@ -75,6 +75,44 @@ impl ReadAt for Window<'_> {
     }
 }
 
+/// A source as a stream, for crates that read those.
+pub struct Stream<'a> {
+    source: &'a mut dyn ReadAt,
+    at: u64,
+}
+
+impl<'a> Stream<'a> {
+    pub fn new(source: &'a mut dyn ReadAt) -> Self {
+        Self { source, at: 0 }
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.source.size().saturating_sub(self.at);
+        let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        if let Some(part) = buffer.get_mut(..length) {
+            self.source.read_at(self.at, part)?;
+        }
+        self.at += u64::try_from(length).map_err(io::Error::other)?;
+        Ok(length)
+    }
+}
+
+impl Seek for Stream<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.source.size().checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "seeking before the start")
+        })?;
+        Ok(self.at)
+    }
+}
+
 fn check_bounds(at: u64, length: usize, size: u64) -> io::Result<()> {
     let end = u64::try_from(length)
         .ok()
@@ -92,6 +130,20 @@ fn check_bounds(at: u64, length: usize, size: u64) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::io::Cursor;
+
+    #[test]
+    fn a_stream_ends_with_its_source() {
+        let mut bytes = Cursor::new((0..100u8).collect::<Vec<_>>());
+        let mut disk = Disk::new(&mut bytes, 100);
+        let mut stream = Stream::new(&mut disk);
+        assert_eq!(stream.seek(SeekFrom::End(-3)).unwrap(), 97);
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, [97, 98, 99]);
+        assert_eq!(stream.seek(SeekFrom::Current(-1)).unwrap(), 99);
+        let err = stream.seek(SeekFrom::Current(-100)).unwrap_err();
+        assert_eq!(err.to_string(), "seeking before the start");
+    }
 
     #[test]
     fn a_window_sees_its_own_bytes_and_no_others() {

@@ -69,21 +69,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Which bit of a byte stands for the first block.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum BitOrder {
-    LowFirst,
-    HighFirst,
-}
-
-/// Calls `each` with every run of set bits among the first `count`, ascending. Bits that `bitmap` is too
+/// Calls `each` with every run of set bits among the first `count`, lowest
+/// bit of a byte first. Bits that `bitmap` is too
 /// short for count as set.
-pub(super) fn set_runs(
-    bitmap: &[u8],
-    count: u64,
-    order: BitOrder,
-    mut each: impl FnMut(Range<u64>),
-) {
+pub(super) fn set_runs(bitmap: &[u8], count: u64, mut each: impl FnMut(Range<u64>)) {
     let mut run: Option<u64> = None;
     let mut at = 0;
     for byte in bitmap {
@@ -99,12 +88,8 @@ pub(super) fn set_runs(
             (0xff, None) => run = Some(at),
             _ => {
                 for bit in 0..8.min(count - at) {
-                    let mask = match order {
-                        BitOrder::LowFirst => 1 << bit,
-                        BitOrder::HighFirst => 0x80 >> bit,
-                    };
                     let position = at + bit;
-                    match (byte & mask != 0, run) {
+                    match (byte >> bit & 1 == 1, run) {
                         (true, None) => run = Some(position),
                         (false, Some(start)) => {
                             each(start..position);
@@ -154,12 +139,10 @@ mod tests {
         fn runs_are_the_set_bits(
             bitmap in prop::collection::vec(prop_oneof![Just(0u8), Just(0xff), any::<u8>()], 0..20),
             count in 0u64..170,
-            high in any::<bool>(),
         ) {
-            let order = if high { BitOrder::HighFirst } else { BitOrder::LowFirst };
             let mut seen = vec![false; 256];
             let mut end = None;
-            set_runs(&bitmap, count, order, |run| {
+            set_runs(&bitmap, count, |run| {
                 assert!(run.start < run.end && run.end <= count);
                 assert!(end.is_none_or(|end| run.start > end), "runs touch");
                 end = Some(run.end);
@@ -169,8 +152,7 @@ mod tests {
             });
             for at in 0..count {
                 let index = usize::try_from(at).unwrap();
-                let bit = if high { 7 - index % 8 } else { index % 8 };
-                let set = bitmap.get(index / 8).is_none_or(|byte| byte >> bit & 1 == 1);
+                let set = bitmap.get(index / 8).is_none_or(|byte| byte >> (index % 8) & 1 == 1);
                 prop_assert_eq!(seen[index], set, "block {}", at);
             }
         }

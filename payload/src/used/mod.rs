@@ -6,9 +6,11 @@
 
 mod btrfs;
 mod bytes;
+mod exfat;
 mod ext;
 mod fat;
 mod keep;
+mod ntfs;
 mod probe;
 mod swap;
 mod xfs;

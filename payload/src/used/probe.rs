@@ -1,7 +1,7 @@
 //! Recognises what is on a partition. Two signatures at once mean that one is a leftover, and nobody can
 //! tell which: such a partition is kept whole.
 
-use super::{Doubt, Label, btrfs, ext, fat, swap, xfs};
+use super::{Doubt, Label, btrfs, exfat, ext, fat, ntfs, swap, xfs};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 
@@ -48,6 +48,7 @@ const OPAQUE: &[Magic] = &[
     magic("iso9660", 32769, b"CD001"),
     magic("udf", 32769, b"BEA01"),
     magic("squashfs", 0, b"hsqs"),
+    magic("f2fs", 1024, b"\x10\x20\xf5\xf2"),
     magic("erofs", 1024, b"\xe2\xe1\xf5\xe0"),
     magic("jfs", 32768, b"JFS1"),
     magic("nilfs2", 1030, b"\x34\x34"),
@@ -98,6 +99,16 @@ const READERS: &[Reader] = &[
         probe: |volume| btrfs::probe(volume).then_some("btrfs"),
         label: btrfs::label,
         map: btrfs::map,
+    },
+    Reader {
+        probe: |volume| ntfs::probe(volume).then_some("ntfs"),
+        label: ntfs::label,
+        map: ntfs::map,
+    },
+    Reader {
+        probe: |volume| exfat::probe(volume).then_some("exfat"),
+        label: exfat::label,
+        map: exfat::map,
     },
 ];
 

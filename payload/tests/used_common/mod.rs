@@ -38,7 +38,7 @@ pub fn try_run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> (Option<i32>,
         .unwrap_or_else(|err| {
             panic!(
                 "{program} cannot be run ({err}): install e2fsprogs xfsprogs btrfs-progs ntfs-3g \
-                 dosfstools exfatprogs f2fs-tools mtools gdisk fdisk parted lvm2 util-linux"
+                 dosfstools exfatprogs exfat-fuse f2fs-tools mtools gdisk fdisk parted lvm2 util-linux"
             )
         });
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -148,9 +148,37 @@ pub fn tree(dir: &Path) -> Tree {
     tree
 }
 
+/// A loop device; detached when dropped.
+pub struct Loop {
+    pub device: PathBuf,
+}
+
+impl Loop {
+    pub fn new(image: &Path) -> Self {
+        let arguments = [
+            OsStr::new("--find"),
+            OsStr::new("--show"),
+            image.as_os_str(),
+        ];
+        let device = PathBuf::from(run("losetup", &arguments).trim());
+        Self { device }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let (status, text) = try_run("losetup", &[OsStr::new("-d"), self.device.as_os_str()]);
+        if status != Some(0) {
+            eprintln!("losetup -d {}: {text}", self.device.display());
+        }
+    }
+}
+
 /// A mounted image; unmounted when dropped.
 pub struct Mount {
     dir: TempDir,
+    // Dropped behind the unmount.
+    device: Option<Loop>,
 }
 
 impl Mount {
@@ -171,7 +199,23 @@ impl Mount {
                 dir.path().as_os_str(),
             ],
         );
-        Self { dir }
+        Self { dir, device: None }
+    }
+
+    /// Mounts through FUSE, for filesystems that the kernel may not know. On a block device, unlike on
+    /// a file, an unmount waits until all is written.
+    pub fn fuse(program: &str, image: &Path, options: &str) -> Self {
+        let device = Loop::new(image);
+        let dir = TempDir::new().unwrap();
+        let arguments = [
+            OsStr::new("-o"),
+            OsStr::new(options),
+            device.device.as_os_str(),
+            dir.path().as_os_str(),
+        ];
+        run(program, &arguments);
+        let device = Some(device);
+        Self { dir, device }
     }
 
     pub fn path(&self) -> &Path {
@@ -181,9 +225,14 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let (status, text) = try_run("umount", &[self.dir.path()]);
-        if status != Some(0) {
+        // FUSE closes files after their owner did.
+        for _ in 0..50 {
+            let (status, text) = try_run("umount", &[self.dir.path()]);
+            if status == Some(0) {
+                return;
+            }
             eprintln!("umount {}: {text}", self.dir.path().display());
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
 }

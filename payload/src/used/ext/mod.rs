@@ -7,7 +7,7 @@
 mod groups;
 mod superblock;
 
-use super::bytes::{BitOrder, set_runs};
+use super::bytes::set_runs;
 use super::keep::Keep;
 use super::{Doubt, Label};
 use crate::extents::Extents;
@@ -111,7 +111,7 @@ impl Parts {
         let ratio = superblock.cluster_ratio;
         let clusters = (last - first).div_ceil(ratio);
         let mut allocated = 0;
-        set_runs(&bitmap, clusters, BitOrder::LowFirst, |run| {
+        set_runs(&bitmap, clusters, |run| {
             allocated += run.end - run.start;
             let blocks = first + run.start * ratio..(first + run.end * ratio).min(last);
             self.keep.add_blocks(blocks, superblock.block_size);

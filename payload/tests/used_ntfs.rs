@@ -1,0 +1,129 @@
+//! NTFS, written by ntfs-3g: what the survey drops, nothing misses.
+
+mod used_common;
+
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+use used_common::{
+    MIB, Mount, Tree, assert_used, junk, populate, reason, run, scribble, stripped, survey_file,
+    tree,
+};
+
+const SIZE: u64 = 128 * MIB;
+
+fn make(dir: &TempDir, mkfs: &[&str]) -> std::path::PathBuf {
+    let image = junk(dir, "image", SIZE);
+    let mut arguments = vec!["-F", "-Q", "-q", "-L", "Windows"];
+    arguments.extend(mkfs);
+    arguments.push(image.to_str().unwrap());
+    run("mkfs.ntfs", &arguments);
+    image
+}
+
+fn files(image: &Path) -> Tree {
+    tree(Mount::fuse("ntfs-3g", image, "ro").path())
+}
+
+fn round_trip(mkfs: &[&str]) {
+    let dir = TempDir::new().unwrap();
+    let image = make(&dir, mkfs);
+    let mount = Mount::fuse("ntfs-3g", &image, "rw");
+    populate(mount.path(), 80);
+    drop(mount);
+    let survey = survey_file(&image, 512);
+    assert_used(&survey, "ntfs");
+    assert_eq!(survey.partitions[0].label, "Windows");
+    let text = run("ntfsinfo", &["-m", image.to_str().unwrap()]);
+    let field = |name: &str| -> u64 {
+        let line = text.lines().find(|line| line.contains(name)).unwrap();
+        let value = line.split(':').nth(1).unwrap();
+        value.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let free = field("Free Clusters") * field("Cluster Size");
+    let kept = survey.kept.total();
+    assert!(
+        kept >= SIZE - free && kept <= SIZE - free + 2 * MIB,
+        "{kept} kept, {free} free"
+    );
+    let copy = stripped(&image, &survey);
+    // This compares the bitmap with every file's clusters.
+    run(
+        "ntfsresize",
+        &[
+            "--info",
+            "--force",
+            "--no-progress-bar",
+            copy.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(files(&image), files(&copy));
+}
+
+#[test]
+fn ntfs_survives_as_made_by_default() {
+    round_trip(&[]);
+}
+
+#[test]
+fn ntfs_with_clusters_of_other_sizes_survives() {
+    round_trip(&["-c", "512"]);
+    round_trip(&["-c", "65536"]);
+}
+
+#[test]
+fn ntfs_on_4096_byte_sectors_survives() {
+    round_trip(&["-s", "4096"]);
+}
+
+#[test]
+fn a_dirty_ntfs_keeps_every_block() {
+    let dir = TempDir::new().unwrap();
+    let image = make(&dir, &[]);
+    assert_used(&survey_file(&image, 512), "ntfs");
+    run("ntfsfix", &[image.to_str().unwrap()]);
+    assert_eq!(reason(&survey_file(&image, 512)), "it is marked dirty");
+}
+
+#[test]
+fn a_hibernated_windows_keeps_every_block() {
+    let dir = TempDir::new().unwrap();
+    let image = make(&dir, &[]);
+    let mount = Mount::fuse("ntfs-3g", &image, "rw");
+    fs::write(mount.path().join("hiberfil.sys"), vec![0; 8192]).unwrap();
+    drop(mount);
+    assert_used(&survey_file(&image, 512), "ntfs");
+    let mount = Mount::fuse("ntfs-3g", &image, "rw");
+    fs::write(
+        mount.path().join("hiberfil.sys"),
+        [b"HIBR".as_slice(), &[7; 8192]].concat(),
+    )
+    .unwrap();
+    drop(mount);
+    assert_eq!(
+        reason(&survey_file(&image, 512)),
+        "Windows hibernated on it"
+    );
+}
+
+#[test]
+fn an_open_log_keeps_every_block() {
+    let dir = TempDir::new().unwrap();
+    let image = make(&dir, &[]);
+    let text = run("ntfsinfo", &["-v", "-i", "2", image.to_str().unwrap()]);
+    let runs = text.split("Runlist:").nth(1).unwrap();
+    let lcn = runs.lines().nth(1).unwrap().split_whitespace().nth(1);
+    let start = u64::from_str_radix(&lcn.unwrap()[2..], 16).unwrap();
+    // Two restart pages as Windows leaves them while a volume is mounted: a client, no clean flag.
+    for page in 0..2u64 {
+        let mut restart = vec![0; 4096];
+        restart[..4].copy_from_slice(b"RSTR");
+        restart[24] = 0x30;
+        restart[0x30] = u8::try_from(page).unwrap();
+        scribble(&image, start * 4096 + page * 4096, &restart);
+    }
+    assert_eq!(
+        reason(&survey_file(&image, 512)),
+        "its log is not closed: it was not unmounted cleanly"
+    );
+}
