@@ -8,6 +8,7 @@ mod bad_share;
 mod firmware;
 mod golden;
 mod hardware;
+mod local;
 mod manners;
 mod nfs;
 mod other_servers;
