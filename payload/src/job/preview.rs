@@ -46,7 +46,10 @@ mod tests {
         let ip = "10.0.2.15".parse().ok();
         let good = b"version = 1\naction = \"backup\"\nshare = \"http://srv/share\"\n";
         let job = preview(good, &url, ip).unwrap();
-        assert_eq!((job.action, job.image.as_str()), (Action::Backup, "10.0.2.15"));
+        assert_eq!(
+            (job.action, job.image.as_str()),
+            (Action::Backup, "10.0.2.15")
+        );
         let serial = [&good[..], b"image = \"lab/{serial}\"\n"].concat();
         assert_eq!(preview(&serial, &url, None).unwrap().image, "lab/SERIAL");
         let wrong = [&good[..], b"attempts = 0\n"].concat();

@@ -10,6 +10,7 @@ mod exfat;
 mod ext;
 mod fat;
 mod keep;
+mod lvm;
 mod ntfs;
 mod probe;
 mod swap;
@@ -73,7 +74,7 @@ pub struct PartitionSummary {
     pub used: u64,
     /// `used blocks` or `every block`.
     pub kept: String,
-    /// Why every block is kept; else empty.
+    /// Why every block is kept, of the partition or of logical volumes in it; else empty.
     pub reason: String,
 }
 
@@ -214,7 +215,10 @@ fn summary_of(partition: &Partition) -> PartitionSummary {
 /// Fills in what is on `volume`, and answers which of its bytes must be kept.
 fn look_into(volume: &mut dyn ReadAt, summary: &mut PartitionSummary) -> Extents {
     let Found {
-        name, label, map, ..
+        name,
+        label,
+        map,
+        remark,
     } = probe::look(volume);
     summary.filesystem = name;
     summary.label = label.label;
@@ -222,6 +226,7 @@ fn look_into(volume: &mut dyn ReadAt, summary: &mut PartitionSummary) -> Extents
     let kept = match map {
         Ok(kept) => {
             summary.kept = USED_BLOCKS.into();
+            summary.reason = remark;
             kept
         }
         Err(doubt) => {

@@ -1,7 +1,7 @@
 //! Recognises what is on a partition. Two signatures at once mean that one is a leftover, and nobody can
 //! tell which: such a partition is kept whole.
 
-use super::{Doubt, Label, btrfs, exfat, ext, fat, ntfs, swap, xfs};
+use super::{Doubt, Label, btrfs, exfat, ext, fat, lvm, ntfs, swap, xfs};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 
@@ -11,6 +11,8 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) label: Label,
     pub(super) map: Result<Extents, Doubt>,
+    /// What of it is kept whole although there is a map.
+    pub(super) remark: String,
 }
 
 impl Found {
@@ -19,6 +21,7 @@ impl Found {
             name: name.into(),
             label: Label::default(),
             map: Err(doubt),
+            remark: String::new(),
         }
     }
 }
@@ -112,33 +115,81 @@ const READERS: &[Reader] = &[
     },
 ];
 
-/// Recognises what is on `volume` and reads its map.
+/// Recognises what is on `volume` and reads its map, through logical volumes if there are any.
 pub(super) fn look(volume: &mut dyn ReadAt) -> Found {
-    let opaque = opaque(volume);
-    let readers: Vec<(&Reader, &'static str)> = READERS
-        .iter()
-        .filter_map(|reader| (reader.probe)(volume).map(|name| (reader, name)))
-        .collect();
-    match (opaque, readers.as_slice()) {
-        (None, []) => Found::whole("", Doubt::new("nothing was recognised here")),
-        (Some(name), []) => Found::whole(name, Doubt::new(format!("{name} is kept as it is"))),
-        (None, [(reader, name)]) => Found {
+    if !lvm::probe(volume) {
+        return look_plain(volume);
+    }
+    let others = names(volume);
+    if !others.is_empty() {
+        return Found::whole("", ambiguous("LVM2", &others));
+    }
+    let (map, remark) = match lvm::map(volume) {
+        Ok(mapped) => (Ok(mapped.kept), mapped.remarks.join("; ")),
+        Err(doubt) => (Err(doubt), String::new()),
+    };
+    Found {
+        name: "LVM2_member".into(),
+        label: lvm::label(volume).unwrap_or_default(),
+        map,
+        remark,
+    }
+}
+
+/// The same for what has no volumes within.
+pub(super) fn look_plain(volume: &mut dyn ReadAt) -> Found {
+    if let Some(name) = opaque(volume) {
+        let others = readers(volume);
+        return match others.as_slice() {
+            [] => Found::whole(name, Doubt::new(format!("{name} is kept as it is"))),
+            _ => Found::whole("", ambiguous(name, &names(volume))),
+        };
+    }
+    if lvm::probe(volume) {
+        return Found::whole(
+            "LVM2_member",
+            Doubt::new("LVM2 within LVM2 is kept as it is"),
+        );
+    }
+    match readers(volume).as_slice() {
+        [] => Found::whole("", Doubt::new("nothing was recognised here")),
+        [(reader, name)] => Found {
             name: (*name).into(),
             label: (reader.label)(volume).unwrap_or_default(),
             map: (reader.map)(volume),
+            remark: String::new(),
         },
-        (opaque, readers) => {
-            let mut names: Vec<&str> = readers.iter().map(|(_, name)| *name).collect();
-            names.extend(opaque);
-            let why = format!("it could be any of {}", names.join(", "));
-            Found::whole("", Doubt::new(why))
-        }
+        [(_, first), ..] => Found::whole("", ambiguous(first, &names(volume))),
     }
+}
+
+fn ambiguous(first: &str, names: &[&'static str]) -> Doubt {
+    let others: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| *name != first)
+        .collect();
+    Doubt::new(format!("it could be {first} or {}", others.join(" or ")))
+}
+
+fn readers(volume: &mut dyn ReadAt) -> Vec<(&'static Reader, &'static str)> {
+    READERS
+        .iter()
+        .filter_map(|reader| (reader.probe)(volume).map(|name| (reader, name)))
+        .collect()
+}
+
+/// Everything that is recognised, but LVM2.
+fn names(volume: &mut dyn ReadAt) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = opaque(volume).into_iter().collect();
+    names.extend(readers(volume).into_iter().map(|(_, name)| name));
+    names
 }
 
 /// A filesystem on the whole disk that contradicts the MBR it was found with: one of them is a leftover.
 pub(super) fn beside_mbr(disk: &mut dyn ReadAt) -> Option<&'static str> {
-    opaque(disk).or_else(|| READERS.iter().find_map(|reader| (reader.probe)(disk)))
+    let lvm = lvm::probe(disk).then_some("LVM2");
+    lvm.or_else(|| names(disk).first().copied())
 }
 
 fn opaque(volume: &mut dyn ReadAt) -> Option<&'static str> {

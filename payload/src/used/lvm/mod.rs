@@ -1,0 +1,348 @@
+//! LVM2: a physical volume whose logical volumes are linear is looked into, volume by volume.
+//!
+//! Labels, metadata areas and what is in front of and behind the extents are kept whole; extents of no
+//! volume are left out. Anything but linear volumes (thin, RAID, snapshots, caches) keeps every block.
+
+mod text;
+
+use super::bytes::Fields;
+use super::keep::Keep;
+use super::{Doubt, Label, probe};
+use crate::extents::Extents;
+use crate::source::ReadAt;
+use std::io;
+use std::ops::Range;
+use text::{Section, Value};
+
+const SECTOR: u64 = 512;
+/// The label may be in any of the first four sectors.
+const LABEL_SECTORS: u64 = 4;
+const METADATA_MAGIC: &[u8] = b" LVM2 x[5A%r0N*>";
+const METADATA_MAX: u64 = 16 << 20;
+const SEGMENTS_MAX: usize = 1 << 16;
+/// LVM2's own starting value; reflected, as the crate wants it.
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::Algorithm {
+    init: 0xf597_a6cf_u32.reverse_bits(),
+    xorout: 0,
+    ..crc::CRC_32_ISO_HDLC
+});
+
+/// What the label and the metadata say of one physical volume.
+struct Physical {
+    group: String,
+    uuid: String,
+    /// Bytes on the volume where extents begin and end.
+    extents: Range<u64>,
+    volumes: Vec<Logical>,
+}
+
+/// A logical volume.
+struct Logical {
+    name: String,
+    /// Those of its segments that are on this physical volume.
+    segments: Vec<Segment>,
+    /// Whether all of it is.
+    whole: bool,
+}
+
+#[derive(Clone)]
+struct Segment {
+    /// Byte within the logical volume.
+    logical: u64,
+    /// Byte within the physical volume.
+    physical: u64,
+    length: u64,
+}
+
+/// What is kept, and a remark for each logical volume that could not be looked into.
+pub(super) struct Mapped {
+    pub(super) kept: Extents,
+    pub(super) remarks: Vec<String>,
+}
+
+pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
+    label_sector(volume).is_some()
+}
+
+fn label_sector(volume: &mut dyn ReadAt) -> Option<u64> {
+    (0..LABEL_SECTORS).find(|sector| {
+        volume
+            .bytes_at(sector * SECTOR, 32)
+            .is_ok_and(|head| head.starts_with(b"LABELONE") && head.ends_with(b"LVM2 001"))
+    })
+}
+
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+    let physical = read(volume)?;
+    Ok(Label {
+        label: physical.group,
+        uuid: physical.uuid,
+    })
+}
+
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Mapped, Doubt> {
+    let size = volume.size();
+    let physical = read(volume)?;
+    let mut keep = Keep::new();
+    keep.add(0..physical.extents.start);
+    keep.add(physical.extents.end..size);
+    let mut remarks = Vec::new();
+    for logical in &physical.volumes {
+        let kept = match look_into(volume, logical) {
+            Ok(kept) => kept,
+            Err(doubt) => {
+                remarks.push(format!("every block of {} is kept: {doubt}", logical.name));
+                Extents::single(0..u64::MAX)
+            }
+        };
+        for segment in &logical.segments {
+            for range in kept.within(segment.logical..segment.logical + segment.length) {
+                let start = segment.physical + (range.start - segment.logical);
+                keep.add(start..start + (range.end - range.start));
+            }
+        }
+    }
+    Ok(Mapped {
+        kept: keep.finish(size),
+        remarks,
+    })
+}
+
+fn look_into(volume: &mut dyn ReadAt, logical: &Logical) -> Result<Extents, Doubt> {
+    if !logical.whole {
+        return Err(Doubt::new("parts of it are on other disks"));
+    }
+    probe::look_plain(&mut Linear { volume, logical }).map
+}
+
+/// A logical volume, read through its segments.
+struct Linear<'a> {
+    volume: &'a mut dyn ReadAt,
+    logical: &'a Logical,
+}
+
+impl ReadAt for Linear<'_> {
+    fn size(&self) -> u64 {
+        self.logical
+            .segments
+            .iter()
+            .map(|segment| segment.logical + segment.length)
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut at = at;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let found = self
+                .logical
+                .segments
+                .iter()
+                .find(|segment| segment.logical <= at && at < segment.logical + segment.length);
+            let Some(segment) = found else {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    format!(
+                        "reading logical volume {} at {at}: there is nothing",
+                        self.logical.name
+                    ),
+                ));
+            };
+            let offset = at - segment.logical;
+            let length = usize::try_from(segment.length - offset)
+                .map_or(rest.len(), |left| left.min(rest.len()));
+            let (part, after) = rest.split_at_mut(length);
+            self.volume.read_at(segment.physical + offset, part)?;
+            at += u64::try_from(length).map_err(io::Error::other)?;
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
+fn read(volume: &mut dyn ReadAt) -> Result<Physical, Doubt> {
+    let sector = label_sector(volume).ok_or_else(|| Doubt::new("the label is gone"))?;
+    let raw = volume.bytes_at(sector * SECTOR, 512)?;
+    let label = Fields(&raw);
+    if CRC.checksum(label.slice(20, 492)?) != label.u32(16)? || label.u64(8)? != sector {
+        return Err(Doubt::new("the checksum of its label is wrong"));
+    }
+    let at = usize::try_from(label.u32(20)?).unwrap_or(usize::MAX);
+    let header = Fields(label.slice(at, raw.len().saturating_sub(at))?);
+    let uuid = header.text(0, 32)?;
+    if header.u64(32)? > volume.size() {
+        return Err(Doubt::new("it says it is larger than the partition"));
+    }
+    let areas = metadata_areas(header)?;
+    let (start, size) = areas
+        .first()
+        .copied()
+        .ok_or_else(|| Doubt::new("its metadata is on another disk"))?;
+    let text = metadata(volume, start, size)?;
+    physical(&text::parse(&text)?, uuid, volume.size())
+}
+
+/// `struct pv_header`: a list of data areas, then one of metadata areas, both ended by zeros.
+fn metadata_areas(header: Fields<'_>) -> Result<Vec<(u64, u64)>, Doubt> {
+    let mut lists = [Vec::new(), Vec::new()];
+    let mut at = 40;
+    for list in &mut lists {
+        loop {
+            let area = (header.u64(at)?, header.u64(at + 8)?);
+            at += 16;
+            if area.0 == 0 {
+                break;
+            }
+            list.push(area);
+        }
+    }
+    let [_, metadata] = lists;
+    Ok(metadata)
+}
+
+/// The current text of a metadata area, which is a ring behind a header of one sector.
+fn metadata(volume: &mut dyn ReadAt, area: u64, size: u64) -> Result<String, Doubt> {
+    let raw = volume.bytes_at(area, 512)?;
+    let header = Fields(&raw);
+    let damaged = || Doubt::new("its metadata area is damaged");
+    if CRC.checksum(header.slice(4, 508)?) != header.u32(0)?
+        || header.slice(4, 16)? != METADATA_MAGIC
+        || header.u64(24)? != area
+        || header.u64(32)? != size
+    {
+        return Err(damaged());
+    }
+    let (offset, length) = (header.u64(40)?, header.u64(48)?);
+    let (checksum, flags) = (header.u32(56)?, header.u32(60)?);
+    if flags != 0 || offset == 0 {
+        return Err(Doubt::new("its metadata is on another disk"));
+    }
+    if header.u64(64)? != 0 {
+        return Err(Doubt::new("its metadata was being changed"));
+    }
+    if offset < SECTOR || offset >= size || length > METADATA_MAX || length > size - SECTOR {
+        return Err(damaged());
+    }
+    let first = length.min(size - offset);
+    let part = |length: u64| usize::try_from(length).map_err(|_| damaged());
+    let mut bytes = volume.bytes_at(area + offset, part(first)?)?;
+    bytes.extend(volume.bytes_at(area + SECTOR, part(length - first)?)?);
+    if CRC.checksum(&bytes) != checksum {
+        return Err(Doubt::new("the checksum of its metadata is wrong"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| damaged())?;
+    Ok(text.trim_end_matches('\0').to_owned())
+}
+
+fn physical(text: &Section, uuid: String, size: u64) -> Result<Physical, Doubt> {
+    let (name, group) = text
+        .sections()
+        .next()
+        .ok_or_else(|| Doubt::new("its metadata names no volume group"))?;
+    let extent = bytes_of(group.number("extent_size")?)?;
+    let mut own = None;
+    for (name, volume) in group.sections_in("physical_volumes") {
+        if volume.text("id")?.replace('-', "") == uuid {
+            own = Some((name, volume));
+        }
+    }
+    let (own_name, own) =
+        own.ok_or_else(|| Doubt::new("its metadata does not know this physical volume"))?;
+    let start = bytes_of(own.number("pe_start")?)?;
+    let end = own
+        .number("pe_count")?
+        .checked_mul(extent)
+        .and_then(|length| length.checked_add(start))
+        .filter(|end| *end <= size && extent > 0)
+        .ok_or_else(|| Doubt::new("its extents do not fit the partition"))?;
+    let mut volumes = Vec::new();
+    for (name, volume) in group.sections_in("logical_volumes") {
+        volumes.push(logical(name, volume, own_name, extent, start..end)?);
+    }
+    check_apart(&volumes)?;
+    Ok(Physical {
+        group: name.into(),
+        uuid,
+        extents: start..end,
+        volumes,
+    })
+}
+
+/// Metadata counts in sectors of 512 bytes.
+fn bytes_of(sectors: u64) -> Result<u64, Doubt> {
+    sectors
+        .checked_mul(SECTOR)
+        .ok_or_else(|| Doubt::new("its metadata has impossible sizes"))
+}
+
+fn logical(
+    name: &str,
+    volume: &Section,
+    own: &str,
+    extent: u64,
+    extents: Range<u64>,
+) -> Result<Logical, Doubt> {
+    let mut segments = Vec::new();
+    let mut whole = true;
+    for (_, segment) in volume.sections() {
+        let linear = segment.text("type")? == "striped" && segment.number("stripe_count")? == 1;
+        if !linear {
+            return Err(not_linear(name));
+        }
+        let [Value::Text(physical), Value::Number(first)] = segment.list("stripes")? else {
+            return Err(not_linear(name));
+        };
+        if physical != own {
+            whole = false;
+            continue;
+        }
+        let scaled = |extents: u64| extents.checked_mul(extent);
+        let placed = scaled(*first)
+            .and_then(|at| at.checked_add(extents.start))
+            .zip(scaled(segment.number("start_extent")?))
+            .zip(scaled(segment.number("extent_count")?))
+            .filter(|((physical, logical), length)| {
+                physical
+                    .checked_add(*length)
+                    .is_some_and(|end| end <= extents.end)
+                    && logical.checked_add(*length).is_some()
+            });
+        let Some(((physical, logical), length)) = placed else {
+            return Err(Doubt::new(format!(
+                "{name} has segments outside the extents"
+            )));
+        };
+        segments.push(Segment {
+            logical,
+            physical,
+            length,
+        });
+    }
+    if segments.len() > SEGMENTS_MAX {
+        return Err(Doubt::new(format!("{name} has too many segments")));
+    }
+    segments.sort_by_key(|segment| segment.logical);
+    Ok(Logical {
+        name: name.into(),
+        segments,
+        whole,
+    })
+}
+
+fn not_linear(name: &str) -> Doubt {
+    Doubt::new(format!("logical volume {name} is not linear"))
+}
+
+/// No extent may belong to two volumes.
+fn check_apart(volumes: &[Logical]) -> Result<(), Doubt> {
+    let mut all: Vec<_> = volumes.iter().flat_map(|volume| &volume.segments).collect();
+    all.sort_by_key(|segment| segment.physical);
+    let overlap = all.windows(2).any(
+        |pair| matches!(pair, [before, after] if after.physical < before.physical + before.length),
+    );
+    if overlap {
+        return Err(Doubt::new("its logical volumes overlap"));
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! LVM2 with linear volumes: the filesystems within are looked into.
+
+mod used_common;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use tempfile::TempDir;
+use used_common::{
+    Loop, MIB, Mount, assert_used, junk, mounted_tree, populate, reason, run, stripped, survey_file,
+};
+
+/// A volume group on a loop device.
+struct Group {
+    name: String,
+    device: Loop,
+}
+
+impl Group {
+    fn config(&self) -> String {
+        let device = self.device.device.display();
+        format!(
+            "devices {{ filter=[\"a|^{device}$|\", \"r|.*|\"] use_devicesfile=0 }} \
+             activation {{ udev_sync=0 udev_rules=0 verify_udev_operations=1 }}"
+        )
+    }
+
+    fn lvm(&self, command: &str, arguments: &[&str]) {
+        let config = self.config();
+        // Metadata alone: not every kernel has a device mapper.
+        let mut all = vec![command, "--driverloaded", "n", "--config", &config];
+        all.extend(arguments);
+        run("lvm", &all);
+    }
+
+    /// Makes the group anew.
+    fn create(image: &Path, name: &str) -> Self {
+        let group = Self::attach(image, name);
+        let device = group.device.device.to_str().unwrap().to_owned();
+        group.lvm("pvcreate", &["-ff", "-y", &device]);
+        group.lvm("vgcreate", &["-s", "1m", name, &device]);
+        group
+    }
+
+    fn attach(image: &Path, name: &str) -> Self {
+        Self {
+            name: name.into(),
+            device: Loop::new(image),
+        }
+    }
+
+    fn add(&self, extents: &str, name: &str, more: &[&str]) {
+        let mut arguments = vec!["-y", "-an", "-l", extents, "-n", name];
+        arguments.extend(more);
+        arguments.push(&self.name);
+        self.lvm("lvcreate", &arguments);
+    }
+}
+
+fn unique(name: &str) -> String {
+    format!("pitstop{}{name}", std::process::id())
+}
+
+/// Copies `length` bytes between files, at their own places.
+fn copy_piece(from: (&Path, u64), to: (&Path, u64), length: u64) {
+    let source = File::open(from.0).unwrap();
+    let target = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(to.0)
+        .unwrap();
+    let mut bytes = vec![0; usize::try_from(length).unwrap()];
+    source.read_exact_at(&mut bytes, from.1).unwrap();
+    target.write_all_at(&bytes, to.1).unwrap();
+}
+
+#[test]
+fn linear_volumes_are_looked_into_through_their_segments() {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", 200 * MIB);
+    let name = unique("linear");
+    let group = Group::create(&image, &name);
+    group.add("40", "root", &["-Zn", "-Wn"]);
+    group.add("20", "pages", &["-Zn", "-Wn"]);
+    // Grown behind its neighbour: two segments.
+    group.lvm("lvextend", &["-l", "80", &format!("{name}/root")]);
+    group.add("4", "raw", &["-Zn", "-Wn"]);
+    drop(group);
+    let root = junk(&dir, "root", 80 * MIB);
+    run(
+        "mke2fs",
+        &["-q", "-F", "-t", "ext4", root.to_str().unwrap()],
+    );
+    let mount = Mount::new(&root, "rw");
+    populate(mount.path(), 40);
+    drop(mount);
+    let pages = junk(&dir, "pages", 20 * MIB);
+    run("mkswap", &[pages.to_str().unwrap()]);
+    // Extents begin at the first MiB.
+    copy_piece((&root, 0), (&image, MIB), 40 * MIB);
+    copy_piece((&pages, 0), (&image, 41 * MIB), 20 * MIB);
+    copy_piece((&root, 40 * MIB), (&image, 61 * MIB), 40 * MIB);
+    let survey = survey_file(&image, 512);
+    let [partition] = survey.partitions.as_slice() else {
+        panic!("{survey:?}");
+    };
+    assert_eq!(partition.filesystem, "LVM2_member");
+    assert_eq!(partition.label, name);
+    assert_eq!(partition.kept, "used blocks");
+    assert_eq!(
+        partition.reason,
+        "every block of raw is kept: nothing was recognised here"
+    );
+    assert!(survey.kept.total() < 60 * MIB, "{}", survey.kept.total());
+    let copy = stripped(&image, &survey);
+    Group::attach(&copy, &name).lvm("vgck", &[&name]);
+    let restored = dir.path().join("restored");
+    copy_piece((&copy, MIB), (&restored, 0), 40 * MIB);
+    copy_piece((&copy, 61 * MIB), (&restored, 40 * MIB), 40 * MIB);
+    run("e2fsck", &["-fn", restored.to_str().unwrap()]);
+    assert_eq!(mounted_tree(&root, "ro"), mounted_tree(&restored, "ro"));
+}
+
+#[test]
+fn an_empty_group_keeps_its_metadata() {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", 64 * MIB);
+    let name = unique("empty");
+    drop(Group::create(&image, &name));
+    let survey = survey_file(&image, 512);
+    assert_used(&survey, "LVM2_member");
+    let copy = stripped(&image, &survey);
+    let group = Group::attach(&copy, &name);
+    group.lvm("vgck", &[&name]);
+}
+
+#[test]
+fn volumes_that_are_not_linear_keep_every_block() {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", 64 * MIB);
+    let name = unique("error");
+    let group = Group::create(&image, &name);
+    group.add("10", "base", &["-Zn", "-Wn"]);
+    group.add("2", "gap", &["--type", "error"]);
+    drop(group);
+    assert_eq!(
+        reason(&survey_file(&image, 512)),
+        "logical volume gap is not linear"
+    );
+}
