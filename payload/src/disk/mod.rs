@@ -1,10 +1,17 @@
 //! Block devices and the plain files that stand in for them: size, direct I/O, zeroing, flush.
 
+mod buffer;
+mod input;
 mod ioctl;
+mod target;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
+
+pub use buffer::Buffer;
+pub use input::{DiskInput, Input};
+pub use target::{Output, Target};
 
 /// Bytes of an open plain file or block device.
 ///

@@ -4,11 +4,21 @@
 //! be restored and converted too.
 
 mod capture;
+mod codec;
+mod delta;
+mod encode;
+mod feed;
+mod foreign;
+mod format;
+mod index;
 mod meta;
 mod options;
+mod readback;
 mod restore;
+mod salvage;
 mod source;
 mod verify;
+mod workers;
 
 use std::io;
 

@@ -1,5 +1,16 @@
+//! Looking at an image without restoring it.
+
+use super::codec::{Inflater, is_zero};
+use super::feed::{Feed, Loaded, chunk_bytes, largest_member, load, open_chunk, place};
+use super::foreign;
+use super::format::begins_like_ours;
+use super::index::{Index, Item};
+use super::workers::{Crew, Meter, lock};
 use super::{ImageMeta, ImageSource};
 use crate::event::Reporter;
+use anyhow::{Context, bail};
+use std::io::Read;
+use std::sync::Mutex;
 
 /// What sort of image a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,30 +33,161 @@ pub struct Probe {
     pub meta: Option<ImageMeta>,
 }
 
-/// Proof that every chunk of an image was read and found right. Only a whole pass makes one.
+/// Proof that every chunk of an image was seen and found right. Only a whole pass makes one.
 #[derive(Debug, Clone)]
 pub struct Verified {
-    /// Raw bytes.
     bytes: u64,
 }
 
 impl Verified {
+    /// To be called where a pass over all of an image ends.
+    pub(super) fn of(bytes: u64) -> Self {
+        Self { bytes }
+    }
+
     /// Raw bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 }
 
-/// Looks at the beginning and the end of `image`.
-pub fn probe(_image: &dyn ImageSource) -> anyhow::Result<Probe> {
-    anyhow::bail!("this build cannot probe")
+/// An image, with its index if it has one.
+pub enum Look {
+    Ours(Loaded),
+    Foreign { kind: Kind, raw_size: Option<u64> },
 }
 
-/// Checks every chunk of `image`.
+/// Reads the beginning of `image`, and its index if it should have one.
+pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
+    let mut start = [0; 20];
+    let wanted = usize::try_from(image.size()).map_or(start.len(), |size| size.min(start.len()));
+    let start = &mut start[..wanted];
+    image
+        .read_exact_at(start, 0)
+        .with_context(|| format!("reading {}", image.name()))?;
+    if begins_like_ours(start) {
+        return load(image).map(Look::Ours);
+    }
+    let kind = foreign::kind(start);
+    let raw_size = foreign::raw_size(image, kind)?;
+    Ok(Look::Foreign { kind, raw_size })
+}
+
+/// Looks at the beginning and the end of `image`: two or three small reads.
+///
+/// # Errors
+/// When it cannot be read, is empty, or should have an index that is not whole: it is cut short,
+/// damaged, or something follows its end.
+pub fn probe(image: &dyn ImageSource) -> anyhow::Result<Probe> {
+    Ok(match look(image)? {
+        Look::Ours(Loaded { index, meta }) => Probe {
+            kind: Kind::Pitstop,
+            raw_size: Some(index.raw_size()),
+            meta: Some(meta),
+        },
+        Look::Foreign { kind, raw_size } => Probe {
+            kind,
+            raw_size,
+            meta: None,
+        },
+    })
+}
+
+/// Reads all of `image` and checks every chunk, on `threads` cores, 0 for all. Of a foreign image
+/// only its own checksums can be checked; a raw one has none.
+///
+/// # Errors
+/// The first wrong chunk, named with its place.
 pub fn verify(
-    _image: &dyn ImageSource,
-    _threads: usize,
-    _reporter: &dyn Reporter,
+    image: &dyn ImageSource,
+    threads: usize,
+    reporter: &dyn Reporter,
 ) -> anyhow::Result<Verified> {
-    anyhow::bail!("this build cannot verify")
+    match look(image)? {
+        Look::Ours(loaded) => verify_ours(image, &loaded, threads, reporter),
+        Look::Foreign { kind, raw_size } => {
+            let meter = Meter::new("verifying", image.name(), raw_size, reporter);
+            let mut decoder = foreign::Decoder::open(image, kind)?;
+            let mut buffer = vec![0; 1 << 20];
+            let mut bytes = 0;
+            loop {
+                let read = decoder.read(&mut buffer);
+                let read = read.with_context(|| format!("{} at raw byte {bytes}", image.name()))?;
+                if read == 0 {
+                    break;
+                }
+                bytes += read as u64;
+                meter.done(read as u64);
+            }
+            foreign::check_size(image, kind, raw_size, bytes)?;
+            Ok(Verified::of(bytes))
+        }
+    }
+}
+
+fn verify_ours(
+    image: &dyn ImageSource,
+    loaded: &Loaded,
+    threads: usize,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Verified> {
+    let index = &loaded.index;
+    let size = index.raw_size();
+    let meter = Meter::new("verifying", image.name(), Some(size), reporter);
+    let (chunk, bound) = (chunk_bytes(index), largest_member(index));
+    let feed = Mutex::new(Feed::new(image, index, true));
+    let crew = Crew::new(threads, chunk + bound);
+    crew.run(|| {
+        let mut member = vec![0; bound];
+        let mut raw = vec![0; chunk];
+        let mut inflater = Inflater::new()?;
+        while !crew.stopped() {
+            let next = lock(&feed).next(&mut member)?;
+            let _core = crew.core();
+            match next {
+                None => break,
+                Some(Item::Zeros { first, count, .. }) => {
+                    check_zeros(index, &mut inflater, &member, &mut raw, count)
+                        .with_context(|| format!("zero chunks from {first} in {}", image.name()))?;
+                    meter.done(count * chunk as u64);
+                }
+                Some(Item::Chunk(chunk)) => {
+                    let member = &member[..usize::try_from(chunk.size)?];
+                    let raw = &mut raw[..index.length(chunk.number)];
+                    open_chunk(&mut inflater, &chunk, member, raw)
+                        .with_context(|| place(index, image, &chunk))?;
+                    meter.done(raw.len() as u64);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if index.hash().to_string() != loaded.meta.blake3 {
+        bail!(
+            "{}: the hash in its metadata is not that of its chunks",
+            image.name()
+        );
+    }
+    Ok(Verified::of(size))
+}
+
+/// Checks `count` members of zeros: the first by inflating it, the others against the first.
+fn check_zeros(
+    index: &Index,
+    inflater: &mut Inflater,
+    members: &[u8],
+    raw: &mut [u8],
+    count: u64,
+) -> anyhow::Result<()> {
+    let size = usize::try_from(index.zero_member())?;
+    let members = &members[..size * usize::try_from(count)?];
+    let first = &members[..size];
+    inflater.member(first, raw)?;
+    if !is_zero(raw) {
+        bail!("the first does not hold zeros");
+    }
+    match members.chunks_exact(size).position(|one| one != first) {
+        None => Ok(()),
+        Some(at) => bail!("the one {at} further differs from the first"),
+    }
 }

@@ -1,0 +1,233 @@
+//! A restore that moves only what differs: local chunks are hashed while others are fetched.
+
+use super::codec::{Inflater, is_zero};
+use super::feed::{chunk_bytes, largest_member};
+use super::index::{Chunk, Index, Item, Items};
+use super::restore::Restoring;
+use super::workers::{Crew, lock};
+use crate::disk::{Buffer, Output};
+use anyhow::Context;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+/// Chunks that a worker compares before it fetches those that differ.
+const WINDOW: usize = 16;
+/// The most that one request fetches, unless a single member is larger.
+const REQUEST: usize = 2 << 20;
+/// Read rather than asked for anew.
+const READ_ACROSS: u64 = 64 << 10;
+/// Chunks looked at to decide whether to compare at all.
+const SAMPLES: usize = 32;
+
+/// Whether enough of the image is on the target for comparing to be worth its reads: a quarter of a sample.
+pub fn pays(index: &Index, output: &dyn Output) -> bool {
+    let chunks = index.items().filter_map(data).count();
+    if chunks == 0 {
+        return false;
+    }
+    let step = chunks.div_ceil(SAMPLES);
+    let mut raw = Buffer::new(chunk_bytes(index));
+    let (mut seen, mut same) = (0, 0);
+    // From the middle of each step: the first chunks of a disk change on every boot.
+    for chunk in index.items().filter_map(data).skip(step / 2).step_by(step) {
+        seen += 1;
+        same += usize::from(is_there(index, output, &chunk, &mut raw));
+    }
+    same * 4 >= seen && same > 0
+}
+
+fn data(item: Item) -> Option<Chunk> {
+    match item {
+        Item::Chunk(chunk) => Some(chunk),
+        Item::Zeros { .. } => None,
+    }
+}
+
+/// Whether the target has this chunk. What cannot be read is not there.
+fn is_there(index: &Index, output: &dyn Output, chunk: &Chunk, raw: &mut [u8]) -> bool {
+    let raw = &mut raw[..index.length(chunk.number)];
+    let read = output.read_at(raw, index.position(chunk.number));
+    read.is_ok() && *blake3::hash(raw).as_bytes() == chunk.hash
+}
+
+/// Brings every chunk of the target to what the image has.
+pub fn run(restoring: &Restoring, threads: usize) -> anyhow::Result<()> {
+    let (chunk, bound) = (
+        chunk_bytes(restoring.index),
+        largest_member(restoring.index),
+    );
+    let items = Mutex::new(Windows::new(restoring.index));
+    let crew = Crew::new(threads, chunk + bound.max(REQUEST));
+    crew.run(|| {
+        let mut worker = Worker {
+            restoring,
+            crew: &crew,
+            raw: Buffer::new(chunk),
+            fetched: vec![0; bound.max(REQUEST)],
+            inflater: Inflater::new()?,
+        };
+        let mut window = Vec::with_capacity(WINDOW);
+        while !crew.stopped() {
+            window.clear();
+            lock(&items).next(&mut window);
+            if window.is_empty() {
+                break;
+            }
+            worker.bring(&window)?;
+        }
+        Ok(())
+    })
+}
+
+/// Hands out items, a window at a time.
+struct Windows<'a> {
+    items: Items<'a>,
+    most_zeros: u64,
+    rest: Option<Item>,
+}
+
+impl<'a> Windows<'a> {
+    fn new(index: &'a Index) -> Self {
+        Self {
+            items: index.items(),
+            most_zeros: WINDOW as u64 * 4,
+            rest: None,
+        }
+    }
+
+    fn next(&mut self, window: &mut Vec<Item>) {
+        while window.len() < WINDOW {
+            let Some(item) = self.rest.take().or_else(|| self.items.next()) else {
+                break;
+            };
+            match item {
+                Item::Zeros {
+                    first,
+                    count,
+                    offset,
+                } if count > self.most_zeros => {
+                    let most = self.most_zeros;
+                    // The place of a zero member is of no use here: none is fetched.
+                    self.rest = Some(Item::Zeros {
+                        first: first + most,
+                        count: count - most,
+                        offset,
+                    });
+                    window.push(Item::Zeros {
+                        first,
+                        count: most,
+                        offset,
+                    });
+                    break;
+                }
+                item => window.push(item),
+            }
+        }
+    }
+}
+
+struct Worker<'a> {
+    restoring: &'a Restoring<'a>,
+    crew: &'a Crew,
+    raw: Buffer,
+    fetched: Vec<u8>,
+    inflater: Inflater,
+}
+
+impl Worker<'_> {
+    fn bring(&mut self, window: &[Item]) -> anyhow::Result<()> {
+        let mut differing = Vec::new();
+        for item in window {
+            match item {
+                Item::Zeros { first, count, .. } => self.zeros(*first, *count)?,
+                Item::Chunk(chunk) if self.has(chunk) => {}
+                Item::Chunk(chunk) => differing.push(*chunk),
+            }
+        }
+        let mut rest = &differing[..];
+        while let Some(first) = rest.first() {
+            let end = |chunk: &Chunk| chunk.offset + u64::from(chunk.size);
+            let mut count = 1;
+            while let Some(next) = rest.get(count) {
+                let near = next.offset <= end(&rest[count - 1]) + READ_ACROSS;
+                let fits = end(next) - first.offset <= REQUEST as u64;
+                if !(near && fits) {
+                    break;
+                }
+                count += 1;
+            }
+            let (group, after) = rest.split_at(count);
+            self.fetch(group)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Whether the target has the chunk. Those that are written last are always fetched.
+    fn has(&mut self, chunk: &Chunk) -> bool {
+        let Restoring {
+            index,
+            output,
+            meter,
+            unchanged,
+            ..
+        } = self.restoring;
+        if self.restoring.is_held(chunk.number) {
+            return false;
+        }
+        let length = index.length(chunk.number);
+        let raw = &mut self.raw[..length];
+        if output.read_at(raw, index.position(chunk.number)).is_err() {
+            return false;
+        }
+        let core = self.crew.core();
+        let same = *blake3::hash(raw).as_bytes() == chunk.hash;
+        drop(core);
+        if same {
+            unchanged.fetch_add(length as u64, Ordering::Relaxed);
+            meter.done(length as u64);
+        }
+        same
+    }
+
+    fn zeros(&mut self, first: u64, count: u64) -> anyhow::Result<()> {
+        let restoring = self.restoring;
+        if restoring.output.zeroes_freely() {
+            return restoring.zero(first, count);
+        }
+        for number in first..first + count {
+            let at = restoring.index.position(number);
+            let read = restoring.output.read_at(&mut self.raw, at);
+            if read.is_ok() && is_zero(&self.raw) {
+                let length = self.raw.len() as u64;
+                restoring.unchanged.fetch_add(length, Ordering::Relaxed);
+                restoring.meter.done(length);
+            } else {
+                restoring.zero(number, 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One request for members that are near each other.
+    fn fetch(&mut self, group: &[Chunk]) -> anyhow::Result<()> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return Ok(());
+        };
+        let start = first.offset;
+        let length = usize::try_from(last.offset + u64::from(last.size) - start)?;
+        let image = self.restoring.image;
+        let bytes = &mut self.fetched[..length];
+        image
+            .read_exact_at(bytes, start)
+            .with_context(|| format!("reading {} at {start}", image.name()))?;
+        self.restoring.meter.moved(length as u64);
+        for chunk in group {
+            let from = usize::try_from(chunk.offset - start)?;
+            let member = &self.fetched[from..from + usize::try_from(chunk.size)?];
+            self.restoring
+                .put(self.crew, &mut self.inflater, chunk, member, &mut self.raw)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! Any gzip, one member or many, by ISA-L. Its end is proven: the last trailer, then nothing.
+
+use isal::isal_sys::igzip_lib as isal_sys;
+use std::io::{self, Read};
+use std::ptr::null_mut;
+
+const INPUT: usize = 256 << 10;
+/// The flags of RFC 1952 2.3.1.
+const FHCRC: u8 = 2;
+const FEXTRA: u8 = 4;
+const FNAME: u8 = 8;
+const FCOMMENT: u8 = 16;
+const RESERVED: u8 = 0xe0;
+
+/// Inflates a gzip stream.
+pub struct Gunzip<R> {
+    inner: R,
+    state: Box<isal_sys::inflate_state>,
+    input: Vec<u8>,
+    from: usize,
+    to: usize,
+    within: bool,
+    members: u64,
+}
+
+// SAFETY: the pointers in the state are set for each call and null between calls; the rest is plain data.
+unsafe impl<R: Send> Send for Gunzip<R> {}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the gzip data is cut short")
+}
+
+impl<R: Read> Gunzip<R> {
+    pub fn new(inner: R) -> Self {
+        let mut state = Box::<isal_sys::inflate_state>::new_uninit();
+        // SAFETY: all fields are integers, arrays, unions of integers or pointers, for which zero bytes
+        // are values; the init function then sets what matters.
+        let state = unsafe {
+            state.as_mut_ptr().write_bytes(0, 1);
+            isal_sys::isal_inflate_init(state.as_mut_ptr());
+            state.assume_init()
+        };
+        Self {
+            inner,
+            state,
+            input: vec![0; INPUT],
+            from: 0,
+            to: 0,
+            within: false,
+            members: 0,
+        }
+    }
+
+    /// Reads more input behind what is left; false at the end.
+    fn refill(&mut self) -> io::Result<bool> {
+        self.input.copy_within(self.from..self.to, 0);
+        self.to -= self.from;
+        self.from = 0;
+        loop {
+            match self.inner.read(&mut self.input[self.to..]) {
+                Ok(read) => {
+                    self.to += read;
+                    return Ok(read > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next byte of a header.
+    fn byte(&mut self) -> io::Result<u8> {
+        if self.from == self.to && !self.refill()? {
+            return Err(cut_short());
+        }
+        let byte = self.input[self.from];
+        self.from += 1;
+        Ok(byte)
+    }
+
+    fn skip_text(&mut self) -> io::Result<()> {
+        while self.byte()? != 0 {}
+        Ok(())
+    }
+
+    /// Reads the next member's header (RFC 1952 2.3); false when the stream ends where one may begin.
+    fn begin(&mut self) -> io::Result<bool> {
+        if self.from == self.to && !self.refill()? {
+            return match self.members {
+                0 => Err(damaged("this is not gzip data")),
+                _ => Ok(false),
+            };
+        }
+        if self.byte()? != 0x1f || self.byte()? != 0x8b {
+            return Err(damaged(match self.members {
+                0 => "this is not gzip data",
+                _ => "something follows the end of the gzip data",
+            }));
+        }
+        let (method, flags) = (self.byte()?, self.byte()?);
+        if method != 8 || flags & RESERVED != 0 {
+            return Err(damaged("a gzip header is damaged"));
+        }
+        for _ in 4..10 {
+            self.byte()?;
+        }
+        if flags & FEXTRA != 0 {
+            let length = u16::from_le_bytes([self.byte()?, self.byte()?]);
+            for _ in 0..length {
+                self.byte()?;
+            }
+        }
+        if flags & FNAME != 0 {
+            self.skip_text()?;
+        }
+        if flags & FCOMMENT != 0 {
+            self.skip_text()?;
+        }
+        if flags & FHCRC != 0 {
+            self.byte()?;
+            self.byte()?;
+        }
+        // SAFETY: the state was initialised when this was made.
+        unsafe { isal_sys::isal_inflate_reset(&raw mut *self.state) };
+        // ISA-L then checks CRC-32 and ISIZE by itself.
+        self.state.crc_flag = isal_sys::ISAL_GZIP_NO_HDR_VER;
+        self.within = true;
+        Ok(true)
+    }
+
+    /// One step: bytes used and bytes made.
+    fn step(&mut self, buf: &mut [u8]) -> io::Result<(usize, usize)> {
+        let input = &self.input[self.from..self.to];
+        let state = &mut *self.state;
+        let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+        let room = buf.len().min(most);
+        state.next_in = input.as_ptr().cast_mut();
+        state.avail_in = u32::try_from(input.len()).unwrap_or(u32::MAX);
+        state.next_out = buf.as_mut_ptr();
+        state.avail_out = u32::try_from(room).unwrap_or(u32::MAX);
+        // SAFETY: input and output are live slices for the whole call, their lengths are given, and
+        // ISA-L only reads from `next_in`.
+        let code = unsafe { isal_sys::isal_inflate(state) };
+        state.next_in = null_mut();
+        state.next_out = null_mut();
+        match code {
+            0 => {
+                let left = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+                let used = input.len().checked_sub(left(state.avail_in));
+                let made = room.checked_sub(left(state.avail_out));
+                used.zip(made)
+                    .ok_or_else(|| damaged("the gzip data is damaged"))
+            }
+            isal_sys::ISAL_INCORRECT_CHECKSUM => {
+                Err(damaged("the gzip data has a wrong CRC-32 or length"))
+            }
+            _ => Err(damaged("the gzip data is damaged")),
+        }
+    }
+}
+
+impl<R: Read> Read for Gunzip<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if !self.within && !self.begin()? {
+                return Ok(0);
+            }
+            let (used, made) = self.step(buf)?;
+            self.from += used;
+            if self.state.block_state == isal_sys::isal_block_state_ISAL_BLOCK_FINISH {
+                self.within = false;
+                self.members += 1;
+            } else if used == 0 && made == 0 {
+                if self.from < self.to && self.to - self.from == self.input.len() {
+                    return Err(damaged("the gzip data is damaged"));
+                }
+                if !self.refill()? {
+                    return Err(cut_short());
+                }
+            }
+            if made > 0 {
+                return Ok(made);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn gzip(raw: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(raw).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Gives a few bytes at a time.
+    struct Drip<'a>(&'a [u8], usize);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let now = self.1.min(buf.len()).min(self.0.len());
+            buf[..now].copy_from_slice(&self.0[..now]);
+            self.0 = &self.0[now..];
+            Ok(now)
+        }
+    }
+
+    fn gunzip(bytes: &[u8], drip: usize) -> io::Result<Vec<u8>> {
+        let mut raw = Vec::new();
+        Gunzip::new(Drip(bytes, drip)).read_to_end(&mut raw)?;
+        Ok(raw)
+    }
+
+    #[test]
+    fn many_members_are_one_stream() {
+        let bytes = [gzip(b"one "), gzip(b""), gzip(&[7; 300_000]), gzip(b"end")].concat();
+        let raw = [&b"one "[..], &[7; 300_000], b"end"].concat();
+        for drip in [1, 7, 1 << 20] {
+            assert!(gunzip(&bytes, drip).unwrap() == raw, "{drip}");
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_only_where_it_is_proven() {
+        let good = gzip(&b"pitstop ".repeat(1000));
+        for cut in [1, 5, 12, good.len() / 2, good.len() - 1] {
+            let err = gunzip(&good[..cut], 4096).unwrap_err();
+            assert_eq!(err.to_string(), "the gzip data is cut short", "{cut}");
+        }
+        let garbage = [&good[..], b"x"].concat();
+        assert_eq!(
+            gunzip(&garbage, 4096).unwrap_err().to_string(),
+            "something follows the end of the gzip data"
+        );
+        let mut wrong = good.clone();
+        let crc = wrong.len() - 8;
+        wrong[crc] ^= 1;
+        assert_eq!(
+            gunzip(&wrong, 4096).unwrap_err().to_string(),
+            "the gzip data has a wrong CRC-32 or length"
+        );
+        assert_eq!(
+            gunzip(b"", 1).unwrap_err().to_string(),
+            "this is not gzip data"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_bytes_come_back_by_any_reads(
+            raw in prop::collection::vec(any::<u8>(), 0..3000),
+            repeat in 1usize..100,
+            drip in 1usize..5000,
+        ) {
+            let raw = raw.repeat(repeat);
+            prop_assert!(gunzip(&gzip(&raw), drip).unwrap() == raw);
+        }
+
+        #[test]
+        fn changed_bytes_never_pass_for_others(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+            let raw = b"pitstop ".repeat(300);
+            let mut bytes = gzip(&raw);
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(back) = gunzip(&bytes, 100) {
+                prop_assert!(back == raw);
+            }
+        }
+
+        #[test]
+        fn any_input_ends(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let input = [&[0x1f, 0x8b, 8, 0][..], &bytes].concat();
+            let _ = gunzip(&input, 77);
+        }
+    }
+}

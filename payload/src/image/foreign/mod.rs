@@ -1,0 +1,367 @@
+//! Images without an index: any gzip, xz, zstd, raw. Nothing is proven before the end of the stream.
+
+mod gzip;
+mod sizes;
+
+use super::codec::{Inflater, is_zero};
+use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
+use super::index::Item;
+use super::restore::{Restored, TABLES, check_fits, flush, invalidate, writing};
+use super::verify::{Kind, Verified};
+use super::workers::{Meter, lock};
+use super::{ImageSource, RestoreOptions};
+use crate::disk::{Buffer, Output};
+use crate::event::Reporter;
+use crate::units;
+use anyhow::{Context, bail};
+use gzip::Gunzip;
+use std::io::{self, BufReader, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+pub use sizes::raw_size;
+
+const PIECE: usize = 1 << 20;
+/// Pieces between the decoder and the writers.
+const PIECES: usize = 8;
+const WRITERS: usize = 2;
+/// What an xz stream may need: its presets end at 65 MiB (`xz -9`).
+const XZ_MEMORY: u64 = 80 << 20;
+/// Bytes of compressed data read at once.
+const READ: usize = 256 << 10;
+
+/// What an image that begins with `start` is, if it is not ours.
+pub fn kind(start: &[u8]) -> Kind {
+    match start {
+        [0x1f, 0x8b, 8, ..] => Kind::Gzip,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Kind::Xz,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Kind::Zstd,
+        _ => Kind::Raw,
+    }
+}
+
+/// The raw bytes of any image, from the first to the proven last.
+pub struct Decoder<'a>(Box<dyn Read + Send + 'a>);
+
+impl<'a> Decoder<'a> {
+    /// # Errors
+    /// When the image cannot be read, or its decoder has no memory.
+    pub fn open(image: &'a dyn ImageSource, kind: Kind) -> anyhow::Result<Self> {
+        let stream = image
+            .stream_from(0)
+            .with_context(|| format!("reading {}", image.name()))?;
+        Ok(Self(match kind {
+            Kind::Gzip | Kind::Pitstop => Box::new(Gunzip::new(stream)),
+            Kind::Xz => {
+                let flags = liblzma::stream::CONCATENATED;
+                let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)
+                    .context("setting up xz")?;
+                let stream = BufReader::with_capacity(READ, stream);
+                Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
+            }
+            Kind::Zstd => {
+                Box::new(zstd::stream::read::Decoder::new(stream).context("setting up zstd")?)
+            }
+            Kind::Raw => stream,
+        }))
+    }
+
+    /// The raw bytes of an image with an index, each chunk proven before it is given out.
+    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a Loaded) -> anyhow::Result<Self> {
+        let index = &loaded.index;
+        Ok(Self(Box::new(Chunks {
+            image,
+            loaded,
+            feed: Feed::new(image, index, false),
+            inflater: Inflater::new()?,
+            member: vec![0; largest_member(index)],
+            raw: vec![0; chunk_bytes(index)],
+            at: 0,
+            length: 0,
+            zeros: 0,
+        })))
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+struct Chunks<'a> {
+    image: &'a dyn ImageSource,
+    loaded: &'a Loaded,
+    feed: Feed<'a>,
+    inflater: Inflater,
+    member: Vec<u8>,
+    raw: Vec<u8>,
+    at: usize,
+    length: usize,
+    zeros: u64,
+}
+
+impl Read for Chunks<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let index = &self.loaded.index;
+        while self.at == self.length && self.zeros == 0 && !buf.is_empty() {
+            match self.feed.next(&mut self.member).map_err(other)? {
+                None => return Ok(0),
+                Some(Item::Zeros { count, .. }) => {
+                    self.zeros = count * u64::from(index.chunk_size());
+                }
+                Some(Item::Chunk(chunk)) => {
+                    let size = usize::try_from(chunk.size).map_err(io::Error::other)?;
+                    (self.at, self.length) = (0, index.length(chunk.number));
+                    let raw = &mut self.raw[..self.length];
+                    open_chunk(&mut self.inflater, &chunk, &self.member[..size], raw)
+                        .with_context(|| place(index, self.image, &chunk))
+                        .map_err(other)?;
+                }
+            }
+        }
+        if self.zeros > 0 {
+            let zeros = usize::try_from(self.zeros).unwrap_or(usize::MAX);
+            let now = buf.len().min(zeros);
+            buf[..now].fill(0);
+            self.zeros -= now as u64;
+            return Ok(now);
+        }
+        let now = buf.len().min(self.length - self.at);
+        buf[..now].copy_from_slice(&self.raw[self.at..self.at + now]);
+        self.at += now;
+        Ok(now)
+    }
+}
+
+fn other(error: anyhow::Error) -> io::Error {
+    io::Error::other(format!("{error:#}"))
+}
+
+/// Fills `buffer` unless the stream ends first; how much it has.
+pub fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Checks that a stream had as many bytes as its format told beforehand.
+pub fn check_size(
+    image: &dyn ImageSource,
+    kind: Kind,
+    told: Option<u64>,
+    found: u64,
+) -> anyhow::Result<()> {
+    // A zstd header tells the size of its first frame; more may follow.
+    match told.filter(|_| kind != Kind::Zstd) {
+        Some(told) if told != found => bail!(
+            "{} holds {found} bytes, its own header tells {told}: it is damaged",
+            image.name()
+        ),
+        _ if found == 0 => bail!("{} holds no bytes: it is not an image", image.name()),
+        _ => Ok(()),
+    }
+}
+
+/// A piece of the disk on its way to a writer.
+struct Piece {
+    raw: Buffer,
+    length: usize,
+    at: u64,
+}
+
+struct Writing<'a> {
+    output: &'a dyn Output,
+    meter: &'a Meter<'a>,
+    failed: AtomicBool,
+    error: Mutex<Option<anyhow::Error>>,
+    written: AtomicU64,
+    zeroed: AtomicU64,
+}
+
+/// Writes a foreign image to `output`, its first MiB last.
+pub fn restore(
+    image: &dyn ImageSource,
+    kind: Kind,
+    raw_size: Option<u64>,
+    output: &dyn Output,
+    options: &RestoreOptions,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Restored> {
+    let what = || format!("restoring {} to {}", image.name(), output.name());
+    if let Some(size) = raw_size {
+        check_fits(output, size)?;
+        output.set_size(size)?;
+    }
+    let mut decoder = Decoder::open(image, kind)?;
+    let meter = Meter::new("restoring", output.name(), raw_size, reporter);
+    let mut head = Buffer::new(usize::try_from(TABLES)?);
+    let held = read_full(&mut decoder, &mut head).with_context(what)?;
+    check_fits(output, held as u64)?;
+    invalidate(output, raw_size)?;
+    let writing = Writing {
+        output,
+        meter: &meter,
+        failed: AtomicBool::new(false),
+        error: Mutex::new(None),
+        written: AtomicU64::new(held as u64),
+        zeroed: AtomicU64::new(0),
+    };
+    let mut hashes = options.verify.then(Vec::new);
+    let size = writing
+        .all(&mut decoder, held as u64, hashes.as_mut())
+        .with_context(what)?;
+    check_size(image, kind, raw_size, size)?;
+    output.set_size(size)?;
+    flush(output)?;
+    // The stream ended where its format says that it ends, with its checksums right.
+    write_head(&Verified::of(size), output, &head[..held])?;
+    flush(output)?;
+    if let Some(hashes) = hashes {
+        read_back(output, &head[..held], &hashes, size).with_context(what)?;
+    }
+    Ok(Restored {
+        size,
+        written: writing.written.into_inner(),
+        zeroed: writing.zeroed.into_inner(),
+        unchanged: 0,
+        transferred: image.size(),
+        verified: options.verify,
+        meta: None,
+    })
+}
+
+fn write_head(_proof: &Verified, output: &dyn Output, head: &[u8]) -> anyhow::Result<()> {
+    output.write_at(head, 0).with_context(|| writing(output, 0))
+}
+
+impl Writing<'_> {
+    /// Decodes here, writes on other threads; the size of the whole.
+    fn all(
+        &self,
+        decoder: &mut dyn Read,
+        start: u64,
+        mut hashes: Option<&mut Vec<[u8; 32]>>,
+    ) -> anyhow::Result<u64> {
+        let (full, to_write) = sync_channel::<Piece>(PIECES);
+        let (free, to_fill) = sync_channel::<Buffer>(PIECES);
+        for _ in 0..PIECES {
+            free.send(Buffer::new(PIECE)).context("filling the pool")?;
+        }
+        let to_write = Mutex::new(to_write);
+        self.meter.done(start);
+        let decoded = thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                let free = free.clone();
+                let to_write = &to_write;
+                scope.spawn(move || {
+                    while let Some(piece) = next(to_write) {
+                        if let Err(error) = self.write(&piece) {
+                            lock(&self.error).get_or_insert(error);
+                            self.failed.store(true, Ordering::Relaxed);
+                        }
+                        // The other end is gone only when nothing more is to be filled.
+                        let _ = free.send(piece.raw);
+                    }
+                });
+            }
+            drop(free);
+            let mut at = start;
+            while let Ok(mut raw) = to_fill.recv() {
+                if self.failed.load(Ordering::Relaxed) {
+                    break;
+                }
+                let length = read_full(decoder, &mut raw)
+                    .with_context(|| format!("decoding what follows raw byte {at}"))?;
+                if length == 0 {
+                    break;
+                }
+                self.check_end(at, length)?;
+                if let Some(hashes) = &mut hashes {
+                    hashes.push(*blake3::hash(&raw[..length]).as_bytes());
+                }
+                if full.send(Piece { raw, length, at }).is_err() {
+                    break;
+                }
+                at += length as u64;
+            }
+            // Dropped at this block's end: the writers then finish what is queued, and leave.
+            drop(full);
+            anyhow::Ok(at)
+        });
+        match lock(&self.error).take() {
+            Some(error) => Err(error),
+            None => decoded,
+        }
+    }
+
+    fn check_end(&self, at: u64, length: usize) -> anyhow::Result<()> {
+        match self.output.limit() {
+            Some(limit) if at + length as u64 > limit => bail!(
+                "the image goes on behind the end of {} at {limit} ({}): use a larger disk",
+                self.output.name(),
+                units::bytes(limit)
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, piece: &Piece) -> anyhow::Result<()> {
+        let raw = &piece.raw[..piece.length];
+        let length = raw.len() as u64;
+        if is_zero(raw) {
+            self.output
+                .zero(piece.at..piece.at + length)
+                .with_context(|| format!("zeroing {} at {}", self.output.name(), piece.at))?;
+            self.zeroed.fetch_add(length, Ordering::Relaxed);
+        } else {
+            self.output
+                .write_at(raw, piece.at)
+                .with_context(|| writing(self.output, piece.at))?;
+            self.written.fetch_add(length, Ordering::Relaxed);
+        }
+        self.meter.done(length);
+        Ok(())
+    }
+}
+
+fn next(pieces: &Mutex<Receiver<Piece>>) -> Option<Piece> {
+    lock(pieces).recv().ok()
+}
+
+/// Compares the target with what was decoded: the head itself, then hashes of pieces.
+fn read_back(
+    output: &dyn Output,
+    head: &[u8],
+    hashes: &[[u8; 32]],
+    size: u64,
+) -> anyhow::Result<()> {
+    let name = output.name();
+    output
+        .drop_cache()
+        .with_context(|| format!("dropping what is cached of {name}"))?;
+    let mut raw = Buffer::new(PIECE);
+    let mut at = 0;
+    let pieces = std::iter::once(*blake3::hash(head).as_bytes()).chain(hashes.iter().copied());
+    for hash in pieces {
+        let length = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+        let raw = &mut raw[..length];
+        output
+            .read_at(raw, at)
+            .with_context(|| format!("reading {name} back at {at}"))?;
+        if *blake3::hash(raw).as_bytes() != hash {
+            bail!("{name} does not read back as written at {at}: replace the disk");
+        }
+        at += length as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,408 @@
+//! Where each chunk of an image is, and what its hash must be. Runs of zero chunks cost nothing.
+
+use super::format::Record;
+
+/// Chunks are whole multiples of this many bytes, so that direct I/O can write them.
+pub const CHUNK_UNIT: u32 = 4096;
+/// The largest chunk that is read: bounds the memory of a restore.
+pub const CHUNK_MOST: u32 = 4 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The chunk size for a disk: larger for huge ones so that the index stays small.
+pub fn chunk_size_for(raw_size: u64) -> u32 {
+    match raw_size / GIB {
+        0..=1024 => 1 << 20,
+        1025..=2048 => 2 << 20,
+        _ => CHUNK_MOST,
+    }
+}
+
+/// The index of a whole image, or of one that is growing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    chunk_size: u32,
+    raw_size: u64,
+    zero_member: u32,
+    runs: Vec<Run>,
+    data: Vec<Data>,
+    /// Chunks so far.
+    chunks: u64,
+    /// Bytes of members so far.
+    data_size: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Data {
+    size: u32,
+    hash: [u8; 32],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    Zeros(u32),
+    Data(usize),
+}
+
+/// A stretch of the image, in the order of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// `count` whole chunks of zeros from chunk `first` on; their members begin at `offset`.
+    Zeros { first: u64, count: u64, offset: u64 },
+    /// One chunk with its member.
+    Chunk(Chunk),
+}
+
+/// A chunk that is not known to be zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    pub number: u64,
+    /// Where its member begins in the image.
+    pub offset: u64,
+    /// Bytes of its member.
+    pub size: u32,
+    /// BLAKE3 of its raw bytes.
+    pub hash: [u8; 32],
+}
+
+impl Index {
+    /// An empty index; `None` when no chunks can have that size.
+    pub fn new(chunk_size: u32, raw_size: u64, zero_member: u32) -> Option<Self> {
+        let fits = (CHUNK_UNIT..=CHUNK_MOST).contains(&chunk_size)
+            && chunk_size.is_multiple_of(CHUNK_UNIT);
+        fits.then(|| Self {
+            chunk_size,
+            raw_size,
+            zero_member,
+            runs: Vec::new(),
+            data: Vec::new(),
+            chunks: 0,
+            data_size: 0,
+        })
+    }
+
+    pub fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    pub fn raw_size(&self) -> u64 {
+        self.raw_size
+    }
+
+    /// Sets the size of a disk that was not known until its stream ended.
+    pub fn set_raw_size(&mut self, raw_size: u64) {
+        self.raw_size = raw_size;
+    }
+
+    /// Bytes of the member of a whole chunk of zeros.
+    pub fn zero_member(&self) -> u32 {
+        self.zero_member
+    }
+
+    /// Bytes of all data members; the index members follow.
+    pub fn data_size(&self) -> u64 {
+        self.data_size
+    }
+
+    /// Chunks so far.
+    pub fn chunks(&self) -> u64 {
+        self.chunks
+    }
+
+    /// Where chunk `number` is on the disk.
+    pub fn position(&self, number: u64) -> u64 {
+        number.saturating_mul(u64::from(self.chunk_size))
+    }
+
+    /// Raw bytes of chunk `number`: the last may be shorter.
+    pub fn length(&self, number: u64) -> usize {
+        let left = self.raw_size.saturating_sub(self.position(number));
+        usize::try_from(left.min(u64::from(self.chunk_size))).unwrap_or(0)
+    }
+
+    /// Adds the next chunk or run of zero chunks.
+    ///
+    /// # Errors
+    /// What is wrong with it, for [`super::format::FormatError::Index`].
+    pub fn push(&mut self, record: Record) -> Result<(), &'static str> {
+        const OVERFLOW: &str = "its sizes overflow";
+        let (chunks, bytes) = match record {
+            Record::Zeros(0) => return Err("a run of no zero chunks"),
+            Record::Zeros(count) => {
+                match self.runs.last_mut() {
+                    Some(Run::Zeros(held)) if u64::from(*held) + u64::from(count) < 1 << 31 => {
+                        *held += count;
+                    }
+                    _ => self.runs.push(Run::Zeros(count)),
+                }
+                let bytes = u64::from(count) * u64::from(self.zero_member);
+                (u64::from(count), bytes)
+            }
+            Record::Data { size: 0, .. } => return Err("a member of no bytes"),
+            Record::Data { size, hash } => {
+                self.data.push(Data { size, hash });
+                match self.runs.last_mut() {
+                    Some(Run::Data(count)) => *count += 1,
+                    _ => self.runs.push(Run::Data(1)),
+                }
+                (1, u64::from(size))
+            }
+        };
+        self.chunks = self.chunks.checked_add(chunks).ok_or(OVERFLOW)?;
+        self.data_size = self.data_size.checked_add(bytes).ok_or(OVERFLOW)?;
+        Ok(())
+    }
+
+    /// Checks that the chunks make up the whole disk and their members `data_size` bytes.
+    pub fn check_whole(&self, data_size: u64) -> Result<(), &'static str> {
+        let chunk_size = u64::from(self.chunk_size);
+        if self.chunks != self.raw_size.div_ceil(chunk_size) {
+            return Err("its chunks do not make up the disk");
+        }
+        if self.data_size != data_size {
+            return Err("its members do not make up the data");
+        }
+        // Zero members are of whole chunks: a short last chunk has a member of its own.
+        let short_end = !self.raw_size.is_multiple_of(chunk_size);
+        if short_end && matches!(self.runs.last(), Some(Run::Zeros(_))) {
+            return Err("its short last chunk is in a run of whole ones");
+        }
+        let bound = super::codec::member_bound(usize::try_from(chunk_size).unwrap_or(usize::MAX));
+        if self.data.iter().any(|data| data.size as usize > bound) {
+            return Err("a member is larger than any chunk makes");
+        }
+        Ok(())
+    }
+
+    /// How many records describe it.
+    pub fn records(&self) -> usize {
+        let zeros = self.runs.iter().filter(|run| matches!(run, Run::Zeros(_)));
+        zeros.count() + self.data.len()
+    }
+
+    /// Calls `each` with every record, in order.
+    pub fn for_each_record(&self, mut each: impl FnMut(Record)) {
+        let mut data = self.data.iter();
+        for run in &self.runs {
+            match run {
+                Run::Zeros(count) => each(Record::Zeros(*count)),
+                Run::Data(count) => {
+                    for Data { size, hash } in data.by_ref().take(*count) {
+                        each(Record::Data {
+                            size: *size,
+                            hash: *hash,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every stretch in the order of the disk.
+    pub fn items(&self) -> Items<'_> {
+        Items {
+            index: self,
+            run: 0,
+            within: 0,
+            data: 0,
+            number: 0,
+            offset: 0,
+        }
+    }
+
+    /// BLAKE3 over the concatenated hashes of all chunks.
+    pub fn hash(&self) -> blake3::Hash {
+        let zero = zero_hash(usize::try_from(self.chunk_size).unwrap_or(0));
+        let mut hasher = blake3::Hasher::new();
+        for item in self.items() {
+            match item {
+                Item::Zeros { count, .. } => {
+                    for _ in 0..count {
+                        hasher.update(&zero);
+                    }
+                }
+                Item::Chunk(chunk) => {
+                    hasher.update(&chunk.hash);
+                }
+            }
+        }
+        hasher.finalize()
+    }
+}
+
+/// BLAKE3 of `length` zeros.
+pub fn zero_hash(length: usize) -> [u8; 32] {
+    *blake3::hash(&vec![0; length]).as_bytes()
+}
+
+/// Walks an [`Index`].
+#[derive(Debug, Clone)]
+pub struct Items<'a> {
+    index: &'a Index,
+    run: usize,
+    within: usize,
+    data: usize,
+    number: u64,
+    offset: u64,
+}
+
+impl Iterator for Items<'_> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        let (first, offset) = (self.number, self.offset);
+        match *self.index.runs.get(self.run)? {
+            Run::Zeros(count) => {
+                self.run += 1;
+                self.number += u64::from(count);
+                self.offset += u64::from(count) * u64::from(self.index.zero_member);
+                let count = u64::from(count);
+                Some(Item::Zeros {
+                    first,
+                    count,
+                    offset,
+                })
+            }
+            Run::Data(count) => {
+                let Data { size, hash } = *self.index.data.get(self.data)?;
+                self.data += 1;
+                self.within += 1;
+                if self.within == count {
+                    self.run += 1;
+                    self.within = 0;
+                }
+                self.number += 1;
+                self.offset += u64::from(size);
+                Some(Item::Chunk(Chunk {
+                    number: first,
+                    offset,
+                    size,
+                    hash,
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::format::{FOOTER, FormatError, encode_tail, parse_footer, parse_index};
+    use proptest::prelude::*;
+
+    fn sample(records: &[Record], last: u64) -> Index {
+        let mut index = Index::new(4096, 0, 27).unwrap();
+        for record in records {
+            index.push(*record).unwrap();
+        }
+        index.set_raw_size((index.chunks() * 4096).saturating_sub(last));
+        index
+    }
+
+    fn parse(tail: &[u8], offset: u64) -> Result<(Index, String), FormatError> {
+        let members = tail
+            .len()
+            .checked_sub(FOOTER)
+            .ok_or(FormatError::NoFooter)?;
+        let footer = parse_footer(&tail[members..], offset + tail.len() as u64)?;
+        parse_index(&tail[..members], &footer)
+    }
+
+    #[test]
+    fn items_tell_the_place_of_each_member() {
+        let hash = [7; 32];
+        let index = sample(
+            &[
+                Record::Data { size: 100, hash },
+                Record::Zeros(3),
+                Record::Zeros(2),
+                Record::Data { size: 50, hash },
+            ],
+            1,
+        );
+        let chunk = |number, offset, size| {
+            Item::Chunk(Chunk {
+                number,
+                offset,
+                size,
+                hash,
+            })
+        };
+        assert_eq!(
+            index.items().collect::<Vec<_>>(),
+            [
+                chunk(0, 0, 100),
+                Item::Zeros {
+                    first: 1,
+                    count: 5,
+                    offset: 100
+                },
+                chunk(6, 235, 50),
+            ]
+        );
+        assert_eq!((index.data_size(), index.length(6)), (285, 4095));
+    }
+
+    #[test]
+    fn the_hash_of_the_whole_is_over_the_chunks_hashes() {
+        let index = sample(
+            &[
+                Record::Zeros(2),
+                Record::Data {
+                    size: 9,
+                    hash: [1; 32],
+                },
+            ],
+            0,
+        );
+        let zero = *blake3::hash(&[0; 4096]).as_bytes();
+        let all = [zero, zero, [1; 32]].concat();
+        assert_eq!(index.hash(), blake3::hash(&all));
+    }
+
+    #[test]
+    fn a_short_last_chunk_cannot_hide_in_a_run() {
+        let index = sample(&[Record::Zeros(2)], 1);
+        assert_eq!(
+            index.check_whole(54),
+            Err("its short last chunk is in a run of whole ones")
+        );
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        prop_oneof![
+            (1u32..1000).prop_map(Record::Zeros),
+            (1u32..4000, any::<[u8; 32]>()).prop_map(|(size, hash)| Record::Data { size, hash }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn an_index_reads_back(records in prop::collection::vec(record(), 0..4000), toml in "\\PC*") {
+            let index = sample(&records, 0);
+            let tail = encode_tail(&index, &toml, index.data_size());
+            prop_assert_eq!(parse(&tail, index.data_size()).unwrap(), (index, toml));
+        }
+
+        #[test]
+        fn a_changed_tail_is_an_error(
+            records in prop::collection::vec(record(), 1..50),
+            at in any::<prop::sample::Index>(),
+            bit in 0u8..8,
+        ) {
+            let index = sample(&records, 0);
+            let mut tail = encode_tail(&index, "x = 1", index.data_size());
+            let at = at.index(tail.len());
+            tail[at] ^= 1 << bit;
+            // Padding bits of a header can change without meaning; the index never.
+            if let Ok((read, toml)) = parse(&tail, index.data_size()) {
+                prop_assert_eq!((read, toml.as_str()), (index, "x = 1"));
+            }
+        }
+
+        #[test]
+        fn any_bytes_make_no_panic(tail in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(parse(&tail, 0).is_err());
+        }
+    }
+}
