@@ -112,13 +112,13 @@ fn without_protective_mbr(
 
 fn refuse_other_sector_size(disk: &mut dyn ReadAt, sector_size: u32) -> Result<(), TableError> {
     let other = if sector_size == 512 { 4096 } else { 512 };
-    let elsewhere = disk.size() >= other + 8 && disk.bytes_at(other, 8)? == SIGNATURE;
-    let why = if elsewhere {
-        format!("its GPT was written for sectors of {other} bytes, this disk's have {sector_size}")
-    } else {
-        "there is a protective MBR, but both copies of the GPT are damaged".into()
-    };
-    Err(TableError::doubt(TableKind::Gpt, why))
+    if disk.size() < other + 8 || disk.bytes_at(other, 8)? != SIGNATURE {
+        return Ok(());
+    }
+    Err(TableError::doubt(
+        TableKind::Gpt,
+        format!("its GPT was written for sectors of {other} bytes, this disk's have {sector_size}"),
+    ))
 }
 
 fn choose<'a>(primary: &'a Found, backup: &'a Found) -> Result<(&'a Copy, String), TableError> {

@@ -120,7 +120,7 @@ pub fn survey<R: Read + Seek>(
     let mut disk = Disk::new(disk, size);
     let table = match table::read(&mut disk, logical_sector_size) {
         Ok(table) => table,
-        Err(err) => return Ok(whole_disk(size, err)),
+        Err(err) => return Ok(whole_disk(size, &err)),
     };
     Ok(match table.kind {
         TableKind::None => unpartitioned(&mut disk),
@@ -129,7 +129,7 @@ pub fn survey<R: Read + Seek>(
                 let why = format!("there are both an MBR and a whole-disk {name}");
                 whole_disk(
                     size,
-                    TableError::Doubtful {
+                    &TableError::Doubtful {
                         kind: TableKind::Mbr,
                         why,
                     },
@@ -141,8 +141,8 @@ pub fn survey<R: Read + Seek>(
     })
 }
 
-fn whole_disk(size: u64, err: TableError) -> Survey {
-    let kind = match &err {
+fn whole_disk(size: u64, err: &TableError) -> Survey {
+    let kind = match err {
         TableError::Doubtful { kind, .. } => *kind,
         TableError::Read(_) => TableKind::None,
     };

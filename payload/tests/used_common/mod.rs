@@ -138,7 +138,7 @@ pub fn tree(dir: &Path) -> Tree {
                 folders.push(path);
                 tree.insert(name, "directory".into());
             } else if kind.is_symlink() {
-                tree.insert(name, format!("{:?}", fs::read_link(&path).unwrap()));
+                tree.insert(name, fs::read_link(&path).unwrap().display().to_string());
             } else {
                 let hash = blake3::hash(&fs::read(&path).unwrap());
                 tree.insert(name, hash.to_hex().to_string());
@@ -155,9 +155,17 @@ pub struct Loop {
 
 impl Loop {
     pub fn new(image: &Path) -> Self {
+        Self::with_sectors(image, 512)
+    }
+
+    /// A device with logical sectors of `bytes`.
+    pub fn with_sectors(image: &Path, bytes: u32) -> Self {
+        let bytes = bytes.to_string();
         let arguments = [
             OsStr::new("--find"),
             OsStr::new("--show"),
+            OsStr::new("--sector-size"),
+            OsStr::new(&bytes),
             image.as_os_str(),
         ];
         let device = PathBuf::from(run("losetup", &arguments).trim());

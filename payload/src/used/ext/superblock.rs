@@ -89,8 +89,7 @@ impl Superblock {
         let bigalloc = ro_compat & RO_BIGALLOC != 0;
         let log_ratio = match log_cluster.checked_sub(log_block) {
             Some(ratio) if bigalloc && ratio <= 20 => ratio,
-            Some(0) | None if !bigalloc => 0,
-            Some(_) if !bigalloc => 0,
+            _ if !bigalloc => 0,
             _ => return Err(Doubt::new("its cluster size is impossible")),
         };
         let wide = incompat & INCOMPAT_64BIT != 0;
