@@ -5,6 +5,7 @@ use crate::tools;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A kernel image and the modules that belong to it.
 #[derive(Debug, Clone)]
@@ -16,9 +17,8 @@ pub struct Kernel {
 }
 
 const SUFFIX: &str = "-cloud-amd64";
-const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
-/// The cloud kernel that is installed, else the archive's, fetched and unpacked once.
+/// The cloud kernel that is installed, else the archive's, fetched once.
 pub fn cloud() -> Result<Kernel> {
     if let Some(kernel) = in_folder(Path::new("/"))? {
         return Ok(kernel);
@@ -61,27 +61,10 @@ fn in_folder(root: &Path) -> Result<Option<Kernel>> {
     Ok(found.pop())
 }
 
-/// Downloads the package that the meta package points to and unpacks it.
+/// Fetches and unpacks the kernel as `make image` does, and indexes its modules.
 fn fetch(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    let depends = tools::run("apt-cache", ["depends", META_PACKAGE])?;
-    let package = depends
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "))
-        .find(|name| name.starts_with("linux-image-"))
-        .with_context(|| format!("apt knows no {META_PACKAGE}: run `apt-get update`"))?;
-    let mut download = std::process::Command::new(tools::find("apt-get")?);
-    tools::output(download.args(["download", package]).current_dir(folder))?;
-    for entry in fs::read_dir(folder)? {
-        let archive = entry?.path();
-        if archive
-            .extension()
-            .is_some_and(|extension| extension == "deb")
-        {
-            tools::run("dpkg-deb", [Path::new("-x"), &archive, folder])?;
-            fs::remove_file(&archive)?;
-        }
-    }
+    let mut script = Command::new(paths::workspace().join("kernel-config/fetch"));
+    tools::output(script.arg("cloud").arg(folder))?;
     let kernel_folder = folder.join("lib/modules");
     for entry in fs::read_dir(&kernel_folder)
         .with_context(|| format!("reading {}", kernel_folder.display()))?
@@ -98,7 +81,7 @@ impl Kernel {
     pub fn modules(&self, names: &[&str]) -> Result<Vec<PathBuf>> {
         let mut files: Vec<PathBuf> = Vec::new();
         for name in names {
-            let mut show = std::process::Command::new(tools::find("modprobe")?);
+            let mut show = Command::new(tools::find("modprobe")?);
             show.arg("-d")
                 .arg(&self.root)
                 .args(["-S", &self.version, "--show-depends", name]);

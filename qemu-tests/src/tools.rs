@@ -7,13 +7,11 @@ use std::process::{Command, Stdio};
 
 /// Programs the tests use and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
-    ("apt-get", "apt"),
     ("busybox", "busybox-static"),
     ("cp", "coreutils"),
     ("debugfs", "e2fsprogs"),
     ("depmod", "kmod"),
     ("dnsmasq", "dnsmasq-base"),
-    ("dpkg-deb", "dpkg"),
     ("dumpe2fs", "e2fsprogs"),
     ("extlinux", "extlinux"),
     ("ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs"),
