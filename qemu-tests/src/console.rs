@@ -9,6 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Nothing comes after this.
+const PANIC: &str = "end Kernel panic";
+
 /// Called with each whole line as it comes.
 pub type Listener = Box<dyn Fn(&str) + Send>;
 
@@ -93,11 +96,12 @@ impl Console {
                 }
             }
             let now = Instant::now();
-            if state.ended || now >= deadline {
-                let why = if state.ended {
-                    "the machine stopped"
-                } else {
-                    "time is up"
+            let panicked = state.text[self.seen..].contains(PANIC);
+            if state.ended || panicked || now >= deadline {
+                let why = match (panicked, state.ended) {
+                    (true, _) => "the kernel panicked",
+                    (_, true) => "the machine stopped",
+                    _ => "time is up",
                 };
                 bail!(
                     "{why}: the console did not say {wanted:?} within {patience:?}; it is in {} and ends:\n{}",

@@ -6,6 +6,7 @@
 use crate::kernel::{self, Kernel};
 use crate::paths;
 use crate::tools;
+use crate::vm::KERNEL_PARAMETERS;
 use anyhow::{Context, Result, ensure};
 use cpio::newc::{Builder, trailer};
 use std::fs::{self, File};
@@ -33,7 +34,7 @@ pub const SWAP: Part = Part {
 };
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "5";
+const RECIPE: &str = "6";
 
 /// A partition, in bytes from the start of the disk.
 #[derive(Debug, Clone, Copy)]
@@ -218,7 +219,7 @@ fn unified_kernel_image(path: &Path, kernel: &Kernel, initrd: &Path) -> Result<(
         "systemd-boot-efi",
     )?;
     let command_line = path.with_extension("cmdline");
-    fs::write(&command_line, COMMAND_LINE)?;
+    fs::write(&command_line, format!("{KERNEL_PARAMETERS} quiet"))?;
     let kernel_size = fs::metadata(&kernel.image)?.len();
     ensure!(
         kernel_size < 0x0300_0000 - 0x0100_0000,
@@ -241,8 +242,6 @@ fn unified_kernel_image(path: &Path, kernel: &Kernel, initrd: &Path) -> Result<(
     tools::output(objcopy.arg(stub).arg(path))?;
     Ok(())
 }
-
-const COMMAND_LINE: &str = "console=ttyS0,115200 quiet";
 
 fn make_root(image: &Path, work: &Path, kernel: &Kernel, initrd: &Path) -> Result<()> {
     let tree = work.join("root");
@@ -295,7 +294,7 @@ fn fill_root(root: &Path, kernel: &Kernel, initrd: &Path) -> Result<()> {
     fs::write(
         boot.join("extlinux.conf"),
         format!(
-            "SERIAL 0 115200\nDEFAULT golden\nLABEL golden\n  KERNEL vmlinuz\n  INITRD initrd.img\n  APPEND {COMMAND_LINE}\n"
+            "SERIAL 0 115200\nDEFAULT golden\nLABEL golden\n  KERNEL vmlinuz\n  INITRD initrd.img\n  APPEND {KERNEL_PARAMETERS} quiet\n"
         ),
     )?;
     write_checksums(root)?;

@@ -4,7 +4,9 @@ use crate::disks::{self, Disk};
 use crate::paths;
 use crate::proxy::Proxy;
 use crate::servers::Server;
-use crate::vm::{ADDRESS, Boot, Bus, End, HEX_ADDRESS, HOST, PATIENCE, Spec, Vm};
+use crate::vm::{
+    ADDRESS, Boot, Bus, End, HEX_ADDRESS, HOST, KERNEL_PARAMETERS, PATIENCE, Spec, Vm,
+};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::PathBuf;
@@ -202,7 +204,7 @@ pub fn payload(parameters: &str) -> Result<Boot> {
     Ok(Boot::Direct {
         kernel: paths::built("vmlinuz")?,
         initrd: paths::built("initramfs.img")?,
-        command_line: format!("console=ttyS0,115200 {parameters}"),
+        command_line: format!("{KERNEL_PARAMETERS} {parameters}"),
     })
 }
 

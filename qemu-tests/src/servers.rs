@@ -2,7 +2,7 @@
 
 use crate::paths;
 use crate::tools;
-use crate::vm::HOST;
+use crate::vm::{HOST, KERNEL_PARAMETERS};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -232,6 +232,7 @@ impl Server {
         command.arg("serve").arg("--root").arg(root);
         command.args(["--listen", &format!("{address}:{port}")]);
         command.args(["--url", &format!("http://{seen_as}:{port}")]);
+        command.args(["--append", KERNEL_PARAMETERS]);
         if network.is_none() {
             command.args(["--tftp", "off"]);
         }

@@ -24,6 +24,10 @@ pub const HEX_ADDRESS: &str = "0A00020F";
 /// The computer that runs QEMU, as the machine sees it.
 pub const HOST: &str = "10.0.2.2";
 
+/// For every kernel here: the serial console, and no test of the timer, which an emulated machine on a busy
+/// computer fails now and then ("IO-APIC + timer doesn't work").
+pub const KERNEL_PARAMETERS: &str = "console=ttyS0,115200 no_timer_check";
+
 /// How a machine starts.
 #[derive(Debug, Clone)]
 pub enum Boot {
