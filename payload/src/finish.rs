@@ -60,6 +60,12 @@ impl CrashPolicy {
         self.attempt >= self.attempts
     }
 
+    /// Whether no further try follows by itself, so that the count of tries can go: whoever starts the
+    /// machine again wants it to try afresh.
+    pub fn ends_trying(&self, finish: &Finish) -> bool {
+        self.exhausted() || finish.then != After::Reboot
+    }
+
     /// The end of a run that failed for `reason`: wait and try again, or hold after the last try.
     pub fn failed(&self, reason: &str) -> Finish {
         let then = match self.on_failure {
@@ -129,6 +135,10 @@ mod tests {
             ..CrashPolicy::default()
         };
         assert_eq!(policy.failed("x").then, After::Poweroff);
+        assert!(
+            policy.ends_trying(&policy.failed("x")),
+            "the next start tries afresh"
+        );
         assert_eq!(policy.failed("x").wait, Duration::from_secs(300));
     }
 

@@ -103,7 +103,7 @@ fn log_crash(lease: &Lease, policy: &CrashPolicy, finish: &Finish) -> anyhow::Re
     let line = log_line(&address, Level::Error, &finish.result_line);
     share.append(&format!("{address}/{LOG}"), &line)?;
     share.append(LOG, &line)?;
-    if finish.then == After::Hold {
+    if policy.ends_trying(finish) {
         attempts::clear(&*share, &address)?;
     }
     Ok(())
@@ -305,16 +305,17 @@ impl Run<'_> {
         Ok(finish)
     }
 
-    /// Tells both logs, drops the count when the machine holds, and never hides `error` behind a later one.
+    /// Tells both logs, drops the count when no further try follows by itself, and never hides `error` behind a later one.
     fn failed(&self, error: &anyhow::Error) -> Finish {
         let finish = self.policy.failed(&format!("{error:#}"));
         self.log.record(Level::Error, &finish.result_line);
         let Some(share) = self.share.as_deref() else {
             return finish;
         };
-        let cleared = match finish.then {
-            After::Hold => attempts::clear(share, &self.home()),
-            After::Reboot | After::Poweroff => Ok(()),
+        let cleared = if self.policy.ends_trying(&finish) {
+            attempts::clear(share, &self.home())
+        } else {
+            Ok(())
         };
         for second in [cleared.err(), self.flush().err()].into_iter().flatten() {
             self.log.error(format!("after the failure: {second:#}"));
@@ -364,3 +365,8 @@ fn is_file_name(name: &str) -> bool {
         && name.chars().all(plain)
         && !taken.iter().any(|suffix| name.ends_with(suffix))
 }
+
+#[cfg(test)]
+mod over_http;
+#[cfg(test)]
+mod tests;

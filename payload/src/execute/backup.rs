@@ -173,3 +173,137 @@ fn put_back(work: &Work<'_>, capture: &Capture) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Silent;
+    use crate::execute::broken::{self, BrokenShare};
+    use crate::execute::log::RunLog;
+    use crate::execute::wait::Watch;
+    use crate::inventory::fake::{FakeDisk, FakeMachine};
+    use crate::share::Share;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const MIB: usize = 1 << 20;
+
+    struct Bench {
+        root: tempfile::TempDir,
+        fake: FakeMachine,
+    }
+
+    impl Bench {
+        /// A machine with a disk, and its image from before with a description.
+        fn new() -> Self {
+            let bench = Self {
+                root: tempfile::tempdir().unwrap(),
+                fake: FakeMachine::new(),
+            };
+            let mut content = vec![0; 2 * MIB];
+            blake3::Hasher::new().finalize_xof().fill(&mut content);
+            bench
+                .fake
+                .add_with(&FakeDisk::new("sda", 2 << 20).serial("A"), &content);
+            fs::create_dir(bench.root.path().join("m")).unwrap();
+            fs::write(bench.at("m/sda.raw.gz"), "the image before").unwrap();
+            fs::write(bench.at("m/sda.raw.gz.toml"), "what it is of").unwrap();
+            bench
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.root.path().join(path)
+        }
+
+        fn back_up(&self, share: &dyn Share) -> anyhow::Result<()> {
+            let machine = self.fake.machine();
+            let job = broken::job(Action::BackupAgain, "m");
+            let mut work = Work {
+                machine: &machine,
+                lease: &FakeMachine::lease(),
+                job: &job,
+                share,
+                log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
+                watch: &mut Watch::new(&machine, Duration::ZERO),
+            };
+            let prepared = plan(&mut work)?;
+            let crate::plan::Steps::Capture(captures) = &prepared.plan.steps else {
+                panic!("a backup captures");
+            };
+            run(&work, captures)
+        }
+
+        fn files(&self) -> Vec<String> {
+            crate::inventory::names(&self.at("m")).unwrap()
+        }
+
+        fn old_image_is_whole(&self, at: &str) {
+            assert_eq!(fs::read_to_string(self.at(at)).unwrap(), "the image before");
+            let toml = Path::new(at).display().to_string() + ".toml";
+            assert_eq!(fs::read_to_string(self.at(&toml)).unwrap(), "what it is of");
+        }
+    }
+
+    #[test]
+    fn a_share_that_fills_up_loses_nothing_and_keeps_nothing_half_made() {
+        let bench = Bench::new();
+        let mut share = BrokenShare::at(bench.root.path());
+        share.room = Some(MIB);
+        let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+        assert!(
+            error.starts_with("backing up sda (serial A, 2.0 MiB) to m/sda.raw.gz.new"),
+            "{error}"
+        );
+        assert!(error.contains("507 Insufficient Storage"), "{error}");
+        bench.old_image_is_whole("m/sda.raw.gz");
+        assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+    }
+
+    #[test]
+    fn a_server_that_goes_away_does_not_hide_the_first_error() {
+        let bench = Bench::new();
+        let mut share = BrokenShare::at(bench.root.path());
+        share.room = Some(MIB);
+        share.gone_after = true;
+        let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+        assert!(error.contains("507 Insufficient Storage"), "{error}");
+        assert!(
+            error.contains("m/sda.raw.gz.new could not be removed: the server is gone"),
+            "{error}"
+        );
+        bench.old_image_is_whole("m/sda.raw.gz");
+    }
+
+    #[test]
+    fn a_new_image_that_cannot_take_its_name_gives_the_old_one_its_own_back() {
+        let bench = Bench::new();
+        let mut share = BrokenShare::at(bench.root.path());
+        share.rename_from = Some("m/sda.raw.gz.new".into());
+        let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+        assert!(
+            error.contains("renaming m/sda.raw.gz.new to m/sda.raw.gz"),
+            "{error}"
+        );
+        assert!(error.contains("403 Forbidden"), "{error}");
+        bench.old_image_is_whole("m/sda.raw.gz");
+        assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+    }
+
+    #[test]
+    fn the_image_before_is_kept_with_its_description() {
+        let bench = Bench::new();
+        bench.back_up(&BrokenShare::at(bench.root.path())).unwrap();
+        bench.old_image_is_whole("m/sda.raw.gz.old");
+        assert_eq!(
+            bench.files(),
+            [
+                "sda.raw.gz",
+                "sda.raw.gz.old",
+                "sda.raw.gz.old.toml",
+                "sda.raw.gz.toml"
+            ]
+        );
+    }
+}

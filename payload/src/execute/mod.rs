@@ -2,6 +2,8 @@
 
 pub mod attempts;
 pub mod backup;
+#[cfg(test)]
+mod broken;
 pub mod info;
 pub mod log;
 pub mod restore;

@@ -23,7 +23,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Takes the first look. The time that the network takes afterwards counts as waiting.
+    /// Takes the first look. What the run does until it needs the disks counts as waiting.
     pub fn new(machine: &Machine, patience: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -43,7 +43,6 @@ impl Watch {
         machine: &Machine,
         select: impl Fn(&Inventory) -> Result<Selection, SelectError>,
     ) -> anyhow::Result<(Inventory, Selection)> {
-        let asked = Instant::now();
         loop {
             let seen = block_devices(machine);
             if seen != self.seen {
@@ -51,7 +50,7 @@ impl Watch {
                 self.changed = Instant::now();
             }
             let quiet = self.changed.elapsed() >= QUIET.min(self.patience);
-            let patient = asked.elapsed() < self.patience || self.began.elapsed() < self.patience;
+            let patient = self.began.elapsed() < self.patience;
             let inventory = inventory::read(machine)?;
             match select(&inventory) {
                 Ok(selection) if quiet => return Ok((inventory, selection)),

@@ -1,0 +1,134 @@
+//! A share that fails where a test wants it to.
+
+use crate::image::ImageSource;
+use crate::job::{Action, Delta, Job, Level, Policy, ReadErrors};
+use crate::share::{DirectoryShare, Pending, Share, Stat};
+use anyhow::bail;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A folder as share; what is named fails, the rest works.
+pub(crate) struct BrokenShare {
+    inner: DirectoryShare,
+    /// Bytes that fit into one file: as a full disk or an HTTP 507.
+    pub(crate) room: Option<usize>,
+    /// A file that cannot be moved.
+    pub(crate) rename_from: Option<String>,
+    /// Nothing can be removed or appended any more: the server is gone once the room is used up.
+    pub(crate) gone_after: bool,
+    gone: Arc<AtomicBool>,
+}
+
+impl BrokenShare {
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            inner: DirectoryShare::open(root).unwrap(),
+            room: None,
+            rename_from: None,
+            gone_after: false,
+            gone: Arc::default(),
+        }
+    }
+
+    fn reachable(&self) -> anyhow::Result<()> {
+        if self.gone.load(Ordering::SeqCst) {
+            bail!("the server is gone");
+        }
+        Ok(())
+    }
+}
+
+struct BrokenPending {
+    inner: Box<dyn Pending>,
+    room: Option<usize>,
+    gone: Option<Arc<AtomicBool>>,
+}
+
+impl Write for BrokenPending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(room) = &mut self.room {
+            if *room < bytes.len() {
+                if let Some(gone) = &self.gone {
+                    gone.store(true, Ordering::SeqCst);
+                }
+                return Err(io::Error::other("507 Insufficient Storage"));
+            }
+            *room -= bytes.len();
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl Pending for BrokenPending {
+    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+        self.inner.finish()
+    }
+}
+
+impl Share for BrokenShare {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn stat(&self, path: &str) -> anyhow::Result<Option<Stat>> {
+        self.inner.stat(path)
+    }
+
+    fn open(&self, path: &str) -> anyhow::Result<Box<dyn Read + Send>> {
+        self.inner.open(path)
+    }
+
+    fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+        self.inner.image(path)
+    }
+
+    fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {
+        Ok(Box::new(BrokenPending {
+            inner: self.inner.create(path)?,
+            room: self.room,
+            gone: self.gone_after.then(|| self.gone.clone()),
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        if self.rename_from.as_deref() == Some(from) {
+            bail!("403 Forbidden");
+        }
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, path: &str) -> anyhow::Result<()> {
+        self.reachable()?;
+        self.inner.remove(path)
+    }
+
+    fn append(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        self.reachable()?;
+        self.inner.append(path, text)
+    }
+}
+
+/// A job that asks for nothing special.
+pub(crate) fn job(action: Action, folder: &str) -> Job {
+    Job {
+        action,
+        share: None,
+        image: folder.into(),
+        disks: Vec::new(),
+        delete: Vec::new(),
+        policy: Policy::default(),
+        exact: false,
+        delta: Delta::default(),
+        verify: false,
+        level: Level::default(),
+        read_errors: ReadErrors::default(),
+        digest: "d".into(),
+        source: "a test".into(),
+    }
+}

@@ -1,0 +1,511 @@
+//! Whole runs, from the command line to the result line, on plain files: a folder as share, a fake sysfs,
+//! files as disks.
+
+use super::*;
+use crate::event::Event;
+use crate::inventory::fake::{FakeDisk, FakeMachine};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+const HOME: &str = "10.0.2.15";
+const MIB: usize = 1 << 20;
+
+/// Everything a person at the console would read.
+#[derive(Default)]
+struct Console(Mutex<String>);
+
+impl Reporter for Console {
+    fn event(&self, event: &Event) {
+        if let Event::Message { level, text } = event {
+            let line = format!("{}: {text}\n", level.word());
+            self.0.lock().unwrap().push_str(&line);
+        }
+    }
+}
+
+pub(super) struct Site {
+    root: tempfile::TempDir,
+    fake: FakeMachine,
+    policies: Mutex<Vec<CrashPolicy>>,
+}
+
+pub(super) struct Ended {
+    pub(super) finish: Finish,
+    pub(super) console: String,
+}
+
+impl Site {
+    pub(super) fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("share")).unwrap();
+        fs::create_dir_all(root.path().join("hosts")).unwrap();
+        fs::write(root.path().join("share/pitstop-share"), "").unwrap();
+        let fake = FakeMachine::new();
+        fake.write_proc("cpuinfo", "model name: Test\n");
+        fake.write_proc("meminfo", "MemTotal: 1 kB\n");
+        Self {
+            root,
+            fake,
+            policies: Mutex::default(),
+        }
+    }
+
+    fn with_disk(content: &[u8]) -> Self {
+        let site = Self::new();
+        site.disk("sda", "QM00001", content);
+        site
+    }
+
+    pub(super) fn disk(&self, name: &str, serial: &str, content: &[u8]) -> PathBuf {
+        let size = u64::try_from(content.len()).unwrap();
+        let disk = FakeDisk::new(name, size)
+            .model("QEMU HARDDISK")
+            .serial(serial);
+        self.fake.add_with(&disk, content)
+    }
+
+    fn host_file(&self) -> PathBuf {
+        self.root.path().join("hosts/0A00020F.toml")
+    }
+
+    fn on_share(&self, path: &str) -> PathBuf {
+        self.root.path().join("share").join(path)
+    }
+
+    fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.on_share(path)).unwrap_or_default()
+    }
+
+    fn set(&self, action: &str, more: &str) {
+        let share = self.root.path().join("share");
+        let mut text = format!(
+            "version = 1\naction = \"{action}\"\nshare = \"file://{}\"\n{more}",
+            share.display()
+        );
+        if !more.contains("delete") {
+            text = format!(
+                "{text}delete = [\"file://{}\"]\n",
+                self.host_file().display()
+            );
+        }
+        fs::write(self.host_file(), text).unwrap();
+    }
+
+    fn run(&self) -> Ended {
+        self.run_with(&format!(
+            "pitstop.host=file://{}",
+            self.host_file().display()
+        ))
+    }
+
+    pub(super) fn run_with(&self, parameters: &str) -> Ended {
+        let mut machine = self.fake.machine();
+        machine.command_line = format!("quiet {parameters}");
+        let console = Arc::new(Console::default());
+        let on_policy = |policy: &CrashPolicy| self.policies.lock().unwrap().push(policy.clone());
+        let options = Options {
+            on_policy: &on_policy,
+            disk_patience: Duration::from_millis(30),
+            mounts: self.root.path().join("mounts"),
+        };
+        let finish = run(&machine, &FakeMachine::lease(), console.clone(), &options);
+        let console = console.0.lock().unwrap().clone();
+        Ended { finish, console }
+    }
+
+    /// Runs `action` and expects the whole reason of its failure to contain each of `parts`; the job
+    /// stays, both logs tell it, and nothing half-made is left.
+    fn fails(&self, action: &str, parts: &[&str]) -> Ended {
+        let ended = self.run();
+        let line = &ended.finish.result_line;
+        assert!(
+            line.starts_with(&format!("pitstop: result failed {action}: ")),
+            "{line}"
+        );
+        for part in parts {
+            assert!(line.contains(part), "{part:?} is not in {line:?}");
+        }
+        assert!(self.host_file().exists(), "the configuration stays");
+        for log in [
+            self.text("maintenance.log"),
+            self.text("10.0.2.15/maintenance.log"),
+        ] {
+            assert!(log.contains(line.as_str()), "{line} is not in {log}");
+        }
+        self.nothing_half_made();
+        ended
+    }
+
+    fn succeeds(&self, action: &str) -> Ended {
+        let ended = self.run();
+        assert_eq!(
+            ended.finish.result_line,
+            format!("pitstop: result ok {action}"),
+            "{}",
+            ended.console
+        );
+        ended
+    }
+
+    fn nothing_half_made(&self) {
+        for name in names_below(&self.on_share("")) {
+            let half = ["part", "new"].map(|end| Some(std::ffi::OsStr::new(end)));
+            assert!(
+                !half.contains(&name.extension()),
+                "{} was left",
+                name.display()
+            );
+        }
+    }
+}
+
+fn names_below(folder: &Path) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(names_below(&path));
+        } else {
+            names.push(path);
+        }
+    }
+    names
+}
+
+/// Bytes that differ from chunk to chunk and do not compress away.
+pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let mut output = blake3::Hasher::new();
+    output.update(&seed.to_le_bytes());
+    output.finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_disk_is_backed_up_wrecked_and_restored() {
+    let content = noise(1, 3 * MIB);
+    let site = Site::with_disk(&content);
+    site.set("backup", "");
+    let ended = site.succeeds("backup");
+    assert_eq!(ended.finish.then, After::Reboot);
+    assert!(!site.host_file().exists(), "the job is done once");
+    assert!(
+        ended
+            .console
+            .contains("read sda (QEMU HARDDISK, serial QM00001, 3.0 MiB) into sda.raw.gz")
+    );
+    for file in [
+        "testbox7",
+        "0A00020F",
+        "testbox-info.txt",
+        "testbox-info.zip",
+        "sda.raw.gz.toml",
+    ] {
+        assert!(site.on_share(HOME).join(file).exists(), "{file}");
+    }
+    assert!(!site.on_share("10.0.2.15/attempts.toml").exists());
+    assert!(
+        site.text("maintenance.log")
+            .contains("10.0.2.15: info: pitstop: result ok backup")
+    );
+    site.nothing_half_made();
+
+    let node = site.fake.dev().join("sda");
+    fs::write(&node, vec![0xee; 3 * MIB]).unwrap();
+    site.set("restore", "on-success = \"poweroff\"\n");
+    let ended = site.succeeds("restore");
+    assert_eq!(ended.finish.then, After::Poweroff);
+    assert!(
+        ended.console.contains("everything on sda is lost"),
+        "{}",
+        ended.console
+    );
+    assert!(fs::read(&node).unwrap() == content, "the disk is back");
+}
+
+#[test]
+fn backup_refuses_where_an_image_is_and_backup_again_keeps_it() {
+    let site = Site::with_disk(&noise(1, MIB));
+    site.set("backup", "");
+    site.succeeds("backup");
+    let first = fs::read(site.on_share("10.0.2.15/sda.raw.gz")).unwrap();
+
+    site.set("backup", "");
+    site.fails(
+        "backup",
+        &["has an image of sda", "sda.raw.gz", "use backup-again"],
+    );
+    assert!(fs::read(site.on_share("10.0.2.15/sda.raw.gz")).unwrap() == first);
+
+    fs::write(site.fake.dev().join("sda"), noise(2, MIB)).unwrap();
+    site.set("backup-again", "");
+    site.succeeds("backup-again");
+    assert!(fs::read(site.on_share("10.0.2.15/sda.raw.gz.old")).unwrap() == first);
+    assert!(fs::read(site.on_share("10.0.2.15/sda.raw.gz")).unwrap() != first);
+    assert!(site.on_share("10.0.2.15/sda.raw.gz.old.toml").exists());
+    assert!(site.on_share("10.0.2.15/sda.raw.gz.toml").exists());
+    site.nothing_half_made();
+}
+
+#[test]
+fn a_place_without_the_marker_is_not_written_to() {
+    let site = Site::with_disk(&noise(1, MIB));
+    fs::remove_file(site.on_share("pitstop-share")).unwrap();
+    site.set("backup", "");
+    let ended = site.run();
+    let line = &ended.finish.result_line;
+    assert!(
+        line.contains("is not the share: it has no file pitstop-share"),
+        "{line}"
+    );
+    assert!(
+        names_below(&site.on_share("")).is_empty(),
+        "nothing is written to it"
+    );
+    assert!(site.host_file().exists());
+
+    fs::write(site.on_share("testbox-backup"), "").unwrap();
+    site.succeeds("backup");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_deleted_ends_the_run_before_any_work() {
+    let site = Site::with_disk(&noise(1, MIB));
+    site.set(
+        "backup",
+        "delete = [\"tftp://10.0.2.2/hosts/0A00020F.toml\"]\n",
+    );
+    site.fails(
+        "backup",
+        &["tftp://10.0.2.2/hosts/0A00020F.toml", "cannot be deleted"],
+    );
+    assert!(!site.on_share("10.0.2.15/sda.raw.gz").exists());
+}
+
+#[test]
+fn images_that_are_missing_or_not_whole_end_a_restore_with_the_disk_as_it_was() {
+    let content = noise(1, 2 * MIB);
+    let site = Site::with_disk(&content);
+    let node = site.fake.dev().join("sda");
+    site.set("restore", "");
+    site.fails(
+        "restore",
+        &["no image for sda (QEMU HARDDISK, serial QM00001, 2.0 MiB)"],
+    );
+
+    site.set("backup", "");
+    site.succeeds("backup");
+    let image = site.on_share("10.0.2.15/sda.raw.gz");
+    let whole = fs::read(&image).unwrap();
+    let toml = site.on_share("10.0.2.15/sda.raw.gz.toml");
+
+    site.set("restore", "");
+    fs::write(&image, &whole[..whole.len() / 2]).unwrap();
+    site.fails("restore", &["sda.raw.gz"]);
+    assert!(
+        fs::read(&node).unwrap() == content,
+        "truncated: nothing is written"
+    );
+
+    fs::remove_file(&toml).unwrap();
+    fs::write(&image, noise(9, 4096)).unwrap();
+    site.set("restore", "exact = true\n");
+    site.fails("restore", &["sda.raw.gz", "not a gzip file"]);
+    assert!(
+        fs::read(&node).unwrap() == content,
+        "not gzip: nothing is written"
+    );
+
+    let mut flipped = whole.clone();
+    flipped[MIB / 2] ^= 0x10;
+    fs::write(&image, flipped).unwrap();
+    fs::write(&node, noise(3, 2 * MIB)).unwrap();
+    site.set("restore", "verify = true\n");
+    site.fails("restore", &["restoring sda", "sda.raw.gz"]);
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_told_in_numbers_and_not_touched() {
+    let site = Site::with_disk(&noise(1, 2 * MIB));
+    site.set("backup", "");
+    site.succeeds("backup");
+
+    let smaller = Site::new();
+    let node = smaller.disk("sda", "NEW", &noise(5, MIB));
+    fs::create_dir_all(smaller.on_share(HOME)).unwrap();
+    for file in ["sda.raw.gz", "sda.raw.gz.toml"] {
+        fs::copy(
+            site.on_share(HOME).join(file),
+            smaller.on_share(HOME).join(file),
+        )
+        .unwrap();
+    }
+    smaller.set("restore", "");
+    smaller.fails(
+        "restore",
+        &["too small", "has 1048576 bytes", "needs 2097152"],
+    );
+    assert!(fs::read(&node).unwrap() == noise(5, MIB));
+}
+
+#[test]
+fn a_machine_without_a_disk_says_so() {
+    let site = Site::new();
+    site.set("backup", "");
+    site.fails(
+        "backup",
+        &["no fixed disk to work on; this machine shows no disk at all"],
+    );
+}
+
+#[test]
+fn after_the_last_attempt_the_machine_holds_and_the_count_is_gone() {
+    let site = Site::new();
+    site.set("backup", "attempts = 2\nfailure-delay = \"7s\"\n");
+    let first = site.fails("backup", &["no fixed disk"]);
+    assert_eq!(
+        (first.finish.then, first.finish.wait),
+        (After::Reboot, Duration::from_secs(7))
+    );
+    assert!(site.text("10.0.2.15/attempts.toml").contains("begun = 1"));
+    let second = site.fails("backup", &["no fixed disk"]);
+    assert_eq!(
+        (second.finish.then, second.finish.wait),
+        (After::Hold, Duration::ZERO)
+    );
+    assert!(
+        !site.on_share("10.0.2.15/attempts.toml").exists(),
+        "a power cycle tries afresh"
+    );
+    let policy = site.policies.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(
+        (policy.attempt, policy.attempts, policy.action.as_str()),
+        (2, 2, "backup")
+    );
+    assert!(policy.share.is_some());
+}
+
+#[test]
+fn a_host_file_that_makes_no_sense_is_told_on_the_share_it_names() {
+    let site = Site::with_disk(&noise(1, MIB));
+    site.set("backup", "dsiks = [\"sda\"]\nfailure-delay = \"3s\"\n");
+    let ended = site.fails("backup", &["0A00020F.toml", "dsiks"]);
+    assert_eq!(ended.finish.wait, Duration::from_secs(3));
+    assert!(!site.on_share("10.0.2.15/sda.raw.gz").exists());
+}
+
+#[test]
+fn disks_that_changed_names_get_their_own_images() {
+    let (a, b) = (noise(1, MIB), noise(2, MIB));
+    let before = Site::new();
+    before.disk("sda", "A", &a);
+    before.disk("sdb", "B", &b);
+    before.set("backup", "");
+    before.succeeds("backup");
+
+    let after = Site::new();
+    after.disk("sda", "B", &vec![0; MIB]);
+    after.disk("sdb", "A", &vec![0; MIB]);
+    fs::create_dir_all(after.on_share(HOME)).unwrap();
+    for file in names_below(&before.on_share(HOME)) {
+        fs::copy(&file, after.on_share(HOME).join(file.file_name().unwrap())).unwrap();
+    }
+    after.set("restore", "");
+    after.succeeds("restore");
+    assert!(fs::read(after.fake.dev().join("sda")).unwrap() == b);
+    assert!(fs::read(after.fake.dev().join("sdb")).unwrap() == a);
+}
+
+#[test]
+fn the_list_on_the_share_keeps_a_disk_out_of_a_backup() {
+    let site = Site::with_disk(&noise(1, MIB));
+    site.disk("sdb", "DATA", &noise(2, MIB));
+    fs::create_dir_all(site.on_share(HOME)).unwrap();
+    fs::write(
+        site.on_share("10.0.2.15/disk-devices.lst"),
+        "# system only\nQM00001\n",
+    )
+    .unwrap();
+    site.set("backup", "");
+    let ended = site.succeeds("backup");
+    assert!(
+        ended.console.contains("not in disk-devices.lst"),
+        "{}",
+        ended.console
+    );
+    assert!(!site.on_share("10.0.2.15/sdb.raw.gz").exists());
+}
+
+#[test]
+fn refresh_info_writes_the_files_and_rescue_deletes_nothing() {
+    let site = Site::with_disk(&noise(1, MIB));
+    site.set("refresh-info", "");
+    site.succeeds("refresh-info");
+    assert!(
+        site.text("10.0.2.15/testbox-info.txt")
+            .contains("serial QM00001")
+    );
+    assert!(!site.host_file().exists());
+
+    site.set("rescue", "");
+    let ended = site.succeeds("rescue");
+    assert_eq!(ended.finish.then, After::Hold);
+    assert!(site.host_file().exists());
+}
+
+#[test]
+fn a_crash_is_logged_where_the_policy_says() {
+    let site = Site::new();
+    fs::create_dir_all(site.on_share(HOME)).unwrap();
+    fs::write(
+        site.on_share("10.0.2.15/attempts.toml"),
+        "digest = 'x'\nbegun = 3\n",
+    )
+    .unwrap();
+    let policy = CrashPolicy {
+        action: "restore".into(),
+        attempt: 3,
+        share: Some(format!("file://{}", site.on_share("").display())),
+        ..CrashPolicy::default()
+    };
+    let console = Console::default();
+    let finish = after_crash(
+        &FakeMachine::lease(),
+        &policy,
+        "killed by signal 9",
+        &console,
+    );
+    assert_eq!(
+        finish.result_line,
+        "pitstop: result failed restore: killed by signal 9"
+    );
+    assert_eq!(finish.then, After::Hold);
+    assert!(site.text("maintenance.log").contains(&finish.result_line));
+    assert!(
+        site.text("10.0.2.15/maintenance.log")
+            .contains(&finish.result_line)
+    );
+    assert!(!site.on_share("10.0.2.15/attempts.toml").exists());
+    assert_eq!(*console.0.lock().unwrap(), "");
+}
+
+#[test]
+fn a_host_name_from_the_network_cannot_choose_any_file() {
+    for name in ["testbox7", "a.example.org", "x_1"] {
+        assert!(is_file_name(name), "{name}");
+    }
+    for name in [
+        "",
+        "..",
+        ".x",
+        "a/b",
+        "a\\b",
+        "maintenance.log",
+        "sda.raw.gz",
+        "x\n",
+        "attempts.toml",
+    ] {
+        assert!(!is_file_name(name), "{name}");
+    }
+}
