@@ -88,7 +88,8 @@ impl FakeServer {
         self.state.files.lock().unwrap().keys().cloned().collect()
     }
 
-    /// The next request of `method` goes wrong; those after it by what is added later.
+    /// The next request of `method` goes wrong; those after it by what is added later. A path may follow
+    /// the method: `PUT /share/file`.
     pub fn fail(&self, method: &str, fault: Fault) {
         let mut faults = self.state.faults.lock().unwrap();
         faults.push((method.to_owned(), fault));
@@ -132,12 +133,12 @@ fn serve(state: &State, stream: TcpStream) {
     let mut writer = stream;
     while let Some(asked) = head(&mut reader) {
         let line = format!("{} {}", asked.method, asked.path);
-        state.log.lock().unwrap().push(line);
+        state.log.lock().unwrap().push(line.clone());
         let fault = {
             let mut faults = state.faults.lock().unwrap();
             let at = faults
                 .iter()
-                .position(|(method, _)| *method == asked.method);
+                .position(|(which, _)| *which == asked.method || *which == line);
             at.map(|at| faults.remove(at).1)
         };
         let Some(body) = body(&mut reader, &asked, fault, &mut writer, state) else {
