@@ -1,1 +1,44 @@
-fn main() {}
+//! `/init`: PID 1 of a machine that is being imaged. It only supervises; the work runs in children of the
+//! same program, so that a crash is a failed attempt and never a kernel panic.
+
+mod clock;
+mod console;
+mod identity;
+mod modules;
+mod mounts;
+mod net;
+mod report;
+mod rescue;
+mod shutdown;
+mod supervise;
+mod worker;
+
+use identity::Role;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match identity::role(std::env::args_os()) {
+        Role::PidOne => pid_one(),
+        Role::Devices => modules::devices::run(),
+        Role::Modprobe(names) => modules::modprobe(&names),
+        Role::Worker => worker::run(),
+        Role::AfterCrash => worker::after_crash(),
+        Role::Shell(console) => rescue::shell(&console),
+        Role::Stranger(why) => {
+            eprintln!("init: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn pid_one() -> ! {
+    let mounted = mounts::all();
+    let boot = console::boot_parameters();
+    let consoles = console::Consoles::open(&boot);
+    supervise::guard_pid_one(&consoles);
+    consoles.greet();
+    consoles.report_failures(mounted);
+    consoles.report_failures([clock::not_before_build_time()]);
+    let finish = supervise::run(&consoles);
+    shutdown::carry_out(finish.then, &consoles)
+}

@@ -1,0 +1,143 @@
+//! Keeps the address while the machine works (RFC 2131 4.4.5).
+//!
+//! An address that the server takes back is kept all the same: giving it up would tear the connections of a
+//! half-written disk. It is said, and asked for again.
+
+use super::settings::Times;
+use super::{Granted, transaction};
+use crate::net::dhcp::settings::Settings;
+use crate::net::dhcp::socket::ClientSocket;
+use crate::net::nics::Nic;
+use dhcproto::v4::MessageType;
+use pitstop_payload::event::Reporter;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// RFC 2131 4.4.5: no more often than once a minute.
+const LEAST_WAIT: Duration = Duration::from_secs(60);
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is due at a point of a lease's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Nothing, for so long.
+    Nothing(Duration),
+    /// The server that granted it is asked; the next try comes after the wait.
+    Renew(Duration),
+    /// Anybody is asked.
+    Rebind(Duration),
+    /// The same, but the address is no longer ours.
+    Expired(Duration),
+}
+
+fn due(age: Duration, times: &Times) -> Due {
+    let half = |end: Duration| (end.saturating_sub(age) / 2).max(LEAST_WAIT.min(end - age));
+    if age < times.renew {
+        Due::Nothing(times.renew - age)
+    } else if age < times.rebind {
+        Due::Renew(half(times.rebind))
+    } else if age < times.lease {
+        Due::Rebind(half(times.lease))
+    } else {
+        Due::Expired(LEAST_WAIT)
+    }
+}
+
+/// Renews the lease for as long as the process lives. For a thread of its own.
+pub fn keep(nic: &Nic, mut granted: Granted, reporter: &dyn Reporter) {
+    let address = granted.settings.address;
+    let mut lost = false;
+    loop {
+        let (server, wait) = match due(granted.since.elapsed(), &granted.settings.times) {
+            Due::Nothing(wait) => {
+                thread::sleep(wait);
+                continue;
+            }
+            Due::Renew(wait) => (granted.settings.server, wait),
+            Due::Rebind(wait) => (Ipv4Addr::BROADCAST, wait),
+            Due::Expired(wait) => {
+                if !lost {
+                    lost = true;
+                    reporter.warn(format!(
+                        "the DHCP lease of {address} has ended and no server renews it: \
+                         the address is kept"
+                    ));
+                }
+                (Ipv4Addr::BROADCAST, wait)
+            }
+        };
+        let asked = Instant::now();
+        match ask(nic, address, server) {
+            Ok(Reply::Granted(renewed)) => {
+                reporter.debug(format!("DHCP lease of {address} renewed"));
+                granted = renewed;
+                lost = false;
+                continue;
+            }
+            Ok(Reply::No(why)) => {
+                if !lost {
+                    lost = true;
+                    reporter.warn(format!(
+                        "the DHCP server takes {address} back ({why}): the address is kept"
+                    ));
+                }
+            }
+            Ok(Reply::Nothing) => {
+                reporter.debug(format!("no answer to the renewal of {address}"));
+            }
+            Err(error) => reporter.warn(format!("renewing the lease of {address}: {error:#}")),
+        }
+        thread::sleep(wait.saturating_sub(asked.elapsed()));
+    }
+}
+
+enum Reply {
+    Granted(Granted),
+    No(String),
+    Nothing,
+}
+
+/// One question and the wait for the answer to it.
+fn ask(nic: &Nic, address: Ipv4Addr, server: Ipv4Addr) -> anyhow::Result<Reply> {
+    let socket = ClientSocket::configured(nic, address)?;
+    let since = Instant::now();
+    let transaction = transaction(nic, false, since);
+    socket.send(&transaction.renew(address)?, server)?;
+    while let Some((kind, message)) = socket.receive(&transaction, since + PATIENCE)? {
+        match (kind, Settings::read(&message)) {
+            (MessageType::Ack, Some(settings)) if settings.address == address => {
+                return Ok(Reply::Granted(Granted { settings, since }));
+            }
+            (MessageType::Nak, _) => return Ok(Reply::No(super::reason(&message))),
+            _ => {}
+        }
+    }
+    Ok(Reply::Nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Times = Times {
+        renew: Duration::from_secs(1800),
+        rebind: Duration::from_secs(3150),
+        lease: Duration::from_secs(3600),
+    };
+
+    #[test]
+    fn a_lease_is_renewed_at_half_time_and_more_often_towards_its_end() {
+        let at = |seconds| due(Duration::from_secs(seconds), &TIMES);
+        let seconds = Duration::from_secs;
+        assert_eq!(at(0), Due::Nothing(seconds(1800)));
+        assert_eq!(at(1800), Due::Renew(seconds(675)));
+        assert_eq!(at(3100), Due::Renew(seconds(50)));
+        assert_eq!(at(3150), Due::Rebind(seconds(225)));
+        assert_eq!(at(3599), Due::Rebind(seconds(1)));
+        assert_eq!(at(3600), Due::Expired(seconds(60)));
+        assert_eq!(at(999_999), Due::Expired(seconds(60)));
+    }
+}

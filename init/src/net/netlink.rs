@@ -1,0 +1,211 @@
+//! Requests to the kernel's routing socket (rtnetlink): links, addresses, routes.
+
+use anyhow::{Context, bail};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// rtnetlink(7): tells of links that appear, go, change their carrier.
+const GROUP_LINK: u32 = 1;
+
+/// A destination, the bits of its network part, and the router, if it is not on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub destination: Ipv4Addr,
+    pub prefix: u8,
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A socket for requests.
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Netlink {
+    pub fn open() -> anyhow::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE).context("opening the routing socket")?;
+        socket.bind_auto().context("binding the routing socket")?;
+        socket
+            .connect(&SocketAddr::new(0, 0))
+            .context("connecting the routing socket to the kernel")?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// Switches a link on.
+    pub fn up(&mut self, index: u32) -> anyhow::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        self.request(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Sets the largest packet of a link, in bytes.
+    pub fn set_mtu(&mut self, index: u32, mtu: u16) -> anyhow::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes.push(LinkAttribute::Mtu(u32::from(mtu)));
+        self.request(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Gives a link an address, with the broadcast address of its network.
+    pub fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> anyhow::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = prefix;
+        message.header.index = index;
+        message.attributes = vec![
+            AddressAttribute::Local(IpAddr::V4(address)),
+            AddressAttribute::Address(IpAddr::V4(address)),
+        ];
+        if prefix < 31 {
+            let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+            let broadcast = Ipv4Addr::from(u32::from(address) | host);
+            message
+                .attributes
+                .push(AddressAttribute::Broadcast(broadcast));
+        }
+        self.request(
+            RouteNetlinkMessage::NewAddress(message),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+    }
+
+    /// Adds a route over a link, or replaces the one to the same destination.
+    pub fn add_route(&mut self, index: u32, route: &Route) -> anyhow::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = route.prefix;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Dhcp;
+        message.header.kind = RouteType::Unicast;
+        message.header.scope = match route.gateway {
+            Some(_) => RouteScope::Universe,
+            None => RouteScope::Link,
+        };
+        message.attributes.push(RouteAttribute::Oif(index));
+        if route.prefix > 0 {
+            message
+                .attributes
+                .push(RouteAttribute::Destination(RouteAddress::Inet(
+                    route.destination,
+                )));
+        }
+        if let Some(gateway) = route.gateway {
+            message
+                .attributes
+                .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        }
+        self.request(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+    }
+
+    /// Sends one request and waits for the kernel's yes or no.
+    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> anyhow::Result<()> {
+        self.sequence += 1;
+        let mut packet = NetlinkMessage::new(
+            NetlinkHeader::default(),
+            NetlinkPayload::InnerMessage(message),
+        );
+        packet.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        packet.header.sequence_number = self.sequence;
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket
+            .send(&bytes, 0)
+            .context("asking the kernel over the routing socket")?;
+        loop {
+            let (bytes, _) = self
+                .socket
+                .recv_from_full()
+                .context("reading the routing socket")?;
+            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes)
+                .context("understanding the routing socket")?;
+            if answer.header.sequence_number != self.sequence {
+                continue;
+            }
+            match answer.payload {
+                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
+                NetlinkPayload::Error(error) => return Err(error.to_io().into()),
+                other => bail!("the routing socket answers {other:?} to a request"),
+            }
+        }
+    }
+}
+
+/// Wakes up when any link changes.
+pub struct LinkWatch {
+    socket: Socket,
+}
+
+impl LinkWatch {
+    pub fn open() -> anyhow::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE).context("opening the routing socket")?;
+        socket
+            .bind(&SocketAddr::new(0, GROUP_LINK))
+            .context("listening for links")?;
+        socket
+            .set_non_blocking(true)
+            .context("listening for links")?;
+        Ok(Self { socket })
+    }
+
+    /// Returns when a link has changed since the last call, or when `patience` is over.
+    pub fn wait(&self, patience: Duration) -> anyhow::Result<()> {
+        readable(&self.socket, patience).context("waiting for links")?;
+        // What changed is read from sysfs: here it only has to be taken off the queue. ENOBUFS, when
+        // there was too much of it, is news as well.
+        let mut buffer = Vec::with_capacity(8192);
+        loop {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, 0) {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("listening for links"),
+            }
+        }
+    }
+}
+
+/// Whether there is something to read before `patience` is over.
+fn readable(socket: &Socket, patience: Duration) -> io::Result<bool> {
+    // SAFETY: the descriptor belongs to `socket`, which outlives this borrow.
+    let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    wait_readable(fd, patience)
+}
+
+/// Whether `fd` has something to read, or has ended, before `patience` is over.
+pub fn wait_readable(fd: impl AsFd, patience: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    // Rounded up: a wait of part of a millisecond must not become a busy loop.
+    let millis = patience.saturating_add(Duration::from_micros(999)).as_millis();
+    let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,149 @@
+//! Names: `resolv.conf`, and the machine's own by reverse DNS.
+
+use super::dhcp::settings::host_name;
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// The resolver reads no more (resolv.conf(5), `MAXNS`).
+const SERVERS: usize = 3;
+
+/// A name is nice to have; the boot does not wait longer for it.
+const PATIENCE: Duration = Duration::from_millis(700);
+const TRY: Duration = Duration::from_millis(350);
+
+/// The text of `/etc/resolv.conf`.
+pub fn resolv_conf(servers: &[Ipv4Addr], domain: Option<&str>) -> String {
+    let mut text = String::new();
+    if let Some(domain) = domain {
+        text.push_str(&format!("search {domain}\n"));
+    }
+    for server in servers.iter().take(SERVERS) {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    text
+}
+
+/// The name that the network has for `address`; `None` when it has none or says nothing in time.
+pub fn reverse(address: Ipv4Addr, servers: &[Ipv4Addr]) -> Option<String> {
+    let deadline = Instant::now() + PATIENCE;
+    for server in servers.iter().take(SERVERS).cycle() {
+        if Instant::now() >= deadline {
+            break;
+        }
+        // Refused, unreachable, silent: the next one, until there is no time left.
+        if let Ok(Some(answer)) = ask(address, SocketAddrV4::new(*server, 53), deadline) {
+            return answer.name;
+        }
+    }
+    None
+}
+
+/// A server's word: a name, or that there is none.
+struct Answer {
+    name: Option<String>,
+}
+
+fn ask(address: Ipv4Addr, server: SocketAddrV4, deadline: Instant) -> io::Result<Option<Answer>> {
+    let mut question = Message::query();
+    let name = Name::from(IpAddr::V4(address));
+    question.add_query(Query::query(name, RecordType::PTR));
+    question.metadata.recursion_desired = true;
+    let bytes = question.to_vec().map_err(io::Error::other)?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(server)?;
+    socket.send(&bytes)?;
+    let deadline = deadline.min(Instant::now() + TRY);
+    let mut buffer = [0; 1500];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        socket.set_read_timeout(Some(left))?;
+        let length = socket.recv(&mut buffer)?;
+        let answer = buffer.get(..length).unwrap_or_default();
+        if let Some(answer) = understand(answer, question.metadata.id) {
+            return Ok(Some(answer));
+        }
+    }
+}
+
+/// `None` for what is no answer to the question.
+fn understand(bytes: &[u8], id: u16) -> Option<Answer> {
+    let message = Message::from_vec(bytes).ok()?;
+    if message.metadata.id != id {
+        return None;
+    }
+    let name = message.answers.iter().find_map(|record| match &record.data {
+        RData::PTR(name) => host_name(&name.0.to_ascii()),
+        _ => None,
+    });
+    let known = message.metadata.response_code == ResponseCode::NoError;
+    Some(Answer {
+        name: name.filter(|_| known),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::OpCode;
+    use hickory_proto::rr::{Record, rdata::PTR};
+    use proptest::prelude::*;
+    use std::str::FromStr;
+
+    #[test]
+    fn servers_and_domain_become_a_resolv_conf() {
+        let servers: Vec<Ipv4Addr> = (1..6).map(|last| Ipv4Addr::new(10, 0, 2, last)).collect();
+        assert_eq!(
+            resolv_conf(&servers, Some("lab.example")),
+            "search lab.example\nnameserver 10.0.2.1\nnameserver 10.0.2.2\nnameserver 10.0.2.3\n"
+        );
+        assert_eq!(resolv_conf(&[], None), "");
+    }
+
+    #[test]
+    fn a_server_is_asked_for_the_pointer_and_its_answer_is_the_name() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let SocketAddrV4 { .. } = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let port = server.local_addr().unwrap().port();
+        let answering = std::thread::spawn(move || {
+            let mut buffer = [0; 1500];
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            let question = Message::from_vec(&buffer[..length]).unwrap();
+            let name = question.queries[0].name().clone();
+            let mut answer = Message::response(question.metadata.id, OpCode::Query);
+            let target = Name::from_str("box7.lab.example.").unwrap();
+            answer.add_answer(Record::from_rdata(name.clone(), 60, RData::PTR(PTR(target))));
+            server.send_to(&answer.to_vec().unwrap(), from).unwrap();
+            name.to_ascii()
+        });
+        let answer = ask(
+            Ipv4Addr::new(10, 0, 2, 15),
+            SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            Instant::now() + Duration::from_secs(20),
+        );
+        assert_eq!(answer.unwrap().unwrap().name.unwrap(), "box7.lab.example");
+        assert_eq!(answering.join().unwrap(), "15.2.0.10.in-addr.arpa.");
+    }
+
+    #[test]
+    fn nobody_answering_is_no_name_and_takes_no_longer_than_its_patience() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let begin = Instant::now();
+        assert_eq!(reverse(Ipv4Addr::new(192, 0, 2, 1), &[Ipv4Addr::LOCALHOST]), None);
+        assert_eq!(reverse(Ipv4Addr::new(192, 0, 2, 1), &[]), None);
+        assert!(begin.elapsed() < PATIENCE * 3);
+        drop(silent);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read(bytes in prop::collection::vec(any::<u8>(), 0..300), id: u16) {
+            let _ = understand(&bytes, id);
+        }
+    }
+}

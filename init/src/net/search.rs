@@ -1,0 +1,198 @@
+//! The card to use: that of `BOOTIF` or `ip=`, else the first with a carrier that gets an answer. Cards and
+//! carriers appear late, so the search waits for them.
+
+use super::dhcp::{self, Backoff, Granted};
+use super::netlink::{LinkWatch, Netlink};
+use super::nics::{self, Nic, Wanted, mac_text};
+use anyhow::bail;
+use pitstop_payload::event::Reporter;
+use pitstop_payload::job::{BootParameters, IpSetting};
+use pitstop_payload::units;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// After which the network is given up: a switch port may take 60 s, a server restarts in less.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A machine whose network drivers are all missing is told sooner.
+const PATIENCE_WITHOUT_CARDS: Duration = Duration::from_secs(60);
+
+/// How long the card of `BOOTIF` is waited for before any other will do.
+const PATIENCE_FOR_WANTED: Duration = Duration::from_secs(30);
+
+/// One card's turn where several have a carrier.
+const TURN: Duration = Duration::from_secs(15);
+
+/// Some drivers tell nobody when their carrier comes: they are looked at now and then.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A card with an address.
+pub struct Found {
+    pub nic: Nic,
+    pub granted: Granted,
+}
+
+/// A search that has begun.
+pub struct Search {
+    sysfs: PathBuf,
+    wanted: Wanted,
+    began: Instant,
+    watch: LinkWatch,
+    /// Cards that were switched on, by index.
+    on: HashSet<u32>,
+}
+
+impl Search {
+    pub fn new(sysfs: &Path, boot: &BootParameters) -> anyhow::Result<Self> {
+        Ok(Self {
+            sysfs: sysfs.to_owned(),
+            wanted: wanted(boot),
+            began: Instant::now(),
+            watch: LinkWatch::open()?,
+            on: HashSet::new(),
+        })
+    }
+
+    /// The first card with a carrier.
+    pub fn card(mut self, netlink: &mut Netlink, reporter: &dyn Reporter) -> anyhow::Result<Nic> {
+        loop {
+            if let Some(nic) = self.ready(netlink, reporter)?.into_iter().next() {
+                return Ok(nic);
+            }
+        }
+    }
+
+    /// The first card that gets a lease. Those with a carrier take turns.
+    pub fn lease(
+        mut self,
+        netlink: &mut Netlink,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<Found> {
+        let mut asked: HashMap<u32, (u32, Backoff)> = HashMap::new();
+        loop {
+            let mut ready = self.ready(netlink, reporter)?;
+            ready.sort_by_key(|nic| (asked.get(&nic.index).map_or(0, |(turns, _)| *turns), nic.index));
+            let Some(nic) = ready.into_iter().next() else {
+                continue;
+            };
+            let (turns, backoff) = asked.entry(nic.index).or_default();
+            if *turns == 0 {
+                reporter.info(format!(
+                    "asking for an address on {} ({})",
+                    nic.name,
+                    mac_text(nic.mac)
+                ));
+            }
+            *turns += 1;
+            let until = (Instant::now() + TURN).min(self.began + PATIENCE);
+            match dhcp::acquire(&nic, self.began, until, backoff, reporter) {
+                Ok(Some(granted)) => return Ok(Found { nic, granted }),
+                Ok(None) if self.began.elapsed() >= PATIENCE => bail!(
+                    "no DHCP answer on {} ({}) after {}: is a DHCP server on this network, and has it \
+                     a free address for this machine?",
+                    nic.name,
+                    mac_text(nic.mac),
+                    units::duration(PATIENCE)
+                ),
+                Ok(None) => reporter.info(format!("no DHCP answer on {} so far", nic.name)),
+                Err(error) => {
+                    // The card went down or away; the next look tells.
+                    reporter.warn(format!("{error:#}"));
+                    self.watch.wait(LOOK_EVERY)?;
+                }
+            }
+        }
+    }
+
+    /// The cards that may be used and have a carrier, as they are now or once something has changed.
+    /// May be empty.
+    fn ready(
+        &mut self,
+        netlink: &mut Netlink,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<Vec<Nic>> {
+        let mut nics = nics::read(&self.sysfs);
+        if !nics.iter().any(|nic| self.wanted.matches(nic))
+            && self.wanted != Wanted::Any
+            && self.began.elapsed() >= PATIENCE_FOR_WANTED
+        {
+            reporter.warn(format!("{} is not there: any other will do", self.wanted));
+            self.wanted = Wanted::Any;
+        }
+        nics.retain(|nic| self.wanted.matches(nic));
+        for nic in &nics {
+            if self.on.insert(nic.index) {
+                reporter.debug(format!("switching {} ({}) on", nic.name, mac_text(nic.mac)));
+                if let Err(error) = netlink.up(nic.index) {
+                    reporter.warn(format!("switching {} on: {error:#}", nic.name));
+                }
+            }
+        }
+        let known: Vec<String> = nics.iter().map(Nic::to_string).collect();
+        nics = nics::read(&self.sysfs);
+        nics.retain(|nic| self.wanted.matches(nic) && nic.carrier && self.on.contains(&nic.index));
+        if nics.is_empty() {
+            self.give_up_in_time(&known)?;
+            self.watch.wait(LOOK_EVERY)?;
+        }
+        Ok(nics)
+    }
+
+    fn give_up_in_time(&self, known: &[String]) -> anyhow::Result<()> {
+        let patience = if known.is_empty() {
+            PATIENCE_WITHOUT_CARDS
+        } else {
+            PATIENCE
+        };
+        if self.began.elapsed() < patience {
+            return Ok(());
+        }
+        let time = units::duration(patience);
+        if known.is_empty() {
+            bail!(
+                "no network card appeared within {time}: its driver may be missing from the initramfs"
+            );
+        }
+        bail!(
+            "no link on {} after {time}: is the cable plugged in at both ends?",
+            known.join(", ")
+        );
+    }
+}
+
+fn wanted(boot: &BootParameters) -> Wanted {
+    let named = match &boot.ip {
+        IpSetting::Dhcp { interface } => interface.clone(),
+        IpSetting::Static(address) => address.interface.clone(),
+        IpSetting::Invalid(_) => None,
+    };
+    match (named, boot.boot_mac) {
+        (Some(name), _) => Wanted::Name(name),
+        (None, Some(mac)) => Wanted::Mac(mac),
+        (None, None) => Wanted::Any,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ip_names_the_card_before_bootif_does() {
+        let wanted = |text| wanted(&BootParameters::parse(text));
+        assert_eq!(wanted(""), Wanted::Any);
+        assert_eq!(
+            wanted("BOOTIF=01-52-54-00-00-00-01"),
+            Wanted::Mac([0x52, 0x54, 0, 0, 0, 1])
+        );
+        assert_eq!(
+            wanted("BOOTIF=01-52-54-00-00-00-01 ip=:::::eth1:dhcp"),
+            Wanted::Name("eth1".into())
+        );
+        assert_eq!(
+            wanted("ip=10.0.0.2:::24::eth0:off"),
+            Wanted::Name("eth0".into())
+        );
+    }
+}
