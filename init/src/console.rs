@@ -68,7 +68,11 @@ impl Consoles {
     /// Opens each `console=`, or `/dev/console` where none is named. One that is missing is tried again
     /// with each line, as USB serial ports appear late; none at all is no error.
     pub fn open(boot: &BootParameters) -> Self {
-        let least = if boot.debug { Level::Debug } else { Level::Info };
+        let least = if boot.debug {
+            Level::Debug
+        } else {
+            Level::Info
+        };
         let mut names = boot.consoles.clone();
         if names.is_empty() {
             names.push("console".into());
@@ -99,9 +103,9 @@ impl Consoles {
 
     /// Quiets the kernel, unless the command line wants to hear it, and says who speaks here.
     pub fn greet(&self) {
-        let wanted = command_line()
-            .split_whitespace()
-            .any(|word| word.starts_with("loglevel=") || word == "debug" || word == "ignore_loglevel");
+        let wanted = command_line().split_whitespace().any(|word| {
+            word.starts_with("loglevel=") || word == "debug" || word == "ignore_loglevel"
+        });
         if !wanted && !self.shared.debug {
             self.note_failure(fs::write("/proc/sys/kernel/printk", KERNEL_LOG_LEVEL));
         }
@@ -278,7 +282,10 @@ mod tests {
 
     fn output(name: &str, folder: &Path) -> (Output, PathBuf) {
         let path = folder.join(name);
-        (Output::start(path.clone(), is_screen(name), Level::Info), path)
+        (
+            Output::start(path.clone(), is_screen(name), Level::Info),
+            path,
+        )
     }
 
     fn consoles(outputs: Vec<Output>) -> Consoles {

@@ -32,13 +32,14 @@ fn main() -> ExitCode {
 }
 
 fn pid_one() -> ! {
+    let signals = supervise::take_signals();
     let mounted = mounts::all();
-    let boot = console::boot_parameters();
-    let consoles = console::Consoles::open(&boot);
+    let consoles = console::Consoles::open(&console::boot_parameters());
     supervise::guard_pid_one(&consoles);
     consoles.greet();
     consoles.report_failures(mounted);
-    consoles.report_failures([clock::not_before_build_time()]);
-    let finish = supervise::run(&consoles);
-    shutdown::carry_out(finish.then, &consoles)
+    consoles.report_failures([clock::not_before_build_time(), modules::answer_the_kernel()]);
+    let mut watchdog = supervise::Watchdog::default();
+    let leave = supervise::run(&consoles, signals, &mut watchdog);
+    shutdown::carry_out(leave, &consoles, &mut watchdog)
 }

@@ -1,5 +1,6 @@
 //! The machine a job runs on, as far as the payload needs to know it.
 
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ pub struct Machine {
 }
 
 /// What the network gave the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The NIC that is up: `eth0`.
     pub interface: String,

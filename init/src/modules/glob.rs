@@ -21,7 +21,9 @@ pub fn matches(pattern: &str, text: &str) -> bool {
             return false;
         }
     }
-    pattern[at.min(pattern.len())..].iter().all(|&byte| byte == b'*')
+    pattern[at.min(pattern.len())..]
+        .iter()
+        .all(|&byte| byte == b'*')
 }
 
 /// Where the pattern goes on after it matched `byte` at `at`.
@@ -73,7 +75,10 @@ mod tests {
         assert!(matches("pci:v*d*sv*sd*bc02sc00i*", e1000));
         assert!(!matches("pci:v*d*sv*sd*bc01sc06i01*", e1000));
         let stick = "usb:v0951p1666d0110dc00dsc00dp00ic08isc06ip50in00";
-        assert!(matches("usb:v0951p1666d01[0-9]*dc*dsc*dp*ic08isc06ip50in*", stick));
+        assert!(matches(
+            "usb:v0951p1666d01[0-9]*dc*dsc*dp*ic08isc06ip50in*",
+            stick
+        ));
         assert!(!matches("usb:v*p*d00[!0-4]*dc*", stick));
         assert!(matches("acpi*:LNXSYSTM:*", "acpi:LNXSYSTM:"));
     }

@@ -202,7 +202,11 @@ impl Index {
         order.push(Step {
             name: name.to_owned(),
             file: entry.file.clone(),
-            options: self.options.get(name).map(|o| o.join(" ")).unwrap_or_default(),
+            options: self
+                .options
+                .get(name)
+                .map(|o| o.join(" "))
+                .unwrap_or_default(),
         });
         for name in soft.after.iter().filter(known) {
             self.visit(name, visited, order)?;
@@ -243,7 +247,10 @@ fn settings_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "conf") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "conf")
+        {
             files.push(path);
         }
     }
@@ -314,7 +321,10 @@ kernel/crypto/crc32c_generic.ko.gz:
         assert_eq!(open.for_device(nic), ["virtio_net", "failover"]);
         assert_eq!(open.for_device("acpi:PNP0A08:PNP0A03:"), ["ext4"]);
         assert_eq!(open.for_device("pci:v1"), Vec::<String>::new());
-        let blocked = index(settings, "modprobe.blacklist=virtio-net,x virtio_net.csum=0");
+        let blocked = index(
+            settings,
+            "modprobe.blacklist=virtio-net,x virtio_net.csum=0",
+        );
         assert_eq!(blocked.for_device(nic), ["failover"]);
         assert_eq!(blocked.for_request("virtio-net"), ["virtio_net"]);
         let step = blocked.steps("virtio_net").unwrap().pop().unwrap();

@@ -16,7 +16,7 @@ const LARGEST: u64 = 128 << 20;
 const XZ_MEMORY: u32 = 64 << 10;
 
 /// zstd as the kernel's build uses it stays well below this window.
-const ZSTD_WINDOW: usize = 64 << 20;
+const ZSTD_WINDOW: u64 = 64 << 20;
 
 /// Loads one module, whose dependencies are there. One that is loaded already is no error.
 pub fn load(folder: &Path, step: &Step) -> anyhow::Result<()> {

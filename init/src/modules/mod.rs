@@ -11,6 +11,8 @@ use anyhow::Context;
 use index::Index;
 use nix::sys::utsname::uname;
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -62,6 +64,17 @@ impl Modules {
         }
         Ok(())
     }
+}
+
+/// Puts this program where the kernel looks for `modprobe`, unless the admin has put another one there.
+pub fn answer_the_kernel() -> anyhow::Result<()> {
+    const MODPROBE: &str = "/sbin/modprobe";
+    if fs::symlink_metadata(MODPROBE).is_ok() {
+        return Ok(());
+    }
+    fs::create_dir_all("/sbin")
+        .and_then(|()| symlink("/init", MODPROBE))
+        .with_context(|| format!("linking {MODPROBE}"))
 }
 
 /// What the kernel calls as `/sbin/modprobe` when it wants a file system or a cipher.

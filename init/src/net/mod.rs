@@ -42,9 +42,7 @@ pub fn bring_up(
 ) -> anyhow::Result<Lease> {
     let mut netlink = Netlink::open()?;
     let loopback = nix::net::if_::if_nametoindex("lo").context("looking for the loopback")?;
-    netlink
-        .up(loopback)
-        .context("switching the loopback on")?;
+    netlink.up(loopback).context("switching the loopback on")?;
     let search = Search::new(&machine.sysfs, boot)?;
     let (nic, setup) = match &boot.ip {
         IpSetting::Invalid(why) => bail!("{why}"),
@@ -180,10 +178,7 @@ fn name_machine(setup: &Setup, reporter: &dyn Reporter) -> Option<String> {
         .hostname
         .clone()
         .or_else(|| resolver::reverse(setup.address, &setup.dns))?;
-    let hosts = format!(
-        "127.0.0.1 localhost\n{} {hostname}\n",
-        setup.address
-    );
+    let hosts = format!("127.0.0.1 localhost\n{} {hostname}\n", setup.address);
     let named = nix::unistd::sethostname(&hostname)
         .context("setting the host name")
         .and_then(|()| fs::write(Path::new("/etc/hosts"), hosts).context("writing /etc/hosts"));

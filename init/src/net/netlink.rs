@@ -201,7 +201,9 @@ fn readable(socket: &Socket, patience: Duration) -> io::Result<bool> {
 pub fn wait_readable(fd: impl AsFd, patience: Duration) -> io::Result<bool> {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     // Rounded up: a wait of part of a millisecond must not become a busy loop.
-    let millis = patience.saturating_add(Duration::from_micros(999)).as_millis();
+    let millis = patience
+        .saturating_add(Duration::from_micros(999))
+        .as_millis();
     let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
         Ok(ready) => Ok(ready > 0),

@@ -31,9 +31,8 @@ pub fn read(sysfs: &Path) -> Vec<Nic> {
 }
 
 fn nic(folder: &Path) -> Option<Nic> {
-    let fact = |name: &str| {
-        fs::read_to_string(folder.join(name)).map(|text| text.trim().to_owned())
-    };
+    let fact =
+        |name: &str| fs::read_to_string(folder.join(name)).map(|text| text.trim().to_owned());
     if fact("type").ok()? != ETHERNET
         || !folder.join("device").exists()
         || folder.join("phy80211").exists()
@@ -119,7 +118,11 @@ mod tests {
         let sysfs = tempfile::tempdir().unwrap();
         let card = |mac| [("type", "1\n"), ("address", mac), ("device", "")];
         fake(sysfs.path(), "eth0", &card("52:54:00:00:00:02\n"));
-        fake(sysfs.path(), "eth0", &[("ifindex", "3"), ("carrier", "1\n")]);
+        fake(
+            sysfs.path(),
+            "eth0",
+            &[("ifindex", "3"), ("carrier", "1\n")],
+        );
         fake(sysfs.path(), "ens9", &card("52:54:00:00:00:01\n"));
         fake(sysfs.path(), "ens9", &[("ifindex", "2")]);
         fake(sysfs.path(), "lo", &[("type", "772"), ("ifindex", "1")]);

@@ -77,10 +77,13 @@ fn understand(bytes: &[u8], id: u16) -> Option<Answer> {
     if message.metadata.id != id {
         return None;
     }
-    let name = message.answers.iter().find_map(|record| match &record.data {
-        RData::PTR(name) => host_name(&name.0.to_ascii()),
-        _ => None,
-    });
+    let name = message
+        .answers
+        .iter()
+        .find_map(|record| match &record.data {
+            RData::PTR(name) => host_name(&name.0.to_ascii()),
+            _ => None,
+        });
     let known = message.metadata.response_code == ResponseCode::NoError;
     Some(Answer {
         name: name.filter(|_| known),
@@ -117,7 +120,11 @@ mod tests {
             let name = question.queries[0].name().clone();
             let mut answer = Message::response(question.metadata.id, OpCode::Query);
             let target = Name::from_str("box7.lab.example.").unwrap();
-            answer.add_answer(Record::from_rdata(name.clone(), 60, RData::PTR(PTR(target))));
+            answer.add_answer(Record::from_rdata(
+                name.clone(),
+                60,
+                RData::PTR(PTR(target)),
+            ));
             server.send_to(&answer.to_vec().unwrap(), from).unwrap();
             name.to_ascii()
         });
@@ -134,7 +141,10 @@ mod tests {
     fn nobody_answering_is_no_name_and_takes_no_longer_than_its_patience() {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let begin = Instant::now();
-        assert_eq!(reverse(Ipv4Addr::new(192, 0, 2, 1), &[Ipv4Addr::LOCALHOST]), None);
+        assert_eq!(
+            reverse(Ipv4Addr::new(192, 0, 2, 1), &[Ipv4Addr::LOCALHOST]),
+            None
+        );
         assert_eq!(reverse(Ipv4Addr::new(192, 0, 2, 1), &[]), None);
         assert!(begin.elapsed() < PATIENCE * 3);
         drop(silent);

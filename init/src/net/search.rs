@@ -72,7 +72,12 @@ impl Search {
         let mut asked: HashMap<u32, (u32, Backoff)> = HashMap::new();
         loop {
             let mut ready = self.ready(netlink, reporter)?;
-            ready.sort_by_key(|nic| (asked.get(&nic.index).map_or(0, |(turns, _)| *turns), nic.index));
+            ready.sort_by_key(|nic| {
+                (
+                    asked.get(&nic.index).map_or(0, |(turns, _)| *turns),
+                    nic.index,
+                )
+            });
             let Some(nic) = ready.into_iter().next() else {
                 continue;
             };

@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn datagrams_are_taken_out_of_packets() {
         let build = |port| {
-            let builder = etherparse::PacketBuilder::ipv4([10, 0, 2, 2], [255; 4], 64).udp(67, port);
+            let builder =
+                etherparse::PacketBuilder::ipv4([10, 0, 2, 2], [255; 4], 64).udp(67, port);
             let mut packet = Vec::new();
             builder.write(&mut packet, b"payload").unwrap();
             packet

@@ -176,8 +176,7 @@ fn boot_source(message: &Message) -> BootSource {
     };
     BootSource {
         next_server: Some(message.siaddr()).filter(|server| !server.is_unspecified()),
-        server_name: option(OptionCode::TFTPServerName)
-            .or_else(|| message.sname().and_then(text)),
+        server_name: option(OptionCode::TFTPServerName).or_else(|| message.sname().and_then(text)),
         file: option(OptionCode::BootfileName).or_else(|| message.fname().and_then(text)),
         config_file: option(OptionCode::Unknown(209)),
         path_prefix: option(OptionCode::Unknown(210)),

@@ -11,7 +11,8 @@ use crate::net::nics::Nic;
 use anyhow::Context;
 use dhcproto::v4::{Message, MessageType};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, recv, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, recv, setsockopt, socket,
+    sockopt,
 };
 use std::ffi::OsString;
 use std::io;

@@ -1,0 +1,158 @@
+//! The machine leaves: processes end, file systems are written and unmounted, and then it is off or up again.
+
+use crate::console::Consoles;
+use crate::supervise::{Leave, Watchdog};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, sync};
+use pitstop_payload::event::Reporter;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+/// How long processes may take to end by themselves.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long writing back may take: a dead disk or server must not keep the machine.
+const SYNC: Duration = Duration::from_secs(60);
+
+/// Kinds that hold nothing that must be written.
+const WITHOUT_DATA: &[&str] = &[
+    "rootfs", "proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "efivarfs", "ramfs",
+];
+
+/// Does not return: if the firmware does not want to, the watchdog or a person ends it.
+pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> ! {
+    consoles.info(match leave {
+        Leave::Reboot => "rebooting".into(),
+        Leave::Poweroff => "powering off".into(),
+    });
+    consoles.drain();
+    end_processes();
+    within(SYNC, || {
+        sync();
+        unmount_all();
+        sync();
+    });
+    let (mode, request) = match leave {
+        Leave::Reboot => (RebootMode::RB_AUTOBOOT, "b"),
+        Leave::Poweroff => {
+            watchdog.disarm();
+            (RebootMode::RB_POWER_OFF, "o")
+        }
+    };
+    let Err(error) = reboot(mode);
+    consoles.error(format!("the kernel does not: {error}"));
+    // The same, past everything that the kernel would do first.
+    if let Err(error) = fs::write("/proc/sysrq-trigger", request) {
+        consoles.error(format!("nor by /proc/sysrq-trigger: {error}"));
+    }
+    loop {
+        thread::sleep(GRACE);
+    }
+}
+
+fn end_processes() {
+    let everyone = Pid::from_raw(-1);
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        // Nobody left is no error.
+        if kill(everyone, signal).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            // No child left: all is done.
+            if waitpid(None, Some(WaitPidFlag::WNOHANG)).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Waits for `work`, but not longer than `patience`.
+fn within(patience: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, waiting) = channel();
+    thread::spawn(move || {
+        work();
+        // Nobody may wait any more.
+        let _ = done.send(());
+    });
+    let _ = waiting.recv_timeout(patience);
+}
+
+/// Unmounts what holds data, the last mounted first. What is busy is at least written by the sync after it.
+fn unmount_all() {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for target in data_mounts(&mounts).iter().rev() {
+        if umount2(target.as_str(), MntFlags::empty()).is_err() {
+            let _ = umount2(target.as_str(), MntFlags::MNT_DETACH);
+        }
+    }
+}
+
+/// The mount points of `/proc/self/mounts` that hold data, in order.
+fn data_mounts(mounts: &str) -> Vec<String> {
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (target, kind) = (fields.nth(1)?, fields.next()?);
+            (!WITHOUT_DATA.contains(&kind)).then(|| unescaped(target))
+        })
+        .collect()
+}
+
+/// Blanks and backslashes are octal in `/proc/mounts`: `\040`.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = |digits: &[u8]| {
+            let text = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(text, 8).ok()
+        };
+        match after.get(..3).and_then(octal) {
+            Some(byte) if first == b'\\' => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_what_holds_data_is_unmounted() {
+        let mounts = "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n\
+                      /dev/sda1 /mnt/a\\040b ext4 rw 0 0\nserver:/x /run/pitstop/shares/x nfs4 rw 0 0\n";
+        assert_eq!(data_mounts(mounts), ["/mnt/a b", "/run/pitstop/shares/x"]);
+    }
+
+    #[test]
+    fn a_hung_sync_is_left_behind() {
+        let begin = Instant::now();
+        within(Duration::from_millis(50), || {
+            thread::sleep(Duration::from_secs(600))
+        });
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in ".{0,200}") {
+            let _ = data_mounts(&text);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! PID 1 after the boot: it waits for the worker's end, reaps, feeds the watchdog, answers Ctrl-Alt-Del.
+
+mod children;
+mod countdown;
+mod signals;
+mod watchdog;
+
+pub use children::shell as start_shell;
+pub use signals::take as take_signals;
+pub use watchdog::Watchdog;
+
+use crate::console::Consoles;
+use crate::report::{Crash, Reader, Report};
+use crate::rescue::Rescue;
+use children::Worker;
+use countdown::Countdown;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+use pitstop_payload::event::Reporter;
+use pitstop_payload::finish::{After, CrashPolicy, Finish};
+use pitstop_payload::machine::Lease;
+use signals::Wish;
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ChildStdout;
+use std::time::{Duration, Instant};
+
+/// How long logging a crash on the share may take.
+const CRASH_LOG: Duration = Duration::from_secs(60);
+
+/// The process that loads drivers is started again so often, should it die.
+const RESTARTS: u32 = 5;
+
+/// How the machine leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    Reboot,
+    Poweroff,
+}
+
+/// Makes PID 1 the last to be killed for memory, and its faults visible.
+pub fn guard_pid_one(consoles: &Consoles) {
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", "-1000") {
+        consoles.warn(format!(
+            "guarding PID 1 against the lack of memory: {error}"
+        ));
+    }
+    let consoles = consoles.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        consoles.error(format!("a fault in PID 1: {info}"));
+    }));
+}
+
+/// Runs the machine from the start of the worker to the moment when it is to leave. Returns even if there is
+/// a fault in here: by the policy of a machine that knows nothing of its job.
+pub fn run(
+    consoles: &Consoles,
+    signals: anyhow::Result<SignalFd>,
+    watchdog: &mut Watchdog,
+) -> Leave {
+    let signals = signals
+        .map_err(|error| consoles.error(format!("listening to signals: {error:#}")))
+        .ok();
+    let guarded = catch_unwind(AssertUnwindSafe(|| supervise(consoles, signals, watchdog)));
+    guarded.unwrap_or_else(|_| {
+        let finish = CrashPolicy::default().failed("a fault in PID 1");
+        consoles.result(&finish.result_line);
+        let end = Instant::now() + finish.wait;
+        while Instant::now() < end {
+            watchdog.feed();
+            std::thread::sleep(watchdog::FEED_EVERY);
+        }
+        Leave::Reboot
+    })
+}
+
+fn supervise(consoles: &Consoles, signals: Option<SignalFd>, watchdog: &mut Watchdog) -> Leave {
+    let mut supervisor = Supervisor {
+        consoles,
+        signals,
+        watchdog,
+        devices: None,
+        restarts: 0,
+        worker: None,
+        reports: Reader::default(),
+        policy: CrashPolicy::default(),
+        lease: None,
+        last_words: None,
+        rescue: None,
+    };
+    let finish = match supervisor.work() {
+        Ok(finish) => finish,
+        Err(leave) => return leave,
+    };
+    match supervisor.end(&finish) {
+        Ok(never) => match never {},
+        Err(leave) => leave,
+    }
+}
+
+/// What no function returns: the machine leaves only by [`Leave`].
+enum Never {}
+
+struct Supervisor<'a> {
+    consoles: &'a Consoles,
+    signals: Option<SignalFd>,
+    watchdog: &'a mut Watchdog,
+    devices: Option<Pid>,
+    restarts: u32,
+    worker: Option<Worker>,
+    reports: Reader,
+    policy: CrashPolicy,
+    lease: Option<Lease>,
+    /// What a worker said of its own crash.
+    last_words: Option<String>,
+    rescue: Option<Rescue>,
+}
+
+/// What a wait was ended by.
+enum Happened {
+    Nothing,
+    Finished(Finish),
+    /// The worker is gone without a word: how.
+    Died(String),
+}
+
+impl Supervisor<'_> {
+    /// From the start of the worker to its end, well or not.
+    fn work(&mut self) -> Result<Finish, Leave> {
+        let settled = match children::devices() {
+            Ok((pid, settled)) => {
+                self.devices = Some(pid);
+                settled
+            }
+            Err(error) => {
+                self.consoles.error(format!("{error:#}"));
+                None
+            }
+        };
+        match children::worker(settled) {
+            Ok(worker) => self.worker = Some(worker),
+            Err(error) => return Ok(self.policy.failed(&format!("{error:#}"))),
+        }
+        loop {
+            match self.wait(watchdog::FEED_EVERY)? {
+                Happened::Nothing => {}
+                Happened::Finished(finish) => return Ok(finish),
+                Happened::Died(how) => return self.crashed(&how),
+            }
+        }
+    }
+
+    fn crashed(&mut self, how: &str) -> Result<Finish, Leave> {
+        let reason = match self.last_words.take() {
+            Some(words) => format!("the worker crashed: {words}"),
+            None => format!("the worker ended without a result: {how}"),
+        };
+        self.consoles.error(reason.clone());
+        let fallback = self.policy.failed(&reason);
+        let Some(lease) = self.lease.clone() else {
+            return Ok(fallback);
+        };
+        let crash = Crash {
+            lease,
+            policy: self.policy.clone(),
+            reason,
+        };
+        match children::after_crash(&crash) {
+            Ok(logger) => self.worker = Some(logger),
+            Err(error) => {
+                self.consoles.warn(format!("{error:#}"));
+                return Ok(fallback);
+            }
+        }
+        let deadline = Instant::now() + CRASH_LOG;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.wait(left)? {
+                Happened::Nothing if left.is_zero() => {
+                    self.consoles
+                        .warn("the crash could not be logged on the share in time".into());
+                    self.dismiss_worker();
+                    return Ok(fallback);
+                }
+                Happened::Nothing => {}
+                Happened::Finished(finish) => return Ok(finish),
+                Happened::Died(_) => return Ok(fallback),
+            }
+        }
+    }
+
+    /// The result is shown, the wait is waited, and the machine leaves; or it holds until somebody asks.
+    fn end(&mut self, finish: &Finish) -> Result<Never, Leave> {
+        self.consoles.result(&finish.result_line);
+        let (act, leave) = match finish.then {
+            After::Reboot => ("rebooting", Leave::Reboot),
+            After::Poweroff => ("powering off", Leave::Poweroff),
+            After::Hold => return self.hold(),
+        };
+        let mut countdown = Countdown::new(act, finish.wait, Instant::now());
+        loop {
+            let now = Instant::now();
+            let left = countdown.left(now);
+            if left.is_zero() {
+                return Err(leave);
+            }
+            if let Some(text) = countdown.due(now) {
+                self.consoles.info(text);
+            }
+            self.wait(left.min(Duration::from_secs(1)))?;
+        }
+    }
+
+    /// Rescue: a shell on each console until somebody reboots the machine.
+    fn hold(&mut self) -> Result<Never, Leave> {
+        let address = self.lease.as_ref().map(|lease| lease.address);
+        self.rescue = Some(Rescue::start(self.consoles, address));
+        loop {
+            self.wait(Duration::from_secs(1))?;
+            if let Some(rescue) = &mut self.rescue {
+                rescue.keep_shells(self.consoles);
+            }
+        }
+    }
+
+    /// Waits for a signal, a report or the end of `patience`.
+    fn wait(&mut self, patience: Duration) -> Result<Happened, Leave> {
+        self.watchdog.feed();
+        self.poll(patience.min(watchdog::FEED_EVERY));
+        let wishes = match &self.signals {
+            Some(signals) => signals::read(signals),
+            // Without the descriptor nobody tells: look each time.
+            None => vec![Wish::Reap],
+        };
+        for wish in &wishes {
+            match wish {
+                Wish::Reboot => return Err(Leave::Reboot),
+                Wish::Poweroff => return Err(Leave::Poweroff),
+                Wish::Reap => {}
+            }
+        }
+        // Before the reaping: the last report comes before the end.
+        let finish = self.read_reports();
+        let died = if wishes.is_empty() { None } else { self.reap() };
+        Ok(match (finish.or_else(|| self.read_reports()), died) {
+            (Some(finish), _) => Happened::Finished(finish),
+            (None, Some(how)) => {
+                self.worker = None;
+                Happened::Died(how)
+            }
+            (None, None) => Happened::Nothing,
+        })
+    }
+
+    fn poll(&self, patience: Duration) {
+        let mut fds = Vec::new();
+        if let Some(signals) = &self.signals {
+            fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some(worker) = &self.worker {
+            fds.push(PollFd::new(worker.reports.as_fd(), PollFlags::POLLIN));
+        }
+        let timeout = PollTimeout::try_from(patience.as_millis()).unwrap_or(PollTimeout::MAX);
+        // An interrupted or failed poll is a short wait: the callers look at all sources anyway.
+        if poll(&mut fds, timeout).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Takes what the worker has written so far.
+    fn read_reports(&mut self) -> Option<Finish> {
+        let mut finish = None;
+        let mut ended = false;
+        while let Some(worker) = &mut self.worker {
+            let mut buffer = [0; 4096];
+            if !ready(&worker.reports) {
+                break;
+            }
+            let length = worker.reports.read(&mut buffer).unwrap_or(0);
+            if length == 0 {
+                ended = true;
+                break;
+            }
+            for report in self.reports.push(buffer.get(..length).unwrap_or_default()) {
+                match report {
+                    Report::Lease(lease) => self.lease = Some(lease),
+                    Report::Policy(policy) => self.policy = policy,
+                    Report::Panic(words) => self.last_words = Some(words),
+                    Report::Finish(end) => finish = Some(end),
+                }
+            }
+        }
+        if ended {
+            // A worker that closed its pipe is as good as gone: its end is about to be reaped.
+            self.dismiss_worker();
+        }
+        finish
+    }
+
+    fn dismiss_worker(&mut self) {
+        if let Some(worker) = &self.worker {
+            // It may have gone by itself.
+            let _ = kill(worker.pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Reaps all that ended. Says how the worker did, if it did.
+    fn reap(&mut self) -> Option<String> {
+        let mut died = None;
+        for status in children::reap() {
+            let pid = status.pid();
+            if pid.is_some() && pid == self.worker.as_ref().map(|worker| worker.pid) {
+                died = Some(children::describe(&status));
+            } else if pid.is_some() && pid == self.devices {
+                self.restart_devices(&status);
+            } else if let (Some(rescue), Some(pid)) = (&mut self.rescue, pid) {
+                rescue.ended(pid);
+            }
+        }
+        died
+    }
+
+    fn restart_devices(&mut self, status: &WaitStatus) {
+        self.devices = None;
+        self.consoles.warn(format!(
+            "the process that loads drivers ended: {}",
+            children::describe(status)
+        ));
+        self.restarts += 1;
+        if self.restarts > RESTARTS {
+            return;
+        }
+        match children::devices() {
+            Ok((pid, _)) => self.devices = Some(pid),
+            Err(error) => self.consoles.error(format!("{error:#}")),
+        }
+    }
+}
+
+/// Whether a read would not block.
+fn ready(pipe: &ChildStdout) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+}
