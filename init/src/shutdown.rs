@@ -144,7 +144,7 @@ mod tests {
     fn a_hung_sync_is_left_behind() {
         let begin = Instant::now();
         within(Duration::from_millis(50), || {
-            thread::sleep(Duration::from_secs(600))
+            thread::sleep(Duration::from_secs(600));
         });
         assert!(begin.elapsed() < Duration::from_secs(60));
     }

@@ -29,9 +29,8 @@ pub fn load(folder: &Path, step: &Step) -> anyhow::Result<()> {
         Some(image) => init_module(&image, &options),
     };
     match loaded {
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
-        // The driver looked for its hardware and there is none: nothing is wrong.
-        Err(Errno::ENODEV) => Ok(()),
+        // It was there already, or it looked for its hardware and there is none: nothing is wrong.
+        Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => Ok(()),
         Err(error) => Err(error).with_context(act),
     }
 }

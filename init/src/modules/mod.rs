@@ -20,11 +20,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// What the admin says about modules.
 const MODPROBE_D: &str = "/etc/modprobe.d";
 
+/// How loading a module went: known to all who asked for it.
+type Once = Arc<OnceLock<Result<(), String>>>;
+
 /// The modules of one kernel, each loaded at most once, from as many threads as may be.
 pub struct Modules {
     folder: PathBuf,
     index: Index,
-    loaded: Mutex<HashMap<String, Arc<OnceLock<Result<(), String>>>>>,
+    loaded: Mutex<HashMap<String, Once>>,
 }
 
 impl Modules {

@@ -1,5 +1,5 @@
 //! What the kernel says of devices: `add@/devices/…`, then `KEY=value` pairs, each ended by a zero byte
-//! (lib/kobject_uevent.c).
+//! (`lib/kobject_uevent.c`).
 
 /// The part of a uevent that matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]

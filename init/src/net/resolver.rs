@@ -16,14 +16,12 @@ const TRY: Duration = Duration::from_millis(350);
 
 /// The text of `/etc/resolv.conf`.
 pub fn resolv_conf(servers: &[Ipv4Addr], domain: Option<&str>) -> String {
-    let mut text = String::new();
-    if let Some(domain) = domain {
-        text.push_str(&format!("search {domain}\n"));
-    }
-    for server in servers.iter().take(SERVERS) {
-        text.push_str(&format!("nameserver {server}\n"));
-    }
-    text
+    let search = domain.map(|domain| format!("search {domain}\n"));
+    let servers = servers
+        .iter()
+        .take(SERVERS)
+        .map(|server| format!("nameserver {server}\n"));
+    search.into_iter().chain(servers).collect()
 }
 
 /// The name that the network has for `address`; `None` when it has none or says nothing in time.
@@ -111,7 +109,6 @@ mod tests {
     #[test]
     fn a_server_is_asked_for_the_pointer_and_its_answer_is_the_name() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let SocketAddrV4 { .. } = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         let port = server.local_addr().unwrap().port();
         let answering = std::thread::spawn(move || {
             let mut buffer = [0; 1500];

@@ -94,7 +94,7 @@ pub fn acquire(
             nic.name, offer.server, offer.address
         ));
         match client.request(&transaction, &offer)? {
-            Answer::Granted(granted) => return Ok(Some(granted)),
+            Answer::Granted(granted) => return Ok(Some(*granted)),
             Answer::No(why) => {
                 reporter.warn(format!(
                     "DHCP on {}: {} refuses the address that it offered: {why}",
@@ -117,7 +117,7 @@ struct Client<'a> {
 }
 
 enum Answer {
-    Granted(Granted),
+    Granted(Box<Granted>),
     No(String),
     Nothing,
 }
@@ -152,7 +152,7 @@ impl Client<'_> {
             while let Some((kind, message)) = self.receive(transaction, deadline)? {
                 match (kind, Settings::read(&message)) {
                     (MessageType::Ack, Some(settings)) => {
-                        return Ok(Answer::Granted(Granted { settings, since }));
+                        return Ok(Answer::Granted(Box::new(Granted { settings, since })));
                     }
                     (MessageType::Nak, _) => return Ok(Answer::No(reason(&message))),
                     // Another server's late offer.

@@ -159,8 +159,8 @@ mod tests {
     fn only_answers_to_our_question_count() {
         let kind = |bytes: &[u8]| OURS.answer(bytes).map(|(kind, _)| kind);
         assert_eq!(kind(&reply(|_| {})), Some(MessageType::Offer));
-        assert_eq!(kind(&reply(|m| drop(m.set_xid(1)))), None);
-        assert_eq!(kind(&reply(|m| drop(m.set_chaddr(&[9; 6])))), None);
+        assert_eq!(kind(&reply(|m| _ = m.set_xid(1))), None);
+        assert_eq!(kind(&reply(|m| _ = m.set_chaddr(&[9; 6]))), None);
         assert_eq!(kind(&OURS.discover().unwrap()), None);
     }
 

@@ -34,9 +34,12 @@ enum Due {
 }
 
 fn due(age: Duration, times: &Times) -> Due {
-    let half = |end: Duration| (end.saturating_sub(age) / 2).max(LEAST_WAIT.min(end - age));
+    let half = |end: Duration| {
+        let left = end.saturating_sub(age);
+        (left / 2).max(LEAST_WAIT.min(left))
+    };
     if age < times.renew {
-        Due::Nothing(times.renew - age)
+        Due::Nothing(times.renew.saturating_sub(age))
     } else if age < times.rebind {
         Due::Renew(half(times.rebind))
     } else if age < times.lease {
@@ -73,7 +76,7 @@ pub fn keep(nic: &Nic, mut granted: Granted, reporter: &dyn Reporter) {
         match ask(nic, address, server) {
             Ok(Reply::Granted(renewed)) => {
                 reporter.debug(format!("DHCP lease of {address} renewed"));
-                granted = renewed;
+                granted = *renewed;
                 lost = false;
                 continue;
             }
@@ -95,7 +98,7 @@ pub fn keep(nic: &Nic, mut granted: Granted, reporter: &dyn Reporter) {
 }
 
 enum Reply {
-    Granted(Granted),
+    Granted(Box<Granted>),
     No(String),
     Nothing,
 }
@@ -109,7 +112,7 @@ fn ask(nic: &Nic, address: Ipv4Addr, server: Ipv4Addr) -> anyhow::Result<Reply> 
     while let Some((kind, message)) = socket.receive(&transaction, since + PATIENCE)? {
         match (kind, Settings::read(&message)) {
             (MessageType::Ack, Some(settings)) if settings.address == address => {
-                return Ok(Reply::Granted(Granted { settings, since }));
+                return Ok(Reply::Granted(Box::new(Granted { settings, since })));
             }
             (MessageType::Nak, _) => return Ok(Reply::No(super::reason(&message))),
             _ => {}

@@ -131,7 +131,7 @@ fn packets(nic: &Nic) -> io::Result<OwnedFd> {
         None,
     )?;
     let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
+        sll_family: u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?,
         sll_protocol: IPV4.to_be(),
         sll_ifindex: i32::try_from(nic.index).map_err(io::Error::other)?,
         sll_hatype: 0,
