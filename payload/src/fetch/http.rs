@@ -83,6 +83,8 @@ impl fmt::Debug for HttpClient {
 pub enum HttpFailure {
     /// No connection came about: nothing was sent.
     Connect,
+    /// The server is not who it should be, or nobody is trusted at all. Asking again does not help.
+    Trust,
     /// The server fell silent for longer than [`Settings::stall`].
     Stalled,
     /// The connection broke, or what came is not HTTP.
@@ -164,7 +166,7 @@ impl HttpClient {
     fn check_trust(&self, asked: &Asked) -> Result<(), HttpError> {
         if asked.url.starts_with("https:") && !self.0.trusts_somebody {
             return Err(asked.error(
-                HttpFailure::Connect,
+                HttpFailure::Trust,
                 match &self.0.settings.roots {
                     Roots::Folder(folder) => format!(
                         "no certificate authority was put in (there is none in {}): add one with \
@@ -212,12 +214,21 @@ impl Asked {
     }
 
     fn failed(&self, cause: reqwest::Error) -> HttpError {
-        let failure = if cause.is_connect() {
-            HttpFailure::Connect
-        } else {
-            HttpFailure::Broken
+        let connecting = cause.is_connect();
+        let mut what = chain(&cause.without_url());
+        let failure = match (connecting, what.contains("invalid peer certificate")) {
+            (_, true) => HttpFailure::Trust,
+            (true, false) => HttpFailure::Connect,
+            (false, false) => HttpFailure::Broken,
         };
-        self.error(failure, chain(&cause.without_url()))
+        if failure == HttpFailure::Trust
+            && (what.contains("expired") || what.contains("not valid yet"))
+        {
+            // A machine whose clock battery is empty believes to live in the year it was built.
+            let now = jiff::Timestamp::now();
+            what = format!("{what} (this machine's clock says {now:.0})");
+        }
+        self.error(failure, what)
     }
 }
 
@@ -227,7 +238,9 @@ fn chain(error: &reqwest::Error) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if causes.last() != Some(&text) {
+        // The client's own words for its own stages tell nobody anything.
+        let stage = text.starts_with("client error (") || text == "tcp connect error";
+        if !stage && causes.last() != Some(&text) {
             causes.push(text);
         }
         next = cause.source();

@@ -6,7 +6,7 @@ pub mod http;
 pub mod tftp;
 mod tls;
 
-pub use http::{HttpClient, HttpError, Settings};
+pub use http::{HttpClient, HttpError, HttpFailure, Settings};
 pub use tls::Roots;
 
 use crate::event::Reporter;
@@ -82,7 +82,10 @@ fn over_http(url: &Url, limit: usize, http: &HttpClient) -> Result<Vec<u8>, Fail
         .request(Method::GET, url)
         .header("cache-control", "no-cache")
         .send()
-        .map_err(|error| Failure::Passing(error.to_string()))?;
+        .map_err(|error| match error.failure {
+            HttpFailure::Trust => Failure::Lasting(error.to_string()),
+            _ => Failure::Passing(error.to_string()),
+        })?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Failure::NotFound),

@@ -9,7 +9,7 @@ pub use image::HttpImage;
 
 use super::{Pending, Share, Stat};
 use crate::fetch::http::{Request, Response, asks_for_patience, jittered};
-use crate::fetch::{HttpClient, HttpError, redacted};
+use crate::fetch::{HttpClient, HttpError, HttpFailure, redacted};
 use crate::image::ImageSource;
 use crate::job::check_folder;
 use anyhow::{Context as _, anyhow, bail};
@@ -152,7 +152,7 @@ fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
                             | StatusCode::GATEWAY_TIMEOUT
                     )
             }
-            Err(_) => true,
+            Err(error) => error.failure != HttpFailure::Trust,
         };
         if !passing || tries >= TRIES {
             return outcome;
