@@ -1,0 +1,104 @@
+//! The share that is a folder.
+
+use super::*;
+
+fn share() -> (tempfile::TempDir, DirectoryShare) {
+    let folder = tempfile::tempdir().unwrap();
+    let share = DirectoryShare::open(folder.path()).unwrap();
+    (folder, share)
+}
+
+#[test]
+fn a_file_appears_whole_or_not_at_all() {
+    let (folder, share) = share();
+    let mut pending = share.create("10.0.2.15/sda.raw.gz").unwrap();
+    pending.write_all(b"content").unwrap();
+    assert_eq!(share.stat("10.0.2.15/sda.raw.gz").unwrap(), None);
+    pending.finish().unwrap();
+    assert_eq!(
+        share.stat("10.0.2.15/sda.raw.gz").unwrap(),
+        Some(Stat { size: 7 })
+    );
+    let mut again = share.create("10.0.2.15/sda.raw.gz").unwrap();
+    again.write_all(b"half").unwrap();
+    drop(again);
+    let names: Vec<_> = fs::read_dir(folder.path().join("10.0.2.15"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["sda.raw.gz"]);
+    let mut text = String::new();
+    share
+        .open("10.0.2.15/sda.raw.gz")
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    assert_eq!(text, "content");
+}
+
+#[test]
+fn files_are_moved_removed_and_added_to() {
+    let (_folder, share) = share();
+    share.append("a/log", "one\n").unwrap();
+    share.append("a/log", "two\n").unwrap();
+    share.rename("a/log", "b/log.old").unwrap();
+    let image = share.image("b/log.old").unwrap();
+    let mut part = [0; 3];
+    image.read_exact_at(&mut part, 4).unwrap();
+    assert_eq!(&part, b"two");
+    assert_eq!(image.size(), 8);
+    let mut rest = String::new();
+    image
+        .stream_from(6)
+        .unwrap()
+        .read_to_string(&mut rest)
+        .unwrap();
+    assert_eq!(rest, "o\n");
+    share.remove("b/log.old").unwrap();
+    share.remove("b/log.old").unwrap();
+    assert_eq!(share.stat("b/log.old").unwrap(), None);
+    assert_eq!(share.stat("b/log.old/below").unwrap(), None);
+}
+
+#[test]
+fn nothing_outside_is_reached() {
+    let (_folder, share) = share();
+    for path in ["../x", "/etc/passwd", "a/../../x", ""] {
+        let error = share.stat(path).unwrap_err().to_string();
+        assert!(
+            error.contains("is not a folder on the share"),
+            "{path}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_full_share_is_said_to_be_full() {
+    // /dev/full is what a full disk looks like to a writer.
+    let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut pending = DirectoryPending {
+        file,
+        part: "/nonexistent/x.part".into(),
+        target: "/nonexistent/x".into(),
+        name: "share/x".into(),
+        written: 4096,
+        renamed: false,
+    };
+    let error = pending.write_all(b"x").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(
+        error
+            .to_string()
+            .contains("writing share/x at 4096: the share is full"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_missing_share_is_named() {
+    let error = DirectoryShare::open(Path::new("/nonexistent/share")).unwrap_err();
+    assert!(
+        error.to_string().contains("opening /nonexistent/share"),
+        "{error}"
+    );
+}
