@@ -67,16 +67,23 @@ pub struct Root {
 }
 
 impl Root {
-    /// The folder of host files. It must be there: one that is not is a mistyped name.
+    /// The folder of host files. The root must be there: one that is not is a mistyped name.
     fn hosts(&self) -> anyhow::Result<Dir> {
-        let path = self.path.join("hosts");
-        Dir::open_ambient_dir(&path, ambient_authority()).with_context(|| {
+        const NAME: &str = "hosts";
+        let root = Dir::open_ambient_dir(&self.path, ambient_authority()).with_context(|| {
             format!(
-                "opening {}: is {} what pitstop serve serves? (--root, PITSTOP_ROOT)",
-                path.display(),
+                "opening {}: is it what pitstop serve serves? (--root, PITSTOP_ROOT)",
                 self.path.display()
             )
-        })
+        })?;
+        if !root.exists(NAME) {
+            root.create_dir(NAME)
+                .with_context(|| format!("making {}/{NAME}", self.path.display()))?;
+        }
+        // Opened by its whole path: the admin may have made it a symlink to elsewhere.
+        let path = self.path.join(NAME);
+        Dir::open_ambient_dir(&path, ambient_authority())
+            .with_context(|| format!("opening {}", path.display()))
     }
 }
 

@@ -24,7 +24,10 @@ impl Asker {
         Self {
             ip: ip.and_then(|ip| ip.parse().ok()),
             mac: mac.and_then(hex),
-            uuid: uuid.and_then(hex),
+            // Firmware without a UUID says so with zeros or ones: it would be every such machine's.
+            uuid: uuid
+                .and_then(hex)
+                .filter(|uuid| !uuid.chars().all(|c| matches!(c, '0' | 'f' | '-'))),
         }
     }
 
@@ -87,6 +90,8 @@ mod tests {
                 "default.toml",
             ]
         );
+        let blank = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(Asker::new(None, None, Some(blank)), Asker::default());
         assert_eq!(
             Asker::new(Some("::1"), Some("../x"), Some("${uuid}")),
             Asker::default()
