@@ -76,7 +76,7 @@ impl Root {
                 self.path.display()
             )
         })?;
-        if !root.exists(NAME) {
+        if root.symlink_metadata(NAME).is_err() {
             root.create_dir(NAME)
                 .with_context(|| format!("making {}/{NAME}", self.path.display()))?;
         }

@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long)]
     exact: bool,
     /// Write and fetch only what differs [default: auto]
-    #[arg(long, value_parser = ["true", "false", "auto"], num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_parser = ["true", "false", "auto"], num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     delta: Option<String>,
     /// Read a restored disk back and compare
     #[arg(long)]

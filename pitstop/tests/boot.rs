@@ -1,0 +1,332 @@
+//! What boot loaders get, over HTTP and TFTP.
+
+mod common;
+
+use common::{Answer, PATIENCE, Server};
+use pitstop_payload::fetch::tftp::packet::{Direction, Packet, Request, code};
+use pitstop_payload::fetch::tftp::{self, Patience, TftpError};
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+fn fetch(server: &Server, name: &str) -> Result<Vec<u8>, TftpError> {
+    let url = format!("tftp://{}/{name}", server.tftp).parse().unwrap();
+    tftp::get(&url, 64 << 20, &Patience::default())
+}
+
+fn text(server: &Server, name: &str) -> String {
+    String::from_utf8(fetch(server, name).unwrap()).unwrap()
+}
+
+#[test]
+fn ipxe_is_sent_to_the_payload_or_to_the_disk() {
+    let server = Server::start();
+    let entry = server.get("/boot.ipxe").text();
+    let url = format!("http://{}", server.http);
+    assert!(
+        entry.contains(&format!(
+            "chain {url}/ipxe?mac=${{mac}}&ip=${{ip}}&uuid=${{uuid}} "
+        )),
+        "{entry}"
+    );
+    let ask = "/ipxe?mac=52%3A54%3A00%3A12%3A34%3A56&ip=10.0.2.15&uuid=x";
+    let local = server.get(ask).text();
+    assert!(
+        local.contains("sanboot --no-describe --drive 0x80"),
+        "{local}"
+    );
+    assert!(!local.contains("vmlinuz"), "{local}");
+    fs::write(server.path("hosts/01-52-54-00-12-34-56.toml"), "").unwrap();
+    let job = server.get(ask).text();
+    assert!(
+        job.contains(&format!(
+            "kernel {url}/boot/vmlinuz initrd=initramfs.img \
+             pitstop.host={url}/hosts/01-52-54-00-12-34-56.toml console=ttyS0,115200 console=tty0 \
+             BOOTIF=01-${{mac:hexhyp}} ||"
+        )),
+        "{job}"
+    );
+    assert!(
+        job.contains(&format!(
+            "initrd --name initramfs.img {url}/boot/initramfs.img ||"
+        )),
+        "{job}"
+    );
+
+    // The name that the client uses goes into a script: nothing else of it may.
+    let mut stream = server.connect();
+    std::io::Write::write_all(
+        &mut stream,
+        b"GET /boot.ipxe HTTP/1.1\r\nHost: x;shell\r\nConnection: close\r\n\r\n",
+    )
+    .unwrap();
+    let answer = Answer::read(stream).text();
+    assert!(!answer.contains("shell"), "{answer}");
+}
+
+#[test]
+fn the_url_that_is_given_wins_over_the_clients() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("hosts")).unwrap();
+    fs::write(root.path().join("hosts/default.toml"), "").unwrap();
+    let server = Server::start_in(
+        root.path(),
+        &["--url", "http://srv:81/", "--append", "quiet"],
+    );
+    let script = server.get("/ipxe").text();
+    assert!(
+        script.contains("pitstop.host=http://srv:81/hosts/default.toml quiet BOOTIF"),
+        "{script}"
+    );
+    let config = text(&server, "pxelinux.cfg/default");
+    assert!(
+        config.contains("APPEND pitstop.host=http://srv:81/hosts/default.toml quiet\n"),
+        "{config}"
+    );
+}
+
+#[test]
+fn pxelinux_finds_its_configuration_and_its_files() {
+    let server = Server::start();
+    fs::write(server.path("boot/vmlinuz"), "kernel").unwrap();
+    fs::write(server.path("hosts/0A00020F.toml"), "job").unwrap();
+    for prefix in ["", "boot/", "/"] {
+        let config = text(&server, &format!("{prefix}pxelinux.cfg/0A00020F"));
+        assert!(
+            config.contains("KERNEL vmlinuz\n  INITRD initramfs.img\n"),
+            "{config}"
+        );
+        assert!(
+            config.contains("/hosts/0A00020F.toml console=ttyS0"),
+            "{config}"
+        );
+        assert_eq!(text(&server, &format!("{prefix}vmlinuz")), "kernel");
+    }
+    assert_eq!(server.get("/boot/vmlinuz").body, b"kernel");
+    assert!(
+        server
+            .get("/pxelinux.cfg/0A00020F")
+            .text()
+            .contains("KERNEL vmlinuz")
+    );
+    assert_eq!(text(&server, "hosts/0A00020F.toml"), "job");
+    assert!(text(&server, "pxelinux.cfg/default").contains("LOCALBOOT"));
+    assert!(text(&server, "autoexec.ipxe").starts_with("#!ipxe\n"));
+    for absent in [
+        "pxelinux.cfg/0A00021",
+        "pxelinux.cfg/01-52-54-00-12-34-56",
+        "none",
+        "hosts/none.toml",
+    ] {
+        assert!(
+            matches!(fetch(&server, absent), Err(TftpError::NotFound)),
+            "{absent}"
+        );
+    }
+    // The admin's own wins over the generated default, and gives way to a job.
+    fs::create_dir(server.path("boot/pxelinux.cfg")).unwrap();
+    for name in ["default", "0A00020F"] {
+        fs::write(server.path("boot/pxelinux.cfg").join(name), "own").unwrap();
+    }
+    assert_eq!(text(&server, "pxelinux.cfg/default"), "own");
+    assert!(text(&server, "pxelinux.cfg/0A00020F").contains("KERNEL"));
+}
+
+#[test]
+fn installed_boot_loaders_are_served() {
+    let server = Server::start();
+    for (name, path) in [
+        ("pxelinux.0", "/usr/lib/PXELINUX/pxelinux.0"),
+        ("ldlinux.c32", "/usr/lib/syslinux/modules/bios/ldlinux.c32"),
+        ("ipxe.efi", "/usr/lib/ipxe/ipxe.efi"),
+    ] {
+        let installed = fs::read(path).expect("this test needs pxelinux, syslinux-common and ipxe");
+        assert!(fetch(&server, name).unwrap() == installed, "{name}");
+    }
+}
+
+#[test]
+fn tftp_paths_do_not_leave_the_root_and_nothing_is_written() {
+    let server = Server::start();
+    symlink("/etc/hostname", server.path("boot/out")).unwrap();
+    symlink("/etc", server.path("hosts/etc")).unwrap();
+    fs::write(server.path("share/x"), "x").unwrap();
+    for name in [
+        "../share/x",
+        "boot/../../share/x",
+        "..\\share\\x",
+        "out",
+        "hosts/etc/hostname",
+        "/etc/hostname",
+        "share/x",
+    ] {
+        let answer = ask(&server, Direction::Read, name, "octet", &[]);
+        assert!(
+            matches!(
+                answer,
+                Packet::Error {
+                    code: code::ACCESS | code::NOT_FOUND,
+                    ..
+                }
+            ),
+            "{name}: {answer:?}"
+        );
+    }
+    let written = ask(&server, Direction::Write, "boot/vmlinuz", "octet", &[]);
+    assert!(
+        matches!(
+            written,
+            Packet::Error {
+                code: code::ACCESS,
+                ..
+            }
+        ),
+        "{written:?}"
+    );
+    let mode = ask(&server, Direction::Read, "out", "netascii", &[]);
+    assert!(
+        matches!(
+            mode,
+            Packet::Error {
+                code: code::ILLEGAL,
+                ..
+            }
+        ),
+        "{mode:?}"
+    );
+}
+
+fn ask(
+    server: &Server,
+    direction: Direction,
+    file: &str,
+    mode: &str,
+    options: &[(&str, &str)],
+) -> Packet {
+    receive(&request(server, direction, file, mode, options)).0
+}
+
+fn request(
+    server: &Server,
+    direction: Direction,
+    file: &str,
+    mode: &str,
+    options: &[(&str, &str)],
+) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let options = options.iter().map(|(n, v)| ((*n).into(), (*v).into()));
+    let packet = Packet::Request(Request {
+        direction,
+        file: file.into(),
+        mode: mode.into(),
+        options: options.collect(),
+    });
+    socket.send_to(&packet.encode(), server.tftp).unwrap();
+    socket
+}
+
+fn receive(socket: &UdpSocket) -> (Packet, std::net::SocketAddr) {
+    let mut buffer = [0; 65536];
+    let (length, from) = socket.recv_from(&mut buffer).unwrap();
+    (Packet::parse(&buffer[..length]).unwrap(), from)
+}
+
+/// A client that loses packets on purpose.
+#[test]
+fn a_window_begins_again_where_the_client_lost_a_block() {
+    let server = Server::start();
+    let bytes: Vec<u8> = (0..10_000u32).map(|i| (i % 251) as u8).collect();
+    fs::write(server.path("boot/x"), &bytes).unwrap();
+    let options = [("blksize", "100"), ("windowsize", "7"), ("tsize", "0")];
+    let socket = request(&server, Direction::Read, "x", "octet", &options);
+    let (agreed, from) = receive(&socket);
+    let expected = [("blksize", "100"), ("windowsize", "7"), ("tsize", "10000")];
+    assert_eq!(
+        agreed,
+        Packet::OptionAck(expected.map(|(n, v)| (n.into(), v.into())).to_vec())
+    );
+    let (mut got, mut last, mut seen) = (Vec::new(), 0, 0);
+    // 101 blocks: the last one is empty, for the file fills the one before.
+    while last < 101 {
+        socket.send_to(&Packet::Ack(last).encode(), from).unwrap();
+        let first = last + 1;
+        for expected in first..(first + 7).min(102) {
+            let (Packet::Data { block, data }, _) = receive(&socket) else {
+                panic!("not data")
+            };
+            assert_eq!(block, expected);
+            seen += 1;
+            // Every eleventh gets lost, and what comes behind it is out of order.
+            if seen % 11 != 0 && block == last + 1 {
+                got.extend_from_slice(&data);
+                last = block;
+            }
+        }
+    }
+    socket.send_to(&Packet::Ack(last).encode(), from).unwrap();
+    assert!(got == bytes);
+}
+
+#[test]
+fn block_numbers_wrap() {
+    let server = Server::start();
+    // Of 8 bytes each, more blocks than numbers.
+    let bytes: Vec<u8> = (0..70_000u64).flat_map(u64::to_le_bytes).collect();
+    fs::write(server.path("boot/x"), &bytes).unwrap();
+    let options = [("blksize", "8"), ("windowsize", "64")];
+    let socket = request(&server, Direction::Read, "x", "octet", &options);
+    let (_, from) = receive(&socket);
+    socket.send_to(&Packet::Ack(0).encode(), from).unwrap();
+    let mut got = Vec::with_capacity(bytes.len());
+    for count in 1u64.. {
+        let (Packet::Data { block, data }, _) = receive(&socket) else {
+            panic!("not data")
+        };
+        assert_eq!(u64::from(block), count % 65536);
+        got.extend_from_slice(&data);
+        let end = data.len() < 8;
+        if count % 64 == 0 || end {
+            socket.send_to(&Packet::Ack(block).encode(), from).unwrap();
+        }
+        if end {
+            break;
+        }
+    }
+    assert!(got == bytes);
+}
+
+#[test]
+fn curl_and_many_clients_at_once_get_the_same_bytes() {
+    let server = Server::start();
+    let bytes: Vec<u8> = (0..250_000u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(server.path("boot/initramfs.img"), &bytes).unwrap();
+    let curl = Command::new("curl")
+        .args(["-sS", "--tftp-blksize", "1468"])
+        .arg(format!("tftp://{}/initramfs.img", server.tftp))
+        .output()
+        .expect("this test needs curl");
+    assert!(
+        curl.status.success() && curl.stdout == bytes,
+        "{}",
+        String::from_utf8_lossy(&curl.stderr)
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| assert!(fetch(&server, "initramfs.img").unwrap() == bytes));
+        }
+    });
+}
+
+#[test]
+fn noise_does_not_disturb_the_server() {
+    let server = Server::start();
+    fs::write(server.path("boot/x"), "x").unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for length in 0..300 {
+        let noise: Vec<u8> = (0..length).map(|i| (i * 7 + length) as u8 % 7).collect();
+        socket.send_to(&noise, server.tftp).unwrap();
+    }
+    assert_eq!(fetch(&server, "x").unwrap(), b"x");
+}

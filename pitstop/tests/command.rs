@@ -1,0 +1,161 @@
+//! The command line, as a shell sees it.
+
+mod common;
+
+use common::{Server, everything_in, run};
+use std::fs;
+use std::process::Output;
+
+fn error(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.starts_with("pitstop: error: "), "{text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn a_wrong_command_line_is_2_and_help_is_0() {
+    for wrong in [
+        &[][..],
+        &["bakcup"],
+        &["serve"],
+        &["serve", "--root", "x", "--listen", "nonsense"],
+        &["serve", "--root", "x", "--url", "srv"],
+        &["host", "set", "10.0.2.300", "backup"],
+        &["host", "set", "10.0.2.15", "wipe"],
+        &[
+            "host",
+            "set",
+            "10.0.2.15",
+            "backup",
+            "--on-failure",
+            "shout",
+        ],
+        &["completions", "tcsh"],
+    ] {
+        let output = run(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{wrong:?}");
+        assert!(!output.stderr.is_empty(), "{wrong:?}");
+    }
+    for right in [&["--help"][..], &["host", "set", "--help"], &["--version"]] {
+        let output = run(right);
+        assert_eq!(output.status.code(), Some(0), "{right:?}");
+        assert!(output.stderr.is_empty(), "{right:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]).stdout;
+        assert!(String::from_utf8_lossy(&script).contains("backup-again") || script.len() > 1000);
+    }
+}
+
+#[test]
+fn a_job_is_set_listed_and_cleared() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |arguments: &[&str]| {
+        let root = root.path().to_str().unwrap();
+        run(&[&["host"], arguments, &["--root", root]].concat())
+    };
+    let no_server = error(&at(&["set", "10.0.2.15", "backup"]));
+    assert!(no_server.contains("--url or --share"), "{no_server}");
+    drop(Server::start_in(
+        root.path(),
+        &["--url", "http://10.0.2.2:8080"],
+    ));
+
+    let set = at(&["set", "10.0.2.15", "backup", "--failure-delay", "30s"]);
+    assert!(set.status.success(), "{set:?}");
+    let said = String::from_utf8_lossy(&set.stdout);
+    assert!(
+        said.contains("At its next network boot 10.0.2.15 does: backup"),
+        "{said}"
+    );
+    assert!(
+        said.contains("http://10.0.2.2:8080/share/10.0.2.15"),
+        "{said}"
+    );
+    assert!(said.contains("reboots after 30s"), "{said}");
+    let file = root.path().join("hosts/0A00020F.toml");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        "# Written by pitstop host set, for 10.0.2.15.\n\
+         version = 1\naction = \"backup\"\nshare = \"http://10.0.2.2:8080/share\"\n\
+         delete = [\"http://10.0.2.2:8080/hosts/0A00020F.toml\"]\nfailure-delay = \"30s\"\n"
+    );
+    let again = at(&["set", "10.0.2.15", "refresh-info"]);
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(
+        said.contains("replaces    the job it had: backup"),
+        "{said}"
+    );
+
+    let list = at(&["list", "--json"]);
+    let jobs: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(jobs[0]["machine"], "10.0.2.15");
+    assert_eq!(jobs[0]["action"], "refresh-info");
+
+    assert!(at(&["clear", "10.0.2.15"]).status.success());
+    let none = error(&at(&["clear", "10.0.2.15"]));
+    assert!(none.contains("10.0.2.15 has no job"), "{none}");
+    assert_eq!(everything_in(&root.path().join("hosts")), [""; 0]);
+    let list = String::from_utf8(at(&["list"]).stdout).unwrap();
+    assert!(list.starts_with("No machine has a job"), "{list}");
+}
+
+#[test]
+fn a_job_that_will_fail_is_refused() {
+    let server = Server::start();
+    let root = server.path("");
+    let set = |arguments: &[&str]| {
+        let root = root.to_str().unwrap();
+        run(&[&["host", "set", "10.0.2.15"], arguments, &["--root", root]].concat())
+    };
+    let none = error(&set(&["restore"]));
+    assert!(none.contains("there is no image of any disk"), "{none}");
+    assert!(none.contains("--force"), "{none}");
+    server.put("/share/10.0.2.15/sda.raw.gz", b"x");
+    assert!(set(&["restore"]).status.success());
+    let exists = error(&set(&["backup"]));
+    assert!(
+        exists.contains("sda.raw.gz") && exists.contains("backup-again"),
+        "{exists}"
+    );
+    assert!(set(&["backup", "--disk", "sdb"]).status.success());
+    assert!(set(&["backup-again"]).status.success());
+    assert!(set(&["backup", "--force"]).status.success());
+    for (arguments, why) in [
+        (["--attempts", "0"], "it must be 1 or more"),
+        (["--failure-delay", "soon"], "is not a duration"),
+        (["--disk", "sreial=1"], "did you mean \"serial\"?"),
+        (["--image", "../x"], "must not contain . or .."),
+        (["--share", "ftp://x/y"], "key \"share\""),
+    ] {
+        let wrong = error(&set(&[&["backup-again"], &arguments[..]].concat()));
+        assert!(wrong.contains(why), "{arguments:?}: {wrong}");
+    }
+    assert_eq!(everything_in(&server.path("hosts")), ["0A00020F.toml"]);
+    let nowhere = error(&run(&["host", "list", "--root", "/nowhere"]));
+    assert!(nowhere.contains("opening /nowhere"), "{nowhere}");
+}
+
+#[test]
+fn a_server_that_cannot_listen_says_so() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let serve = |arguments: &[&str]| run(&[&["serve", "--root", root], arguments].concat());
+    let http = error(&serve(&["--listen", &server.http.to_string()]));
+    assert!(
+        http.contains(&format!("listening on {} for HTTP", server.http)),
+        "{http}"
+    );
+    let taken = server.tftp.to_string();
+    let tftp = error(&serve(&["--listen", "127.0.0.1:0", "--tftp", &taken]));
+    assert!(
+        tftp.contains(&format!("listening on {taken} for TFTP")),
+        "{tftp}"
+    );
+    let boot = error(&serve(&["--listen", "127.0.0.1:0", "--boot", "/nowhere"]));
+    assert!(boot.contains("opening /nowhere"), "{boot}");
+}
