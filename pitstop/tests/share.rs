@@ -250,7 +250,10 @@ fn no_path_leaves_the_root() {
         "//etc/passwd",
         "/etc/passwd",
     ] {
-        for method in ["GET", "HEAD", "DELETE", "PUT", "MOVE"] {
+        for method in ["GET", "HEAD", "PUT", "MOVE", "DELETE"] {
+            if path.ends_with("/file") && matches!(method, "MOVE" | "DELETE") {
+                continue;
+            }
             let answer = server.request(method, path, "Destination: /share/gone\r\n", b"x");
             assert!(
                 (400..500).contains(&answer.status),
@@ -258,9 +261,6 @@ fn no_path_leaves_the_root() {
             );
             assert!(!answer.text().contains("secret\n"), "{method} {path}");
             assert_ne!(answer.body, b"secret", "{method} {path}");
-            if method == "DELETE" && path.ends_with("/file") {
-                break;
-            }
         }
     }
     for destination in ["/share/out/x", "/share/../x", "/hosts/x", "/share/up/x"] {
@@ -271,6 +271,9 @@ fn no_path_leaves_the_root() {
             "{destination}: {answer:?}"
         );
     }
+    // A symlink itself is a name on the share; what it leads to is not.
+    assert_eq!(server.request("DELETE", "/share/file", "", b"").status, 204);
+    assert_eq!(server.request("DELETE", "/share/out", "", b"").status, 204);
     assert_eq!(everything_in(outside.path()), ["secret"]);
     assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
     assert_eq!(
