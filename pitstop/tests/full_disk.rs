@@ -57,7 +57,7 @@ fn a_full_share_is_507_and_the_old_image_is_whole() {
     .unwrap();
     for _ in 0..48 {
         // 48 times 64 KiB: the answer comes after a third of it.
-        let chunk = [b"10000\r\n".as_slice(), &[2; 65536], b"\r\n"].concat();
+        let chunk = [b"10000\r\n".as_slice(), &vec![2; 65536], b"\r\n"].concat();
         if stream.write_all(&chunk).is_err() {
             break;
         }

@@ -143,7 +143,7 @@ fn half_an_upload_is_never_seen_and_leaves_nothing() {
     let counted = begin(
         "/share/ip/sda.raw.gz",
         "Content-Length: 1000000",
-        &[7; 500_000],
+        &vec![7; 500_000],
     );
     let chunked = begin(
         "/share/new/x",

@@ -14,9 +14,9 @@ pub enum MachineName {
 
 impl MachineName {
     /// The file's name, as boot loaders look for it: `C0A80132.toml`, `01-52-54-00-12-34-56.toml`.
-    pub fn file(&self) -> String {
+    pub fn file(self) -> String {
         match self {
-            MachineName::Ip(ip) => format!("{}.toml", hex_ip(*ip)),
+            MachineName::Ip(ip) => format!("{}.toml", hex_ip(ip)),
             MachineName::Mac(mac) => {
                 format!("01-{}.toml", mac.map(|b| format!("{b:02x}")).join("-"))
             }

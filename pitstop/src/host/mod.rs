@@ -98,11 +98,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 list::table(&jobs)
             })
         }
-        Command::Clear { machine, root } => clear(machine, &root.path, &root.hosts()?),
+        Command::Clear { machine, root } => clear(*machine, &root.path, &root.hosts()?),
     }
 }
 
-fn clear(machine: &MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
+fn clear(machine: MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
     let file = machine.file();
     let path = root.join("hosts").join(&file);
     match hosts.remove_file(&file) {

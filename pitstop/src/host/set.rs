@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         match check_images(args, &job, &folder) {
             Err(problem) if args.force => warning = format!("  warning     {problem:#}\n"),
             checked => {
-                checked.map_err(|problem| anyhow!("{problem:#} (--force sets it anyway)"))?
+                checked.map_err(|problem| anyhow!("{problem:#} (--force sets it anyway)"))?;
             }
         }
     }

@@ -204,26 +204,30 @@ fn announce(
     tftp: Option<&UdpSocket>,
     no_tftp: Option<String>,
 ) -> anyhow::Result<()> {
-    let mut text = format!(
-        "pitstop: serving {} on http://{address}\n",
+    let mut lines = vec![format!(
+        "serving {} on http://{address}",
         args.root.display()
-    );
+    )];
     if let Some(socket) = tftp {
         let address = socket.local_addr().context("asking for TFTP's address")?;
-        text += &format!("pitstop: TFTP on {address}\n");
+        lines.push(format!("TFTP on {address}"));
     }
     if let Some(why) = no_tftp {
-        text += &format!("pitstop: TFTP is off: {why}\n");
+        lines.push(format!("TFTP is off: {why}"));
     }
-    text += &format!("pitstop: machines reach it as {url}\n");
+    lines.push(format!("machines reach it as {url}"));
     let missing = folders.missing_boot_files();
     if !missing.is_empty() {
-        text += &format!(
-            "pitstop: {} is missing {}: machines cannot boot the payload\n",
+        lines.push(format!(
+            "{} is missing {}: machines cannot boot the payload",
             folders.boot_path.display(),
             missing.join(" and ")
-        );
+        ));
     }
+    let text: String = lines
+        .iter()
+        .map(|line| format!("pitstop: {line}\n"))
+        .collect();
     let mut output = std::io::stdout().lock();
     output
         .write_all(text.as_bytes())

@@ -57,9 +57,8 @@ impl Refusal {
     /// The status that fits an I/O error; `act` says what was tried, on what.
     pub fn io(act: &str, error: &io::Error) -> Self {
         let status = match error.kind() {
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            // A file where the path has a folder: there can be nothing below it.
-            ErrorKind::NotADirectory => StatusCode::NOT_FOUND,
+            // The second is a file where the path has a folder: there can be nothing below it.
+            ErrorKind::NotFound | ErrorKind::NotADirectory => StatusCode::NOT_FOUND,
             // cap-std's answer to a path that leads out, and the filesystem's own.
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StatusCode::FORBIDDEN,
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {

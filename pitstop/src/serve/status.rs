@@ -17,7 +17,7 @@ pub fn page(site: &Site) -> String {
             let _ = writeln!(page, "<p>{}", escape(&format!("{error:#}")));
         }
         Ok(jobs) if jobs.is_empty() => {
-            page.push_str("<p>None: every machine boots from its disk.\n")
+            page.push_str("<p>None: every machine boots from its disk.\n");
         }
         Ok(jobs) => {
             page.push_str("<table><tr><th>machine<th>action<th>image\n");

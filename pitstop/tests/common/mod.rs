@@ -27,14 +27,14 @@ pub struct Server {
     root: PathBuf,
     pub http: SocketAddr,
     pub tftp: SocketAddr,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Server {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Self::start_in(folder.path(), &[]);
-        server._folder = Some(folder);
+        server.folder = Some(folder);
         server
     }
 
@@ -64,7 +64,7 @@ impl Server {
             root: root.to_path_buf(),
             http,
             tftp,
-            _folder: None,
+            folder: None,
         }
     }
 
