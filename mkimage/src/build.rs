@@ -3,7 +3,7 @@
 use crate::codec::Codec;
 use crate::command::{BuildOptions, Drivers};
 use crate::elf;
-use crate::modules::{Kernel, Selection};
+use crate::modules::{Kernel, Selection, Wanted, pack};
 use crate::tree::{Node, Tree};
 use crate::weigh;
 use anyhow::{Context, Result, bail};
@@ -30,12 +30,7 @@ pub fn run(options: &BuildOptions) -> Result<()> {
     let archive = tree.archive(u32::try_from(built).unwrap_or(0))?;
     let packed = write_whole(&options.output, &archive, options.compress)?;
 
-    print!(
-        "{}",
-        weigh::table(&weigh::weigh(
-            tree.sizes().map(|(path, data)| (path, data.len() as u64))
-        ))
-    );
+    print!("{}", weigh::table(&weigh::weigh(tree.contents())?));
     if !missing.is_empty() {
         let folder = options.firmware.display();
         println!(
@@ -93,16 +88,15 @@ fn add_modules(tree: &mut Tree, options: &BuildOptions, version: &str) -> Result
         .collect();
     classes.sort_unstable();
     classes.dedup();
-    let selection = kernel.select(&classes, &options.modules, &options.without)?;
+    let selection = kernel.select(&Wanted {
+        classes: &classes,
+        extra: &options.modules,
+        without: &options.without,
+        compress: !options.plain_modules,
+    })?;
     let folder = format!("lib/modules/{}", kernel.version);
-    for module in &selection.modules {
-        let data = std::fs::read(&module.source)
-            .with_context(|| format!("reading {}", module.source.display()))?;
-        tree.add(
-            &format!("{folder}/{}", module.path),
-            0o644,
-            Node::File(data),
-        )?;
+    for (path, data) in pack::read_all(&selection.modules)? {
+        tree.add(&format!("{folder}/{path}"), 0o644, Node::File(data))?;
     }
     for (name, content) in &selection.indices {
         tree.add(

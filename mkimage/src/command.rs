@@ -62,6 +62,10 @@ pub struct BuildOptions {
     /// Leave this module out; may be repeated
     #[arg(long = "without-module", value_name = "NAME")]
     pub without: Vec<String>,
+    /// Store modules as the kernel package has them, not each compressed: a file a few percent smaller, for a
+    /// machine that has memory to spare
+    #[arg(long)]
+    pub plain_modules: bool,
     /// Where firmware files are looked for that the modules name
     #[arg(long, value_name = "DIR", default_value = "/lib/firmware")]
     pub firmware: PathBuf,
@@ -117,6 +121,7 @@ pub enum Drivers {
     Virtio,
     /// USB host controllers, storage and keyboards
     Usb,
+    /// MMC, SD and UFS
     Mmc,
     Nfs,
     Watchdog,

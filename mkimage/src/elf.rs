@@ -5,6 +5,8 @@ use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 type Header = FileHeader64<Endianness>;
@@ -113,13 +115,14 @@ pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
         let own = needs
             .search
             .iter()
+            .map(|folder| folder.replace("${ORIGIN}", "$ORIGIN"))
             .map(|folder| PathBuf::from(folder.replace("$ORIGIN", &origin)));
         let folders: Vec<PathBuf> = own.chain(standard.iter().cloned()).collect();
         for library in needs.libraries {
             let at = folders
                 .iter()
                 .map(|folder| folder.join(&library))
-                .find(|p| p.is_file());
+                .find(|path| is_library(path));
             queue.push_back(at.with_context(|| {
                 format!(
                     "{} needs {library}, which is in none of the library folders",
@@ -131,12 +134,23 @@ pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
     Ok(files)
 }
 
+/// As the loader sees it: a file for another architecture is passed over.
+fn is_library(path: &Path) -> bool {
+    let mut head = [0; 20];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    // EI_CLASS is ELFCLASS64; e_machine, little-endian, at 18 (System V gABI, ELF header).
+    read.is_ok()
+        && head.starts_with(b"\x7fELF\x02")
+        && head.ends_with(&elf::EM_X86_64.0.to_le_bytes())
+}
+
 fn standard_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir("/etc/ld.so.conf.d")
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
     files.sort();
+    files.insert(0, PathBuf::from("/etc/ld.so.conf"));
     for file in files {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         folders.extend(
@@ -190,6 +204,24 @@ mod tests {
             files.keys().any(|path| path.contains("ld-linux-x86-64")),
             "{files:?}"
         );
+    }
+
+    #[test]
+    fn a_library_of_another_architecture_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libc.so.6");
+        let mut library = std::fs::read("/bin/sh").unwrap();
+        std::fs::write(&path, &library).unwrap();
+        assert!(is_library(&path));
+        // EM_386 and EM_AARCH64.
+        for machine in [3, 183] {
+            library[18] = machine;
+            std::fs::write(&path, &library).unwrap();
+            assert!(!is_library(&path));
+        }
+        std::fs::write(&path, "GROUP ( /lib/libc.so.6 )").unwrap();
+        assert!(!is_library(&path), "a linker script");
+        assert!(!is_library(folder.path()));
     }
 
     #[test]

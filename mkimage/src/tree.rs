@@ -79,8 +79,8 @@ impl Tree {
         self.add(path, mode, Node::File(data))
     }
 
-    /// Every path with its size in bytes; 0 for what is not a file.
-    pub fn sizes(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    /// Every path with its content; empty for what is not a file.
+    pub fn contents(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries.iter().map(|(path, entry)| match &entry.node {
             Node::File(data) => (path.as_str(), data.as_slice()),
             _ => (path.as_str(), [].as_slice()),
@@ -149,7 +149,7 @@ mod tests {
             .unwrap();
         tree.add("bin/sh", 0o777, Node::Link("busybox".into()))
             .unwrap();
-        let paths: Vec<&str> = tree.sizes().map(|(path, _)| path).collect();
+        let paths: Vec<&str> = tree.contents().map(|(path, _)| path).collect();
         assert_eq!(
             paths,
             ["bin", "bin/sh", "etc", "etc/pitstop", "etc/pitstop/params"]

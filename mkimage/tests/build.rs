@@ -126,17 +126,17 @@ fn an_image_holds_the_drivers_with_all_they_need_and_nothing_else() {
     unpack(&image, &root, "zstd -dc");
     let modules = root.join("lib/modules").join(VERSION);
     for there in [
-        "kernel/drivers/net/ethernet/intel/e1000.ko",
-        "kernel/lib/mii.ko",
-        "kernel/crypto/crc32c_generic.ko",
+        "kernel/drivers/net/ethernet/intel/e1000.ko.xz",
+        "kernel/lib/mii.ko.xz",
+        "kernel/crypto/crc32c_generic.ko.xz",
     ] {
         assert!(modules.join(there).is_file(), "{there}");
     }
-    assert!(!modules.join("kernel/drivers/gpu/big.ko").exists());
+    assert!(!modules.join("kernel/drivers/gpu/big.ko.xz").exists());
     let read = |name: &str| std::fs::read_to_string(modules.join(name)).unwrap();
     assert!(
         read("modules.dep")
-            .contains("kernel/drivers/net/ethernet/intel/e1000.ko: kernel/lib/mii.ko\n")
+            .contains("kernel/drivers/net/ethernet/intel/e1000.ko.xz: kernel/lib/mii.ko.xz\n")
     );
     assert!(read("modules.alias").contains("alias pci:v00008086d0000100E* e1000\n"));
     assert_eq!(read("modules.softdep"), "softdep e1000 pre: crc32c\n");
@@ -152,6 +152,71 @@ fn an_image_holds_the_drivers_with_all_they_need_and_nothing_else() {
         std::fs::read_to_string(root.join("etc/pitstop/build-time")).unwrap(),
         "1700000000\n"
     );
+}
+
+#[test]
+fn modules_are_compressed_unless_memory_is_to_spare() {
+    let bench = Bench::new();
+    let below = format!("lib/modules/{VERSION}/kernel/lib/mii.ko");
+    let original = std::fs::read(bench.path(&below)).unwrap();
+    let root = bench.path("unpacked");
+    unpack(&bench.nic_image("small.img", &[]), &root, "zstd -dc");
+    let packed = root.join(format!("{below}.xz"));
+    assert_eq!(run(Command::new("xz").arg("-dc").arg(packed)), original);
+    let root = bench.path("unpacked-plain");
+    let image = bench.nic_image("plain.img", &["--plain-modules"]);
+    unpack(&image, &root, "zstd -dc");
+    assert_eq!(std::fs::read(root.join(&below)).unwrap(), original);
+    let dep = std::fs::read_to_string(root.join(format!("lib/modules/{VERSION}/modules.dep")));
+    assert!(dep.unwrap().contains("intel/e1000.ko: kernel/lib/mii.ko\n"));
+}
+
+#[test]
+fn the_console_and_the_folders_are_there_before_anything_is_mounted() {
+    let bench = Bench::new();
+    let image = bench.nic_image("initramfs.img", &[]);
+    let script = format!("zstd -dc < {} | cpio --quiet -itvn", image.display());
+    let listing = String::from_utf8(run(Command::new("sh").arg("-ec").arg(script))).unwrap();
+    let line = |name: &str| {
+        let mut lines = listing.lines();
+        lines
+            .find(|line| line.ends_with(name))
+            .unwrap_or_else(|| panic!("no {name} in {listing}"))
+    };
+    assert!(line(" dev/console").starts_with("crw-------"));
+    assert!(line(" dev/console").contains("  5,   1"));
+    assert!(line(" tmp").starts_with("drwxrwxrwt"));
+    assert!(line(" root").starts_with("drwx------"));
+    for folder in [" proc", " sys", " dev", " run", " mnt", " etc"] {
+        assert!(line(folder).starts_with("drwxr-xr-x"), "{folder}");
+    }
+    let owners: Vec<Vec<&str>> = listing
+        .lines()
+        .map(|line| line.split_whitespace().skip(2).take(2).collect())
+        .collect();
+    assert!(owners.iter().all(|owner| owner == &["0", "0"]), "{listing}");
+}
+
+#[test]
+fn modules_that_need_each_other_are_an_error_not_a_hang() {
+    let bench = Bench::new();
+    bench.module("kernel/lib/hen.ko", &["depends=egg"]);
+    bench.module("kernel/lib/egg.ko", &["depends=hen"]);
+    let image = bench.path("never.img");
+    let output = bench.mkimage(&[
+        "--drivers",
+        "none",
+        "--module",
+        "hen",
+        "-o",
+        image.to_str().unwrap(),
+    ]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message.contains("modules need each other in a circle: egg, hen, egg"),
+        "{message}"
+    );
+    assert!(!image.exists());
 }
 
 #[test]
@@ -291,7 +356,7 @@ fn list_shows_what_build_put_in() {
     let text = String::from_utf8(run(mkimage().arg("list").arg(&image))).unwrap();
     assert!(text.contains("100755"), "{text}");
     assert!(
-        text.contains("kernel/drivers/net/ethernet/intel/e1000.ko"),
+        text.contains("kernel/drivers/net/ethernet/intel/e1000.ko.xz"),
         "{text}"
     );
     assert!(text.contains("wired NICs"), "{text}");

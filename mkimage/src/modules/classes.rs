@@ -47,7 +47,7 @@ impl Class {
             Class::Virtio => "virtio",
             Class::Hypervisor => "Hyper-V, Xen, VMware",
             Class::Usb => "USB",
-            Class::Mmc => "MMC and SD",
+            Class::Mmc => "MMC, SD, UFS",
             Class::Nfs => "NFS",
             Class::Watchdog => "watchdogs",
             Class::Filesystems => "filesystems",
@@ -100,7 +100,6 @@ const PLACES: &[(Class, Places)] = &[
                 "drivers/net/usb/kalmia",
                 "drivers/net/usb/lg-vl600",
                 "drivers/net/ethernet/mellanox/mlxsw/",
-                "drivers/net/ethernet/netronome/",
                 "drivers/net/ethernet/chelsio/inline_crypto/",
             ],
         },
@@ -108,7 +107,7 @@ const PLACES: &[(Class, Places)] = &[
     (
         Class::Ata,
         Places {
-            within: &["drivers/ata/"],
+            within: &["drivers/ata/", "drivers/scsi/sd_mod"],
             without: &[],
         },
     ),
@@ -118,6 +117,7 @@ const PLACES: &[(Class, Places)] = &[
             within: &[
                 "drivers/nvme/host/nvme",
                 "drivers/nvme/host/nvme-core",
+                "drivers/block/mtip32xx/",
                 "drivers/pci/controller/vmd",
             ],
             without: &[],
@@ -162,6 +162,7 @@ const PLACES: &[(Class, Places)] = &[
                 "drivers/scsi/virtio_scsi",
                 "drivers/scsi/sd_mod",
                 "drivers/net/virtio_net",
+                "net/packet/af_packet",
                 "drivers/char/virtio_console",
                 "drivers/char/hw_random/virtio-rng",
             ],
@@ -174,8 +175,11 @@ const PLACES: &[(Class, Places)] = &[
             within: &[
                 "drivers/hv/hv_vmbus",
                 "drivers/scsi/hv_storvsc",
+                "drivers/scsi/sd_mod",
                 "drivers/net/hyperv/",
                 "drivers/hid/hid-hyperv",
+                "drivers/input/serio/hyperv-keyboard",
+                "net/packet/af_packet",
                 "drivers/block/xen-blkfront",
                 "drivers/net/xen-netfront",
                 "drivers/scsi/vmw_pvscsi",
@@ -192,6 +196,7 @@ const PLACES: &[(Class, Places)] = &[
                 "drivers/usb/core/",
                 "drivers/usb/host/",
                 "drivers/usb/storage/",
+                "drivers/scsi/sd_mod",
                 "drivers/hid/hid",
                 "drivers/hid/hid-generic",
                 "drivers/hid/usbhid/usbhid",
@@ -203,7 +208,12 @@ const PLACES: &[(Class, Places)] = &[
     (
         Class::Mmc,
         Places {
-            within: &["drivers/mmc/", "drivers/misc/cardreader/"],
+            within: &[
+                "drivers/mmc/",
+                "drivers/misc/cardreader/",
+                "drivers/ufs/",
+                "drivers/scsi/sd_mod",
+            ],
             without: &["drivers/mmc/host/vub300"],
         },
     ),
@@ -265,5 +275,20 @@ mod tests {
         assert!(Class::Scsi.holds("kernel/drivers/scsi/sd_mod.ko"));
         assert!(!Class::Scsi.holds("kernel/drivers/scsi/scsi_debug.ko"));
         assert!(!Class::Ata.holds("extra/drivers/ata/ahci.ko"));
+    }
+
+    #[test]
+    fn every_class_whose_disks_are_scsi_disks_brings_their_driver() {
+        for class in [
+            Class::Ata,
+            Class::Scsi,
+            Class::Virtio,
+            Class::Hypervisor,
+            Class::Usb,
+            Class::Mmc,
+        ] {
+            let name = class.name();
+            assert!(class.holds("kernel/drivers/scsi/sd_mod.ko"), "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod classes;
 mod info;
+pub mod pack;
 
 use anyhow::{Context, Result, bail};
 use classes::Class;
@@ -30,6 +31,18 @@ pub struct Chosen {
     /// Below `lib/modules/VERSION/`.
     pub path: String,
     pub source: PathBuf,
+    /// It comes plain and goes in compressed.
+    pub compress: bool,
+}
+
+/// Which modules of a kernel are wanted, and how they are stored.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    pub classes: &'a [Class],
+    pub extra: &'a [String],
+    pub without: &'a [String],
+    /// Compress each module that comes plain: the machine's memory holds all of them, and it loads a few.
+    pub compress: bool,
 }
 
 /// The modules that go in, with what `/init` and the firmware loader need beside them.
@@ -75,21 +88,16 @@ impl Kernel {
         })
     }
 
-    /// Everything of `classes` and all of `extra`, without `without`, with dependencies.
-    pub fn select(
-        &mut self,
-        classes: &[Class],
-        extra: &[String],
-        without: &[String],
-    ) -> Result<Selection> {
-        let without: BTreeSet<String> = without.iter().map(|name| normal(name)).collect();
+    /// What is wanted, with all that it needs.
+    pub fn select(&mut self, wanted: &Wanted) -> Result<Selection> {
+        let without: BTreeSet<String> = wanted.without.iter().map(|name| normal(name)).collect();
         let mut queue: Vec<String> = Vec::new();
         for (name, path) in &self.paths {
-            if classes.iter().any(|class| class.holds(path)) {
+            if wanted.classes.iter().any(|class| class.holds(path)) {
                 queue.push(name.clone());
             }
         }
-        for name in extra.iter().map(|name| normal(name)) {
+        for name in wanted.extra.iter().map(|name| normal(name)) {
             if !self.paths.contains_key(&name) && !self.builtin.contains(&name) {
                 bail!("kernel {} has no module {name}", self.version);
             }
@@ -120,18 +128,21 @@ impl Kernel {
             }
             chosen.insert(name);
         }
-        self.selection(&chosen)
+        self.selection(&chosen, wanted.compress)
     }
 
-    fn selection(&mut self, chosen: &BTreeSet<String>) -> Result<Selection> {
+    fn selection(&mut self, chosen: &BTreeSet<String>, compress: bool) -> Result<Selection> {
         let (mut dep, mut alias, mut softdep) = (String::new(), String::new(), String::new());
         let mut firmware = BTreeSet::new();
         let mut modules = Vec::new();
         for name in chosen {
-            let path = self.paths[name].clone();
+            let as_found = &self.paths[name];
+            let source = self.folder.join(as_found);
+            let path = pack::path(as_found, compress);
+            let plain = path != *as_found;
             write!(dep, "{path}:")?;
             for needed in self.closure(name)? {
-                write!(dep, " {}", self.paths[&needed])?;
+                write!(dep, " {}", pack::path(&self.paths[&needed], compress))?;
             }
             dep.push('\n');
             let info = self.info(name)?;
@@ -143,8 +154,9 @@ impl Kernel {
             }
             firmware.extend(info.firmware);
             modules.push(Chosen {
-                source: self.folder.join(&path),
                 path,
+                source,
+                compress: plain,
             });
         }
         let builtin =
@@ -162,25 +174,31 @@ impl Kernel {
         })
     }
 
-    /// All modules that `name` needs, nearest first: loaded from the back, each finds its own there, as in depmod's file.
+    /// All modules that `name` needs: loaded from the back, each finds its own there, as in depmod's file.
     fn closure(&mut self, name: &str) -> Result<Vec<String>> {
-        let mut order: Vec<String> = Vec::new();
-        let mut stack = vec![name.to_owned()];
-        while let Some(at) = stack.pop() {
-            for needed in self.info(&at)?.depends {
-                if !self.paths.contains_key(&needed) {
-                    continue;
-                }
-                if stack.len() + order.len() > self.paths.len() * 2 {
-                    bail!("the modules' dependencies go in a circle at {needed}");
-                }
-                // Found again deeper down: it has to come after the one that needs it.
-                order.retain(|earlier| *earlier != needed);
-                order.push(needed.clone());
-                stack.push(needed);
-            }
+        let mut done = Vec::new();
+        self.visit(name, &mut Vec::new(), &mut done)?;
+        done.pop();
+        done.reverse();
+        Ok(done)
+    }
+
+    /// Depth first: `done` gets what `name` needs, then `name`. `open` is the way from the first one to here.
+    fn visit(&mut self, name: &str, open: &mut Vec<String>, done: &mut Vec<String>) -> Result<()> {
+        if done.iter().any(|one| one == name) || !self.paths.contains_key(name) {
+            return Ok(());
         }
-        Ok(order)
+        let circle = open.iter().any(|one| one == name);
+        open.push(name.to_owned());
+        if circle {
+            bail!("modules need each other in a circle: {}", open.join(", "));
+        }
+        for needed in self.info(name)?.depends {
+            self.visit(&needed, open, done)?;
+        }
+        open.pop();
+        done.push(name.to_owned());
+        Ok(())
     }
 
     fn info(&mut self, name: &str) -> Result<Info> {
