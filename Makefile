@@ -7,6 +7,10 @@ KERNEL ?= amd64
 # More for mkimage: make image MKIMAGE='--authorized-keys ~/.ssh/id_ed25519.pub --dropbear /usr/sbin/dropbear'
 MKIMAGE ?=
 
+# When the image counts as built: the same commit gives the same bytes.
+EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null))
+BUILD = $(if $(EPOCH),SOURCE_DATE_EPOCH=$(EPOCH)) $(OUT)/mkimage build
+
 TARGET = x86_64-unknown-linux-musl
 BINARIES = target/$(TARGET)/release
 BASE = --init $(OUT)/init --busybox /bin/busybox --pci-ids /usr/share/misc/pci.ids
@@ -29,7 +33,7 @@ image: setup ## out/: vmlinuz, initramfs.img, init, pitstop, mkimage (KERNEL=amd
 .PHONY: image-amd64 image-cloud image-custom
 image-amd64 image-cloud: image-%: $(OUT)/.kernel/%/.fetched
 	@version=$$(basename $(OUT)/.kernel/$*/lib/modules/*) && \
-	 $(OUT)/mkimage build $(BASE) --kernel-dir $(OUT)/.kernel/$* --kernel-version $$version $(MKIMAGE) -o $(OUT)/initramfs.img && \
+	 $(BUILD) $(BASE) --kernel-dir $(OUT)/.kernel/$* --kernel-version $$version $(MKIMAGE) -o $(OUT)/initramfs.img && \
 	 install -m 644 $(OUT)/.kernel/$*/boot/vmlinuz-$$version $(OUT)/vmlinuz
 
 $(OUT)/.kernel/%/.fetched:
@@ -37,7 +41,7 @@ $(OUT)/.kernel/%/.fetched:
 	@touch $@
 
 image-custom: $(OUT)/.kernel/custom/vmlinuz
-	@$(OUT)/mkimage build $(BASE) $(MKIMAGE) -o $(OUT)/initramfs.img
+	@$(BUILD) $(BASE) $(MKIMAGE) -o $(OUT)/initramfs.img
 	@install -m 644 $< $(OUT)/vmlinuz
 
 kernel: ## build a monolithic kernel from Debian's source: out/.kernel/custom/vmlinuz
