@@ -73,5 +73,9 @@ bench: ## measure against the peers; writes docs/benchmarks.md
 	cargo build --release -p pitstop
 	bench/run
 
+.PHONY: fuzz
+fuzz: ## fuzz the parsers, ten minutes each (needs cargo-fuzz and a nightly compiler)
+	cd fuzz && for target in command_line image survey tftp; do cargo +nightly fuzz run $$target -- -max_total_time=600 -rss_limit_mb=1024 || exit 1; done
+
 clean: ## remove what was built
 	rm -rf $(OUT) target

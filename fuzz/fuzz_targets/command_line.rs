@@ -1,0 +1,12 @@
+//! Any kernel command line is understood or refused with a sentence.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pitstop_payload::job::{BootParameters, CommandLine};
+
+fuzz_target!(|text: &str| {
+    let _ = BootParameters::parse(text);
+    if let Err(error) = CommandLine::parse(text) {
+        assert!(!error.to_string().is_empty());
+    }
+});
