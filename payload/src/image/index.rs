@@ -103,11 +103,6 @@ impl Index {
         self.data_size
     }
 
-    /// Chunks so far.
-    pub fn chunks(&self) -> u64 {
-        self.chunks
-    }
-
     /// Where chunk `number` is on the disk.
     pub fn position(&self, number: u64) -> u64 {
         number.saturating_mul(u64::from(self.chunk_size))
@@ -294,7 +289,7 @@ mod tests {
         for record in records {
             index.push(*record).unwrap();
         }
-        index.set_raw_size((index.chunks() * 4096).saturating_sub(last));
+        index.set_raw_size((index.chunks * 4096).saturating_sub(last));
         index
     }
 

@@ -5,12 +5,14 @@
 
 mod capture;
 mod codec;
+mod convert;
 mod delta;
 mod encode;
 mod feed;
 mod foreign;
 mod format;
 mod index;
+mod inspect;
 mod meta;
 mod options;
 mod readback;
@@ -23,6 +25,8 @@ mod workers;
 use std::io;
 
 pub use capture::capture;
+pub use convert::{to_indexed, to_zstd};
+pub use inspect::{Cell, Indexed, Inspection, inspect};
 pub use meta::{ByteRange, ImageMeta};
 pub use options::{CaptureOptions, Delta, Level, ReadErrors, RestoreOptions};
 pub use restore::{Restored, restore};

@@ -13,7 +13,8 @@ use std::io::Read;
 use std::sync::Mutex;
 
 /// What sort of image a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// With an index: `docs/image-format.md`.
     Pitstop,

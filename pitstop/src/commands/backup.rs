@@ -1,13 +1,101 @@
 //! `pitstop backup DISK IMAGE`: a disk becomes an image, without a boot.
 
+use super::place::{Destination, reporter};
+use anyhow::Context;
+use pitstop_payload::disk::{DiskInput, Input};
+use pitstop_payload::image::{CaptureOptions, Level, ReadErrors, capture};
+use pitstop_payload::inventory::{DiskIdentity, identify};
+use std::fs;
+use std::path::{Path, PathBuf};
+
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop backup /dev/sda sda.raw.gz
+  pitstop backup /dev/sda http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz --exact
+
+The disk should not be written to meanwhile: unmount its filesystems first.")]
 pub struct Args {
     /// A block device or a plain file
-    disk: std::path::PathBuf,
-    /// A path or an `http(s)://` URL
+    disk: PathBuf,
+    /// A path or an `http(s)://` URL; what the image is of goes beside it as IMAGE.toml
     image: String,
+    /// Keep every block, also those that no filesystem uses
+    #[arg(long)]
+    exact: bool,
+    /// Cores to compress on; 0 is all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// How hard to compress
+    #[arg(long, default_value = "fast", value_enum)]
+    level: LevelArg,
+    /// What to do about sectors that cannot be read
+    #[arg(long, default_value = "fail", value_enum)]
+    read_errors: ReadErrorsArg,
+    /// Replace an image that is there
+    #[arg(long)]
+    force: bool,
 }
 
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no image engine")
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum LevelArg {
+    /// As fast as most disks
+    Fast,
+    /// A little smaller, several times slower
+    Small,
+}
+
+impl From<LevelArg> for Level {
+    fn from(level: LevelArg) -> Self {
+        match level {
+            LevelArg::Fast => Level::Fast,
+            LevelArg::Small => Level::Small,
+        }
+    }
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ReadErrorsArg {
+    /// Fail at the end, and name them
+    Fail,
+    /// Zeros in the image, named in IMAGE.toml
+    Record,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let identity = identity(&args.disk)?;
+    let options = CaptureOptions {
+        exact: args.exact,
+        level: args.level.into(),
+        threads: args.threads,
+        read_errors: match args.read_errors {
+            ReadErrorsArg::Fail => ReadErrors::Fail,
+            ReadErrorsArg::Record => ReadErrors::Record,
+        },
+    };
+    let reporter = reporter();
+    Destination::new(&args.image, args.force)?
+        .write(|out| capture(&args.disk, &identity, &options, out, &reporter).map(Some))
+}
+
+/// What sysfs says of a whole disk; of a partition or a file, what can be measured.
+fn identity(disk: &Path) -> anyhow::Result<DiskIdentity> {
+    let shown = disk.display();
+    let input = DiskInput::open(disk)?;
+    let real = fs::canonicalize(disk).with_context(|| format!("looking at {shown}"))?;
+    let device = real
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let (logical, physical) = input.sector_sizes();
+    let known = identify(Path::new("/sys"), &device)
+        .filter(|known| real.starts_with("/dev") && known.size == input.size());
+    Ok(known.unwrap_or(DiskIdentity {
+        device,
+        model: String::new(),
+        serial: String::new(),
+        wwn: String::new(),
+        size: input.size(),
+        logical_sector_size: logical,
+        physical_sector_size: physical,
+    }))
 }

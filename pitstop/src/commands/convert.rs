@@ -1,13 +1,87 @@
-//! `pitstop convert FROM TO`: any image becomes one with an index.
+//! `pitstop convert FROM TO`: any image becomes one with an index, or zstd, or raw.
+
+use super::backup::LevelArg;
+use super::place::{Destination, reporter, source};
+use anyhow::bail;
+use pitstop_payload::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
+use std::path::Path;
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop convert old.gz sda.raw.gz
+  pitstop convert sda.raw.gz sda.img
+
+The name of TO decides: .gz with an index, .zst or .zstd, .raw or .img.")]
 pub struct Args {
-    /// A path or an `http(s)://` URL
+    /// A path or an `http(s)://` URL; any gzip, xz, zstd or raw image
     from: String,
-    /// A path
-    to: std::path::PathBuf,
+    /// A path; for .gz and .zst also an `http(s)://` URL
+    to: String,
+    /// Cores to use; 0 is all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// How hard to compress to .gz
+    #[arg(long, default_value = "fast", value_enum)]
+    level: LevelArg,
+    /// Replace an image that is there
+    #[arg(long)]
+    force: bool,
 }
 
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no image engine")
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let image = source(&args.from)?;
+    let reporter = reporter();
+    let end = args.to.rsplit('.').next().unwrap_or_default();
+    match end.to_ascii_lowercase().as_str() {
+        "gz" => Destination::new(&args.to, args.force)?.write(|out| {
+            to_indexed(&*image, args.level.into(), args.threads, out, &reporter).map(Some)
+        }),
+        "zst" | "zstd" => {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            let threads = if args.threads == 0 {
+                cores
+            } else {
+                args.threads
+            };
+            let threads = u32::try_from(threads).unwrap_or(1);
+            Destination::new(&args.to, args.force)?
+                .write(|out| to_zstd(&*image, threads, out, &reporter).map(|()| None))
+        }
+        "raw" | "img" => to_raw(args, &*image, &reporter),
+        _ => bail!(
+            "{}: what to convert to is told by the name: .gz, .zst, .raw or .img",
+            args.to
+        ),
+    }
+}
+
+/// A restore to a new file: on all cores, with holes where there are zeros.
+fn to_raw(
+    args: &Args,
+    image: &dyn pitstop_payload::image::ImageSource,
+    reporter: &dyn pitstop_payload::event::Reporter,
+) -> anyhow::Result<()> {
+    let path = Path::new(&args.to);
+    if path.exists() && !args.force {
+        bail!("{} is there already: remove it, or say --force", args.to);
+    }
+    let part = path.with_added_extension("part");
+    let options = RestoreOptions {
+        delta: Delta::Off,
+        verify: false,
+        threads: args.threads,
+    };
+    let done = std::fs::remove_file(&part)
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })
+        .map_err(anyhow::Error::from)
+        .and_then(|()| restore(image, &part, &options, reporter))
+        .and_then(|_| Ok(std::fs::rename(&part, path)?));
+    if done.is_err() {
+        // The error itself says what went wrong; half a file helps nobody.
+        let _ = std::fs::remove_file(&part);
+    }
+    done
 }

@@ -3,5 +3,6 @@
 pub mod backup;
 pub mod convert;
 pub mod inspect;
+mod place;
 pub mod restore;
 pub mod verify;

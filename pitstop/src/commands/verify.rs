@@ -1,11 +1,28 @@
 //! `pitstop verify IMAGE`: every chunk is checked.
 
+use super::place::{reporter, source};
+use pitstop_payload::event::Reporter;
+use pitstop_payload::image::verify;
+use pitstop_payload::units;
+
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  pitstop verify sda.raw.gz")]
 pub struct Args {
-    /// A path or an `http(s)://` URL
+    /// A path or an `http(s)://` URL; any gzip, xz or zstd image
     image: String,
+    /// Cores to check on; 0 is all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
 }
 
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no image engine")
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let image = source(&args.image)?;
+    let reporter = reporter();
+    let verified = verify(&*image, args.threads, &reporter)?;
+    reporter.info(format!(
+        "{} is right: {} of disk",
+        args.image,
+        units::bytes(verified.bytes())
+    ));
+    Ok(())
 }

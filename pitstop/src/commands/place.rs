@@ -1,0 +1,196 @@
+//! Where images are on a command line: paths and URLs, and how their progress is shown.
+
+use anyhow::{Context, bail};
+use nix::libc;
+use percent_encoding::percent_decode_str;
+use pitstop_payload::event::{Level, Reporter};
+use pitstop_payload::fetch::{HttpClient, Roots, Settings};
+use pitstop_payload::image::{FileSource, ImageMeta, ImageSource};
+use pitstop_payload::render::{Output, Renderer, Style};
+use pitstop_payload::share::{DirectoryShare, HttpImage, HttpShare, Share};
+use std::fs::{self, File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use url::Url;
+
+const WIDTH: usize = 80;
+
+/// The image at a path or an `http(s)://` URL, for reading.
+pub fn source(image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+    Ok(match url(image)? {
+        Some(url) => Box::new(HttpImage::open(&client()?, &url)?),
+        None => Box::new(FileSource::open(Path::new(image))?),
+    })
+}
+
+/// Where a new image goes.
+pub enum Destination {
+    /// Under its name only when it is whole.
+    File { share: Box<dyn Share>, name: String },
+    /// A pipe, or `/dev/null` to measure with: nothing to rename there.
+    Stream(File),
+}
+
+impl Destination {
+    /// # Errors
+    /// When the folder cannot be reached, or has a file of that name and `force` is not given.
+    pub fn new(image: &str, force: bool) -> anyhow::Result<Self> {
+        let (share, name): (Box<dyn Share>, String) = match url(image)? {
+            Some(url) => {
+                let (base, name) = split(&url)?;
+                (Box::new(HttpShare::new(&base, &client()?)), name)
+            }
+            None => match local(Path::new(image))? {
+                Local::Stream(file) => return Ok(Self::Stream(file)),
+                Local::File(share, name) => (Box::new(share), name),
+            },
+        };
+        if !force && share.stat(&name)?.is_some() {
+            bail!("{image} is there already: remove it, or say --force to replace it");
+        }
+        Ok(Self::File { share, name })
+    }
+
+    /// Has `fill` write the image; puts it under its name, and what it returns beside it as `.toml`.
+    pub fn write(
+        &self,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Option<ImageMeta>>,
+    ) -> anyhow::Result<()> {
+        let (share, name) = match self {
+            Self::Stream(file) => {
+                let mut file = file.try_clone().context("opening the output")?;
+                return fill(&mut file).map(|_| ());
+            }
+            Self::File { share, name } => (share, name),
+        };
+        let mut pending = share.create(name)?;
+        let meta = fill(&mut pending)?;
+        pending.finish()?;
+        if let Some(meta) = meta {
+            let beside = format!("{name}.toml");
+            let mut pending = share.create(&beside)?;
+            pending
+                .write_all(meta.to_toml()?.as_bytes())
+                .with_context(|| format!("writing {beside}"))?;
+            pending.finish()?;
+        }
+        Ok(())
+    }
+}
+
+enum Local {
+    Stream(File),
+    File(DirectoryShare, String),
+}
+
+fn local(path: &Path) -> anyhow::Result<Local> {
+    let shown = path.display();
+    if let Ok(found) = fs::metadata(path) {
+        let kind = found.file_type();
+        if kind.is_char_device() || kind.is_fifo() {
+            let file = OpenOptions::new().write(true).open(path);
+            return Ok(Local::Stream(
+                file.with_context(|| format!("opening {shown}"))?,
+            ));
+        }
+        if !kind.is_file() {
+            bail!("{shown} is not a plain file: an image is not written there");
+        }
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .with_context(|| format!("{shown} does not end in a file name"))?;
+    Ok(Local::File(DirectoryShare::open(folder)?, name.to_owned()))
+}
+
+fn url(image: &str) -> anyhow::Result<Option<Url>> {
+    if !(image.starts_with("http://") || image.starts_with("https://")) {
+        return Ok(None);
+    }
+    let url = Url::parse(image).with_context(|| format!("reading the URL {image}"))?;
+    Ok(Some(url))
+}
+
+/// The folder of a URL, and the name in it.
+fn split(url: &Url) -> anyhow::Result<(Url, String)> {
+    let last = url.path_segments().and_then(|mut parts| parts.next_back());
+    let name = last.map(|last| percent_decode_str(last).decode_utf8_lossy().into_owned());
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        bail!("{url} does not end in a file name");
+    };
+    let base = url.join(".").context("the URL's folder")?;
+    Ok((base, name))
+}
+
+fn client() -> anyhow::Result<HttpClient> {
+    HttpClient::new(Settings {
+        roots: Roots::System,
+        ..Settings::default()
+    })
+}
+
+/// Tells of a transfer on standard error: one line drawn anew on a terminal, a line now and then elsewhere.
+pub fn reporter() -> impl Reporter {
+    let stderr = std::io::stderr();
+    let style = if stderr.is_terminal() {
+        Style::Redrawn { columns: columns() }
+    } else {
+        Style::Lines
+    };
+    Output::new(stderr, Renderer::new(style, "pitstop: ", Level::Info))
+}
+
+/// How wide the terminal on standard output is; 80 when it does not tell.
+pub fn columns() -> usize {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the kernel writes one winsize to a live winsize; any descriptor may be asked.
+    let told = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    match usize::from(size.ws_col) {
+        columns if told == 0 && columns > 0 => columns,
+        _ => WIDTH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_split_into_folder_and_name() {
+        let url = Url::parse("http://server:8080/share/10.0.2.15/a%20b.raw.gz").unwrap();
+        let (base, name) = split(&url).unwrap();
+        assert_eq!(base.as_str(), "http://server:8080/share/10.0.2.15/");
+        assert_eq!(name, "a b.raw.gz");
+        let err = split(&Url::parse("http://server/").unwrap()).unwrap_err();
+        assert!(err.to_string().ends_with("does not end in a file name"));
+    }
+
+    #[test]
+    fn an_image_that_is_there_is_kept_unless_forced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sda.raw.gz");
+        fs::write(&path, b"old").unwrap();
+        let name = path.to_str().unwrap();
+        let err = Destination::new(name, false).err().unwrap();
+        assert!(err.to_string().ends_with("say --force to replace it"));
+        let forced = Destination::new(name, true).unwrap();
+        let failed = forced.write(|out| {
+            out.write_all(b"half")?;
+            bail!("the disk is gone")
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "the disk is gone");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
