@@ -56,9 +56,10 @@ impl Deflater {
     /// and returns its length. What does not compress is stored.
     pub fn member(&mut self, raw: &[u8], out: &mut [u8]) -> usize {
         let room = member_bound(raw.len()) - TRAILER;
-        let body = match self.looks_random(raw) {
-            true => None,
-            false => self.method.deflate(raw, &mut out[HEADER..room]),
+        let body = if self.looks_random(raw) {
+            None
+        } else {
+            self.method.deflate(raw, &mut out[HEADER..room])
         };
         let body = body.unwrap_or_else(|| store(raw, &mut out[HEADER..room]));
         let end = HEADER + body;

@@ -45,6 +45,7 @@ pub fn inspect(image: &dyn ImageSource, cells: usize) -> anyhow::Result<Inspecti
     let (kind, raw_size, indexed) = match look(image)? {
         Look::Foreign { kind, raw_size } => (kind, raw_size, None),
         Look::Ours(loaded) => {
+            let loaded = *loaded;
             let index = &loaded.index;
             let size = index.raw_size();
             let mut picture = vec![Cell::default(); cells.max(1)];
@@ -54,11 +55,10 @@ pub fn inspect(image: &dyn ImageSource, cells: usize) -> anyhow::Result<Inspecti
                 let cell = u128::from(at) * count / u128::from(size.max(1));
                 usize::try_from(cell.min(count - 1)).unwrap_or(0)
             };
-            for at in 0..picture.len() {
-                let edge = |at: usize| {
-                    u64::try_from(u128::from(size) * at as u128 / count).unwrap_or(size)
-                };
-                picture[at].size = edge(at + 1) - edge(at);
+            let edge =
+                |at: usize| u64::try_from(u128::from(size) * at as u128 / count).unwrap_or(size);
+            for (at, cell) in picture.iter_mut().enumerate() {
+                cell.size = edge(at + 1) - edge(at);
             }
             for item in index.items() {
                 match item {

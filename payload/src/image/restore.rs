@@ -55,7 +55,7 @@ pub fn restore(
     let look = look(image)?;
     let output = Target::open(target)?;
     let restored = match look {
-        Look::Ours(loaded) => restore_ours(image, loaded, &output, options, reporter)?,
+        Look::Ours(loaded) => restore_ours(image, *loaded, &output, options, reporter)?,
         Look::Foreign { kind, raw_size } => {
             foreign::restore(image, kind, raw_size, &output, options, reporter)?
         }
@@ -89,11 +89,8 @@ pub fn invalidate(output: &dyn Output, size: Option<u64>) -> anyhow::Result<()> 
     }
     let zeros = Buffer::new(usize::try_from(TABLES)?);
     let end = size.or(output.limit()).unwrap_or(TABLES);
-    let mut places = vec![0..TABLES.min(end)];
-    if let Some(size) = size {
-        places.push(size.saturating_sub(TABLES)..size);
-    }
-    for place in places {
+    let tail = size.map(|size| size.saturating_sub(TABLES)..size);
+    for place in std::iter::once(0..TABLES.min(end)).chain(tail) {
         let length = usize::try_from(place.end - place.start)?;
         output
             .write_at(&zeros[..length], place.start)

@@ -54,7 +54,7 @@ impl Verified {
 
 /// An image, with its index if it has one.
 pub enum Look {
-    Ours(Loaded),
+    Ours(Box<Loaded>),
     Foreign { kind: Kind, raw_size: Option<u64> },
 }
 
@@ -67,7 +67,7 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
         .read_exact_at(start, 0)
         .with_context(|| format!("reading {}", image.name()))?;
     if begins_like_ours(start) {
-        return load(image).map(Look::Ours);
+        return load(image).map(|loaded| Look::Ours(Box::new(loaded)));
     }
     let kind = foreign::kind(start);
     let raw_size = foreign::raw_size(image, kind)?;
@@ -81,10 +81,10 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
 /// damaged, or something follows its end.
 pub fn probe(image: &dyn ImageSource) -> anyhow::Result<Probe> {
     Ok(match look(image)? {
-        Look::Ours(Loaded { index, meta }) => Probe {
+        Look::Ours(loaded) => Probe {
             kind: Kind::Pitstop,
-            raw_size: Some(index.raw_size()),
-            meta: Some(meta),
+            raw_size: Some(loaded.index.raw_size()),
+            meta: Some(loaded.meta),
         },
         Look::Foreign { kind, raw_size } => Probe {
             kind,

@@ -65,7 +65,7 @@ fn to_raw(
     if path.exists() && !args.force {
         bail!("{} is there already: remove it, or say --force", args.to);
     }
-    let part = path.with_added_extension("part");
+    let part = std::path::PathBuf::from(format!("{}.part", args.to));
     let options = RestoreOptions {
         delta: Delta::Off,
         verify: false,

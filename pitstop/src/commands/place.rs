@@ -58,9 +58,9 @@ impl Destination {
         fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Option<ImageMeta>>,
     ) -> anyhow::Result<()> {
         let (share, name) = match self {
-            Self::Stream(file) => {
-                let mut file = file.try_clone().context("opening the output")?;
-                return fill(&mut file).map(|_| ());
+            Self::Stream(stream) => {
+                let mut stream = stream.try_clone().context("opening the output")?;
+                return fill(&mut stream).map(|_| ());
             }
             Self::File { share, name } => (share, name),
         };

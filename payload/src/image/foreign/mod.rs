@@ -107,7 +107,11 @@ impl Read for Chunks<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let index = &self.loaded.index;
         while self.at == self.length && self.zeros == 0 && !buf.is_empty() {
-            match self.feed.next(&mut self.member).map_err(other)? {
+            match self
+                .feed
+                .next(&mut self.member)
+                .map_err(|error| other(&error))?
+            {
                 None => return Ok(0),
                 Some(Item::Zeros { count, .. }) => {
                     self.zeros = count * u64::from(index.chunk_size());
@@ -118,7 +122,7 @@ impl Read for Chunks<'_> {
                     let raw = &mut self.raw[..self.length];
                     open_chunk(&mut self.inflater, &chunk, &self.member[..size], raw)
                         .with_context(|| place(index, self.image, &chunk))
-                        .map_err(other)?;
+                        .map_err(|error| other(&error))?;
                 }
             }
         }
@@ -136,7 +140,7 @@ impl Read for Chunks<'_> {
     }
 }
 
-fn other(error: anyhow::Error) -> io::Error {
+fn other(error: &anyhow::Error) -> io::Error {
     io::Error::other(format!("{error:#}"))
 }
 
@@ -205,29 +209,29 @@ pub fn restore(
     let mut decoder = Decoder::open(image, kind)?;
     let meter = Meter::new("restoring", output.name(), raw_size, reporter);
     let mut head = Buffer::new(usize::try_from(TABLES)?);
-    let held = read_full(&mut decoder, &mut head).with_context(what)?;
-    check_fits(output, held as u64)?;
+    let length = read_full(&mut decoder, &mut head).with_context(what)?;
+    check_fits(output, length as u64)?;
     invalidate(output, raw_size)?;
     let writing = Writing {
         output,
         meter: &meter,
         failed: AtomicBool::new(false),
         error: Mutex::new(None),
-        written: AtomicU64::new(held as u64),
+        written: AtomicU64::new(length as u64),
         zeroed: AtomicU64::new(0),
     };
     let mut hashes = options.verify.then(Vec::new);
     let size = writing
-        .all(&mut decoder, held as u64, hashes.as_mut())
+        .all(&mut decoder, length as u64, hashes.as_mut())
         .with_context(what)?;
     check_size(image, kind, raw_size, size)?;
     output.set_size(size)?;
     flush(output)?;
     // The stream ended where its format says that it ends, with its checksums right.
-    write_head(&Verified::of(size), output, &head[..held])?;
+    write_head(&Verified::of(size), output, &head[..length])?;
     flush(output)?;
     if let Some(hashes) = hashes {
-        read_back(output, &head[..held], &hashes, size).with_context(what)?;
+        read_back(output, &head[..length], &hashes, size).with_context(what)?;
     }
     Ok(Restored {
         size,
@@ -259,7 +263,7 @@ impl Writing<'_> {
         }
         let to_write = Mutex::new(to_write);
         self.meter.done(start);
-        let decoded = thread::scope(|scope| {
+        let result = thread::scope(|scope| {
             for _ in 0..WRITERS {
                 let free = free.clone();
                 let to_write = &to_write;
@@ -300,7 +304,7 @@ impl Writing<'_> {
         });
         match lock(&self.error).take() {
             Some(error) => Err(error),
-            None => decoded,
+            None => result,
         }
     }
 
