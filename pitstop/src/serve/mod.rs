@@ -109,11 +109,16 @@ fn one_line(text: &str) -> Result<String, String> {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folders = Folders::open(&args.root, args.boot.as_deref())?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // TFTP and uploads each hold a thread for as long as they take.
+        .max_blocking_threads(2 * tftp::MOST_CLIENTS)
         .build()
-        .context("starting the server's threads")?
-        .block_on(serve(args, folders))
+        .context("starting the server's threads")?;
+    let end = runtime.block_on(serve(args, folders));
+    // A TFTP client that has gone silent would be waited for otherwise.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    end
 }
 
 async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
@@ -224,10 +229,7 @@ fn announce(
             missing.join(" and ")
         ));
     }
-    let text: String = lines
-        .iter()
-        .map(|line| format!("pitstop: {line}\n"))
-        .collect();
+    let text = format!("pitstop: {}\n", lines.join("\npitstop: "));
     let mut output = std::io::stdout().lock();
     output
         .write_all(text.as_bytes())

@@ -35,26 +35,28 @@ pub fn valid_url(text: &str) -> Result<String, String> {
 /// How QEMU's user network shows the host's loopback to its guests.
 const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
+/// Addresses for documentation (RFC 5737, RFC 3849): never this machine's own.
+const TEST_NET_1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const DOCUMENTATION: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
 /// The best guess at how machines reach a server that listens on `address`. On the loopback no machine
 /// does but a guest of QEMU's user network.
 pub fn own(address: SocketAddr) -> String {
-    let ip = match address.ip() {
+    let ip = match address.ip().to_canonical() {
         ip if ip.is_loopback() => QEMU_HOST.into(),
-        ip if ip.is_unspecified() => outgoing(ip).unwrap_or(QEMU_HOST.into()),
+        // Boot ROMs speak IPv4 first.
+        ip if ip.is_unspecified() => outgoing(Ipv4Addr::UNSPECIFIED.into(), TEST_NET_1.into())
+            .or_else(|| outgoing(Ipv6Addr::UNSPECIFIED.into(), DOCUMENTATION.into()))
+            .unwrap_or(QEMU_HOST.into()),
         ip => ip,
     };
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// The address that this machine has towards the rest of the world. No packet is sent: connecting a
-/// UDP socket only looks at the routes.
-fn outgoing(unspecified: IpAddr) -> Option<IpAddr> {
-    // TEST-NET-1 and the documentation prefix: whatever is not local.
-    let far: IpAddr = match unspecified {
-        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
-        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
-    };
-    let socket = UdpSocket::bind((unspecified, 0)).ok()?;
+/// The address that this machine has towards the rest of the world, as which `far` will do. No packet is
+/// sent: connecting a UDP socket only looks at the routes.
+fn outgoing(any: IpAddr, far: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect((far, 9)).ok()?;
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_unspecified()).then_some(ip)
@@ -128,6 +130,10 @@ mod tests {
     fn an_address_that_is_given_is_kept() {
         assert_eq!(own("192.0.2.1:81".parse().unwrap()), "http://192.0.2.1:81");
         assert_eq!(own("127.0.0.1:81".parse().unwrap()), "http://10.0.2.2:81");
+        assert_eq!(
+            own("[::ffff:192.0.2.1]:81".parse().unwrap()),
+            "http://192.0.2.1:81"
+        );
         assert!(own("0.0.0.0:81".parse().unwrap()).ends_with(":81"));
     }
 }

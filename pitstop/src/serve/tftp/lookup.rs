@@ -6,37 +6,27 @@ use crate::serve::file::{self, Found};
 use crate::serve::path::RelPath;
 use crate::serve::site::Site;
 use pitstop_payload::fetch::tftp::packet::{Packet, Request, code};
-use std::io::{Cursor, ErrorKind};
+use std::io::{BufReader, Cursor, ErrorKind, Read};
 use std::net::IpAddr;
-use std::sync::Arc;
-use tokio::io::{AsyncRead, BufReader};
 
 /// Bytes that are read from a file at once.
 const READ_SIZE: usize = 64 << 10;
 
 /// A file to be sent.
 pub struct Content {
-    pub bytes: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    pub bytes: Box<dyn Read>,
     /// Bytes.
     pub length: u64,
 }
 
 /// Opens what `request` is about; the packet that says why not.
-pub async fn open(
-    site: &Arc<Site>,
-    request: &Request,
-    peer: IpAddr,
-    url: String,
-) -> Result<Content, Packet> {
+pub fn open(site: &Site, request: &Request, peer: IpAddr, url: &str) -> Result<Content, Packet> {
     if request.mode != "octet" {
         return Err(error(code::ILLEGAL, "the only mode here is octet"));
     }
     let path =
         RelPath::from_text(&request.file).map_err(|why| error(code::ACCESS, why.to_string()))?;
-    let site = Arc::clone(site);
-    tokio::task::spawn_blocking(move || find(&site, &path, peer, &url))
-        .await
-        .unwrap_or_else(|failure| Err(error(code::UNDEFINED, failure.to_string())))
+    find(site, &path, peer, url)
 }
 
 fn find(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Result<Content, Packet> {
@@ -74,7 +64,6 @@ fn find(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Result<Content,
 }
 
 fn content(file: cap_std::fs::File, length: u64) -> Content {
-    let file = tokio::fs::File::from_std(file.into_std());
     Content {
         bytes: Box::new(BufReader::with_capacity(READ_SIZE, file)),
         length,

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UdpSocket;
 
 /// Machines that are served at once. More of them ask again after a second or two, as every client does.
-const MOST_CLIENTS: usize = 1024;
+pub const MOST_CLIENTS: usize = 1024;
 
 /// Clients with a transfer under way: a request that is repeated because the answer is slow begins no second one.
 #[derive(Default)]
@@ -61,8 +61,9 @@ pub async fn serve(socket: UdpSocket, site: Arc<Site>, http_port: u16) -> io::Re
             Ok(Packet::Request(request)) if request.direction == Direction::Read => {
                 if let Some(guard) = busy.begin(peer) {
                     let site = Arc::clone(&site);
-                    tokio::spawn(async move {
-                        answer(&site, local, peer, &request, http_port).await;
+                    // A thread of its own: one packet at a time, it is woken once for each.
+                    tokio::task::spawn_blocking(move || {
+                        answer(&site, local, peer, &request, http_port);
                         drop(guard);
                     });
                 }
@@ -79,37 +80,31 @@ pub async fn serve(socket: UdpSocket, site: Arc<Site>, http_port: u16) -> io::Re
     }
 }
 
-async fn answer(
-    site: &Arc<Site>,
-    local: SocketAddr,
-    peer: SocketAddr,
-    request: &Request,
-    http_port: u16,
-) {
+fn answer(site: &Site, local: SocketAddr, peer: SocketAddr, request: &Request, http_port: u16) {
     let who = peer.ip().to_canonical();
     let what = format!("{who} TFTP get {}", request.file);
-    let outcome = async {
+    let outcome = || -> io::Result<String> {
         // Each transfer has a port of its own (RFC 1350 4).
-        let socket = UdpSocket::bind((local.ip(), 0)).await?;
-        socket.connect(peer).await?;
+        let socket = std::net::UdpSocket::bind((local.ip(), 0))?;
+        socket.connect(peer)?;
         let url = if site.url_given {
             site.url.clone()
         } else {
             // The address that this client sees, on a server with several.
             url::own(SocketAddr::new(socket.local_addr()?.ip(), http_port))
         };
-        match lookup::open(site, request, who, url).await {
-            Ok(content) => transfer::send(&socket, request, content).await,
+        match lookup::open(site, request, who, &url) {
+            Ok(content) => transfer::send(&socket, request, content),
             Err(refusal) => {
-                socket.send(&refusal.encode()).await?;
-                let Packet::Error { message, .. } = refusal else {
-                    return Ok(String::new());
-                };
-                Ok(format!("refused: {message}"))
+                socket.send(&refusal.encode())?;
+                Ok(match refusal {
+                    Packet::Error { message, .. } => format!("refused: {message}"),
+                    _ => "refused".into(),
+                })
             }
         }
     };
-    match outcome.await {
+    match outcome() {
         Ok(end) => site.journal.note(&format!("{what} {end}")),
         Err(error) => site.journal.note(&format!("{what} failed: {error}")),
     }

@@ -5,11 +5,9 @@ use super::lookup::Content;
 use super::options::{Agreed, agree};
 use pitstop_payload::fetch::tftp::packet::{Packet, Request, code};
 use std::collections::VecDeque;
-use std::io;
-use std::time::Duration;
-use tokio::io::AsyncReadExt;
-use tokio::net::UdpSocket;
-use tokio::time::{Instant, timeout_at};
+use std::io::{self, Read};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
 
 /// Sendings of the same packets before the client is given up.
 const TRIES: u32 = 6;
@@ -28,7 +26,7 @@ enum Reply {
 }
 
 /// Sends the file over a socket that is connected to the client. The words are for the journal.
-pub async fn send(socket: &UdpSocket, request: &Request, content: Content) -> io::Result<String> {
+pub fn send(socket: &UdpSocket, request: &Request, content: Content) -> io::Result<String> {
     let length = content.length;
     let agreed = agree(request, length);
     let mut transfer = Transfer {
@@ -39,14 +37,14 @@ pub async fn send(socket: &UdpSocket, request: &Request, content: Content) -> io
         acknowledged: 0,
         read_to_end: false,
     };
-    match transfer.run().await {
+    match transfer.run() {
         Ok(None) => Ok(format!("{length} bytes")),
         // A loader that only wanted to know the size says so with an error (RFC 2349 has no other way).
         Ok(Some(why)) => Ok(format!("stopped by the client: {why}")),
         Err(failure) => {
             let farewell = error(code::UNDEFINED, failure.to_string()).encode();
             // The client may be gone: the failure itself is what counts.
-            let _ = socket.send(&farewell).await;
+            let _ = socket.send(&farewell);
             Err(failure)
         }
     }
@@ -65,32 +63,32 @@ struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// `Some` is why the client stopped it.
-    async fn run(&mut self) -> io::Result<Option<String>> {
+    fn run(&mut self) -> io::Result<Option<String>> {
         if !self.agreed.answers.is_empty() {
             let answers = self.agreed.answers.clone();
             let options = Packet::OptionAck(answers).encode();
             // Acknowledged as block 0 would be: the window holds it alone.
             self.acknowledged = u16::MAX;
             self.window.push_back(options);
-            if let Some(stopped) = self.deliver().await? {
+            if let Some(stopped) = self.deliver()? {
                 return Ok(Some(stopped));
             }
         }
         loop {
-            self.fill().await?;
+            self.fill()?;
             if self.window.is_empty() {
                 return Ok(None);
             }
-            if let Some(stopped) = self.deliver().await? {
+            if let Some(stopped) = self.deliver()? {
                 return Ok(Some(stopped));
             }
         }
     }
 
     /// Reads blocks until the window is full or the file at its end.
-    async fn fill(&mut self) -> io::Result<()> {
+    fn fill(&mut self) -> io::Result<()> {
         while !self.read_to_end && self.window.len() < self.agreed.window {
-            let data = self.read_block().await?;
+            let data = self.read_block()?;
             // A block that is not full ends the file (RFC 1350 6); it may be empty.
             self.read_to_end = data.len() < self.agreed.block;
             let number = u16::try_from(self.window.len() + 1).unwrap_or(u16::MAX);
@@ -100,24 +98,23 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    async fn read_block(&mut self) -> io::Result<Vec<u8>> {
+    fn read_block(&mut self) -> io::Result<Vec<u8>> {
         let mut data = Vec::with_capacity(self.agreed.block);
         (&mut self.content.bytes)
             .take(self.agreed.block as u64)
-            .read_to_end(&mut data)
-            .await?;
+            .read_to_end(&mut data)?;
         Ok(data)
     }
 
     /// Sends the window and waits until the client has some of it. What it lacks then, though it was
     /// sent, got lost: it belongs to the next window (RFC 7440 4).
-    async fn deliver(&mut self) -> io::Result<Option<String>> {
+    fn deliver(&mut self) -> io::Result<Option<String>> {
         let mut wait = self.agreed.patience;
         for _ in 0..TRIES {
             for packet in &self.window {
-                self.socket.send(packet).await?;
+                self.socket.send(packet)?;
             }
-            match self.reply(Instant::now() + wait).await? {
+            match self.reply(Instant::now() + wait)? {
                 Reply::Has(blocks) => {
                     self.window.drain(..blocks);
                     let step = u16::try_from(blocks).unwrap_or(u16::MAX);
@@ -135,15 +132,26 @@ impl Transfer<'_> {
         ))
     }
 
-    async fn reply(&self, until: Instant) -> io::Result<Reply> {
+    fn reply(&self, until: Instant) -> io::Result<Reply> {
         let mut buffer = [0; 1024];
         loop {
-            let length = match timeout_at(until, self.socket.recv(&mut buffer)).await {
-                Err(_elapsed) => return Ok(Reply::Silence),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    return Ok(Reply::Stopped("it is gone".into()));
-                }
-                Ok(length) => length?,
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Reply::Silence);
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            let length = match self.socket.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        return Ok(Reply::Silence);
+                    }
+                    io::ErrorKind::Interrupted => continue,
+                    io::ErrorKind::ConnectionRefused => {
+                        return Ok(Reply::Stopped("it is gone".into()));
+                    }
+                    _ => return Err(error),
+                },
             };
             match Packet::parse(&buffer[..length]) {
                 Ok(Packet::Ack(block)) => {
