@@ -110,7 +110,7 @@ impl Consoles {
             self.note_failure(fs::write("/proc/sys/kernel/printk", KERNEL_LOG_LEVEL));
         }
         // The kernel's limit of ten lines in five seconds is for programs gone mad.
-        self.note_failure(fs::write("/proc/sys/kernel/printk_devkmsg", "on"));
+        self.note_failure(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n"));
         self.info(format!("version {}", env!("CARGO_PKG_VERSION")));
     }
 
@@ -133,7 +133,7 @@ impl Consoles {
             let clear = if output.redrawn { "\r\x1b[K" } else { "" };
             output.write(format!("{clear}{line}\n"));
         }
-        self.log_to_kernel(Level::Info, line);
+        self.log_to_kernel(line);
         self.drain();
     }
 
@@ -156,20 +156,15 @@ impl Consoles {
         }
     }
 
-    fn log_to_kernel(&self, level: Level, text: &str) {
+    fn log_to_kernel(&self, text: &str) {
         let Some(file) = &self.shared.kernel_log else {
             return;
         };
-        // Quieter than KERNEL_LOG_LEVEL, or the kernel would show each line a second time.
-        let priority = match level {
-            Level::Debug => 7,
-            Level::Info => 6,
-            Level::Warning | Level::Error => 4,
-        };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         for line in text.lines() {
-            // The kernel takes a record a write, and nobody is left to tell if it does not.
-            let _ = file.write_all(format!("<{priority}>{line}").as_bytes());
+            // Priority 7: the kernel shows no line a second time on a console that had it from here. It takes
+            // a record a write, and nobody is left to tell if it does not.
+            let _ = file.write_all(format!("<7>{line}").as_bytes());
         }
     }
 }
@@ -188,7 +183,7 @@ impl Reporter for Consoles {
         }
         match event {
             Event::Message { level, text } if *level > Level::Debug || self.shared.debug => {
-                self.log_to_kernel(*level, &format!("{PREFIX}{text}"));
+                self.log_to_kernel(&format!("{PREFIX}{text}"));
             }
             _ => {}
         }

@@ -1,7 +1,8 @@
 //! Names: `resolv.conf`, and the machine's own by reverse DNS.
 
+use super::dhcp::random;
 use super::dhcp::settings::host_name;
-use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -45,7 +46,10 @@ struct Answer {
 }
 
 fn ask(address: Ipv4Addr, server: SocketAddrV4, deadline: Instant) -> io::Result<Option<Answer>> {
-    let mut question = Message::query();
+    // Not `Message::query`: its random number may be a wait of seconds this early.
+    let id = random().to_le_bytes();
+    let id = u16::from_le_bytes([id[0], id[1]]);
+    let mut question = Message::new(id, MessageType::Query, OpCode::Query);
     let name = Name::from(IpAddr::V4(address));
     question.add_query(Query::query(name, RecordType::PTR));
     question.metadata.recursion_desired = true;
@@ -91,7 +95,6 @@ fn understand(bytes: &[u8], id: u16) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::op::OpCode;
     use hickory_proto::rr::{Record, rdata::PTR};
     use proptest::prelude::*;
     use std::str::FromStr;

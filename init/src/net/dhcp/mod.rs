@@ -3,6 +3,8 @@
 //! `mozim` was looked at: it is asynchronous, decides itself how long it waits, and tells neither the answer's
 //! boot fields nor why a server said no.
 
+#[cfg(test)]
+mod netns_test;
 mod packet;
 pub mod renew;
 pub mod settings;
@@ -10,8 +12,8 @@ mod socket;
 
 use crate::net::nics::Nic;
 use anyhow::Context;
-use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
-use packet::Transaction;
+use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+use packet::{Answer, Transaction};
 use pitstop_payload::event::Reporter;
 use settings::Settings;
 use socket::ClientSocket;
@@ -94,15 +96,15 @@ pub fn acquire(
             nic.name, offer.server, offer.address
         ));
         match client.request(&transaction, &offer)? {
-            Answer::Granted(granted) => return Ok(Some(*granted)),
-            Answer::No(why) => {
+            Verdict::Granted(granted) => return Ok(Some(*granted)),
+            Verdict::No(why) => {
                 reporter.warn(format!(
                     "DHCP on {}: {} refuses the address that it offered: {why}",
                     nic.name, offer.server
                 ));
                 thread::sleep(AFTER_NO);
             }
-            Answer::Nothing => {}
+            Verdict::Nothing => {}
         }
     }
     Ok(None)
@@ -116,7 +118,7 @@ struct Client<'a> {
     broadcast: bool,
 }
 
-enum Answer {
+enum Verdict {
     Granted(Box<Granted>),
     No(String),
     Nothing,
@@ -135,32 +137,32 @@ impl Client<'_> {
     ) -> anyhow::Result<Option<Settings>> {
         self.send(&transaction.discover()?)?;
         let deadline = (Instant::now() + backoff.wait()).min(self.until);
-        while let Some((kind, message)) = self.receive(transaction, deadline)? {
-            if let (MessageType::Offer, Some(offer)) = (kind, Settings::read(&message)) {
+        while let Some(answer) = self.receive(transaction, deadline)? {
+            if let (MessageType::Offer, Some(offer)) = (answer.kind, Settings::read(&answer)) {
                 return Ok(Some(offer));
             }
         }
         Ok(None)
     }
 
-    fn request(&self, transaction: &Transaction, offer: &Settings) -> anyhow::Result<Answer> {
+    fn request(&self, transaction: &Transaction, offer: &Settings) -> anyhow::Result<Verdict> {
         let mut backoff = Backoff::default();
         for _ in 0..REQUESTS {
             let since = Instant::now();
             self.send(&transaction.request(offer.address, offer.server)?)?;
             let deadline = since + backoff.wait();
-            while let Some((kind, message)) = self.receive(transaction, deadline)? {
-                match (kind, Settings::read(&message)) {
+            while let Some(answer) = self.receive(transaction, deadline)? {
+                match (answer.kind, Settings::read(&answer)) {
                     (MessageType::Ack, Some(settings)) => {
-                        return Ok(Answer::Granted(Box::new(Granted { settings, since })));
+                        return Ok(Verdict::Granted(Box::new(Granted { settings, since })));
                     }
-                    (MessageType::Nak, _) => return Ok(Answer::No(reason(&message))),
+                    (MessageType::Nak, _) => return Ok(Verdict::No(reason(&answer))),
                     // Another server's late offer.
                     _ => {}
                 }
             }
         }
-        Ok(Answer::Nothing)
+        Ok(Verdict::Nothing)
     }
 
     fn send(&self, message: &[u8]) -> anyhow::Result<()> {
@@ -173,7 +175,7 @@ impl Client<'_> {
         &self,
         transaction: &Transaction,
         deadline: Instant,
-    ) -> anyhow::Result<Option<(MessageType, Message)>> {
+    ) -> anyhow::Result<Option<Answer>> {
         self.socket
             .receive(transaction, deadline)
             .with_context(|| format!("waiting for DHCP answers on {}", self.nic.name))
@@ -190,15 +192,15 @@ fn transaction(nic: &Nic, broadcast: bool, began: Instant) -> Transaction {
 }
 
 /// What a server says beside its no (option 56).
-fn reason(message: &Message) -> String {
-    match message.opts().get(OptionCode::Message) {
+fn reason(answer: &Answer) -> String {
+    match answer.options.get(OptionCode::Message) {
         Some(DhcpOption::Message(text)) => text.escape_debug().to_string(),
         _ => "it gives no reason".into(),
     }
 }
 
 /// From the kernel; from the clock while the kernel has none yet.
-fn random() -> u32 {
+pub fn random() -> u32 {
     let mut bytes = [0; 4];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
         Ok(4) => u32::from_ne_bytes(bytes),

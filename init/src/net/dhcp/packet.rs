@@ -1,8 +1,10 @@
 //! What a client says to DHCP servers (RFC 2131 4.4), and which answers are meant for it.
 
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
+use dhcproto::v4::borrowed::{self, DhcpOptionIterator};
+use dhcproto::v4::{DhcpOption, DhcpOptions, Flags, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 /// What servers see of us in option 60.
 const VENDOR_CLASS: &[u8] = b"pitstop";
@@ -12,6 +14,46 @@ const LARGEST_ANSWER: u16 = 1500;
 
 /// RFC 2132 9.14: the kind of address that follows is Ethernet's.
 const HARDWARE_ETHERNET: u8 = 1;
+
+/// RFC 3442: option 121 is asked for before option 3.
+const ASKED_FOR: [OptionCode; 14] = [
+    OptionCode::SubnetMask,
+    OptionCode::ClasslessStaticRoute,
+    OptionCode::Router,
+    OptionCode::DomainNameServer,
+    OptionCode::Hostname,
+    OptionCode::DomainName,
+    OptionCode::InterfaceMtu,
+    OptionCode::AddressLeaseTime,
+    OptionCode::Renewal,
+    OptionCode::Rebinding,
+    OptionCode::TFTPServerName,
+    OptionCode::BootfileName,
+    OptionCode::Unknown(209),
+    OptionCode::Unknown(210),
+];
+
+/// What comes unasked.
+const GIVEN: [OptionCode; 3] = [
+    OptionCode::MessageType,
+    OptionCode::ServerIdentifier,
+    OptionCode::Message,
+];
+
+/// What matters of a server's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub kind: MessageType,
+    /// `yiaddr`
+    pub address: Ipv4Addr,
+    /// `siaddr`
+    pub next_server: Ipv4Addr,
+    /// `sname` and `file`; empty where options lie in them.
+    pub server_name: Vec<u8>,
+    pub file: Vec<u8>,
+    /// Those that are understood here. One that is damaged is left out; the others count.
+    pub options: DhcpOptions,
+}
 
 /// One exchange with a server.
 #[derive(Debug, Clone, Copy)]
@@ -28,12 +70,12 @@ pub struct Transaction {
 impl Transaction {
     /// `DHCPDISCOVER`
     pub fn discover(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(self.message(MessageType::Discover).to_vec()?)
+        Ok(self.message(MessageType::Discover)?.to_vec()?)
     }
 
     /// `DHCPREQUEST` that takes an offer.
     pub fn request(&self, address: Ipv4Addr, server: Ipv4Addr) -> anyhow::Result<Vec<u8>> {
-        let mut message = self.message(MessageType::Request);
+        let mut message = self.message(MessageType::Request)?;
         message
             .opts_mut()
             .insert(DhcpOption::RequestedIpAddress(address));
@@ -45,14 +87,15 @@ impl Transaction {
 
     /// `DHCPREQUEST` to keep an address (RFC 2131 4.3.2: neither server nor requested address).
     pub fn renew(&self, address: Ipv4Addr) -> anyhow::Result<Vec<u8>> {
-        let mut message = self.message(MessageType::Request);
+        let mut message = self.message(MessageType::Request)?;
         message.set_ciaddr(address);
         Ok(message.to_vec()?)
     }
 
-    fn message(&self, kind: MessageType) -> Message {
-        let none = Ipv4Addr::UNSPECIFIED;
-        let mut message = Message::new_with_id(self.id, none, none, none, none, &self.mac);
+    fn message(&self, kind: MessageType) -> anyhow::Result<Message> {
+        let mut message = empty()?;
+        message.set_xid(self.id);
+        message.set_chaddr(&self.mac);
         message.set_secs(self.seconds);
         if self.broadcast {
             message.set_flags(Flags::default().set_broadcast());
@@ -65,39 +108,83 @@ impl Transaction {
             DhcpOption::ClientIdentifier(identity),
             DhcpOption::ClassIdentifier(VENDOR_CLASS.to_vec()),
             DhcpOption::MaxMessageSize(LARGEST_ANSWER),
-            DhcpOption::ParameterRequestList(vec![
-                OptionCode::SubnetMask,
-                // RFC 3442: option 121 is asked for before option 3.
-                OptionCode::ClasslessStaticRoute,
-                OptionCode::Router,
-                OptionCode::DomainNameServer,
-                OptionCode::Hostname,
-                OptionCode::DomainName,
-                OptionCode::InterfaceMtu,
-                OptionCode::AddressLeaseTime,
-                OptionCode::Renewal,
-                OptionCode::Rebinding,
-                OptionCode::TFTPServerName,
-                OptionCode::BootfileName,
-                OptionCode::Unknown(209),
-                OptionCode::Unknown(210),
-            ]),
+            DhcpOption::ParameterRequestList(ASKED_FOR.to_vec()),
         ] {
             message.opts_mut().insert(option);
         }
-        message
+        Ok(message)
     }
 
     /// The answer in a UDP payload, where it is one to this question.
-    pub fn answer(&self, payload: &[u8]) -> Option<(MessageType, Message)> {
-        let message = Message::decode(&mut Decoder::new(payload)).ok()?;
+    pub fn answer(&self, payload: &[u8]) -> Option<Answer> {
+        let message = borrowed::Message::new(payload).ok()?;
+        // The length first: the address is cut out by it.
         let ours = message.opcode() == Opcode::BootReply
             && message.xid() == self.id
-            && message.hlen() == 6
+            && usize::from(message.hlen()) == self.mac.len()
             && message.chaddr() == self.mac;
-        let kind = message.opts().msg_type().filter(|_| ours)?;
-        Some((kind, message))
+        if ours { Answer::read(payload) } else { None }
     }
+}
+
+impl Answer {
+    /// Reads a message option by option. `None` where it has no type.
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let message = borrowed::Message::new(payload).ok()?;
+        let overload = message
+            .opts()
+            .find(|option| option.code() == OptionCode::OptionOverload)
+            .and_then(|option| option.data().first().copied())
+            .unwrap_or_default();
+        let mut options = DhcpOptions::new();
+        add_options(&mut options, message.opts());
+        // RFC 2131 4.1: options may go on in `file`, and then in `sname`.
+        for (bit, field) in [(1, FILE), (2, SERVER_NAME)] {
+            if let (true, Some(bytes)) = (overload & bit != 0, payload.get(field)) {
+                add_options(&mut options, DhcpOptionIterator::new(bytes));
+            }
+        }
+        let unless = |bit, bytes: &[u8]| match overload & bit {
+            0 => bytes.to_vec(),
+            _ => Vec::new(),
+        };
+        Some(Self {
+            kind: options.msg_type()?,
+            address: message.yiaddr(),
+            next_server: message.siaddr(),
+            server_name: unless(2, message.sname()),
+            file: unless(1, message.fname()),
+            options,
+        })
+    }
+}
+
+/// Where RFC 2131 2 has the fields that may hold options.
+const SERVER_NAME: Range<usize> = 44..108;
+const FILE: Range<usize> = 108..236;
+
+/// The first of each code counts.
+fn add_options(options: &mut DhcpOptions, source: DhcpOptionIterator<'_>) {
+    for option in source {
+        let code = option.code();
+        let known = ASKED_FOR.contains(&code) || GIVEN.contains(&code);
+        if !known || options.contains(code) {
+            continue;
+        }
+        if let Ok(option) = option.into_option() {
+            options.insert(option);
+        }
+    }
+}
+
+/// A request in which nothing is said yet. Not by `Message::new`: that takes random numbers from the kernel,
+/// which on a machine without a source of them is a wait of seconds at this point of a boot.
+fn empty() -> anyhow::Result<Message> {
+    // RFC 2131 2: op, htype, hlen; then zeros up to the magic of RFC 2132 2.
+    let mut bytes = [0; 240];
+    bytes[..3].copy_from_slice(&[1, HARDWARE_ETHERNET, 6]);
+    bytes[236..].copy_from_slice(&[99, 130, 83, 99]);
+    Ok(Message::decode(&mut Decoder::new(&bytes))?)
 }
 
 /// The payload of a UDP datagram for the DHCP client's port in an IPv4 packet. Checksums are not looked at:
@@ -129,7 +216,7 @@ mod tests {
     }
 
     fn reply(change: impl FnOnce(&mut Message)) -> Vec<u8> {
-        let mut message = OURS.message(MessageType::Offer);
+        let mut message = OURS.message(MessageType::Offer).unwrap();
         message.set_opcode(Opcode::BootReply);
         change(&mut message);
         message.to_vec().unwrap()
@@ -157,11 +244,34 @@ mod tests {
 
     #[test]
     fn only_answers_to_our_question_count() {
-        let kind = |bytes: &[u8]| OURS.answer(bytes).map(|(kind, _)| kind);
+        let kind = |bytes: &[u8]| OURS.answer(bytes).map(|answer| answer.kind);
         assert_eq!(kind(&reply(|_| {})), Some(MessageType::Offer));
         assert_eq!(kind(&reply(|m| _ = m.set_xid(1))), None);
         assert_eq!(kind(&reply(|m| _ = m.set_chaddr(&[9; 6]))), None);
         assert_eq!(kind(&OURS.discover().unwrap()), None);
+    }
+
+    #[test]
+    fn a_damaged_option_leaves_the_others_and_options_go_on_in_the_file_field() {
+        let mut bytes = reply(|m| _ = m.set_yiaddr([10, 0, 2, 15]));
+        bytes.truncate(240);
+        // Type offer; a name that is no UTF-8; a mask of three bytes; overload; an MTU.
+        bytes.extend([53, 1, 2, 12, 2, 0xff, 0xfe, 1, 3, 255, 255, 255, 52, 1, 1]);
+        bytes.extend([26, 2, 5, 120, 255]);
+        bytes[108..115].copy_from_slice(&[54, 4, 10, 0, 2, 2, 255]);
+        let answer = OURS.answer(&bytes).unwrap();
+        assert_eq!(answer.kind, MessageType::Offer);
+        assert_eq!(answer.options.get(OptionCode::Hostname), None);
+        assert_eq!(answer.options.get(OptionCode::SubnetMask), None);
+        assert_eq!(
+            answer.options.get(OptionCode::InterfaceMtu),
+            Some(&DhcpOption::InterfaceMtu(1400))
+        );
+        assert_eq!(
+            answer.options.get(OptionCode::ServerIdentifier),
+            Some(&DhcpOption::ServerIdentifier(Ipv4Addr::new(10, 0, 2, 2)))
+        );
+        assert_eq!(answer.file, Vec::<u8>::new());
     }
 
     #[test]
@@ -185,7 +295,12 @@ mod tests {
         #[test]
         fn any_packet_is_read(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             let _ = udp_payload(&bytes);
-            prop_assert!(OURS.answer(&bytes).is_none());
+            let _ = OURS.answer(&bytes);
+            // Past the fields of a message that is ours, too.
+            let mut message = reply(|_| {});
+            message.truncate(240);
+            message.extend(&bytes);
+            let _ = OURS.answer(&message);
         }
     }
 }

@@ -97,24 +97,25 @@ pub fn keep(nic: &Nic, mut granted: Granted, reporter: &dyn Reporter) {
     }
 }
 
-enum Reply {
+#[derive(Debug)]
+pub(super) enum Reply {
     Granted(Box<Granted>),
     No(String),
     Nothing,
 }
 
 /// One question and the wait for the answer to it.
-fn ask(nic: &Nic, address: Ipv4Addr, server: Ipv4Addr) -> anyhow::Result<Reply> {
-    let socket = ClientSocket::configured(nic, address)?;
+pub(super) fn ask(nic: &Nic, address: Ipv4Addr, server: Ipv4Addr) -> anyhow::Result<Reply> {
+    let socket = ClientSocket::configured(nic)?;
     let since = Instant::now();
     let transaction = transaction(nic, false, since);
     socket.send(&transaction.renew(address)?, server)?;
-    while let Some((kind, message)) = socket.receive(&transaction, since + PATIENCE)? {
-        match (kind, Settings::read(&message)) {
+    while let Some(answer) = socket.receive(&transaction, since + PATIENCE)? {
+        match (answer.kind, Settings::read(&answer)) {
             (MessageType::Ack, Some(settings)) if settings.address == address => {
                 return Ok(Reply::Granted(Box::new(Granted { settings, since })));
             }
-            (MessageType::Nak, _) => return Ok(Reply::No(super::reason(&message))),
+            (MessageType::Nak, _) => return Ok(Reply::No(super::reason(&answer))),
             _ => {}
         }
     }

@@ -1,7 +1,8 @@
 //! A DHCP answer as settings. Everything in it comes from the network: what makes no sense is left out.
 
+use super::packet::Answer;
 use crate::net::netlink::Route;
-use dhcproto::v4::{DhcpOption, Message, OptionCode};
+use dhcproto::v4::{DhcpOption, OptionCode};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -60,9 +61,9 @@ pub struct BootSource {
 impl Settings {
     /// Reads an answer that offers or grants an address. `None` where it names no address or no server:
     /// a PXE proxy's answer (RFC 2131 has no such thing, PXE 2.1 2.4.5 has) does neither.
-    pub fn read(message: &Message) -> Option<Self> {
-        let address = message.yiaddr();
-        let options = message.opts();
+    pub fn read(answer: &Answer) -> Option<Self> {
+        let address = answer.address;
+        let options = &answer.options;
         let Some(DhcpOption::ServerIdentifier(server)) = options.get(OptionCode::ServerIdentifier)
         else {
             return None;
@@ -81,7 +82,7 @@ impl Settings {
         Some(Self {
             address,
             prefix: prefix.unwrap_or_else(|| class_prefix(address)),
-            routes: routes(message),
+            routes: routes(answer),
             mtu: match options.get(OptionCode::InterfaceMtu) {
                 Some(DhcpOption::InterfaceMtu(mtu)) => Some(*mtu).filter(|&mtu| mtu >= LEAST_MTU),
                 _ => None,
@@ -95,16 +96,16 @@ impl Settings {
                 Some(DhcpOption::Hostname(name)) => host_name(name),
                 _ => None,
             },
-            times: times(message),
+            times: times(answer),
             server: *server,
-            boot: boot_source(message),
+            boot: boot_source(answer),
         })
     }
 }
 
 /// RFC 3442: with option 121, option 3 is ignored.
-fn routes(message: &Message) -> Vec<Route> {
-    let options = message.opts();
+fn routes(answer: &Answer) -> Vec<Route> {
+    let options = &answer.options;
     if let Some(DhcpOption::ClasslessStaticRoute(routes)) =
         options.get(OptionCode::ClasslessStaticRoute)
     {
@@ -141,8 +142,8 @@ pub fn default_route(gateway: Ipv4Addr) -> Route {
 }
 
 /// RFC 2131 4.4.5: T1 is half of the lease and T2 seven eighths, where the server does not say.
-fn times(message: &Message) -> Times {
-    let options = message.opts();
+fn times(answer: &Answer) -> Times {
+    let options = &answer.options;
     let seconds = |code| match options.get(code) {
         Some(
             DhcpOption::AddressLeaseTime(seconds)
@@ -167,17 +168,17 @@ fn times(message: &Message) -> Times {
     }
 }
 
-fn boot_source(message: &Message) -> BootSource {
-    let options = message.opts();
+fn boot_source(answer: &Answer) -> BootSource {
+    let options = &answer.options;
     let option = |code| match options.get(code) {
         Some(DhcpOption::TFTPServerName(bytes) | DhcpOption::BootfileName(bytes)) => text(bytes),
         Some(DhcpOption::Unknown(unknown)) => text(unknown.data()),
         _ => None,
     };
     BootSource {
-        next_server: Some(message.siaddr()).filter(|server| !server.is_unspecified()),
-        server_name: option(OptionCode::TFTPServerName).or_else(|| message.sname().and_then(text)),
-        file: option(OptionCode::BootfileName).or_else(|| message.fname().and_then(text)),
+        next_server: Some(answer.next_server).filter(|server| !server.is_unspecified()),
+        server_name: option(OptionCode::TFTPServerName).or_else(|| text(&answer.server_name)),
+        file: option(OptionCode::BootfileName).or_else(|| text(&answer.file)),
         config_file: option(OptionCode::Unknown(209)),
         path_prefix: option(OptionCode::Unknown(210)),
     }
@@ -222,14 +223,17 @@ fn class_prefix(address: Ipv4Addr) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dhcproto::v4::UnknownOption;
-    use dhcproto::{Decodable, Decoder, Encodable};
+    use dhcproto::Encodable;
+    use dhcproto::v4::{Message, MessageType, UnknownOption};
     use proptest::prelude::*;
 
     const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-    fn answer(options: Vec<DhcpOption>) -> Message {
+    fn answer(options: Vec<DhcpOption>) -> Answer {
         let mut message = Message::default();
+        message
+            .opts_mut()
+            .insert(DhcpOption::MessageType(MessageType::Ack));
         message.set_yiaddr(Ipv4Addr::new(10, 0, 2, 15));
         message
             .opts_mut()
@@ -238,7 +242,7 @@ mod tests {
             message.opts_mut().insert(option);
         }
         // Through the wire format, as it comes.
-        Message::decode(&mut Decoder::new(&message.to_vec().unwrap())).unwrap()
+        Answer::read(&message.to_vec().unwrap()).unwrap()
     }
 
     fn read(options: Vec<DhcpOption>) -> Settings {
@@ -314,7 +318,7 @@ mod tests {
     #[test]
     fn a_proxys_answer_is_none() {
         let mut proxy = answer(Vec::new());
-        proxy.set_yiaddr(Ipv4Addr::UNSPECIFIED);
+        proxy.address = Ipv4Addr::UNSPECIFIED;
         assert_eq!(Settings::read(&proxy), None);
     }
 
@@ -328,9 +332,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_packet_is_read(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            if let Ok(message) = Message::decode(&mut Decoder::new(&bytes)) {
-                let _ = Settings::read(&message);
+        fn any_packet_is_read(bytes in prop::collection::vec(any::<u8>(), 240..600)) {
+            if let Some(answer) = Answer::read(&bytes) {
+                let _ = Settings::read(&answer);
             }
         }
 

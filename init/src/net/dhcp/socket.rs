@@ -4,12 +4,11 @@
 //! own: answers are read below IP (packet(7)). Questions go out by an ordinary socket on the client's port,
 //! which also keeps the kernel from answering "port unreachable".
 
-use super::packet::{Transaction, udp_payload};
+use super::packet::{Answer, Transaction, udp_payload};
 use super::{CLIENT_PORT, SERVER_PORT};
 use crate::net::netlink::wait_readable;
 use crate::net::nics::Nic;
 use anyhow::Context;
-use dhcproto::v4::{Message, MessageType};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, recv, setsockopt, socket,
     sockopt,
@@ -38,7 +37,7 @@ impl ClientSocket {
     pub fn unconfigured(nic: &Nic) -> anyhow::Result<Self> {
         let act = || format!("opening a DHCP socket on {}", nic.name);
         Ok(Self {
-            udp: udp(nic, Ipv4Addr::UNSPECIFIED).with_context(act)?,
+            udp: udp(nic).with_context(act)?,
             packets: match packets(nic) {
                 Ok(socket) => Some(socket),
                 Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => None,
@@ -47,10 +46,9 @@ impl ClientSocket {
         })
     }
 
-    /// For a card that has `address`.
-    pub fn configured(nic: &Nic, address: Ipv4Addr) -> anyhow::Result<Self> {
-        let udp = udp(nic, address)
-            .with_context(|| format!("opening a DHCP socket on {} at {address}", nic.name))?;
+    /// For a card that has an address.
+    pub fn configured(nic: &Nic) -> anyhow::Result<Self> {
+        let udp = udp(nic).with_context(|| format!("opening a DHCP socket on {}", nic.name))?;
         Ok(Self { udp, packets: None })
     }
 
@@ -71,7 +69,7 @@ impl ClientSocket {
         &self,
         transaction: &Transaction,
         deadline: Instant,
-    ) -> io::Result<Option<(MessageType, Message)>> {
+    ) -> io::Result<Option<Answer>> {
         let mut buffer = [0; PACKET];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -105,7 +103,8 @@ impl ClientSocket {
     }
 }
 
-fn udp(nic: &Nic, address: Ipv4Addr) -> io::Result<UdpSocket> {
+/// Bound to the card but to no address: a server's no is broadcast even to those who have one (RFC 2131 4.3.2).
+fn udp(nic: &Nic) -> io::Result<UdpSocket> {
     let socket = socket(
         AddressFamily::Inet,
         SockType::Datagram,
@@ -117,7 +116,7 @@ fn udp(nic: &Nic, address: Ipv4Addr) -> io::Result<UdpSocket> {
     setsockopt(&socket, sockopt::BindToDevice, &OsString::from(&nic.name))?;
     bind(
         socket.as_raw_fd(),
-        &SockaddrIn::from(SocketAddrV4::new(address, CLIENT_PORT)),
+        &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT)),
     )?;
     Ok(UdpSocket::from(socket))
 }
