@@ -112,7 +112,7 @@ fn report_bad(
 }
 
 /// The capture itself, from anything that can be read; fills in what `meta` lacks.
-fn capture_from(
+pub fn capture_from(
     input: &dyn Input,
     kept: &Extents,
     meta: &mut ImageMeta,

@@ -8,6 +8,8 @@ mod codec;
 mod convert;
 mod delta;
 mod encode;
+#[cfg(test)]
+mod faults;
 mod feed;
 mod foreign;
 mod format;

@@ -123,7 +123,8 @@ pub struct Restoring<'a> {
     pub unchanged: AtomicU64,
 }
 
-fn restore_ours(
+/// Writes an image with an index to `output`.
+pub fn restore_ours(
     image: &dyn ImageSource,
     loaded: Loaded,
     output: &dyn Output,
@@ -140,7 +141,7 @@ fn restore_ours(
         Delta::On => true,
         Delta::Auto => delta::pays(&index, output),
     };
-    if compare {
+    if compare && options.delta == Delta::Auto {
         reporter.info(format!(
             "{} has much of the image already: only what differs is moved",
             output.name()
