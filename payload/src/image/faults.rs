@@ -43,7 +43,7 @@ impl Input for BadDisk {
         if tried % 7 == 3 {
             return Err(Errno::EINTR.into());
         }
-        if meets(&self.dead) || (meets(&self.weak) && tried % 2 == 0) {
+        if meets(&self.dead) || (meets(&self.weak) && tried.is_multiple_of(2)) {
             return Err(Errno::EIO.into());
         }
         buffer[..length].copy_from_slice(&self.bytes[at(place)..at(end)]);
