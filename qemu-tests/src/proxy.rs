@@ -250,9 +250,10 @@ impl Upload {
             .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         match self.fault {
             Some(Fault::AnswerAfter(limit, status)) if self.sent > limit => {
+                // The answer first: when the server's side ends, so does the way back to the client.
+                let refused = refuse(&mut self.client, status);
                 self.upstream.shutdown(Shutdown::Both)?;
-                refuse(&mut self.client, status)?;
-                return Ok(false);
+                return refused.map(|()| false);
             }
             Some(Fault::CutUpload(limit) | Fault::DieDuringUpload(limit)) if self.sent > limit => {
                 if matches!(self.fault, Some(Fault::DieDuringUpload(_))) {
@@ -366,6 +367,19 @@ mod tests {
         let answer = ask(proxy.port(), "DELETE /hosts/x HTTP/1.1\r\n\r\n");
         assert!(
             answer.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn an_upload_is_refused_in_the_middle_and_the_client_hears_of_it() {
+        let (port, _server) = server(b"");
+        let proxy = Proxy::start(port).unwrap();
+        proxy.break_requests("PUT", "", Fault::AnswerAfter(10, 507));
+        let request = format!("PUT / HTTP/1.1\r\n\r\n{}", "x".repeat(100));
+        let answer = ask(proxy.port(), &request);
+        assert!(
+            answer.starts_with("HTTP/1.1 507 Insufficient Storage\r\n"),
             "{answer}"
         );
     }

@@ -340,6 +340,11 @@ fn add_boot(command: &mut Command, boot: &Boot, folder: &Path) -> Result<()> {
         Boot::Ovmf => {
             let code = tools::packaged("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf")?;
             let variables = tools::packaged("/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf")?;
+            // Past iPXE, the firmware's own PXE would try every protocol before the disk, for minutes.
+            for version in ["4", "6"] {
+                let name = format!("name=opt/org.tianocore/IPv{version}PXESupport,string=no");
+                command.args(["-fw_cfg", &name]);
+            }
             let own = folder.join("vars.fd");
             fs::copy(&variables, &own)?;
             command.arg("-drive").arg(format!(

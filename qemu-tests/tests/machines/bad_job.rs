@@ -93,8 +93,8 @@ fn bad_toml_is_named_with_file_and_line() -> Result<()> {
     refused(
         &scene,
         spec,
-        "unknown",
-        &[&format!("{HEX_ADDRESS}.toml"), "2"],
+        "backup",
+        &[&format!("{HEX_ADDRESS}.toml"), "line 2"],
     )
 }
 
