@@ -64,9 +64,10 @@ impl Ganesha {
     }
 }
 
+/// `mount_path_pseudo`: NFS 3 mounts by the same name as NFS 4, not by the folder's.
 fn text(share: &Path) -> String {
     format!(
-        "NFS_CORE_PARAM {{ NFS_Port={}; MNT_Port={}; Bind_addr={}; Enable_NLM=false; Enable_RQUOTA=false; Protocols=3,4; }}\n\
+        "NFS_CORE_PARAM {{ NFS_Port={}; MNT_Port={}; Bind_addr={}; Enable_NLM=false; Enable_RQUOTA=false; Protocols=3,4; mount_path_pseudo=true; }}\n\
          NFSV4 {{ Graceless=true; RecoveryBackend=fs; }}\n\
          EXPORT {{ Export_Id=1; Path={}; Pseudo={}; Access_Type=RW; Squash=No_Root_Squash; SecType=sys; Protocols=3,4; \
          FSAL {{ Name=VFS; }} }}\n",
