@@ -5,7 +5,7 @@
 
 use nix::sys::termios;
 use pitstop_payload::event::{Event, Level, Reporter};
-use pitstop_payload::job::BootParameters;
+use pitstop_payload::job::{BootParameters, with_defaults};
 use pitstop_payload::render::{Renderer, Style};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -33,9 +33,13 @@ pub fn boot_parameters() -> BootParameters {
     BootParameters::parse(&command_line())
 }
 
-/// The kernel command line.
+/// Where mkimage puts kernel parameters for boot loaders that give none.
+const DEFAULT_PARAMETERS: &str = "/etc/pitstop/params";
+
+/// The kernel command line, with the image's own parameters where it does not set them.
 pub fn command_line() -> String {
-    fs::read_to_string("/proc/cmdline").unwrap_or_default()
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    with_defaults(&read(DEFAULT_PARAMETERS), &read("/proc/cmdline"))
 }
 
 /// All outputs of this process. Cheap to clone.

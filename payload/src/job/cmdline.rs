@@ -1,9 +1,11 @@
 //! The kernel command line: what it tells the boot, and what it tells the job.
 
 mod address;
+mod defaults;
 mod words;
 
 pub use address::{IpSetting, StaticAddress};
+pub use defaults::with_defaults;
 
 use crate::job::{Action, DeleteTarget};
 use crate::share::ShareUrl;

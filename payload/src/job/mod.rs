@@ -9,7 +9,9 @@ mod preview;
 mod runnable;
 mod target;
 
-pub use cmdline::{BootParameters, CommandLine, CommandLineError, IpSetting, StaticAddress};
+pub use cmdline::{
+    BootParameters, CommandLine, CommandLineError, IpSetting, StaticAddress, with_defaults,
+};
 pub use load::{JobError, Salvaged, load, load_with};
 pub use preview::preview;
 pub use runnable::{

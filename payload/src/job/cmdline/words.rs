@@ -3,6 +3,11 @@
 
 /// `key`, and its value where there is a `=`.
 pub(super) fn words(text: &str) -> Vec<(String, Option<String>)> {
+    raw(text).into_iter().map(pair).collect()
+}
+
+/// The words as they stand, quotes included.
+pub(super) fn raw(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -14,13 +19,13 @@ pub(super) fn words(text: &str) -> Vec<(String, Option<String>)> {
             })
             .unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        words.push(pair(word));
+        words.push(word);
         rest = after.trim_start();
     }
     words
 }
 
-fn pair(word: &str) -> (String, Option<String>) {
+pub(super) fn pair(word: &str) -> (String, Option<String>) {
     let word = match word.strip_prefix('"') {
         Some(inner) => inner.strip_suffix('"').unwrap_or(inner),
         None => word,
