@@ -32,6 +32,8 @@ pub struct Upload {
     answer: Option<JoinHandle<reqwest::Result<reqwest::Response>>>,
     /// Bytes written so far.
     written: u64,
+    /// Why the upload broke: whoever writes on after an error is told the same again.
+    failed: Option<HttpError>,
 }
 
 /// The receiving end, as hyper asks for it.
@@ -73,6 +75,7 @@ impl Upload {
             whole,
             answer: Some(answer),
             written: 0,
+            failed: None,
         }
     }
 
@@ -92,8 +95,17 @@ impl Upload {
         self.wait_for_answer(self.http.settings().settle)
     }
 
-    /// Hands the buffer to the connection, and notices when nobody takes it.
     fn send_buffer(&mut self) -> Result<(), HttpError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let sent = self.send_piece();
+        self.failed = sent.as_ref().err().cloned();
+        sent
+    }
+
+    /// Hands the buffer to the connection, and notices when nobody takes it.
+    fn send_piece(&mut self) -> Result<(), HttpError> {
         if self.buffer.is_empty() {
             return Ok(());
         }

@@ -88,6 +88,20 @@ fn a_full_share_is_said_to_be_full_and_the_old_image_stays() {
 }
 
 #[test]
+fn whoever_writes_on_after_a_refusal_is_told_the_same_again() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    server.fail("PUT", Fault::Early(1_000_000, 507));
+    let mut pending = share.create("x").unwrap();
+    let first = pending.write_all(&noise(9_000_000)).unwrap_err();
+    let second = pending.write_all(&noise(9_000_000)).unwrap_err();
+    assert!(first.to_string().contains("(HTTP 507)"), "{first}");
+    assert_eq!(first.to_string(), second.to_string());
+    let last = pending.finish().unwrap_err();
+    assert!(last.to_string().contains("(HTTP 507)"), "{last:#}");
+}
+
+#[test]
 fn a_server_that_hangs_up_or_falls_silent_ends_the_upload() {
     let server = FakeServer::start();
     let share = share(&server);
