@@ -122,7 +122,15 @@ impl<T> InOrder<T> {
     }
 
     /// Waits for the turn of `ticket`, tickets counting from 0; `None` when the crew stopped first.
-    pub fn turn<R>(&self, ticket: u64, crew: &Crew, act: impl FnOnce(&mut T) -> R) -> Option<R> {
+    ///
+    /// An `act` that fails is the last: what came after it would leave a gap, and an error of its own that hides
+    /// the first.
+    pub fn turn<R, E>(
+        &self,
+        ticket: u64,
+        crew: &Crew,
+        act: impl FnOnce(&mut T) -> Result<R, E>,
+    ) -> Option<Result<R, E>> {
         let mut state = lock(&self.state);
         while state.0 != ticket {
             if crew.stopped() {
@@ -135,7 +143,9 @@ impl<T> InOrder<T> {
                 .0;
         }
         let result = act(&mut state.1);
-        state.0 += 1;
+        if result.is_ok() {
+            state.0 += 1;
+        }
         drop(state);
         self.moved.notify_all();
         Some(result)
@@ -224,7 +234,11 @@ mod tests {
                 thread::yield_now();
                 computing.fetch_sub(1, Ordering::SeqCst);
                 drop(core);
-                order.turn(ticket, &crew, |seen| seen.push(ticket));
+                let turn = order.turn(ticket, &crew, |seen| {
+                    seen.push(ticket);
+                    anyhow::Ok(())
+                });
+                assert!(matches!(turn, Some(Ok(()))));
             }
         })
         .unwrap();
@@ -241,9 +255,27 @@ mod tests {
             if first.swap(false, Ordering::Relaxed) {
                 anyhow::bail!("ticket 0 is lost");
             }
-            order.turn(1, &crew, |()| ());
-            Ok(())
+            order.turn(1, &crew, |()| anyhow::Ok(())).unwrap_or(Ok(()))
         });
         assert_eq!(result.unwrap_err().to_string(), "ticket 0 is lost");
+    }
+
+    #[test]
+    fn nobody_acts_after_a_failure_and_the_failure_is_what_is_told() {
+        for _ in 0..50 {
+            let crew = Crew::new(4, 1 << 20);
+            let next = AtomicU64::new(0);
+            let order = InOrder::new(0);
+            let result = crew.run(|| {
+                let ticket = next.fetch_add(1, Ordering::SeqCst);
+                let act = |acted: &mut u64| {
+                    *acted += 1;
+                    anyhow::bail!("act {acted} failed")
+                };
+                order.turn(ticket, &crew, act).unwrap_or(Ok(()))
+            });
+            assert_eq!(result.unwrap_err().to_string(), "act 1 failed");
+            assert_eq!(order.into_inner(), 1);
+        }
     }
 }
