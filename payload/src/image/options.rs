@@ -9,7 +9,7 @@ pub enum Level {
     /// About 600 MB/s a core.
     #[default]
     Fast,
-    /// A tenth smaller, several times slower.
+    /// A seventh smaller, four times slower.
     Small,
 }
 

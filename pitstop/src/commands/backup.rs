@@ -40,7 +40,7 @@ pub struct Args {
 pub enum LevelArg {
     /// As fast as most disks
     Fast,
-    /// A little smaller, several times slower
+    /// A seventh smaller, four times slower
     Small,
 }
 
