@@ -1,7 +1,7 @@
 //! Rescue: a shell on every console, and SSH for the holders of the admin's keys.
 
 use crate::console::Consoles;
-use crate::supervise::start_shell;
+use crate::supervise::{start_shell, unblocked};
 use crate::worker::become_mortal;
 use anyhow::{Context, bail};
 use nix::unistd::Pid;
@@ -149,7 +149,7 @@ fn ssh() -> anyhow::Result<()> {
     fs::create_dir_all("/var/run").context("making /var/run")?;
     fs::create_dir_all("/var/log").context("making /var/log")?;
     let log = OpenOptions::new().write(true).open("/dev/kmsg");
-    Command::new(dropbear)
+    unblocked(&mut Command::new(dropbear))
         .args(["-F", "-E", "-R", "-s"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,5 +1,6 @@
 //! Starts the children, all of them this program in another part.
 
+use super::signals::unblocked;
 use crate::identity::SELF;
 use crate::report::Crash;
 use anyhow::Context;
@@ -75,6 +76,7 @@ fn part(name: &str) -> Command {
     // What a library says in its last moments is kept with the kernel's messages.
     let stderr = OpenOptions::new().write(true).open("/dev/kmsg");
     command.stderr(stderr.map_or_else(|_| Stdio::null(), Stdio::from));
+    unblocked(&mut command);
     command
 }
 

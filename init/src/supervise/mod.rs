@@ -6,7 +6,7 @@ mod signals;
 mod watchdog;
 
 pub use children::shell as start_shell;
-pub use signals::take as take_signals;
+pub use signals::{take as take_signals, unblocked};
 pub use watchdog::Watchdog;
 
 use crate::console::Consoles;
@@ -247,12 +247,14 @@ impl Supervisor<'_> {
         // Before the reaping: the last report comes before the end.
         let finish = self.read_reports();
         let died = if wishes.is_empty() { None } else { self.reap() };
-        Ok(match (finish.or_else(|| self.read_reports()), died) {
+        let finish = finish.or_else(|| self.read_reports());
+        if died.is_some() {
+            // Its number may be another's from now on, and its closed pipe would end every poll at once.
+            self.worker = None;
+        }
+        Ok(match (finish, died) {
             (Some(finish), _) => Happened::Finished(finish),
-            (None, Some(how)) => {
-                self.worker = None;
-                Happened::Died(how)
-            }
+            (None, Some(how)) => Happened::Died(how),
             (None, None) => Happened::Nothing,
         })
     }

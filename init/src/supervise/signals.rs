@@ -3,6 +3,9 @@
 use nix::sys::reboot::set_cad_enabled;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,14 @@ pub fn take() -> anyhow::Result<SignalFd> {
         &set,
         SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
     )?)
+}
+
+/// Lets a child have its signals: it inherits what PID 1 blocks, and a shell without SIGINT, or an SSH server
+/// that never hears that its sessions end, is of no use.
+pub fn unblocked(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec this only calls pthread_sigmask(3), which is async-signal-safe, and
+    // touches no memory of other threads.
+    unsafe { command.pre_exec(|| SigSet::empty().thread_set_mask().map_err(io::Error::from)) }
 }
 
 /// All that has arrived.
@@ -68,5 +79,19 @@ mod tests {
         assert_eq!(wish(Signal::SIGINT), Some(Wish::Reboot));
         assert_eq!(wish(Signal::SIGUSR2), Some(Wish::Poweroff));
         assert_eq!(wish(Signal::SIGHUP), None);
+    }
+
+    #[test]
+    fn a_child_has_the_signals_that_its_parent_blocks() {
+        let blocked = std::thread::spawn(|| {
+            let mut set = SigSet::empty();
+            set.add(Signal::SIGINT);
+            set.thread_block().unwrap();
+            let mut command = Command::new("grep");
+            command.args(["SigBlk", "/proc/self/status"]);
+            let output = unblocked(&mut command).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        });
+        assert_eq!(blocked.join().unwrap(), "SigBlk:\t0000000000000000\n");
     }
 }
