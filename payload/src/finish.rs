@@ -55,9 +55,9 @@ impl Default for CrashPolicy {
 }
 
 impl CrashPolicy {
-    /// Whether a failure now is the last that is tried.
+    /// Whether a failure now is the last that is tried. A try that could not be counted is at least the first.
     pub fn exhausted(&self) -> bool {
-        self.attempt >= self.attempts
+        self.attempt.max(1) >= self.attempts
     }
 
     /// Whether no further try follows by itself, so that the count of tries can go: whoever starts the
@@ -125,6 +125,16 @@ mod tests {
         policy.attempt = 3;
         let last = policy.failed("x");
         assert_eq!((last.then, last.wait), (After::Hold, Duration::ZERO));
+    }
+
+    #[test]
+    fn the_only_try_holds_even_where_it_could_not_be_counted() {
+        let policy = CrashPolicy {
+            attempts: 1,
+            attempt: 0,
+            ..CrashPolicy::default()
+        };
+        assert_eq!(policy.failed("x").then, After::Hold);
     }
 
     #[test]
