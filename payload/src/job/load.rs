@@ -83,8 +83,15 @@ pub fn load_with(
             salvaged: salvage(line, found, &placeholders),
         })
     };
-    let line = CommandLine::parse(&machine.command_line)
-        .map_err(|error| fail(error.to_string(), &error.understood, None))?;
+    let line = match CommandLine::parse(&machine.command_line) {
+        Ok(line) => line,
+        Err(error) => {
+            // Nothing is done by it, but it may tell where the logs are and how long to wait.
+            let host = error.understood.host.as_deref();
+            let found = host.and_then(|host| find(host, &placeholders, http, reporter).ok());
+            return Err(fail(error.to_string(), &error.understood, found.as_ref()));
+        }
+    };
     let found = match &line.host {
         None => None,
         Some(host) => {

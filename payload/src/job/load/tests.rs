@@ -243,6 +243,23 @@ fn a_broken_command_line_keeps_its_share_and_action_for_the_log() {
 }
 
 #[test]
+fn a_broken_command_line_keeps_the_host_files_share_and_policy() {
+    let (_server, host) = serving(
+        "version = 1\naction = \"backup\"\nshare = \"http://a/s\"\nattempts = 1\nfailure-delay = \"7s\"\n",
+    );
+    let error = run(&format!("{host} pitstop.bogus"), &Silent).unwrap_err();
+    assert!(
+        error.reason.contains("unknown parameter pitstop.bogus"),
+        "{error}"
+    );
+    let salvaged = error.salvaged;
+    assert_eq!(salvaged.policy.failure_delay, Duration::from_secs(7));
+    assert_eq!(salvaged.policy.attempts, 1);
+    assert_eq!(salvaged.action, Some(Action::Backup));
+    assert_eq!(salvaged.share.unwrap().to_string(), "http://a/s");
+}
+
+#[test]
 fn what_is_read_over_tftp_is_deleted_by_the_command_lines_url() {
     let file = HostFile::parse(
         b"version = 1\naction = \"backup\"\nshare = \"http://a/\"",
