@@ -139,21 +139,24 @@ fn put_in_place(work: &Work<'_>, capture: &Capture, meta: &ImageMeta) -> anyhow:
 
 fn keep_as_old(work: &Work<'_>, old: &str) -> anyhow::Result<()> {
     let path = work.image_path(old);
-    let moves = [
-        (format!("{path}.toml"), format!("{path}.old.toml")),
-        (path.clone(), format!("{path}.old")),
-    ];
-    for (from, to) in moves {
-        if work.share.stat(&from)?.is_some() {
-            work.share
-                .rename(&from, &to)
-                .with_context(|| format!("keeping {from} as {to} on {}", work.share.name()))?;
-        } else {
-            // A description of an even older image would be taken for this one's.
-            work.share.remove(&to)?;
-        }
+    if work.share.stat(&path)?.is_none() {
+        // Somebody took it away meanwhile: then `.old` is all that is left of the time before.
+        return Ok(());
     }
-    Ok(())
+    let (toml, old_toml) = (format!("{path}.toml"), format!("{path}.old.toml"));
+    if work.share.stat(&toml)?.is_some() {
+        rename_kept(work, &toml, &old_toml)?;
+    } else {
+        // A description of an even older image would be taken for this one's.
+        work.share.remove(&old_toml)?;
+    }
+    rename_kept(work, &path, &format!("{path}.old"))
+}
+
+fn rename_kept(work: &Work<'_>, from: &str, to: &str) -> anyhow::Result<()> {
+    work.share
+        .rename(from, to)
+        .with_context(|| format!("keeping {from} as {to} on {}", work.share.name()))
 }
 
 /// The new image did not get its name: the one before it gets its own back.
