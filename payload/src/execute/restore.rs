@@ -101,9 +101,15 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
     let doing = || format!("looking at {path} on {}", work.share.name());
     let source = work.share.image(&path).with_context(doing)?;
     let probe = image::probe(&*source).with_context(doing)?;
-    if probe.kind == Kind::Raw && Path::new(&file).extension() == Some("gz".as_ref()) {
+    let packed = [("gz", "gzip"), ("xz", "xz"), ("zst", "zstd")];
+    let named = packed
+        .into_iter()
+        .find(|(suffix, _)| Path::new(&file).extension() == Some(suffix.as_ref()));
+    if probe.kind == Kind::Raw
+        && let Some((_, format)) = named
+    {
         bail!(
-            "{path} on {} is not a gzip file, whatever its name says",
+            "{path} on {} is not a {format} file, whatever its name says",
             work.share.name()
         );
     }
