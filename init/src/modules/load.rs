@@ -2,6 +2,8 @@
 
 use super::index::Step;
 use anyhow::Context;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module, init_module};
 use std::ffi::CString;
@@ -12,11 +14,11 @@ use std::path::Path;
 /// No module is larger; a damaged file must not eat a small machine's memory.
 const LARGEST: u64 = 128 << 20;
 
-/// What the kernel's build gives xz as its dictionary is 1 MiB or 2 MiB; this is in KiB.
-const XZ_MEMORY: u32 = 64 << 10;
+/// The kernel's build gives xz a dictionary of 1 MiB or 2 MiB; this is in bytes.
+const XZ_MEMORY: u64 = 64 << 20;
 
-/// zstd as the kernel's build uses it stays well below this window.
-const ZSTD_WINDOW: u64 = 64 << 20;
+/// zstd as the kernel's build uses it stays well below this window, 64 MiB.
+const ZSTD_WINDOW_LOG: u32 = 26;
 
 /// Loads one module, whose dependencies are there. One that is loaded already is no error.
 pub fn load(folder: &Path, step: &Step) -> anyhow::Result<()> {
@@ -40,12 +42,19 @@ fn unpacked(path: &Path, file: &File) -> anyhow::Result<Option<Vec<u8>>> {
     let extension = path.extension().map(|e| e.to_string_lossy().into_owned());
     let packed = BufReader::new(file);
     let reader: Box<dyn Read + '_> = match extension.as_deref() {
-        Some("xz") => Box::new(lzma_rust2::XzReader::new_mem_limit(packed, true, XZ_MEMORY)),
+        Some("xz") => {
+            let decoder =
+                Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).context("setting up xz")?;
+            Box::new(XzDecoder::new_stream(packed, decoder))
+        }
         Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
-        Some("zst") => Box::new(
-            ruzstd::decoding::StreamingDecoder::new_with_max_window_size(packed, ZSTD_WINDOW)
-                .context("unpacking zstd")?,
-        ),
+        Some("zst") => {
+            let mut decoder = zstd::Decoder::with_buffer(packed).context("setting up zstd")?;
+            decoder
+                .window_log_max(ZSTD_WINDOW_LOG)
+                .context("setting up zstd")?;
+            Box::new(decoder)
+        }
         _ => return Ok(None),
     };
     let mut image = Vec::new();
@@ -96,10 +105,7 @@ mod tests {
         let gz = packed_by("gzip", &["-n", "-c"], &module);
         assert_eq!(unpack(".xz", &xz).unwrap().unwrap(), module);
         assert_eq!(unpack(".gz", &gz).unwrap().unwrap(), module);
-        let zst = ruzstd::encoding::compress_to_vec(
-            &module[..],
-            ruzstd::encoding::CompressionLevel::Fastest,
-        );
+        let zst = zstd::encode_all(&module[..], 3).unwrap();
         assert_eq!(unpack(".zst", &zst).unwrap().unwrap(), module);
         assert_eq!(unpack("", &module).unwrap(), None);
         let cut = unpack(".xz", &xz[..xz.len() / 2]).unwrap_err();

@@ -2,15 +2,15 @@
 
 use anyhow::{Context, bail};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    DecodeError, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,6 +28,53 @@ pub struct Route {
     pub destination: Ipv4Addr,
     pub prefix: u8,
     pub gateway: Option<Ipv4Addr>,
+}
+
+/// The requests that are made here. The crate's own enum of all that there are would put the code for every
+/// kind of message, queueing disciplines and all, into the initramfs.
+enum Request {
+    Link(LinkMessage),
+    Address(AddressMessage),
+    Route(RouteMessage),
+}
+
+impl Request {
+    fn body(&self) -> &dyn Emitable {
+        match self {
+            Request::Link(message) => message,
+            Request::Address(message) => message,
+            Request::Route(message) => message,
+        }
+    }
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        match self {
+            Request::Link(_) => libc::RTM_SETLINK,
+            Request::Address(_) => libc::RTM_NEWADDR,
+            Request::Route(_) => libc::RTM_NEWROUTE,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.body().buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        self.body().emit(buffer);
+    }
+}
+
+/// What is in a message that is no acknowledgement: it is not looked at.
+struct Reply;
+
+impl NetlinkDeserializable for Reply {
+    type Error = DecodeError;
+
+    fn deserialize(_header: &NetlinkHeader, _payload: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Reply)
+    }
 }
 
 /// A socket for requests.
@@ -55,7 +102,7 @@ impl Netlink {
         link.header.index = index;
         link.header.flags = LinkFlags::Up;
         link.header.change_mask = LinkFlags::Up;
-        self.request(RouteNetlinkMessage::SetLink(link), 0)
+        self.request(Request::Link(link), 0)
     }
 
     /// Sets the largest packet of a link, in bytes.
@@ -63,7 +110,7 @@ impl Netlink {
         let mut link = LinkMessage::default();
         link.header.index = index;
         link.attributes.push(LinkAttribute::Mtu(u32::from(mtu)));
-        self.request(RouteNetlinkMessage::SetLink(link), 0)
+        self.request(Request::Link(link), 0)
     }
 
     /// Gives a link an address, with the broadcast address of its network.
@@ -83,10 +130,7 @@ impl Netlink {
                 .attributes
                 .push(AddressAttribute::Broadcast(broadcast));
         }
-        self.request(
-            RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
+        self.request(Request::Address(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Adds a route over a link, or replaces the one to the same destination.
@@ -114,14 +158,11 @@ impl Netlink {
                 .attributes
                 .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
         }
-        self.request(
-            RouteNetlinkMessage::NewRoute(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
+        self.request(Request::Route(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Sends one request and waits for the kernel's yes or no.
-    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> anyhow::Result<()> {
+    fn request(&mut self, message: Request, flags: u16) -> anyhow::Result<()> {
         self.sequence += 1;
         let mut packet = NetlinkMessage::new(
             NetlinkHeader::default(),
@@ -140,7 +181,7 @@ impl Netlink {
                 .socket
                 .recv_from_full()
                 .context("reading the routing socket")?;
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes)
+            let answer = NetlinkMessage::<Reply>::deserialize(&bytes)
                 .context("understanding the routing socket")?;
             if answer.header.sequence_number != self.sequence {
                 continue;
@@ -148,7 +189,7 @@ impl Netlink {
             match answer.payload {
                 NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io().into()),
-                other => bail!("the routing socket answers {other:?} to a request"),
+                _ => bail!("the routing socket answers neither yes nor no"),
             }
         }
     }
