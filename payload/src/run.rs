@@ -115,6 +115,10 @@ fn before_any_job(machine: &Machine) -> CrashPolicy {
     let mut policy = CrashPolicy::default();
     if let Some(action) = line.action {
         action.name().clone_into(&mut policy.action);
+        // Rescue reboots nothing: a person is on the way to the console.
+        if action == Action::Rescue {
+            policy.on_failure = After::Hold;
+        }
     }
     policy
 }
