@@ -113,7 +113,7 @@ fn an_unknown_parameter_is_named() -> Result<()> {
     let share = scene.url("/share");
     let parameters = format!("pitstop.share={share} pitstop.hurry=yes");
     let spec = scene.spec_with("unknown-parameter", &parameters)?;
-    refused(&scene, spec, "unknown", &["pitstop.hurry"])?;
+    refused(&scene, spec, "backup", &["pitstop.hurry"])?;
     scene.logged(&["pitstop.hurry"])
 }
 
