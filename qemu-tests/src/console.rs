@@ -1,7 +1,7 @@
 //! A machine's serial console: what it says, as it says it, and a keyboard.
 
 use anyhow::{Context, Result, bail};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout};
@@ -53,6 +53,10 @@ impl Console {
         listener: Option<Listener>,
     ) -> Result<Console> {
         let shared = Arc::new(Shared::default());
+        // A new file, not an emptied one: its times then tell how long the machine ran.
+        if log.exists() {
+            fs::remove_file(log).with_context(|| format!("removing {}", log.display()))?;
+        }
         let file = File::create(log).with_context(|| format!("making {}", log.display()))?;
         let reader = Arc::clone(&shared);
         thread::Builder::new()
