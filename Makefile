@@ -54,12 +54,13 @@ $(OUT)/.kernel/custom/vmlinuz:
 demo: ## back up, wreck and restore a virtual machine, from start to end
 	@.ci/setup test
 	@$(MAKE) --no-print-directory image
-	cargo run --quiet -p qemu-tests --bin demo
+	@PITSTOP_OUT=$(abspath $(OUT)) cargo run --quiet -p qemu-tests --bin demo
 
 test: ## every check; the last line counts them
 	@.ci/setup test
 	@$(MAKE) --no-print-directory image
-	@.ci/test
+	@$(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud
+	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
 
 lint: ## formatting and lints
 	cargo fmt --all --check

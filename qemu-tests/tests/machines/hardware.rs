@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use qemu_tests::compare;
 use qemu_tests::disks::Disk;
-use qemu_tests::scene::{Scene, expect_success};
+use qemu_tests::scene::{Scene, expect_success, full_payload};
 use qemu_tests::vm::{Bus, End, Network, PATIENCE, Vm};
 use serde_json::json;
 
@@ -13,6 +13,7 @@ fn sata_and_nvme_disks_behind_an_intel_nic() -> Result<()> {
     scene.job("backup", "")?;
     let (sata, nvme) = (Disk::noise(8 << 20, 13)?, Disk::noise(8 << 20, 14)?);
     let mut spec = scene.spec("sata-nvme")?.network(Network::None);
+    spec.boot = full_payload(&format!("pitstop.host={}", scene.url("/hosts/")))?;
     spec.disks.clear();
     let spec = spec
         .disk(&sata, Bus::Sata, "SATA0001")
