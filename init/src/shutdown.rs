@@ -1,14 +1,14 @@
 //! The machine leaves: processes end, file systems are written and unmounted, and then it is off or up again.
 
 use crate::console::Consoles;
-use crate::supervise::{Leave, Watchdog};
+use crate::supervise::{FEED_EVERY, Leave, Watchdog};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, sync};
 use pitstop_payload::event::Reporter;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -31,11 +31,15 @@ pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> 
     });
     consoles.drain();
     end_processes();
-    within(SYNC, || {
-        sync();
-        unmount_all();
-        sync();
-    });
+    within(
+        SYNC,
+        || watchdog.feed(),
+        || {
+            sync();
+            unmount_all();
+            sync();
+        },
+    );
     let (mode, request) = match leave {
         Leave::Reboot => (RebootMode::RB_AUTOBOOT, "b"),
         Leave::Poweroff => {
@@ -72,15 +76,26 @@ fn end_processes() {
     }
 }
 
-/// Waits for `work`, but not longer than `patience`.
-fn within(patience: Duration, work: impl FnOnce() + Send + 'static) {
+/// Waits for `work`, but not longer than `patience`. Writing back to a slow disk is no hang: `feed` is called all
+/// along, for the watchdog.
+fn within(patience: Duration, mut feed: impl FnMut(), work: impl FnOnce() + Send + 'static) {
     let (done, waiting) = channel();
     thread::spawn(move || {
         work();
         // Nobody may wait any more.
         let _ = done.send(());
     });
-    let _ = waiting.recv_timeout(patience);
+    let deadline = Instant::now() + patience;
+    loop {
+        feed();
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Done, or given up: the thread ends with its sender either way.
+        if left.is_zero()
+            || waiting.recv_timeout(left.min(FEED_EVERY)) != Err(RecvTimeoutError::Timeout)
+        {
+            return;
+        }
+    }
 }
 
 /// Unmounts what holds data, the last mounted first. What is busy is at least written by the sync after it.
@@ -143,10 +158,16 @@ mod tests {
     #[test]
     fn a_hung_sync_is_left_behind() {
         let begin = Instant::now();
-        within(Duration::from_millis(50), || {
-            thread::sleep(Duration::from_secs(600));
-        });
+        let mut fed = 0;
+        within(
+            Duration::from_millis(50),
+            || fed += 1,
+            || {
+                thread::sleep(Duration::from_secs(600));
+            },
+        );
         assert!(begin.elapsed() < Duration::from_secs(60));
+        assert!(fed > 0, "the watchdog starved");
     }
 
     proptest! {

@@ -65,7 +65,7 @@ pub fn bring_up(
         }
     };
     setup
-        .apply(&mut netlink, &nic)
+        .apply(&mut netlink, &nic, &**reporter)
         .with_context(|| format!("configuring {}", nic.name))?;
     let hostname = name_machine(&setup, &**reporter);
     Ok(Lease {
@@ -110,11 +110,21 @@ impl From<&StaticAddress> for Setup {
 }
 
 impl Setup {
-    fn apply(&self, netlink: &mut Netlink, nic: &Nic) -> anyhow::Result<()> {
-        if let Some(mtu) = self.mtu {
-            netlink
-                .set_mtu(nic.index, mtu)
-                .with_context(|| format!("setting the MTU {mtu}"))?;
+    /// Only an address is indispensable. An MTU or a route that the kernel refuses (a jumbo frame that the card
+    /// cannot do, a router outside of the network) is told: what cannot be reached without it says so itself.
+    fn apply(
+        &self,
+        netlink: &mut Netlink,
+        nic: &Nic,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<()> {
+        if let Some(mtu) = self.mtu
+            && let Err(error) = netlink.set_mtu(nic.index, mtu)
+        {
+            reporter.warn(format!(
+                "{} keeps its MTU: setting it to {mtu}: {error:#}",
+                nic.name
+            ));
         }
         netlink
             .add_address(nic.index, self.address, self.prefix)
@@ -125,10 +135,12 @@ impl Setup {
                 prefix,
                 gateway,
             } = route;
-            netlink.add_route(nic.index, &route).with_context(|| {
+            if let Err(error) = netlink.add_route(nic.index, &route) {
                 let via = gateway.map_or("on this link".into(), |gateway| format!("by {gateway}"));
-                format!("adding the route to {destination}/{prefix} {via}")
-            })?;
+                reporter.warn(format!(
+                    "the route to {destination}/{prefix} {via} is left out: {error:#}"
+                ));
+            }
         }
         fs::create_dir_all("/etc").context("making /etc")?;
         let text = resolver::resolv_conf(&self.dns, self.domain.as_deref());

@@ -7,7 +7,7 @@ mod watchdog;
 
 pub use children::shell as start_shell;
 pub use signals::{take as take_signals, unblocked};
-pub use watchdog::Watchdog;
+pub use watchdog::{FEED_EVERY, Watchdog};
 
 use crate::console::Consoles;
 use crate::report::{Crash, Reader, Report};

@@ -1,19 +1,18 @@
 //! `backup` and `backup-again`: disks into images.
 //!
 //! Every image is written whole as `X.new` before any name changes, so that the images of a machine with
-//! several disks are of one run. Then, for each: `X.toml` becomes `X.old.toml`, `X` becomes `X.old`,
-//! `X.new` becomes `X`, and `X.toml` is written. A crash at any point leaves the old image whole, as
-//! `X` or as `X.old`; what `X.toml` says is inside the image too. A failure removes each `X.new`.
+//! several disks are of one run, and then [takes its name](names). A crash at any point leaves the old image
+//! whole, as `X` or as `X.old`. A failure removes each `X.new`.
 
-use super::attempts::put;
+mod names;
+
 use super::{Labelled, Prepared, Work, listed_disks};
-use crate::event::Reporter;
 use crate::image::{self, CaptureOptions, ImageMeta};
 use crate::inventory::Disk;
-use crate::job::{self, Action};
+use crate::job;
 use crate::plan::select::select;
 use crate::plan::{Capture, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     let listed = listed_disks(work)?;
@@ -52,12 +51,7 @@ pub(super) fn run(work: &Work<'_>, captures: &[Capture]) -> anyhow::Result<()> {
             staged.push(stage(work, capture)?);
             Ok(())
         })
-        .and_then(|()| {
-            captures
-                .iter()
-                .zip(&staged)
-                .try_for_each(|(capture, meta)| put_in_place(work, capture, meta))
-        });
+        .and_then(|()| names::put_in_place(work, captures, &staged));
     let Err(mut error) = outcome else {
         return Ok(());
     };
@@ -109,74 +103,6 @@ fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
     Ok(meta)
 }
 
-/// Gives the new image its name; the one before it becomes `.old`.
-fn put_in_place(work: &Work<'_>, capture: &Capture, meta: &ImageMeta) -> anyhow::Result<()> {
-    let share = work.share;
-    let path = work.image_path(&capture.file);
-    if work.job.action == Action::Backup && share.stat(&path)?.is_some() {
-        bail!(
-            "{path} has appeared on {} during the backup: it is kept",
-            share.name()
-        );
-    }
-    for old in &capture.replaces {
-        keep_as_old(work, old)?;
-    }
-    let new = new_path(work, capture);
-    if let Err(error) = share.rename(&new, &path) {
-        let error = error.context(format!("renaming {new} to {path} on {}", share.name()));
-        return Err(match put_back(work, capture) {
-            Ok(()) => error,
-            Err(stuck) => anyhow::anyhow!("{error:#}; and {stuck:#}"),
-        });
-    }
-    let toml = meta.to_toml().context("describing the image in TOML")?;
-    put(share, &format!("{path}.toml"), toml.as_bytes())?;
-    work.log
-        .info(format!("{} is whole and in place", capture.file));
-    Ok(())
-}
-
-fn keep_as_old(work: &Work<'_>, old: &str) -> anyhow::Result<()> {
-    let path = work.image_path(old);
-    if work.share.stat(&path)?.is_none() {
-        // Somebody took it away meanwhile: then `.old` is all that is left of the time before.
-        return Ok(());
-    }
-    let (toml, old_toml) = (format!("{path}.toml"), format!("{path}.old.toml"));
-    if work.share.stat(&toml)?.is_some() {
-        rename_kept(work, &toml, &old_toml)?;
-    } else {
-        // A description of an even older image would be taken for this one's.
-        work.share.remove(&old_toml)?;
-    }
-    rename_kept(work, &path, &format!("{path}.old"))
-}
-
-fn rename_kept(work: &Work<'_>, from: &str, to: &str) -> anyhow::Result<()> {
-    work.share
-        .rename(from, to)
-        .with_context(|| format!("keeping {from} as {to} on {}", work.share.name()))
-}
-
-/// The new image did not get its name: the one before it gets its own back.
-fn put_back(work: &Work<'_>, capture: &Capture) -> anyhow::Result<()> {
-    for old in &capture.replaces {
-        let path = work.image_path(old);
-        for (from, to) in [
-            (format!("{path}.old"), path.clone()),
-            (format!("{path}.old.toml"), format!("{path}.toml")),
-        ] {
-            if work.share.stat(&from)?.is_some() {
-                work.share
-                    .rename(&from, &to)
-                    .with_context(|| format!("{from} could not be named {to} again"))?;
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +111,7 @@ mod tests {
     use crate::execute::log::RunLog;
     use crate::execute::wait::Watch;
     use crate::inventory::fake::{FakeDisk, FakeMachine};
+    use crate::job::Action;
     use crate::share::Share;
     use std::fs;
     use std::path::{Path, PathBuf};
@@ -221,8 +148,12 @@ mod tests {
         }
 
         fn back_up(&self, share: &dyn Share) -> anyhow::Result<()> {
+            self.act(Action::BackupAgain, share)
+        }
+
+        fn act(&self, action: Action, share: &dyn Share) -> anyhow::Result<()> {
             let machine = self.fake.machine();
-            let job = broken::job(Action::BackupAgain, "m");
+            let job = broken::job(action, "m");
             let mut work = Work {
                 machine: &machine,
                 lease: &FakeMachine::lease(),
@@ -292,6 +223,53 @@ mod tests {
         assert!(error.contains("403 Forbidden"), "{error}");
         bench.old_image_is_whole("m/sda.raw.gz");
         assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_kept_keeps_its_description() {
+        let bench = Bench::new();
+        let mut share = BrokenShare::at(bench.root.path());
+        share.rename_from = Some("m/sda.raw.gz".into());
+        let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+        assert!(
+            error.contains("keeping m/sda.raw.gz as m/sda.raw.gz.old"),
+            "{error}"
+        );
+        bench.old_image_is_whole("m/sda.raw.gz");
+        assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+    }
+
+    #[test]
+    fn images_of_several_disks_take_their_names_together_or_not_at_all() {
+        let bench = Bench::new();
+        bench.fake.add_with(
+            &FakeDisk::new("sdb", 2 << 20).serial("B"),
+            &vec![7; 2 * MIB],
+        );
+        let mut share = BrokenShare::at(bench.root.path());
+        share.rename_from = Some("m/sdb.raw.gz.new".into());
+        let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+        assert!(error.contains("renaming m/sdb.raw.gz.new"), "{error}");
+        bench.old_image_is_whole("m/sda.raw.gz");
+        assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+
+        // A first backup leaves nothing that the next one would refuse to replace.
+        for file in ["m/sda.raw.gz", "m/sda.raw.gz.toml"] {
+            fs::remove_file(bench.at(file)).unwrap();
+        }
+        bench.act(Action::Backup, &share).unwrap_err();
+        assert_eq!(bench.files(), [""; 0]);
+        share.rename_from = None;
+        bench.act(Action::Backup, &share).unwrap();
+        assert_eq!(
+            bench.files(),
+            [
+                "sda.raw.gz",
+                "sda.raw.gz.toml",
+                "sdb.raw.gz",
+                "sdb.raw.gz.toml"
+            ]
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     HangUp(usize),
     /// An upload is not read beyond so many bytes, the connection stays.
     Deaf(usize),
+    /// What is asked is done, but the answer is lost with the connection.
+    Mute,
     /// The whole file is sent although a part was asked for.
     NoRange,
 }
@@ -144,6 +146,9 @@ fn serve(state: &State, stream: TcpStream) {
         let Some(body) = body(&mut reader, &asked, fault, &mut writer, state) else {
             return;
         };
+        if fault == Some(Fault::Mute) {
+            let _ = writer.shutdown(Shutdown::Both);
+        }
         if !answer(state, &asked, body, fault, &mut writer) {
             return;
         }

@@ -37,7 +37,7 @@ impl BootParameters {
                 "ip" => boot.ip = IpSetting::parse(&value),
                 "pitstop.log" => boot.debug = value == "debug",
                 "console" => {
-                    let device = value.split(',').next().unwrap_or_default().to_owned();
+                    let device = device_of_console(&value);
                     if is_device_name(&device) && !boot.consoles.contains(&device) {
                         boot.consoles.push(device);
                     }
@@ -67,6 +67,15 @@ fn boot_mac(value: &str) -> Option<[u8; 6]> {
         *byte = u8::from_str_radix(part, 16).ok()?;
     }
     Some(mac)
+}
+
+/// The options after a comma are the kernel's. A console that is named by its port (`uart8250,io,0x3f8`,
+/// kernel-parameters.txt) has no node of that name: the kernel's own `/dev/console` leads to it.
+fn device_of_console(value: &str) -> String {
+    match value.split(',').next().unwrap_or_default() {
+        "uart" | "uart8250" => "console".to_owned(),
+        device => device.to_owned(),
+    }
 }
 
 /// `console=null` and `console=` name nothing; a path is not a device of `/dev` either.
@@ -246,6 +255,8 @@ mod tests {
         let boot = BootParameters::parse(text);
         assert_eq!(boot.boot_mac, Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
         assert_eq!(boot.consoles, ["tty0", "ttyS0"]);
+        let by_port = BootParameters::parse("console=uart8250,io,0x3f8,115200n8");
+        assert_eq!(by_port.consoles, ["console"]);
         assert!(boot.debug);
         let line = CommandLine::parse(text).unwrap();
         assert_eq!(line.host.as_deref(), Some("tftp://10.0.2.2/hosts/"));

@@ -76,9 +76,11 @@ impl HttpShare {
             let mut url = self.url(folder)?;
             url.set_path(&format!("{}/", url.path()));
             let mkcol = Method::from_bytes(b"MKCOL").context("MKCOL")?;
-            // Whatever it answers: 405 says that the folder is there, and the PUT tells the rest.
-            send(|| self.http.request(mkcol.clone(), &url))?;
-            made.insert(folder.to_owned());
+            // Whatever it answers: 405 says that the folder is there, and the PUT tells the rest. Some servers
+            // hang up on a method that they do not know.
+            if send(|| self.http.request(mkcol.clone(), &url)).is_ok() {
+                made.insert(folder.to_owned());
+            }
         }
         Ok(())
     }
@@ -203,8 +205,27 @@ fn facts_by_get(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
     }
 }
 
-/// MOVE, replacing what is there (RFC 4918 9.9).
+/// MOVE, replacing what is there (RFC 4918 9.9). When the answer is lost, the files tell whether it was done.
 fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+    let mut wait = http.settings().first_wait;
+    for _ in 1..TRIES {
+        let lost = match move_once(http, from, to) {
+            Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
+            outcome => return outcome,
+        };
+        thread::sleep(jittered(wait));
+        wait = wait.saturating_mul(2);
+        if facts(http, from)?.is_none() {
+            return match facts(http, to)? {
+                Some(_) => Ok(()),
+                None => Err(lost),
+            };
+        }
+    }
+    move_once(http, from, to)
+}
+
+fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
     let mut destination = to.clone();
     // A Destination with credentials is another server's to some, and ends up in logs.
     let _ = destination.set_password(None);

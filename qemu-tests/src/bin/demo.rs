@@ -95,9 +95,21 @@ impl Teller for Terminal {
     fn listener(&self) -> Option<Listener> {
         Some(Box::new(|line| {
             let line = line.trim_end();
-            if !line.is_empty() {
+            if !line.is_empty() && !is_kernel_noise(line) {
                 println!("      | {}", line.chars().take(WIDTH).collect::<String>());
             }
         }))
     }
+}
+
+/// Hundreds of lines of the kernel would hide the story; that it starts and that it restarts is part of it.
+fn is_kernel_noise(line: &str) -> bool {
+    let Some((time, text)) = line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    else {
+        return false;
+    };
+    let told = ["Linux version", "Run /init", "reboot:"];
+    time.trim().parse::<f64>().is_ok() && !told.iter().any(|start| text.starts_with(start))
 }

@@ -123,6 +123,36 @@ fn a_server_that_hangs_up_or_falls_silent_ends_the_upload() {
 }
 
 #[test]
+fn a_lost_answer_to_a_move_is_made_out_from_the_files() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    server.put("/share/x", b"new");
+    server.put("/share/y", b"old");
+    for fault in [Fault::Mute, Fault::HangUp(0)] {
+        server.put("/share/x", b"new");
+        server.fail("MOVE", fault);
+        share.rename("x", "y").unwrap();
+        assert_eq!(server.names(), ["/share/y"]);
+        assert_eq!(server.get("/share/y").unwrap(), b"new");
+    }
+    server.put("/share/x", b"new");
+    server.fail("MOVE", Fault::Status(403));
+    let error = error(share.rename("x", "y"));
+    assert!(error.contains("403"), "{error}");
+}
+
+#[test]
+fn a_server_that_hangs_up_on_mkcol_still_takes_files() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    for _ in 0..TRIES {
+        server.fail("MKCOL", Fault::HangUp(0));
+    }
+    upload(&share, "a/x", b"bytes").unwrap();
+    assert_eq!(server.get("/share/a/x").unwrap(), b"bytes");
+}
+
+#[test]
 fn a_server_that_loses_bytes_or_cannot_move_keeps_the_old_file() {
     let server = FakeServer::start();
     let share = share(&server);

@@ -1,0 +1,136 @@
+//! The last step of a backup: new images take their names, and those before them become `.old`.
+//!
+//! For each: `X.toml` becomes `X.old.toml`, `X` becomes `X.old`, the new `X.toml` is written, and `X.new` becomes
+//! `X`. If one of several fails, all that were renamed get their old names back: the images of a machine
+//! are of one run, and the next `backup` finds the folder as this one found it.
+
+use super::new_path;
+use crate::event::Reporter;
+use crate::execute::Work;
+use crate::execute::attempts::put;
+use crate::image::ImageMeta;
+use crate::plan::Capture;
+use anyhow::{Context, anyhow, bail};
+
+/// What has been renamed so far for one image.
+struct Placing<'a> {
+    capture: &'a Capture,
+    /// Of `capture.replaces`, those that are `.old` by now.
+    kept: Vec<&'a str>,
+    /// The new description, and perhaps the new image, have their names.
+    begun: bool,
+}
+
+/// Gives each staged image its name, or none of them.
+pub(super) fn put_in_place(
+    work: &Work<'_>,
+    captures: &[Capture],
+    staged: &[ImageMeta],
+) -> anyhow::Result<()> {
+    let mut placed: Vec<Placing<'_>> = Vec::new();
+    for (capture, meta) in captures.iter().zip(staged) {
+        let mut placing = Placing {
+            capture,
+            kept: Vec::new(),
+            begun: false,
+        };
+        let outcome = place(work, &mut placing, meta);
+        placed.push(placing);
+        let Err(mut error) = outcome else {
+            work.log
+                .info(format!("{} is whole and in place", capture.file));
+            continue;
+        };
+        for placing in placed.iter().rev() {
+            if let Err(stuck) = take_back(work, placing) {
+                error = anyhow!("{error:#}; and {stuck:#}");
+            }
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn place<'a>(work: &Work<'_>, placing: &mut Placing<'a>, meta: &ImageMeta) -> anyhow::Result<()> {
+    let share = work.share;
+    let capture: &'a Capture = placing.capture;
+    let path = work.image_path(&capture.file);
+    for old in &capture.replaces {
+        if keep_as_old(work, old)? {
+            placing.kept.push(old);
+        }
+    }
+    if share.stat(&path)?.is_some() {
+        bail!(
+            "{path} has appeared on {} during the backup: it is kept",
+            share.name()
+        );
+    }
+    placing.begun = true;
+    let toml = meta.to_toml().context("describing the image in TOML")?;
+    put(share, &format!("{path}.toml"), toml.as_bytes())?;
+    let new = new_path(work, capture);
+    share
+        .rename(&new, &path)
+        .with_context(|| format!("renaming {new} to {path} on {}", share.name()))
+}
+
+/// Whether there was an image to keep.
+fn keep_as_old(work: &Work<'_>, old: &str) -> anyhow::Result<bool> {
+    let share = work.share;
+    let path = work.image_path(old);
+    if share.stat(&path)?.is_none() {
+        // Somebody took it away meanwhile: then `.old` is all that is left of the time before.
+        return Ok(false);
+    }
+    let (toml, old_toml) = (format!("{path}.toml"), format!("{path}.old.toml"));
+    let described = share.stat(&toml)?.is_some();
+    if described {
+        rename_kept(work, &toml, &old_toml)?;
+    } else {
+        // A description of an even older image would be taken for this one's.
+        share.remove(&old_toml)?;
+    }
+    let Err(error) = rename_kept(work, &path, &format!("{path}.old")) else {
+        return Ok(true);
+    };
+    if described && let Err(stuck) = name_again(work, &old_toml, &toml) {
+        return Err(anyhow!("{error:#}; and {stuck:#}"));
+    }
+    Err(error)
+}
+
+fn rename_kept(work: &Work<'_>, from: &str, to: &str) -> anyhow::Result<()> {
+    work.share
+        .rename(from, to)
+        .with_context(|| format!("keeping {from} as {to} on {}", work.share.name()))
+}
+
+fn name_again(work: &Work<'_>, from: &str, to: &str) -> anyhow::Result<()> {
+    work.share
+        .rename(from, to)
+        .with_context(|| format!("{from} could not be named {to} again"))
+}
+
+/// The images before get their own names back; a new one that replaced none goes.
+fn take_back(work: &Work<'_>, placing: &Placing<'_>) -> anyhow::Result<()> {
+    let share = work.share;
+    for old in &placing.kept {
+        let path = work.image_path(old);
+        name_again(work, &format!("{path}.old"), &path)?;
+        let (toml, old_toml) = (format!("{path}.toml"), format!("{path}.old.toml"));
+        if share.stat(&old_toml)?.is_some() {
+            name_again(work, &old_toml, &toml)?;
+        } else {
+            // The new image's description would be taken for this one's.
+            share.remove(&toml)?;
+        }
+    }
+    let file = placing.capture.file.as_str();
+    if placing.begun && !placing.kept.contains(&file) {
+        let path = work.image_path(file);
+        share.remove(&path)?;
+        share.remove(&format!("{path}.toml"))?;
+    }
+    Ok(())
+}
