@@ -16,6 +16,7 @@ use reqwest::{Method, StatusCode, redirect};
 use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use url::Url;
@@ -61,6 +62,8 @@ struct Inner {
     uploads: reqwest::Client,
     trusts_somebody: bool,
     settings: Settings,
+    /// A request was given up, and nothing has been answered since.
+    away: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -136,7 +139,23 @@ impl HttpClient {
             uploads: client(0)?,
             trusts_somebody,
             settings,
+            away: AtomicBool::new(false),
         })))
+    }
+
+    /// How often to send what may be sent `usual`ly so often: once, as long as a server that was given up has not
+    /// answered again. What is left to clean up and to log must not wait for it over and over.
+    pub fn tries(&self, usual: u32) -> u32 {
+        if self.0.away.load(Ordering::Relaxed) {
+            1
+        } else {
+            usual
+        }
+    }
+
+    /// The last of [`tries`](Self::tries) brought no answer.
+    pub fn give_up(&self) {
+        self.0.away.store(true, Ordering::Relaxed);
     }
 
     pub fn settings(&self) -> &Settings {
@@ -293,7 +312,10 @@ impl Request {
         match answer {
             Err(_elapsed) => Err(self.asked.stalled(limit)),
             Ok(Err(cause)) => Err(self.asked.failed(cause)),
-            Ok(Ok(inner)) => Ok(Response::new(self.http, inner, self.asked)),
+            Ok(Ok(inner)) => {
+                self.http.0.away.store(false, Ordering::Relaxed);
+                Ok(Response::new(self.http, inner, self.asked))
+            }
         }
     }
 }

@@ -142,7 +142,7 @@ fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
     let mut wait = None;
     for tries in 1.. {
         let asked = request();
-        let first_wait = asked.client().settings().first_wait;
+        let client = asked.client().clone();
         let outcome = asked.send();
         let passing = match &outcome {
             Ok(response) => {
@@ -156,10 +156,16 @@ fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
             }
             Err(error) => error.failure != HttpFailure::Trust,
         };
-        if !passing || tries >= TRIES {
+        if !passing {
             return outcome;
         }
-        let now = wait.unwrap_or(first_wait);
+        if tries >= client.tries(TRIES) {
+            if outcome.is_err() {
+                client.give_up();
+            }
+            return outcome;
+        }
+        let now = wait.unwrap_or(client.settings().first_wait);
         thread::sleep(jittered(now));
         wait = Some(now.saturating_mul(2));
     }
@@ -208,7 +214,7 @@ fn facts_by_get(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
 /// MOVE, replacing what is there (RFC 4918 9.9). When the answer is lost, the files tell whether it was done.
 fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
     let mut wait = http.settings().first_wait;
-    for _ in 1..TRIES {
+    for _ in 1..http.tries(TRIES) {
         let lost = match move_once(http, from, to) {
             Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
             outcome => return outcome,

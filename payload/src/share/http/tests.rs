@@ -142,6 +142,25 @@ fn a_lost_answer_to_a_move_is_made_out_from_the_files() {
 }
 
 #[test]
+fn a_server_that_was_given_up_is_asked_once_until_it_answers() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    server.put("/share/x", b"1");
+    let mut stat_after = |breaks: u32| {
+        for _ in 0..breaks {
+            server.fail("HEAD", Fault::HangUp(0));
+        }
+        let before = server.log().len();
+        let found = share.stat("x").is_ok();
+        (found, server.log().len() - before)
+    };
+    assert_eq!(stat_after(TRIES), (false, 5));
+    assert_eq!(stat_after(1), (false, 1), "no patience with what is gone");
+    assert_eq!(stat_after(0), (true, 1));
+    assert_eq!(stat_after(TRIES - 1), (true, 5), "it is back");
+}
+
+#[test]
 fn a_server_that_hangs_up_on_mkcol_still_takes_files() {
     let server = FakeServer::start();
     let share = share(&server);
