@@ -5,8 +5,10 @@ use qemu_tests::disks::{Disk, flip_bit};
 use qemu_tests::golden::noise;
 use qemu_tests::proxy::Fault;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure};
+use qemu_tests::tools;
 use qemu_tests::vm::{ADDRESS, Bus, End, PATIENCE, Vm};
 use std::fs;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn a_backup_does_not_replace_an_image() -> Result<()> {
@@ -115,6 +117,41 @@ fn a_share_that_is_full_loses_nothing() -> Result<()> {
         Fault::AnswerAfter(4 << 20, 507),
         &[IMAGE, "507"],
     )
+}
+
+/// A filesystem of its own that holds few bytes, mounted on a folder until dropped.
+struct SmallFilesystem(PathBuf);
+
+impl SmallFilesystem {
+    fn on(folder: &Path, size: &str) -> Result<Self> {
+        let mut mount = tools::command("mount")?;
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
+        tools::output(mount.arg(folder))?;
+        Ok(Self(folder.to_owned()))
+    }
+}
+
+impl Drop for SmallFilesystem {
+    fn drop(&mut self) {
+        // Best effort: it is the test's own folder.
+        let _ = tools::command("umount").and_then(|mut umount| tools::output(umount.arg(&self.0)));
+    }
+}
+
+#[test]
+fn a_filesystem_that_is_full_keeps_the_image_before() -> Result<()> {
+    let scene = Scene::new()?;
+    let _small = SmallFilesystem::on(&scene.server.share(), "6m")?;
+    fs::write(scene.server.share().join("pitstop-share"), "")?;
+    fs::create_dir_all(scene.folder())?;
+    fs::write(scene.image(), noise(1 << 20, 5))?;
+    let old = scene.image_digest()?;
+    scene.job("backup-again", "")?;
+    let mut vm = scene.boot("full-filesystem")?;
+    // The logs need room as well, which the half image has given back by then.
+    scene.fails(&mut vm, "backup-again", &[IMAGE, "507"])?;
+    ensure!(scene.image_digest()? == old, "the old image changed");
+    Ok(())
 }
 
 #[test]

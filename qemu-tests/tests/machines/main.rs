@@ -12,3 +12,4 @@ mod local;
 mod manners;
 mod nfs;
 mod other_servers;
+mod ways_in;

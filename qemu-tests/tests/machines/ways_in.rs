@@ -1,0 +1,174 @@
+//! Other ways to a job, an address and a shell than DHCP, HTTP and the console.
+
+use anyhow::{Context, Result, ensure};
+use qemu_tests::compare;
+use qemu_tests::paths;
+use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success, payload};
+use qemu_tests::servers::free_port;
+use qemu_tests::tools;
+use qemu_tests::vm::{Boot, End, HEX_ADDRESS, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm};
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// QEMU's own network with more options, on a virtio card.
+fn wired(spec: Spec, options: &str) -> Spec {
+    spec.network(Network::None).extra(&[
+        "-netdev",
+        &format!("user,id=wire,{options}"),
+        "-device",
+        "virtio-net-pci,netdev=wire",
+    ])
+}
+
+/// The scene's machine, which looks for its host file over TFTP, where `more` is added to it.
+fn job_over_tftp(scene: &Scene, tftp: &Path, name: &str, more: &str) -> Result<Vm> {
+    let hosts = tftp.join("hosts");
+    fs::create_dir_all(&hosts)?;
+    scene.job("backup", more)?;
+    let text = fs::read(scene.configuration())?;
+    fs::write(hosts.join(format!("{HEX_ADDRESS}.toml")), text)?;
+    let mut spec = scene.spec(name)?;
+    spec.boot = payload("pitstop.host=tftp://10.0.2.2/hosts/")?;
+    Vm::start(wired(spec, &format!("tftp={}", tftp.display())))
+}
+
+#[test]
+fn a_host_file_over_tftp_is_deleted_under_its_http_name() -> Result<()> {
+    let scene = Scene::new()?;
+    let tftp = tempfile::tempdir()?;
+    let name = scene.url(&format!("/hosts/{HEX_ADDRESS}.toml"));
+    let more = format!("delete = [\"{name}\"]");
+    let mut vm = job_over_tftp(&scene, tftp.path(), "tftp-job", &more)?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(
+        !scene.configuration().exists(),
+        "the configuration is still there under its HTTP name"
+    );
+    compare::zcat_equals(&scene.image(), scene.disk.path())
+}
+
+#[test]
+fn a_host_file_that_only_tftp_knows_would_be_repeated_for_ever() -> Result<()> {
+    let scene = Scene::new()?;
+    let tftp = tempfile::tempdir()?;
+    let mut vm = job_over_tftp(&scene, tftp.path(), "tftp-no-delete", "")?;
+    expect_failure(&mut vm, "backup", &["tftp://", "delete"])?;
+    ensure!(!scene.image().exists(), "the backup was begun all the same");
+    scene.logged(&["tftp://", "delete"])
+}
+
+#[test]
+fn a_static_address_and_a_job_on_the_command_line_need_neither_dhcp_nor_a_host_file() -> Result<()>
+{
+    let scene = Scene::new()?;
+    let mut spec = scene.spec("static")?;
+    // As PXELINUX's IPAPPEND writes it: client, boot server, router, netmask.
+    let parameters = format!(
+        "ip=10.0.2.77:10.0.2.2:10.0.2.2:255.255.255.0 testbox-action-backup pitstop.share={}",
+        scene.url("/share")
+    );
+    spec.boot = payload(&parameters)?;
+    let mut vm = Vm::start(spec)?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    let folder = scene.server.share().join("10.0.2.77");
+    ensure!(folder.join("0A00024D").exists(), "its hex IP names no file");
+    compare::zcat_equals(&folder.join(IMAGE), scene.disk.path())
+}
+
+/// An initramfs for the cloud kernel with dropbear and one key.
+fn with_ssh(key: &Path, image: &Path) -> Result<()> {
+    let kernels = paths::out().join("cloud/.kernel/cloud");
+    let versions = kernels.join("lib/modules");
+    let version = fs::read_dir(&versions)
+        .with_context(|| format!("reading {}", versions.display()))?
+        .next()
+        .context("there is no kernel")??
+        .file_name();
+    let mut mkimage = std::process::Command::new(paths::built("mkimage")?);
+    mkimage
+        .arg("build")
+        .arg("--init")
+        .arg(paths::built("init")?);
+    mkimage.arg("--busybox").arg(tools::find("busybox")?);
+    mkimage.arg("--dropbear").arg(tools::find("dropbear")?);
+    mkimage.arg("--authorized-keys").arg(key);
+    mkimage.args(["--drivers", "virtio,nic"]);
+    mkimage.arg("--kernel-dir").arg(kernels);
+    mkimage.arg("--kernel-version").arg(version);
+    tools::output(mkimage.arg("-o").arg(image))?;
+    Ok(())
+}
+
+#[test]
+fn rescue_lets_the_admins_key_in_over_ssh_and_no_password() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let key = folder.path().join("key");
+    let mut keygen = tools::command("ssh-keygen")?;
+    tools::output(
+        keygen
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key),
+    )?;
+    let image = folder.path().join("initramfs.img");
+    with_ssh(&folder.path().join("key.pub"), &image)?;
+
+    let port = free_port()?;
+    let boot = Boot::Direct {
+        kernel: paths::built_for_cloud("vmlinuz")?,
+        initrd: image,
+        command_line: format!("{KERNEL_PARAMETERS} pitstop.action=rescue"),
+    };
+    let spec = wired(
+        Spec::new("ssh", boot),
+        &format!("hostfwd=tcp:127.0.0.1:{port}-:22"),
+    );
+    let mut vm = Vm::start(spec)?;
+    expect_success(&mut vm, "rescue")?;
+    vm.sees("rescue: ssh root@")?;
+
+    let ssh = |options: &[&str]| -> Result<String> {
+        let mut command = tools::command("ssh")?;
+        command.args(["-p", &port.to_string(), "-o", "StrictHostKeyChecking=no"]);
+        command.args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "ConnectTimeout=20",
+        ]);
+        command.args(options);
+        command.args(["root@127.0.0.1", "cat /proc/1/comm; uname -n"]);
+        let output = command.output().context("starting ssh")?;
+        Ok(format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    };
+    let key = key.to_string_lossy().into_owned();
+    let with_key = ["-i", key.as_str(), "-o", "BatchMode=yes"];
+    // The host key is made when somebody first asks for it, which takes an emulated machine a while.
+    let begun = Instant::now();
+    let said = loop {
+        let said = ssh(&with_key)?;
+        if said.contains("init\n") || begun.elapsed() > Duration::from_secs(120) {
+            break said;
+        }
+        thread::sleep(Duration::from_secs(2));
+    };
+    ensure!(said.contains("init\n"), "the key's holder saw: {said}");
+    let said = ssh(&[
+        "-o",
+        "PubkeyAuthentication=no",
+        "-o",
+        "NumberOfPasswordPrompts=0",
+    ])?;
+    ensure!(
+        said.contains("Permission denied (publickey)"),
+        "without a key: {said}"
+    );
+    Ok(())
+}
