@@ -146,7 +146,7 @@ fn a_server_that_was_given_up_is_asked_once_until_it_answers() {
     let server = FakeServer::start();
     let share = share(&server);
     server.put("/share/x", b"1");
-    let mut stat_after = |breaks: u32| {
+    let stat_after = |breaks: u32| {
         for _ in 0..breaks {
             server.fail("HEAD", Fault::HangUp(0));
         }
