@@ -26,7 +26,11 @@ pub struct Scene {
 impl Scene {
     /// A scene with this disk, plugged in as `vda`.
     pub fn with(disk: Disk) -> Result<Scene> {
-        let server = Server::start()?;
+        Scene::served_by(Server::start()?, disk)
+    }
+
+    /// A scene with this disk and a server that has been started already.
+    pub fn served_by(server: Server, disk: Disk) -> Result<Scene> {
         let proxy = Proxy::start(server.port())?;
         let before = disk.digest()?;
         Ok(Scene {

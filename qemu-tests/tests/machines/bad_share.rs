@@ -5,6 +5,7 @@ use qemu_tests::disks::{Disk, flip_bit};
 use qemu_tests::golden::noise;
 use qemu_tests::proxy::Fault;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure};
+use qemu_tests::servers::Server;
 use qemu_tests::tools;
 use qemu_tests::vm::{ADDRESS, Bus, End, PATIENCE, Vm};
 use std::fs;
@@ -140,9 +141,12 @@ impl Drop for SmallFilesystem {
 
 #[test]
 fn a_filesystem_that_is_full_keeps_the_image_before() -> Result<()> {
-    let scene = Scene::new()?;
-    let _small = SmallFilesystem::on(&scene.server.share(), "6m")?;
-    fs::write(scene.server.share().join("pitstop-share"), "")?;
+    let root = tempfile::tempdir()?;
+    fs::create_dir(root.path().join("share"))?;
+    // Before the server opens its folders; and unmounted after it has ended.
+    let _small = SmallFilesystem::on(&root.path().join("share"), "6m")?;
+    let server = Server::start_in(root.path(), None)?;
+    let scene = Scene::served_by(server, Disk::noise(16 << 20, 7)?)?;
     fs::create_dir_all(scene.folder())?;
     fs::write(scene.image(), noise(1 << 20, 5))?;
     let old = scene.image_digest()?;
