@@ -12,7 +12,7 @@ EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null))
 BUILD = $(if $(EPOCH),SOURCE_DATE_EPOCH=$(EPOCH)) $(OUT)/mkimage build
 
 TARGET = x86_64-unknown-linux-musl
-BINARIES = target/$(TARGET)/release
+BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
 BASE = --init $(OUT)/init --busybox /bin/busybox --pci-ids /usr/share/misc/pci.ids
 
 .PHONY: help setup image kernel demo test lint bench deny clean
