@@ -373,4 +373,6 @@ fn is_file_name(name: &str) -> bool {
 #[cfg(test)]
 mod over_http;
 #[cfg(test)]
+mod site;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Whole runs against an HTTP server that can misbehave.
 
-use super::tests::{Site, noise};
+use super::site::{Site, noise};
 use crate::fetch::fake::{FakeServer, Fault};
 use crate::finish::After;
 use std::fs;
