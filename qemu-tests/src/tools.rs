@@ -14,6 +14,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dnsmasq", "dnsmasq-base"),
     ("dropbear", "dropbear-bin"),
     ("dumpe2fs", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
     ("extlinux", "extlinux"),
     ("ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs"),
     ("ip", "iproute2"),
