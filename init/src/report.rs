@@ -1,9 +1,12 @@
 //! What the worker tells PID 1: a JSON value a line, on the worker's standard output.
 
+use pitstop_payload::event::{Event, Reporter};
 use pitstop_payload::finish::{CrashPolicy, Finish};
 use pitstop_payload::machine::Lease;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One line of the pipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,10 +15,41 @@ pub enum Report {
     Lease(Lease),
     /// What to do if the worker dies from here on.
     Policy(CrashPolicy),
+    /// The worker moves on. Sent at most every [`PULSE`].
+    Alive,
     /// The worker is about to die of this.
     Panic(String),
     /// The run is over.
     Finish(Finish),
+}
+
+/// Far below the shortest `progress-timeout` of a host file.
+const PULSE: Duration = Duration::from_secs(2);
+
+/// Passes events on, and lets PID 1 know that something happens.
+pub struct Pulse<R> {
+    inner: R,
+    last: Mutex<Option<Instant>>,
+}
+
+impl<R: Reporter> Pulse<R> {
+    pub fn new(inner: R) -> Self {
+        Self {
+            inner,
+            last: Mutex::new(None),
+        }
+    }
+}
+
+impl<R: Reporter> Reporter for Pulse<R> {
+    fn event(&self, event: &Event) {
+        self.inner.event(event);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= PULSE) {
+            *last = Some(Instant::now());
+            Report::Alive.send();
+        }
+    }
 }
 
 /// What the process that logs a crash reads on its standard input.

@@ -31,7 +31,7 @@ pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> 
     });
     consoles.drain();
     end_processes();
-    within(
+    let written = within(
         SYNC,
         || watchdog.feed(),
         || {
@@ -47,8 +47,14 @@ pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> 
             (RebootMode::RB_POWER_OFF, "o")
         }
     };
-    let Err(error) = reboot(mode);
-    consoles.error(format!("the kernel does not: {error}"));
+    // A disk that hangs would keep the kernel too, when it switches its devices off.
+    if written {
+        let Err(error) = reboot(mode);
+        consoles.error(format!("the kernel does not: {error}"));
+    } else {
+        consoles.error("what is still to be written cannot be: leaving without it".into());
+        consoles.drain();
+    }
     // The same, past everything that the kernel would do first.
     if let Err(error) = fs::write("/proc/sysrq-trigger", request) {
         consoles.error(format!("nor by /proc/sysrq-trigger: {error}"));
@@ -77,8 +83,12 @@ fn end_processes() {
 }
 
 /// Waits for `work`, but not longer than `patience`. Writing back to a slow disk is no hang: `feed` is called all
-/// along, for the watchdog.
-fn within(patience: Duration, mut feed: impl FnMut(), work: impl FnOnce() + Send + 'static) {
+/// along, for the watchdog. Whether it came to its end.
+fn within(
+    patience: Duration,
+    mut feed: impl FnMut(),
+    work: impl FnOnce() + Send + 'static,
+) -> bool {
     let (done, waiting) = channel();
     thread::spawn(move || {
         work();
@@ -89,11 +99,11 @@ fn within(patience: Duration, mut feed: impl FnMut(), work: impl FnOnce() + Send
     loop {
         feed();
         let left = deadline.saturating_duration_since(Instant::now());
-        // Done, or given up: the thread ends with its sender either way.
-        if left.is_zero()
-            || waiting.recv_timeout(left.min(FEED_EVERY)) != Err(RecvTimeoutError::Timeout)
-        {
-            return;
+        match waiting.recv_timeout(left.min(FEED_EVERY)) {
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+            // Done, or dead: a thread ends with its sender.
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return true,
         }
     }
 }
@@ -159,13 +169,12 @@ mod tests {
     fn a_hung_sync_is_left_behind() {
         let begin = Instant::now();
         let mut fed = 0;
-        within(
+        let done = within(
             Duration::from_millis(50),
             || fed += 1,
-            || {
-                thread::sleep(Duration::from_secs(600));
-            },
+            || thread::sleep(Duration::from_secs(600)),
         );
+        assert!(!done);
         assert!(begin.elapsed() < Duration::from_secs(60));
         assert!(fed > 0, "the watchdog starved");
     }

@@ -2,7 +2,7 @@
 
 use crate::console::{Consoles, boot_parameters, command_line};
 use crate::net;
-use crate::report::{Crash, Report};
+use crate::report::{Crash, Pulse, Report};
 use pitstop_payload::event::Reporter;
 use pitstop_payload::machine::Machine;
 use pitstop_payload::run::{self, Options};
@@ -36,7 +36,7 @@ pub fn run() -> ExitCode {
 }
 
 fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Finish {
-    let reporter: Arc<dyn Reporter> = Arc::new(consoles.clone());
+    let reporter: Arc<dyn Reporter> = Arc::new(Pulse::new(consoles.clone()));
     let lease = match net::bring_up(machine, &boot_parameters(), &reporter) {
         Ok(lease) => lease,
         Err(error) => return run::failed_before_job(machine, &format!("{error:#}")),

@@ -35,6 +35,8 @@ pub struct CrashPolicy {
     /// Which try this is, from 1; 0 while none could be counted.
     pub attempt: u32,
     pub failure_delay: Duration,
+    /// How long a worker that moves nothing and says nothing is waited for.
+    pub progress_timeout: Duration,
     pub on_failure: After,
     /// The share's whole URL, once it is proven to be the share. May hold a password: not for logs.
     pub share: Option<String>,
@@ -48,6 +50,7 @@ impl Default for CrashPolicy {
             attempts: 3,
             attempt: 0,
             failure_delay: Duration::from_secs(300),
+            progress_timeout: Duration::from_secs(30 * 60),
             on_failure: After::Reboot,
             share: None,
         }

@@ -190,6 +190,7 @@ impl Run<'_> {
     fn keep_to(&mut self, policy: &Policy) {
         self.policy.attempts = policy.attempts;
         self.policy.failure_delay = policy.failure_delay;
+        self.policy.progress_timeout = policy.progress_timeout;
         self.policy.on_failure = policy.on_failure;
         (self.options.on_policy)(&self.policy);
     }

@@ -22,6 +22,7 @@ use nix::unistd::Pid;
 use pitstop_payload::event::Reporter;
 use pitstop_payload::finish::{After, CrashPolicy, Finish};
 use pitstop_payload::machine::Lease;
+use pitstop_payload::units;
 use signals::Wish;
 use std::fs;
 use std::io::Read;
@@ -90,6 +91,7 @@ fn supervise(consoles: &Consoles, signals: Option<SignalFd>, watchdog: &mut Watc
         reports: Reader::default(),
         policy: CrashPolicy::default(),
         lease: None,
+        heard: Instant::now(),
         last_words: None,
         rescue: None,
     };
@@ -116,6 +118,8 @@ struct Supervisor<'a> {
     reports: Reader,
     policy: CrashPolicy,
     lease: Option<Lease>,
+    /// When the worker last let hear of itself.
+    heard: Instant,
     /// What a worker said of its own crash.
     last_words: Option<String>,
     rescue: Option<Rescue>,
@@ -148,6 +152,9 @@ impl Supervisor<'_> {
         }
         loop {
             match self.wait(watchdog::FEED_EVERY)? {
+                Happened::Nothing if self.heard.elapsed() > self.policy.progress_timeout => {
+                    return self.hung();
+                }
                 Happened::Nothing => {}
                 Happened::Finished(finish) => return Ok(finish),
                 Happened::Died(how) => return self.crashed(&how),
@@ -155,11 +162,25 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Nothing moves: a disk, a driver or a server hangs. A process in the middle of that cannot even be killed.
+    fn hung(&mut self) -> Result<Finish, Leave> {
+        self.dismiss_worker();
+        let silence = units::duration(self.policy.progress_timeout);
+        self.give_up(format!(
+            "nothing moved for {silence}: a disk or a driver hangs"
+        ))
+    }
+
     fn crashed(&mut self, how: &str) -> Result<Finish, Leave> {
         let reason = match self.last_words.take() {
             Some(words) => format!("the worker crashed: {words}"),
             None => format!("the worker ended without a result: {how}"),
         };
+        self.give_up(reason)
+    }
+
+    /// Has another process tell the share why there is no worker any more.
+    fn give_up(&mut self, reason: String) -> Result<Finish, Leave> {
         self.consoles.error(reason.clone());
         let fallback = self.policy.failed(&reason);
         let Some(lease) = self.lease.clone() else {
@@ -288,10 +309,12 @@ impl Supervisor<'_> {
                 ended = true;
                 break;
             }
+            self.heard = Instant::now();
             for report in self.reports.push(buffer.get(..length).unwrap_or_default()) {
                 match report {
                     Report::Lease(lease) => self.lease = Some(lease),
                     Report::Policy(policy) => self.policy = policy,
+                    Report::Alive => {}
                     Report::Panic(words) => self.last_words = Some(words),
                     Report::Finish(end) => finish = Some(end),
                 }

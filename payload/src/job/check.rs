@@ -201,6 +201,10 @@ fn policy(file: &HostFile) -> Result<Policy, Wrong> {
             None => default.failure_delay,
             Some(text) => delay(text).map_err(at("failure-delay"))?,
         },
+        progress_timeout: match &file.progress_timeout {
+            None => default.progress_timeout,
+            Some(text) => patience(text).map_err(at("progress-timeout"))?,
+        },
         on_success: after(file.on_success.as_deref()).map_err(at("on-success"))?,
         on_failure: after(file.on_failure.as_deref()).map_err(at("on-failure"))?,
     })
@@ -212,6 +216,17 @@ fn delay(text: &str) -> Result<Duration, String> {
         return Err(format!("{text} is longer than a week"));
     }
     Ok(delay)
+}
+
+/// Shorter, and a disk that spins up or a server that thinks would count as hung.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(10);
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let patience = delay(text)?;
+    if patience < SHORTEST_PATIENCE {
+        return Err(format!("{text} is less than 10s"));
+    }
+    Ok(patience)
 }
 
 fn after(text: Option<&str>) -> Result<After, String> {
@@ -266,6 +281,7 @@ pub(super) fn salvage(
         policy: Policy {
             attempts: file.attempts.filter(|n| *n > 0).unwrap_or(default.attempts),
             failure_delay: written_delay.unwrap_or(default.failure_delay),
+            progress_timeout: default.progress_timeout,
             on_success: default.on_success,
             on_failure: after(file.on_failure.as_deref()).unwrap_or(default.on_failure),
         },

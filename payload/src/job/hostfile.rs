@@ -25,6 +25,7 @@ pub(super) struct HostFile {
     pub delete: Option<Vec<String>>,
     pub attempts: Option<u32>,
     pub failure_delay: Option<String>,
+    pub progress_timeout: Option<String>,
     pub on_success: Option<String>,
     pub on_failure: Option<String>,
     pub exact: Option<bool>,

@@ -73,6 +73,8 @@ pub struct Policy {
     pub attempts: u32,
     /// The wait before the reboot that follows a failure.
     pub failure_delay: Duration,
+    /// A run that moves nothing for so long has failed: a disk or a driver hangs.
+    pub progress_timeout: Duration,
     pub on_success: After,
     pub on_failure: After,
 }
@@ -83,6 +85,7 @@ impl Default for Policy {
         Self {
             attempts: 3,
             failure_delay: Duration::from_secs(300),
+            progress_timeout: Duration::from_secs(30 * 60),
             on_success: After::Reboot,
             on_failure: After::Reboot,
         }

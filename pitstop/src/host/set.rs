@@ -45,6 +45,9 @@ pub struct Args {
     /// The wait before the reboot that follows a failure: 30s, 5m [default: 5m]
     #[arg(long, value_name = "TIME")]
     failure_delay: Option<String>,
+    /// How long a run may move nothing before it has failed: a disk or a driver hangs [default: 30m]
+    #[arg(long, value_name = "TIME")]
+    progress_timeout: Option<String>,
     /// What the machine does when the job is done [default: reboot]
     #[arg(long, value_parser = ["reboot", "poweroff", "rescue"])]
     on_success: Option<String>,
@@ -179,6 +182,7 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ),
         ("attempts", args.attempts.map(|n| Value::Integer(n.into()))),
         ("failure-delay", text(&args.failure_delay)),
+        ("progress-timeout", text(&args.progress_timeout)),
         ("on-success", text(&args.on_success)),
         ("on-failure", text(&args.on_failure)),
         ("exact", flag(args.exact)),

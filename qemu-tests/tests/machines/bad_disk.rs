@@ -6,6 +6,7 @@ use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success};
 use qemu_tests::servers::Server;
 use qemu_tests::tools;
 use qemu_tests::vm::{End, PATIENCE, Spec, Vm};
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 
@@ -127,4 +128,28 @@ fn a_disk_of_64_gib_goes_through_a_machine_of_256_mb() -> Result<()> {
     let mut fsck = tools::command("e2fsck")?;
     tools::output(fsck.args(["-f", "-n"]).arg(scene.disk.path()))?;
     Ok(())
+}
+
+#[test]
+fn a_disk_that_hangs_is_a_failed_attempt_and_the_machine_leaves_it_behind() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "progress-timeout = \"10s\"")?;
+    let mut vm = scene.boot("hung-disk")?;
+    vm.sees("pitstop: attempt 1 of 3")?;
+    // A byte a second: requests come to no end that anybody would wait for.
+    let none = ["bps", "bps_wr", "iops", "iops_rd", "iops_wr"].map(|limit| (limit, json!(0)));
+    let mut limits: serde_json::Map<_, _> = none
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    limits.insert("bps_rd".to_owned(), json!(1));
+    limits.insert("device".to_owned(), json!("disk0"));
+    vm.qmp
+        .execute("block_set_io_throttle", &serde_json::Value::Object(limits))?;
+    expect_failure(&mut vm, "backup", &["nothing moved for 10s"])?;
+    // The last sync hangs as well, and is waited for a minute.
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    scene.logged(&["nothing moved for 10s"])?;
+    ensure!(scene.configuration().exists(), "the configuration is gone");
+    scene.disk_untouched()
 }
