@@ -223,12 +223,14 @@ pub(crate) mod tests {
                 model: String::new(),
                 serial: serial.into(),
                 wwn: String::new(),
+                transport: String::new(),
                 size,
                 logical_sector_size: 512,
                 physical_sector_size: 512,
             },
             standing: Standing::Fixed,
             read_only: false,
+            used_by: Vec::new(),
             partitions: Vec::new(),
         }
     }

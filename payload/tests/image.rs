@@ -52,6 +52,7 @@ fn identity(disk: &Path) -> DiskIdentity {
         model: "a file".into(),
         serial: String::new(),
         wwn: String::new(),
+        transport: String::new(),
         size: DiskInput::open(disk).unwrap().size(),
         logical_sector_size: 512,
         physical_sector_size: 512,

@@ -61,7 +61,9 @@ fn find(work: &Work<'_>, disks: &[Disk], all: &[Disk]) -> anyhow::Result<(Vec<Ma
         .as_ref()
         .is_ok_and(|matches| matching::is_settled(matches, &stored(&found)));
     if settled {
-        return Ok((first?, found));
+        let matches = first?;
+        check_none_missing(work, &matches, all, &found)?;
+        return Ok((matches, found));
     }
     let wider: Vec<&str> = USUAL_NAMES
         .into_iter()
@@ -70,7 +72,22 @@ fn find(work: &Work<'_>, disks: &[Disk], all: &[Disk]) -> anyhow::Result<(Vec<Ma
     found.extend(probe(work, &wider)?);
     let matches = match_found(disks, all, &found)
         .with_context(|| format!("folder {} on {}", work.job.image, work.share.name()))?;
+    check_none_missing(work, &matches, all, &found)?;
     Ok((matches, found))
+}
+
+/// A job that names disks means these and no other.
+fn check_none_missing(
+    work: &Work<'_>,
+    matches: &[Match],
+    all: &[Disk],
+    found: &[Found],
+) -> anyhow::Result<()> {
+    if !work.job.disks.is_empty() {
+        return Ok(());
+    }
+    matching::check_none_missing(matches, all, &stored(found))
+        .with_context(|| format!("folder {} on {}", work.job.image, work.share.name()))
 }
 
 fn match_found(disks: &[Disk], all: &[Disk], found: &[Found]) -> Result<Vec<Match>, MatchError> {

@@ -116,6 +116,7 @@ fn nobody(name: &str) -> DiskIdentity {
         model: String::new(),
         serial: String::new(),
         wwn: String::new(),
+        transport: String::new(),
         size: 0,
         logical_sector_size: 512,
         physical_sector_size: 512,

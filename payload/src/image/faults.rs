@@ -157,6 +157,7 @@ fn image_of(input: &dyn Input, kept: &Extents) -> (Memory, ImageMeta) {
         model: String::new(),
         serial: String::new(),
         wwn: String::new(),
+        transport: String::new(),
         size: input.size(),
         logical_sector_size: 512,
         physical_sector_size: 512,

@@ -109,6 +109,7 @@ mod tests {
             model: "QEMU HARDDISK".into(),
             serial: "QM00001".into(),
             wwn: String::new(),
+            transport: String::new(),
             size: 4 << 30,
             logical_sector_size: 512,
             physical_sector_size: 4096,

@@ -3,7 +3,7 @@
 use super::identity::{SYSFS_SECTOR, identify, number};
 use super::{DiskIdentity, fact, names};
 use crate::machine::Machine;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub struct Disk {
     pub standing: Standing,
     /// The kernel refuses writes.
     pub read_only: bool,
+    /// What holds it, for people: `sda1 is mounted at /mnt`. Empty unless it is in use.
+    pub used_by: Vec<String>,
     pub partitions: Vec<Partition>,
 }
 
@@ -85,10 +87,10 @@ pub fn describe(identity: &DiskIdentity) -> String {
 /// Optical and floppy drives, hardware partitions of flash chips and what the kernel makes up (loop,
 /// RAM, device-mapper, RAID, network block devices) are no disks.
 pub fn read(machine: &Machine) -> anyhow::Result<Vec<Disk>> {
-    let mounted = mounted_devices(&machine.procfs);
+    let busy = busy_devices(&machine.procfs);
     let mut disks = Vec::new();
     for name in names(&machine.sysfs.join("block"))? {
-        if let Some(disk) = read_one(&machine.sysfs, &name, &mounted) {
+        if let Some(disk) = read_one(&machine.sysfs, &name, &busy) {
             disks.push(disk);
         }
     }
@@ -99,7 +101,7 @@ pub fn read(machine: &Machine) -> anyhow::Result<Vec<Disk>> {
     Ok(disks)
 }
 
-fn read_one(sysfs: &Path, name: &str, mounted: &HashSet<String>) -> Option<Disk> {
+fn read_one(sysfs: &Path, name: &str, busy: &Busy) -> Option<Disk> {
     let block = sysfs.join("block").join(name);
     let real = fs::canonicalize(&block).ok()?;
     if !is_disk(name, &block, &real) {
@@ -107,13 +109,11 @@ fn read_one(sysfs: &Path, name: &str, mounted: &HashSet<String>) -> Option<Disk>
     }
     let identity = identify(sysfs, name).filter(|identity| identity.size > 0)?;
     let partitions = partitions(&block);
-    let held = |folder: &Path| names(&folder.join("holders")).is_ok_and(|held| !held.is_empty());
-    let in_use = mounted.contains(name)
-        || held(&block)
-        || partitions
-            .iter()
-            .any(|part| mounted.contains(&part.name) || held(&block.join(&part.name)));
-    let standing = if in_use {
+    let mut used_by = users(sysfs, &block, name, busy);
+    for part in &partitions {
+        used_by.extend(users(sysfs, &block.join(&part.name), &part.name, busy));
+    }
+    let standing = if !used_by.is_empty() {
         Standing::InUse
     } else if on_usb(&real) {
         Standing::Usb
@@ -128,6 +128,7 @@ fn read_one(sysfs: &Path, name: &str, mounted: &HashSet<String>) -> Option<Disk>
         identity,
         standing,
         read_only: number(&block.join("ro")) == Some(1),
+        used_by,
         partitions,
     })
 }
@@ -179,19 +180,52 @@ fn partitions(block: &Path) -> Vec<Partition> {
     found
 }
 
-/// Kernel names of the devices that are mounted or swapped on.
-fn mounted_devices(procfs: &Path) -> HashSet<String> {
-    let mut devices = HashSet::new();
+/// Kernel names of devices that are mounted or swapped on, and how, for people.
+type Busy = HashMap<String, String>;
+
+fn busy_devices(procfs: &Path) -> Busy {
+    let mut devices = Busy::new();
     for table in ["mounts", "swaps"] {
         let text = fs::read_to_string(procfs.join(table)).unwrap_or_default();
         for line in text.lines() {
-            let source = line.split_whitespace().next().unwrap_or_default();
-            if let Some(name) = source.strip_prefix("/dev/") {
-                devices.insert(name.replace('/', "!"));
-            }
+            let mut words = line.split_whitespace();
+            let source = words.next().unwrap_or_default();
+            let Some(name) = source.strip_prefix("/dev/") else {
+                continue;
+            };
+            let how = match table {
+                "swaps" => "is used as swap".to_owned(),
+                _ => format!("is mounted at {}", words.next().unwrap_or_default()),
+            };
+            devices.entry(name.replace('/', "!")).or_insert(how);
         }
     }
     devices
+}
+
+/// What uses one device: mounts, swap, and the devices that stand on it.
+fn users(sysfs: &Path, folder: &Path, name: &str, busy: &Busy) -> Vec<String> {
+    let holders = names(&folder.join("holders")).unwrap_or_default();
+    let held = holders.iter().map(|holder| {
+        let block = sysfs.join("block").join(holder);
+        let mapped = fact(&block.join("dm/name"));
+        if holder.starts_with("md") {
+            return format!("is part of the RAID {holder}");
+        }
+        match fact(&block.join("dm/uuid")) {
+            uuid if uuid.starts_with("LVM-") => {
+                format!("holds the LVM volume {mapped} ({holder})")
+            }
+            _ if !mapped.is_empty() => format!("is part of {mapped} ({holder})"),
+            _ => format!("is part of {holder}"),
+        }
+    });
+    busy.get(name)
+        .cloned()
+        .into_iter()
+        .chain(held)
+        .map(|how| format!("{name} {how}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -259,7 +293,38 @@ mod tests {
                 ("sdaa", Standing::Fixed),
             ]
         );
+        assert_eq!(disks[2].used_by, ["sdd1 is mounted at /mnt"]);
         let partition = &disks[2].partitions[0];
         assert_eq!((partition.start, partition.size), (1024, 2048));
+    }
+
+    #[test]
+    fn what_stands_on_a_disk_is_named() {
+        let fake = FakeMachine::new();
+        let block = fake.add(&FakeDisk::new("sda", 1 << 20));
+        for (part, holder) in [("sda1", "md127"), ("sda2", "dm-0"), ("sda3", "dm-1")] {
+            fs::create_dir_all(block.join(part).join("holders").join(holder)).unwrap();
+            for (file, text) in [("partition", "1"), ("start", "2"), ("size", "4")] {
+                fs::write(block.join(part).join(file), text).unwrap();
+            }
+        }
+        fake.write_sys("block/dm-0/dm/name", "vg-root\n");
+        fake.write_sys("block/dm-0/dm/uuid", "LVM-abc\n");
+        fake.write_sys("block/dm-1/dm/name", "secret\n");
+        fake.write_sys("block/dm-1/dm/uuid", "CRYPT-LUKS2-x\n");
+        fake.write_proc("swaps", "Filename Type Size\n/dev/sda partition 1 0 -2\n");
+        let disk = one(&fake);
+        assert_eq!(disk.standing, Standing::InUse);
+        let mut users = disk.used_by;
+        users.sort();
+        assert_eq!(
+            users,
+            [
+                "sda is used as swap",
+                "sda1 is part of the RAID md127",
+                "sda2 holds the LVM volume vg-root (dm-0)",
+                "sda3 is part of secret (dm-1)",
+            ]
+        );
     }
 }

@@ -29,6 +29,9 @@ pub struct DiskIdentity {
     pub serial: String,
     /// World Wide Name, lower case, as sysfs has it: `naa.5000…`, `eui.…`.
     pub wwn: String,
+    /// What carries it: `ata`, `nvme`, `virtio`, `virtio-scsi`, `sas`, `scsi`, `usb`, `mmc`, `sd`, ….
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub transport: String,
     /// Bytes.
     pub size: u64,
     /// Bytes: the unit the device addresses (512 or 4096).

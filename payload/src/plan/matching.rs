@@ -47,6 +47,15 @@ pub enum MatchError {
         first: String,
         second: String,
     },
+    #[error(
+        "{image} is of {of}, which is not on this machine; seen: {seen}; to restore without it, name the \
+         disks in the job's `disks`, or remove the image"
+    )]
+    Gone {
+        image: String,
+        of: String,
+        seen: String,
+    },
     #[error("{image} is of {of}, which is {there} here, not {disk}")]
     Moved {
         image: String,
@@ -162,12 +171,53 @@ fn by_name(disk: &Disk, all: &[Disk], images: &[Stored]) -> Result<Match, MatchE
     })
 }
 
+/// Whether both are one disk. The namespaces of an NVMe drive share its serial, and cheap drives a WWN:
+/// where both sides tell both, the two must agree.
 fn same_disk(of: &DiskIdentity, disk: &DiskIdentity) -> Option<How> {
-    if !of.serial.is_empty() && of.serial == disk.serial {
+    let (stored, here) = (bare_wwn(&of.wwn), bare_wwn(&disk.wwn));
+    // A name of another kind says nothing: which one is told depends on the kernel.
+    let comparable = !stored.is_empty() && stored.len() == here.len();
+    let serials = !of.serial.is_empty() && !disk.serial.is_empty();
+    let same_serial = serials && of.serial == disk.serial;
+    let same_wwn = comparable && stored == here;
+    if same_serial && (same_wwn || !comparable) {
         return Some(How::Serial);
     }
-    let wwn = bare_wwn(&of.wwn);
-    (!wwn.is_empty() && wwn == bare_wwn(&disk.wwn)).then_some(How::Wwn)
+    (same_wwn && !serials).then_some(How::Wwn)
+}
+
+/// An image whose disk is not on this machine, and whose name another disk took meanwhile, where nobody said
+/// which disks are meant: half the machine would be restored and called whole. (Images under names that no
+/// disk has here may be of a machine that was, and are passed over.)
+pub fn check_none_missing(
+    matches: &[Match],
+    all: &[Disk],
+    images: &[Stored],
+) -> Result<(), MatchError> {
+    let unused = images
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| matches.iter().all(|found| found.image != *index));
+    for (_, image) in unused {
+        let Some(of) = &image.of else { continue };
+        let named = all.iter().any(|disk| disk.identity.device == image.stem);
+        let known = !of.serial.is_empty() || !of.wwn.is_empty();
+        let here = all
+            .iter()
+            .any(|disk| same_disk(of, &disk.identity).is_some());
+        if named && known && !here {
+            return Err(MatchError::Gone {
+                image: image.file.clone(),
+                of: describe(of),
+                seen: all
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_fit(disk: &Disk, image: &Stored) -> Result<(), MatchError> {
@@ -242,6 +292,49 @@ mod tests {
         let disks = [here];
         let matches = match_images(&disks, &disks, &[stored]).unwrap();
         assert_eq!(matches[0].how, How::Wwn);
+    }
+
+    #[test]
+    fn namespaces_that_share_a_serial_are_told_apart() {
+        let namespace = |name: &str, wwn: &str| {
+            let mut disk = disk(name, "NV1", 100);
+            disk.identity.wwn = wwn.into();
+            disk
+        };
+        let disks = [
+            namespace("nvme0n1", "eui.0002"),
+            namespace("nvme0n2", "eui.0001"),
+        ];
+        let mut images = [image("nvme0n1", "NV1", 100), image("nvme0n2", "NV1", 100)];
+        images[0].of.as_mut().unwrap().wwn = "eui.0001".into();
+        images[1].of.as_mut().unwrap().wwn = "eui.0002".into();
+        let matches = match_images(&disks, &disks, &images).unwrap();
+        assert_eq!((matches[0].image, matches[1].image), (1, 0));
+        // Two drives whose maker gave all of them one WWN.
+        let drives = [disk("sda", "A", 100), disk("sdb", "B", 100)];
+        let of = |disk: &Disk| {
+            let mut of = disk.identity.clone();
+            of.wwn = "naa.5000".into();
+            of
+        };
+        assert_eq!(same_disk(&of(&drives[0]), &of(&drives[1])), None);
+    }
+
+    #[test]
+    fn an_image_whose_disk_is_gone_stops_a_job_that_names_no_disk() {
+        // The first of two disks died, and the second took its name.
+        let disks = [disk("sda", "B", 100)];
+        let images = [image("sda", "A", 100), image("sdb", "B", 100)];
+        let matches = match_images(&disks, &disks, &images).unwrap();
+        let error = check_none_missing(&matches, &disks, &images).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sda.raw.gz is of sda (serial A, 100 B), which is not on this machine; seen: sda (serial B, 100 B); \
+             to restore without it, name the disks in the job's `disks`, or remove the image"
+        );
+        let images = [image("sda", "B", 100), image("vda", "GONE", 100)];
+        let matches = match_images(&disks, &disks, &images[..1]).unwrap();
+        assert_eq!(check_none_missing(&matches, &disks, &images), Ok(()));
     }
 
     #[test]

@@ -15,8 +15,18 @@ pub enum SelectError {
         "the disk {wanted} could be any of {matches}; name it by its WWN or by its device name"
     )]
     Several { wanted: String, matches: String },
-    #[error("{disk} is in use on this machine (mounted, or part of another device)")]
-    InUse { disk: String },
+    #[error("{disk} is in use on this machine: {used_by}; stop that first")]
+    InUse { disk: String, used_by: String },
+    #[error(
+        "{disk} is {standing}, and the name {name} may be another disk's at the next boot: to write to it, \
+         name it by its serial or WWN, as in disks = [{{ {identity} }}]"
+    )]
+    NameOnly {
+        disk: String,
+        name: String,
+        standing: Standing,
+        identity: String,
+    },
     #[error("{disk} is read-only: it cannot be restored")]
     ReadOnly { disk: String },
     #[error("{disk} is not in disk-devices.lst, which lists the only disks to touch here")]
@@ -61,8 +71,12 @@ pub fn select(
     let mut selection = Selection::default();
     let chosen = selectors
         .iter()
-        .map(|selector| named(inventory, selector))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|selector| {
+            let disk = named(inventory, selector)?;
+            check_surely_meant(disk, selector, will_write)?;
+            Ok(disk)
+        })
+        .collect::<Result<Vec<_>, SelectError>>()?;
     for disk in &inventory.disks {
         let named = chosen.contains(&disk);
         if named {
@@ -73,7 +87,10 @@ pub fn select(
         } else if !selectors.is_empty() {
             Some("not named by the job".to_owned())
         } else if disk.standing != Standing::Fixed {
-            Some(disk.standing.to_string())
+            Some(match disk.used_by.as_slice() {
+                [] => disk.standing.to_string(),
+                users => format!("{} ({})", disk.standing, users.join(", ")),
+            })
         } else if !is_listed(disk) {
             Some("not in disk-devices.lst".to_owned())
         } else if will_write && disk.read_only {
@@ -100,12 +117,42 @@ fn check_named(disk: &Disk, listed: bool, will_write: bool) -> Result<(), Select
         return Err(SelectError::NotListed { disk: name() });
     }
     if disk.standing == Standing::InUse {
-        return Err(SelectError::InUse { disk: name() });
+        return Err(SelectError::InUse {
+            disk: name(),
+            used_by: disk.used_by.join(", "),
+        });
     }
     if will_write && disk.read_only {
         return Err(SelectError::ReadOnly { disk: name() });
     }
     Ok(())
+}
+
+/// A stick that enumerates first takes the name of a fixed disk: a name alone must not have it written to,
+/// unless it has nothing else to be named by.
+fn check_surely_meant(
+    disk: &Disk,
+    selector: &DiskSelector,
+    will_write: bool,
+) -> Result<(), SelectError> {
+    let identity = &disk.identity;
+    let told = if !identity.serial.is_empty() {
+        format!("serial = {:?}", identity.serial)
+    } else if !identity.wwn.is_empty() {
+        format!("wwn = {:?}", identity.wwn)
+    } else {
+        return Ok(());
+    };
+    let movable = matches!(disk.standing, Standing::Removable | Standing::Usb);
+    if !(will_write && movable && matches!(selector, DiskSelector::Name(_))) {
+        return Ok(());
+    }
+    Err(SelectError::NameOnly {
+        disk: disk.to_string(),
+        name: identity.device.clone(),
+        standing: disk.standing,
+        identity: told,
+    })
 }
 
 /// The one disk that a selector means.
@@ -236,6 +283,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stick_is_written_to_by_identity_and_read_by_any_name() {
+        let by_name = [DiskSelector::Name("sdc".into())];
+        let error = select(&three(), &by_name, None, true).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sdc (serial STICK, 1.0 MiB) is on USB, and the name sdc may be another disk's at the next boot: \
+             to write to it, name it by its serial or WWN, as in disks = [{ serial = \"STICK\" }]"
+        );
+        assert_eq!(
+            names(&select(&three(), &by_name, None, false).unwrap()),
+            ["sdc"]
+        );
+        let mut nameless = three();
+        nameless.disks[2].identity.serial.clear();
+        assert_eq!(
+            names(&select(&nameless, &by_name, None, true).unwrap()),
+            ["sdc"]
+        );
+    }
+
+    #[test]
     fn no_match_and_two_matches_tell_what_was_seen() {
         let mut inventory = three();
         let error = select(&inventory, &[DiskSelector::Name("sdq".into())], None, false);
@@ -302,8 +370,12 @@ mod tests {
             ["sdb"]
         );
         let named = |name: &str| [DiskSelector::Name(name.into())];
-        let error = select(&inventory, &named("sda"), None, false);
-        assert!(matches!(error, Err(SelectError::InUse { .. })), "{error:?}");
+        inventory.disks[0].used_by = vec!["sda1 is mounted at /mnt".into()];
+        let error = select(&inventory, &named("sda"), None, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sda (serial A, 1.0 MiB) is in use on this machine: sda1 is mounted at /mnt; stop that first"
+        );
         let error = select(&inventory, &named("sdb"), None, true);
         assert!(
             matches!(error, Err(SelectError::ReadOnly { .. })),

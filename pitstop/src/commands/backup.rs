@@ -94,6 +94,7 @@ fn identity(disk: &Path) -> anyhow::Result<DiskIdentity> {
         model: String::new(),
         serial: String::new(),
         wwn: String::new(),
+        transport: String::new(),
         size: input.size(),
         logical_sector_size: logical,
         physical_sector_size: physical,

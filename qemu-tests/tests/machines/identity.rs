@@ -1,0 +1,67 @@
+//! The right disk: what a disk says of itself counts, not what it is called at this boot.
+
+use anyhow::{Result, ensure};
+use qemu_tests::disks::Disk;
+use qemu_tests::scene::{Scene, expect_failure, expect_success};
+use qemu_tests::vm::{Bus, End, PATIENCE, Vm};
+
+#[test]
+fn disks_that_changed_places_are_restored_by_serial() -> Result<()> {
+    let scene = Scene::with(Disk::noise(8 << 20, 21)?)?;
+    let first = &scene.disk;
+    let second = Disk::noise(8 << 20, 22)?;
+    let (before_first, before_second) = (first.digest()?, second.digest()?);
+    let plugged = |name: &str, disks: [(&Disk, &str); 2]| -> Result<Vm> {
+        let mut spec = scene.spec(name)?;
+        spec.disks.clear();
+        for (disk, serial) in disks {
+            spec = spec.disk(disk, Bus::Virtio, serial);
+        }
+        Vm::start(spec)
+    };
+
+    scene.job("backup", "")?;
+    let mut vm = plugged("swap-backup", [(first, "FIRST01"), (&second, "SECOND02")])?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+
+    first.wreck()?;
+    second.wreck()?;
+    scene.job("restore", "")?;
+    let mut vm = plugged("swap-restore", [(&second, "SECOND02"), (first, "FIRST01")])?;
+    let line = vm.sees("write vdb.raw.gz to ")?;
+    ensure!(line.contains("vda (serial SECOND02"), "{line}");
+    expect_success(&mut vm, "restore")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(first.digest()? == before_first, "the first disk");
+    ensure!(second.digest()? == before_second, "the second disk");
+
+    // One of them is dead and replaced; the other has taken its name.
+    let replaced = Disk::blank(8 << 20)?;
+    let blank = replaced.digest()?;
+    scene.job("restore", "disks = [\"vda\"]")?;
+    let mut vm = plugged("swap-named", [(&second, "SECOND02"), (&replaced, "NEW00003")])?;
+    expect_success(&mut vm, "restore")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(
+        second.digest()? == before_second,
+        "the second disk, by its serial"
+    );
+    ensure!(
+        replaced.digest()? == blank,
+        "the job does not name the new disk"
+    );
+
+    // The first is gone: a job that names no disk would restore half of the machine.
+    second.wreck()?;
+    let wrecked = second.digest()?;
+    scene.job("restore", "")?;
+    let mut spec = scene.spec("swap-gone")?;
+    spec.disks.clear();
+    let mut vm = Vm::start(spec.disk(&second, Bus::Virtio, "SECOND02"))?;
+    let reason = ["vda.raw.gz is of vda (serial FIRST01", "not on this machine"];
+    expect_failure(&mut vm, "restore", &reason)?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(second.digest()? == wrecked, "nothing may be written");
+    Ok(())
+}
