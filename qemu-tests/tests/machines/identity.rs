@@ -40,7 +40,10 @@ fn disks_that_changed_places_are_restored_by_serial() -> Result<()> {
     let replaced = Disk::blank(8 << 20)?;
     let blank = replaced.digest()?;
     scene.job("restore", "disks = [\"vda\"]")?;
-    let mut vm = plugged("swap-named", [(&second, "SECOND02"), (&replaced, "NEW00003")])?;
+    let mut vm = plugged(
+        "swap-named",
+        [(&second, "SECOND02"), (&replaced, "NEW00003")],
+    )?;
     expect_success(&mut vm, "restore")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     ensure!(
@@ -59,7 +62,10 @@ fn disks_that_changed_places_are_restored_by_serial() -> Result<()> {
     let mut spec = scene.spec("swap-gone")?;
     spec.disks.clear();
     let mut vm = Vm::start(spec.disk(&second, Bus::Virtio, "SECOND02"))?;
-    let reason = ["vda.raw.gz is of vda (serial FIRST01", "not on this machine"];
+    let reason = [
+        "vda.raw.gz is of vda (serial FIRST01",
+        "not on this machine",
+    ];
     expect_failure(&mut vm, "restore", &reason)?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     ensure!(second.digest()? == wrecked, "nothing may be written");

@@ -9,6 +9,7 @@ mod bad_share;
 mod firmware;
 mod golden;
 mod hardware;
+mod identity;
 mod local;
 mod manners;
 mod nfs;
