@@ -24,3 +24,4 @@ pub mod source;
 pub mod table;
 pub mod units;
 pub mod used;
+pub mod wipe;

@@ -1,16 +1,16 @@
 //! What a run will do to which disk, decided before anything is touched. Pure; [`Plan`]'s `Display` is
 //! the dry run that people read on the console and in the logs.
 
+mod json;
 pub mod matching;
 pub mod select;
+mod show;
 
 use crate::inventory::Disk;
-use crate::inventory::disks::describe;
-use crate::job::Action;
-use crate::units;
+use crate::job::{Action, Method};
 use matching::{How, Match, Stored};
 use select::Selection;
-use std::fmt;
+use std::time::Duration;
 
 /// The suffix of a new image.
 pub const IMAGE_SUFFIX: &str = ".raw.gz";
@@ -48,13 +48,34 @@ pub struct Restore {
     pub how: How,
 }
 
+/// Erases a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wipe {
+    pub disk: Disk,
+    pub method: Method,
+}
+
 /// The steps of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steps {
     Capture(Vec<Capture>),
     Restore(Vec<Restore>),
+    Wipe(Vec<Wipe>),
     /// Only the info files are written.
     Info,
+}
+
+/// What is worth knowing of one step before it is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// The disk's name.
+    pub device: String,
+    /// Why this disk was chosen.
+    pub why: String,
+    /// What is on the disk now and will not be afterwards: a partition a line.
+    pub lost: Vec<String>,
+    /// At the rate of the last run.
+    pub takes: Option<Duration>,
 }
 
 /// A run, decided.
@@ -64,6 +85,8 @@ pub struct Plan {
     pub steps: Steps,
     /// Disks of this machine that the run does not touch, and why.
     pub left_alone: Vec<(Disk, String)>,
+    /// One for each disk that the steps are about.
+    pub about: Vec<About>,
 }
 
 /// `backup` does not overwrite.
@@ -107,6 +130,7 @@ impl Plan {
             heading,
             steps: Steps::Capture(captures),
             left_alone: selection.left_alone,
+            about: Vec::new(),
         })
     }
 
@@ -129,6 +153,22 @@ impl Plan {
             heading,
             steps: Steps::Restore(steps),
             left_alone,
+            about: Vec::new(),
+        }
+    }
+
+    /// Plans a wipe of every disk of the selection.
+    pub fn wipe(heading: Heading, selection: Selection, method: Method) -> Self {
+        let wipes = selection
+            .disks
+            .into_iter()
+            .map(|disk| Wipe { disk, method })
+            .collect();
+        Self {
+            heading,
+            steps: Steps::Wipe(wipes),
+            left_alone: selection.left_alone,
+            about: Vec::new(),
         }
     }
 
@@ -138,76 +178,32 @@ impl Plan {
             heading,
             steps: Steps::Info,
             left_alone: Vec::new(),
+            about: Vec::new(),
         }
     }
-}
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Heading {
-            machine,
-            action,
-            share,
-            folder,
-        } = &self.heading;
-        write!(
-            f,
-            "plan for {machine}: {action}, share {share}, folder {folder}"
-        )?;
+    /// The disks that the steps are about, in order, each with the bytes that will be read or written.
+    pub fn disks(&self) -> Vec<(&Disk, u64)> {
         match &self.steps {
-            Steps::Capture(captures) => captures.iter().try_for_each(|step| write!(f, "{step}"))?,
-            Steps::Restore(restores) => restores.iter().try_for_each(|step| write!(f, "{step}"))?,
-            Steps::Info => write!(
-                f,
-                "\n  the disks are left alone; only the info files are written"
-            )?,
+            Steps::Capture(steps) => steps
+                .iter()
+                .map(|s| (&s.disk, s.disk.identity.size))
+                .collect(),
+            Steps::Restore(steps) => steps
+                .iter()
+                .map(|s| (&s.disk, s.image.raw_size.unwrap_or(s.disk.identity.size)))
+                .collect(),
+            Steps::Wipe(steps) => steps
+                .iter()
+                .map(|s| (&s.disk, s.disk.identity.size))
+                .collect(),
+            Steps::Info => Vec::new(),
         }
-        for (disk, reason) in &self.left_alone {
-            write!(f, "\n  left alone: {disk}: {reason}")?;
-        }
-        Ok(())
     }
-}
 
-impl fmt::Display for Capture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "\n  read {} into {}; the disk is not written",
-            self.disk, self.file
-        )?;
-        for old in &self.replaces {
-            write!(f, "\n    {old} is kept as {old}.old; an older .old is lost")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Restore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { disk, image, how } = self;
-        write!(f, "\n  write {} to {disk}", image.file)?;
-        if let Some(size) = image.raw_size {
-            write!(f, ", {}", units::bytes(size))?;
-        }
-        write!(f, "; everything on {} is lost", disk.identity.device)?;
-        match (how, &image.of) {
-            (How::Serial, _) => write!(f, "\n    the image is of this disk, by its serial"),
-            (How::Wwn, _) => write!(f, "\n    the image is of this disk, by its WWN"),
-            (How::Name, Some(of)) => {
-                write!(
-                    f,
-                    "\n    the image is of another disk: {}; chosen by name",
-                    describe(of)
-                )
-            }
-            (How::Name, None) => {
-                write!(
-                    f,
-                    "\n    the image does not tell of which disk it is; chosen by name"
-                )
-            }
-        }
+    /// Whether the steps write to disks.
+    pub fn writes(&self) -> bool {
+        matches!(self.steps, Steps::Restore(_) | Steps::Wipe(_))
     }
 }
 

@@ -166,6 +166,7 @@ impl Run<'_> {
         };
         let prepared = work.plan()?;
         self.log.info(prepared.plan.to_string());
+        work.publish(&prepared.plan)?;
         self.flush()?;
         work.execute(&prepared)?;
         self.succeeded(&job, &carriers)

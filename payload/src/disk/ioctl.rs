@@ -12,6 +12,8 @@ mod raw {
     nix::ioctl_read_bad!(blkpbszget, super::libc::BLKPBSZGET, super::libc::c_uint);
     nix::ioctl_none!(blkrrpart, 0x12, 95);
     nix::ioctl_none!(blkflsbuf, 0x12, 97);
+    nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
+    nix::ioctl_write_ptr_bad!(blksecdiscard, nix::request_code_none!(0x12, 125), [u64; 2]);
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
 }
 
@@ -49,6 +51,20 @@ pub fn zero_out(device: &File, start: u64, length: u64) -> io::Result<()> {
     let range = [start, length];
     // SAFETY: the descriptor is open and the kernel reads two u64 from a live array.
     done(unsafe { raw::blkzeroout(device.as_raw_fd(), &raw const range) })
+}
+
+/// Tells the device that nobody needs `length` bytes from `start` any more; both are whole sectors.
+pub fn discard(device: &File, start: u64, length: u64) -> io::Result<()> {
+    let range = [start, length];
+    // SAFETY: the descriptor is open and the kernel reads two u64 from a live array.
+    done(unsafe { raw::blkdiscard(device.as_raw_fd(), &raw const range) })
+}
+
+/// The same, and has the device erase them so that nothing can bring them back.
+pub fn discard_securely(device: &File, start: u64, length: u64) -> io::Result<()> {
+    let range = [start, length];
+    // SAFETY: the descriptor is open and the kernel reads two u64 from a live array.
+    done(unsafe { raw::blksecdiscard(device.as_raw_fd(), &raw const range) })
 }
 
 /// Has the kernel read the partition table anew.

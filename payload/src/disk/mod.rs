@@ -3,6 +3,7 @@
 mod buffer;
 mod input;
 mod ioctl;
+pub(crate) mod passthrough;
 mod target;
 
 use std::fs::File;

@@ -136,6 +136,30 @@ impl Target {
         }
     }
 
+    /// The exclusive descriptor, for commands to the device itself.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Tells the device that nobody needs `range` any more; a file loses these blocks.
+    ///
+    /// # Errors
+    /// The kernel's: `EOPNOTSUPP` where the device cannot.
+    pub fn discard(&self, range: &Range<u64>) -> io::Result<()> {
+        match self.kind {
+            Kind::Block => ioctl::discard(&self.file, range.start, range.end - range.start),
+            Kind::File | Kind::Null => self.punch(range),
+        }
+    }
+
+    /// Has the device erase `range` for good.
+    ///
+    /// # Errors
+    /// The kernel's: `EOPNOTSUPP` where the device cannot.
+    pub fn discard_securely(&self, range: &Range<u64>) -> io::Result<()> {
+        ioctl::discard_securely(&self.file, range.start, range.end - range.start)
+    }
+
     fn punch(&self, range: &Range<u64>) -> io::Result<()> {
         let overflow = |_| io::Error::from(Errno::EOVERFLOW);
         let start = i64::try_from(range.start).map_err(overflow)?;
@@ -145,7 +169,11 @@ impl Target {
         Ok(fallocate(&self.file, flags, start, length)?)
     }
 
-    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+    /// Writes zeros over `range`: blocks are not freed instead.
+    ///
+    /// # Errors
+    /// The kernel's or the device's.
+    pub fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
         if self.kind == Kind::Block
             && ioctl::zero_out(&self.file, range.start, range.end - range.start).is_ok()
         {

@@ -128,6 +128,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         verify: false,
         level: Level::default(),
         read_errors: ReadErrors::default(),
+        method: None,
         digest: "d".into(),
         source: "a test".into(),
     }

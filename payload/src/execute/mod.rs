@@ -1,13 +1,16 @@
 //! Walks a plan. What each action promises about the share when it fails is said in its own file.
 
+mod about;
 pub mod attempts;
 pub mod backup;
 #[cfg(test)]
 mod broken;
 pub mod info;
 pub mod log;
+pub mod pace;
 pub mod restore;
 pub mod wait;
+mod wipe;
 
 use crate::event::{Event, Reporter};
 use crate::inventory::Disk;
@@ -17,6 +20,7 @@ use crate::plan::{Heading, Plan, Steps};
 use crate::share::Share;
 use anyhow::Context;
 use log::RunLog;
+use std::time::Instant;
 
 /// What every step of a run needs.
 pub struct Work<'a> {
@@ -31,9 +35,16 @@ pub struct Work<'a> {
 impl Work<'_> {
     /// Decides what to do; the disks are waited for, and nothing is written.
     pub fn plan(&mut self) -> anyhow::Result<Prepared> {
+        let mut prepared = self.decide()?;
+        prepared.plan.about = about::about(self, &prepared.plan);
+        Ok(prepared)
+    }
+
+    fn decide(&mut self) -> anyhow::Result<Prepared> {
         match self.job.action {
             crate::job::Action::Backup | crate::job::Action::BackupAgain => backup::plan(self),
             crate::job::Action::Restore => restore::plan(self),
+            crate::job::Action::Wipe => wipe::plan(self),
             crate::job::Action::RefreshInfo | crate::job::Action::Rescue => Ok(Prepared {
                 plan: Plan::info(self.heading()),
                 images: Vec::new(),
@@ -44,9 +55,32 @@ impl Work<'_> {
     /// Does what was planned.
     pub fn execute(&self, prepared: &Prepared) -> anyhow::Result<()> {
         info::write(self)?;
+        let began = Instant::now();
+        self.walk(prepared)?;
+        let Some(kind) = pace::kind(&prepared.plan) else {
+            return Ok(());
+        };
+        let bytes = prepared.plan.disks().iter().map(|(_, bytes)| bytes).sum();
+        let home = self.lease.address.to_string();
+        if let Err(error) = pace::record(self.share, &home, &kind, bytes, began.elapsed()) {
+            self.log
+                .warn(format!("how fast it went is not noted: {error:#}"));
+        }
+        Ok(())
+    }
+
+    /// Puts the plan on the share, for programs.
+    pub fn publish(&self, plan: &Plan) -> anyhow::Result<()> {
+        let path = format!("{}/plan.json", self.lease.address);
+        let text = format!("{:#}\n", plan.to_json());
+        attempts::put(self.share, &path, text.as_bytes())
+    }
+
+    fn walk(&self, prepared: &Prepared) -> anyhow::Result<()> {
         match &prepared.plan.steps {
             Steps::Capture(captures) => backup::run(self, captures),
             Steps::Restore(restores) => restore::run(self, restores, &prepared.images),
+            Steps::Wipe(wipes) => wipe::run(self, wipes),
             Steps::Info => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use crate::job::hostfile::{BoolOrWord, HostFile, WrittenSelector};
 use crate::job::load::Salvaged;
 use crate::job::locate::Placeholders;
 use crate::job::{
-    Action, DeleteTarget, Delta, DiskSelector, Job, Level, Policy, ReadErrors, check_folder,
+    Action, DeleteTarget, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, check_folder,
 };
 use crate::share::ShareUrl;
 use crate::units;
@@ -87,11 +87,28 @@ pub(super) fn job(
             &[("fail", ReadErrors::Fail), ("record", ReadErrors::Record)],
         )
         .map_err(at("read-errors"))?,
+        method: method(file, action)?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::fetch::redacted),
     };
     job.digest = job.fingerprint();
     Ok(job)
+}
+
+/// There is no default: a wipe is never begun by one word on a command line.
+fn method(file: &HostFile, action: Action) -> Result<Option<Method>, Wrong> {
+    let known = [Method::Discard, Method::Zero, Method::Secure];
+    let names = "there are discard, zero and secure";
+    match file.method.as_deref() {
+        Some(text) => match known.into_iter().find(|method| method.name() == text) {
+            Some(method) => Ok(Some(method)),
+            None => Err(at("method")(format!("{text:?}: {names}"))),
+        },
+        None if action == Action::Wipe => Err(general(format!(
+            "a wipe needs a method in the host file: {names}"
+        ))),
+        None => Ok(None),
+    }
 }
 
 fn no_action(from: Option<&Url>) -> Wrong {

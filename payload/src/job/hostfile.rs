@@ -33,6 +33,7 @@ pub(super) struct HostFile {
     pub verify: Option<bool>,
     pub level: Option<String>,
     pub read_errors: Option<String>,
+    pub method: Option<String>,
 }
 
 /// `true`, `false` or a word.
@@ -223,6 +224,7 @@ delta = "auto"
 verify = false
 level = "small"
 read-errors = "record"
+method = "zero"
 "#;
 
     fn error(text: &str) -> String {

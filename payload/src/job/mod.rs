@@ -15,6 +15,7 @@ pub use cmdline::{
 pub use load::{JobError, Salvaged, load, load_with};
 pub use preview::preview;
 pub use runnable::{
-    Action, Delta, DiskSelector, Job, Level, Policy, ReadErrors, UnknownAction, check_folder,
+    Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, UnknownAction,
+    check_folder,
 };
 pub use target::DeleteTarget;

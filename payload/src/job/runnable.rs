@@ -15,16 +15,19 @@ pub enum Action {
     BackupAgain,
     Restore,
     RefreshInfo,
+    /// Erases whole disks.
+    Wipe,
     Rescue,
 }
 
 impl Action {
     /// Every action there is, in the order in which help and errors list them.
-    pub const ALL: [Action; 5] = [
+    pub const ALL: [Action; 6] = [
         Action::Backup,
         Action::BackupAgain,
         Action::Restore,
         Action::RefreshInfo,
+        Action::Wipe,
         Action::Rescue,
     ];
 
@@ -35,6 +38,7 @@ impl Action {
             Action::BackupAgain => "backup-again",
             Action::Restore => "restore",
             Action::RefreshInfo => "refresh-info",
+            Action::Wipe => "wipe",
             Action::Rescue => "rescue",
         }
     }
@@ -141,6 +145,34 @@ pub enum ReadErrors {
     Record,
 }
 
+/// How a wipe erases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// The device is told that nothing on it is needed any more.
+    Discard,
+    /// Every byte is written as zero.
+    Zero,
+    /// The device erases itself, what it hides from everyone included.
+    Secure,
+}
+
+impl Method {
+    /// As the host file and the records spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Discard => "discard",
+            Method::Zero => "zero",
+            Method::Secure => "secure",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// All that a run has to know, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -161,6 +193,8 @@ pub struct Job {
     pub verify: bool,
     pub level: Level,
     pub read_errors: ReadErrors,
+    /// Of a `wipe`, where it is always given.
+    pub method: Option<Method>,
     /// BLAKE3 in hex of what defines the work: the same while the same job is tried again. Failed
     /// attempts are counted under it, so that a changed job starts afresh.
     pub digest: String,
@@ -191,7 +225,8 @@ impl Job {
                 self.delta,
                 self.verify,
                 self.level,
-                self.read_errors
+                self.read_errors,
+                self.method
             )
         );
         blake3::hash(text.as_bytes()).to_hex().to_string()
@@ -233,7 +268,8 @@ mod tests {
         let error = "wipe-it".parse::<Action>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown action \"wipe-it\": there are backup, backup-again, restore, refresh-info, rescue"
+            "unknown action \"wipe-it\": there are backup, backup-again, restore, refresh-info, wipe, \
+             rescue"
         );
     }
 

@@ -160,11 +160,7 @@ fn named<'a>(inventory: &'a Inventory, selector: &DiskSelector) -> Result<&'a Di
     let matches: Vec<&Disk> = inventory
         .disks
         .iter()
-        .filter(|disk| match selector {
-            DiskSelector::Name(name) => is_name(disk, name),
-            DiskSelector::Serial(serial) => is_serial(disk, serial),
-            DiskSelector::Wwn(wwn) => is_wwn(disk, wwn),
-        })
+        .filter(|disk| means(selector, disk))
         .collect();
     let wanted = match selector {
         DiskSelector::Name(name) => name.clone(),
@@ -185,6 +181,22 @@ fn named<'a>(inventory: &'a Inventory, selector: &DiskSelector) -> Result<&'a Di
                 .collect::<Vec<_>>()
                 .join(", "),
         }),
+    }
+}
+
+/// Why a job with these selectors is about `disk`.
+pub fn why(disk: &Disk, selectors: &[DiskSelector]) -> String {
+    match selectors.iter().find(|selector| means(selector, disk)) {
+        Some(selector) => format!("the job names {selector}"),
+        None => "the job names no disk, so it means every fixed one".to_owned(),
+    }
+}
+
+fn means(selector: &DiskSelector, disk: &Disk) -> bool {
+    match selector {
+        DiskSelector::Name(name) => is_name(disk, name),
+        DiskSelector::Serial(serial) => is_serial(disk, serial),
+        DiskSelector::Wwn(wwn) => is_wwn(disk, wwn),
     }
 }
 

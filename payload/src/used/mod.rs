@@ -100,6 +100,25 @@ struct Label {
     uuid: String,
 }
 
+/// What a volume holds, by its signatures alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// `ext4`, `LVM2_member`, …; several joined by `or`; empty when nothing was recognised.
+    pub filesystem: String,
+    pub label: String,
+    pub uuid: String,
+}
+
+/// Recognises what is on `volume`: a few reads, whatever its size.
+pub fn recognise(volume: &mut dyn ReadAt) -> Contents {
+    let (filesystem, Label { label, uuid }) = probe::recognise(volume);
+    Contents {
+        filesystem,
+        label,
+        uuid,
+    }
+}
+
 /// Looks at the first `size` bytes of `disk`, whose sectors are `logical_sector_size` bytes.
 ///
 /// Damage on the disk is no error: it makes more be kept. An error is a sector size that no

@@ -136,6 +136,18 @@ pub(super) fn look(volume: &mut dyn ReadAt) -> Found {
     }
 }
 
+/// What the signatures on `volume` say, without a look at its map.
+pub(super) fn recognise(volume: &mut dyn ReadAt) -> (String, Label) {
+    if lvm::probe(volume) {
+        return ("LVM2_member".into(), lvm::label(volume).unwrap_or_default());
+    }
+    let label = match readers(volume).as_slice() {
+        [(reader, _)] => (reader.label)(volume).unwrap_or_default(),
+        _ => Label::default(),
+    };
+    (names(volume).join(" or "), label)
+}
+
 /// The same for what has no volumes within.
 pub(super) fn look_plain(volume: &mut dyn ReadAt) -> Found {
     if let Some(name) = opaque(volume) {

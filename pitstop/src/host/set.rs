@@ -20,7 +20,7 @@ pub struct Args {
     /// The machine's IPv4 or MAC address
     #[arg(value_name = "IP|MAC")]
     machine: MachineName,
-    /// backup, backup-again, restore, refresh-info or rescue
+    /// backup, backup-again, restore, refresh-info, wipe or rescue
     action: Action,
     #[command(flatten)]
     root: Root,
@@ -69,6 +69,9 @@ pub struct Args {
     /// What to do about sectors that cannot be read [default: fail]
     #[arg(long, value_parser = ["fail", "record"])]
     read_errors: Option<String>,
+    /// How to wipe; a wipe has no default
+    #[arg(long, value_parser = ["discard", "zero", "secure"])]
+    method: Option<String>,
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
     force: bool,
@@ -85,6 +88,12 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
     let text = host_file(args, &file, url.as_deref())?;
     let job = list::preview(text.as_bytes(), &file, Some(args.machine))
         .map_err(|error| anyhow!("this job would not be taken: {error}"))?;
+    if job.action == Action::Wipe && job.disks.is_empty() && !args.force {
+        bail!(
+            "this would wipe every fixed disk of {}: name them with --disk, or say --force",
+            args.machine
+        );
+    }
     let own_share = url.as_ref().map(|url| format!("{url}/share"));
     let on_own_share = job.share.as_ref().map(ToString::to_string) == own_share;
     let mut warning = String::new();
@@ -196,6 +205,7 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ("verify", flag(args.verify)),
         ("level", text(&args.level)),
         ("read-errors", text(&args.read_errors)),
+        ("method", text(&args.method)),
     ];
     let mut file = format!("# Written by pitstop host set, for {}.\n", args.machine);
     for (key, value) in keys {
@@ -245,6 +255,12 @@ fn describe(args: &Args, job: &Job) -> String {
     }
     for disk in &job.disks {
         line("disk", &disk.to_string());
+    }
+    if let (Action::Wipe, Some(method)) = (job.action, job.method) {
+        line(
+            "method",
+            &format!("{method}; everything on these disks is lost"),
+        );
     }
     let then = |after: After| match after {
         After::Reboot => "it reboots",

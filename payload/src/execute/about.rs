@@ -1,0 +1,105 @@
+//! What is worth knowing of each disk before it is touched: why it was chosen, what will be lost, how long it takes.
+
+use super::{Work, pace};
+use crate::event::Reporter;
+use crate::inventory::Disk;
+use crate::plan::select::why;
+use crate::plan::{About, Plan};
+use crate::source::{self, Window};
+use crate::units;
+use crate::used;
+use std::fs::File;
+use std::path::Path;
+
+pub(super) fn about(work: &Work<'_>, plan: &Plan) -> Vec<About> {
+    let home = work.lease.address.to_string();
+    let paces = pace::read(work.share, &home).unwrap_or_else(|error| {
+        work.log.warn(format!(
+            "how fast the last run went is not known: {error:#}"
+        ));
+        pace::Paces::new()
+    });
+    let pace = pace::kind(plan).and_then(|kind| paces.get(&kind));
+    plan.disks()
+        .into_iter()
+        .map(|(disk, bytes)| About {
+            device: disk.identity.device.clone(),
+            why: why(disk, &work.job.disks),
+            lost: if plan.writes() {
+                contents(disk, &disk.node(&work.machine.dev))
+            } else {
+                Vec::new()
+            },
+            takes: pace.and_then(|pace| pace.estimate(bytes)),
+        })
+        .collect()
+}
+
+/// What is on a disk now, a partition a line. What cannot be read is said in its line: the plan does not fail
+/// because of a disk that is about to be replaced.
+fn contents(disk: &Disk, node: &Path) -> Vec<String> {
+    let mut file = match File::open(node) {
+        Ok(file) => file,
+        Err(error) => return vec![format!("{} cannot be read: {error}", node.display())],
+    };
+    let mut whole = source::Disk::new(&mut file, disk.identity.size);
+    if disk.partitions.is_empty() {
+        let found = used::recognise(&mut whole);
+        return (!found.filesystem.is_empty())
+            .then(|| line(&disk.identity.device, disk.identity.size, &found))
+            .into_iter()
+            .collect();
+    }
+    disk.partitions
+        .iter()
+        .map(|part| {
+            let mut window = Window::new(&mut whole, part.start, part.size);
+            line(&part.name, part.size, &used::recognise(&mut window))
+        })
+        .collect()
+}
+
+/// `sda1, 512.0 MiB, vfat "EFI"`
+fn line(name: &str, size: u64, found: &used::Contents) -> String {
+    let mut text = format!("{name}, {}", units::bytes(size));
+    if !found.filesystem.is_empty() {
+        text = format!("{text}, {}", found.filesystem);
+    }
+    if !found.label.is_empty() {
+        text = format!("{text} {:?}", found.label);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::fake::{FakeDisk, FakeMachine};
+    use crate::inventory::{disks, names};
+
+    #[test]
+    fn partitions_are_told_with_what_is_in_them() {
+        let fake = FakeMachine::new();
+        let mut content = vec![0; 1 << 20];
+        // A swap area's signature at the end of its first page.
+        let at = 4096 + 4086;
+        content[at..at + 10].copy_from_slice(b"SWAPSPACE2");
+        let swap = &mut content[4096..];
+        swap[1024] = 1;
+        swap[1028..1032].copy_from_slice(&100u32.to_le_bytes());
+        fake.add_with(&FakeDisk::new("sda", 1 << 20), &content);
+        let block = fake.machine().sysfs.join("block/sda/sda1");
+        std::fs::create_dir_all(&block).unwrap();
+        for (file, text) in [("partition", "1"), ("start", "8"), ("size", "1024")] {
+            std::fs::write(block.join(file), text).unwrap();
+        }
+        assert!(!names(&block).unwrap().is_empty());
+        let disk = disks::read(&fake.machine()).unwrap().remove(0);
+        assert_eq!(
+            contents(&disk, &disk.node(&fake.dev())),
+            ["sda1, 512.0 KiB, swap"]
+        );
+        let missing = contents(&disk, Path::new("/dev/null/nothing"));
+        assert!(missing[0].contains("cannot be read"), "{missing:?}");
+    }
+}

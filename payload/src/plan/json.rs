@@ -1,0 +1,99 @@
+//! The plan for programs: `plan.json` on the share, and `pitstop plan --json`.
+
+use super::matching::How;
+use super::{About, Plan, Steps};
+use crate::inventory::Disk;
+use serde_json::{Map, Value, json};
+
+impl Plan {
+    /// The plan as JSON. Sizes are bytes, times seconds; what is not known is left out or empty.
+    pub fn to_json(&self) -> Value {
+        let heading = &self.heading;
+        let left_alone: Vec<Value> = self
+            .left_alone
+            .iter()
+            .map(|(disk, reason)| json!({"disk": seen(disk), "reason": reason}))
+            .collect();
+        json!({
+            "version": 1,
+            "machine": heading.machine,
+            "action": heading.action.name(),
+            "share": heading.share,
+            "folder": heading.folder,
+            "steps": self.steps(),
+            "left-alone": left_alone,
+        })
+    }
+
+    fn steps(&self) -> Vec<Value> {
+        match &self.steps {
+            Steps::Capture(steps) => steps
+                .iter()
+                .map(|step| {
+                    let own = json!({"do": "read", "file": step.file, "replaces": step.replaces});
+                    self.step(&step.disk, own)
+                })
+                .collect(),
+            Steps::Restore(steps) => steps
+                .iter()
+                .map(|step| {
+                    let by = match step.how {
+                        How::Serial => "serial",
+                        How::Wwn => "wwn",
+                        How::Name => "name",
+                    };
+                    let own = json!({
+                        "do": "write",
+                        "file": step.image.file,
+                        "matched-by": by,
+                        "image-of": step.image.of,
+                        "image-size": step.image.raw_size,
+                    });
+                    self.step(&step.disk, own)
+                })
+                .collect(),
+            Steps::Wipe(steps) => steps
+                .iter()
+                .map(|step| {
+                    self.step(
+                        &step.disk,
+                        json!({"do": "wipe", "method": step.method.name()}),
+                    )
+                })
+                .collect(),
+            Steps::Info => Vec::new(),
+        }
+    }
+
+    /// What every step tells beside its own.
+    fn step(&self, disk: &Disk, own: Value) -> Value {
+        let mut step = Map::new();
+        if let Value::Object(own) = own {
+            step.extend(own);
+        }
+        step.insert("disk".into(), seen(disk));
+        let of_this = |about: &&About| about.device == disk.identity.device;
+        if let Some(about) = self.about.iter().find(of_this) {
+            step.insert("why".into(), json!(about.why));
+            step.insert("lost".into(), json!(about.lost));
+            if let Some(time) = about.takes {
+                step.insert("seconds".into(), json!(time.as_secs()));
+            }
+        }
+        Value::Object(step)
+    }
+}
+
+fn seen(disk: &Disk) -> Value {
+    let partitions: Vec<Value> = disk
+        .partitions
+        .iter()
+        .map(|part| json!({"name": part.name, "start": part.start, "size": part.size}))
+        .collect();
+    let mut value = json!(disk.identity);
+    if let Value::Object(fields) = &mut value {
+        fields.insert("standing".into(), json!(disk.standing.to_string()));
+        fields.insert("partitions".into(), Value::Array(partitions));
+    }
+    value
+}

@@ -1,0 +1,129 @@
+//! The plan for people: the dry run on the console and in the logs.
+
+use super::matching::How;
+use super::{About, Capture, Heading, Plan, Restore, Steps, Wipe};
+use crate::inventory::disks::describe;
+use crate::job::Method;
+use crate::units;
+use std::fmt;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Heading {
+            machine,
+            action,
+            share,
+            folder,
+        } = &self.heading;
+        write!(
+            f,
+            "plan for {machine}: {action}, share {share}, folder {folder}"
+        )?;
+        match &self.steps {
+            Steps::Capture(captures) => captures.iter().try_for_each(|step| {
+                write!(f, "{step}")?;
+                self.write_about(f, &step.disk.identity.device)
+            })?,
+            Steps::Restore(restores) => restores.iter().try_for_each(|step| {
+                write!(f, "{step}")?;
+                self.write_about(f, &step.disk.identity.device)
+            })?,
+            Steps::Wipe(wipes) => wipes.iter().try_for_each(|step| {
+                write!(f, "{step}")?;
+                self.write_about(f, &step.disk.identity.device)
+            })?,
+            Steps::Info => write!(
+                f,
+                "\n  the disks are left alone; only the info files are written"
+            )?,
+        }
+        for (disk, reason) in &self.left_alone {
+            write!(f, "\n  left alone: {disk}: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "\n  read {} into {}; the disk is not written",
+            self.disk, self.file
+        )?;
+        for old in &self.replaces {
+            write!(f, "\n    {old} is kept as {old}.old; an older .old is lost")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Restore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { disk, image, how } = self;
+        write!(f, "\n  write {} to {disk}", image.file)?;
+        if let Some(size) = image.raw_size {
+            write!(f, ", {}", units::bytes(size))?;
+        }
+        write!(f, "; everything on {} is lost", disk.identity.device)?;
+        match (how, &image.of) {
+            (How::Serial, _) => write!(f, "\n    the image is of this disk, by its serial"),
+            (How::Wwn, _) => write!(f, "\n    the image is of this disk, by its WWN"),
+            (How::Name, Some(of)) => {
+                write!(
+                    f,
+                    "\n    the image is of another disk: {}; chosen by name",
+                    describe(of)
+                )
+            }
+            (How::Name, None) => {
+                write!(
+                    f,
+                    "\n    the image does not tell of which disk it is; chosen by name"
+                )
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn write_about(&self, f: &mut fmt::Formatter<'_>, device: &str) -> fmt::Result {
+        match self.about.iter().find(|about| about.device == device) {
+            Some(about) => write!(f, "{about}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n    {} is chosen: {}", self.device, self.why)?;
+        for lost in &self.lost {
+            write!(f, "\n    lost: {lost}")?;
+        }
+        match self.takes {
+            Some(time) => write!(
+                f,
+                "\n    takes about {} at the rate of the last run",
+                units::duration(time)
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Wipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { disk, method } = self;
+        let how = match method {
+            Method::Discard => "discard every block of",
+            Method::Zero => "write zeros over every byte of",
+            Method::Secure => "have the drive itself erase",
+        };
+        write!(
+            f,
+            "\n  wipe ({method}): {how} {disk}; everything on {} is lost",
+            disk.identity.device
+        )
+    }
+}
