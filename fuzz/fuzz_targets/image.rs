@@ -2,34 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use pitstop_fuzz::Bytes;
 use pitstop_payload::event::Silent;
-use pitstop_payload::image::{self, ImageSource};
-use std::io::{self, Read};
-
-struct Bytes(Vec<u8>);
-
-impl ImageSource for Bytes {
-    fn name(&self) -> &str {
-        "fuzz"
-    }
-
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let from = usize::try_from(offset).map_err(|_| end())?;
-        let tail = self.0.get(from..).ok_or_else(end)?;
-        buf.copy_from_slice(tail.get(..buf.len()).ok_or_else(end)?);
-        Ok(())
-    }
-
-    fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
-        Ok(Box::new(io::Cursor::new(self.0[from..].to_vec())))
-    }
-}
+use pitstop_payload::image;
 
 fuzz_target!(|bytes: &[u8]| {
     let image = Bytes(bytes.to_vec());

@@ -7,7 +7,7 @@ mod serve;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use commands::{backup, convert, inspect, restore, verify};
+use commands::{backup, convert, inspect, mount, restore, verify};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -41,6 +41,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Make an image with an index from any gzip, xz, zstd or raw image
     Convert(convert::Args),
+    /// Show the disk in an image and its partitions as files
+    Mount(mount::Args),
     /// Serve boot files, host files and the share over HTTP and TFTP
     Serve(serve::Args),
     /// Set, list and clear the jobs of machines
@@ -79,6 +81,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
         Command::Completions { shell } => {

@@ -194,13 +194,14 @@ impl Index {
 
     /// Every stretch in the order of the disk.
     pub fn items(&self) -> Items<'_> {
+        self.items_from(Mark::default())
+    }
+
+    /// The stretches from a place on that an earlier walk marked.
+    pub fn items_from(&self, mark: Mark) -> Items<'_> {
         Items {
             index: self,
-            run: 0,
-            within: 0,
-            data: 0,
-            number: 0,
-            offset: 0,
+            at: mark,
         }
     }
 
@@ -229,10 +230,9 @@ pub fn zero_hash(length: usize) -> [u8; 32] {
     *blake3::hash(&vec![0; length]).as_bytes()
 }
 
-/// Walks an [`Index`].
-#[derive(Debug, Clone)]
-pub struct Items<'a> {
-    index: &'a Index,
+/// A place in the walk of an [`Index`]: before one of its stretches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mark {
     run: usize,
     within: usize,
     data: usize,
@@ -240,16 +240,38 @@ pub struct Items<'a> {
     offset: u64,
 }
 
+impl Mark {
+    /// The chunk that the stretch begins with.
+    pub fn chunk(&self) -> u64 {
+        self.number
+    }
+}
+
+/// Walks an [`Index`].
+#[derive(Debug, Clone)]
+pub struct Items<'a> {
+    index: &'a Index,
+    at: Mark,
+}
+
+impl Items<'_> {
+    /// Where the walk is, for [`Index::items_from`].
+    pub fn mark(&self) -> Mark {
+        self.at
+    }
+}
+
 impl Iterator for Items<'_> {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {
-        let (first, offset) = (self.number, self.offset);
-        match *self.index.runs.get(self.run)? {
+        let at = &mut self.at;
+        let (first, offset) = (at.number, at.offset);
+        match *self.index.runs.get(at.run)? {
             Run::Zeros(count) => {
-                self.run += 1;
-                self.number += u64::from(count);
-                self.offset += u64::from(count) * u64::from(self.index.zero_member);
+                at.run += 1;
+                at.number += u64::from(count);
+                at.offset += u64::from(count) * u64::from(self.index.zero_member);
                 let count = u64::from(count);
                 Some(Item::Zeros {
                     first,
@@ -258,15 +280,15 @@ impl Iterator for Items<'_> {
                 })
             }
             Run::Data(count) => {
-                let Data { size, hash } = *self.index.data.get(self.data)?;
-                self.data += 1;
-                self.within += 1;
-                if self.within == count {
-                    self.run += 1;
-                    self.within = 0;
+                let Data { size, hash } = *self.index.data.get(at.data)?;
+                at.data += 1;
+                at.within += 1;
+                if at.within == count {
+                    at.run += 1;
+                    at.within = 0;
                 }
-                self.number += 1;
-                self.offset += u64::from(size);
+                at.number += 1;
+                at.offset += u64::from(size);
                 Some(Item::Chunk(Chunk {
                     number: first,
                     offset,

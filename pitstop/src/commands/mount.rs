@@ -1,0 +1,172 @@
+//! `pitstop mount IMAGE DIR`: the disk in an image and its partitions as files, through FUSE.
+
+mod files;
+
+use super::place::source;
+use anyhow::{Context, bail};
+use files::{File, Files, Owner};
+use fuser::{BackgroundSession, Config, MountOption, SessionACL};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{SigSet, Signal};
+use pitstop_payload::image::ImageReader;
+use pitstop_payload::table;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop mount sda.raw.gz /mnt/image
+  mount -o loop,ro /mnt/image/p2.raw /mnt/root
+  mount -o loop,ro,norecovery /mnt/image/p3.raw /mnt/xfs
+  pitstop mount http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz /mnt/image
+
+DIR gets disk.raw and a file for each partition: p1.raw, p2.raw, ... Only the chunks that are read are fetched, and
+each is checked first: a damaged one is an input/output error. Runs until Ctrl-C, or `umount DIR`
+(`fusermount3 -u DIR` for other users than root).")]
+pub struct Args {
+    /// A path or an `http(s)://` URL of an image with an index
+    image: String,
+    /// A folder that is there; what is in it is hidden meanwhile
+    dir: PathBuf,
+    /// Let all users read, not only the one who mounts; others than root need `user_allow_other` in /etc/fuse.conf
+    #[arg(long)]
+    allow_other: bool,
+}
+
+/// Why a wait is over.
+pub enum Event {
+    /// Somebody unmounted it.
+    Ended,
+    Asked,
+}
+
+/// Requests that are answered side by side: the network may be slow.
+const THREADS: usize = 4;
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    // Before the first thread, so that no thread but the one that waits takes them.
+    signals.thread_block().context("blocking signals")?;
+    if !args.dir.is_dir() {
+        bail!("{} is no folder: make it first", args.dir.display());
+    }
+    let reader = ImageReader::open(source(&args.image)?)?;
+    let files = list(&reader);
+    let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
+    let (tell, events) = channel();
+    await_signals(signals, tell.clone())?;
+    let owner = Owner::this(args.allow_other);
+    let files = Files::new(reader, files, owner, tell);
+    let session = mount(files, args)?;
+    let line = format!(
+        "pitstop: mounted {} on {}: {}\n",
+        args.image,
+        args.dir.display(),
+        names.join(", ")
+    );
+    // Nobody may be listening; the files are there all the same.
+    let _ = std::io::stdout().write_all(line.as_bytes());
+    wait(&events, &args.dir)?;
+    session
+        .join()
+        .with_context(|| format!("serving {}", args.dir.display()))
+}
+
+/// The whole disk, and each partition of its table.
+fn list(reader: &ImageReader) -> Vec<File> {
+    let mut files = vec![File {
+        name: "disk.raw".into(),
+        start: 0,
+        size: reader.disk_size(),
+    }];
+    let sector = reader.meta().disk.logical_sector_size;
+    match table::read(&mut &*reader, sector) {
+        Ok(table) => files.extend(table.partitions.iter().map(|partition| File {
+            name: format!("p{}.raw", partition.number),
+            start: partition.start,
+            size: partition.size,
+        })),
+        Err(error) => eprintln!("pitstop: warning: only the whole disk is shown: {error}"),
+    }
+    files
+}
+
+fn mount(files: Files, args: &Args) -> anyhow::Result<BackgroundSession> {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::RO,
+        MountOption::FSName(args.image.replace(',', "_")),
+        MountOption::Subtype("pitstop".into()),
+        MountOption::DefaultPermissions,
+        MountOption::NoDev,
+        MountOption::NoSuid,
+        MountOption::NoExec,
+    ];
+    if args.allow_other {
+        config.acl = SessionACL::All;
+    }
+    config.n_threads = Some(THREADS);
+    fuser::spawn_mount(files, &args.dir, &config).with_context(|| {
+        format!(
+            "mounting on {} (others than root need fusermount3, of the package fuse3)",
+            args.dir.display()
+        )
+    })
+}
+
+fn await_signals(signals: SigSet, tell: Sender<Event>) -> anyhow::Result<()> {
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || while signals.wait().is_ok() && tell.send(Event::Asked).is_ok() {})
+        .context("starting a thread for signals")?;
+    Ok(())
+}
+
+/// Until it is unmounted. A signal unmounts; where that fails, a second one leaves all the same.
+fn wait(events: &Receiver<Event>, dir: &Path) -> anyhow::Result<()> {
+    let mut tried = false;
+    loop {
+        match events.recv() {
+            Ok(Event::Ended) | Err(_) => return Ok(()),
+            Ok(Event::Asked) => match unmount(dir) {
+                Ok(()) => {}
+                Err(why) if tried => {
+                    bail!(
+                        "{} stays mounted, with nobody to read for it: {why}",
+                        dir.display()
+                    )
+                }
+                Err(why) => {
+                    tried = true;
+                    eprintln!(
+                        "pitstop: {} cannot be unmounted: {why}; unmount what is mounted from it first",
+                        dir.display()
+                    );
+                }
+            },
+        }
+    }
+}
+
+fn unmount(dir: &Path) -> Result<(), String> {
+    match umount2(dir, MntFlags::empty()) {
+        // EINVAL: somebody else was faster.
+        Ok(()) | Err(Errno::EINVAL) => return Ok(()),
+        Err(Errno::EPERM) => {}
+        Err(error) => return Err(error.desc().to_lowercase()),
+    }
+    let mut why = String::from("there is no fusermount3");
+    for program in ["fusermount3", "fusermount"] {
+        if let Ok(output) = Command::new(program).arg("-u").arg("--").arg(dir).output() {
+            if output.status.success() {
+                return Ok(());
+            }
+            why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        }
+    }
+    Err(why)
+}
