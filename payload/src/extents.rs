@@ -69,6 +69,18 @@ impl Extents {
         clipped
     }
 
+    /// What is in none of `others`.
+    #[must_use]
+    pub fn without(&self, others: &Extents) -> Self {
+        let mut left = Self::new();
+        for range in self.iter() {
+            for part in others.gaps(range).iter() {
+                left.insert(part);
+            }
+        }
+        left
+    }
+
     /// What of `bounds` is in none of the ranges.
     #[must_use]
     pub fn gaps(&self, bounds: Range<u64>) -> Self {
@@ -168,6 +180,9 @@ mod tests {
                 prop_assert_eq!(extents.touches(at..at + 1), *used);
             }
             prop_assert_eq!(extents.gaps(0..256).total() + extents.total(), 256);
+            let whole = Extents::single(0..256);
+            prop_assert_eq!(whole.without(&extents), extents.gaps(0..256));
+            prop_assert!(extents.without(&whole).is_empty());
         }
     }
 }

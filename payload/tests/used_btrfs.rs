@@ -5,7 +5,7 @@ mod used_common;
 use std::fs;
 use tempfile::TempDir;
 use used_common::{
-    MIB, Mount, assert_used, junk, mounted_tree, populate, reason, run, sparse, stripped,
+    MIB, Mount, assert_used, content, junk, mounted_tree, populate, reason, restored, run, sparse,
     survey_file,
 };
 
@@ -40,7 +40,7 @@ fn round_trip(mkfs: &[&str], options: &str) {
         "{} kept",
         survey.kept.total()
     );
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     run(
         "btrfs",
         &[
@@ -95,10 +95,46 @@ fn a_pulled_btrfs_with_a_log_tree_keeps_every_block() {
     fs::copy(&image, &pulled).unwrap();
     drop(file);
     drop(mount);
-    assert_eq!(
-        reason(&survey_file(&pulled, 512)),
-        "its log tree needs to be replayed"
+    let survey = survey_file(&pulled, 512);
+    assert_eq!(reason(&survey), "its log tree needs to be replayed");
+    restored(&pulled, &survey);
+}
+
+#[test]
+fn btrfs_of_several_chunks_survives() {
+    let dir = TempDir::new().unwrap();
+    let image = sparse(&dir, "image", 2 * SIZE);
+    let path = image.to_str().unwrap();
+    run("mkfs.btrfs", &["-q", "-f", path]);
+    let mount = Mount::new(&image, "rw,noatime");
+    for index in 0..40 {
+        let file = mount.path().join(format!("large{index}"));
+        fs::write(file, content(index, 10_000_000)).unwrap();
+    }
+    for index in (0..40).step_by(2) {
+        fs::remove_file(mount.path().join(format!("large{index}"))).unwrap();
+    }
+    drop(mount);
+    let text = run(
+        "btrfs",
+        &["inspect-internal", "dump-tree", "-t", "chunk", path],
     );
+    assert!(text.matches("type DATA").count() > 2, "{text}");
+    let survey = survey_file(&image, 512);
+    assert_used(&survey, "btrfs");
+    assert!(survey.kept.total() < SIZE, "{}", survey.kept.total());
+    let copy = restored(&image, &survey);
+    let arguments = [
+        "check",
+        "--readonly",
+        "--check-data-csum",
+        copy.to_str().unwrap(),
+    ];
+    run("btrfs", &arguments);
+    let before = mounted_tree(&image, "ro");
+    // Two filesystems with the same UUID cannot be mounted at once.
+    fs::remove_file(&image).unwrap();
+    assert_eq!(before, mounted_tree(&copy, "ro"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use used_common::{
-    MIB, Mount, Tree, assert_used, junk, populate, reason, run, scribble, stripped, survey_file,
+    MIB, Mount, Tree, assert_used, junk, populate, reason, restored, run, scribble, survey_file,
     tree,
 };
 
@@ -66,7 +66,7 @@ fn fat_round_trip(size: u64, mkfs: &[&str], count: usize) {
         "{}",
         survey.kept.total()
     );
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     run("fsck.fat", &["-n", copy.to_str().unwrap()]);
     assert_eq!(files(&dir, &image), files(&dir, &copy));
 }
@@ -94,10 +94,9 @@ fn a_fat_that_is_dirty_or_differs_from_its_copy_keeps_every_block() {
     assert_used(&survey_file(&image, 512), "vfat");
     // Linux sets this bit of the boot sector while it is mounted.
     scribble(&image, 65, &[1]);
-    assert_eq!(
-        reason(&survey_file(&image, 512)),
-        "it was not unmounted cleanly"
-    );
+    let survey = survey_file(&image, 512);
+    assert_eq!(reason(&survey), "it was not unmounted cleanly");
+    restored(&image, &survey);
     scribble(&image, 65, &[0]);
     scribble(&image, 32 * 512 + 40, &[0; 4]);
     assert_eq!(reason(&survey_file(&image, 512)), "its FATs differ");
@@ -117,7 +116,7 @@ fn exfat_round_trip(size: u64, mkfs: &[&str]) {
     assert_used(&survey, "exfat");
     assert_eq!(survey.partitions[0].label, "Card");
     assert!(survey.kept.total() < size / 2, "{}", survey.kept.total());
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     run("fsck.exfat", &["-n", copy.to_str().unwrap()]);
     let files = |image: &Path| tree(Mount::fuse("mount.exfat-fuse", image, "ro").path());
     assert_eq!(files(&image), files(&copy));
@@ -137,11 +136,12 @@ fn a_mounted_exfat_keeps_every_block() {
     assert_used(&survey_file(&image, 512), "exfat");
     let mount = Mount::fuse("mount.exfat-fuse", &image, "rw");
     fs::write(mount.path().join("file"), b"x").unwrap();
-    assert_eq!(
-        reason(&survey_file(&image, 512)),
-        "it was not unmounted cleanly"
-    );
+    let pulled = dir.path().join("pulled");
+    fs::copy(&image, &pulled).unwrap();
     drop(mount);
+    let survey = survey_file(&pulled, 512);
+    assert_eq!(reason(&survey), "it was not unmounted cleanly");
+    restored(&pulled, &survey);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn swap_keeps_its_header() {
     assert_eq!(survey.partitions[0].label, "pages");
     // A whole disk keeps its first and last MiB, whatever is there.
     assert_eq!(survey.kept.total(), 2 * MIB);
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     let text = run("blkid", &["-p", "-o", "export", copy.to_str().unwrap()]);
     assert!(
         text.contains("LABEL=pages") && text.contains("TYPE=swap"),

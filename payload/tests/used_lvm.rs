@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use tempfile::TempDir;
 use used_common::{
-    Loop, MIB, Mount, assert_used, junk, mounted_tree, populate, reason, run, stripped, survey_file,
+    Loop, MIB, Mount, assert_used, junk, mounted_tree, populate, reason, restored, run, survey_file,
 };
 
 /// A volume group on a loop device.
@@ -113,7 +113,7 @@ fn linear_volumes_are_looked_into_through_their_segments() {
         "every block of raw is kept: nothing was recognised here"
     );
     assert!(survey.kept.total() < 60 * MIB, "{}", survey.kept.total());
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     Group::attach(&copy, &name).lvm("vgck", &[&name]);
     let restored = dir.path().join("restored");
     copy_piece((&copy, MIB), (&restored, 0), 40 * MIB);
@@ -130,7 +130,7 @@ fn an_empty_group_keeps_its_metadata() {
     drop(Group::create(&image, &name));
     let survey = survey_file(&image, 512);
     assert_used(&survey, "LVM2_member");
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     let group = Group::attach(&copy, &name);
     group.lvm("vgck", &[&name]);
 }

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 use used_common::{
-    MIB, Mount, Tree, assert_used, junk, populate, reason, run, scribble, stripped, survey_file,
-    tree,
+    MIB, Mount, Tree, assert_used, content, junk, populate, reason, restored, run, scribble,
+    survey_file, tree,
 };
 
 const SIZE: u64 = 128 * MIB;
@@ -46,7 +46,7 @@ fn round_trip(mkfs: &[&str]) {
         kept >= SIZE - free && kept <= SIZE - free + 2 * MIB,
         "{kept} kept, {free} free"
     );
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     // This compares the bitmap with every file's clusters.
     run(
         "ntfsresize",
@@ -82,7 +82,9 @@ fn a_dirty_ntfs_keeps_every_block() {
     let image = make(&dir, &[]);
     assert_used(&survey_file(&image, 512), "ntfs");
     run("ntfsfix", &[image.to_str().unwrap()]);
-    assert_eq!(reason(&survey_file(&image, 512)), "it is marked dirty");
+    let survey = survey_file(&image, 512);
+    assert_eq!(reason(&survey), "it is marked dirty");
+    restored(&image, &survey);
 }
 
 #[test]
@@ -104,6 +106,59 @@ fn a_hibernated_windows_keeps_every_block() {
         reason(&survey_file(&image, 512)),
         "Windows hibernated on it"
     );
+}
+
+/// Hidden, and of the system, as Windows marks its own.
+fn mark_as_the_systems(file: &Path) {
+    let script =
+        "import os, sys; os.setxattr(sys.argv[1], 'system.ntfs_attrib', bytes([6, 0, 0, 0]))";
+    run("python3", &["-c", script, file.to_str().unwrap()]);
+}
+
+#[test]
+fn what_page_files_hold_is_left_out() {
+    let dir = TempDir::new().unwrap();
+    let image = make(&dir, &[]);
+    let mount = Mount::fuse("ntfs-3g", &image, "rw");
+    let names = ["pagefile.sys", "swapfile.sys", "hiberfil.sys"];
+    for (index, name) in names.into_iter().enumerate() {
+        let mut bytes = content(index, 4 << 20);
+        bytes[..4].copy_from_slice(b"wake");
+        fs::write(mount.path().join(name), bytes).unwrap();
+    }
+    fs::write(mount.path().join("kept"), content(9, 1 << 20)).unwrap();
+    let folder = mount.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    // Only in the root are they what they are called.
+    fs::write(folder.join("pagefile.sys"), content(10, 1 << 20)).unwrap();
+    drop(mount);
+    // Not marked as the system's own: a file as any other.
+    let all = survey_file(&image, 512);
+    assert_used(&all, "ntfs");
+    let mount = Mount::fuse("ntfs-3g", &image, "rw");
+    for name in names {
+        mark_as_the_systems(&mount.path().join(name));
+    }
+    mark_as_the_systems(&mount.path().join("folder/pagefile.sys"));
+    drop(mount);
+    let survey = survey_file(&image, 512);
+    assert_used(&survey, "ntfs");
+    let saved = all.kept.total() - survey.kept.total();
+    assert_eq!(saved, (12 << 20) - (64 << 10));
+    let copy = restored(&image, &survey);
+    let (mut before, after) = (files(&image), files(&copy));
+    for name in names {
+        let path = Path::new(name);
+        assert_ne!(before.remove(path), after.get(path).cloned());
+        assert!(after.contains_key(path));
+    }
+    for (path, hash) in before {
+        assert_eq!(after.get(&path), Some(&hash), "{}", path.display());
+    }
+    let mount = Mount::fuse("ntfs-3g", &copy, "ro");
+    let woken = fs::read(mount.path().join("hiberfil.sys")).unwrap();
+    assert!(woken.starts_with(b"wake") && woken.len() == 4 << 20);
+    assert!(woken[64 << 10..].iter().all(|byte| *byte == 0));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
-use used_common::{Loop, MIB, junk, run, scribble, sparse, stripped, survey_file};
+use used_common::{Loop, MIB, junk, restored, run, scribble, sparse, survey_file};
 
 const SIZE: u64 = 128 * MIB;
 
@@ -74,7 +74,7 @@ fn a_gpt_has_its_partitions_and_the_space_between_is_dropped() {
     assert_eq!(survey.partitions[1].reason, "nothing was recognised here");
     // One MiB at each end, and the partitions.
     assert_eq!(survey.kept.total(), 62 * MIB);
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     let text = run("sgdisk", &["-v", copy.to_str().unwrap()]);
     assert!(text.contains("No problems found"), "{text}");
 }
@@ -127,7 +127,7 @@ fn logical_partitions_are_found_and_their_records_kept() {
     );
     assert_eq!(survey.partitions[1].kind, "0x82 Linux swap");
     assert_eq!(survey.partitions[1].id, "cafe0001-05");
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     let dump = |image: &Path| {
         run("sfdisk", &["-d", image.to_str().unwrap()]).replace(image.to_str().unwrap(), "disk")
     };

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 use used_common::{
-    MIB, Mount, assert_used, content, junk, mounted_tree, populate, reason, run, scribble, sparse,
-    stripped, survey_file,
+    MIB, Mount, assert_used, content, junk, mounted_tree, populate, reason, restored, run,
+    scribble, sparse, survey_file,
 };
 
 const SIZE: u64 = 320 * MIB;
@@ -33,7 +33,7 @@ fn round_trip_on(image: &Path, size: u64, mkfs: &[&str]) {
     let survey = survey_file(image, 512);
     assert_used(&survey, "xfs");
     check_against_xfs_db(&survey, path, size);
-    let copy = stripped(image, &survey);
+    let copy = restored(image, &survey);
     run("xfs_repair", &["-n", copy.to_str().unwrap()]);
     let options = "ro,nouuid";
     assert_eq!(mounted_tree(image, options), mounted_tree(&copy, options));
@@ -97,7 +97,7 @@ fn xfs_of_version_4_survives() {
     let survey = survey_file(&image, 512);
     assert_used(&survey, "xfs");
     check_against_xfs_db(&survey, path, SIZE);
-    let copy = stripped(&image, &survey);
+    let copy = restored(&image, &survey);
     run("xfs_repair", &["-n", copy.to_str().unwrap()]);
     let (before, after) = (fs::read(&image).unwrap(), fs::read(&copy).unwrap());
     for index in 0..50 {
@@ -140,10 +140,15 @@ fn a_mounted_xfs_keeps_every_block() {
     let pulled = dir.path().join("pulled");
     fs::copy(&image, &pulled).unwrap();
     drop(mount);
+    let survey = survey_file(&pulled, 512);
     assert_eq!(
-        reason(&survey_file(&pulled, 512)),
+        reason(&survey),
         "its log is dirty: it was not unmounted cleanly"
     );
+    let copy = restored(&pulled, &survey);
+    // Mounting replays the log.
+    let options = "rw,nouuid";
+    assert_eq!(mounted_tree(&image, options), mounted_tree(&copy, options));
     assert_used(&survey_file(&image, 512), "xfs");
 }
 

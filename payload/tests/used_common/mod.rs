@@ -1,9 +1,10 @@
-//! Real filesystems for the map readers: made by their own tools, stripped to what the survey keeps,
-//! judged by their own checkers.
+//! Real filesystems for the map readers: made by their own tools, captured and restored, judged by their own
+//! checkers.
+#![allow(dead_code, reason = "each test program uses a part of what they share")]
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
+use pitstop_payload::event::Silent;
+use pitstop_payload::image::{CaptureOptions, FileSource, RestoreOptions, capture, restore};
+use pitstop_payload::inventory::DiskIdentity;
 use pitstop_payload::used::{Survey, survey};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -74,22 +75,69 @@ pub fn survey_file(path: &Path, sector: u32) -> Survey {
     survey(&mut file, size, sector).unwrap()
 }
 
-/// A copy of `path` with zeros wherever the survey keeps nothing.
-pub fn stripped(path: &Path, survey: &Survey) -> PathBuf {
-    let copy = path.with_extension("stripped");
-    let mut from = File::open(path).unwrap();
-    let size = from.metadata().unwrap().len();
-    let mut to = File::create(&copy).unwrap();
-    to.set_len(size).unwrap();
-    for range in survey.kept.iter() {
-        assert!(range.end <= size, "{range:?} is behind the end");
-        from.seek(SeekFrom::Start(range.start)).unwrap();
-        to.seek(SeekFrom::Start(range.start)).unwrap();
-        let length = range.end - range.start;
-        let copied = std::io::copy(&mut (&mut from).take(length), &mut to).unwrap();
-        assert_eq!(copied, length);
-    }
+/// What comes back of `path` after a backup and a restore: as it was wherever the survey keeps something,
+/// zeros everywhere else.
+pub fn restored(path: &Path, survey: &Survey) -> PathBuf {
+    restored_at(path, survey, 512)
+}
+
+/// The same of a disk whose logical sectors are `sector` bytes.
+pub fn restored_at(path: &Path, survey: &Survey, sector: u32) -> PathBuf {
+    let identity = DiskIdentity {
+        device: "disk".into(),
+        model: String::new(),
+        serial: String::new(),
+        wwn: String::new(),
+        size: fs::metadata(path).unwrap().len(),
+        logical_sector_size: sector,
+        physical_sector_size: sector,
+    };
+    let image = path.with_extension("raw.gz");
+    let mut out = File::create(&image).unwrap();
+    let meta = capture(
+        path,
+        &identity,
+        &CaptureOptions::default(),
+        &mut out,
+        &Silent,
+    )
+    .unwrap();
+    assert_eq!(meta.partitions, survey.partitions);
+    let copy = path.with_extension("restored");
+    let image = FileSource::open(&image).unwrap();
+    File::create(&copy).unwrap();
+    restore(&image, &copy, &RestoreOptions::default(), &Silent).unwrap();
+    assert_kept(path, &copy, survey);
     copy
+}
+
+fn assert_kept(path: &Path, copy: &Path, survey: &Survey) {
+    let (mut before, mut after) = (File::open(path).unwrap(), File::open(copy).unwrap());
+    let size = before.metadata().unwrap().len();
+    assert_eq!(after.metadata().unwrap().len(), size);
+    assert!(survey.kept.end() <= size);
+    let mut blocks = [
+        vec![0; usize::try_from(MIB).unwrap()],
+        vec![0; usize::try_from(MIB).unwrap()],
+    ];
+    let mut at = 0;
+    while at < size {
+        let end = size.min(at + MIB);
+        let length = usize::try_from(end - at).unwrap();
+        let [expected, found] = blocks.each_mut().map(|block| &mut block[..length]);
+        before.read_exact(expected).unwrap();
+        after.read_exact(found).unwrap();
+        for gap in survey.kept.gaps(at..end).iter() {
+            let within = |place: u64| usize::try_from(place - at).unwrap();
+            expected[within(gap.start)..within(gap.end)].fill(0);
+        }
+        let differs = expected
+            .iter()
+            .zip(&*found)
+            .position(|(one, other)| one != other);
+        assert_eq!(differs, None, "in the MiB from {at} of {}", path.display());
+        at = end;
+    }
 }
 
 /// Bytes that differ from the first byte on, for content that compares.

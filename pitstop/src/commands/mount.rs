@@ -159,13 +159,16 @@ fn unmount(dir: &Path) -> Result<(), String> {
         Err(Errno::EPERM) => {}
         Err(error) => return Err(error.desc().to_lowercase()),
     }
+    // Debian has one of them under either name.
     let mut why = String::from("there is no fusermount3");
     for program in ["fusermount3", "fusermount"] {
-        if let Ok(output) = Command::new(program).arg("-u").arg("--").arg(dir).output() {
-            if output.status.success() {
-                return Ok(());
+        match Command::new(program).args(["-u", "--"]).arg(dir).output() {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => {
+                why.clear();
+                why.push_str(String::from_utf8_lossy(&output.stderr).trim());
             }
-            why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(_) => {}
         }
     }
     Err(why)

@@ -53,7 +53,7 @@ impl Owner {
 /// The filesystem.
 pub struct Files {
     reader: ImageReader,
-    files: Vec<File>,
+    stretches: Vec<File>,
     owner: Owner,
     created: SystemTime,
     /// Told when it is unmounted.
@@ -68,7 +68,7 @@ impl Files {
         Self {
             created: created.map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
             reader,
-            files,
+            stretches: files,
             owner,
             ended,
             said: Mutex::default(),
@@ -77,7 +77,7 @@ impl Files {
 
     fn file(&self, inode: INodeNo) -> Option<&File> {
         let at = u64::from(inode).checked_sub(FIRST)?;
-        self.files.get(usize::try_from(at).ok()?)
+        self.stretches.get(usize::try_from(at).ok()?)
     }
 
     fn inode(at: usize) -> INodeNo {
@@ -141,7 +141,7 @@ impl Filesystem for Files {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let found = self
-            .files
+            .stretches
             .iter()
             .position(|file| name == file.name.as_str());
         let found = found.filter(|_| parent == INodeNo::ROOT);
@@ -196,7 +196,7 @@ impl Filesystem for Files {
             return reply.error(Errno::ENOTDIR);
         }
         let dots = [".", ".."].map(|name| (INodeNo::ROOT, FileType::Directory, name));
-        let files = self.files.iter().enumerate();
+        let files = self.stretches.iter().enumerate();
         let files =
             files.map(|(at, file)| (Self::inode(at), FileType::RegularFile, file.name.as_str()));
         let skip = usize::try_from(offset).unwrap_or(usize::MAX);

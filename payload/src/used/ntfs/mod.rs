@@ -1,14 +1,15 @@
 //! NTFS: the clusters that `$Bitmap` calls used. The `ntfs` crate reads the files.
 //!
 //! Trusted when the volume is not marked dirty, `$LogFile` was closed or emptied, and Windows did not
-//! hibernate on it. Page and hibernation files are kept with their contents.
+//! hibernate on it. What page files hold, and a hibernation file that was woken from, is left out.
+
+mod boot_files;
 
 use super::bytes::{Fields, set_runs};
 use super::keep::Keep;
 use super::{Doubt, Label};
 use crate::extents::Extents;
 use crate::source::{ReadAt, Stream};
-use ntfs::indexes::NtfsFileNameIndex;
 use ntfs::structured_values::NtfsVolumeFlags;
 use ntfs::{KnownNtfsFileRecordNumber as Known, Ntfs, NtfsError, NtfsReadSeek};
 use std::ops::Range;
@@ -56,7 +57,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     }
     check_volume_flags(&ntfs, &mut stream)?;
     check_log(&ntfs, &mut stream)?;
-    check_awake(&mut ntfs, &mut stream)?;
+    let unneeded = boot_files::contents(&mut ntfs, &mut stream)?;
     let cluster = u64::from(ntfs.cluster_size());
     let clusters = ntfs.size() / cluster;
     let runs = bitmap_runs(&ntfs, &mut stream, clusters.div_ceil(8))?;
@@ -69,7 +70,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     keep.add(0..cluster);
     // The last sector of the partition, behind the last cluster, is a copy of the boot sector.
     keep.add(clusters * cluster..size);
-    Ok(keep.finish(size))
+    Ok(keep.finish(size).without(&unneeded))
 }
 
 /// Adds the used ones of `clusters`, whose bitmap begins with the bytes at `run`; answers the first
@@ -161,33 +162,6 @@ impl Restart {
             lsn: fields.u64(area)?,
             clean: in_use == NO_CLIENT || flags & LOG_IS_CLEAN != 0,
         })
-    }
-}
-
-/// Windows with fast start-up hibernates at every shutdown: `hiberfil.sys` then begins with `hibr`.
-fn check_awake(ntfs: &mut Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt> {
-    ntfs.read_upcase_table(stream)?;
-    let root = ntfs.root_directory(stream)?;
-    let index = root.directory_index(stream)?;
-    let mut finder = index.finder();
-    let Some(entry) = NtfsFileNameIndex::find(&mut finder, ntfs, stream, "hiberfil.sys") else {
-        return Ok(());
-    };
-    let file = entry?.to_file(ntfs, stream)?;
-    let Some(item) = file.data(stream, "") else {
-        return Ok(());
-    };
-    let item = item?;
-    let mut value = item.to_attribute()?.value(stream)?;
-    let mut magic = [0; 4];
-    if value.len() < 4 {
-        return Ok(());
-    }
-    value.read_exact(stream, &mut magic)?;
-    if magic == [0; 4] || magic.eq_ignore_ascii_case(b"wake") {
-        Ok(())
-    } else {
-        Err(Doubt::new("Windows hibernated on it"))
     }
 }
 
