@@ -23,7 +23,7 @@ fn a_wrong_command_line_is_2_and_help_is_0() {
         &["serve", "--root", "x", "--listen", "nonsense"],
         &["serve", "--root", "x", "--url", "srv"],
         &["host", "set", "10.0.2.300", "backup"],
-        &["host", "set", "10.0.2.15", "wipe"],
+        &["host", "set", "10.0.2.15", "destroy"],
         &[
             "host",
             "set",

@@ -113,10 +113,7 @@ fn record(
         pitstop: env!("CARGO_PKG_VERSION"),
     };
     let text = toml::to_string(&record).context("putting the record of the wipe into TOML")?;
-    let stamp: String = began
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
+    let stamp: String = began.chars().filter(char::is_ascii_alphanumeric).collect();
     let path = format!(
         "{}/wipe-{}-{stamp}.toml",
         work.lease.address,

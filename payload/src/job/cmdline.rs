@@ -276,14 +276,14 @@ mod tests {
     #[test]
     fn every_problem_is_named_and_the_rest_is_understood() {
         let error = CommandLine::parse(
-            "pitstop.hots=x pitstop.action=wipe pitstop.share=http://a/ pitstop.share=http://b/ \
+            "pitstop.hots=x pitstop.action=destroy pitstop.share=http://a/ pitstop.share=http://b/ \
              pitstop.hots pitstop.Action=x pitstop.delete= pitstop.log=loud pitstop.host",
         )
         .unwrap_err();
         let text = error.to_string();
         for part in [
             "unknown parameters pitstop.hots, pitstop.Action: there are",
-            "pitstop.action: unknown action \"wipe\"",
+            "pitstop.action: unknown action \"destroy\"",
             "pitstop.share is given twice with different values",
             "pitstop.delete needs a value",
             "pitstop.log=loud: there are debug and info",

@@ -9,14 +9,20 @@ use crate::disk::Target;
 use crate::event::{Event, Progress, Reporter};
 use crate::inventory::DiskIdentity;
 use crate::job::Method;
+use crate::units;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use samples::{Findings, Samples};
 use std::path::Path;
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Between two lines of progress; devices take larger requests apart anyway.
 const STEP: u64 = 64 << 20;
+
+/// How often people are told that a drive is still at it.
+const TELL_EVERY: Duration = Duration::from_secs(20);
 
 /// What will erase a disk, found before anything is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,10 +150,12 @@ pub fn wipe(
             "every write succeeded".to_owned()
         }
         Means::Nvme(erase) => {
-            nvme::erase(target.file(), *erase).with_context(|| format!("wiping {name}"))?
+            while_telling(reporter, identity, || nvme::erase(target.file(), *erase))
+                .with_context(|| format!("wiping {name}"))?
         }
         Means::Ata(erase) => {
-            ata::erase(target.file(), *erase).with_context(|| format!("wiping {name}"))?
+            while_telling(reporter, identity, || ata::erase(target.file(), *erase))
+                .with_context(|| format!("wiping {name}"))?
         }
     };
     target.flush().with_context(|| format!("flushing {name}"))?;
@@ -176,6 +184,30 @@ fn judge(means: &Means, findings: &Findings, name: &str) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// A drive that erases itself says nothing for hours: somebody must, or it would be taken for a hung one.
+fn while_telling<T>(
+    reporter: &dyn Reporter,
+    identity: &DiskIdentity,
+    work: impl FnOnce() -> T,
+) -> T {
+    let (done, waiting) = channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let began = Instant::now();
+            while waiting.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
+                reporter.info(format!(
+                    "{}: the drive has been erasing itself for {}",
+                    identity.device,
+                    units::duration(began.elapsed())
+                ));
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 fn steps(
