@@ -88,6 +88,7 @@ pub fn restored_at(path: &Path, survey: &Survey, sector: u32) -> PathBuf {
         model: String::new(),
         serial: String::new(),
         wwn: String::new(),
+        transport: String::new(),
         size: fs::metadata(path).unwrap().len(),
         logical_sector_size: sector,
         physical_sector_size: sector,
