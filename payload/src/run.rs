@@ -11,8 +11,9 @@ use crate::finish::{After, CrashPolicy, Finish, succeeded};
 use crate::info::hex_address;
 use crate::job::{self, Action, CommandLine, Job, JobError, Policy};
 use crate::machine::{Lease, Machine};
-use crate::share::{self, Carriers, Share, ShareUrl, delete};
+use crate::share::{self, Carriers, Share, ShareUrl, Throttle, Throttled, delete};
 use anyhow::{Context, anyhow, bail};
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,6 +148,8 @@ impl Run<'_> {
         let mut watch = Watch::new(self.machine, self.options.disk_patience);
         let carriers = Carriers::new(self.lease.address, &self.options.mounts)?;
         let job = self.learn_job(&carriers)?;
+        let reporter: Arc<dyn Reporter> = self.log.clone();
+        let carriers = carriers.for_job(&job.transfer, reporter)?;
         if job.action == Action::Rescue {
             return Ok(self.rescue(&job, &carriers));
         }
@@ -154,6 +157,8 @@ impl Run<'_> {
         self.reach_share(url, &carriers)?;
         self.count_attempt(&job.digest)?;
         delete::check(&job.delete, &carriers).context("the job would be repeated for ever")?;
+
+        self.throttle(job.transfer.rate_limit);
 
         let share = self.share.as_deref().context("the share went away")?;
         let mut work = Work {
@@ -207,8 +212,11 @@ impl Run<'_> {
             return;
         };
         let digest = blake3::hash(error.reason.as_bytes()).to_hex().to_string();
-        let reached = self
-            .reach_share(url, carriers)
+        let reporter: Arc<dyn Reporter> = self.log.clone();
+        let reached = carriers
+            .clone()
+            .for_job(&salvaged.transfer, reporter)
+            .and_then(|carriers| self.reach_share(url, &carriers))
             .and_then(|()| self.count_attempt(&digest));
         if let Err(second) = reached {
             self.log
@@ -260,6 +268,15 @@ impl Run<'_> {
         });
         (self.options.on_policy)(&self.policy);
         Ok(())
+    }
+
+    /// Slows images down where the job says so.
+    fn throttle(&mut self, limit: Option<NonZeroU64>) {
+        if let Some(limit) = limit
+            && let Some(share) = self.share.take()
+        {
+            self.share = Some(Box::new(Throttled::new(share, Throttle::new(limit))));
+        }
     }
 
     /// Counts this try before it begins: one that crashes the machine counts too.

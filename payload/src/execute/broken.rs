@@ -1,7 +1,7 @@
 //! A share that fails where a test wants it to.
 
 use crate::image::ImageSource;
-use crate::job::{Action, Delta, Job, Level, Policy, ReadErrors};
+use crate::job::{Action, Delta, Job, Level, Policy, ReadErrors, Transfer};
 use crate::share::{DirectoryShare, Pending, Share, Stat};
 use anyhow::bail;
 use std::io::{self, Read, Write};
@@ -123,6 +123,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         disks: Vec::new(),
         delete: Vec::new(),
         policy: Policy::default(),
+        transfer: Transfer::default(),
         exact: false,
         delta: Delta::default(),
         verify: false,

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Mute,
     /// The whole file is sent although a part was asked for.
     NoRange,
+    /// The same path on another port of this machine.
+    Redirect(u16),
 }
 
 #[derive(Default)]
@@ -40,6 +42,10 @@ struct State {
     /// Methods that the server does not have.
     missing: Mutex<Vec<String>>,
     no_tags: AtomicBool,
+    /// Every request is hung up on.
+    down: AtomicBool,
+    /// The headers of all requests.
+    headers: Mutex<Vec<(String, String)>>,
     stop: AtomicBool,
 }
 
@@ -105,6 +111,18 @@ impl FakeServer {
         self.state.no_tags.store(true, Ordering::SeqCst);
     }
 
+    /// Hangs up on every request, as a server does that restarts, or no longer.
+    pub fn down(&self, down: bool) {
+        self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Every value so far of a header, by its name in lower case.
+    pub fn seen(&self, name: &str) -> Vec<String> {
+        let headers = self.state.headers.lock().unwrap();
+        let found = headers.iter().filter(|(header, _)| header == name);
+        found.map(|(_, value)| value.clone()).collect()
+    }
+
     /// `METHOD /path` of each request so far.
     pub fn log(&self) -> Vec<String> {
         self.state.log.lock().unwrap().clone()
@@ -125,7 +143,9 @@ pub(crate) fn impatient() -> HttpClient {
         stall: Duration::from_millis(700),
         settle: Duration::from_secs(3),
         first_wait: Duration::from_millis(5),
+        retry_for: Duration::from_millis(400),
         roots: Roots::Folder("/nonexistent".into()),
+        ..Settings::default()
     })
     .unwrap()
 }
@@ -136,6 +156,10 @@ fn serve(state: &State, stream: TcpStream) {
     while let Some(asked) = head(&mut reader) {
         let line = format!("{} {}", asked.method, asked.path);
         state.log.lock().unwrap().push(line.clone());
+        state.headers.lock().unwrap().extend(asked.headers.clone());
+        if state.down.load(Ordering::SeqCst) {
+            return;
+        }
         let fault = {
             let mut faults = state.faults.lock().unwrap();
             let at = faults
@@ -260,6 +284,14 @@ fn answer(
     };
     if let Some(Fault::Status(code)) = fault {
         return status(writer, code);
+    }
+    if let Some(Fault::Redirect(port)) = fault {
+        return write!(
+            writer,
+            "HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:{port}{}\r\nContent-Length: 0\r\n\r\n",
+            asked.path
+        )
+        .is_ok();
     }
     if state.missing.lock().unwrap().contains(&asked.method) {
         return status(writer, 405);

@@ -3,12 +3,17 @@
 //! The connections live on a small runtime of their own. Every function here blocks the calling thread and
 //! must not be called from within another async runtime.
 
+mod access;
+mod backoff;
 mod body;
 mod upload;
 
+pub use access::{Access, Credentials};
+pub(crate) use backoff::{Backoff, jittered};
 pub use body::Response;
 pub use upload::Upload;
 
+use crate::event::Reporter;
 use crate::fetch::tls;
 use crate::fetch::{Roots, redacted};
 use anyhow::Context as _;
@@ -33,8 +38,27 @@ pub struct Settings {
     pub settle: Duration,
     /// Before the first repetition of what failed; doubles from there.
     pub first_wait: Duration,
+    /// How long a server that was there and is away is waited for.
+    pub retry_for: Duration,
     pub roots: Roots,
+    /// `None`: only what a URL itself carries.
+    pub access: Option<Access>,
+    /// Who is told that something is tried again.
+    pub reporter: Listener,
 }
+
+/// Somebody who listens, or nobody.
+#[derive(Clone, Default)]
+pub struct Listener(pub Option<Arc<dyn Reporter>>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "some" } else { "none" })
+    }
+}
+
+/// The default of [`Settings::retry_for`]: a server's restart, or a switch's.
+pub const RETRY_FOR: Duration = Duration::from_secs(120);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -43,7 +67,10 @@ impl Default for Settings {
             stall: Duration::from_secs(30),
             settle: Duration::from_secs(15 * 60),
             first_wait: Duration::from_secs(1),
+            retry_for: RETRY_FOR,
             roots: Roots::default(),
+            access: None,
+            reporter: Listener::default(),
         }
     }
 }
@@ -64,6 +91,8 @@ struct Inner {
     settings: Settings,
     /// A request was given up, and nothing has been answered since.
     away: AtomicBool,
+    /// Some server has answered: addresses are right.
+    known: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -92,6 +121,15 @@ pub enum HttpFailure {
     Stalled,
     /// The connection broke, or what came is not HTTP.
     Broken,
+    /// The server answered an upload before it had all of it: it does not want it.
+    Refused,
+}
+
+impl HttpFailure {
+    /// Whether asking again later may help.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Connect | Self::Stalled | Self::Broken)
+    }
 }
 
 /// A request without an answer; the text names method and URL, without credentials.
@@ -140,22 +178,42 @@ impl HttpClient {
             trusts_somebody,
             settings,
             away: AtomicBool::new(false),
+            known: AtomicBool::new(false),
         })))
     }
 
-    /// How often to send what may be sent `usual`ly so often: once, as long as a server that was given up has not
-    /// answered again. What is left to clean up and to log must not wait for it over and over.
-    pub fn tries(&self, usual: u32) -> u32 {
-        if self.0.away.load(Ordering::Relaxed) {
-            1
-        } else {
-            usual
-        }
-    }
-
-    /// The last of [`tries`](Self::tries) brought no answer.
+    /// The last try brought no answer, and no more come: until the server answers again everything is tried once.
+    /// What is left to clean up and to log must not wait for it over and over.
     pub fn give_up(&self) {
         self.0.away.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a server was given up and has not answered since.
+    pub fn is_away(&self) -> bool {
+        self.0.away.load(Ordering::Relaxed)
+    }
+
+    fn is_known(&self) -> bool {
+        self.0.known.load(Ordering::Relaxed)
+    }
+
+    fn answered(&self) {
+        self.0.away.store(false, Ordering::Relaxed);
+        self.0.known.store(true, Ordering::Relaxed);
+    }
+
+    /// A request's beginning, with the credentials that this server may see.
+    fn signed(
+        &self,
+        client: &reqwest::Client,
+        method: &Method,
+        url: &Url,
+    ) -> reqwest::RequestBuilder {
+        let builder = client.request(method.clone(), url.clone());
+        match &self.0.settings.access {
+            Some(access) => access.sign(builder, url),
+            None => builder,
+        }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -166,7 +224,7 @@ impl HttpClient {
     pub fn request(&self, method: Method, url: &Url) -> Request {
         Request {
             http: self.clone(),
-            builder: self.0.client.request(method.clone(), url.clone()),
+            builder: self.signed(&self.0.client, &method, url),
             asked: Asked::new(method, url),
         }
     }
@@ -178,7 +236,7 @@ impl HttpClient {
     pub fn upload(&self, url: &Url) -> Result<Upload, HttpError> {
         let asked = Asked::new(Method::PUT, url);
         self.check_trust(&asked)?;
-        let builder = self.0.uploads.request(Method::PUT, url.clone());
+        let builder = self.signed(&self.0.uploads, &Method::PUT, url);
         Ok(Upload::begin(self.clone(), builder, asked))
     }
 
@@ -313,7 +371,7 @@ impl Request {
             Err(_elapsed) => Err(self.asked.stalled(limit)),
             Ok(Err(cause)) => Err(self.asked.failed(cause)),
             Ok(Ok(inner)) => {
-                self.http.0.away.store(false, Ordering::Relaxed);
+                self.http.answered();
                 Ok(Response::new(self.http, inner, self.asked))
             }
         }
@@ -349,11 +407,19 @@ pub(crate) fn asks_for_patience(status: StatusCode) -> bool {
     )
 }
 
+/// Whether a status is what a proxy says of a server that is away.
+pub(crate) fn is_away(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
 /// A refusal as a sentence that says what can be done.
 pub(crate) fn refusal(method: &Method, url: &str, status: StatusCode) -> String {
     let meaning = match status {
         StatusCode::UNAUTHORIZED => {
-            "the server wants a user name and password: http://user:password@host/…"
+            "the server wants other credentials: token, or user and password, in the host file, or http://user:password@host/…"
         }
         StatusCode::FORBIDDEN => "the server does not allow it: check its permissions",
         StatusCode::NOT_FOUND => "there is no such file or folder",
@@ -372,10 +438,4 @@ pub(crate) fn refusal(method: &Method, url: &str, status: StatusCode) -> String 
         _ => "the server refuses",
     };
     format!("{method} {url}: {meaning} (HTTP {})", status.as_u16())
-}
-
-/// Between half of `wait` and all of it, so that machines that failed together do not come back together.
-pub(crate) fn jittered(wait: Duration) -> Duration {
-    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(fastrand::u64(millis / 2..=millis))
 }

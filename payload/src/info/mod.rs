@@ -99,16 +99,21 @@ fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// URLs on a command line may carry `user:password@`; the file is for many eyes.
+/// URLs on a command line may carry `user:password@` or a signature; the file is for many eyes.
 fn without_passwords(command_line: &str) -> String {
     command_line
         .split(' ')
         .map(|word| match word.split_once("://") {
             Some((scheme, rest)) => {
+                let signed = rest.contains('?') && !scheme.ends_with("nfs");
+                let rest = match rest.split_once('?') {
+                    Some((rest, _)) if signed => format!("{rest}?…"),
+                    _ => rest.to_owned(),
+                };
                 let host_ends = rest.find('/').unwrap_or(rest.len());
                 match rest.get(..host_ends).and_then(|host| host.rfind('@')) {
                     Some(at) => format!("{scheme}://…{}", &rest[at..]),
-                    None => word.to_owned(),
+                    None => format!("{scheme}://{rest}"),
                 }
             }
             None => word.to_owned(),

@@ -1,15 +1,19 @@
 //! What was written becomes what can be run: every value checked, every default filled in.
 
+use crate::fetch::{Access, Credentials, RETRY_FOR};
 use crate::finish::After;
 use crate::job::cmdline::CommandLine;
-use crate::job::hostfile::{BoolOrWord, HostFile, WrittenSelector};
+use crate::job::hostfile::{BoolOrWord, HostFile, Secret, WrittenSelector};
 use crate::job::load::Salvaged;
 use crate::job::locate::Placeholders;
+use crate::job::transfer::trusted;
 use crate::job::{
-    Action, DeleteTarget, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, check_folder,
+    Action, DeleteTarget, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Transfer,
+    check_folder,
 };
 use crate::share::ShareUrl;
 use crate::units;
+use std::num::NonZeroU64;
 use std::time::Duration;
 use url::Url;
 
@@ -69,6 +73,7 @@ pub(super) fn job(
     }
     let mut job = Job {
         action,
+        transfer: transfer(file, share.as_ref(), from)?,
         share,
         image: image(file, placeholders).map_err(at("image"))?,
         disks: disks(file).map_err(at("disks"))?,
@@ -227,6 +232,82 @@ fn policy(file: &HostFile) -> Result<Policy, Wrong> {
     })
 }
 
+/// Slower than this, servers would take the machine for gone.
+const SLOWEST: u64 = 64 << 10;
+
+fn transfer(
+    file: &HostFile,
+    share: Option<&ShareUrl>,
+    from: Option<&Url>,
+) -> Result<Transfer, Wrong> {
+    let retry_for = match &file.retry_for {
+        None => RETRY_FOR,
+        Some(text) => delay(text).map_err(at("retry-for"))?,
+    };
+    let rate_limit = match &file.rate_limit {
+        None => None,
+        Some(text) => Some(rate(text).map_err(at("rate-limit"))?),
+    };
+    Ok(Transfer {
+        retry_for,
+        rate_limit,
+        access: access(file, share, from)?,
+    })
+}
+
+/// Reads `80MiB/s`.
+///
+/// # Errors
+/// A sentence about what it should be.
+pub fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let amount = text.trim().strip_suffix("/s").ok_or_else(|| {
+        format!("{text:?} is not a rate: write bytes per second, as in \"80MiB/s\"")
+    })?;
+    let rate = units::parse_bytes(amount)?;
+    NonZeroU64::new(rate)
+        .filter(|rate| rate.get() >= SLOWEST)
+        .ok_or_else(|| format!("{text} is less than {}/s", units::bytes(SLOWEST)))
+}
+
+/// Nothing here may show what it is about.
+fn access(
+    file: &HostFile,
+    share: Option<&ShareUrl>,
+    from: Option<&Url>,
+) -> Result<Option<Access>, Wrong> {
+    let credentials = match (&file.token, &file.user, &file.password) {
+        (None, None, None) => return Ok(None),
+        (Some(Secret(token)), None, None) => {
+            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(at("token")(
+                    "it must be visible ASCII without spaces".into(),
+                ));
+            }
+            Credentials::Bearer {
+                token: token.clone(),
+            }
+        }
+        (None, Some(user), Some(Secret(password))) => {
+            // RFC 7617 2: the first colon ends the name.
+            if user.is_empty() || user.contains(':') || user.chars().any(char::is_control) {
+                return Err(at("user")("it must be a name without a colon".into()));
+            }
+            Credentials::Basic {
+                user: user.clone(),
+                password: password.clone(),
+            }
+        }
+        (Some(_), _, _) => {
+            return Err(at("token")(
+                "it stands alone: leave user and password out".into(),
+            ));
+        }
+        (None, Some(_), None) => return Err(at("user")("the password is missing".into())),
+        (None, None, Some(_)) => return Err(at("password")("the user is missing".into())),
+    };
+    Ok(Some(Access::new(credentials, trusted(share, from))))
+}
+
 fn delay(text: &str) -> Result<Duration, String> {
     let delay = units::parse_duration(text)?;
     if delay > LONGEST_DELAY {
@@ -284,6 +365,7 @@ fn word<T: Copy + Default>(text: Option<&str>, known: &[(&str, T)]) -> Result<T,
 pub(super) fn salvage(
     line: &CommandLine,
     file: &HostFile,
+    from: Option<&Url>,
     placeholders: &Placeholders,
 ) -> Salvaged {
     let default = Policy::default();
@@ -294,7 +376,12 @@ pub(super) fn salvage(
         .failure_delay
         .as_deref()
         .and_then(|text| delay(text).ok());
+    let share = line.share_url(filled).ok().flatten().or_else(written_share);
     Salvaged {
+        transfer: Transfer {
+            access: access(file, share.as_ref(), from).ok().flatten(),
+            ..Transfer::default()
+        },
         policy: Policy {
             attempts: file.attempts.filter(|n| *n > 0).unwrap_or(default.attempts),
             failure_delay: written_delay.unwrap_or(default.failure_delay),
@@ -302,7 +389,7 @@ pub(super) fn salvage(
             on_success: default.on_success,
             on_failure: after(file.on_failure.as_deref()).unwrap_or(default.on_failure),
         },
-        share: line.share_url(filled).ok().flatten().or_else(written_share),
+        share,
         image: image(file, placeholders).unwrap_or_else(|_| placeholders.ip.clone()),
         action: line.action.or_else(written_action),
     }

@@ -34,6 +34,30 @@ pub(super) struct HostFile {
     pub level: Option<String>,
     pub read_errors: Option<String>,
     pub method: Option<String>,
+    pub retry_for: Option<String>,
+    pub rate_limit: Option<String>,
+    pub token: Option<Secret>,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+}
+
+/// A text that no message shows.
+#[derive(Clone, PartialEq)]
+pub(super) struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    /// TOML's own error would quote a number that was meant as the secret.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)
+            .map(Self)
+            .map_err(|_| serde::de::Error::custom("it must be a text in quotation marks"))
+    }
 }
 
 /// `true`, `false` or a word.
@@ -109,6 +133,9 @@ impl HostFile {
                 "failure-delay" => salvaged.failure_delay = Deserialize::deserialize(value).ok(),
                 "on-success" => salvaged.on_success = Deserialize::deserialize(value).ok(),
                 "on-failure" => salvaged.on_failure = Deserialize::deserialize(value).ok(),
+                "token" => salvaged.token = Deserialize::deserialize(value).ok(),
+                "user" => salvaged.user = Deserialize::deserialize(value).ok(),
+                "password" => salvaged.password = Deserialize::deserialize(value).ok(),
                 _ => {}
             }
         }
@@ -225,6 +252,9 @@ verify = false
 level = "small"
 read-errors = "record"
 method = "zero"
+retry-for = "2m"
+rate-limit = "80MiB/s"
+token = "t"
 "#;
 
     fn error(text: &str) -> String {
@@ -306,6 +336,24 @@ method = "zero"
             noise.what,
             "it is not a TOML file: byte 7 is not UTF-8 text"
         );
+    }
+
+    #[test]
+    fn no_error_shows_a_secret() {
+        for text in [
+            "version = 1\npassword = 12345678\n",
+            "version = 1\ntoken = [\"12345678\"]\n",
+        ] {
+            let error = error(text);
+            assert!(
+                error.contains("it must be a text in quotation marks"),
+                "{error}"
+            );
+            assert!(error.contains("line 2"), "{error}");
+            assert!(!error.contains("1234"), "{error}");
+        }
+        let file = HostFile::parse(b"version = 1\npassword = \"12345678\"\n", "f").unwrap();
+        assert!(!format!("{file:?}").contains("1234"));
     }
 
     #[test]

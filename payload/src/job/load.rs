@@ -5,7 +5,7 @@ use crate::fetch::{self, FetchError, HttpClient, Settings, redacted};
 use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::{HostFile, value_error};
 use crate::job::locate::Placeholders;
-use crate::job::{Action, Job, Policy, check};
+use crate::job::{Action, Job, Policy, Transfer, check};
 use crate::machine::{Lease, Machine};
 use crate::share::ShareUrl;
 use std::fmt;
@@ -27,6 +27,7 @@ pub struct JobError {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Salvaged {
     pub policy: Policy,
+    pub transfer: Transfer,
     pub share: Option<ShareUrl>,
     /// The machine's folder on the share.
     pub image: String,
@@ -162,7 +163,8 @@ fn find(
 
 fn salvage(line: &CommandLine, found: Option<&Found>, placeholders: &Placeholders) -> Salvaged {
     let file = found.map_or_else(HostFile::default, |found| HostFile::salvage(&found.bytes));
-    check::salvage(line, &file, placeholders)
+    let from = found.map(|found| &found.url);
+    check::salvage(line, &file, from, placeholders)
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ mod locate;
 mod preview;
 mod runnable;
 mod target;
+mod transfer;
 
+pub use check::rate as parse_rate;
 pub use cmdline::{
     BootParameters, CommandLine, CommandLineError, IpSetting, StaticAddress, with_defaults,
 };
@@ -19,3 +21,4 @@ pub use runnable::{
     check_folder,
 };
 pub use target::DeleteTarget;
+pub use transfer::Transfer;

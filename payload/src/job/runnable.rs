@@ -1,7 +1,7 @@
 //! A job as runnable: every value checked, every default filled in.
 
 use crate::finish::After;
-use crate::job::DeleteTarget;
+use crate::job::{DeleteTarget, Transfer};
 use crate::share::ShareUrl;
 use std::fmt;
 use std::str::FromStr;
@@ -186,6 +186,7 @@ pub struct Job {
     /// Configurations to delete when the job is done, without duplicates.
     pub delete: Vec<DeleteTarget>,
     pub policy: Policy,
+    pub transfer: Transfer,
     /// Keep every block, used by a filesystem or not.
     pub exact: bool,
     pub delta: Delta,
@@ -203,7 +204,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// What [`Job::digest`] is of. Policy and deletions are left out: they do not change the work.
+    /// What [`Job::digest`] is of. Policy, transfers and deletions are left out: they do not change the work.
     pub(super) fn fingerprint(&self) -> String {
         use fmt::Write as _;
         let share = self.share.as_ref().map(ShareUrl::to_string);

@@ -2,7 +2,7 @@
 //! machine would repeat its job for ever.
 
 use super::{Carriers, NfsUrl, nfs};
-use crate::fetch::http::{asks_for_patience, jittered, refusal};
+use crate::fetch::http::{Backoff, asks_for_patience, refusal};
 use crate::fetch::{HttpClient, redacted};
 use crate::job::DeleteTarget;
 use anyhow::{Context as _, anyhow, bail};
@@ -11,14 +11,10 @@ use reqwest::{Method, StatusCode};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 use url::Url;
 
 /// Ends the name that is never there and whose deletion tells whether deleting is allowed.
 pub const PROBE: &str = ".pitstop-probe";
-
-/// How often a server that is away is asked again.
-const TRIES: u32 = 5;
 
 /// Checks that every target exists and can be deleted.
 ///
@@ -84,24 +80,26 @@ fn local(url: &Url) -> anyhow::Result<PathBuf> {
 
 /// Asks again while the server is away; whatever it answers otherwise is the answer.
 fn ask(method: &Method, url: &Url, http: &HttpClient) -> anyhow::Result<StatusCode> {
-    let mut wait = http.settings().first_wait;
-    for tries in 1.. {
+    let mut backoff = Backoff::new(http);
+    loop {
         let outcome = http.request(method.clone(), url).send();
         let passing = match &outcome {
             Ok(response) => {
                 let status = response.status();
-                asks_for_patience(status)
-                    || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
+                let again = asks_for_patience(status)
+                    || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
+                again.then(|| response.refusal())
             }
-            Err(_) => true,
+            Err(error) => error.failure.is_passing().then(|| error.to_string()),
         };
-        if !passing || tries >= TRIES {
+        let ended = match passing {
+            None => true,
+            Some(what) => !backoff.again(&what),
+        };
+        if ended {
             return Ok(outcome?.status());
         }
-        thread::sleep(jittered(wait));
-        wait = wait.saturating_mul(2);
     }
-    bail!("{method} {}: not tried", redacted(url))
 }
 
 fn is_gone(status: StatusCode) -> bool {

@@ -8,8 +8,8 @@ mod pending;
 pub use image::HttpImage;
 
 use super::{Pending, Share, Stat};
-use crate::fetch::http::{Request, Response, asks_for_patience, jittered};
-use crate::fetch::{HttpClient, HttpError, HttpFailure, redacted};
+use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away};
+use crate::fetch::{HttpClient, HttpError, redacted};
 use crate::image::ImageSource;
 use crate::job::check_folder;
 use anyhow::{Context as _, anyhow, bail};
@@ -19,11 +19,7 @@ use reqwest::{Method, StatusCode};
 use std::collections::HashSet;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use url::Url;
-
-/// How often a request that changes nothing is sent before the server is given up.
-const TRIES: u32 = 5;
 
 /// A folder on an HTTP server.
 #[derive(Debug)]
@@ -139,37 +135,30 @@ impl Share for HttpShare {
 /// Sends a request that may be repeated, and repeats it while no connection comes about or a server
 /// behind a proxy is away.
 fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
-    let mut wait = None;
-    for tries in 1.. {
-        let asked = request();
-        let client = asked.client().clone();
+    let mut asked = request();
+    let client = asked.client().clone();
+    let mut backoff = Backoff::new(&client);
+    loop {
         let outcome = asked.send();
         let passing = match &outcome {
             Ok(response) => {
-                asks_for_patience(response.status())
-                    || matches!(
-                        response.status(),
-                        StatusCode::BAD_GATEWAY
-                            | StatusCode::SERVICE_UNAVAILABLE
-                            | StatusCode::GATEWAY_TIMEOUT
-                    )
+                let status = response.status();
+                (asks_for_patience(status) || is_away(status)).then(|| response.refusal())
             }
-            Err(error) => error.failure != HttpFailure::Trust,
+            Err(error) => error.failure.is_passing().then(|| error.to_string()),
         };
-        if !passing {
+        let Some(what) = passing else {
             return outcome;
-        }
-        if tries >= client.tries(TRIES) {
-            if outcome.is_err() {
+        };
+        if !backoff.again(&what) {
+            return outcome.map_err(|mut error| {
                 client.give_up();
-            }
-            return outcome;
+                error.what.push_str(&backoff.told());
+                error
+            });
         }
-        let now = wait.unwrap_or(client.settings().first_wait);
-        thread::sleep(jittered(now));
-        wait = Some(now.saturating_mul(2));
+        asked = request();
     }
-    request().send()
 }
 
 /// Size and tag of a file; `None` when there is none.
@@ -185,6 +174,8 @@ fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
         // Servers made by hand often know no HEAD.
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST => {}
+        // A presigned URL is signed for GET alone.
+        StatusCode::FORBIDDEN if url.query().is_some() => {}
         _ => bail!(response.refusal()),
     }
     facts_by_get(http, url)
@@ -213,14 +204,15 @@ fn facts_by_get(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
 
 /// MOVE, replacing what is there (RFC 4918 9.9). When the answer is lost, the files tell whether it was done.
 fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
-    let mut wait = http.settings().first_wait;
-    for _ in 1..http.tries(TRIES) {
+    let mut backoff = Backoff::new(http);
+    loop {
         let lost = match move_once(http, from, to) {
             Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
             outcome => return outcome,
         };
-        thread::sleep(jittered(wait));
-        wait = wait.saturating_mul(2);
+        if !backoff.again(&lost) {
+            return Err(lost);
+        }
         if facts(http, from)?.is_none() {
             return match facts(http, to)? {
                 Some(_) => Ok(()),
@@ -228,7 +220,6 @@ fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
             };
         }
     }
-    move_once(http, from, to)
 }
 
 fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {

@@ -6,18 +6,23 @@ pub mod delete;
 mod directory;
 mod http;
 pub mod nfs;
+mod throttle;
 mod url;
 
 pub use self::url::{BadShareUrl, NfsUrl, NfsVersion, Protocol, ShareUrl};
 pub use directory::DirectoryShare;
 pub use http::{HttpImage, HttpShare};
+pub use throttle::{Throttle, Throttled};
 
-use crate::fetch::{HttpClient, Settings};
+use crate::event::Reporter;
+use crate::fetch::{HttpClient, Listener, Settings};
 use crate::image::ImageSource;
+use crate::job::Transfer;
 use anyhow::Context as _;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What reaching shares and configurations takes: connections and mount points.
 #[derive(Debug, Clone)]
@@ -39,6 +44,18 @@ impl Carriers {
             http: HttpClient::new(Settings::default())?,
             mounts: mounts.to_owned(),
             address,
+        })
+    }
+
+    /// The same, as the job wants servers to be talked to.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up anew.
+    pub fn for_job(self, transfer: &Transfer, reporter: Arc<dyn Reporter>) -> anyhow::Result<Self> {
+        let settings = transfer.settings(Listener(Some(reporter)));
+        Ok(Self {
+            http: HttpClient::new(settings)?,
+            ..self
         })
     }
 }

@@ -1,6 +1,6 @@
 //! `pitstop backup DISK IMAGE`: a disk becomes an image, without a boot.
 
-use super::place::{Destination, reporter};
+use super::place::{Destination, RateLimit, reporter};
 use anyhow::Context;
 use pitstop_payload::disk::{DiskInput, Input};
 use pitstop_payload::image::{CaptureOptions, Level, ReadErrors, capture};
@@ -34,6 +34,8 @@ pub struct Args {
     /// Replace an image that is there
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    rate_limit: RateLimit,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -74,6 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let reporter = reporter();
     Destination::new(&args.image, args.force)?
+        .slowed(args.rate_limit)
         .write(|out| capture(&args.disk, &identity, &options, out, &reporter).map(Some))
 }
 

@@ -4,17 +4,36 @@ use anyhow::{Context, bail};
 use nix::libc;
 use percent_encoding::percent_decode_str;
 use pitstop_payload::event::{Level, Reporter};
-use pitstop_payload::fetch::{HttpClient, Roots, Settings};
+use pitstop_payload::fetch::{HttpClient, Roots, Settings, redacted};
 use pitstop_payload::image::{FileSource, ImageMeta, ImageSource};
+use pitstop_payload::job::parse_rate;
 use pitstop_payload::render::{Output, Renderer, Style};
-use pitstop_payload::share::{DirectoryShare, HttpImage, HttpShare, Share};
+use pitstop_payload::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use url::Url;
 
 const WIDTH: usize = 80;
+
+/// The option that both directions have.
+#[derive(clap::Args, Clone, Copy)]
+pub struct RateLimit {
+    /// Move no more image bytes than this: 80MiB/s
+    #[arg(long = "rate-limit", value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<NonZeroU64>,
+}
+
+/// [`source`], slowed down where that is asked for.
+pub fn slowed_source(image: &str, limit: RateLimit) -> anyhow::Result<Box<dyn ImageSource>> {
+    let source = source(image)?;
+    Ok(match limit.rate {
+        Some(rate) => Box::new(Throttled::new(source, Throttle::new(rate))),
+        None => source,
+    })
+}
 
 /// The image at a path or an `http(s)://` URL, for reading.
 pub fn source(image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
@@ -36,8 +55,16 @@ impl Destination {
     /// # Errors
     /// When the folder cannot be reached, or has a file of that name and `force` is not given.
     pub fn new(image: &str, force: bool) -> anyhow::Result<Self> {
+        let mut shown = image.to_owned();
         let (share, name): (Box<dyn Share>, String) = match url(image)? {
             Some(url) => {
+                shown = redacted(&url);
+                if url.query().is_some() {
+                    bail!(
+                        "{shown} has a ? part: what is signed for one name cannot take an image, which is \
+                         written under another name first"
+                    );
+                }
                 let (base, name) = split(&url)?;
                 (Box::new(HttpShare::new(&base, &client()?)), name)
             }
@@ -47,9 +74,21 @@ impl Destination {
             },
         };
         if !force && share.stat(&name)?.is_some() {
-            bail!("{image} is there already: remove it, or say --force to replace it");
+            bail!("{shown} is there already: remove it, or say --force to replace it");
         }
         Ok(Self::File { share, name })
+    }
+
+    /// Slows the writing down where that is asked for; a pipe goes as fast as its reader.
+    #[must_use]
+    pub fn slowed(self, limit: RateLimit) -> Self {
+        match (self, limit.rate) {
+            (Self::File { share, name }, Some(rate)) => Self::File {
+                share: Box::new(Throttled::new(share, Throttle::new(rate))),
+                name,
+            },
+            (other, _) => other,
+        }
     }
 
     /// Has `fill` write the image; puts it under its name, and what it returns beside it as `.toml`.
@@ -113,7 +152,8 @@ fn url(image: &str) -> anyhow::Result<Option<Url>> {
     if !(image.starts_with("http://") || image.starts_with("https://")) {
         return Ok(None);
     }
-    let url = Url::parse(image).with_context(|| format!("reading the URL {image}"))?;
+    // It may carry a password: it is not shown.
+    let url = Url::parse(image).context("reading the image's URL")?;
     Ok(Some(url))
 }
 
@@ -122,7 +162,7 @@ fn split(url: &Url) -> anyhow::Result<(Url, String)> {
     let last = url.path_segments().and_then(|mut parts| parts.next_back());
     let name = last.map(|last| percent_decode_str(last).decode_utf8_lossy().into_owned());
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        bail!("{url} does not end in a file name");
+        bail!("{} does not end in a file name", redacted(url));
     };
     let base = url.join(".").context("the URL's folder")?;
     Ok((base, name))
@@ -174,6 +214,14 @@ mod tests {
         assert_eq!(name, "a b.raw.gz");
         let err = split(&Url::parse("http://server/").unwrap()).unwrap_err();
         assert!(err.to_string().ends_with("does not end in a file name"));
+    }
+
+    #[test]
+    fn a_signed_url_takes_no_image_and_is_not_shown() {
+        let signed = "http://127.0.0.1:9/b/sda.raw.gz?X-Amz-Signature=s3cret";
+        let err = Destination::new(signed, true).err().unwrap().to_string();
+        assert!(err.contains("sda.raw.gz?… has a ? part"), "{err}");
+        assert!(!err.contains("s3cret"), "{err}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `pitstop restore IMAGE DISK`: an image goes back to a disk, without a boot.
 
-use super::place::{reporter, source};
+use super::place::{RateLimit, reporter, slowed_source};
 use pitstop_payload::event::Reporter;
 use pitstop_payload::image::{Delta, RestoreOptions, restore};
 use pitstop_payload::units;
@@ -34,6 +34,8 @@ pub struct Args {
     /// Cores to inflate on; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
+    #[command(flatten)]
+    rate_limit: RateLimit,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -44,7 +46,7 @@ enum DeltaArg {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let image = source(&args.image)?;
+    let image = slowed_source(&args.image, args.rate_limit)?;
     let options = RestoreOptions {
         delta: match args.delta {
             DeltaArg::Auto => Delta::Auto,

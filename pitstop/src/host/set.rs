@@ -72,6 +72,12 @@ pub struct Args {
     /// How to wipe; a wipe has no default
     #[arg(long, value_parser = ["discard", "zero", "secure"])]
     method: Option<String>,
+    /// How long a server that goes away is waited for [default: 2m]
+    #[arg(long, value_name = "TIME")]
+    retry_for: Option<String>,
+    /// Move no more image bytes than this: 80MiB/s
+    #[arg(long, value_name = "RATE")]
+    rate_limit: Option<String>,
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
     force: bool,
@@ -206,6 +212,8 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ("level", text(&args.level)),
         ("read-errors", text(&args.read_errors)),
         ("method", text(&args.method)),
+        ("retry-for", text(&args.retry_for)),
+        ("rate-limit", text(&args.rate_limit)),
     ];
     let mut file = format!("# Written by pitstop host set, for {}.\n", args.machine);
     for (key, value) in keys {

@@ -1,8 +1,9 @@
 //! A PUT whose body is written piece by piece: chunked, bounded in memory, and broken off unless it is finished.
 
-use super::{Asked, HttpClient, HttpError, HttpFailure, Response};
+use super::{Asked, HttpClient, HttpError, HttpFailure, Response, asks_for_patience, is_away};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use reqwest::StatusCode;
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -135,7 +136,11 @@ impl Upload {
         let response = self.wait_for_answer(LAST_WORDS)?;
         let status = response.status();
         Err(self.asked.error(
-            HttpFailure::Broken,
+            if passes(status) {
+                HttpFailure::Broken
+            } else {
+                HttpFailure::Refused
+            },
             if status.is_success() {
                 "the server answered before it had everything".to_owned()
             } else {
@@ -166,7 +171,10 @@ impl Upload {
                 .asked
                 .error(HttpFailure::Broken, "the upload was given up")),
             Ok(Ok(Err(cause))) => Err(self.closed(cause)),
-            Ok(Ok(Ok(inner))) => Ok(Response::new(self.http.clone(), inner, self.asked.clone())),
+            Ok(Ok(Ok(inner))) => {
+                self.http.answered();
+                Ok(Response::new(self.http.clone(), inner, self.asked.clone()))
+            }
         }
     }
 
@@ -182,6 +190,11 @@ impl Upload {
         }
         error
     }
+}
+
+/// Whether a status is of a server that restarts, or of a proxy before one.
+fn passes(status: StatusCode) -> bool {
+    asks_for_patience(status) || is_away(status)
 }
 
 impl Drop for Upload {

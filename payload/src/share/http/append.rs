@@ -1,7 +1,7 @@
 //! Adding lines to a file that other machines add to as well: read, add, write back if nobody else did meanwhile.
 
 use super::send;
-use crate::fetch::http::jittered;
+use crate::fetch::http::{Backoff, jittered};
 use crate::fetch::{HttpClient, redacted};
 use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
@@ -37,8 +37,14 @@ enum Tag {
 
 pub(super) fn append(http: &HttpClient, url: &Url, text: &str) -> anyhow::Result<()> {
     let mut wait = Duration::from_millis(50);
-    for tries in 1..=TRIES {
+    let mut backoff = Backoff::new(http);
+    let (mut tries, mut lost) = (0, false);
+    while tries < TRIES {
+        tries += 1;
         let mut held = read(http, url)?;
+        if lost && contains(&held.bytes, text.as_bytes()) {
+            return Ok(());
+        }
         if matches!(held.tag, Some(Tag::Weak)) && tries < PATIENT_TRIES {
             thread::sleep(TAG_SETTLES);
             held = read(http, url)?;
@@ -58,7 +64,16 @@ pub(super) fn append(http: &HttpClient, url: &Url, text: &str) -> anyhow::Result
             // Nothing to hold the server to: another machine's line can be lost.
             Some(Tag::Weak | Tag::Absent) => put,
         };
-        let response = put.body(held.bytes).send()?;
+        let response = match put.body(held.bytes).send() {
+            Ok(response) => response,
+            // The answer may be lost, the lines not: reading tells.
+            Err(error) if error.failure.is_passing() && backoff.again(&error) => {
+                lost = true;
+                tries -= 1;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         match response.status() {
             status if status.is_success() => return Ok(()),
             // Somebody else's lines came first; 409 is what some servers say of two writers at once.
@@ -70,6 +85,11 @@ pub(super) fn append(http: &HttpClient, url: &Url, text: &str) -> anyhow::Result
         }
     }
     bail!("{}: other machines kept writing to it", redacted(url))
+}
+
+/// Whether the lines are among the last of the log: each has its time, so no other machine wrote the same.
+fn contains(log: &[u8], lines: &[u8]) -> bool {
+    !lines.is_empty() && log.windows(lines.len()).rev().any(|part| part == lines)
 }
 
 fn read(http: &HttpClient, url: &Url) -> anyhow::Result<Held> {

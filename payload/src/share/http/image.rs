@@ -1,18 +1,13 @@
 //! Reading a file on an HTTP server: any part of it, or all of it in one stream that survives a broken connection.
 
 use super::{Facts, facts, send};
-use crate::fetch::http::{Response, jittered};
+use crate::fetch::http::{Backoff, Response};
 use crate::fetch::{HttpClient, redacted};
 use crate::image::ImageSource;
 use anyhow::{anyhow, bail};
 use reqwest::{Method, StatusCode};
 use std::io::{self, Read};
-use std::thread;
-use std::time::Duration;
 use url::Url;
-
-/// Broken connections in a row, without a byte between them, that end a transfer.
-const BREAKS: u32 = 5;
 
 /// A file as it was when it was opened: a change on the server is an error, never a mixture.
 #[derive(Debug, Clone)]
@@ -162,21 +157,18 @@ pub(super) struct Resuming {
     at: u64,
     end: u64,
     response: Option<Response>,
-    /// Since the last byte that came.
-    breaks: u32,
-    wait: Duration,
+    backoff: Backoff,
 }
 
 impl Resuming {
     fn part(image: HttpImage, at: u64, end: u64) -> Self {
-        let wait = image.http.settings().first_wait;
+        let backoff = Backoff::new(&image.http);
         Self {
             image,
             at,
             end,
             response: None,
-            breaks: 0,
-            wait,
+            backoff,
         }
     }
 
@@ -210,22 +202,21 @@ impl Resuming {
         Ok(whole)
     }
 
-    /// Counts a break; too many in a row are an error, else the reader waits a little.
+    /// Waits a little after a break; when nothing has come for too long, that is an error.
     fn broke(&mut self, cause: &io::Error) -> io::Result<()> {
         self.response = None;
-        self.breaks += 1;
-        if self.breaks >= BREAKS {
-            return Err(io::Error::new(
-                cause.kind(),
-                format!(
-                    "{cause} (at byte {} of {}, {} tries)",
-                    self.at, self.image.facts.size, self.breaks
-                ),
-            ));
+        if self.backoff.again(cause) {
+            return Ok(());
         }
-        thread::sleep(jittered(self.wait));
-        self.wait = self.wait.saturating_mul(2);
-        Ok(())
+        Err(io::Error::new(
+            cause.kind(),
+            format!(
+                "{cause} at byte {} of {}{}",
+                self.at,
+                self.image.facts.size,
+                self.backoff.told()
+            ),
+        ))
     }
 }
 
@@ -251,8 +242,7 @@ impl Read for Resuming {
                 ),
                 Ok(count) => {
                     self.at += count as u64;
-                    self.breaks = 0;
-                    self.wait = self.image.http.settings().first_wait;
+                    self.backoff.progress();
                     return Ok(count);
                 }
                 Err(cause) => cause,

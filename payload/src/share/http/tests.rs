@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fetch::fake::{FakeServer, Fault, impatient};
+use crate::fetch::{Access, Credentials, Settings};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -146,25 +147,35 @@ fn a_server_that_was_given_up_is_asked_once_until_it_answers() {
     let server = FakeServer::start();
     let share = share(&server);
     server.put("/share/x", b"1");
-    let stat_after = |breaks: u32| {
-        for _ in 0..breaks {
-            server.fail("HEAD", Fault::HangUp(0));
-        }
+    let stat = || {
         let before = server.log().len();
-        let found = share.stat("x").is_ok();
+        let found = share.stat("x").map(|_| ());
         (found, server.log().len() - before)
     };
-    assert_eq!(stat_after(TRIES), (false, 5));
-    assert_eq!(stat_after(1), (false, 1), "no patience with what is gone");
-    assert_eq!(stat_after(0), (true, 1));
-    assert_eq!(stat_after(TRIES - 1), (true, 5), "it is back");
+    server.down(true);
+    let (given_up, tries) = stat();
+    let given_up = error(given_up);
+    assert!(
+        given_up.contains(&format!("given up after {tries} tries in 0s")),
+        "{given_up}"
+    );
+    assert!(tries > 3, "{tries}");
+    assert_eq!(stat().1, 1, "no patience with what is gone");
+    server.down(false);
+    assert!(stat().0.is_ok());
+    for _ in 0..4 {
+        server.fail("HEAD", Fault::HangUp(0));
+    }
+    let (found, tries) = stat();
+    found.unwrap();
+    assert_eq!(tries, 5, "it is back");
 }
 
 #[test]
 fn a_server_that_hangs_up_on_mkcol_still_takes_files() {
     let server = FakeServer::start();
     let share = share(&server);
-    for _ in 0..TRIES {
+    for _ in 0..5 {
         server.fail("MKCOL", Fault::HangUp(0));
     }
     upload(&share, "a/x", b"bytes").unwrap();
@@ -211,11 +222,94 @@ fn a_download_that_keeps_breaking_ends_with_the_place() {
     let server = FakeServer::start();
     let share = share(&server);
     server.put("/share/x", &noise(1000));
-    for _ in 0..5 {
+    for _ in 0..200 {
         server.fail("GET", Fault::Cut(0));
     }
     let error = error(read_all(&share, "x"));
-    assert!(error.contains("at byte 0 of 1000, 5 tries"), "{error}");
+    assert!(
+        error.contains("at byte 0 of 1000 (given up after "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_server_that_restarts_within_the_limit_is_waited_for() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    let bytes = noise(100_000);
+    server.put("/share/x", &bytes);
+    server.put("/share/log", b"");
+    share.stat("x").unwrap();
+    server.down(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            server.down(false);
+        });
+        assert_eq!(read_all(&share, "x").unwrap(), bytes);
+    });
+    server.fail("PUT", Fault::Mute);
+    share.append("log", "one line\n").unwrap();
+    assert_eq!(server.get("/share/log").unwrap(), b"one line\n");
+}
+
+#[test]
+fn credentials_go_to_their_own_server_and_are_shown_nowhere() {
+    let (server, other) = (FakeServer::start(), FakeServer::start());
+    let credentials = Credentials::Bearer {
+        token: "s3cret".into(),
+    };
+    let settings = Settings {
+        access: Some(Access::new(credentials, [&server.url("/hosts/x")])),
+        ..impatient().settings().clone()
+    };
+    let http = HttpClient::new(settings).unwrap();
+    server.put("/share/x", b"1");
+    for server in [&server, &other] {
+        let share = HttpShare::new(&server.url("/share/"), &http);
+        let _ = share.stat("x");
+        let _ = upload(&share, "y", b"2");
+    }
+    let seen = server.seen("authorization");
+    assert!(seen.len() >= 3, "{seen:?}");
+    assert!(
+        seen.iter().all(|header| header == "Bearer s3cret"),
+        "{seen:?}"
+    );
+    assert_eq!(other.seen("authorization"), [""; 0]);
+    server.fail(
+        "HEAD",
+        Fault::Redirect(other.url("/share/x").port().unwrap_or_default()),
+    );
+    let redirected = HttpShare::new(&server.url("/share/"), &http).stat("x");
+    drop(redirected);
+    assert_eq!(
+        other.seen("authorization"),
+        [""; 0],
+        "a redirect takes nothing along"
+    );
+    server.fail("HEAD", Fault::Status(401));
+    let refused = error(HttpShare::new(&server.url("/share/"), &http).stat("x"));
+    assert!(refused.contains("wants other credentials"), "{refused}");
+    assert!(!format!("{refused} {http:?}").contains("s3cret"));
+}
+
+#[test]
+fn an_image_behind_a_presigned_url_is_read_and_its_signature_is_not_shown() {
+    let server = FakeServer::start();
+    server.put("/b/x?sig=s3cret", &noise(1000));
+    server.fail("HEAD", Fault::Status(403));
+    let url = server.url("/b/x?sig=s3cret");
+    let image = HttpImage::open(&impatient(), &url).unwrap();
+    let mut part = [0; 10];
+    image.read_exact_at(&mut part, 7).unwrap();
+    assert_eq!(part, noise(1000)[7..17]);
+    server.fail("GET", Fault::Status(403));
+    let refused = image.read_exact_at(&mut part, 7).unwrap_err().to_string();
+    assert!(
+        refused.contains("/b/x?…: the server does not allow it"),
+        "{refused}"
+    );
 }
 
 #[test]
