@@ -64,13 +64,13 @@ fn f2fs(disk: &mut Sparse) {
     if word(&superblock, 0) != 0xf2f5_2010 {
         return;
     }
-    let start = u64::from(word(&superblock, 80)) * 8;
+    let start = u64::from(word(&superblock, 76)) * 8;
     for pack in [start, start + 512 * 8] {
         let head = disk.get(pack, 512);
         let last = u64::from(word(&head, 136)).saturating_sub(1) * 8;
         for number in [pack, pack + last] {
             let block = disk.get(number, 4096);
-            let place = word(&block, 156) as usize;
+            let place = word(&block, 164) as usize;
             if place % 4 != 0 || place > 4092 {
                 continue;
             }

@@ -188,6 +188,14 @@ fn damaged_fat_and_exfat_do_no_harm() {
 }
 
 #[test]
+fn damaged_f2fs_does_no_harm() {
+    let dir = TempDir::new().unwrap();
+    let image = sparse(&dir, "image", 64 * MIB);
+    run("mkfs.f2fs", &["-q", "-f", image.to_str().unwrap()]);
+    damage(&image, 2000, false);
+}
+
+#[test]
 fn damaged_swap_and_lvm_keep_all_that_they_kept() {
     let dir = TempDir::new().unwrap();
     let image = sparse(&dir, "swap", 40 * MIB);

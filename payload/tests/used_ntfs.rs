@@ -182,3 +182,16 @@ fn an_open_log_keeps_every_block() {
         "its log is not closed: it was not unmounted cleanly"
     );
 }
+
+/// Found by fuzzing: records of 128 KiB, and in the first of them an offset that the crate adds to before it
+/// looks at it.
+#[test]
+fn a_record_that_trips_its_reader_keeps_every_block() {
+    let dir = TempDir::new().unwrap();
+    let image = make(&dir, &["-c", "4096"]);
+    let boot = fs::read(&image).unwrap()[..512].to_vec();
+    let mft = u64::from_le_bytes(boot[48..56].try_into().unwrap()) * 4096;
+    scribble(&image, 64, &[32]);
+    scribble(&image, mft + 4, &[0xfe, 0xff]);
+    assert_eq!(reason(&survey_file(&image, 512)), "its metadata is damaged");
+}

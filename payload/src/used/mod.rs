@@ -8,6 +8,7 @@ mod btrfs;
 mod bytes;
 mod exfat;
 mod ext;
+mod f2fs;
 mod fat;
 mod keep;
 mod lvm;

@@ -1,7 +1,7 @@
 //! Recognises what is on a partition. Two signatures at once mean that one is a leftover, and nobody can
 //! tell which: such a partition is kept whole.
 
-use super::{Doubt, Label, btrfs, exfat, ext, fat, lvm, ntfs, swap, xfs};
+use super::{Doubt, Label, btrfs, exfat, ext, f2fs, fat, lvm, ntfs, swap, xfs};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 
@@ -51,7 +51,6 @@ const OPAQUE: &[Magic] = &[
     magic("iso9660", 32769, b"CD001"),
     magic("udf", 32769, b"BEA01"),
     magic("squashfs", 0, b"hsqs"),
-    magic("f2fs", 1024, b"\x10\x20\xf5\xf2"),
     magic("erofs", 1024, b"\xe2\xe1\xf5\xe0"),
     magic("jfs", 32768, b"JFS1"),
     magic("nilfs2", 1030, b"\x34\x34"),
@@ -112,6 +111,11 @@ const READERS: &[Reader] = &[
         probe: |volume| exfat::probe(volume).then_some("exfat"),
         label: exfat::label,
         map: exfat::map,
+    },
+    Reader {
+        probe: |volume| f2fs::probe(volume).then_some("f2fs"),
+        label: f2fs::label,
+        map: f2fs::map,
     },
 ];
 

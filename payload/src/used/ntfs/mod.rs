@@ -13,6 +13,7 @@ use crate::source::{ReadAt, Stream};
 use ntfs::structured_values::NtfsVolumeFlags;
 use ntfs::{KnownNtfsFileRecordNumber as Known, Ntfs, NtfsError, NtfsReadSeek};
 use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
 
 const OEM: &[u8] = b"NTFS    ";
 /// Bytes of `$Bitmap` in memory at once.
@@ -36,6 +37,20 @@ pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
 }
 
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+    contained(|| read_label(volume))
+}
+
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+    contained(|| read_map(volume))
+}
+
+/// The crate believes some fields of a damaged volume before it looks at them, and panics: a doubt as any other.
+fn contained<T>(look: impl FnOnce() -> Result<T, Doubt>) -> Result<T, Doubt> {
+    panic::catch_unwind(AssertUnwindSafe(look))
+        .unwrap_or_else(|_| Err(Doubt::new("its metadata is damaged")))
+}
+
+fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     let mut stream = Stream::new(volume);
     let ntfs = Ntfs::new(&mut stream)?;
     let label = match ntfs.volume_name(&mut stream) {
@@ -48,7 +63,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let size = volume.size();
     let mut stream = Stream::new(volume);
     let mut ntfs = Ntfs::new(&mut stream)?;
