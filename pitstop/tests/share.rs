@@ -350,3 +350,66 @@ fn of_two_conditional_writers_one_wins() {
         "{statuses:?}"
     );
 }
+
+#[test]
+fn a_part_grows_segment_by_segment_and_only_for_who_knows_it() {
+    let server = Server::start();
+    let part = "/share/m/x.new.part";
+    let offer = server.request("OPTIONS", part, "", b"");
+    assert_eq!(offer.header("pitstop-append"), Some("4194304"));
+    let whole = server.request("OPTIONS", "/share/m/x", "", b"");
+    assert_eq!(whole.header("pitstop-append"), None);
+
+    let first = server.request("PUT", part, "Content-Range: bytes 0-3/*\r\n", b"abcd");
+    assert_eq!(first.status, 201, "{first:?}");
+    let tag = first.header("etag").unwrap().to_owned();
+    let next = "Content-Range: bytes 4-6/*\r\n";
+    assert_eq!(server.request("PUT", part, next, b"efg").status, 428);
+    let bound = format!("{next}If-Match: {tag}\r\n");
+    let second = server.request("PUT", part, &bound, b"efg");
+    assert_eq!(second.status, 204, "{second:?}");
+    assert_eq!(server.get(part).body, b"abcdefg");
+    assert_eq!(server.get(part).header("etag"), second.header("etag"));
+    // The file is not any more what the first answer spoke of.
+    assert_eq!(server.request("PUT", part, &bound, b"efg").status, 412);
+    let tag = second.header("etag").unwrap();
+    for (range, body, status) in [
+        ("bytes 9-9/*", &b"z"[..], 416),
+        ("bytes 7-9/*", b"z", 400),
+        ("bytes 7-7/8", b"z", 400),
+    ] {
+        let headers = format!("Content-Range: {range}\r\nIf-Match: {tag}\r\n");
+        let answer = server.request("PUT", part, &headers, body);
+        assert_eq!(answer.status, status, "{range}: {answer:?}");
+    }
+    let not_a_part = server.request("PUT", "/share/m/x", "Content-Range: bytes 0-0/*\r\n", b"a");
+    assert_eq!(not_a_part.status, 400);
+    assert_eq!(server.get(part).body, b"abcdefg");
+
+    let digest = server.request("HEAD", part, "Pitstop-Digest: bytes=2-4\r\n", b"");
+    let expected = blake3::hash(b"cde").to_hex();
+    assert_eq!(digest.header("pitstop-digest"), Some(expected.as_str()));
+    let beyond = server.request("HEAD", part, "Pitstop-Digest: bytes=2-7\r\n", b"");
+    assert_eq!(beyond.status, 416);
+    // What is there beyond a segment's beginning is cut off.
+    let back = format!("Content-Range: bytes 2-2/*\r\nIf-Match: {tag}\r\n");
+    assert_eq!(server.request("PUT", part, &back, b"X").status, 204);
+    assert_eq!(server.get(part).body, b"abX");
+}
+
+#[test]
+fn an_upload_goes_on_where_one_broke_off() {
+    let server = Server::start();
+    let client = HttpClient::new(Settings::default()).unwrap();
+    let url = format!("http://{}/share/", server.http).parse().unwrap();
+    let share = HttpShare::new(&url, &client);
+    let bytes: Vec<u8> = (0..2_500_000u32).flat_map(u32::to_le_bytes).collect();
+    fs::create_dir(server.path("share/m")).unwrap();
+    let left = [&bytes[..5_000_000], b"and something else"].concat();
+    fs::write(server.path("share/m/x.part"), left).unwrap();
+    let mut pending = share.create("m/x").unwrap();
+    pending.write_all(&bytes).unwrap();
+    pending.finish().unwrap();
+    assert!(server.get("/share/m/x").body == bytes, "the bytes differ");
+    assert!(!server.path("share/m/x.part").exists());
+}

@@ -7,6 +7,8 @@
 mod names;
 
 use super::{Labelled, Prepared, Work, listed_disks};
+use crate::event::Reporter;
+use crate::fetch::HttpError;
 use crate::image::{self, CaptureOptions, ImageMeta};
 use crate::inventory::Disk;
 use crate::job;
@@ -48,7 +50,7 @@ pub(super) fn run(work: &Work<'_>, captures: &[Capture]) -> anyhow::Result<()> {
     let outcome = captures
         .iter()
         .try_for_each(|capture| {
-            staged.push(stage(work, capture)?);
+            staged.push(stage_again(work, capture)?);
             Ok(())
         })
         .and_then(|()| names::put_in_place(work, captures, &staged));
@@ -62,6 +64,32 @@ pub(super) fn run(work: &Work<'_>, captures: &[Capture]) -> anyhow::Result<()> {
         }
     }
     Err(error)
+}
+
+/// How often a disk is read anew because the upload broke.
+const CAPTURES: u32 = 3;
+
+/// [`stage`], again from the beginning where the network broke an upload that no server could take up again.
+/// The server is waited for in between, as for any request.
+fn stage_again(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
+    let mut captures = 1;
+    loop {
+        let error = match stage(work, capture) {
+            Err(error) if captures < CAPTURES && broke(&error) => error,
+            outcome => return outcome,
+        };
+        if work.share.stat(&work.image_path(&capture.file)).is_err() {
+            return Err(error);
+        }
+        captures += 1;
+        work.log.warn(format!(
+            "{error:#}: the upload begins again ({captures} of {CAPTURES})"
+        ));
+    }
+}
+
+fn broke(error: &anyhow::Error) -> bool {
+    HttpError::behind(error).is_some_and(|error| error.failure.is_passing())
 }
 
 fn new_path(work: &Work<'_>, capture: &Capture) -> String {
@@ -110,9 +138,10 @@ mod tests {
     use crate::execute::broken::{self, BrokenShare};
     use crate::execute::log::RunLog;
     use crate::execute::wait::Watch;
+    use crate::fetch::fake::{FakeServer, Fault, impatient};
     use crate::inventory::fake::{FakeDisk, FakeMachine};
     use crate::job::Action;
-    use crate::share::Share;
+    use crate::share::{HttpShare, Share};
     use std::fs;
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
@@ -193,6 +222,36 @@ mod tests {
         assert!(error.contains("507 Insufficient Storage"), "{error}");
         bench.old_image_is_whole("m/sda.raw.gz");
         assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+    }
+
+    #[test]
+    fn an_upload_that_no_server_takes_up_again_begins_anew_a_few_times() {
+        let bench = Bench::new();
+        let server = FakeServer::start();
+        let share = HttpShare::new(&server.url("/share/"), &impatient());
+        let put = "PUT /share/m/sda.raw.gz.new.part";
+        for _ in 1..CAPTURES {
+            server.fail(put, Fault::HangUp(MIB));
+        }
+        bench.back_up(&share).unwrap();
+        assert_eq!(
+            server.names(),
+            ["/share/m/sda.raw.gz", "/share/m/sda.raw.gz.toml"]
+        );
+        for _ in 0..CAPTURES {
+            server.fail(put, Fault::HangUp(MIB));
+        }
+        let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+        assert!(error.contains("closed the connection"), "{error}");
+        // A refusal is an answer: nothing is gained by asking again.
+        let before = server.log().len();
+        server.fail(put, Fault::Status(507));
+        bench.back_up(&share).unwrap_err();
+        let puts = server.log()[before..]
+            .iter()
+            .filter(|line| *line == put)
+            .count();
+        assert_eq!(puts, 1);
     }
 
     #[test]

@@ -42,6 +42,8 @@ struct State {
     /// Methods that the server does not have.
     missing: Mutex<Vec<String>>,
     no_tags: AtomicBool,
+    /// Appends as the embedded server does.
+    appends: AtomicBool,
     /// Every request is hung up on.
     down: AtomicBool,
     /// The headers of all requests.
@@ -109,6 +111,10 @@ impl FakeServer {
 
     pub fn without_tags(&self) {
         self.state.no_tags.store(true, Ordering::SeqCst);
+    }
+
+    pub fn appending(&self) {
+        self.state.appends.store(true, Ordering::SeqCst);
     }
 
     /// Hangs up on every request, as a server does that restarts, or no longer.
@@ -300,6 +306,22 @@ fn answer(
         return status(writer, 412);
     }
     match asked.method.as_str() {
+        "OPTIONS" if state.appends.load(Ordering::SeqCst) => write!(
+            writer,
+            "HTTP/1.1 204 X\r\nPitstop-Append: 4194304\r\nContent-Length: 0\r\n\r\n"
+        )
+        .is_ok(),
+        "PUT" if asked.headers.contains_key("content-range") => {
+            let file = files.entry(asked.path.clone()).or_default();
+            file.truncate(first_byte(&asked.headers["content-range"]).0);
+            file.extend(body);
+            let tag = tag(file);
+            write!(
+                writer,
+                "HTTP/1.1 204 X\r\nETag: {tag}\r\nContent-Length: 0\r\n\r\n"
+            )
+            .is_ok()
+        }
         "PUT" => {
             files.insert(asked.path.clone(), body);
             status(writer, 201)
@@ -333,6 +355,13 @@ fn answer(
     }
 }
 
+/// First byte and the byte behind the last of `bytes 0-99/*` or `bytes=0-99`.
+fn first_byte(range: &str) -> (usize, usize) {
+    let bounds = range[6..].trim_end_matches("/*").split_once('-').unwrap();
+    let (first, last): (usize, usize) = (bounds.0.parse().unwrap(), bounds.1.parse().unwrap());
+    (first, last + 1)
+}
+
 fn send_file(
     state: &State,
     asked: &Asked,
@@ -363,6 +392,12 @@ fn send_file(
     } else {
         String::new()
     };
+    let digest = asked.headers.get("pitstop-digest").map(|range| {
+        let (first, end) = first_byte(range);
+        let hash = blake3::hash(&held[first..end]).to_hex();
+        format!("Pitstop-Digest: {hash}\r\n")
+    });
+    let tag = tag + &digest.unwrap_or_default();
     let length = bytes.len();
     if write!(
         writer,

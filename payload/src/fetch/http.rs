@@ -142,6 +142,19 @@ pub struct HttpError {
     pub what: String,
 }
 
+impl HttpError {
+    /// The request that was behind a failure, however it was wrapped on the way.
+    pub fn behind(error: &anyhow::Error) -> Option<&HttpError> {
+        error.chain().find_map(|cause| {
+            let inner = cause
+                .downcast_ref::<std::io::Error>()
+                .and_then(std::io::Error::get_ref);
+            let wrapped = inner.and_then(|inner| inner.downcast_ref());
+            cause.downcast_ref().or(wrapped)
+        })
+    }
+}
+
 impl HttpClient {
     /// # Errors
     /// When a trusted certificate cannot be read, or threads cannot be started.
@@ -350,8 +363,8 @@ impl Request {
 
     /// Sends `bytes` with their length.
     #[must_use]
-    pub fn body(mut self, bytes: Vec<u8>) -> Self {
-        self.builder = self.builder.body(bytes);
+    pub fn body(mut self, bytes: impl Into<bytes::Bytes>) -> Self {
+        self.builder = self.builder.body(bytes.into());
         self
     }
 
@@ -360,20 +373,62 @@ impl Request {
     /// # Errors
     /// No answer: not connected, silent for too long, or broken.
     pub fn send(self) -> Result<Response, HttpError> {
-        self.http.check_trust(&self.asked)?;
-        let limit = self.http.0.settings.stall;
-        let answer = self
-            .http
-            .0
-            .handle
-            .block_on(async { tokio::time::timeout(limit, self.builder.send()).await });
-        match answer {
-            Err(_elapsed) => Err(self.asked.stalled(limit)),
-            Ok(Err(cause)) => Err(self.asked.failed(cause)),
-            Ok(Ok(inner)) => {
-                self.http.answered();
-                Ok(Response::new(self.http, inner, self.asked))
+        self.begin().wait()
+    }
+
+    /// Sends the request without waiting.
+    pub fn begin(self) -> Soon {
+        let Self {
+            http,
+            builder,
+            asked,
+        } = self;
+        if let Err(error) = http.check_trust(&asked) {
+            return Soon(Err(error));
+        }
+        let handle = http.0.handle.clone();
+        let answer = handle.spawn(async move {
+            let limit = http.0.settings.stall;
+            match tokio::time::timeout(limit, builder.send()).await {
+                Err(_elapsed) => Err(asked.stalled(limit)),
+                Ok(Err(cause)) => Err(asked.failed(cause)),
+                Ok(Ok(inner)) => {
+                    http.answered();
+                    Ok(Response::new(http, inner, asked))
+                }
             }
+        });
+        Soon(Ok((answer, handle)))
+    }
+}
+
+/// The answer to a request that is on its way. Dropped, the request is given up.
+pub struct Soon(Result<(Answer, Handle), HttpError>);
+
+type Answer = tokio::task::JoinHandle<Result<Response, HttpError>>;
+
+impl Soon {
+    /// # Errors
+    /// As [`Request::send`].
+    pub fn wait(mut self) -> Result<Response, HttpError> {
+        match &mut self.0 {
+            Err(error) => Err(error.clone()),
+            Ok((answer, handle)) => handle.block_on(answer).unwrap_or_else(|_gone| {
+                Err(HttpError {
+                    method: Method::OPTIONS,
+                    url: "HTTP".into(),
+                    failure: HttpFailure::Broken,
+                    what: "the client is ending".into(),
+                })
+            }),
+        }
+    }
+}
+
+impl Drop for Soon {
+    fn drop(&mut self) {
+        if let Ok((answer, _)) = &self.0 {
+            answer.abort();
         }
     }
 }

@@ -4,6 +4,7 @@
 mod append;
 mod image;
 mod pending;
+mod segments;
 
 pub use image::HttpImage;
 
@@ -107,7 +108,7 @@ impl Share for HttpShare {
         let target = self.url(path)?;
         let part = self.url(&format!("{path}.part"))?;
         self.make_parents(path)?;
-        Ok(Box::new(HttpPending::begin(&self.http, part, target)?))
+        Ok(Box::new(HttpPending::new(&self.http, part, target)))
     }
 
     fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
@@ -238,5 +239,7 @@ fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
     bail!(response.refusal())
 }
 
+#[cfg(test)]
+mod patience_tests;
 #[cfg(test)]
 mod tests;

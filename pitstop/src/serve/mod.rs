@@ -1,5 +1,6 @@
 //! The embedded server: host files, boot files and the share over HTTP; boot files over TFTP.
 
+mod append;
 mod boot;
 mod bootconf;
 mod claims;

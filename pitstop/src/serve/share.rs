@@ -1,5 +1,6 @@
 //! The share over HTTP: what nginx and Apache with `WebDAV` can do, as far as Pitstop needs it.
 
+use super::append;
 use super::file::{self, Found};
 use super::listing;
 use super::path::RelPath;
@@ -9,6 +10,7 @@ use super::upload;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use cap_std::fs::{File, Metadata};
 use std::io;
 use std::sync::{Arc, PoisonError};
 
@@ -27,6 +29,9 @@ pub async fn handle(
             StatusCode::CONFLICT,
             "a name that ends in / is a folder: make it with MKCOL",
         )),
+        "PUT" if parts.headers.contains_key(header::CONTENT_RANGE) => {
+            append::put(site, path, parts.headers, body).await
+        }
         "PUT" => upload::put(site, path, parts.headers, body).await,
         "DELETE" => {
             let site = Arc::clone(site);
@@ -41,16 +46,44 @@ pub async fn handle(
             let site = Arc::clone(site);
             blocking(move || make_folder(&site, &path)).await
         }
-        "OPTIONS" => Ok((
-            StatusCode::NO_CONTENT,
-            [
-                (header::ALLOW, METHODS),
-                (header::HeaderName::from_static("dav"), "1"),
-            ],
-        )
-            .into_response()),
+        "OPTIONS" => Ok(options(&path)),
         _ => Err(Refusal::method(METHODS)),
     }
+}
+
+fn options(path: &RelPath) -> Response {
+    let mut response = (
+        StatusCode::NO_CONTENT,
+        [
+            (header::ALLOW, METHODS),
+            (header::HeaderName::from_static("dav"), "1"),
+        ],
+    )
+        .into_response();
+    response.headers_mut().extend(append::offer(path));
+    response
+}
+
+/// A file's head or body; a HEAD may ask for a digest of a part.
+async fn send(
+    mut file: File,
+    metadata: Metadata,
+    path: &RelPath,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    if method != Method::HEAD || !headers.contains_key(append::DIGEST) {
+        return file::send(file, metadata, path, method, headers).await;
+    }
+    let asked = headers.clone();
+    let (file, digest) = blocking(move || {
+        let digest = append::digest(&mut file, &asked)?;
+        Ok((file, digest))
+    })
+    .await?;
+    let mut response = file::send(file, metadata, path, method, headers).await?;
+    response.headers_mut().extend(digest);
+    Ok(response)
 }
 
 /// GET and HEAD, with listings of folders.
@@ -64,7 +97,7 @@ pub async fn get(
     let (share, wanted) = (Arc::clone(&site.share), path.clone());
     match blocking(move || file::open(&share, &wanted)).await? {
         Found::File(..) if uri.path().ends_with('/') => Err(Refusal::not_found(format!("{path}/"))),
-        Found::File(file, metadata) => file::send(file, metadata, &path, method, headers).await,
+        Found::File(file, metadata) => send(file, metadata, &path, method, headers).await,
         Found::Folder(_) if !uri.path().ends_with('/') => Ok(with_slash(uri)),
         Found::Folder(folder) => {
             let shown = format!("/share/{path}");
@@ -152,6 +185,7 @@ fn rename(
     if replaced && !overwrite {
         return refuse(StatusCode::PRECONDITION_FAILED, "the destination is there");
     }
+    append::make_safe(site, from).map_err(|error| failed(&error))?;
     match site.share.rename(from.as_path(), &site.share, to.as_path()) {
         Ok(()) => {}
         // RFC 4918 9.9.4: the folder of the destination must be there.

@@ -207,7 +207,7 @@ fn check(share: &Dir, path: &RelPath, headers: &HeaderMap) -> Result<Option<Meta
 }
 
 /// Makes the folders above `path`; returns those that were not there.
-fn make_parents<'a>(share: &Dir, path: &'a RelPath) -> Result<Vec<&'a str>, Refusal> {
+pub fn make_parents<'a>(share: &Dir, path: &'a RelPath) -> Result<Vec<&'a str>, Refusal> {
     let mut made = Vec::new();
     for folder in path.ancestors() {
         match share.create_dir(folder) {
@@ -220,7 +220,7 @@ fn make_parents<'a>(share: &Dir, path: &'a RelPath) -> Result<Vec<&'a str>, Refu
 }
 
 /// An upload that cannot fit is refused before its first byte.
-fn check_space(file: &cap_std::fs::File, length: u64, path: &RelPath) -> Result<(), Refusal> {
+pub fn check_space(file: &cap_std::fs::File, length: u64, path: &RelPath) -> Result<(), Refusal> {
     let Ok(space) = nix::sys::statvfs::fstatvfs(file) else {
         return Ok(());
     };
@@ -262,21 +262,21 @@ fn receive(
             }
         }
         if written - flushed >= FLUSH_EVERY {
-            begin_writeback(file, flushed, written - flushed);
+            begin_writeback(file.as_file(), flushed, written - flushed);
             flushed = written;
         }
     }
 }
 
 /// Asks the kernel to start writing a part of the file. Advice alone: `fsync` reports what fails.
-fn begin_writeback(file: &TempFile<'_>, offset: u64, length: u64) {
+pub fn begin_writeback(file: &impl AsRawFd, offset: u64, length: u64) {
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
         return;
     };
     // SAFETY: the descriptor is open for as long as `file` is borrowed; no memory is handed over.
     unsafe {
         nix::libc::sync_file_range(
-            file.as_file().as_raw_fd(),
+            file.as_raw_fd(),
             offset,
             length,
             nix::libc::SYNC_FILE_RANGE_WRITE,

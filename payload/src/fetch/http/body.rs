@@ -1,6 +1,6 @@
 //! An answer, and its body as a blocking reader.
 
-use super::{Asked, HttpClient};
+use super::{Asked, HttpClient, HttpError, HttpFailure};
 use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
@@ -32,6 +32,19 @@ impl Response {
 
     fn text(&self, name: reqwest::header::HeaderName) -> Option<&str> {
         self.inner.headers().get(name)?.to_str().ok()
+    }
+
+    /// A header's value, by its name in lower case.
+    pub fn header(&self, name: &'static str) -> Option<&str> {
+        self.text(reqwest::header::HeaderName::from_static(name))
+    }
+
+    /// This answer as a failure that passes: a proxy says that the server is away.
+    pub fn broken(&self) -> HttpError {
+        let named = format!("{} {}: ", self.asked.method, self.asked.url);
+        let refusal = self.refusal();
+        let what = refusal.strip_prefix(&named).unwrap_or(&refusal);
+        self.asked.error(HttpFailure::Broken, what)
     }
 
     /// `Content-Length`, in bytes. In the answer to HEAD it is the length a GET would have.

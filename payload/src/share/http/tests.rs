@@ -2,16 +2,15 @@
 
 use super::*;
 use crate::fetch::fake::{FakeServer, Fault, impatient};
-use crate::fetch::{Access, Credentials, Settings};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-fn share(server: &FakeServer) -> HttpShare {
+pub(super) fn share(server: &FakeServer) -> HttpShare {
     HttpShare::new(&server.url("/share/"), &impatient())
 }
 
 /// Bytes that differ from place to place.
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"noise");
     let mut bytes = vec![0; length];
@@ -19,14 +18,14 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-fn read_all(share: &HttpShare, path: &str) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read_all(share: &HttpShare, path: &str) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     share.open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Writes as the engine does, in pieces, until something breaks.
-fn upload(share: &HttpShare, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn upload(share: &HttpShare, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let mut pending = share.create(path)?;
     for piece in bytes.chunks(100_000) {
         pending.write_all(piece)?;
@@ -34,7 +33,7 @@ fn upload(share: &HttpShare, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
     pending.finish()
 }
 
-fn error<T>(outcome: anyhow::Result<T>) -> String {
+pub(super) fn error<T>(outcome: anyhow::Result<T>) -> String {
     match outcome {
         Ok(_) => panic!("it worked"),
         Err(error) => format!("{error:#}"),
@@ -229,86 +228,6 @@ fn a_download_that_keeps_breaking_ends_with_the_place() {
     assert!(
         error.contains("at byte 0 of 1000 (given up after "),
         "{error}"
-    );
-}
-
-#[test]
-fn a_server_that_restarts_within_the_limit_is_waited_for() {
-    let server = FakeServer::start();
-    let share = share(&server);
-    let bytes = noise(100_000);
-    server.put("/share/x", &bytes);
-    server.put("/share/log", b"");
-    share.stat("x").unwrap();
-    server.down(true);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(100));
-            server.down(false);
-        });
-        assert_eq!(read_all(&share, "x").unwrap(), bytes);
-    });
-    server.fail("PUT", Fault::Mute);
-    share.append("log", "one line\n").unwrap();
-    assert_eq!(server.get("/share/log").unwrap(), b"one line\n");
-}
-
-#[test]
-fn credentials_go_to_their_own_server_and_are_shown_nowhere() {
-    let (server, other) = (FakeServer::start(), FakeServer::start());
-    let credentials = Credentials::Bearer {
-        token: "s3cret".into(),
-    };
-    let settings = Settings {
-        access: Some(Access::new(credentials, [&server.url("/hosts/x")])),
-        ..impatient().settings().clone()
-    };
-    let http = HttpClient::new(settings).unwrap();
-    server.put("/share/x", b"1");
-    for server in [&server, &other] {
-        let share = HttpShare::new(&server.url("/share/"), &http);
-        let _ = share.stat("x");
-        let _ = upload(&share, "y", b"2");
-    }
-    let seen = server.seen("authorization");
-    assert!(seen.len() >= 3, "{seen:?}");
-    assert!(
-        seen.iter().all(|header| header == "Bearer s3cret"),
-        "{seen:?}"
-    );
-    assert_eq!(other.seen("authorization"), [""; 0]);
-    server.fail(
-        "HEAD",
-        Fault::Redirect(other.url("/share/x").port().unwrap_or_default()),
-    );
-    let redirected = HttpShare::new(&server.url("/share/"), &http).stat("x");
-    drop(redirected);
-    assert_eq!(
-        other.seen("authorization"),
-        [""; 0],
-        "a redirect takes nothing along"
-    );
-    server.fail("HEAD", Fault::Status(401));
-    let refused = error(HttpShare::new(&server.url("/share/"), &http).stat("x"));
-    assert!(refused.contains("wants other credentials"), "{refused}");
-    assert!(!format!("{refused} {http:?}").contains("s3cret"));
-}
-
-#[test]
-fn an_image_behind_a_presigned_url_is_read_and_its_signature_is_not_shown() {
-    let server = FakeServer::start();
-    server.put("/b/x?sig=s3cret", &noise(1000));
-    server.fail("HEAD", Fault::Status(403));
-    let url = server.url("/b/x?sig=s3cret");
-    let image = HttpImage::open(&impatient(), &url).unwrap();
-    let mut part = [0; 10];
-    image.read_exact_at(&mut part, 7).unwrap();
-    assert_eq!(part, noise(1000)[7..17]);
-    server.fail("GET", Fault::Status(403));
-    let refused = image.read_exact_at(&mut part, 7).unwrap_err().to_string();
-    assert!(
-        refused.contains("/b/x?…: the server does not allow it"),
-        "{refused}"
     );
 }
 
