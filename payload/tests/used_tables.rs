@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
-use used_common::{Loop, MIB, junk, restored, run, scribble, sparse, survey_file};
+use used_common::{Loop, MIB, junk, restored, restored_at, run, scribble, sparse, survey_file};
 
 const SIZE: u64 = 128 * MIB;
 
@@ -183,6 +183,8 @@ fn tables_on_4096_byte_sectors_are_read() {
     let survey = survey_file(&image, 4096);
     assert_eq!(survey.table.kind, "gpt");
     assert_eq!(places(&survey), [(1, 1, 20), (2, 40, 30), (3, 90, 10)]);
+    let copy = restored_at(&image, &survey, 4096);
+    assert_eq!(places(&survey_file(&copy, 4096)), places(&survey));
     run("sgdisk", &["--zap-all", &path]);
     sfdisk(
         &device.device,
@@ -364,4 +366,45 @@ fn what_is_opaque_or_unknown_keeps_every_block() {
         survey_file(&image, 512).partitions[2].reason,
         "it could be md member or ext4"
     );
+}
+
+#[test]
+fn what_boot_loaders_keep_outside_filesystems_is_kept() {
+    let dir = TempDir::new().unwrap();
+    // GRUB embeds its core image between an MBR and the first partition, here 3 MiB away.
+    let image = disk(&dir, "label: dos\nstart=3MiB, size=20MiB, type=83\n");
+    let survey = survey_file(&image, 512);
+    let copy = restored(&image, &survey);
+    let (before, after) = (fs::read(&image).unwrap(), fs::read(&copy).unwrap());
+    let mib = usize::try_from(MIB).unwrap();
+    assert!(before[..3 * mib] == after[..3 * mib]);
+    let last = before.len() - mib;
+    assert!(before[last..] == after[last..] && before[last..].iter().any(|byte| *byte != 0));
+    assert!(after[24 * mib..last].iter().all(|byte| *byte == 0));
+    // With a GPT it is in a BIOS boot partition, which has no filesystem.
+    let script = "label: gpt\nstart=1MiB, size=1MiB, type=21686148-6449-6E6F-744E-656564454649\n\
+                  start=8MiB, size=8MiB, type=L\n";
+    let image = disk(&dir, script);
+    run(
+        "mke2fs",
+        &[
+            "-q",
+            "-F",
+            "-E",
+            "offset=8388608",
+            image.to_str().unwrap(),
+            "8m",
+        ],
+    );
+    let survey = survey_file(&image, 512);
+    assert_eq!(
+        survey.partitions[0].kind,
+        "21686148-6449-6E6F-744E-656564454649 BIOS boot"
+    );
+    assert_eq!(survey.partitions[0].kept, "every block");
+    assert_eq!(survey.partitions[1].kept, "used blocks");
+    let copy = restored(&image, &survey);
+    let (before, after) = (fs::read(&image).unwrap(), fs::read(&copy).unwrap());
+    assert!(before[..2 * mib] == after[..2 * mib]);
+    assert!(after[2 * mib..8 * mib].iter().all(|byte| *byte == 0));
 }

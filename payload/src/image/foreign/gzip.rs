@@ -87,6 +87,19 @@ impl<R: Read> Gunzip<R> {
         Ok(())
     }
 
+    /// Zeros may fill the last block of a tape, as gzip has it too.
+    fn only_padding_is_left(&mut self) -> io::Result<()> {
+        loop {
+            if self.input[self.from..self.to].iter().any(|byte| *byte != 0) {
+                return Err(damaged("something follows the end of the gzip data"));
+            }
+            self.from = self.to;
+            if !self.refill()? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Reads the next member's header (RFC 1952 2.3); false when the stream ends where one may begin.
     fn begin(&mut self) -> io::Result<bool> {
         if self.from == self.to && !self.refill()? {
@@ -95,7 +108,11 @@ impl<R: Read> Gunzip<R> {
                 _ => Ok(false),
             };
         }
-        if self.byte()? != 0x1f || self.byte()? != 0x8b {
+        let first = self.byte()?;
+        if first == 0 && self.members > 0 {
+            return self.only_padding_is_left().map(|()| false);
+        }
+        if first != 0x1f || self.byte()? != 0x8b {
             return Err(damaged(match self.members {
                 0 => "this is not gzip data",
                 _ => "something follows the end of the gzip data",
@@ -232,6 +249,25 @@ mod tests {
         for drip in [1, 7, 1 << 20] {
             assert!(gunzip(&bytes, drip).unwrap() == raw, "{drip}");
         }
+    }
+
+    #[test]
+    fn zeros_may_fill_up_a_tape_and_nothing_else() {
+        let mut padded = [gzip(b"one "), gzip(b"two")].concat();
+        padded.resize(1 << 20, 0);
+        for drip in [1, 10_240, 1 << 20] {
+            assert_eq!(gunzip(&padded, drip).unwrap(), b"one two");
+        }
+        let follows = "something follows the end of the gzip data";
+        for at in [100, (1 << 20) - 1] {
+            let mut wrong = padded.clone();
+            wrong[at] = 0x1f;
+            assert_eq!(gunzip(&wrong, 4096).unwrap_err().to_string(), follows);
+        }
+        assert_eq!(
+            gunzip(&[0; 512], 4096).unwrap_err().to_string(),
+            "this is not gzip data"
+        );
     }
 
     #[test]
