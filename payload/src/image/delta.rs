@@ -3,7 +3,7 @@
 use super::codec::{Inflater, is_zero};
 use super::feed::{chunk_bytes, largest_member};
 use super::index::{Chunk, Index, Item, Items};
-use super::restore::Restoring;
+use super::restore::{Restoring, TABLES};
 use super::workers::{Crew, lock};
 use crate::disk::{Buffer, Output};
 use anyhow::Context;
@@ -19,8 +19,35 @@ const READ_ACROSS: u64 = 64 << 10;
 /// Chunks looked at to decide whether to compare at all.
 const SAMPLES: usize = 32;
 
-/// Whether enough of the image is on the target for comparing to be worth its reads: a quarter of a sample.
+/// Chunks that a restore writes first: they tell whether one broke off.
+const FIRST: usize = 8;
+
+/// Whether enough of the image is on the target for comparing to be worth its reads: a quarter of a sample, or what
+/// a restore leaves that broke off.
 pub fn pays(index: &Index, output: &dyn Output) -> bool {
+    broke_off(index, output) || sample_is_there(index, output)
+}
+
+/// Whether a restore of this image broke off here: the tables, which are written last, are zeros, and what is written
+/// first is there.
+fn broke_off(index: &Index, output: &dyn Output) -> bool {
+    let Ok(tables) = usize::try_from(TABLES.min(index.raw_size())) else {
+        return false;
+    };
+    let mut raw = Buffer::new(chunk_bytes(index).max(tables));
+    if output.read_at(&mut raw[..tables], 0).is_err() || !is_zero(&raw[..tables]) {
+        return false;
+    }
+    let mut first = index
+        .items()
+        .filter_map(data)
+        .filter(|chunk| index.position(chunk.number) >= TABLES)
+        .take(FIRST)
+        .peekable();
+    first.peek().is_some() && first.all(|chunk| is_there(index, output, &chunk, &mut raw))
+}
+
+fn sample_is_there(index: &Index, output: &dyn Output) -> bool {
     let chunks = index.items().filter_map(data).count();
     if chunks == 0 {
         return false;
@@ -229,5 +256,51 @@ impl Worker<'_> {
                 .put(self.crew, &mut self.inflater, chunk, member, &mut self.raw)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::disk::{DiskInput, Input};
+    use crate::event::Silent;
+    use crate::image::{CaptureOptions, FileSource, RestoreOptions, capture, restore};
+    use crate::inventory::DiskIdentity;
+    use std::fs::{self, File};
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn a_restore_that_broke_off_early_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mut raw = vec![0; 80 * MIB];
+        blake3::Hasher::new().finalize_xof().fill(&mut raw);
+        fs::write(at("disk"), &raw).unwrap();
+        let identity = DiskIdentity {
+            device: "sda".into(),
+            model: String::new(),
+            serial: String::new(),
+            wwn: String::new(),
+            transport: String::new(),
+            size: DiskInput::open(&at("disk")).unwrap().size(),
+            logical_sector_size: 512,
+            physical_sector_size: 512,
+        };
+        let options = CaptureOptions::default();
+        let mut out = File::create(at("image")).unwrap();
+        capture(&at("disk"), &identity, &options, &mut out, &Silent).unwrap();
+        let image = FileSource::open(&at("image")).unwrap();
+
+        // The machine lost power after 12 of 80 MiB: the tables were to come last.
+        let mut broken = vec![9; raw.len()];
+        broken[..MIB].fill(0);
+        broken[MIB..12 * MIB].copy_from_slice(&raw[MIB..12 * MIB]);
+        for (tables, goes_on) in [(0, true), (9, false)] {
+            broken[..MIB].fill(tables);
+            fs::write(at("target"), &broken).unwrap();
+            let done = restore(&image, &at("target"), &RestoreOptions::default(), &Silent).unwrap();
+            assert_eq!(done.unchanged == 11 << 20, goes_on, "{done:?}");
+            assert!(fs::read(at("target")).unwrap() == raw);
+        }
     }
 }
