@@ -58,7 +58,7 @@ impl fmt::Debug for Listener {
 }
 
 /// The default of [`Settings::retry_for`]: a server's restart, or a switch's.
-pub const RETRY_FOR: Duration = Duration::from_secs(120);
+pub const RETRY_FOR: Duration = Duration::from_secs(60);
 
 impl Default for Settings {
     fn default() -> Self {

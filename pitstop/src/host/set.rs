@@ -72,7 +72,7 @@ pub struct Args {
     /// How to wipe; a wipe has no default
     #[arg(long, value_parser = ["discard", "zero", "secure"])]
     method: Option<String>,
-    /// How long a server that goes away is waited for [default: 2m]
+    /// How long a server that goes away is waited for [default: 1m]
     #[arg(long, value_name = "TIME")]
     retry_for: Option<String>,
     /// Move no more image bytes than this: 80MiB/s
