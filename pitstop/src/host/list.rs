@@ -143,7 +143,7 @@ mod tests {
         hosts.write("0A00020F.toml", good).unwrap();
         hosts.write("01-52-54-00-12-34-56.toml", good).unwrap();
         hosts
-            .write("default.toml", "version = 1\naction = \"wipe\"\n")
+            .write("default.toml", "version = 1\naction = \"melt\"\n")
             .unwrap();
         hosts.write("notes.txt", "").unwrap();
         hosts.write(".hidden.toml", "").unwrap();
@@ -157,7 +157,7 @@ mod tests {
         let error = jobs[2].error.as_deref().unwrap();
         assert!(
             error.starts_with(
-                "host file default.toml, line 2, column 1: key \"action\": unknown action \"wipe\""
+                "host file default.toml, line 2, column 1: key \"action\": unknown action \"melt\""
             ),
             "{error}"
         );
