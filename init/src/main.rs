@@ -4,6 +4,7 @@
 mod clock;
 mod console;
 mod identity;
+mod medium;
 mod modules;
 mod mounts;
 mod net;

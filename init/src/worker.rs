@@ -1,6 +1,7 @@
 //! The child that does the work: network, job, end. It may crash; PID 1 goes on.
 
 use crate::console::{Consoles, boot_parameters, command_line};
+use crate::medium;
 use crate::net;
 use crate::report::{Crash, Pulse, Report};
 use pitstop_payload::event::Reporter;
@@ -47,6 +48,11 @@ fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Fini
         Ok(true) => {}
         Ok(false) => reporter.warn("drivers are still being loaded".into()),
         Err(error) => reporter.warn(format!("waiting for drivers: {error}")),
+    }
+    if let Some(label) = &boot_parameters().medium
+        && let Err(error) = medium::bring_up(label)
+    {
+        return run::failed_before_job(machine, &format!("{error:#}"));
     }
     let options = Options {
         on_policy: &|policy| Report::Policy(policy.clone()).send(),

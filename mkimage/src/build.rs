@@ -1,13 +1,12 @@
 //! `mkimage build`: from options to one file that is whole or not there at all.
 
-use crate::codec::Codec;
 use crate::command::{BuildOptions, Drivers};
 use crate::elf;
 use crate::modules::{Kernel, Selection, Wanted, pack};
+use crate::output;
 use crate::tree::{Node, Tree};
 use crate::weigh;
 use anyhow::{Context, Result, bail};
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -28,7 +27,9 @@ pub fn run(options: &BuildOptions) -> Result<()> {
     add_extras(&mut tree, options)?;
 
     let archive = tree.archive(u32::try_from(built).unwrap_or(0))?;
-    let packed = write_whole(&options.output, &archive, options.compress)?;
+    let packed = output::write_whole(&options.output, |file| {
+        options.compress.compress(&archive, file)
+    })?;
 
     print!("{}", weigh::table(&weigh::weigh(tree.contents())?));
     if !missing.is_empty() {
@@ -235,25 +236,4 @@ fn add_program(tree: &mut Tree, program: &Path, dest: Option<&str>) -> Result<()
         tree.add_file(&inside, 0o755, &source)?;
     }
     Ok(())
-}
-
-/// Writes beside `output` and renames: a reader sees the old image or the new one. Returns the packed size in bytes.
-fn write_whole(output: &Path, archive: &[u8], codec: Codec) -> Result<u64> {
-    let folder = match output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let act = || format!("writing {}", output.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(act)?;
-    codec
-        .compress(archive, file.as_file_mut())
-        .with_context(act)?;
-    file.as_file_mut().flush().with_context(act)?;
-    file.as_file()
-        .set_permissions(std::fs::Permissions::from_mode(0o644))
-        .with_context(act)?;
-    file.as_file().sync_all().with_context(act)?;
-    let size = file.as_file().metadata().with_context(act)?.len();
-    file.persist(output).with_context(act)?;
-    Ok(size)
 }

@@ -22,12 +22,23 @@ Examples:
         --busybox /bin/busybox --dropbear /usr/sbin/dropbear --authorized-keys ~/.ssh/id_ed25519.pub -o initramfs.img
 
   What is in it, and what it weighs:
-    mkimage list out/initramfs.img";
+    mkimage list out/initramfs.img
+
+  One UEFI program of it, for UEFI HTTP boot and Secure Boot:
+    mkimage uki --kernel out/vmlinuz --initramfs out/initramfs.img \\
+        --cmdline 'pitstop.host=http://10.0.0.1:8080/hosts/' -o pitstop.efi
+
+  A CD or USB stick that does one job:
+    mkimage iso --kernel out/vmlinuz --initramfs out/initramfs.img --host-file host.toml -o pitstop.iso";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an initramfs
     Build(Box<BuildOptions>),
+    /// Join kernel, initramfs and command line to one UEFI program
+    Uki(UkiOptions),
+    /// Make an image for CD and USB that BIOS and UEFI boot
+    Iso(IsoOptions),
     /// Show what an initramfs holds
     List(ListOptions),
     /// Print tab completions for a shell
@@ -148,6 +159,54 @@ impl Drivers {
             Drivers::Filesystems => vec![Class::Filesystems],
         }
     }
+}
+
+/// What both kinds of boot medium are made of.
+#[derive(Debug, Args)]
+pub struct BootOptions {
+    /// The kernel: a bzImage with a UEFI stub of its own
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// The initramfs that `mkimage build` made
+    #[arg(long, value_name = "FILE")]
+    pub initramfs: PathBuf,
+    /// The kernel command line
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub cmdline: String,
+    /// systemd's UEFI stub, of the package systemd-boot-efi
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+    )]
+    pub stub: PathBuf,
+    /// Sign the UEFI program for Secure Boot with this key (PEM), by sbsign
+    #[arg(long, value_name = "FILE", requires = "sign_cert")]
+    pub sign_key: Option<PathBuf>,
+    /// The certificate of the key (PEM), which the machines have enrolled
+    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    pub sign_cert: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct UkiOptions {
+    #[command(flatten)]
+    pub boot: BootOptions,
+    /// Where the UEFI program goes
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct IsoOptions {
+    #[command(flatten)]
+    pub boot: BootOptions,
+    /// The job of every machine that boots from it, on the medium as pitstop/host.toml
+    #[arg(long, value_name = "FILE")]
+    pub host_file: Option<PathBuf>,
+    /// Where the image goes
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,17 @@
 //! Builds the initramfs that a machine boots: Pitstop's `/init`, drivers with everything they depend on, and
-//! whatever the admin adds. The same input gives the same bytes.
+//! whatever the admin adds; and puts it with its kernel on boot media. The same input gives the same bytes.
 
 mod build;
 mod codec;
 mod command;
 mod elf;
+mod iso;
 mod list;
 mod modules;
+mod output;
+mod tools;
 mod tree;
+mod uki;
 mod weigh;
 
 use clap::{CommandFactory, Parser};
@@ -17,6 +21,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Build(options) => build::run(&options),
+        Command::Uki(options) => uki::run(&options),
+        Command::Iso(options) => iso::run(&options),
         Command::List(options) => list::run(&options),
         Command::Completions { shell } => {
             let mut command = Arguments::command();

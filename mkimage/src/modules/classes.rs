@@ -251,6 +251,9 @@ const PLACES: &[(Class, Places)] = &[
                 "fs/xfs/",
                 "fs/fat/",
                 "fs/efivarfs/",
+                // The medium that a machine may boot from.
+                "fs/isofs/",
+                "drivers/scsi/sr_mod",
                 "fs/nls/nls_ascii",
                 "fs/nls/nls_cp437",
                 "fs/nls/nls_iso8859-1",

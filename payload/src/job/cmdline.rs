@@ -23,6 +23,8 @@ pub struct BootParameters {
     pub ip: IpSetting,
     /// `pitstop.log=debug`
     pub debug: bool,
+    /// `pitstop.medium`: the volume name of the CD or USB stick that the machine booted from.
+    pub medium: Option<String>,
     /// Device names of each `console=`, in order, without options: `tty0`, `ttyS0`.
     pub consoles: Vec<String>,
 }
@@ -36,6 +38,7 @@ impl BootParameters {
                 "BOOTIF" => boot.boot_mac = boot_mac(&value).or(boot.boot_mac),
                 "ip" => boot.ip = IpSetting::parse(&value),
                 "pitstop.log" => boot.debug = value == "debug",
+                "pitstop.medium" if !value.is_empty() => boot.medium = Some(value),
                 "console" => {
                     let device = device_of_console(&value);
                     if is_device_name(&device) && !boot.consoles.contains(&device) {
@@ -120,6 +123,7 @@ impl CommandLine {
         let mut line = Self::default();
         let mut unknown: Vec<String> = Vec::new();
         let mut problems = Vec::new();
+        let mut medium = None;
         for (key, value) in words::words(text) {
             let outcome = if let Some(name) = key.strip_prefix("pitstop.") {
                 match name {
@@ -128,6 +132,7 @@ impl CommandLine {
                     "action" => line.set_action(&key, value.as_deref().unwrap_or_default()),
                     "delete" => line.add_delete(value),
                     "log" => check_log(value.as_deref()),
+                    "medium" => set(&mut medium, &key, value),
                     _ => {
                         if !unknown.contains(&key) {
                             unknown.push(key);
@@ -152,7 +157,7 @@ impl CommandLine {
                 0,
                 format!(
                     "unknown {named} {}: there are pitstop.host, pitstop.action, pitstop.share, \
-                     pitstop.delete and pitstop.log",
+                     pitstop.delete, pitstop.medium and pitstop.log",
                     unknown.join(", ")
                 ),
             );
@@ -260,6 +265,25 @@ mod tests {
         assert!(boot.debug);
         let line = CommandLine::parse(text).unwrap();
         assert_eq!(line.host.as_deref(), Some("tftp://10.0.2.2/hosts/"));
+    }
+
+    #[test]
+    fn the_name_of_the_program_is_no_parameter() {
+        // As iPXE passes `chain http://boot/pitstop.efi pitstop.action=rescue` on.
+        let line = CommandLine::parse("pitstop.efi pitstop.action=rescue").unwrap();
+        assert_eq!(line.action, Some(Action::Rescue));
+        let error = CommandLine::parse("quiet pitstop.efi").unwrap_err();
+        assert!(error.to_string().contains("unknown parameter pitstop.efi"));
+    }
+
+    #[test]
+    fn a_medium_is_named_for_the_boot() {
+        let boot = BootParameters::parse("pitstop.medium=PITSTOP");
+        assert_eq!(boot.medium.as_deref(), Some("PITSTOP"));
+        CommandLine::parse("pitstop.medium=PITSTOP").unwrap();
+        let error = CommandLine::parse("pitstop.medium=A pitstop.medium=B").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("pitstop.medium is given twice"), "{text}");
     }
 
     #[test]

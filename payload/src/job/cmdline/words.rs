@@ -1,9 +1,15 @@
 //! Splits a command line as the kernel does (`next_arg` in lib/cmdline.c): blanks separate, double
 //! quotes keep blanks, quotes around a value or around the whole parameter are taken off.
 
-/// `key`, and its value where there is a `=`.
+/// `key`, and its value where there is a `=`. A UEFI loader such as iPXE's begins with the program's own name
+/// (`pitstop.efi`), as a shell does: that is no parameter.
 pub(super) fn words(text: &str) -> Vec<(String, Option<String>)> {
-    raw(text).into_iter().map(pair).collect()
+    let raw = raw(text);
+    let name = raw
+        .first()
+        .filter(|word| word.to_ascii_lowercase().ends_with(".efi") && !word.contains('='));
+    let skipped = usize::from(name.is_some());
+    raw.into_iter().skip(skipped).map(pair).collect()
 }
 
 /// The words as they stand, quotes included.
