@@ -146,7 +146,8 @@ pub struct Dnsmasq {
 }
 
 impl Dnsmasq {
-    /// Gives `address` to the machine with this MAC, with a host name when there is one, and names a boot file.
+    /// Gives `address` to the machine with this MAC, with a host name when there is one, and names a boot file, or
+    /// the URL of one for firmware that boots over HTTP by itself.
     pub fn start(
         network: &Namespace,
         mac: &str,
@@ -176,7 +177,16 @@ impl Dnsmasq {
         command.arg(format!("--dhcp-range={address},{address},1h"));
         let host = hostname.map(|name| format!(",{name}")).unwrap_or_default();
         command.arg(format!("--dhcp-host={mac},{address}{host}"));
-        command.arg(format!("--dhcp-boot={bootfile},,{}", Namespace::ADDRESS));
+        if bootfile.starts_with("http://") {
+            // UEFI 2.10, 24.7.3.1: the firmware takes offers of this vendor class alone.
+            command.args([
+                "--dhcp-vendorclass=set:http,HTTPClient",
+                "--dhcp-option-force=tag:http,60,HTTPClient",
+            ]);
+            command.arg(format!("--dhcp-boot=tag:http,{bootfile}"));
+        } else {
+            command.arg(format!("--dhcp-boot={bootfile},,{}", Namespace::ADDRESS));
+        }
         let log = folder.path().join("log");
         let mut service = Service::start(command, log.clone())?;
         service.wait_until("dnsmasq", || {

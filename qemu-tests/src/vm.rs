@@ -41,6 +41,8 @@ pub enum Boot {
     SeaBios,
     /// OVMF: network first, then the disk.
     Ovmf,
+    /// OVMF whose NIC has no ROM: it boots over HTTP by itself.
+    OvmfHttp,
 }
 
 /// What the machine's NIC is plugged into.
@@ -337,7 +339,7 @@ fn add_boot(command: &mut Command, boot: &Boot, folder: &Path) -> Result<()> {
                 .args(["-append", command_line]);
         }
         Boot::SeaBios => {}
-        Boot::Ovmf => {
+        Boot::Ovmf | Boot::OvmfHttp => {
             let code = tools::packaged("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf")?;
             let variables = tools::packaged("/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf")?;
             // Past iPXE, the firmware's own PXE would try every protocol before the disk, for minutes.
@@ -385,7 +387,9 @@ fn add_network(command: &mut Command, network: &Network, boot: &Boot) -> Result<
             device.push_str(mac);
         }
     }
-    if matches!(boot, Boot::Ovmf) {
+    if matches!(boot, Boot::OvmfHttp) {
+        device.push_str(",romfile=");
+    } else if matches!(boot, Boot::Ovmf) {
         let rom = tools::packaged("/usr/lib/ipxe/qemu/efi-virtio.rom", "ipxe-qemu")?;
         device.push_str(",romfile=");
         device.push_str(&rom.to_string_lossy());

@@ -121,8 +121,10 @@ impl Tools {
     fn master(&self, stage: &Path, image: &Path, epoch: String) -> Result<()> {
         let mut command = Command::new(&self.xorriso);
         // All times, and all identifiers made of them, are this one.
+        let dates = format!("={epoch}");
         command.env("SOURCE_DATE_EPOCH", epoch);
         command.args(["-no_rc", "-as", "mkisofs", "-quiet", "-r", "-V", LABEL]);
+        command.args(["--set_all_file_dates", &dates]);
         command.arg("-isohybrid-mbr").arg(&self.boot_sector);
         command.args(["-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat"]);
         command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);

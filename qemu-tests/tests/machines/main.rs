@@ -12,6 +12,7 @@ mod hardware;
 mod identity;
 mod local;
 mod manners;
+mod media;
 mod nfs;
 mod other_servers;
 mod ways_in;
