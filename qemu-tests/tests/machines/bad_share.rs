@@ -89,13 +89,16 @@ fn a_disk_smaller_than_the_image_is_left_alone() -> Result<()> {
     scene.fails(&mut vm, "restore", &["vda", "small"])
 }
 
+/// A server that is away is soon given up. Uploads go in segments of 2 MiB: what is to break one breaks it earlier.
+const SOON: &str = "retry-for = \"5s\"";
+
 /// The image before and the disk survive a backup that fails as `fault` says; afterwards the backup works.
 fn failed_backup(name: &str, fault: Fault, reason: &[&str]) -> Result<()> {
     let scene = Scene::new()?;
     fs::create_dir_all(scene.folder())?;
     fs::write(scene.image(), noise(1 << 20, 5))?;
     let old = scene.image_digest()?;
-    scene.job("backup-again", "")?;
+    scene.job("backup-again", SOON)?;
     scene.proxy.break_requests("PUT", IMAGE, fault);
     let mut vm = scene.boot(name)?;
     scene.fails(&mut vm, "backup-again", reason)?;
@@ -115,7 +118,7 @@ fn failed_backup(name: &str, fault: Fault, reason: &[&str]) -> Result<()> {
 fn a_share_that_is_full_loses_nothing() -> Result<()> {
     failed_backup(
         "full-507",
-        Fault::AnswerAfter(4 << 20, 507),
+        Fault::AnswerAfter(1 << 20, 507),
         &[IMAGE, "507"],
     )
 }
@@ -160,16 +163,16 @@ fn a_filesystem_that_is_full_keeps_the_image_before() -> Result<()> {
 
 #[test]
 fn a_connection_closed_during_a_backup_loses_nothing() -> Result<()> {
-    failed_backup("cut-upload", Fault::CutUpload(4 << 20), &[IMAGE])
+    failed_backup("cut-upload", Fault::CutUpload(1 << 20), &[IMAGE])
 }
 
 #[test]
 fn a_server_gone_during_a_backup_is_an_error_and_the_next_try_works() -> Result<()> {
     let scene = Scene::new()?;
-    scene.job("backup", "")?;
+    scene.job("backup", SOON)?;
     scene
         .proxy
-        .break_requests("PUT", IMAGE, Fault::DieDuringUpload(4 << 20));
+        .break_requests("PUT", IMAGE, Fault::DieDuringUpload(1 << 20));
     let mut vm = Vm::start(scene.spec("gone-backup")?.keep_going())?;
     expect_failure(&mut vm, "backup", &[IMAGE])?;
     ensure!(!scene.image().exists(), "half an image is on the share");
@@ -184,7 +187,7 @@ fn a_server_gone_during_a_restore_is_an_error_and_the_next_try_works() -> Result
     let scene = Scene::new()?;
     scene.make_image()?;
     scene.disk.wreck()?;
-    scene.job("restore", "")?;
+    scene.job("restore", SOON)?;
     scene
         .proxy
         .break_requests("GET", IMAGE, Fault::DieDuringDownload(6 << 20));

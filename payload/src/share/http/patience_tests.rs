@@ -142,6 +142,20 @@ fn an_upload_that_broke_off_goes_on_from_what_is_proven() {
 }
 
 #[test]
+fn an_upload_that_is_cut_for_ever_ends_and_is_not_begun_again() {
+    let server = FakeServer::start();
+    server.appending();
+    let share = share(&server);
+    for _ in 0..100 {
+        server.fail("PUT", Fault::HangUp(1_000_000));
+    }
+    let failed = upload(&share, "m/x", &long()).unwrap_err();
+    assert!(failed.to_string().contains("given up after "), "{failed:#}");
+    assert!(HttpError::behind(&failed).is_none());
+    assert_eq!(server.names(), [""; 0]);
+}
+
+#[test]
 fn bytes_of_two_writers_never_mix() {
     let server = FakeServer::start();
     server.appending();
@@ -170,8 +184,10 @@ fn small_files_are_sent_again_and_large_ones_say_that_the_network_failed() {
     let failed = upload(&share, "x", &long()).unwrap_err();
     let behind = HttpError::behind(&failed.context("backing up")).map(|error| error.failure);
     assert_eq!(behind, Some(HttpFailure::Broken));
-    server.fail("PUT", Fault::Early(3_000_000, 507));
-    let failed = upload(&share, "x", &long()).unwrap_err();
-    let behind = HttpError::behind(&failed).map(|error| error.failure);
-    assert_eq!(behind, Some(HttpFailure::Refused));
+    // An answer is no trouble of the network, whether it comes before the end or at it.
+    server.fail("PUT", Fault::Early(1_000_000, 507));
+    let failed = upload(&share, "x", &noise(9_000_000)).unwrap_err();
+    assert!(failed.to_string().contains("HTTP 507"), "{failed:#}");
+    let passing = HttpError::behind(&failed).is_some_and(|error| error.failure.is_passing());
+    assert!(!passing, "{failed:#}");
 }

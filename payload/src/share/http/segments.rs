@@ -165,13 +165,13 @@ impl Segments {
         };
         let mut backoff = Backoff::new(&self.http);
         loop {
-            let Some(mut error) = self.landed(answer.wait(), &bytes)? else {
+            let Some(error) = self.landed(answer.wait(), &bytes)? else {
                 return Ok(());
             };
             if !backoff.again(&error) {
                 self.http.give_up();
-                error.what.push_str(&backoff.told());
-                return Err(error.into());
+                // A text: nothing is gained by reading the disk again for a server that was waited for.
+                bail!("{error}{}", backoff.told());
             }
             if self.arrived_unseen(&bytes)? {
                 return Ok(());
