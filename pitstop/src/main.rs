@@ -7,7 +7,7 @@ mod serve;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use commands::{backup, convert, inspect, mount, restore, verify};
+use commands::{backup, convert, inspect, mount, plan, restore, verify};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -39,6 +39,8 @@ enum Command {
     Verify(verify::Args),
     /// Say what is in an image
     Inspect(inspect::Args),
+    /// Say what a job would do to the disks of this machine
+    Plan(plan::Args),
     /// Make an image with an index from any gzip, xz, zstd or raw image
     Convert(convert::Args),
     /// Show the disk in an image and its partitions as files
@@ -80,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore(args) => restore::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),

@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod backup;
 #[cfg(test)]
 mod broken;
+mod dry;
 pub mod info;
 pub mod log;
 pub mod pace;
@@ -19,6 +20,7 @@ use crate::machine::{Lease, Machine};
 use crate::plan::{Heading, Plan, Steps};
 use crate::share::Share;
 use anyhow::Context;
+pub use dry::dry_run;
 use log::RunLog;
 use std::time::Instant;
 

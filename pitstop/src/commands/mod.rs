@@ -5,5 +5,6 @@ pub mod convert;
 pub mod inspect;
 pub mod mount;
 mod place;
+pub mod plan;
 pub mod restore;
 pub mod verify;

@@ -16,3 +16,4 @@ mod media;
 mod nfs;
 mod other_servers;
 mod ways_in;
+mod wipe;

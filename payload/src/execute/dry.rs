@@ -1,0 +1,43 @@
+//! The plan of a job without the run: for an admin who wants to see it first.
+
+use super::Work;
+use super::log::RunLog;
+use super::wait::Watch;
+use crate::event::Reporter;
+use crate::job::Job;
+use crate::machine::{Lease, Machine};
+use crate::plan::Plan;
+use crate::share::Share;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Decides what `machine`, at `address`, would do for `job` with the disks that it has now. Reads disks and
+/// share, and writes to neither.
+///
+/// # Errors
+/// What the run would end with before its first write.
+pub fn dry_run(
+    machine: &Machine,
+    address: IpAddr,
+    job: &Job,
+    share: &dyn Share,
+    reporter: Arc<dyn Reporter>,
+) -> anyhow::Result<Plan> {
+    let lease = Lease {
+        interface: String::new(),
+        mac: [0; 6],
+        address,
+        hostname: None,
+    };
+    let log = RunLog::new(reporter, address.to_string());
+    let mut work = Work {
+        machine,
+        lease: &lease,
+        job,
+        share,
+        log: &log,
+        watch: &mut Watch::new(machine, Duration::ZERO),
+    };
+    Ok(work.plan()?.plan)
+}
