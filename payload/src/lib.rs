@@ -15,6 +15,7 @@ pub mod image;
 pub mod info;
 pub mod inventory;
 pub mod job;
+pub mod layout;
 pub mod machine;
 pub mod plan;
 pub mod render;

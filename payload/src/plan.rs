@@ -8,6 +8,7 @@ mod show;
 
 use crate::inventory::Disk;
 use crate::job::{Action, Method};
+use crate::layout::apply::Changes;
 use matching::{How, Match, Stored};
 use select::Selection;
 use std::time::Duration;
@@ -55,12 +56,22 @@ pub struct Wipe {
     pub method: Method,
 }
 
+/// Makes the partitions and filesystems of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrange {
+    pub disk: Disk,
+    /// The layout's file in the folder.
+    pub file: String,
+    pub changes: Changes,
+}
+
 /// The steps of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steps {
     Capture(Vec<Capture>),
     Restore(Vec<Restore>),
     Wipe(Vec<Wipe>),
+    Arrange(Vec<Arrange>),
     /// Only the info files are written.
     Info,
 }
@@ -172,6 +183,16 @@ impl Plan {
         }
     }
 
+    /// Plans a `partition`.
+    pub fn arrange(heading: Heading, steps: Vec<Arrange>, left_alone: Vec<(Disk, String)>) -> Self {
+        Self {
+            heading,
+            steps: Steps::Arrange(steps),
+            left_alone,
+            about: Vec::new(),
+        }
+    }
+
     /// Plans a `refresh-info`.
     pub fn info(heading: Heading) -> Self {
         Self {
@@ -197,13 +218,21 @@ impl Plan {
                 .iter()
                 .map(|s| (&s.disk, s.disk.identity.size))
                 .collect(),
+            Steps::Arrange(steps) => steps
+                .iter()
+                .map(|s| (&s.disk, s.disk.identity.size))
+                .collect(),
             Steps::Info => Vec::new(),
         }
     }
 
     /// Whether the steps write to disks.
     pub fn writes(&self) -> bool {
-        matches!(self.steps, Steps::Restore(_) | Steps::Wipe(_))
+        match &self.steps {
+            Steps::Restore(_) | Steps::Wipe(_) => true,
+            Steps::Arrange(steps) => steps.iter().any(|step| step.changes.table),
+            Steps::Capture(_) | Steps::Info => false,
+        }
     }
 }
 

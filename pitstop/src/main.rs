@@ -7,7 +7,7 @@ mod serve;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use commands::{backup, convert, inspect, mount, plan, restore, verify};
+use commands::{backup, convert, inspect, layout, mount, plan, restore, verify};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -39,6 +39,8 @@ enum Command {
     Verify(verify::Args),
     /// Say what is in an image
     Inspect(inspect::Args),
+    /// Capture, import and make partitions and filesystems
+    Layout(layout::Args),
     /// Say what a job would do to the disks of this machine
     Plan(plan::Args),
     /// Make an image with an index from any gzip, xz, zstd or raw image
@@ -82,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore(args) => restore::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Layout(args) => layout::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Mount(args) => mount::run(&args),

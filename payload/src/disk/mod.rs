@@ -3,6 +3,7 @@
 mod buffer;
 mod input;
 mod ioctl;
+pub mod leftovers;
 pub(crate) mod passthrough;
 mod target;
 

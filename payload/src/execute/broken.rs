@@ -130,6 +130,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         level: Level::default(),
         read_errors: ReadErrors::default(),
         method: None,
+        layout: None,
         digest: "d".into(),
         source: "a test".into(),
     }

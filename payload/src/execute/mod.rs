@@ -9,6 +9,7 @@ mod dry;
 pub mod info;
 pub mod log;
 pub mod pace;
+mod partition;
 pub mod restore;
 pub mod wait;
 mod wipe;
@@ -46,6 +47,7 @@ impl Work<'_> {
         match self.job.action {
             crate::job::Action::Backup | crate::job::Action::BackupAgain => backup::plan(self),
             crate::job::Action::Restore => restore::plan(self),
+            crate::job::Action::Partition => partition::plan(self),
             crate::job::Action::Wipe => wipe::plan(self),
             crate::job::Action::RefreshInfo | crate::job::Action::Rescue => Ok(Prepared {
                 plan: Plan::info(self.heading()),
@@ -82,6 +84,7 @@ impl Work<'_> {
         match &prepared.plan.steps {
             Steps::Capture(captures) => backup::run(self, captures),
             Steps::Restore(restores) => restore::run(self, restores, &prepared.images),
+            Steps::Arrange(steps) => partition::run(self, steps),
             Steps::Wipe(wipes) => wipe::run(self, wipes),
             Steps::Info => Ok(()),
         }

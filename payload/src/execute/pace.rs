@@ -47,7 +47,7 @@ pub fn kind(plan: &Plan) -> Option<String> {
         Steps::Capture(_) => Some("backup".into()),
         Steps::Restore(_) => Some("restore".into()),
         Steps::Wipe(wipes) => wipes.first().map(|wipe| format!("wipe-{}", wipe.method)),
-        Steps::Info => None,
+        Steps::Arrange(_) | Steps::Info => None,
     }
 }
 

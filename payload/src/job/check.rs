@@ -93,6 +93,7 @@ pub(super) fn job(
         )
         .map_err(at("read-errors"))?,
         method: method(file, action)?,
+        layout: layout(file, action)?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::fetch::redacted),
     };
@@ -112,6 +113,19 @@ fn method(file: &HostFile, action: Action) -> Result<Option<Method>, Wrong> {
         None if action == Action::Wipe => Err(general(format!(
             "a wipe needs a method in the host file: {names}"
         ))),
+        None => Ok(None),
+    }
+}
+
+fn layout(file: &HostFile, action: Action) -> Result<Option<String>, Wrong> {
+    match &file.layout {
+        Some(path) => {
+            check_folder(path).map_err(at("layout"))?;
+            Ok(Some(path.clone()))
+        }
+        None if action == Action::Partition => Err(general(
+            "partition needs a layout in the host file: layout = \"layout.toml\", a file in the image folder",
+        )),
         None => Ok(None),
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct HostFile {
     pub level: Option<String>,
     pub read_errors: Option<String>,
     pub method: Option<String>,
+    pub layout: Option<String>,
     pub retry_for: Option<String>,
     pub rate_limit: Option<String>,
     pub token: Option<Secret>,
@@ -255,6 +256,7 @@ method = "zero"
 retry-for = "2m"
 rate-limit = "80MiB/s"
 token = "t"
+layout = "layout.toml"
 "#;
 
     fn error(text: &str) -> String {

@@ -17,17 +17,20 @@ pub enum Action {
     RefreshInfo,
     /// Erases whole disks.
     Wipe,
+    /// Makes the partitions and filesystems of a layout.
+    Partition,
     Rescue,
 }
 
 impl Action {
     /// Every action there is, in the order in which help and errors list them.
-    pub const ALL: [Action; 6] = [
+    pub const ALL: [Action; 7] = [
         Action::Backup,
         Action::BackupAgain,
         Action::Restore,
         Action::RefreshInfo,
         Action::Wipe,
+        Action::Partition,
         Action::Rescue,
     ];
 
@@ -39,6 +42,7 @@ impl Action {
             Action::Restore => "restore",
             Action::RefreshInfo => "refresh-info",
             Action::Wipe => "wipe",
+            Action::Partition => "partition",
             Action::Rescue => "rescue",
         }
     }
@@ -196,6 +200,8 @@ pub struct Job {
     pub read_errors: ReadErrors,
     /// Of a `wipe`, where it is always given.
     pub method: Option<Method>,
+    /// Of a `partition`, where it is always given: the layout's file in the image folder.
+    pub layout: Option<String>,
     /// BLAKE3 in hex of what defines the work: the same while the same job is tried again. Failed
     /// attempts are counted under it, so that a changed job starts afresh.
     pub digest: String,
@@ -227,7 +233,8 @@ impl Job {
                 self.verify,
                 self.level,
                 self.read_errors,
-                self.method
+                self.method,
+                &self.layout
             )
         );
         blake3::hash(text.as_bytes()).to_hex().to_string()
@@ -270,7 +277,7 @@ mod tests {
         assert_eq!(
             error,
             "unknown action \"wipe-it\": there are backup, backup-again, restore, refresh-info, wipe, \
-             rescue"
+             partition, rescue"
         );
     }
 

@@ -61,6 +61,34 @@ impl Plan {
                     )
                 })
                 .collect(),
+            Steps::Arrange(steps) => steps
+                .iter()
+                .map(|step| {
+                    let partitions: Vec<Value> = step
+                        .changes
+                        .placed
+                        .places
+                        .iter()
+                        .map(|place| {
+                            json!({
+                                "number": place.number,
+                                "type": place.entry.kind,
+                                "start": place.start,
+                                "size": place.size,
+                                "filesystem": place.entry.filesystem,
+                            })
+                        })
+                        .collect();
+                    let own = json!({
+                        "do": "partition",
+                        "file": step.file,
+                        "new-table": step.changes.table,
+                        "new-filesystems": step.changes.filesystems,
+                        "partitions": partitions,
+                    });
+                    self.step(&step.disk, own)
+                })
+                .collect(),
             Steps::Info => Vec::new(),
         }
     }

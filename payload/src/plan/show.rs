@@ -1,7 +1,7 @@
 //! The plan for people: the dry run on the console and in the logs.
 
 use super::matching::How;
-use super::{About, Capture, Heading, Plan, Restore, Steps, Wipe};
+use super::{About, Arrange, Capture, Heading, Plan, Restore, Steps, Wipe};
 use crate::inventory::disks::describe;
 use crate::job::Method;
 use crate::units;
@@ -25,6 +25,10 @@ impl fmt::Display for Plan {
                 self.write_about(f, &step.disk.identity.device)
             })?,
             Steps::Restore(restores) => restores.iter().try_for_each(|step| {
+                write!(f, "{step}")?;
+                self.write_about(f, &step.disk.identity.device)
+            })?,
+            Steps::Arrange(steps) => steps.iter().try_for_each(|step| {
                 write!(f, "{step}")?;
                 self.write_about(f, &step.disk.identity.device)
             })?,
@@ -125,5 +129,46 @@ impl fmt::Display for Wipe {
             "\n  wipe ({method}): {how} {disk}; everything on {} is lost",
             disk.identity.device
         )
+    }
+}
+
+impl fmt::Display for Arrange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            disk,
+            file,
+            changes,
+        } = self;
+        if changes.is_empty() {
+            return write!(f, "\n  {disk} is as {file} says already; it is not written");
+        }
+        if changes.table {
+            write!(
+                f,
+                "\n  make a new {} table on {disk} as {file} says; everything on {} is lost",
+                changes.placed.table.name(),
+                disk.identity.device
+            )?;
+        } else {
+            write!(f, "\n  complete {disk} as {file} says; its table is right")?;
+        }
+        for place in &changes.placed.places {
+            write!(
+                f,
+                "\n    partition {}: {}, {} at byte {}",
+                place.number,
+                place.entry.kind,
+                units::bytes(place.size),
+                place.start
+            )?;
+            match &place.entry.filesystem {
+                Some(name) if changes.filesystems.contains(&place.number) => {
+                    write!(f, ", a new {name}")?;
+                }
+                Some(name) => write!(f, ", its {name} is kept")?,
+                None => {}
+            }
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod convert;
 pub mod inspect;
+pub mod layout;
 pub mod mount;
 mod place;
 pub mod plan;

@@ -20,7 +20,7 @@ pub struct Args {
     /// The machine's IPv4 or MAC address
     #[arg(value_name = "IP|MAC")]
     machine: MachineName,
-    /// backup, backup-again, restore, refresh-info, wipe or rescue
+    /// backup, backup-again, restore, refresh-info, wipe, partition or rescue
     action: Action,
     #[command(flatten)]
     root: Root,
@@ -78,6 +78,9 @@ pub struct Args {
     /// Move no more image bytes than this: 80MiB/s
     #[arg(long, value_name = "RATE")]
     rate_limit: Option<String>,
+    /// The layout to make, a file in the image folder [default for partition: layout.toml]
+    #[arg(long, value_name = "FILE")]
+    layout: Option<String>,
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
     force: bool,
@@ -94,9 +97,10 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
     let text = host_file(args, &file, url.as_deref())?;
     let job = list::preview(text.as_bytes(), &file, Some(args.machine))
         .map_err(|error| anyhow!("this job would not be taken: {error}"))?;
-    if job.action == Action::Wipe && job.disks.is_empty() && !args.force {
+    let ruins = matches!(job.action, Action::Wipe | Action::Partition);
+    if ruins && job.disks.is_empty() && !args.force {
         bail!(
-            "this would wipe every fixed disk of {}: name them with --disk, or say --force",
+            "this would be done to every fixed disk of {}: name them with --disk, or say --force",
             args.machine
         );
     }
@@ -214,6 +218,11 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ("method", text(&args.method)),
         ("retry-for", text(&args.retry_for)),
         ("rate-limit", text(&args.rate_limit)),
+        (
+            "layout",
+            text(&args.layout)
+                .or_else(|| (args.action == Action::Partition).then(|| "layout.toml".into())),
+        ),
     ];
     let mut file = format!("# Written by pitstop host set, for {}.\n", args.machine);
     for (key, value) in keys {

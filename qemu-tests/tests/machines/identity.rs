@@ -24,6 +24,7 @@ fn disks_that_changed_places_are_restored_by_serial() -> Result<()> {
     let mut vm = plugged("swap-backup", [(first, "FIRST01"), (&second, "SECOND02")])?;
     expect_success(&mut vm, "backup")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
 
     first.wreck()?;
     second.wreck()?;
@@ -33,6 +34,7 @@ fn disks_that_changed_places_are_restored_by_serial() -> Result<()> {
     ensure!(line.contains("vda (serial SECOND02"), "{line}");
     expect_success(&mut vm, "restore")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
     ensure!(first.digest()? == before_first, "the first disk");
     ensure!(second.digest()? == before_second, "the second disk");
 
@@ -46,6 +48,7 @@ fn disks_that_changed_places_are_restored_by_serial() -> Result<()> {
     )?;
     expect_success(&mut vm, "restore")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
     ensure!(
         second.digest()? == before_second,
         "the second disk, by its serial"
@@ -68,6 +71,7 @@ fn disks_that_changed_places_are_restored_by_serial() -> Result<()> {
     ];
     expect_failure(&mut vm, "restore", &reason)?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
     ensure!(second.digest()? == wrecked, "nothing may be written");
     Ok(())
 }

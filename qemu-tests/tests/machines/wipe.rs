@@ -33,6 +33,7 @@ fn zeros_are_written_over_the_disk_that_is_named_and_no_other() -> Result<()> {
     vm.sees("wipe (zero)")?;
     expect_success(&mut vm, "wipe")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
     ensure!(is_zero(&scene.disk)?, "the disk is not all zeros");
     ensure!(other.digest()? == kept, "the other disk was written to");
     ensure!(!scene.configuration().exists());
@@ -61,6 +62,7 @@ fn an_nvme_drive_erases_itself_and_a_virtio_disk_cannot() -> Result<()> {
     let mut vm = Vm::start(spec)?;
     expect_success(&mut vm, "wipe")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
     ensure!(is_zero(&drive)?, "the drive still holds something");
     let told = record(&scene)?;
     ensure!(told.contains("NVMe Format with user data erase"), "{told}");
@@ -76,6 +78,7 @@ fn an_nvme_drive_erases_itself_and_a_virtio_disk_cannot() -> Result<()> {
     let mut vm = Vm::start(spec)?;
     expect_failure(&mut vm, "wipe", &["/dev/vda", "cannot be erased securely"])?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
     ensure!(
         drive.digest()? == before,
         "nothing may be wiped in its place"

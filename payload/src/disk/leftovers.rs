@@ -1,0 +1,80 @@
+//! Where old filesystems, RAID, LVM, ZFS and bcache keep what brings them back to life.
+
+use crate::extents::Extents;
+use std::ops::Range;
+
+/// Both ends of a partition. Within: LVM2 and LUKS1 headers (first sectors), bcache (4 KiB), md 1.1 and 1.2 (0 and
+/// 4 KiB), LUKS2's second header (up to 4 MiB in), two ZFS labels at either end (256 KiB each), md 0.90 (64 to
+/// 128 KiB before the end), md 1.0 (8 KiB before it), firmware RAID and DRBD (last sectors), a GPT of its own.
+const START: u64 = 1 << 20;
+const END: u64 = 1 << 20;
+
+/// The superblocks of a filesystem on the whole of it that lie deep within: Btrfs at 64 MiB and 256 GiB.
+const DEEP: [u64; 2] = [64 << 20, 256 << 30];
+const SUPERBLOCK: u64 = 4096;
+
+/// What of `volume` must be zeros for nothing old to be recognised in it.
+pub fn places(volume: &Range<u64>) -> Extents {
+    let mut places = Extents::new();
+    let within = |range: Range<u64>| range.start.max(volume.start)..range.end.min(volume.end);
+    let ends = [
+        volume.start..volume.start.saturating_add(START),
+        volume.end.saturating_sub(END)..volume.end,
+    ];
+    let deep = DEEP.map(|at| {
+        let at = volume.start.saturating_add(at);
+        at..at.saturating_add(SUPERBLOCK)
+    });
+    for range in ends.into_iter().chain(deep) {
+        let range = within(range);
+        if range.start < range.end {
+            places.insert(range);
+        }
+    }
+    places
+}
+
+/// What of the disk behind an image of `covered` bytes must be zeros: both ends of what is behind it, and of each
+/// old partition there.
+pub fn behind(covered: u64, disk: u64, old: impl Iterator<Item = Range<u64>>) -> Extents {
+    let mut all = Extents::new();
+    if covered >= disk {
+        return all;
+    }
+    let tail = covered..disk;
+    for volume in old.chain([tail.clone()]) {
+        for range in places(&volume).iter() {
+            all.insert(range);
+        }
+    }
+    all.clipped(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn both_ends_and_what_lies_deep_are_cleared() {
+        let places = places(&(10 * MIB..200 * MIB));
+        assert!(places.touches(10 * MIB..10 * MIB + 1));
+        assert!(places.touches(74 * MIB..74 * MIB + 4096));
+        assert!(places.touches(200 * MIB - 1..200 * MIB));
+        assert_eq!(places.total(), 2 * MIB + 4096);
+        assert_eq!(super::places(&(5..5)).total(), 0);
+        assert_eq!(super::places(&(0..4096)).total(), 4096);
+    }
+
+    #[test]
+    fn nothing_within_the_image_is_touched() {
+        let old = [0..8 * MIB, 8 * MIB..30 * MIB];
+        let places = behind(20 * MIB, 40 * MIB, old.into_iter());
+        assert!(!places.touches(0..20 * MIB));
+        for edge in [20 * MIB, 29 * MIB, 39 * MIB] {
+            assert!(places.touches(edge..edge + MIB), "{edge}");
+        }
+        assert_eq!(behind(40 * MIB, 40 * MIB, [].into_iter()).total(), 0);
+    }
+}

@@ -1,0 +1,235 @@
+//! Filesystems are made by their own tools, which `mkimage --program` puts into the initramfs.
+
+use super::Entry;
+use super::place::Place;
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A filesystem's tool and how it is told what is wanted.
+struct Maker {
+    name: &'static str,
+    program: &'static str,
+    fixed: &'static [&'static str],
+    label: &'static str,
+    /// The longest label, bytes.
+    label_max: usize,
+    /// Empty where the tool takes none.
+    uuid: &'static str,
+}
+
+const EXT: &[&str] = &["-q", "-F"];
+
+const MAKERS: &[Maker] = &[
+    Maker {
+        name: "ext2",
+        program: "mkfs.ext2",
+        fixed: EXT,
+        label: "-L",
+        label_max: 16,
+        uuid: "-U",
+    },
+    Maker {
+        name: "ext3",
+        program: "mkfs.ext3",
+        fixed: EXT,
+        label: "-L",
+        label_max: 16,
+        uuid: "-U",
+    },
+    Maker {
+        name: "ext4",
+        program: "mkfs.ext4",
+        fixed: EXT,
+        label: "-L",
+        label_max: 16,
+        uuid: "-U",
+    },
+    Maker {
+        name: "xfs",
+        program: "mkfs.xfs",
+        fixed: &["-q", "-f"],
+        label: "-L",
+        label_max: 12,
+        uuid: "-m",
+    },
+    Maker {
+        name: "btrfs",
+        program: "mkfs.btrfs",
+        fixed: &["-q", "-f"],
+        label: "-L",
+        label_max: 255,
+        uuid: "-U",
+    },
+    Maker {
+        name: "vfat",
+        program: "mkfs.vfat",
+        fixed: &[],
+        label: "-n",
+        label_max: 11,
+        uuid: "-i",
+    },
+    Maker {
+        name: "exfat",
+        program: "mkfs.exfat",
+        fixed: &[],
+        label: "-L",
+        label_max: 15,
+        uuid: "",
+    },
+    Maker {
+        name: "ntfs",
+        program: "mkfs.ntfs",
+        fixed: &["-q", "-Q", "-F"],
+        label: "-L",
+        label_max: 32,
+        uuid: "",
+    },
+    Maker {
+        name: "swap",
+        program: "mkswap",
+        fixed: &["-f"],
+        label: "-L",
+        label_max: 15,
+        uuid: "-U",
+    },
+];
+
+fn maker(name: &str) -> anyhow::Result<&'static Maker> {
+    match MAKERS.iter().find(|maker| maker.name == name) {
+        Some(maker) => Ok(maker),
+        None => bail!(
+            "unknown filesystem {name:?}: there are {}",
+            MAKERS
+                .iter()
+                .map(|maker| maker.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    }
+}
+
+/// Whether a layout can ask for it.
+pub(super) fn is_known(name: &str) -> bool {
+    maker(name).is_ok()
+}
+
+/// Whether its tool gives it a UUID of one's own.
+pub(super) fn takes_uuid(name: &str) -> bool {
+    maker(name).is_ok_and(|maker| !maker.uuid.is_empty())
+}
+
+/// Whether the tool will take what the layout says.
+pub(super) fn check(name: &str, entry: &Entry) -> anyhow::Result<()> {
+    let maker = maker(name)?;
+    if entry.label.len() > maker.label_max {
+        bail!(
+            "the label {:?} is longer than the {} bytes that {name} has room for",
+            entry.label,
+            maker.label_max
+        );
+    }
+    let dash = |text: &str| text.starts_with('-');
+    if dash(&entry.label) || dash(&entry.uuid) {
+        bail!("label and uuid cannot begin with a dash");
+    }
+    if !entry.uuid.is_empty() && maker.uuid.is_empty() {
+        bail!("{} gives a {name} no uuid of one's own", maker.program);
+    }
+    Ok(())
+}
+
+/// The tool for each filesystem that will be made.
+///
+/// # Errors
+/// When one is not there: before anything is written.
+pub(super) fn find_tools<'a>(places: impl Iterator<Item = &'a Place>) -> anyhow::Result<()> {
+    for place in places {
+        if let Some(name) = &place.entry.filesystem {
+            tool(maker(name)?)
+                .with_context(|| format!("partition {} is to be {name}", place.number))?;
+        }
+    }
+    Ok(())
+}
+
+fn tool(maker: &Maker) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(maker.program))
+        .find(|program| program.is_file())
+        .with_context(|| {
+            format!(
+                "there is no {0} here: put it into the initramfs with mkimage --program /usr/sbin/{0}",
+                maker.program
+            )
+        })
+}
+
+/// Makes the filesystem of `place` in `device`, the partition's node or a file of its size.
+pub(super) fn make(place: &Place, device: &Path, sector: u64) -> anyhow::Result<()> {
+    let entry = &place.entry;
+    let name = entry
+        .filesystem
+        .as_deref()
+        .context("the partition has no filesystem")?;
+    let maker = maker(name)?;
+    let mut command = Command::new(tool(maker)?);
+    command.args(maker.fixed);
+    if !entry.label.is_empty() {
+        command.args([maker.label, &entry.label]);
+    }
+    if !entry.uuid.is_empty() {
+        match maker.name {
+            // A volume number: eight digits without the dash that people write.
+            "vfat" => command.args([maker.uuid, &entry.uuid.replace('-', "")]),
+            "xfs" => command.args(["-m", &format!("uuid={}", entry.uuid)]),
+            _ => command.args([maker.uuid, &entry.uuid]),
+        };
+    }
+    if name == "vfat" && sector != 512 {
+        command.args(["-S", &sector.to_string()]);
+    }
+    command.arg(device).stdin(Stdio::null());
+    let doing = || {
+        format!(
+            "making {name} on partition {} ({})",
+            place.number, maker.program
+        )
+    };
+    let output = command.output().with_context(doing)?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: {}: {}", doing(), output.status, complaint.trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_uuids_are_checked_before_a_tool_sees_them() {
+        let entry = |label: &str, uuid: &str| Entry {
+            label: label.into(),
+            uuid: uuid.into(),
+            ..Entry::default()
+        };
+        assert!(check("ext4", &entry("root", "")).is_ok());
+        for (name, entry, why) in [
+            (
+                "vfat",
+                entry("TWELVELETTERS", ""),
+                "longer than the 11 bytes",
+            ),
+            ("ntfs", entry("", "1234"), "no uuid of one's own"),
+            ("ext4", entry("-O", ""), "begin with a dash"),
+            ("zfs", entry("", ""), "there are ext2"),
+        ] {
+            let error = check(name, &entry).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Where the partitions of a layout go on a disk of a certain size. Pure.
+
+use super::{Entry, Layout, Size, flags, kinds};
+use crate::table::{PartitionKind, TableKind};
+use crate::units;
+use anyhow::{Context, bail};
+use std::ops::Range;
+
+/// The entries of a GPT: 128 of 128 bytes.
+pub(super) const GPT_ENTRIES: u64 = 128 * 128;
+
+/// A partition with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As the kernel numbers it.
+    pub number: u32,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    pub kind: PartitionKind,
+    /// GPT attribute bits; of an MBR, bit 0 is the active flag.
+    pub flags: u64,
+    /// Of a logical partition, the byte at which its boot record is.
+    pub record: Option<u64>,
+    /// What was asked for.
+    pub entry: Entry,
+}
+
+impl Place {
+    /// The partition's bytes on the disk.
+    pub fn range(&self) -> Range<u64> {
+        self.start..self.start + self.size
+    }
+}
+
+/// A layout on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub table: TableKind,
+    pub id: Option<String>,
+    pub sector: u64,
+    /// Bytes.
+    pub disk: u64,
+    /// An extended partition is among them.
+    pub places: Vec<Place>,
+}
+
+impl Layout {
+    /// Finds the place of every partition on a disk of `disk` bytes in sectors of `sector` bytes.
+    ///
+    /// # Errors
+    /// When they do not fit, with the numbers; when two overlap.
+    pub fn place(&self, disk: u64, sector: u32) -> anyhow::Result<Placed> {
+        let sector = u64::from(sector);
+        let align = self.alignment()?.max(sector);
+        let room = room(self.table, disk, sector, align);
+        if room.is_empty() {
+            bail!(
+                "the disk of {} has no room for partitions",
+                units::bytes(disk)
+            );
+        }
+        let outer: Vec<&Entry> = self.partitions.iter().filter(|e| !e.logical).collect();
+        let inner: Vec<&Entry> = self.partitions.iter().filter(|e| e.logical).collect();
+        let mut places = Vec::new();
+        let ranges = lay_out(&outer, &room, &room, align, 0).context("placing the partitions")?;
+        for (number, (entry, range)) in (1..).zip(outer.iter().zip(ranges)) {
+            places.push(self.place_of(number, entry, range, None)?);
+        }
+        let extended: Vec<Range<u64>> = places
+            .iter()
+            .filter(|place| is_extended(&place.kind))
+            .map(Place::range)
+            .collect();
+        match (extended.as_slice(), inner.is_empty()) {
+            ([], true) | ([_], _) => {}
+            ([], false) => bail!("logical partitions need one of type extended"),
+            _ => bail!("an MBR has one extended partition at most"),
+        }
+        if let [extended] = extended.as_slice() {
+            let ranges = lay_out(&inner, extended, &room, align, align)
+                .context("placing the logical ones")?;
+            // The first record is where the extended partition begins, each other behind the partition before it.
+            let mut record = extended.start;
+            for (number, (entry, range)) in (5..).zip(inner.iter().zip(ranges)) {
+                if record.saturating_add(sector) > range.start {
+                    bail!("there is no room for a boot record before logical partition {number}");
+                }
+                let behind = up(range.end, align);
+                places.push(self.place_of(number, entry, range, Some(record))?);
+                record = behind;
+            }
+        }
+        if self.table == TableKind::Mbr && outer.len() > 4 {
+            bail!("an MBR has four partitions at most beside logical ones");
+        }
+        check_apart(&places)?;
+        Ok(Placed {
+            table: self.table,
+            id: self.id.clone(),
+            sector,
+            disk,
+            places,
+        })
+    }
+
+    fn place_of(
+        &self,
+        number: u32,
+        entry: &Entry,
+        range: Range<u64>,
+        record: Option<u64>,
+    ) -> anyhow::Result<Place> {
+        Ok(Place {
+            number,
+            start: range.start,
+            size: range.end - range.start,
+            kind: kinds::kind(&entry.kind, self.table).map_err(anyhow::Error::msg)?,
+            flags: flags(&entry.flags, self.table).map_err(anyhow::Error::msg)?,
+            record,
+            entry: entry.clone(),
+        })
+    }
+}
+
+/// What partitions may take: behind the first table and before the second.
+fn room(table: TableKind, disk: u64, sector: u64, align: u64) -> Range<u64> {
+    let (before, behind) = match table {
+        TableKind::Gpt => (2 * sector + GPT_ENTRIES, sector + GPT_ENTRIES),
+        _ => (sector, 0),
+    };
+    let end = match table {
+        TableKind::Gpt => disk,
+        // An MBR counts sectors in 32 bits.
+        _ => disk.min(u64::from(u32::MAX) * sector),
+    };
+    up(before, align)..down(end.saturating_sub(behind), sector)
+}
+
+/// The ranges of `entries` in `room`, one behind the other; `lead` bytes are free before each.
+fn lay_out(
+    entries: &[&Entry],
+    room: &Range<u64>,
+    whole: &Range<u64>,
+    align: u64,
+    lead: u64,
+) -> anyhow::Result<Vec<Range<u64>>> {
+    let sizes: Vec<Size> = entries
+        .iter()
+        .map(|entry| Size::parse(&entry.size))
+        .collect::<Result<_, String>>()
+        .map_err(anyhow::Error::msg)?;
+    let fixed = |size: Size| match size {
+        Size::Bytes(bytes) => up(bytes, 512),
+        Size::Percent(percent) => {
+            let share = u128::from(whole.end - whole.start) * u128::from(percent) / 100;
+            // No more than the whole.
+            down(u64::try_from(share).unwrap_or(u64::MAX), align)
+        }
+        Size::Fill => 0,
+    };
+    if sizes.iter().filter(|size| **size == Size::Fill).count() > 1 {
+        bail!("only one partition can fill what the others leave");
+    }
+    let mut ranges = Vec::new();
+    let mut at = room.start;
+    for (index, entry) in entries.iter().enumerate() {
+        let start = entry
+            .start
+            .unwrap_or_else(|| up(at, align).saturating_add(lead));
+        let size = match sizes[index] {
+            Size::Fill => {
+                let behind: u64 = sizes[index + 1..]
+                    .iter()
+                    .map(|size| up(fixed(*size), align).saturating_add(lead))
+                    .fold(0, u64::saturating_add);
+                down(room.end, align)
+                    .saturating_sub(behind)
+                    .saturating_sub(start)
+            }
+            size => fixed(size),
+        };
+        let end = start.saturating_add(size);
+        let number = index + 1;
+        if size == 0 || end > room.end || start < room.start.saturating_add(lead) {
+            bail!(
+                "number {number} ({}, {}) would be at bytes {start} to {end}, and there is room from {} to {} only",
+                entry.kind,
+                entry.size,
+                room.start,
+                room.end
+            );
+        }
+        ranges.push(start..end);
+        at = end;
+    }
+    Ok(ranges)
+}
+
+fn check_apart(places: &[Place]) -> anyhow::Result<()> {
+    let mut sorted: Vec<&Place> = places
+        .iter()
+        .filter(|place| !is_extended(&place.kind))
+        .collect();
+    sorted.sort_by_key(|place| place.start);
+    for pair in sorted.windows(2) {
+        if let [before, after] = pair
+            && after.start < before.range().end
+        {
+            bail!(
+                "partitions {} and {} of the layout overlap",
+                before.number,
+                after.number
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn is_extended(kind: &PartitionKind) -> bool {
+    matches!(kind, PartitionKind::Code(0x05 | 0x0f | 0x85))
+}
+
+/// `0x1a2b3c4d`
+pub(super) fn signature(id: &str) -> Option<u32> {
+    let digits = id.strip_prefix("0x")?;
+    (digits.len() == 8)
+        .then(|| u32::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+fn up(bytes: u64, align: u64) -> u64 {
+    bytes.checked_next_multiple_of(align).unwrap_or(u64::MAX)
+}
+
+fn down(bytes: u64, align: u64) -> u64 {
+    bytes / align * align
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn layout(table: TableKind, entries: &[(&str, &str, bool)]) -> Layout {
+        Layout {
+            version: 1,
+            table,
+            id: None,
+            alignment: None,
+            partitions: entries
+                .iter()
+                .map(|(kind, size, logical)| Entry {
+                    kind: (*kind).into(),
+                    size: (*size).into(),
+                    logical: *logical,
+                    ..Entry::default()
+                })
+                .collect(),
+        }
+    }
+
+    fn spans(placed: &Placed) -> Vec<(u32, u64, u64)> {
+        placed
+            .places
+            .iter()
+            .map(|place| (place.number, place.start / MIB, place.size / MIB))
+            .collect()
+    }
+
+    #[test]
+    fn sizes_shares_and_the_rest_are_placed() {
+        let layout = layout(
+            TableKind::Gpt,
+            &[
+                ("efi", "100MiB", false),
+                ("linux", "fill", false),
+                ("swap", "10%", false),
+            ],
+        );
+        for sector in [512, 4096] {
+            let placed = layout.place(1001 * MIB, sector).unwrap();
+            assert_eq!(spans(&placed), [(1, 1, 100), (2, 101, 800), (3, 901, 99)]);
+        }
+    }
+
+    #[test]
+    fn logical_partitions_leave_room_for_their_records() {
+        let layout = layout(
+            TableKind::Mbr,
+            &[
+                ("linux", "10MiB", false),
+                ("extended", "fill", false),
+                ("linux", "20MiB", true),
+                ("swap", "fill", true),
+            ],
+        );
+        let placed = layout.place(100 * MIB, 512).unwrap();
+        assert_eq!(
+            spans(&placed),
+            [(1, 1, 10), (2, 11, 89), (5, 12, 20), (6, 33, 67)]
+        );
+        assert_eq!(placed.places[3].record, Some(32 * MIB));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_numbers() {
+        let big = layout(TableKind::Gpt, &[("linux", "2GiB", false)]);
+        let error = format!("{:#}", big.place(1 << 30, 512).unwrap_err());
+        assert!(
+            error.contains("would be at bytes 1048576 to 2148532224"),
+            "{error}"
+        );
+        let logical = layout(TableKind::Mbr, &[("linux", "fill", true)]);
+        let error = format!("{:#}", logical.place(1 << 30, 512).unwrap_err());
+        assert!(error.contains("need one of type extended"), "{error}");
+        let two = layout(
+            TableKind::Gpt,
+            &[("linux", "fill", false), ("linux", "fill", false)],
+        );
+        let error = format!("{:#}", two.place(1 << 30, 512).unwrap_err());
+        assert!(error.contains("only one partition can fill"), "{error}");
+        let tiny = layout(TableKind::Gpt, &[]);
+        assert!(tiny.place(1 << 20, 512).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_disk_size_or_start_makes_it_panic(disk: u64, start: u64, size: u64) {
+            let mut layout = layout(TableKind::Mbr, &[("linux", "50%", false), ("extended", "fill", false), ("swap", "1MiB", true)]);
+            layout.partitions[0].start = Some(start);
+            layout.partitions[2].size = size.to_string();
+            if let Ok(placed) = layout.place(disk, 512) {
+                for place in &placed.places {
+                    proptest::prop_assert!(place.range().end <= disk);
+                }
+            }
+        }
+    }
+}
