@@ -11,6 +11,7 @@ mod encode;
 #[cfg(test)]
 mod faults;
 mod feed;
+mod fit;
 mod foreign;
 mod format;
 mod index;

@@ -6,7 +6,7 @@ use super::foreign;
 use super::index::{Chunk, Index, Item};
 use super::verify::{Look, Verified, look};
 use super::workers::{Crew, Meter, lock};
-use super::{Delta, ImageMeta, ImageSource, RestoreOptions, delta, readback};
+use super::{Delta, ImageMeta, ImageSource, RestoreOptions, delta, fit, readback};
 use crate::disk::{Buffer, Output, Target};
 use crate::event::Reporter;
 use crate::units;
@@ -39,7 +39,8 @@ pub struct Restored {
 }
 
 /// Writes `image` to `target`: a block device that nothing else uses, or a plain file. A file that is
-/// not there is made with the image's size; whatever is larger keeps what is behind that size.
+/// not there is made with the image's size; whatever is larger keeps what is behind that size, but for
+/// the backup of a GPT, which moves to the end.
 ///
 /// # Errors
 /// Before anything is written: when the image is not whole as far as its end tells, when the target
@@ -60,6 +61,8 @@ pub fn restore(
             foreign::restore(image, kind, raw_size, &output, options, reporter)?
         }
     };
+    fit::follow_end(&output, restored.size, reporter)
+        .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
     if let Err(error) = output.reread_table() {
         let name = output.name();
         reporter.warn(format!(

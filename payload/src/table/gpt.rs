@@ -24,21 +24,21 @@ pub struct GptCopies {
 }
 
 /// One good copy, its header and entries agreeing with their checksums.
-struct Copy {
-    header: Header,
+pub(super) struct Copy {
+    pub(super) header: Header,
     entries: BTreeMap<u32, gpt::partition::Partition>,
     /// Bytes of header and entries.
-    taken: [Range<u64>; 2],
+    pub(super) taken: [Range<u64>; 2],
 }
 
-enum Found {
+pub(super) enum Found {
     Nothing,
     Damaged(String),
     Good(Box<Copy>),
 }
 
 impl Found {
-    fn good(&self) -> Option<&Copy> {
+    pub(super) fn good(&self) -> Option<&Copy> {
         match self {
             Self::Good(copy) => Some(copy),
             Self::Nothing | Self::Damaged(_) => None,
@@ -121,7 +121,10 @@ fn refuse_other_sector_size(disk: &mut dyn ReadAt, sector_size: u32) -> Result<(
     ))
 }
 
-fn choose<'a>(primary: &'a Found, backup: &'a Found) -> Result<(&'a Copy, String), TableError> {
+pub(super) fn choose<'a>(
+    primary: &'a Found,
+    backup: &'a Found,
+) -> Result<(&'a Copy, String), TableError> {
     match (primary, backup) {
         (Found::Good(primary), Found::Good(backup)) => {
             let same = primary.header.disk_guid == backup.header.disk_guid
@@ -167,7 +170,7 @@ fn add_note(note: &mut String, more: String) {
     }
 }
 
-fn read_copy(
+pub(super) fn read_copy(
     disk: &mut dyn ReadAt,
     block_size: LogicalBlockSize,
     lba: u64,

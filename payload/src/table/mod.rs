@@ -3,6 +3,7 @@
 //! A table that cannot be taken at its word (overlapping partitions, a partition behind the end of the
 //! disk, two GPT copies that differ) is refused with a reason; nothing is guessed.
 
+mod follow;
 mod gpt;
 mod kinds;
 mod mbr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::ops::Range;
 
+pub use follow::{Moved, Piece, follow};
 pub use gpt::GptCopies;
 pub use kinds::PartitionKind;
 

@@ -1,0 +1,65 @@
+//! A disk that is larger than its image: the backup GPT moves to the end, and the rest of the disk becomes usable.
+
+use super::restore::{flush, writing};
+use crate::disk::Output;
+use crate::event::Reporter;
+use crate::source::ReadAt;
+use crate::table::{self, Piece, TableError};
+use anyhow::Context;
+use std::io;
+
+/// Lets the GPT of `output`, on which an image of `size` bytes was proven, end where the disk ends. A table in
+/// doubt is left as it was captured, with a warning.
+///
+/// # Errors
+/// When the disk cannot be read or written. The table of the image stays in force then.
+pub fn follow_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) -> anyhow::Result<()> {
+    let Some(limit) = output.limit().filter(|limit| *limit > size) else {
+        return Ok(());
+    };
+    let moved = match table::follow(&mut Readable { output, limit }, size) {
+        Ok(Some(moved)) => moved,
+        Ok(None) => return Ok(()),
+        Err(TableError::Read(error)) => return Err(error.into()),
+        Err(doubt @ TableError::Doubtful { .. }) => {
+            let name = output.name();
+            reporter.warn(format!(
+                "{name} is larger than its image; the GPT is left as it was captured: {doubt}"
+            ));
+            return Ok(());
+        }
+    };
+    write(output, &moved.backup)?;
+    write(output, &moved.primary)?;
+    write(output, moved.stale.as_slice())?;
+    reporter.info(format!(
+        "{} is larger than its image: the backup GPT moved to its end",
+        output.name()
+    ));
+    Ok(())
+}
+
+fn write(output: &dyn Output, pieces: &[Piece]) -> anyhow::Result<()> {
+    for (at, bytes) in pieces {
+        output
+            .write_at(bytes, *at)
+            .with_context(|| writing(output, *at))?;
+    }
+    flush(output)
+}
+
+/// What was written, read again.
+struct Readable<'a> {
+    output: &'a dyn Output,
+    limit: u64,
+}
+
+impl ReadAt for Readable<'_> {
+    fn size(&self) -> u64 {
+        self.limit
+    }
+
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.output.read_at(buffer, at)
+    }
+}
