@@ -22,6 +22,9 @@ use std::time::Duration;
 /// The files that prove that a place is the share; the second is VirtualBox's.
 const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
 
+/// A name that nobody gives a file: a server that has it has everything, the marker included.
+const NEVER_THERE: &str = "pitstop-no-such-file";
+
 /// Where exports are mounted: in the initramfs, where nothing else is.
 const MOUNTS: &str = "/run/pitstop/shares";
 
@@ -228,6 +231,12 @@ impl Run<'_> {
     fn reach_share(&mut self, url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<()> {
         let share =
             share::connect(url, carriers).with_context(|| format!("reaching the share {url}"))?;
+        if share.stat(NEVER_THERE)?.is_some() {
+            bail!(
+                "{} has a file of any name, {NEVER_THERE} too: something answers every request with a page of its own",
+                share.name()
+            );
+        }
         let mut marked = false;
         for marker in MARKERS {
             marked = marked || share.stat(marker)?.is_some();

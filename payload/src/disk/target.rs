@@ -77,6 +77,10 @@ impl Target {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
         let kind = match std::fs::metadata(path) {
+            // A mistyped disk must not become a file in memory that looks like a success.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_device_path(path) => {
+                bail!("there is no {name}")
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kind::File,
             Err(error) => return Err(error).with_context(|| format!("looking at {name}")),
             Ok(found) if found.file_type().is_block_device() => Kind::Block,
@@ -190,6 +194,10 @@ impl Target {
     }
 }
 
+fn is_device_path(path: &Path) -> bool {
+    path.starts_with("/dev") && !path.starts_with("/dev/shm")
+}
+
 impl Output for Target {
     fn name(&self) -> &str {
         &self.name
@@ -299,6 +307,13 @@ mod tests {
         target.set_size(12345).unwrap();
         target.zero(0..12345).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), vec![0; 12345]);
+    }
+
+    #[test]
+    fn a_mistyped_device_is_not_made_as_a_file() {
+        let err = Target::open(Path::new("/dev/sdzz")).unwrap_err();
+        assert_eq!(err.to_string(), "there is no /dev/sdzz");
+        assert!(!Path::new("/dev/sdzz").exists());
     }
 
     #[test]

@@ -3,16 +3,15 @@
 
 use super::{Labelled, Prepared, Work, listed_disks};
 use crate::event::Reporter;
-use crate::image::{self, ImageMeta, ImageSource, Kind, RestoreOptions};
+use crate::image::{self, ImageMeta, ImageSource, RestoreOptions};
 use crate::inventory::{Disk, DiskIdentity};
 use crate::job;
 use crate::plan::matching::{self, Match, MatchError, Stored};
 use crate::plan::select::select;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use crate::units;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::io::Read;
-use std::path::Path;
 
 /// Names that images of other machines, or of this one before its disks moved, may have.
 const USUAL_NAMES: [&str; 18] = [
@@ -118,18 +117,6 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
     let doing = || format!("looking at {path} on {}", work.share.name());
     let source = work.share.image(&path).with_context(doing)?;
     let probe = image::probe(&*source).with_context(doing)?;
-    let packed = [("gz", "gzip"), ("xz", "xz"), ("zst", "zstd")];
-    let named = packed
-        .into_iter()
-        .find(|(suffix, _)| Path::new(&file).extension() == Some(suffix.as_ref()));
-    if probe.kind == Kind::Raw
-        && let Some((_, format)) = named
-    {
-        bail!(
-            "{path} on {} is not a {format} file, whatever its name says",
-            work.share.name()
-        );
-    }
     let described = describe(work, &path)?.or(probe.meta.map(|meta| meta.disk));
     Ok(Found {
         stored: Stored {

@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     HangUp(usize),
     /// An upload is not read beyond so many bytes, the connection stays.
     Deaf(usize),
+    /// The answer says that it was done, and it was not.
+    Lie,
     /// What is asked is done, but the answer is lost with the connection.
     Mute,
     /// The whole file is sent although a part was asked for.
@@ -288,6 +290,9 @@ fn answer(
     let status = |writer: &mut TcpStream, status: u16| {
         write!(writer, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").is_ok()
     };
+    if fault == Some(Fault::Lie) {
+        return status(writer, 201);
+    }
     if let Some(Fault::Status(code)) = fault {
         return status(writer, code);
     }

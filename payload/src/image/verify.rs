@@ -70,8 +70,27 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
         return load(image).map(|loaded| Look::Ours(Box::new(loaded)));
     }
     let kind = foreign::kind(start);
+    if kind == Kind::Raw
+        && let Some(format) = packed_by_name(image.name())
+    {
+        bail!(
+            "{} is not a {format} file, whatever its name says",
+            image.name()
+        );
+    }
     let raw_size = foreign::raw_size(image, kind)?;
     Ok(Look::Foreign { kind, raw_size })
+}
+
+/// What the name says an image is packed with. A server's error page, a file of zeros that a crash left: anything is
+/// a raw image, so that a name that says otherwise is believed.
+fn packed_by_name(name: &str) -> Option<&'static str> {
+    let path = name.split(['?', '#']).next().unwrap_or(name);
+    let (_, suffix) = path.rsplit_once('.')?;
+    [("gz", "gzip"), ("xz", "xz"), ("zst", "zstd")]
+        .into_iter()
+        .find(|(known, _)| *known == suffix)
+        .map(|(_, format)| format)
 }
 
 /// Looks at the beginning and the end of `image`: two or three small reads.

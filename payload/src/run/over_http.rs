@@ -92,7 +92,10 @@ fn a_share_that_is_full_in_the_middle_loses_nothing() {
     server.fail(UPLOAD, Fault::Early(MIB, 507));
     fails(&site, &server, &["backing up sda", "sda.raw.gz", "507"]);
 
-    server.fail(UPLOAD, Fault::HangUp(MIB));
+    // A server that cannot append gets the image from its beginning again, but not for ever.
+    for _ in 0..3 {
+        server.fail(UPLOAD, Fault::HangUp(MIB));
+    }
     fails(&site, &server, &["backing up sda", "sda.raw.gz"]);
 }
 
@@ -118,4 +121,16 @@ fn a_configuration_that_outlives_the_work_is_a_failure_that_says_so() {
         &server,
         &["the refresh-info is done", "0A00020F.toml", "403"],
     );
+}
+
+#[test]
+fn a_server_that_has_every_file_is_no_share() {
+    let (site, server) = (Site::new(), server());
+    site.disk("sda", "QM00001", &noise(4, MIB));
+    server.put("/share/pitstop-no-such-file", b"<html>Welcome</html>");
+    set(&server, "backup");
+    let ended = site.run_with(&format!("pitstop.host={}", server.url(CONFIGURATION)));
+    let line = ended.finish.result_line;
+    assert!(line.contains("has a file of any name"), "{line}");
+    assert!(server.get(CONFIGURATION).is_some());
 }

@@ -233,10 +233,19 @@ fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
         .header("destination", destination.as_str())
         .header("overwrite", "T");
     let response = request.send()?;
-    if response.status().is_success() {
-        return Ok(());
+    if !response.status().is_success() {
+        bail!(response.refusal());
     }
-    bail!(response.refusal())
+    drop(response);
+    // Something between here and the server may answer what it does not know with a friendly page.
+    if facts(http, from)?.is_some() || facts(http, to)?.is_none() {
+        bail!(
+            "the server says that it moved {} to {}, but it did not: does it know MOVE?",
+            redacted(from),
+            redacted(to)
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `pitstop backup DISK IMAGE`: a disk becomes an image, without a boot.
 
 use super::place::{Destination, RateLimit, reporter};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use pitstop_payload::disk::{DiskInput, Input};
 use pitstop_payload::image::{CaptureOptions, Level, ReadErrors, capture};
 use pitstop_payload::inventory::{DiskIdentity, identify};
@@ -65,6 +65,7 @@ enum ReadErrorsArg {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let identity = identity(&args.disk)?;
+    refuse_itself(args)?;
     let options = CaptureOptions {
         exact: args.exact,
         level: args.level.into(),
@@ -78,6 +79,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Destination::new(&args.image, args.force)?
         .slowed(args.rate_limit)
         .write(|out| capture(&args.disk, &identity, &options, out, &reporter).map(Some))
+}
+
+/// The image must not take the place of the disk that it is of.
+fn refuse_itself(args: &Args) -> anyhow::Result<()> {
+    let (Ok(disk), Ok(image)) = (fs::canonicalize(&args.disk), fs::canonicalize(&args.image))
+    else {
+        return Ok(());
+    };
+    if disk == image {
+        bail!(
+            "{} is the disk itself: the image needs another name",
+            args.image
+        );
+    }
+    Ok(())
 }
 
 /// What sysfs says of a whole disk; of a partition or a file, what can be measured.

@@ -205,11 +205,16 @@ pub fn restore(
     if let Some(size) = raw_size {
         check_fits(output, size)?;
         output.set_size(size)?;
+    } else if kind == Kind::Gzip {
+        check_fits(output, sizes::last_member(image)?)?;
     }
     let mut decoder = Decoder::open(image, kind)?;
     let meter = Meter::new("restoring", output.name(), raw_size, reporter);
     let mut head = Buffer::new(usize::try_from(TABLES)?);
     let length = read_full(&mut decoder, &mut head).with_context(what)?;
+    if length == 0 {
+        bail!("{} unpacks to nothing: it is no disk image", image.name());
+    }
     check_fits(output, length as u64)?;
     invalidate(output, raw_size)?;
     let writing = Writing {

@@ -30,6 +30,18 @@ pub fn raw_size(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<Option<u6
     }
 }
 
+/// The least that a gzip file unpacks to: its last member's ISIZE (RFC 1952 2.3.1), modulo 2^32.
+pub fn last_member(image: &dyn ImageSource) -> anyhow::Result<u64> {
+    let mut size = [0; 4];
+    let Some(at) = image.size().checked_sub(size.len() as u64) else {
+        return Ok(0);
+    };
+    image
+        .read_exact_at(&mut size, at)
+        .with_context(|| format!("reading the end of {}", image.name()))?;
+    Ok(u32::from_le_bytes(size).into())
+}
+
 /// The size by the index of a file of one stream; `None` for several, or when in doubt.
 fn xz(image: &dyn ImageSource) -> anyhow::Result<Option<u64>> {
     let size = image.size();

@@ -141,7 +141,13 @@ impl super::Pending for HttpPending {
         }
         move_file(&self.http, &self.part, &self.target)?;
         self.moved = true;
-        Ok(())
+        match facts(&self.http, &self.target)? {
+            Some(facts) if facts.size == written => Ok(()),
+            _ => bail!(
+                "{}: moved there, but the server does not hold its {written} bytes",
+                redacted(&self.target)
+            ),
+        }
     }
 }
 

@@ -171,6 +171,20 @@ fn a_server_that_was_given_up_is_asked_once_until_it_answers() {
 }
 
 #[test]
+fn a_move_that_is_answered_but_not_done_is_an_error() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    server.fail("MOVE", Fault::Lie);
+    let said = error(upload(&share, "x", b"bytes"));
+    assert!(said.contains("it did not: does it know MOVE?"), "{said}");
+    server.put("/share/a", b"1");
+    server.put("/share/b", b"2");
+    server.fail("MOVE", Fault::Lie);
+    let said = error(share.rename("a", "b"));
+    assert!(said.contains("it did not: does it know MOVE?"), "{said}");
+}
+
+#[test]
 fn a_server_that_hangs_up_on_mkcol_still_takes_files() {
     let server = FakeServer::start();
     let share = share(&server);
