@@ -34,22 +34,6 @@ pub fn places(volume: &Range<u64>) -> Extents {
     places
 }
 
-/// What of the disk behind an image of `covered` bytes must be zeros: both ends of what is behind it, and of each
-/// old partition there.
-pub fn behind(covered: u64, disk: u64, old: impl Iterator<Item = Range<u64>>) -> Extents {
-    let mut all = Extents::new();
-    if covered >= disk {
-        return all;
-    }
-    let tail = covered..disk;
-    for volume in old.chain([tail.clone()]) {
-        for range in places(&volume).iter() {
-            all.insert(range);
-        }
-    }
-    all.clipped(tail)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,16 +49,5 @@ mod tests {
         assert_eq!(places.total(), 2 * MIB + 4096);
         assert_eq!(super::places(&(5..5)).total(), 0);
         assert_eq!(super::places(&(0..4096)).total(), 4096);
-    }
-
-    #[test]
-    fn nothing_within_the_image_is_touched() {
-        let old = [0..8 * MIB, 8 * MIB..30 * MIB];
-        let places = behind(20 * MIB, 40 * MIB, old.into_iter());
-        assert!(!places.touches(0..20 * MIB));
-        for edge in [20 * MIB, 29 * MIB, 39 * MIB] {
-            assert!(places.touches(edge..edge + MIB), "{edge}");
-        }
-        assert_eq!(behind(40 * MIB, 40 * MIB, [].into_iter()).total(), 0);
     }
 }
