@@ -213,7 +213,15 @@ fn explain(text: &str, cause: &toml::de::Error) -> String {
             None => format!("unknown key {key:?}: there are {}", known.join(", ")),
         };
     }
-    let key = cause.span().and_then(|span| key_at(text, span.start));
+    let bare = |word: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !word.is_empty() && word.bytes().all(plain)
+    };
+    let key = cause.span().and_then(|span| {
+        // Of a key that stands twice, the place is the key itself.
+        let itself = text.get(span.clone()).filter(bare).map(str::to_owned);
+        key_at(text, span.start).or(itself)
+    });
     match key {
         Some(key) => format!("key {key:?}: {message}"),
         None => message,
@@ -318,7 +326,7 @@ layout = "layout.toml"
             ),
             (
                 "version = 1\naction = \"a\"\naction = \"b\"",
-                ["line 3", "duplicate key"],
+                ["line 3", "key \"action\": duplicate key"],
             ),
             (
                 "action = \"backup\"",
