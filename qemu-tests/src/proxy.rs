@@ -373,8 +373,9 @@ mod tests {
 
     #[test]
     fn an_upload_is_refused_in_the_middle_and_the_client_hears_of_it() {
-        let (port, _server) = server(b"");
-        let proxy = Proxy::start(port).unwrap();
+        // A server that is still listening: one that ends its side ends the way back to the client.
+        let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = Proxy::start(silent.local_addr().unwrap().port()).unwrap();
         proxy.break_requests("PUT", "", Fault::AnswerAfter(10, 507));
         let request = format!("PUT / HTTP/1.1\r\n\r\n{}", "x".repeat(100));
         let answer = ask(proxy.port(), &request);
