@@ -1,7 +1,7 @@
 //! The machine a job runs on, as far as the payload needs to know it.
 
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Where the kernel's view of the machine is. Tests point these at folders of their own.
@@ -27,4 +27,20 @@ pub struct Lease {
     pub address: IpAddr,
     /// DHCP option 12, else reverse DNS, else nothing.
     pub hostname: Option<String>,
+    pub boot: BootSource,
+}
+
+/// What DHCP or `ip=` say about the server that the machine booted from: host files may lie there too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BootSource {
+    /// `siaddr`
+    pub next_server: Option<Ipv4Addr>,
+    /// Option 66, or the field `sname`; the second field of `ip=`.
+    pub server_name: Option<String>,
+    /// Option 67, or the field `file`.
+    pub file: Option<String>,
+    /// Option 209 (RFC 5071): the configuration file.
+    pub config_file: Option<String>,
+    /// Option 210 (RFC 5071): what its path begins with.
+    pub path_prefix: Option<String>,
 }

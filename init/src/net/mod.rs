@@ -13,7 +13,7 @@ use netlink::{Netlink, Route};
 use nics::Nic;
 use pitstop_payload::event::Reporter;
 use pitstop_payload::job::{BootParameters, IpSetting, StaticAddress};
-use pitstop_payload::machine::{Lease, Machine};
+use pitstop_payload::machine::{BootSource, Lease, Machine};
 use search::{Found, Search};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -44,12 +44,12 @@ pub fn bring_up(
     let loopback = nix::net::if_::if_nametoindex("lo").context("looking for the loopback")?;
     netlink.up(loopback).context("switching the loopback on")?;
     let search = Search::new(&machine.sysfs, boot)?;
-    let (nic, setup) = match &boot.ip {
+    let (nic, setup, boot_source) = match &boot.ip {
         IpSetting::Invalid(why) => bail!("{why}"),
         IpSetting::Static(address) => {
             let nic = search.card(&mut netlink, &**reporter)?;
             reporter.info(format!("{} is {} by ip=", nic.name, address.address));
-            (nic, Setup::from(address))
+            (nic, Setup::from(address), boot_source(address))
         }
         IpSetting::Dhcp { .. } => {
             let Found { nic, granted } = search.lease(&mut netlink, &**reporter)?;
@@ -59,9 +59,10 @@ pub fn bring_up(
                 nic.name, settings.address, settings.prefix, settings.server
             ));
             reporter.debug(format!("the boot server by DHCP: {:?}", settings.boot));
+            let boot = settings.boot.clone();
             let setup = Setup::from(&granted);
             renew_in_background(nic.clone(), granted, Arc::clone(reporter));
-            (nic, setup)
+            (nic, setup, boot)
         }
     };
     setup
@@ -73,11 +74,20 @@ pub fn bring_up(
         mac: nic.mac,
         address: IpAddr::V4(setup.address),
         hostname,
+        boot: boot_source,
     })
 }
 
 fn renew_in_background(nic: Nic, granted: Granted, reporter: Arc<dyn Reporter>) {
     thread::spawn(move || renew::keep(&nic, granted, &*reporter));
+}
+
+/// PXELINUX's IPAPPEND tells the server that it came from.
+fn boot_source(given: &StaticAddress) -> BootSource {
+    BootSource {
+        server_name: given.boot_server.map(|server| server.to_string()),
+        ..BootSource::default()
+    }
 }
 
 impl From<&Granted> for Setup {

@@ -5,7 +5,7 @@ use super::log::RunLog;
 use super::wait::Watch;
 use crate::event::Reporter;
 use crate::job::Job;
-use crate::machine::{Lease, Machine};
+use crate::machine::{BootSource, Lease, Machine};
 use crate::plan::Plan;
 use crate::share::Share;
 use std::net::IpAddr;
@@ -29,6 +29,7 @@ pub fn dry_run(
         mac: [0; 6],
         address,
         hostname: None,
+        boot: BootSource::default(),
     };
     let log = RunLog::new(reporter, address.to_string());
     let mut work = Work {

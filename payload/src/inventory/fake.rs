@@ -1,6 +1,6 @@
 //! A machine made of plain files, for tests without root: a sysfs tree and files as disks.
 
-use crate::machine::{Lease, Machine};
+use crate::machine::{BootSource, Lease, Machine};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::symlink;
@@ -71,6 +71,7 @@ impl FakeMachine {
             mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
             address: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)),
             hostname: Some("testbox7".into()),
+            boot: BootSource::default(),
         }
     }
 

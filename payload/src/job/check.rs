@@ -6,6 +6,7 @@ use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::{BoolOrWord, HostFile, Secret, WrittenSelector};
 use crate::job::load::Salvaged;
 use crate::job::locate::Placeholders;
+use crate::job::places::nothing_said;
 use crate::job::transfer::trusted;
 use crate::job::{
     Action, DeleteTarget, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Transfer,
@@ -136,9 +137,7 @@ fn no_action(from: Option<&Url>) -> Wrong {
             "host file {}: there is no action: give it as action in the host file or as pitstop.action",
             crate::fetch::redacted(url)
         ),
-        None => "nothing says what to do: give pitstop.host=URL, or pitstop.action=NAME and \
-                 pitstop.share=URL"
-            .into(),
+        None => nothing_said(),
     })
 }
 

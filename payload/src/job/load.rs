@@ -5,8 +5,8 @@ use crate::fetch::{self, FetchError, HttpClient, Settings, redacted};
 use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::{HostFile, value_error};
 use crate::job::locate::Placeholders;
-use crate::job::{Action, Job, Policy, Transfer, check};
-use crate::machine::{Lease, Machine};
+use crate::job::{Action, Job, Policy, Transfer, check, places};
+use crate::machine::{BootSource, Lease, Machine};
 use crate::share::ShareUrl;
 use std::fmt;
 use url::Url;
@@ -94,11 +94,13 @@ pub fn load_with(
         }
     };
     let found = match &line.host {
-        None => None,
-        Some(host) => {
-            Some(find(host, &placeholders, http, reporter).map_err(|why| fail(why, &line, None))?)
+        Some(host) => find(host, &placeholders, http, reporter).map(Some),
+        None if places::needed(&line) => {
+            find_by_default(&lease.boot, &placeholders, http, reporter)
         }
-    };
+        None => Ok(None),
+    }
+    .map_err(|why| fail(why, &line, None))?;
     let file = match &found {
         None => HostFile::default(),
         Some(found) => HostFile::parse(&found.bytes, &redacted(&found.url))
@@ -139,14 +141,52 @@ fn find(
         ))
     })?;
     let candidates = placeholders.candidates(&url);
-    for url in &candidates {
+    first_of(&candidates, http, reporter)?.ok_or_else(|| none_of(&candidates))
+}
+
+/// Looks beside what the machine booted from, where that is known.
+fn find_by_default(
+    boot: &BootSource,
+    placeholders: &Placeholders,
+    http: &HttpClient,
+    reporter: &dyn Reporter,
+) -> Result<Option<Found>, String> {
+    let mut tried = Vec::new();
+    for place in places::places(boot, placeholders)? {
+        reporter.info(format!(
+            "no pitstop.host is given: the host file is looked for at {} ({})",
+            redacted(&place.url),
+            place.why
+        ));
+        let candidates = placeholders.candidates(&place.url);
+        if let Some(found) = first_of(&candidates, http, reporter)? {
+            return Ok(Some(found));
+        }
+        tried.extend(candidates);
+    }
+    if tried.is_empty() {
+        return Ok(None);
+    }
+    Err(format!(
+        "{}; put one there, or give pitstop.host=URL, or pitstop.action=NAME and pitstop.share=URL",
+        none_of(&tried)
+    ))
+}
+
+/// The first that exists.
+fn first_of(
+    candidates: &[Url],
+    http: &HttpClient,
+    reporter: &dyn Reporter,
+) -> Result<Option<Found>, String> {
+    for url in candidates {
         match fetch::file(url, LIMIT, http, reporter) {
             Ok(bytes) => {
                 reporter.info(format!("the host file is {}", redacted(url)));
-                return Ok(Found {
+                return Ok(Some(Found {
                     url: url.clone(),
                     bytes,
-                });
+                }));
             }
             Err(FetchError::NotFound) => {
                 reporter.debug(format!("there is no {}", redacted(url)));
@@ -154,11 +194,15 @@ fn find(
             Err(FetchError::Failed(why)) => return Err(format!("reading the host file: {why}")),
         }
     }
-    let tried: Vec<String> = candidates.iter().map(redacted).collect();
-    Err(format!(
+    Ok(None)
+}
+
+fn none_of(tried: &[Url]) -> String {
+    let tried: Vec<String> = tried.iter().map(redacted).collect();
+    format!(
         "there is no host file for this machine: tried {}",
         tried.join(", ")
-    ))
+    )
 }
 
 fn salvage(line: &CommandLine, found: Option<&Found>, placeholders: &Placeholders) -> Salvaged {

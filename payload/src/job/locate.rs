@@ -145,6 +145,7 @@ fn component(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::inventory::fake::FakeMachine;
+    use crate::machine::BootSource;
     use proptest::prelude::*;
 
     fn lease() -> Lease {
@@ -153,6 +154,7 @@ mod tests {
             mac: [0x52, 0x54, 0, 0x12, 0x34, 0xAB],
             address: "10.0.2.15".parse().unwrap(),
             hostname: None,
+            boot: BootSource::default(),
         }
     }
 

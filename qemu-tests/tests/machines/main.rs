@@ -13,6 +13,7 @@ mod identity;
 mod local;
 mod manners;
 mod media;
+mod network;
 mod nfs;
 mod other_servers;
 mod ways_in;

@@ -3,6 +3,7 @@
 use super::packet::Answer;
 use crate::net::netlink::Route;
 use dhcproto::v4::{DhcpOption, OptionCode};
+use pitstop_payload::machine::BootSource;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -41,21 +42,6 @@ pub struct Times {
     /// T2: when to ask any server.
     pub rebind: Duration,
     pub lease: Duration,
-}
-
-/// What the server says about booting, for those who look for more on the boot server.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BootSource {
-    /// `siaddr`
-    pub next_server: Option<Ipv4Addr>,
-    /// Option 66, or the field `sname`.
-    pub server_name: Option<String>,
-    /// Option 67, or the field `file`.
-    pub file: Option<String>,
-    /// Option 209 (RFC 5071): the configuration file.
-    pub config_file: Option<String>,
-    /// Option 210 (RFC 5071): what its path begins with.
-    pub path_prefix: Option<String>,
 }
 
 impl Settings {

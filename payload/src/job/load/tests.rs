@@ -26,16 +26,26 @@ fn lease() -> Lease {
         mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
         address: "10.0.2.15".parse().unwrap(),
         hostname: Some("lab7".into()),
+        boot: BootSource::default(),
     }
 }
 
 fn run(command_line: &str, reporter: &dyn Reporter) -> Result<Job, Box<JobError>> {
+    run_booted(command_line, BootSource::default(), reporter)
+}
+
+fn run_booted(
+    command_line: &str,
+    boot: BootSource,
+    reporter: &dyn Reporter,
+) -> Result<Job, Box<JobError>> {
     let fake = FakeMachine::new();
     let machine = Machine {
         command_line: command_line.to_owned(),
         ..fake.machine()
     };
-    load_with(&machine, &lease(), &impatient(), reporter)
+    let lease = Lease { boot, ..lease() };
+    load_with(&machine, &lease, &impatient(), reporter)
 }
 
 /// A server whose only host file is this machine's.
@@ -284,4 +294,37 @@ fn what_is_read_over_tftp_is_deleted_by_the_command_lines_url() {
         targets("pitstop.delete=http://srv/x.toml"),
         ["http://srv/x.toml"]
     );
+}
+
+#[test]
+fn a_host_file_beside_the_boot_file_is_found_and_it_is_said_why() {
+    let server = FakeServer::start();
+    let text = "version = 1\naction = \"backup\"\nshare = \"http://a/\"\n";
+    server.put("/hosts/0A00020F.toml", text.as_bytes());
+    let boot = BootSource {
+        file: Some(server.url("/boot/pitstop.efi").to_string()),
+        ..BootSource::default()
+    };
+    let heard = Heard::default();
+    let job = run_booted("quiet", boot.clone(), &heard).unwrap();
+    assert_eq!(job.source, server.url("/hosts/0A00020F.toml").as_str());
+    let said = heard.0.lock().unwrap().join("\n");
+    for place in ["/boot/hosts/ (beside the boot file http", "/hosts/ (beside"] {
+        assert!(said.contains(place), "{place}: {said}");
+    }
+    // With a whole job on the command line nobody is asked.
+    let line = "pitstop.action=backup pitstop.share=http://b/";
+    assert_eq!(
+        run_booted(line, boot, &Silent).unwrap().source,
+        "the kernel command line"
+    );
+    let empty = FakeServer::start();
+    let boot = BootSource {
+        file: Some(empty.url("/boot/pitstop.efi").to_string()),
+        ..BootSource::default()
+    };
+    let error = run_booted("quiet", boot, &Silent).unwrap_err();
+    for part in ["/boot/hosts/0A00020F.toml", "give pitstop.host=URL"] {
+        assert!(error.reason.contains(part), "{part}: {error}");
+    }
 }
