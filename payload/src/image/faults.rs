@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const MIB: usize = 1 << 20;
 
-fn at(place: u64) -> usize {
+pub(super) fn at(place: u64) -> usize {
     usize::try_from(place).unwrap()
 }
 
@@ -52,7 +52,7 @@ impl Input for BadDisk {
 }
 
 /// An image in memory.
-struct Memory(Vec<u8>);
+pub(super) struct Memory(Vec<u8>);
 
 impl ImageSource for Memory {
     fn name(&self) -> &'static str {
@@ -170,7 +170,7 @@ fn image_of(input: &dyn Input, kept: &Extents) -> (Memory, ImageMeta) {
     (Memory(out), meta)
 }
 
-fn good_image() -> (Memory, Vec<u8>) {
+pub(super) fn good_image() -> (Memory, Vec<u8>) {
     let bytes = raw();
     let disk = BadDisk {
         bytes: bytes.clone(),

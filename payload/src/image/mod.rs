@@ -17,6 +17,8 @@ mod format;
 mod index;
 mod inspect;
 mod meta;
+#[cfg(test)]
+mod mishaps;
 mod options;
 mod readback;
 mod reader;
