@@ -8,7 +8,7 @@ use pitstop_payload::event::Silent;
 use pitstop_payload::image::{CaptureOptions, Delta, RestoreOptions, restore};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use used_common::Loop;
+use used_common::{Loop, run};
 
 const CHUNKS: usize = 11;
 /// Of these, `disk_of` leaves four all zero.
@@ -54,4 +54,30 @@ fn a_damaged_image_leaves_a_device_without_boot_sector() {
     assert!(text.contains("its CRC-32 is wrong"), "{text}");
     drop(device);
     assert!(fs::read(&backing).unwrap()[..MIB].iter().all(|b| *b == 0));
+}
+
+#[test]
+fn what_holds_a_device_is_named_and_nothing_is_written() {
+    let bench = Bench::new();
+    let disk = bench.write("disk", &disk_of(CHUNKS, 0));
+    let (image, _) = bench.capture(&disk, &CaptureOptions::default());
+    let backing = bench.write("backing", &vec![0; CHUNKS * MIB]);
+    run("mkfs.ext4", &["-q", backing.to_str().unwrap()]);
+    let device = Loop::new(&backing);
+    let folder = bench.path("mounted");
+    fs::create_dir(&folder).unwrap();
+    run("mount", &[device.device.as_path(), &folder]);
+    let result = restore(&source(&image), &device.device, &plain(), &Silent);
+    run("umount", &[&folder]);
+    let name = device.device.file_name().unwrap().to_str().unwrap();
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        format!(
+            "{} is in use ({name} is mounted at {}): unmount its filesystems, stop swap, LVM and RAID on it, then try again",
+            device.device.display(),
+            folder.display()
+        )
+    );
+    drop(device);
+    run("e2fsck", &["-fn", backing.to_str().unwrap()]);
 }

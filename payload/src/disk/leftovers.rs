@@ -12,6 +12,11 @@ const END: u64 = 1 << 20;
 /// The superblocks of a filesystem on the whole of it that lie deep within: Btrfs at 64 MiB and 256 GiB.
 const DEEP: [u64; 2] = [64 << 20, 256 << 30];
 const SUPERBLOCK: u64 = 4096;
+/// At the end of a disk: a last partition that grew ends up to an alignment before its backup GPT, and what sits at
+/// that partition's end reaches a further MiB back.
+const DISK_END: u64 = 4 << 20;
+/// Partitions begin at whole MiB.
+const ALIGNMENT: u64 = 1 << 20;
 
 /// What of `volume` must be zeros for nothing old to be recognised in it.
 pub fn places(volume: &Range<u64>) -> Extents {
@@ -34,11 +39,40 @@ pub fn places(volume: &Range<u64>) -> Extents {
     places
 }
 
+/// What of a disk of `limit` bytes must be zeros behind `size`, where an image ends: where the disk itself has
+/// signatures, and the place of a partition that is made behind the image.
+pub fn behind(size: u64, limit: u64) -> Extents {
+    let mut places = places(&(0..limit));
+    places.insert(limit.saturating_sub(DISK_END)..limit);
+    let next = size
+        .checked_next_multiple_of(ALIGNMENT)
+        .unwrap_or(size)
+        .saturating_add(START);
+    places.insert(size..next);
+    places.clipped(size..limit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn behind_an_image_its_neighbourhood_and_the_end_of_the_disk_are_cleared() {
+        let found: Vec<_> = behind(20 * MIB + 512, 100 * MIB).iter().collect();
+        assert_eq!(
+            found,
+            [
+                20 * MIB + 512..22 * MIB,
+                64 * MIB..64 * MIB + 4096,
+                96 * MIB..100 * MIB
+            ]
+        );
+        assert_eq!(behind(99 * MIB, 100 * MIB).total(), MIB);
+        assert_eq!(behind(MIB, MIB).total(), 0);
+        assert_eq!(behind(u64::MAX - 1, u64::MAX).total(), 1);
+    }
 
     #[test]
     fn both_ends_and_what_lies_deep_are_cleared() {

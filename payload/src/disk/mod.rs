@@ -3,6 +3,7 @@
 mod buffer;
 mod input;
 mod ioctl;
+mod kernel_view;
 pub mod leftovers;
 pub(crate) mod passthrough;
 mod target;

@@ -1,16 +1,19 @@
 //! A disk that is written: opened alone, zeroed by the device where it can, flushed to the platter.
 
 use super::buffer::is_aligned;
-use super::ioctl;
+use super::{ioctl, kernel_view};
+use crate::inventory::disks;
+use crate::table::Table;
 use crate::units;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc::{O_DIRECT, O_EXCL};
+use nix::sys::stat::{major, minor};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -95,12 +98,12 @@ impl Target {
             Kind::File => options.create(true).truncate(false),
             Kind::Null => &mut options,
         };
-        let file = options.open(path).map_err(|error| match error.raw_os_error() {
-            Some(code) if code == Errno::EBUSY as i32 => anyhow::anyhow!(
-                "{name} is in use: unmount its filesystems, stop swap, LVM and RAID on it, then try again"
-            ),
-            _ => anyhow::Error::new(error).context(format!("opening {name} for writing")),
-        })?;
+        let file = options
+            .open(path)
+            .map_err(|error| match error.raw_os_error() {
+                Some(code) if code == Errno::EBUSY as i32 => in_use(path),
+                _ => anyhow::Error::new(error).context(format!("opening {name} for writing")),
+            })?;
         let size = match kind {
             Kind::Null => 0,
             Kind::Block | Kind::File => {
@@ -125,18 +128,37 @@ impl Target {
         })
     }
 
-    /// Has the kernel see the new partition table, where the target is a device with one.
+    /// Has the kernel see the new partition table, where the target is a device with one. Whether it is.
     ///
     /// # Errors
     /// The kernel's; the data is safe all the same.
-    pub fn reread_table(&self) -> io::Result<()> {
+    pub fn reread_table(&self) -> io::Result<bool> {
         if self.kind != Kind::Block {
-            return Ok(());
+            return Ok(false);
         }
         match ioctl::reread_table(&self.file) {
             // Devices that have no partitions: loop without a scan, device-mapper.
-            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
-            result => result,
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    /// Bytes of a logical sector; `None` for what has none of its own, as a file.
+    pub fn sector_size(&self) -> Option<u32> {
+        match self.kind {
+            Kind::Block => ioctl::logical_sector_size(&self.file).ok(),
+            Kind::File | Kind::Null => None,
+        }
+    }
+
+    /// How the kernel's partitions of this device differ from `table`: a sentence each.
+    pub(crate) fn differs_for_the_kernel(&self, table: &Table) -> Vec<String> {
+        match self.file.metadata() {
+            Ok(metadata) => {
+                let folder = Path::new("/sys/dev/block").join(device_number(metadata.rdev()));
+                kernel_view::differences(&folder, table)
+            }
+            Err(error) => vec![format!("its device number cannot be read: {error}")],
         }
     }
 
@@ -192,6 +214,33 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Names what holds a device, where the kernel tells.
+fn in_use(path: &Path) -> anyhow::Error {
+    let users = std::fs::metadata(path).map_or_else(
+        |_| Vec::new(),
+        |found| {
+            disks::users_of(
+                Path::new("/sys"),
+                Path::new("/proc"),
+                &device_number(found.rdev()),
+            )
+        },
+    );
+    let users = match users.as_slice() {
+        [] => String::new(),
+        users => format!(" ({})", users.join(", ")),
+    };
+    anyhow::anyhow!(
+        "{} is in use{users}: unmount its filesystems, stop swap, LVM and RAID on it, then try again",
+        path.display()
+    )
+}
+
+/// `8:0`, as sysfs spells it.
+fn device_number(number: u64) -> String {
+    format!("{}:{}", major(number), minor(number))
 }
 
 fn is_device_path(path: &Path) -> bool {
@@ -277,7 +326,6 @@ impl Output for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn zeroing_a_file_keeps_its_size_and_frees_its_blocks() {

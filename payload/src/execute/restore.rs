@@ -2,6 +2,7 @@
 //! first byte of any disk is written.
 
 use super::{Labelled, Prepared, Work, listed_disks};
+use crate::disk::Target;
 use crate::event::Reporter;
 use crate::image::{self, ImageMeta, ImageSource, RestoreOptions};
 use crate::inventory::{Disk, DiskIdentity};
@@ -161,6 +162,10 @@ pub(super) fn run(
         verify: work.job.verify,
         threads: 0,
     };
+    // A disk that is held would else be found when those before it are written.
+    for restore in restores {
+        Target::open(&restore.disk.node(&work.machine.dev))?;
+    }
     for (restore, image) in restores.iter().zip(images) {
         let disk = &restore.disk;
         let reporter = Labelled::new(work.log, disk);

@@ -17,7 +17,7 @@ pub fn follow_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) -> an
     let Some(limit) = output.limit().filter(|limit| *limit > size) else {
         return Ok(());
     };
-    let moved = match table::follow(&mut Readable { output, limit }, size) {
+    let moved = match table::follow(&mut Written { output, limit }, size) {
         Ok(Some(moved)) => moved,
         Ok(None) => return Ok(()),
         Err(TableError::Read(error)) => return Err(error.into()),
@@ -49,12 +49,12 @@ fn write(output: &dyn Output, pieces: &[Piece]) -> anyhow::Result<()> {
 }
 
 /// What was written, read again.
-struct Readable<'a> {
-    output: &'a dyn Output,
-    limit: u64,
+pub(super) struct Written<'a> {
+    pub(super) output: &'a dyn Output,
+    pub(super) limit: u64,
 }
 
-impl ReadAt for Readable<'_> {
+impl ReadAt for Written<'_> {
     fn size(&self) -> u64 {
         self.limit
     }

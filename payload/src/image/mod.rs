@@ -3,6 +3,7 @@
 //! `docs/image-format.md` has the layout byte by byte. Any other gzip, xz, zstd and raw images can
 //! be restored and converted too.
 
+mod behind;
 mod capture;
 mod codec;
 mod convert;
@@ -16,6 +17,7 @@ mod foreign;
 mod format;
 mod index;
 mod inspect;
+mod kernel;
 mod meta;
 #[cfg(test)]
 mod mishaps;

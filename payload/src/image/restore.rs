@@ -6,9 +6,10 @@ use super::foreign;
 use super::index::{Chunk, Index, Item};
 use super::verify::{Look, Verified, look};
 use super::workers::{Crew, Meter, lock};
-use super::{Delta, ImageMeta, ImageSource, RestoreOptions, delta, fit, readback};
+use super::{Delta, ImageMeta, ImageSource, RestoreOptions, behind, delta, fit, kernel, readback};
 use crate::disk::{Buffer, Output, Target};
 use crate::event::Reporter;
+use crate::extents::Extents;
 use crate::units;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -55,20 +56,18 @@ pub fn restore(
 ) -> anyhow::Result<Restored> {
     let look = look(image)?;
     let output = Target::open(target)?;
+    let old = behind::remember(&output);
     let restored = match look {
         Look::Ours(loaded) => restore_ours(image, *loaded, &output, options, reporter)?,
         Look::Foreign { kind, raw_size } => {
             foreign::restore(image, kind, raw_size, &output, options, reporter)?
         }
     };
+    behind::clear(&output, restored.size, &old, &Extents::new(), reporter)
+        .with_context(|| format!("clearing {} behind the image", output.name()))?;
     fit::follow_end(&output, restored.size, reporter)
         .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
-    if let Err(error) = output.reread_table() {
-        let name = output.name();
-        reporter.warn(format!(
-            "{name} is written, but the kernel keeps its old partition table: {error}"
-        ));
-    }
+    kernel::tell(&output, reporter);
     Ok(restored)
 }
 

@@ -133,6 +133,24 @@ fn read_one(sysfs: &Path, name: &str, busy: &Busy) -> Option<Disk> {
     })
 }
 
+/// What uses the block device of this `number` (`8:0`) and its partitions, for people: `sda1 is mounted at /mnt`.
+/// Empty where the kernel does not tell.
+pub fn users_of(sysfs: &Path, procfs: &Path, number: &str) -> Vec<String> {
+    let Ok(block) = fs::canonicalize(sysfs.join("dev/block").join(number)) else {
+        return Vec::new();
+    };
+    let name = |folder: &Path| {
+        let name = folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let busy = busy_devices(procfs);
+    let mut found = users(sysfs, &block, &name(&block), &busy);
+    for part in partitions(&block) {
+        found.extend(users(sysfs, &block.join(&part.name), &part.name, &busy));
+    }
+    found
+}
+
 fn is_disk(name: &str, block: &Path, real: &Path) -> bool {
     // A multipath NVMe disk is virtual to sysfs, but its `device` is the drive.
     let made_up = real.components().any(|part| part.as_os_str() == "virtual")
@@ -206,17 +224,27 @@ fn busy_devices(procfs: &Path) -> Busy {
 /// What uses one device: mounts, swap, and the devices that stand on it.
 fn users(sysfs: &Path, folder: &Path, name: &str, busy: &Busy) -> Vec<String> {
     let holders = names(&folder.join("holders")).unwrap_or_default();
+    let in_turn = |device: &str| {
+        let mapped = busy.get(&format!("mapper!{device}"));
+        let how = mapped.or_else(|| busy.get(device));
+        how.map_or(String::new(), |how| format!(", which {how}"))
+    };
     let held = holders.iter().map(|holder| {
         let block = sysfs.join("block").join(holder);
         let mapped = fact(&block.join("dm/name"));
         if holder.starts_with("md") {
-            return format!("is part of the RAID {holder}");
+            return format!("is part of the RAID {holder}{}", in_turn(holder));
         }
         match fact(&block.join("dm/uuid")) {
             uuid if uuid.starts_with("LVM-") => {
-                format!("holds the LVM volume {mapped} ({holder})")
+                format!(
+                    "holds the LVM volume {mapped} ({holder}){}",
+                    in_turn(&mapped)
+                )
             }
-            _ if !mapped.is_empty() => format!("is part of {mapped} ({holder})"),
+            _ if !mapped.is_empty() => {
+                format!("is part of {mapped} ({holder}){}", in_turn(&mapped))
+            }
             _ => format!("is part of {holder}"),
         }
     });
@@ -313,6 +341,11 @@ mod tests {
         fake.write_sys("block/dm-1/dm/name", "secret\n");
         fake.write_sys("block/dm-1/dm/uuid", "CRYPT-LUKS2-x\n");
         fake.write_proc("swaps", "Filename Type Size\n/dev/sda partition 1 0 -2\n");
+        fake.write_proc("mounts", "/dev/mapper/vg-root /srv ext4 rw 0 0\n");
+        fs::create_dir_all(fake.machine().sysfs.join("dev/block")).unwrap();
+        std::os::unix::fs::symlink(&block, fake.machine().sysfs.join("dev/block/8:0")).unwrap();
+        let machine = fake.machine();
+        let mut by_number = users_of(&machine.sysfs, &machine.procfs, "8:0");
         let disk = one(&fake);
         assert_eq!(disk.standing, Standing::InUse);
         let mut users = disk.used_by;
@@ -322,9 +355,12 @@ mod tests {
             [
                 "sda is used as swap",
                 "sda1 is part of the RAID md127",
-                "sda2 holds the LVM volume vg-root (dm-0)",
+                "sda2 holds the LVM volume vg-root (dm-0), which is mounted at /srv",
                 "sda3 is part of secret (dm-1)",
             ]
         );
+        by_number.sort();
+        assert_eq!(by_number, users);
+        assert!(users_of(&machine.sysfs, &machine.procfs, "8:16").is_empty());
     }
 }

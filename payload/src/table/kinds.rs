@@ -12,6 +12,14 @@ pub enum PartitionKind {
 }
 
 impl PartitionKind {
+    /// The type code, in an MBR.
+    pub fn code(&self) -> Option<u8> {
+        match self {
+            Self::Guid(_) => None,
+            Self::Code(code) => Some(*code),
+        }
+    }
+
     /// What people call it, where that is known.
     pub fn name(&self) -> Option<&'static str> {
         match self {
