@@ -4,7 +4,7 @@ mod image_common;
 
 use image_common::{Bench, MIB, disk_of, identity, plain, source};
 use pitstop_payload::event::Silent;
-use pitstop_payload::image::{CaptureOptions, FileSource, ImageSource, capture, restore};
+use pitstop_payload::image::{CaptureOptions, FileSource, ImageSource, capture, restore, verify};
 use proptest::prelude::*;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -42,6 +42,22 @@ fn damage_is_named_and_leaves_no_boot_sector() {
         wrong.contains("chunk ") && wrong.contains("its CRC-32 is wrong"),
         "{wrong}"
     );
+}
+
+#[test]
+fn every_bit_of_the_first_header_counts() {
+    let bench = Bench::new();
+    let disk = bench.write("disk", &disk_of(2, 0));
+    let (image, _) = bench.capture(&disk, &CaptureOptions::default());
+    let mut bytes = fs::read(&image).unwrap();
+    for bit in 0..20 * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        // The name says nothing of gzip: any bytes could be a raw image.
+        let damaged = bench.write("damaged.img", &bytes);
+        let err = verify(&source(&damaged), 1, &Silent).unwrap_err();
+        assert!(format!("{err:#}").contains("chunk 0"), "bit {bit}: {err:#}");
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
 }
 
 /// An image whose network stops in the middle, or gives a few bytes at a time.

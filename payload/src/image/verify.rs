@@ -3,7 +3,7 @@
 use super::codec::{Inflater, is_zero};
 use super::feed::{Feed, Loaded, chunk_bytes, largest_member, load, open_chunk, place};
 use super::foreign;
-use super::format::begins_like_ours;
+use super::format::{FOOTER, begins_like_ours, parse_footer};
 use super::index::{Index, Item};
 use super::workers::{Crew, Meter, lock};
 use super::{ImageMeta, ImageSource};
@@ -66,7 +66,8 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
     image
         .read_exact_at(start, 0)
         .with_context(|| format!("reading {}", image.name()))?;
-    if begins_like_ours(start) {
+    // One of ours whose first bytes are damaged must not pass for an image of another tool.
+    if begins_like_ours(start) || ends_like_ours(image)? {
         return load(image).map(|loaded| Look::Ours(Box::new(loaded)));
     }
     let kind = foreign::kind(start);
@@ -80,6 +81,19 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
     }
     let raw_size = foreign::raw_size(image, kind)?;
     Ok(Look::Foreign { kind, raw_size })
+}
+
+/// Whether a sound footer ends `image`.
+fn ends_like_ours(image: &dyn ImageSource) -> anyhow::Result<bool> {
+    let mut footer = [0; FOOTER];
+    let size = image.size();
+    let Some(at) = size.checked_sub(FOOTER as u64) else {
+        return Ok(false);
+    };
+    image
+        .read_exact_at(&mut footer, at)
+        .with_context(|| format!("reading the end of {}", image.name()))?;
+    Ok(parse_footer(&footer, size).is_ok())
 }
 
 /// What the name says an image is packed with. A server's error page, a file of zeros that a crash left: anything is
