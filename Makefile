@@ -81,7 +81,7 @@ fuzz: ## fuzz the parsers, ten minutes each (needs cargo-fuzz and a nightly comp
 	fuzz/seed fuzz/corpus target/debug/pitstop
 	cd fuzz && for target in survey image index tftp command_line; do \
 	  mkdir -p corpus/$$target && cp -n seeds/$$target/* corpus/$$target/ 2>/dev/null; \
-	  cargo +nightly fuzz run -s none $$target -- -max_total_time=600 -rss_limit_mb=1024 -timeout=20 -max_len=400000 || exit 1; \
+	  cargo +nightly fuzz run -O -s none $$target -- -max_total_time=600 -rss_limit_mb=1024 -timeout=20 -max_len=400000 || exit 1; \
 	done
 
 clean: ## remove what was built

@@ -51,6 +51,28 @@ fn a_wrong_command_line_is_2_and_help_is_0() {
 }
 
 #[test]
+fn a_backup_that_makes_no_sense_is_refused_and_leaves_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(at("disk"), vec![1; 1 << 20]).unwrap();
+    fs::write(at("empty"), b"").unwrap();
+    fs::write(at("there.raw.gz"), b"an image").unwrap();
+    let before = everything_in(folder.path());
+    for (disk, image, why) in [
+        (at("disk"), at("disk"), "is the disk itself"),
+        (at("disk"), at("there.raw.gz"), "is there already"),
+        (at("disk"), at("none/a.raw.gz"), "none"),
+        (at("disk"), "-".into(), "/dev/stdout"),
+        (at("empty"), at("new.raw.gz"), "has no bytes"),
+        (at("none"), at("new.raw.gz"), "none"),
+    ] {
+        let told = error(&run(&["backup", &disk, &image]));
+        assert!(told.contains(why), "{told}");
+    }
+    assert_eq!(everything_in(folder.path()), before);
+}
+
+#[test]
 fn a_job_is_set_listed_and_cleared() {
     let root = tempfile::tempdir().unwrap();
     let at = |arguments: &[&str]| {

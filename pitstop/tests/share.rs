@@ -118,11 +118,16 @@ fn files_are_written_moved_listed_and_deleted() {
     );
     assert_eq!(server.request("DELETE", "/share/a/b", "", b"").status, 204);
     assert_eq!(server.request("DELETE", "/share/", "", b"").status, 403);
+    let marker = "/share/pitstop-share";
+    assert_eq!(server.request("DELETE", marker, "", b"").status, 403);
+    let away = "Destination: /share/c/marker\r\n";
+    assert_eq!(server.request("MOVE", marker, away, b"").status, 403);
+    assert_eq!(server.get(marker).status, 200);
     let other = server.request("PROPFIND", "/share/", "", b"");
     assert_eq!(other.status, 405);
     assert!(other.header("allow").unwrap().contains("MOVE"));
     assert_eq!(server.put("/share/c", b"").status, 409);
-    assert_eq!(server.put("/share/pitstop-share/below", b"").status, 404);
+    assert_eq!(server.put("/share/pitstop-share/below", b"").status, 409);
     assert_eq!(server.put("/boot/vmlinuz", b"").status, 405);
 }
 

@@ -65,6 +65,10 @@ enum ReadErrorsArg {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let identity = identity(&args.disk)?;
+    if identity.size == 0 {
+        let disk = args.disk.display();
+        bail!("{disk} has no bytes: an empty file, or a drive without a medium");
+    }
     refuse_itself(args)?;
     let options = CaptureOptions {
         exact: args.exact,

@@ -55,6 +55,9 @@ impl Destination {
     /// # Errors
     /// When the folder cannot be reached, or has a file of that name and `force` is not given.
     pub fn new(image: &str, force: bool) -> anyhow::Result<Self> {
+        if image == "-" {
+            bail!("- is no name of an image: to write it to a pipe, say /dev/stdout");
+        }
         let mut shown = image.to_owned();
         let (share, name): (Box<dyn Share>, String) = match url(image)? {
             Some(url) => {

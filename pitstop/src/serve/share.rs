@@ -5,7 +5,7 @@ use super::file::{self, Found};
 use super::listing;
 use super::path::RelPath;
 use super::refusal::{Refusal, blocking};
-use super::site::Site;
+use super::site::{Site, is_marker};
 use super::upload;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -118,10 +118,10 @@ fn with_slash(uri: &Uri) -> Response {
 }
 
 fn delete(site: &Site, path: &RelPath, headers: &HeaderMap) -> Result<Response, Refusal> {
-    if path.is_root() {
+    if path.is_root() || is_marker(path) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "the share itself stays",
+            "the share itself stays, and its marker",
         ));
     }
     let failed = |error: &io::Error| match error.kind() {
@@ -154,10 +154,10 @@ fn rename(
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     let refuse = |status, reason: &str| Err(Refusal::new(status, reason));
-    if from.is_root() || to.is_root() || from == to {
+    if from.is_root() || to.is_root() || is_marker(from) || from == to {
         return refuse(
             StatusCode::FORBIDDEN,
-            "the source and the destination must differ, and neither be the share",
+            "the source and the destination must differ, and neither be the share or its marker",
         );
     }
     let failed = |error: &io::Error| Refusal::io(&format!("moving {from} to {to}"), error);

@@ -2,6 +2,7 @@
 
 use super::claims::Claims;
 use super::journal::Journal;
+use super::path::RelPath;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -10,6 +11,11 @@ use std::sync::{Arc, Mutex};
 
 /// The marker that makes a folder the share.
 const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
+
+/// Whether `path`, below the share, is its marker: without it no machine takes the folder for a share.
+pub fn is_marker(path: &RelPath) -> bool {
+    MARKERS.contains(&path.as_str())
+}
 
 /// The two files that a machine boots.
 pub const KERNEL: &str = "vmlinuz";

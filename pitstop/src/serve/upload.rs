@@ -191,7 +191,15 @@ fn write(
 fn check(share: &Dir, path: &RelPath, headers: &HeaderMap) -> Result<Option<Metadata>, Refusal> {
     let current = match share.metadata(path.as_path()) {
         Ok(metadata) => Some(metadata),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // A file where a folder should be is told when the folders are made.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            None
+        }
         Err(error) => return Err(Refusal::io(&format!("writing {path}"), &error)),
     };
     if current.as_ref().is_some_and(Metadata::is_dir) {
@@ -212,7 +220,13 @@ pub fn make_parents<'a>(share: &Dir, path: &'a RelPath) -> Result<Vec<&'a str>, 
     for folder in path.ancestors() {
         match share.create_dir(folder) {
             Ok(()) => made.push(folder),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // RFC 9110 15.5.10: what is there is in the way.
+                if share.metadata(folder).is_ok_and(|found| !found.is_dir()) {
+                    let why = format!("{folder} is a file: there can be nothing below it");
+                    return Err(Refusal::new(StatusCode::CONFLICT, why));
+                }
+            }
             Err(error) => return Err(Refusal::io(&format!("making {folder}"), &error)),
         }
     }
