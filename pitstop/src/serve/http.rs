@@ -143,7 +143,8 @@ async fn note(
             "{} {} {}",
             peer.ip().to_canonical(),
             request.method(),
-            request.uri()
+            // What follows a ? may be a secret.
+            request.uri().path()
         ),
         site,
         began: Instant::now(),
