@@ -80,6 +80,11 @@ impl Disk {
         Ok(file.set_len(size)?)
     }
 
+    /// Writes a name where an MBR has its boot code, so that no two disks are the same.
+    pub fn name(&self, name: &str) -> Result<()> {
+        Ok(self.open()?.write_all(name.as_bytes())?)
+    }
+
     /// Flips one bit of the byte at `offset`.
     pub fn flip(&self, offset: u64) -> Result<()> {
         flip_bit(&self.path, offset)

@@ -356,7 +356,7 @@ pub fn noise(length: u64, seed: u64) -> Vec<u8> {
 }
 
 /// Copies a file's bytes into the disk at `offset`, leaving holes where it has zeros.
-fn place(source: &Path, disk: &Path, offset: u64) -> Result<()> {
+pub(crate) fn place(source: &Path, disk: &Path, offset: u64) -> Result<()> {
     let mut source = File::open(source).with_context(|| format!("opening {}", source.display()))?;
     let mut disk = File::options().write(true).open(disk)?;
     let mut buffer = vec![0; 64 << 10];

@@ -2,6 +2,7 @@
 //!
 //! Everything here drives the programs in `out/` from outside and knows nothing of their insides.
 
+pub mod bus;
 pub mod compare;
 pub mod console;
 pub mod disks;
@@ -15,6 +16,7 @@ pub mod qmp;
 pub mod scene;
 pub mod servers;
 pub mod site;
+pub mod small;
 pub mod story;
 pub mod tools;
 pub mod vm;

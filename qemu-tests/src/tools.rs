@@ -28,6 +28,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("objcopy", "binutils"),
+    ("parted", "parted"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("rpcbind", "rpcbind"),
     ("setpriv", "util-linux"),

@@ -1,5 +1,7 @@
 //! Machines: QEMU without KVM, so that they run the same everywhere, two at most at a time.
 
+use crate::bus;
+pub use crate::bus::Bus;
 use crate::console::{Console, Listener};
 use crate::disks::Disk;
 use crate::paths;
@@ -70,17 +72,6 @@ impl Network {
             tftp: None,
         }
     }
-}
-
-/// How a disk is attached, which decides its name in the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bus {
-    /// `vda`
-    Virtio,
-    /// `sda`, through the chipset's AHCI.
-    Sata,
-    /// `nvme0n1`
-    Nvme,
 }
 
 /// What a machine consists of.
@@ -295,10 +286,18 @@ fn command_line(spec: &Spec, folder: &Path, socket: &Path) -> Result<Command> {
         _ => tools::command("qemu-system-x86_64")?,
     };
     command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+    let old_chipset = spec
+        .disks
+        .iter()
+        .any(|(_, disk_bus, _)| *disk_bus == Bus::Ide);
     // graphics=off makes SeaBIOS and the iPXE ROM speak on the serial line.
     command.args([
         "-machine",
-        "q35,graphics=off",
+        if old_chipset {
+            "pc,graphics=off"
+        } else {
+            "q35,graphics=off"
+        },
         "-accel",
         "tcg,thread=multi",
         "-smp",
@@ -314,7 +313,9 @@ fn command_line(spec: &Spec, folder: &Path, socket: &Path) -> Result<Command> {
     }
     add_boot(&mut command, &spec.boot, folder)?;
     add_network(&mut command, &spec.network, &spec.boot)?;
-    add_disks(&mut command, &spec.disks)?;
+    for (number, (path, disk_bus, serial)) in spec.disks.iter().enumerate() {
+        bus::plug_in(&mut command, number, path, *disk_bus, serial)?;
+    }
     command.args(&spec.extra);
     let complaints = File::create(folder.join("stderr"))?;
     command
@@ -397,27 +398,5 @@ fn add_network(command: &mut Command, network: &Network, boot: &Boot) -> Result<
         tools::packaged("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu")?;
     }
     command.args(["-device", &device]);
-    Ok(())
-}
-
-fn add_disks(command: &mut Command, disks: &[(PathBuf, Bus, String)]) -> Result<()> {
-    for (number, (path, bus, serial)) in disks.iter().enumerate() {
-        ensure!(path.is_file(), "there is no disk {}", path.display());
-        let drive = format!(
-            "if=none,id=disk{number},format=raw,discard=unmap,file={}",
-            path.display()
-        );
-        command.args(["-drive", &drive]);
-        let model = match bus {
-            Bus::Virtio => "virtio-blk-pci",
-            Bus::Sata => "ide-hd",
-            Bus::Nvme => "nvme",
-        };
-        let index = number + 2;
-        command.args([
-            "-device",
-            &format!("{model},drive=disk{number},serial={serial},bootindex={index}"),
-        ]);
-    }
     Ok(())
 }

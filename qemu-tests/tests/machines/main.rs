@@ -6,6 +6,7 @@
 mod bad_disk;
 mod bad_job;
 mod bad_share;
+mod buses;
 mod firmware;
 mod golden;
 mod hardware;
