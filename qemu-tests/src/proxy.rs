@@ -1,9 +1,11 @@
 //! A server that fails: a TCP relay before the real server which, when told to, answers instead of it, cuts a
 //! transfer in the middle or dies.
 
-use anyhow::{Context, Result};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+mod relay;
+
+use anyhow::{Context, Result, ensure};
+use relay::relay;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,6 +28,8 @@ pub enum Fault {
     DieDuringDownload(u64),
     /// Nothing more is read after so many bytes of the request's body, and nothing is said.
     StallUpload(u64),
+    /// Nothing more comes after so many bytes of the answer, and the connection stays open.
+    StallDownload(u64),
 }
 
 /// Which requests a fault befalls.
@@ -33,6 +37,8 @@ pub enum Fault {
 struct Rule {
     method: String,
     path: String,
+    /// So many requests pass before one meets the fault.
+    spare: usize,
     fault: Fault,
 }
 
@@ -41,6 +47,7 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     dead: AtomicBool,
     closed: AtomicBool,
+    stalled: AtomicBool,
     requests: Mutex<Vec<(Instant, String)>>,
 }
 
@@ -49,9 +56,6 @@ pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
-
-/// Longest request head that is read.
-const HEAD_LIMIT: usize = 64 << 10;
 
 impl Proxy {
     /// Relays to the server on this port of the loopback.
@@ -64,6 +68,7 @@ impl Proxy {
             rules: Mutex::default(),
             dead: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             requests: Mutex::default(),
         });
         let for_listener = Arc::clone(&shared);
@@ -79,17 +84,38 @@ impl Proxy {
 
     /// From now on, requests of this method whose path contains `path` meet `fault`.
     pub fn break_requests(&self, method: &str, path: &str, fault: Fault) {
+        self.break_requests_after(0, method, path, fault);
+    }
+
+    /// The same once `spare` such requests have passed.
+    pub fn break_requests_after(&self, spare: usize, method: &str, path: &str, fault: Fault) {
         let rule = Rule {
             method: method.into(),
             path: path.into(),
+            spare,
             fault,
         };
         locked(&self.shared.rules).push(rule);
     }
 
+    /// Waits until a transfer stalls as a fault said.
+    pub fn wait_for_stall(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while !self.shared.stalled.load(Ordering::SeqCst) {
+            ensure!(
+                Instant::now() < deadline,
+                "no transfer stalled within {patience:?}; the requests were {:?}",
+                self.requests()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// The server works again.
     pub fn heal(&self) {
         locked(&self.shared.rules).clear();
+        self.shared.stalled.store(false, Ordering::SeqCst);
         self.shared.dead.store(false, Ordering::SeqCst);
     }
 
@@ -138,179 +164,11 @@ fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Deals with the one request of a connection.
-fn relay(mut client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
-    let (head, body_start) = read_head(&mut client)?;
-    let request_line = head.lines().next().unwrap_or_default().to_owned();
-    locked(&shared.requests).push((Instant::now(), request_line.clone()));
-    let fault = fault_for(&locked(&shared.rules), &request_line);
-    if let Some(Fault::Answer(status)) = fault {
-        return refuse(&mut client, status);
-    }
-    let mut upstream = TcpStream::connect(shared.upstream)?;
-    upstream.write_all(one_request_only(&head).as_bytes())?;
-    let mut upload = Upload {
-        client: client.try_clone()?,
-        upstream: upstream.try_clone()?,
-        fault,
-        sent: 0,
-        shared: Arc::clone(shared),
-    };
-    let uploading = thread::spawn(move || upload.run(&body_start));
-    download(&mut upstream, &mut client, fault, shared)?;
-    client.shutdown(Shutdown::Write)?;
-    client.set_read_timeout(Some(Duration::from_secs(5)))?;
-    uploading
-        .join()
-        .unwrap_or_else(|_| Err(io::Error::other("the upload thread panicked")))
-}
-
-/// The head up to and with its empty line, and what was read of the body.
-fn read_head(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let read = client.read(&mut buffer)?;
-        bytes.extend_from_slice(&buffer[..read]);
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let body = bytes.split_off(end + 4);
-            return Ok((String::from_utf8_lossy(&bytes).into_owned(), body));
-        }
-        if read == 0 || bytes.len() > HEAD_LIMIT {
-            return Err(io::Error::other("no request head"));
-        }
-    }
-}
-
-fn fault_for(rules: &[Rule], request_line: &str) -> Option<Fault> {
-    let mut words = request_line.split(' ');
-    let (method, path) = (words.next()?, words.next()?);
-    rules
-        .iter()
-        .find(|rule| rule.method == method && path.contains(&rule.path))
-        .map(|rule| rule.fault)
-}
-
-/// The head with `Connection: close`, so that every request comes on a connection of its own and is seen.
-fn one_request_only(head: &str) -> String {
-    let mut lines: Vec<&str> = head
-        .trim_end()
-        .lines()
-        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
-        .collect();
-    lines.push("Connection: close");
-    lines.join("\r\n") + "\r\n\r\n"
-}
-
-fn refuse(client: &mut TcpStream, status: u16) -> io::Result<()> {
-    let reason = match status {
-        403 => "Forbidden",
-        405 => "Method Not Allowed",
-        507 => "Insufficient Storage",
-        _ => "Broken On Purpose",
-    };
-    write!(
-        client,
-        "HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    )?;
-    client.shutdown(Shutdown::Write)?;
-    // Closing with unread bytes would reset the connection and take the answer with it.
-    client.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let mut rest = [0; 4096];
-    while matches!(client.read(&mut rest), Ok(1..)) {}
-    Ok(())
-}
-
-struct Upload {
-    client: TcpStream,
-    upstream: TcpStream,
-    fault: Option<Fault>,
-    sent: u64,
-    shared: Arc<Shared>,
-}
-
-impl Upload {
-    fn run(&mut self, body_start: &[u8]) -> io::Result<()> {
-        if !self.pass_on(body_start)? {
-            return Ok(());
-        }
-        let mut buffer = vec![0; 32 << 10];
-        loop {
-            let read = self.client.read(&mut buffer)?;
-            if read == 0 || !self.pass_on(&buffer[..read])? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether the transfer goes on.
-    fn pass_on(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        self.sent = self
-            .sent
-            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        match self.fault {
-            Some(Fault::AnswerAfter(limit, status)) if self.sent > limit => {
-                // The answer first: when the server's side ends, so does the way back to the client.
-                let refused = refuse(&mut self.client, status);
-                self.upstream.shutdown(Shutdown::Both)?;
-                return refused.map(|()| false);
-            }
-            Some(Fault::CutUpload(limit) | Fault::DieDuringUpload(limit)) if self.sent > limit => {
-                if matches!(self.fault, Some(Fault::DieDuringUpload(_))) {
-                    self.shared.dead.store(true, Ordering::SeqCst);
-                }
-                self.upstream.shutdown(Shutdown::Both)?;
-                self.client.shutdown(Shutdown::Both)?;
-                return Ok(false);
-            }
-            Some(Fault::StallUpload(limit)) if self.sent > limit => {
-                while !self.shared.closed.load(Ordering::SeqCst)
-                    && !locked(&self.shared.rules).is_empty()
-                {
-                    thread::sleep(Duration::from_millis(50));
-                }
-                self.upstream.shutdown(Shutdown::Both)?;
-                return Ok(false);
-            }
-            _ => self.upstream.write_all(bytes)?,
-        }
-        Ok(true)
-    }
-}
-
-fn download(
-    upstream: &mut TcpStream,
-    client: &mut TcpStream,
-    fault: Option<Fault>,
-    shared: &Shared,
-) -> io::Result<()> {
-    let limit = match fault {
-        Some(Fault::CutDownload(limit) | Fault::DieDuringDownload(limit)) => limit,
-        _ => u64::MAX,
-    };
-    let mut received: u64 = 0;
-    let mut buffer = vec![0; 32 << 10];
-    loop {
-        let read = upstream.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(());
-        }
-        received = received.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        if received > limit {
-            if matches!(fault, Some(Fault::DieDuringDownload(_))) {
-                shared.dead.store(true, Ordering::SeqCst);
-            }
-            upstream.shutdown(Shutdown::Both)?;
-            return client.shutdown(Shutdown::Both);
-        }
-        client.write_all(&buffer[..read])?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::relay::read_head;
     use super::*;
-    use std::io::ErrorKind;
+    use std::io::{ErrorKind, Read, Write};
 
     /// A server that reads one request and answers it with `answer`; returns what it read.
     fn server(answer: &'static [u8]) -> (u16, thread::JoinHandle<String>) {

@@ -192,6 +192,17 @@ impl Scene {
         Ok(())
     }
 
+    /// Nothing finds a partition table or a boot loader on the disk: both of its ends are zeros.
+    pub fn disk_boots_nothing(&self) -> Result<()> {
+        let bytes = fs::read(self.disk.path())?;
+        let ends = [&bytes[..1 << 20], &bytes[bytes.len() - (1 << 20)..]];
+        ensure!(
+            ends.concat().iter().all(|byte| *byte == 0),
+            "a disk that is not whole has something where tables and boot loaders are"
+        );
+        Ok(())
+    }
+
     /// Puts an image of the scene's disk on the share, as the admin's command makes it.
     pub fn make_image(&self) -> Result<()> {
         fs::create_dir_all(self.folder())?;

@@ -246,6 +246,16 @@ impl Vm {
         }
     }
 
+    /// Pulls the plug: QEMU is killed, and nothing that the machine has not written yet is written any more.
+    ///
+    /// What QEMU has written stays in this computer's page cache, as in a disk that loses nothing it took: disks
+    /// that lose their own cache are in `payload`'s tests.
+    pub fn cut_power(mut self) -> Result<()> {
+        self.child.kill().context("killing QEMU")?;
+        self.child.wait().context("waiting for QEMU's end")?;
+        Ok(())
+    }
+
     /// Presses keys together: `["ctrl", "alt", "delete"]`.
     pub fn press(&mut self, keys: &[&str]) -> Result<()> {
         let keys: Vec<Value> = keys

@@ -17,5 +17,6 @@ mod media;
 mod network;
 mod nfs;
 mod other_servers;
+mod power;
 mod ways_in;
 mod wipe;
