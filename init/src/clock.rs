@@ -1,29 +1,55 @@
 //! A clock that lost its battery must not fail certificates that are not yet valid: it is at least as late
-//! as the making of the initramfs.
+//! as the making of the initramfs. A time server may correct it afterwards, in either direction.
 
 use anyhow::Context;
+use jiff::Timestamp;
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime, clock_settime};
+use nix::time::{ClockId, clock_settime};
 use std::fs;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 /// Seconds since 1970, in decimal, written when the initramfs was made.
 const BUILD_TIME: &str = "/etc/pitstop/build-time";
 
 /// Sets the clock forward to the build time where it is before it. No build time is no error.
 pub fn not_before_build_time() -> anyhow::Result<()> {
+    let Some(built) = build_time()? else {
+        return Ok(());
+    };
+    if now().as_second() >= built {
+        return Ok(());
+    }
+    let built = u64::try_from(built).context("the build time of the initramfs is before 1970")?;
+    set(Duration::from_secs(built)).context("setting the clock to the build time of the initramfs")
+}
+
+/// Whether a time, since 1970, is before the making of the initramfs: then it is wrong. A build time that
+/// cannot be read was told of when the machine started.
+pub fn before_build_time(time: Duration) -> bool {
+    let built = build_time().ok().flatten().unwrap_or_default();
+    i64::try_from(time.as_secs()).is_ok_and(|time| time < built)
+}
+
+fn build_time() -> anyhow::Result<Option<i64>> {
     let text = match fs::read_to_string(BUILD_TIME) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.with_context(|| format!("reading {BUILD_TIME}"))?,
     };
-    let built: i64 = text
+    let built = text
         .trim()
         .parse()
         .with_context(|| format!("reading {BUILD_TIME}: {:?}", text.trim()))?;
-    let now = clock_gettime(ClockId::CLOCK_REALTIME).context("reading the clock")?;
-    if now.tv_sec() >= built {
-        return Ok(());
-    }
-    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(built, 0))
-        .context("setting the clock to the build time of the initramfs")
+    Ok(Some(built))
+}
+
+/// What the clock says.
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Sets the clock to a time since 1970.
+pub fn set(time: Duration) -> anyhow::Result<()> {
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(time))
+        .context("setting the clock")
 }

@@ -18,5 +18,6 @@ pub mod servers;
 pub mod site;
 pub mod small;
 pub mod story;
+pub mod tagged;
 pub mod tools;
 pub mod vm;

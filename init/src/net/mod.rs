@@ -5,6 +5,8 @@ mod netlink;
 mod nics;
 mod resolver;
 mod search;
+mod sntp;
+mod vlan;
 
 use anyhow::{Context, bail};
 use dhcp::settings::{default_route, host_name};
@@ -12,7 +14,7 @@ use dhcp::{Granted, renew};
 use netlink::{Netlink, Route};
 use nics::Nic;
 use pitstop_payload::event::Reporter;
-use pitstop_payload::job::{BootParameters, IpSetting, StaticAddress};
+use pitstop_payload::job::{BootParameters, IpSetting, NtpServer, StaticAddress};
 use pitstop_payload::machine::{BootSource, Lease, Machine};
 use search::{Found, Search};
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +24,9 @@ use std::{fs, thread};
 
 pub use netlink::wait_readable;
 
+/// Ethernet's, in bytes.
+const USUAL_MTU: u16 = 1500;
+
 /// What a link is to have, wherever it comes from.
 struct Setup {
     address: Ipv4Addr,
@@ -29,6 +34,7 @@ struct Setup {
     routes: Vec<Route>,
     mtu: Option<u16>,
     dns: Vec<Ipv4Addr>,
+    ntp: Vec<Ipv4Addr>,
     domain: Option<String>,
     hostname: Option<String>,
 }
@@ -68,6 +74,9 @@ pub fn bring_up(
     setup
         .apply(&mut netlink, &nic, &**reporter)
         .with_context(|| format!("configuring {}", nic.name))?;
+    let named = boot.ntp.iter().cloned();
+    let told = setup.ntp.iter().map(NtpServer::usual);
+    sntp::set_clock(named.chain(told).collect(), &**reporter);
     let hostname = name_machine(&setup, &**reporter);
     Ok(Lease {
         interface: nic.name,
@@ -99,6 +108,7 @@ impl From<&Granted> for Setup {
             routes: settings.routes,
             mtu: settings.mtu,
             dns: settings.dns,
+            ntp: settings.ntp,
             domain: settings.domain,
             hostname: settings.hostname,
         }
@@ -113,6 +123,7 @@ impl From<&StaticAddress> for Setup {
             routes: given.gateway.map(default_route).into_iter().collect(),
             mtu: None,
             dns: given.dns.clone(),
+            ntp: given.ntp.into_iter().collect(),
             domain: None,
             hostname: given.hostname.as_deref().and_then(host_name),
         }
@@ -128,13 +139,17 @@ impl Setup {
         nic: &Nic,
         reporter: &dyn Reporter,
     ) -> anyhow::Result<()> {
-        if let Some(mtu) = self.mtu
-            && let Err(error) = netlink.set_mtu(nic.index, mtu)
-        {
-            reporter.warn(format!(
-                "{} keeps its MTU: setting it to {mtu}: {error:#}",
-                nic.name
-            ));
+        if let Some(mtu) = self.mtu {
+            // A VLAN's packets are no larger than its card's; small ones need nothing of it.
+            let card = nic.below.filter(|_| mtu > USUAL_MTU);
+            for index in card.into_iter().chain([nic.index]) {
+                if let Err(error) = netlink.set_mtu(index, mtu) {
+                    reporter.warn(format!(
+                        "{} keeps its MTU: setting it to {mtu}: {error:#}",
+                        nic.name
+                    ));
+                }
+            }
         }
         netlink
             .add_address(nic.index, self.address, self.prefix)
@@ -222,6 +237,7 @@ mod tests {
             routes,
             mtu: None,
             dns: Vec::new(),
+            ntp: Vec::new(),
             domain: None,
             hostname: None,
         }

@@ -2,12 +2,14 @@
 
 use anyhow::{Context, bail};
 use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST,
+    DecodeError, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
     NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -34,6 +36,7 @@ pub struct Route {
 /// kind of message, queueing disciplines and all, into the initramfs.
 enum Request {
     Link(LinkMessage),
+    NewLink(LinkMessage),
     Address(AddressMessage),
     Route(RouteMessage),
 }
@@ -41,7 +44,7 @@ enum Request {
 impl Request {
     fn body(&self) -> &dyn Emitable {
         match self {
-            Request::Link(message) => message,
+            Request::Link(message) | Request::NewLink(message) => message,
             Request::Address(message) => message,
             Request::Route(message) => message,
         }
@@ -52,6 +55,7 @@ impl NetlinkSerializable for Request {
     fn message_type(&self) -> u16 {
         match self {
             Request::Link(_) => libc::RTM_SETLINK,
+            Request::NewLink(_) => libc::RTM_NEWLINK,
             Request::Address(_) => libc::RTM_NEWADDR,
             Request::Route(_) => libc::RTM_NEWROUTE,
         }
@@ -111,6 +115,20 @@ impl Netlink {
         link.header.index = index;
         link.attributes.push(LinkAttribute::Mtu(u32::from(mtu)));
         self.request(Request::Link(link), 0)
+    }
+
+    /// Makes an interface for a tagged network on a card. The kernel loads its driver.
+    pub fn add_vlan(&mut self, name: &str, card: u32, id: u16) -> anyhow::Result<()> {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Link(card),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
+            ]),
+        ];
+        self.request(Request::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Gives a link an address, with the broadcast address of its network.

@@ -11,6 +11,8 @@ pub struct Nic {
     pub mac: [u8; 6],
     /// Switched on, and the far end is there.
     pub carrier: bool,
+    /// The card that this one is a VLAN of.
+    pub below: Option<u32>,
 }
 
 /// `ARPHRD_ETHER`
@@ -45,6 +47,7 @@ fn nic(folder: &Path) -> Option<Nic> {
         mac: mac(&fact("address").ok()?)?,
         // Reading it fails with EINVAL while the card is off.
         carrier: fact("carrier").is_ok_and(|carrier| carrier == "1"),
+        below: None,
     })
 }
 

@@ -4,9 +4,10 @@
 use super::dhcp::{self, Backoff, Granted};
 use super::netlink::{LinkWatch, Netlink};
 use super::nics::{self, Nic, Wanted, mac_text};
-use anyhow::bail;
+use super::vlan;
+use anyhow::{anyhow, bail};
 use pitstop_payload::event::Reporter;
-use pitstop_payload::job::{BootParameters, IpSetting};
+use pitstop_payload::job::{BootParameters, IpSetting, Vlan};
 use pitstop_payload::units;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub struct Found {
 pub struct Search {
     sysfs: PathBuf,
     wanted: Wanted,
+    vlan: Option<Vlan>,
     began: Instant,
     watch: LinkWatch,
     /// Cards that were switched on, by index.
@@ -48,6 +50,7 @@ impl Search {
         Ok(Self {
             sysfs: sysfs.to_owned(),
             wanted: wanted(boot),
+            vlan: boot.vlan.clone().transpose().map_err(|why| anyhow!(why))?,
             began: Instant::now(),
             watch: LinkWatch::open()?,
             on: HashSet::new(),
@@ -57,8 +60,8 @@ impl Search {
     /// The first card with a carrier.
     pub fn card(mut self, netlink: &mut Netlink, reporter: &dyn Reporter) -> anyhow::Result<Nic> {
         loop {
-            if let Some(nic) = self.ready(netlink, reporter)?.into_iter().next() {
-                return Ok(nic);
+            if let Some(card) = self.ready(netlink, reporter)?.into_iter().next() {
+                return self.tagged(netlink, card);
             }
         }
     }
@@ -78,10 +81,11 @@ impl Search {
                     nic.index,
                 )
             });
-            let Some(nic) = ready.into_iter().next() else {
+            let Some(card) = ready.into_iter().next() else {
                 continue;
             };
-            let (turns, backoff) = asked.entry(nic.index).or_default();
+            let (turns, backoff) = asked.entry(card.index).or_default();
+            let nic = self.tagged(netlink, card)?;
             if *turns == 0 {
                 reporter.info(format!(
                     "asking for an address on {} ({})",
@@ -144,6 +148,14 @@ impl Search {
         Ok(nics)
     }
 
+    /// The interface of `vlan=` on a card; without it, the card.
+    fn tagged(&self, netlink: &mut Netlink, card: Nic) -> anyhow::Result<Nic> {
+        match &self.vlan {
+            Some(vlan) => vlan::on(netlink, &card, vlan),
+            None => Ok(card),
+        }
+    }
+
     fn give_up_in_time(&self, known: &[String]) -> anyhow::Result<()> {
         let patience = if known.is_empty() {
             PATIENCE_WITHOUT_CARDS
@@ -172,6 +184,10 @@ fn wanted(boot: &BootParameters) -> Wanted {
         IpSetting::Static(address) => address.interface.clone(),
         IpSetting::Invalid(_) => None,
     };
+    let named = match &boot.vlan {
+        Some(Ok(vlan)) => vlan.card(named.as_deref()),
+        _ => named,
+    };
     match (named, boot.boot_mac) {
         (Some(name), _) => Wanted::Name(name),
         (None, Some(mac)) => Wanted::Mac(mac),
@@ -194,6 +210,14 @@ mod tests {
         assert_eq!(
             wanted("BOOTIF=01-52-54-00-00-00-01 ip=:::::eth1:dhcp"),
             Wanted::Name("eth1".into())
+        );
+        assert_eq!(
+            wanted("ip=10.0.0.2:::24::vlan7:off vlan=vlan7:eth1"),
+            Wanted::Name("eth1".into())
+        );
+        assert_eq!(
+            wanted("BOOTIF=01-52-54-00-00-00-01 vlan=7"),
+            Wanted::Mac([0x52, 0x54, 0, 0, 0, 1])
         );
         assert_eq!(
             wanted("ip=10.0.0.2:::24::eth0:off"),

@@ -2,10 +2,14 @@
 
 mod address;
 mod defaults;
+mod ntp;
+mod vlan;
 mod words;
 
 pub use address::{IpSetting, StaticAddress};
 pub use defaults::with_defaults;
+pub use ntp::NtpServer;
+pub use vlan::Vlan;
 
 use crate::job::{Action, DeleteTarget};
 use crate::share::ShareUrl;
@@ -21,10 +25,14 @@ pub struct BootParameters {
     /// `BOOTIF`: the NIC that loaded the kernel.
     pub boot_mac: Option<[u8; 6]>,
     pub ip: IpSetting,
+    /// `vlan=`; the sentence says why it is not understood.
+    pub vlan: Option<Result<Vlan, String>>,
     /// `pitstop.log=debug`
     pub debug: bool,
     /// `pitstop.medium`: the volume name of the CD or USB stick that the machine booted from.
     pub medium: Option<String>,
+    /// `pitstop.ntp`: time servers, best first.
+    pub ntp: Vec<NtpServer>,
     /// Device names of each `console=`, in order, without options: `tty0`, `ttyS0`.
     pub consoles: Vec<String>,
 }
@@ -36,9 +44,11 @@ impl BootParameters {
             let Some(value) = value else { continue };
             match key.as_str() {
                 "BOOTIF" => boot.boot_mac = boot_mac(&value).or(boot.boot_mac),
+                "vlan" => boot.vlan = Some(Vlan::parse(&value)),
                 "ip" => boot.ip = IpSetting::parse(&value),
                 "pitstop.log" => boot.debug = value == "debug",
                 "pitstop.medium" if !value.is_empty() => boot.medium = Some(value),
+                "pitstop.ntp" => boot.ntp.extend(NtpServer::list(&value).unwrap_or_default()),
                 "console" => {
                     let device = device_of_console(&value);
                     if is_device_name(&device) && !boot.consoles.contains(&device) {
@@ -133,6 +143,7 @@ impl CommandLine {
                     "delete" => line.add_delete(value),
                     "log" => check_log(value.as_deref()),
                     "medium" => set(&mut medium, &key, value),
+                    "ntp" => check_ntp(value.as_deref()),
                     _ => {
                         if !unknown.contains(&key) {
                             unknown.push(key);
@@ -157,7 +168,7 @@ impl CommandLine {
                 0,
                 format!(
                     "unknown {named} {}: there are pitstop.host, pitstop.action, pitstop.share, \
-                     pitstop.delete, pitstop.medium and pitstop.log",
+                     pitstop.delete, pitstop.medium, pitstop.ntp and pitstop.log",
                     unknown.join(", ")
                 ),
             );
@@ -248,6 +259,12 @@ fn check_log(value: Option<&str>) -> Result<(), String> {
     }
 }
 
+fn check_ntp(value: Option<&str>) -> Result<(), String> {
+    NtpServer::list(value.unwrap_or_default())
+        .map(drop)
+        .map_err(|error| format!("pitstop.ntp: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,6 +301,18 @@ mod tests {
         let error = CommandLine::parse("pitstop.medium=A pitstop.medium=B").unwrap_err();
         let text = error.to_string();
         assert!(text.contains("pitstop.medium is given twice"), "{text}");
+    }
+
+    #[test]
+    fn time_servers_are_for_the_boot() {
+        let boot = BootParameters::parse("pitstop.ntp=a,b:1 pitstop.ntp=c");
+        let ports: Vec<u16> = boot.ntp.iter().map(|server| server.port).collect();
+        assert_eq!(ports, [123, 1, 123]);
+        let error = CommandLine::parse("pitstop.ntp=a,").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "kernel command line: pitstop.ntp: \"\" is not a server: write a name or an address, or HOST:PORT"
+        );
     }
 
     #[test]

@@ -1,9 +1,15 @@
 //! What the network tells, and does to, a machine: where its job is, what time it is.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use qemu_tests::compare;
 use qemu_tests::scene::{Scene, expect_failure, expect_success, payload};
-use qemu_tests::vm::{End, Network, PATIENCE, Spec, Vm};
+use qemu_tests::tagged::Trunk;
+use qemu_tests::vm::{ADDRESS, End, HOST, Network, PATIENCE, Spec, Vm};
+use std::fs;
+use std::net::UdpSocket;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The scene's machine with nothing about a job on its command line, on a network that names this boot file.
 fn told_by_dhcp(scene: &Scene, name: &str, bootfile: String) -> Result<Spec> {
@@ -39,4 +45,119 @@ fn without_a_host_file_beside_it_the_machine_says_what_to_set() -> Result<()> {
     let wanted = ["/hosts/default.toml", "give pitstop.host=URL"];
     expect_failure(&mut vm, "unknown", &wanted)?;
     scene.disk_untouched()
+}
+
+/// The scene's machine on a port where everything is tagged.
+fn on_trunk(scene: &Scene, trunk: &Trunk, name: &str, parameters: &str) -> Result<Vm> {
+    let spec = scene.spec_with(name, parameters)?.network(Network::None);
+    Vm::start(spec.extra(&trunk.card()))
+}
+
+#[test]
+fn a_tagged_network_gives_an_address_and_a_job() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "")?;
+    let trunk = Trunk::start(42)?;
+    let mut vm = on_trunk(&scene, &trunk, "vlan", "vlan=42")?;
+    vm.sees("eth0.42 is 10.0.2.15/24 by DHCP")?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    compare::zcat_equals(&scene.image(), scene.disk.path())
+}
+
+#[test]
+fn a_static_address_stands_on_a_vlan_as_dracut_names_it() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("backup", "")?;
+    let trunk = Trunk::start(42)?;
+    let address = format!("ip={ADDRESS}::{HOST}:24::vlan0042:none vlan=vlan0042:eth0");
+    let mut vm = on_trunk(&scene, &trunk, "vlan-static", &address)?;
+    vm.sees("vlan0042 is 10.0.2.15 by ip=")?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    compare::zcat_equals(&scene.image(), scene.disk.path())
+}
+
+/// A time server on the loopback: stratum 2, and the time of this computer (RFC 4330 5).
+fn time_server() -> Result<u16> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+    let port = socket.local_addr()?.port();
+    thread::spawn(move || {
+        let mut question = [0; 48];
+        while let Ok((_, from)) = socket.recv_from(&mut question) {
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+            let seconds = since_1970.map_or(0, |time| time.as_secs());
+            let mut answer = [0; 48];
+            answer[..2].copy_from_slice(&[4 << 3 | 4, 2]);
+            answer[24..32].copy_from_slice(&question[40..]);
+            let stamp = ((seconds + 2_208_988_800) << 32).to_be_bytes();
+            answer[32..40].copy_from_slice(&stamp);
+            answer[40..].copy_from_slice(&stamp);
+            // A machine that is gone needs no answer.
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    Ok(port)
+}
+
+/// The scene's machine with its clock at `rtc` and one time server.
+fn with_clock(scene: &Scene, rtc: &str, port: u16) -> Result<Spec> {
+    scene.job("refresh-info", "")?;
+    let name = format!("clock-{}", &rtc[..4]);
+    let spec = scene.spec_with(&name, &format!("pitstop.ntp={HOST}:{port}"))?;
+    Ok(spec.extra(&["-rtc", &format!("base={rtc}")]))
+}
+
+/// The time of the last line in the share's log.
+fn logged_time(scene: &Scene) -> Result<Timestamp> {
+    let text = fs::read_to_string(scene.server.share().join("maintenance.log"))?;
+    let line = text.lines().last().context("the log is empty")?;
+    let (time, _) = line
+        .split_once(": ")
+        .context("a line begins with its time")?;
+    Ok(time.parse()?)
+}
+
+#[test]
+fn a_clock_at_1970_or_2099_is_set_by_a_time_server() -> Result<()> {
+    let port = time_server()?;
+    for rtc in ["1970-01-01T00:00:00", "2099-12-31T00:00:00"] {
+        let scene = Scene::new()?;
+        let mut vm = Vm::start(with_clock(&scene, rtc, port)?)?;
+        let line = vm.sees("the clock is set to ")?;
+        ensure!(line.contains(HOST), "{line}");
+        // QEMU's own arithmetic makes 2063 of 2099.
+        let before = if rtc < "2000" {
+            "it said 202"
+        } else {
+            "it said 2063-"
+        };
+        ensure!(line.contains(before), "{line}");
+        expect_success(&mut vm, "refresh-info")?;
+        ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+        let apart = logged_time(&scene)?.duration_since(Timestamp::now());
+        ensure!(
+            apart.unsigned_abs() < Duration::from_secs(300),
+            "with its clock at {rtc} the machine was wrong by {apart:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_dead_clock_without_a_time_server_is_at_least_the_time_of_the_build() -> Result<()> {
+    let silent = UdpSocket::bind(("127.0.0.1", 0))?;
+    let scene = Scene::new()?;
+    let port = silent.local_addr()?.port();
+    let mut vm = Vm::start(with_clock(&scene, "1970-01-01T00:00:00", port)?)?;
+    vm.sees("no answer in time; the clock stays at 20")?;
+    expect_success(&mut vm, "refresh-info")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    let logged = logged_time(&scene)?;
+    // When the code was committed that the machine runs.
+    ensure!(
+        logged > "2026-01-01T00:00:00Z".parse()? && logged < Timestamp::now(),
+        "the machine believed it to be {logged}"
+    );
+    Ok(())
 }

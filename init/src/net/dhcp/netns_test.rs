@@ -110,6 +110,7 @@ impl Cable {
                 index: nix::net::if_::if_nametoindex("c0").unwrap(),
                 mac: MAC,
                 carrier: true,
+                below: None,
             })
         })
         .join()

@@ -16,7 +16,7 @@ const LARGEST_ANSWER: u16 = 1500;
 const HARDWARE_ETHERNET: u8 = 1;
 
 /// RFC 3442: option 121 is asked for before option 3.
-const ASKED_FOR: [OptionCode; 14] = [
+const ASKED_FOR: [OptionCode; 15] = [
     OptionCode::SubnetMask,
     OptionCode::ClasslessStaticRoute,
     OptionCode::Router,
@@ -29,6 +29,7 @@ const ASKED_FOR: [OptionCode; 14] = [
     OptionCode::Rebinding,
     OptionCode::TFTPServerName,
     OptionCode::BootfileName,
+    OptionCode::NtpServers,
     OptionCode::Unknown(209),
     OptionCode::Unknown(210),
 ];

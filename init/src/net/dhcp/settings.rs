@@ -26,6 +26,8 @@ pub struct Settings {
     pub mtu: Option<u16>,
     /// Name servers, best first.
     pub dns: Vec<Ipv4Addr>,
+    /// Time servers, best first.
+    pub ntp: Vec<Ipv4Addr>,
     pub domain: Option<String>,
     pub hostname: Option<String>,
     pub times: Times,
@@ -74,6 +76,10 @@ impl Settings {
                 _ => None,
             },
             dns,
+            ntp: match options.get(OptionCode::NtpServers) {
+                Some(DhcpOption::NtpServers(servers)) => servers.clone(),
+                _ => Vec::new(),
+            },
             domain: match options.get(OptionCode::DomainName) {
                 Some(DhcpOption::DomainName(name)) => host_name(name),
                 _ => None,
@@ -241,6 +247,7 @@ mod tests {
             DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
             DhcpOption::Router(vec![SERVER]),
             DhcpOption::DomainNameServer(vec![Ipv4Addr::new(10, 0, 2, 3)]),
+            DhcpOption::NtpServers(vec![SERVER]),
             DhcpOption::Hostname("box7".into()),
             DhcpOption::DomainName("lab.example".into()),
             DhcpOption::InterfaceMtu(1400),
@@ -254,6 +261,7 @@ mod tests {
         assert_eq!(settings.address, Ipv4Addr::new(10, 0, 2, 15));
         assert_eq!((settings.prefix, settings.mtu), (24, Some(1400)));
         assert_eq!(settings.routes, [default_route(SERVER)]);
+        assert_eq!(settings.ntp, [SERVER]);
         assert_eq!(settings.dns, [Ipv4Addr::new(10, 0, 2, 3)]);
         assert_eq!(settings.hostname.as_deref(), Some("box7"));
         assert_eq!(settings.domain.as_deref(), Some("lab.example"));

@@ -36,6 +36,7 @@ pub struct StaticAddress {
     pub interface: Option<String>,
     /// Name servers, best first.
     pub dns: Vec<Ipv4Addr>,
+    pub ntp: Option<Ipv4Addr>,
 }
 
 impl IpSetting {
@@ -84,6 +85,7 @@ fn parse(value: &str) -> Result<IpSetting, String> {
         hostname: text(4),
         interface,
         dns: [address(7)?, address(8)?].into_iter().flatten().collect(),
+        ntp: address(9)?,
     }))
 }
 
@@ -134,13 +136,14 @@ mod tests {
     #[test]
     fn the_kernels_other_fields_are_understood() {
         let IpSetting::Static(address) =
-            IpSetting::parse("192.168.1.5::192.168.1.1::box:eth1:off:9.9.9.9:0.0.0.0")
+            IpSetting::parse("192.168.1.5::192.168.1.1::box:eth1:off:9.9.9.9:0.0.0.0:10.0.0.9")
         else {
             panic!("not static")
         };
         assert_eq!(address.hostname.as_deref(), Some("box"));
         assert_eq!(address.interface.as_deref(), Some("eth1"));
         assert_eq!((address.prefix, address.dns.len()), (24, 1));
+        assert_eq!(address.ntp, Some(Ipv4Addr::new(10, 0, 0, 9)));
         assert_eq!(
             IpSetting::parse(":::::eth2:dhcp"),
             IpSetting::Dhcp {
