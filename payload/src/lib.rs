@@ -18,6 +18,7 @@ pub mod job;
 pub mod layout;
 pub mod machine;
 pub mod plan;
+pub mod references;
 pub mod render;
 pub mod run;
 pub mod share;

@@ -105,6 +105,7 @@ fn delta_moves_only_what_differs() {
         let options = RestoreOptions {
             delta,
             verify: true,
+            new_ids: false,
             threads: 2,
         };
         let restored = restore(&source(&image), &target, &options, &Silent).unwrap();

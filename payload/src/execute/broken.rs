@@ -127,6 +127,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         exact: false,
         delta: Delta::default(),
         verify: false,
+        new_ids: false,
         level: Level::default(),
         read_errors: ReadErrors::default(),
         method: None,

@@ -160,6 +160,7 @@ pub(super) fn run(
             job::Delta::Never => image::Delta::Off,
         },
         verify: work.job.verify,
+        new_ids: work.job.new_ids,
         threads: 0,
     };
     // A disk that is held would else be found when those before it are written.

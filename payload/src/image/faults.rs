@@ -187,6 +187,7 @@ fn bring(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Restored> 
     let options = RestoreOptions {
         delta: Delta::Off,
         verify,
+        new_ids: false,
         threads: 2,
     };
     restore_ours(image, load(image).unwrap(), disk, &options, &Silent)

@@ -199,6 +199,7 @@ fn bring(image: &dyn ImageSource, disk: &Disk, way: Way) -> anyhow::Result<Resto
     let options = RestoreOptions {
         delta: way.delta,
         verify: way.verify,
+        new_ids: false,
         threads: 2,
     };
     if way.foreign {

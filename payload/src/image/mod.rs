@@ -15,6 +15,7 @@ mod feed;
 mod fit;
 mod foreign;
 mod format;
+mod ids;
 mod index;
 mod inspect;
 mod kernel;

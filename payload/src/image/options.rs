@@ -49,6 +49,8 @@ pub struct RestoreOptions {
     pub delta: Delta,
     /// Read the target back afterwards, rewrite once what differs, fail if it still does.
     pub verify: bool,
+    /// Give the copy's partition table new identifiers.
+    pub new_ids: bool,
     /// Cores to inflate on; 0 is all of them.
     pub threads: usize,
 }

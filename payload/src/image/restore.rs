@@ -6,7 +6,9 @@ use super::foreign;
 use super::index::{Chunk, Index, Item};
 use super::verify::{Look, Verified, look};
 use super::workers::{Crew, Meter, lock};
-use super::{Delta, ImageMeta, ImageSource, RestoreOptions, behind, delta, fit, kernel, readback};
+use super::{
+    Delta, ImageMeta, ImageSource, RestoreOptions, behind, delta, fit, ids, kernel, readback,
+};
 use crate::disk::{Buffer, Output, Target};
 use crate::event::Reporter;
 use crate::extents::Extents;
@@ -67,6 +69,14 @@ pub fn restore(
         .with_context(|| format!("clearing {} behind the image", output.name()))?;
     fit::follow_end(&output, restored.size, reporter)
         .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
+    if options.new_ids {
+        let sector = output
+            .sector_size()
+            .or_else(|| Some(restored.meta.as_ref()?.disk.logical_sector_size));
+        let limit = output.limit().unwrap_or(restored.size);
+        ids::renew(&output, limit, sector.unwrap_or(512), reporter)
+            .with_context(|| format!("giving {} new identifiers", output.name()))?;
+    }
     kernel::tell(&output, reporter);
     Ok(restored)
 }

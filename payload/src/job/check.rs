@@ -83,6 +83,7 @@ pub(super) fn job(
         exact: file.exact.unwrap_or_default(),
         delta: delta(file).map_err(at("delta"))?,
         verify: file.verify.unwrap_or_default(),
+        new_ids: file.new_ids.unwrap_or_default(),
         level: word(
             file.level.as_deref(),
             &[("fast", Level::Fast), ("small", Level::Small)],

@@ -31,6 +31,7 @@ pub(super) struct HostFile {
     pub exact: Option<bool>,
     pub delta: Option<BoolOrWord>,
     pub verify: Option<bool>,
+    pub new_ids: Option<bool>,
     pub level: Option<String>,
     pub read_errors: Option<String>,
     pub method: Option<String>,
@@ -258,6 +259,7 @@ on-failure = "reboot"
 exact = true
 delta = "auto"
 verify = false
+new-ids = true
 level = "small"
 read-errors = "record"
 method = "zero"

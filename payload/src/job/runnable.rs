@@ -196,6 +196,8 @@ pub struct Job {
     pub delta: Delta,
     /// Read a restored disk back and compare.
     pub verify: bool,
+    /// Give a restored disk's partition table identifiers of its own.
+    pub new_ids: bool,
     pub level: Level,
     pub read_errors: ReadErrors,
     /// Of a `wipe`, where it is always given.
@@ -231,6 +233,7 @@ impl Job {
                 self.exact,
                 self.delta,
                 self.verify,
+                self.new_ids,
                 self.level,
                 self.read_errors,
                 self.method,

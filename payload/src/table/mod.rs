@@ -5,6 +5,7 @@
 
 mod follow;
 mod gpt;
+mod ids;
 mod kinds;
 mod mbr;
 
@@ -16,6 +17,7 @@ use std::ops::Range;
 
 pub use follow::{Moved, Piece, follow};
 pub use gpt::GptCopies;
+pub use ids::{NewId, Random, Renewed, guid_text, renew};
 pub use kinds::PartitionKind;
 
 /// Boot loaders keep their core image between table and first partition. A gap larger than this is

@@ -69,6 +69,7 @@ fn to_raw(
     let options = RestoreOptions {
         delta: Delta::Off,
         verify: false,
+        new_ids: false,
         threads: args.threads,
     };
     let done = std::fs::remove_file(&part)

@@ -31,6 +31,9 @@ pub struct Args {
     /// Read the disk back afterwards; what differs is written again, once
     #[arg(long)]
     verify: bool,
+    /// Give the copy's disk and partitions new GUIDs, or its MBR a new signature
+    #[arg(long)]
+    new_ids: bool,
     /// Cores to inflate on; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -54,6 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             DeltaArg::Off => Delta::Off,
         },
         verify: args.verify,
+        new_ids: args.new_ids,
         threads: args.threads,
     };
     let reporter = reporter();

@@ -16,6 +16,10 @@ use std::fmt::Write;
 use toml::Value;
 
 #[derive(clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct Args {
     /// The machine's IPv4 or MAC address
     #[arg(value_name = "IP|MAC")]
@@ -63,6 +67,9 @@ pub struct Args {
     /// Read a restored disk back and compare
     #[arg(long)]
     verify: bool,
+    /// Give a restored disk and its partitions new GUIDs, or its MBR a new signature
+    #[arg(long)]
+    new_ids: bool,
     /// Compress fast, or smaller and slower [default: fast]
     #[arg(long, value_parser = ["fast", "small"])]
     level: Option<String>,
@@ -213,6 +220,7 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
             }),
         ),
         ("verify", flag(args.verify)),
+        ("new-ids", flag(args.new_ids)),
         ("level", text(&args.level)),
         ("read-errors", text(&args.read_errors)),
         ("method", text(&args.method)),
