@@ -1,5 +1,6 @@
 //! What the machine does when the work is over, well or not. Pure: whoever holds a [`Finish`] carries it out.
 
+use crate::fetch::Credentials;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct CrashPolicy {
     pub on_failure: After,
     /// The share's whole URL, once it is proven to be the share. May hold a password: not for logs.
     pub share: Option<String>,
+    /// What the job has for the share's server.
+    pub credentials: Option<Credentials>,
 }
 
 impl Default for CrashPolicy {
@@ -53,6 +56,7 @@ impl Default for CrashPolicy {
             progress_timeout: Duration::from_secs(30 * 60),
             on_failure: After::Reboot,
             share: None,
+            credentials: None,
         }
     }
 }

@@ -7,9 +7,10 @@ use crate::event::{Level, Reporter};
 use crate::execute::log::{LOG, RunLog, log_line};
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, name};
+use crate::fetch::{Access, Listener};
 use crate::finish::{After, CrashPolicy, Finish, succeeded};
 use crate::info::hex_address;
-use crate::job::{self, Action, CommandLine, Job, JobError, Policy};
+use crate::job::{self, Action, CommandLine, Job, JobError, Policy, Transfer};
 use crate::machine::{Lease, Machine};
 use crate::share::{self, Carriers, Share, ShareUrl, Throttle, Throttled, delete};
 use anyhow::{Context, anyhow, bail};
@@ -102,7 +103,19 @@ fn log_crash(lease: &Lease, policy: &CrashPolicy, finish: &Finish) -> anyhow::Re
         return Ok(());
     };
     let url: ShareUrl = url.parse()?;
-    let share = share::connect(&url, &Carriers::new(lease.address, Path::new(MOUNTS))?)?;
+    let carriers = Carriers::new(lease.address, Path::new(MOUNTS))?;
+    let carriers = match (&url, &policy.credentials) {
+        (ShareUrl::Http(server), Some(credentials)) => {
+            let access = Access::new(credentials.clone(), [server]);
+            let transfer = Transfer {
+                access: Some(access),
+                ..Transfer::default()
+            };
+            carriers.for_job(&transfer, Listener::default())?
+        }
+        _ => carriers,
+    };
+    let share = share::connect(&url, &carriers)?;
     let address = lease.address.to_string();
     let line = log_line(&address, Level::Error, &finish.result_line);
     share.append(&format!("{address}/{LOG}"), &line)?;
@@ -151,8 +164,7 @@ impl Run<'_> {
         let mut watch = Watch::new(self.machine, self.options.disk_patience);
         let carriers = Carriers::new(self.lease.address, &self.options.mounts)?;
         let job = self.learn_job(&carriers)?;
-        let reporter: Arc<dyn Reporter> = self.log.clone();
-        let carriers = carriers.for_job(&job.transfer, reporter)?;
+        let carriers = carriers.for_job(&job.transfer, self.listener())?;
         if job.action == Action::Rescue {
             return Ok(self.rescue(&job, &carriers));
         }
@@ -184,7 +196,7 @@ impl Run<'_> {
         match job::load(self.machine, self.lease, &*self.log) {
             Ok(job) => {
                 job.action.name().clone_into(&mut self.policy.action);
-                self.keep_to(&job.policy);
+                self.keep_to(&job.policy, &job.transfer);
                 self.log
                     .info(format!("{}: the job is from {}", job.action, job.source));
                 Ok(job)
@@ -196,7 +208,13 @@ impl Run<'_> {
         }
     }
 
-    fn keep_to(&mut self, policy: &Policy) {
+    fn listener(&self) -> Listener {
+        Listener(Some(self.log.clone()))
+    }
+
+    fn keep_to(&mut self, policy: &Policy, transfer: &Transfer) {
+        let access = transfer.access.as_ref();
+        self.policy.credentials = access.map(|access| access.credentials().clone());
         self.policy.attempts = policy.attempts;
         self.policy.failure_delay = policy.failure_delay;
         self.policy.progress_timeout = policy.progress_timeout;
@@ -210,15 +228,14 @@ impl Run<'_> {
         if let Some(action) = salvaged.action {
             action.name().clone_into(&mut self.policy.action);
         }
-        self.keep_to(&salvaged.policy);
+        self.keep_to(&salvaged.policy, &salvaged.transfer);
         let Some(url) = &salvaged.share else {
             return;
         };
         let digest = blake3::hash(error.reason.as_bytes()).to_hex().to_string();
-        let reporter: Arc<dyn Reporter> = self.log.clone();
         let reached = carriers
             .clone()
-            .for_job(&salvaged.transfer, reporter)
+            .for_job(&salvaged.transfer, self.listener())
             .and_then(|carriers| self.reach_share(url, &carriers))
             .and_then(|()| self.count_attempt(&digest));
         if let Err(second) = reached {

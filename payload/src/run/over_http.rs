@@ -1,8 +1,10 @@
 //! Whole runs against an HTTP server that can misbehave.
 
-use super::site::{Site, noise};
+use super::after_crash;
+use super::site::{Console, Site, noise};
 use crate::fetch::fake::{FakeServer, Fault};
 use crate::finish::After;
+use crate::inventory::fake::FakeMachine;
 use std::fs;
 
 const CONFIGURATION: &str = "/hosts/0A00020F.toml";
@@ -133,4 +135,28 @@ fn a_server_that_has_every_file_is_no_share() {
     let line = ended.finish.result_line;
     assert!(line.contains("has a file of any name"), "{line}");
     assert!(server.get(CONFIGURATION).is_some());
+}
+
+#[test]
+fn a_crash_report_shows_the_share_the_jobs_credentials() {
+    let (site, server) = (Site::new(), server());
+    let text = format!(
+        "version = 1\naction = \"restore\"\nshare = \"{}\"\ntoken = \"secret\"\n",
+        server.url("/share")
+    );
+    server.put(CONFIGURATION, text.as_bytes());
+    site.run_with(&format!("pitstop.host={}", server.url("/hosts/")));
+    let policy = site.policies.lock().unwrap().last().unwrap().clone();
+    assert!(!format!("{policy:?}").contains("secret"));
+
+    let before = server.seen("authorization").len();
+    let asked = server.log().len();
+    let console = Console::default();
+    after_crash(&FakeMachine::lease(), &policy, "killed", &console);
+    let (shown, asked) = (
+        server.seen("authorization").split_off(before),
+        server.log().len() - asked,
+    );
+    assert_eq!(shown, vec!["Bearer secret"; asked], "{:?}", server.log());
+    assert!(asked > 0 && console.0.lock().unwrap().is_empty());
 }

@@ -14,7 +14,6 @@ pub use directory::DirectoryShare;
 pub use http::{HttpImage, HttpShare};
 pub use throttle::{Throttle, Throttled};
 
-use crate::event::Reporter;
 use crate::fetch::{HttpClient, Listener, Settings};
 use crate::image::ImageSource;
 use crate::job::Transfer;
@@ -22,7 +21,6 @@ use anyhow::Context as _;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// What reaching shares and configurations takes: connections and mount points.
 #[derive(Debug, Clone)]
@@ -51,8 +49,8 @@ impl Carriers {
     ///
     /// # Errors
     /// When the HTTP client cannot be set up anew.
-    pub fn for_job(self, transfer: &Transfer, reporter: Arc<dyn Reporter>) -> anyhow::Result<Self> {
-        let settings = transfer.settings(Listener(Some(reporter)));
+    pub fn for_job(self, transfer: &Transfer, listener: Listener) -> anyhow::Result<Self> {
+        let settings = transfer.settings(listener);
         Ok(Self {
             http: HttpClient::new(settings)?,
             ..self

@@ -1,10 +1,11 @@
 //! Credentials, and the servers that may see them.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use url::{Origin, Url};
 
 /// What proves to a server who asks. `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Credentials {
     /// RFC 6750.
     Bearer { token: String },
@@ -36,6 +37,11 @@ impl Access {
             credentials,
             origins: urls.into_iter().map(Url::origin).collect(),
         }
+    }
+
+    /// What is shown to these servers.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Adds the header where the server may have it. What a URL carries itself comes first. A redirect to another
