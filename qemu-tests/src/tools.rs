@@ -33,6 +33,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("rpcbind", "rpcbind"),
     ("setpriv", "util-linux"),
     ("sfdisk", "fdisk"),
+    ("sgdisk", "gdisk"),
     ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
     ("umount", "mount"),

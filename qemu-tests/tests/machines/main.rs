@@ -11,6 +11,7 @@ mod firmware;
 mod golden;
 mod hardware;
 mod identity;
+mod layout;
 mod local;
 mod manners;
 mod media;
