@@ -36,8 +36,10 @@ pub enum Command {
     /// Build an initramfs
     Build(Box<BuildOptions>),
     /// Join kernel, initramfs and command line to one UEFI program
+    #[command(long_flag = "uki")]
     Uki(UkiOptions),
     /// Make an image for CD and USB that BIOS and UEFI boot
+    #[command(long_flag = "iso")]
     Iso(IsoOptions),
     /// Show what an initramfs holds
     List(ListOptions),

@@ -414,7 +414,7 @@ fn a_medium_has_the_same_bytes_a_second_later_and_its_host_file() {
     let more = ["--host-file", host.to_str().unwrap()];
     let first = must(make_medium(&bench, "iso", "one.iso", &more));
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    let again = must(make_medium(&bench, "iso", "two.iso", &more));
+    let again = must(make_medium(&bench, "--iso", "two.iso", &more));
     assert!(std::fs::read(&first).unwrap() == std::fs::read(&again).unwrap());
     let out = bench.path("extracted.toml");
     run(Command::new("xorriso")
@@ -446,7 +446,7 @@ fn a_unified_image_is_signed_by_the_key_that_it_is_given() {
         done.unwrap().status.success()
     };
     assert!(verify(&signed));
-    assert!(!verify(&must(make_medium(&bench, "uki", "plain.efi", &[]))));
+    assert!(!verify(&must(make_medium(&bench, "--uki", "plain.efi", &[]))));
     let (image, refused) = make_medium(&bench, "uki", "half.efi", &["--sign-key", key]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(!image.exists());
