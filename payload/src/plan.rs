@@ -6,6 +6,7 @@ pub mod matching;
 pub mod select;
 mod show;
 
+use crate::image::Part;
 use crate::inventory::Disk;
 use crate::job::{Action, Method};
 use crate::layout::apply::Changes;
@@ -47,6 +48,8 @@ pub struct Restore {
     pub disk: Disk,
     pub image: Stored,
     pub how: How,
+    /// What of the image goes to the disk.
+    pub part: Part,
 }
 
 /// Erases a disk.
@@ -158,6 +161,7 @@ impl Plan {
                 image: images[found.image].clone(),
                 disk: found.disk,
                 how: found.how,
+                part: Part::Whole,
             })
             .collect();
         Self {
@@ -166,6 +170,17 @@ impl Plan {
             left_alone,
             about: Vec::new(),
         }
+    }
+
+    /// Has its restores be of a part.
+    #[must_use]
+    pub fn of_part(mut self, part: &Part) -> Self {
+        if let Steps::Restore(steps) = &mut self.steps {
+            for step in steps {
+                step.part = part.clone();
+            }
+        }
+        self
     }
 
     /// Plans a wipe of every disk of the selection.
@@ -240,6 +255,7 @@ impl Plan {
 pub(crate) mod tests {
     use super::*;
     use crate::inventory::{DiskIdentity, Standing};
+    use crate::table::PartitionSelector;
 
     pub(crate) fn disk(device: &str, serial: &str, size: u64) -> Disk {
         Disk {
@@ -307,6 +323,7 @@ pub(crate) mod tests {
             stem: "sda".into(),
             of: Some(disk("sda", "DEAD", 2 << 30).identity),
             raw_size: Some(2 << 30),
+            least: None,
         };
         let found = Match {
             disk: disk("sda", "A", 4 << 30),
@@ -314,6 +331,19 @@ pub(crate) mod tests {
             how: How::Name,
         };
         let plan = Plan::restore(heading(Action::Restore), vec![found], &[image], Vec::new());
+        let selectors = || {
+            vec![
+                PartitionSelector::Number(3),
+                PartitionSelector::Name("home".into()),
+            ]
+        };
+        let kept = plan.clone().of_part(&Part::Keep(selectors())).to_string();
+        let keeps = "; everything on sda is lost but its partitions 3, \"home\"\n";
+        assert!(kept.contains(keeps), "{kept}");
+        let only = plan.clone().of_part(&Part::Only(selectors())).to_string();
+        let writes = "\n  write partitions 3, \"home\" of sda.raw.gz to the same of sda (serial A, 4.0 GiB); \
+                      what is in these is lost, all else stays\n";
+        assert!(only.contains(writes), "{only}");
         let text = plan.to_string();
         assert!(
             text.ends_with(

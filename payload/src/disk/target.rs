@@ -143,14 +143,6 @@ impl Target {
         }
     }
 
-    /// Bytes of a logical sector; `None` for what has none of its own, as a file.
-    pub fn sector_size(&self) -> Option<u32> {
-        match self.kind {
-            Kind::Block => ioctl::logical_sector_size(&self.file).ok(),
-            Kind::File | Kind::Null => None,
-        }
-    }
-
     /// How the kernel's partitions of this device differ from `table`: a sentence each.
     pub(crate) fn differs_for_the_kernel(&self, table: &Table) -> Vec<String> {
         match self.file.metadata() {
@@ -159,6 +151,14 @@ impl Target {
                 kernel_view::differences(&folder, table)
             }
             Err(error) => vec![format!("its device number cannot be read: {error}")],
+        }
+    }
+
+    /// Bytes of a logical sector; `None` for what has none of its own, as a file.
+    pub fn sector_size(&self) -> Option<u32> {
+        match self.kind {
+            Kind::Block => ioctl::logical_sector_size(&self.file).ok(),
+            Kind::File | Kind::Null => None,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use super::{Work, pace};
 use crate::event::Reporter;
+use crate::image::Part;
 use crate::inventory::Disk;
 use crate::plan::select::why;
 use crate::plan::{About, Plan};
-use crate::source::{self, Window};
+use crate::source::{self, ReadAt, Window};
+use crate::table;
 use crate::units;
 use crate::used;
 use std::fs::File;
@@ -26,7 +28,7 @@ pub(super) fn about(work: &Work<'_>, plan: &Plan) -> Vec<About> {
             device: disk.identity.device.clone(),
             why: why(disk, &work.job.disks),
             lost: if plan.writes() {
-                contents(disk, &disk.node(&work.machine.dev))
+                contents(disk, &disk.node(&work.machine.dev), &work.job.part)
             } else {
                 Vec::new()
             },
@@ -37,7 +39,7 @@ pub(super) fn about(work: &Work<'_>, plan: &Plan) -> Vec<About> {
 
 /// What is on a disk now, a partition a line. What cannot be read is said in its line: the plan does not fail
 /// because of a disk that is about to be replaced.
-fn contents(disk: &Disk, node: &Path) -> Vec<String> {
+fn contents(disk: &Disk, node: &Path, part: &Part) -> Vec<String> {
     let mut file = match File::open(node) {
         Ok(file) => file,
         Err(error) => return vec![format!("{} cannot be read: {error}", node.display())],
@@ -50,12 +52,34 @@ fn contents(disk: &Disk, node: &Path) -> Vec<String> {
             .into_iter()
             .collect();
     }
+    let stays = staying(disk, &mut whole, part);
     disk.partitions
         .iter()
+        .filter(|part| !stays.contains(&part.start))
         .map(|part| {
             let mut window = Window::new(&mut whole, part.start, part.size);
             line(&part.name, part.size, &used::recognise(&mut window))
         })
+        .collect()
+}
+
+/// Where the partitions begin that a restore of `part` leaves as they are, as far as the disk's table tells.
+fn staying(disk: &Disk, whole: &mut dyn ReadAt, part: &Part) -> Vec<u64> {
+    let (selectors, named_stay) = match part {
+        Part::Whole => return Vec::new(),
+        Part::Keep(selectors) => (selectors, true),
+        Part::Only(selectors) => (selectors, false),
+    };
+    let Ok(table) = table::read(whole, disk.identity.logical_sector_size) else {
+        return Vec::new();
+    };
+    let named: Vec<u64> = selectors
+        .iter()
+        .filter_map(|selector| selector.find(&table, &disk.identity.device).ok())
+        .map(|partition| partition.start)
+        .collect();
+    let all = table.partitions.iter().map(|partition| partition.start);
+    all.filter(|start| named.contains(start) == named_stay)
         .collect()
 }
 
@@ -96,10 +120,10 @@ mod tests {
         assert!(!names(&block).unwrap().is_empty());
         let disk = disks::read(&fake.machine()).unwrap().remove(0);
         assert_eq!(
-            contents(&disk, &disk.node(&fake.dev())),
+            contents(&disk, &disk.node(&fake.dev()), &Part::Whole),
             ["sda1, 512.0 KiB, swap"]
         );
-        let missing = contents(&disk, Path::new("/dev/null/nothing"));
+        let missing = contents(&disk, Path::new("/dev/null/nothing"), &Part::Whole);
         assert!(missing[0].contains("cannot be read"), "{missing:?}");
     }
 }

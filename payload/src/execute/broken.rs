@@ -1,6 +1,6 @@
 //! A share that fails where a test wants it to.
 
-use crate::image::ImageSource;
+use crate::image::{ImageSource, Part};
 use crate::job::{Action, Delta, Job, Level, Policy, ReadErrors, Transfer};
 use crate::share::{DirectoryShare, Pending, Share, Stat};
 use anyhow::bail;
@@ -132,6 +132,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         read_errors: ReadErrors::default(),
         method: None,
         layout: None,
+        part: Part::default(),
         digest: "d".into(),
         source: "a test".into(),
     }

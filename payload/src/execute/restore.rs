@@ -4,14 +4,14 @@
 use super::{Labelled, Prepared, Work, listed_disks};
 use crate::disk::Target;
 use crate::event::Reporter;
-use crate::image::{self, ImageMeta, ImageSource, RestoreOptions};
+use crate::image::{self, ImageMeta, ImageSource, Part, RestoreOptions};
 use crate::inventory::{Disk, DiskIdentity};
 use crate::job;
 use crate::plan::matching::{self, Match, MatchError, Stored};
 use crate::plan::select::select;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use crate::units;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::io::Read;
 
 /// Names that images of other machines, or of this one before its disks moved, may have.
@@ -35,9 +35,11 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
         select(inventory, &job.disks, listed.as_deref(), true)
     })?;
     let (matches, found) = find(work, &selection.disks, &inventory.disks)?;
+    check_one_disk(&job.part, &matches)?;
     let stored: Vec<Stored> = found.iter().map(|found| found.stored.clone()).collect();
     let order: Vec<usize> = matches.iter().map(|found| found.image).collect();
-    let plan = Plan::restore(work.heading(), matches, &stored, selection.left_alone);
+    let plan =
+        Plan::restore(work.heading(), matches, &stored, selection.left_alone).of_part(&job.part);
     let mut sources: Vec<Option<Box<dyn ImageSource>>> =
         found.into_iter().map(|found| Some(found.source)).collect();
     // Each image is matched once, so each is there to be taken.
@@ -46,6 +48,23 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
         .filter_map(|index| sources.get_mut(index)?.take())
         .collect();
     Ok(Prepared { plan, images })
+}
+
+/// Partitions are those of one disk: of several, a number would mean one on each.
+fn check_one_disk(part: &Part, matches: &[Match]) -> anyhow::Result<()> {
+    let key = match part {
+        Part::Keep(_) => "keep",
+        Part::Only(_) => "partitions",
+        Part::Whole => return Ok(()),
+    };
+    if matches.len() > 1 {
+        let disks: Vec<String> = matches.iter().map(|found| found.disk.to_string()).collect();
+        bail!(
+            "{key} names partitions of one disk, this job is about {}: name one in disks",
+            disks.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Looks under the names of the machine's disks, and wider only where that leaves a doubt: a share
@@ -125,6 +144,7 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
             stem: stem.to_owned(),
             of: described,
             raw_size: probe.raw_size,
+            least: probe.least,
         },
         source,
     })
@@ -154,6 +174,7 @@ pub(super) fn run(
     images: &[Box<dyn ImageSource>],
 ) -> anyhow::Result<()> {
     let options = RestoreOptions {
+        part: work.job.part.clone(),
         delta: match work.job.delta {
             job::Delta::Auto => image::Delta::Auto,
             job::Delta::Always => image::Delta::On,

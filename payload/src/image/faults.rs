@@ -185,6 +185,7 @@ pub(super) fn good_image() -> (Memory, Vec<u8>) {
 
 fn bring(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Restored> {
     let options = RestoreOptions {
+        part: super::Part::Whole,
         delta: Delta::Off,
         verify,
         new_ids: false,

@@ -1,12 +1,17 @@
 //! A disk that is larger than its image: the backup GPT moves to the end, and the rest of the disk becomes usable.
 
+use super::feed::Loaded;
+use super::index::Item;
 use super::restore::{flush, writing};
 use crate::disk::Output;
 use crate::event::Reporter;
 use crate::source::ReadAt;
-use crate::table::{self, Piece, TableError};
+use crate::table::{self, Piece, TableError, TableKind};
 use anyhow::Context;
 use std::io;
+
+/// Bytes of the entries of a usual GPT.
+const BACKUP_GPT: u64 = 128 * 128;
 
 /// Lets the GPT of `output`, on which an image of `size` bytes was proven, end where the disk ends. A table in
 /// doubt is left as it was captured, with a warning.
@@ -62,4 +67,37 @@ impl ReadAt for Written<'_> {
     fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.output.read_at(buffer, at)
     }
+}
+
+/// Bytes of the smallest disk that an image can be restored to, by its index alone: its partitions end before that,
+/// and zeros alone lie behind it, but for the backup GPT that moves.
+pub fn least(loaded: &Loaded) -> u64 {
+    let (index, meta) = (&loaded.index, &loaded.meta);
+    let size = index.raw_size();
+    if meta.table.kind == TableKind::None.name() || meta.partitions.is_empty() {
+        return size;
+    }
+    let sector = u64::from(meta.disk.logical_sector_size);
+    let backup = if meta.table.kind == TableKind::Gpt.name() {
+        BACKUP_GPT.next_multiple_of(sector) + sector
+    } else {
+        0
+    };
+    let chunk = u64::from(index.chunk_size());
+    let ends = meta
+        .partitions
+        .iter()
+        .map(|part| part.start.saturating_add(part.size));
+    let partitions = ends.max().unwrap_or(size);
+    let data = index.items().filter_map(|item| match item {
+        Item::Chunk(chunk) => Some(chunk.number),
+        Item::Zeros { .. } => None,
+    });
+    // What is in a chunk is only known when it is read: the backup GPT's own is free, of others the beginning counts.
+    let free = size.saturating_sub(backup) / chunk;
+    let last = data
+        .filter(|number| *number < free)
+        .max()
+        .map_or(0, |last| index.position(last) + 1);
+    partitions.max(last).saturating_add(backup).min(size)
 }

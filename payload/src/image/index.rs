@@ -1,6 +1,7 @@
 //! Where each chunk of an image is, and what its hash must be. Runs of zero chunks cost nothing.
 
 use super::format::Record;
+use crate::extents::Extents;
 
 /// Chunks are whole multiples of this many bytes, so that direct I/O can write them.
 pub const CHUNK_UNIT: u32 = 4096;
@@ -29,6 +30,8 @@ pub struct Index {
     chunks: u64,
     /// Bytes of members so far.
     data_size: u64,
+    /// Numbers of the chunks that walks pass over.
+    left_out: Extents,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,7 @@ impl Index {
             data: Vec::new(),
             chunks: 0,
             data_size: 0,
+            left_out: Extents::new(),
         })
     }
 
@@ -112,6 +116,29 @@ impl Index {
     pub fn length(&self, number: u64) -> usize {
         let left = self.raw_size.saturating_sub(self.position(number));
         usize::try_from(left.min(u64::from(self.chunk_size))).unwrap_or(0)
+    }
+
+    /// Has walks pass over every chunk that lies within one of these ranges of the disk. [`hash`](Self::hash) is of
+    /// the whole no more then.
+    pub fn leave_out(&mut self, bytes: &Extents) {
+        let chunk = u64::from(self.chunk_size);
+        for range in bytes.iter() {
+            let end = if range.end >= self.raw_size {
+                self.raw_size.div_ceil(chunk)
+            } else {
+                range.end / chunk
+            };
+            self.left_out.insert(range.start.div_ceil(chunk)..end);
+        }
+    }
+
+    /// Raw bytes of the chunks that a walk gives.
+    pub fn walked(&self) -> u64 {
+        let out = self.left_out.iter().map(|range| {
+            let end = self.position(range.end).min(self.raw_size);
+            end.saturating_sub(self.position(range.start))
+        });
+        self.raw_size.saturating_sub(out.sum())
     }
 
     /// Adds the next chunk or run of zero chunks.
@@ -265,38 +292,77 @@ impl Iterator for Items<'_> {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {
-        let at = &mut self.at;
-        let (first, offset) = (at.number, at.offset);
-        match *self.index.runs.get(at.run)? {
-            Run::Zeros(count) => {
-                at.run += 1;
-                at.number += u64::from(count);
-                at.offset += u64::from(count) * u64::from(self.index.zero_member);
-                let count = u64::from(count);
-                Some(Item::Zeros {
-                    first,
-                    count,
-                    offset,
-                })
-            }
-            Run::Data(count) => {
-                let Data { size, hash } = *self.index.data.get(at.data)?;
-                at.data += 1;
-                at.within += 1;
-                if at.within == count {
-                    at.run += 1;
-                    at.within = 0;
-                }
-                at.number += 1;
-                at.offset += u64::from(size);
-                Some(Item::Chunk(Chunk {
-                    number: first,
-                    offset,
-                    size,
-                    hash,
-                }))
+        loop {
+            let found = match *self.index.runs.get(self.at.run)? {
+                Run::Zeros(count) => self.zeros(count.into()),
+                Run::Data(count) => self.data(count),
+            };
+            match found {
+                Found::Item(item) => return Some(item),
+                Found::LeftOut => {}
+                Found::End => return None,
             }
         }
+    }
+}
+
+enum Found {
+    Item(Item),
+    LeftOut,
+    End,
+}
+
+impl Items<'_> {
+    /// The next zeros of a run of `count` chunks that are not left out.
+    fn zeros(&mut self, count: u64) -> Found {
+        let at = &mut self.at;
+        let (first, offset) = (at.number, at.offset);
+        let each = u64::from(self.index.zero_member);
+        let end = first - at.within as u64 + count;
+        let piece = self.index.left_out.gaps(first..end).iter().next();
+        let stop = piece.as_ref().map_or(end, |piece| piece.end);
+        at.number = stop;
+        at.offset += (stop - first) * each;
+        if stop == end {
+            at.run += 1;
+            at.within = 0;
+        } else {
+            at.within += usize::try_from(stop - first).unwrap_or(0);
+        }
+        match piece {
+            None => Found::LeftOut,
+            Some(piece) => Found::Item(Item::Zeros {
+                first: piece.start,
+                count: piece.end - piece.start,
+                offset: offset + (piece.start - first) * each,
+            }),
+        }
+    }
+
+    /// The next chunk of a run of `count`.
+    fn data(&mut self, count: usize) -> Found {
+        let at = &mut self.at;
+        let (number, offset) = (at.number, at.offset);
+        let Some(Data { size, hash }) = self.index.data.get(at.data).copied() else {
+            return Found::End;
+        };
+        at.data += 1;
+        at.within += 1;
+        if at.within == count {
+            at.run += 1;
+            at.within = 0;
+        }
+        at.number += 1;
+        at.offset += u64::from(size);
+        if self.index.left_out.touches(number..number + 1) {
+            return Found::LeftOut;
+        }
+        Found::Item(Item::Chunk(Chunk {
+            number,
+            offset,
+            size,
+            hash,
+        }))
     }
 }
 
@@ -394,6 +460,39 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_left_out_is_all_that_a_walk_misses(
+            records in prop::collection::vec(record(), 1..30),
+            out in prop::collection::vec((0u64..9_000_000, 0u64..3_000_000), 0..5),
+        ) {
+            let whole = sample(&records, 0);
+            let mut part = whole.clone();
+            let mut bytes = Extents::new();
+            for (start, length) in out {
+                bytes.insert(start..start + length);
+            }
+            part.leave_out(&bytes);
+            let singles = |index: &Index| -> Vec<Item> {
+                index
+                    .items()
+                    .flat_map(|item| match item {
+                        Item::Chunk(_) => vec![item],
+                        Item::Zeros { first, count, offset } => (0..count)
+                            .map(|at| Item::Zeros { first: first + at, count: 1, offset: offset + at * 27 })
+                            .collect(),
+                    })
+                    .collect()
+            };
+            let mut expected = singles(&whole);
+            expected.retain(|item| {
+                let (Item::Zeros { first: number, .. } | Item::Chunk(Chunk { number, .. })) = *item;
+                let chunk = number * 4096..(number + 1) * 4096;
+                bytes.gaps(chunk).iter().next().is_some()
+            });
+            prop_assert_eq!(part.walked(), expected.len() as u64 * 4096);
+            prop_assert_eq!(singles(&part), expected);
+        }
+
         #[test]
         fn an_index_reads_back(records in prop::collection::vec(record(), 0..4000), toml in "\\PC*") {
             let index = sample(&records, 0);

@@ -1,6 +1,7 @@
 //! A restore that is hit anywhere: every call to the disk or the image may fail, the power may go at any moment.
 
 use super::faults::{Memory, at, good_image};
+use super::foreign::Stream;
 use super::restore::{TABLES, restore_ours};
 use super::verify::Kind;
 use super::{Delta, ImageSource, RestoreOptions, Restored, feed, foreign};
@@ -201,9 +202,16 @@ fn bring(image: &dyn ImageSource, disk: &Disk, way: Way) -> anyhow::Result<Resto
         verify: way.verify,
         new_ids: false,
         threads: 2,
+        ..RestoreOptions::default()
     };
     if way.foreign {
-        return foreign::restore(image, Kind::Gzip, None, disk, &options, &Silent);
+        return foreign::restore(
+            image,
+            Stream::whole(Kind::Gzip, None),
+            disk,
+            &options,
+            &Silent,
+        );
     }
     restore_ours(image, feed::load(image)?, disk, &options, &Silent)
 }

@@ -1,5 +1,6 @@
 //! What a caller may choose about a capture or a restore.
 
+use crate::table::PartitionSelector;
 use serde::Deserialize;
 
 /// How hard a capture compresses.
@@ -44,8 +45,21 @@ pub struct CaptureOptions {
     pub read_errors: ReadErrors,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+/// What of the image goes to the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// All but where these partitions of the target are, which survive.
+    Keep(Vec<PartitionSelector>),
+    /// These partitions of the image alone, each into the target's of the same selector.
+    Only(Vec<PartitionSelector>),
+}
+
+#[derive(Debug, Clone, Default)]
 pub struct RestoreOptions {
+    pub part: Part,
     pub delta: Delta,
     /// Read the target back afterwards, rewrite once what differs, fail if it still does.
     pub verify: bool,

@@ -58,7 +58,7 @@ fn differing(
     output
         .drop_cache()
         .with_context(|| format!("dropping what is cached of {}", output.name()))?;
-    let meter = Meter::new("verifying", output.name(), Some(index.raw_size()), reporter);
+    let meter = Meter::new("verifying", output.name(), Some(index.walked()), reporter);
     let items = Mutex::new(Singles::new(index.items()));
     let wrong = Mutex::new(BTreeSet::new());
     let chunk = chunk_bytes(index);

@@ -107,23 +107,9 @@ impl ImageReader {
         let Some(chunk) = find(&self.loaded.index, &self.marks, number) else {
             return Ok(None);
         };
-        let raw = Arc::new(self.fetch(&chunk)?);
+        let raw = Arc::new(fetch(&*self.image, &self.loaded.index, &chunk)?);
         self.remember(number, &raw);
         Ok(Some(raw))
-    }
-
-    fn fetch(&self, chunk: &Chunk) -> anyhow::Result<Vec<u8>> {
-        let index = &self.loaded.index;
-        let place = || place(index, &*self.image, chunk);
-        let mut member = vec![0; usize::try_from(chunk.size)?];
-        self.image
-            .read_exact_at(&mut member, chunk.offset)
-            .with_context(place)?;
-        let mut raw = vec![0; index.length(chunk.number)];
-        let opened: Result<(), MemberError> =
-            open_chunk(&mut Inflater::new()?, chunk, &member, &mut raw);
-        opened.with_context(place)?;
-        Ok(raw)
     }
 
     fn remembered(&self, number: u64) -> Option<Arc<Vec<u8>>> {
@@ -155,7 +141,26 @@ impl ReadAt for &ImageReader {
     }
 }
 
-fn marks(index: &Index) -> Vec<Mark> {
+/// The raw bytes of a chunk, proven.
+pub(super) fn fetch(
+    image: &dyn ImageSource,
+    index: &Index,
+    chunk: &Chunk,
+) -> anyhow::Result<Vec<u8>> {
+    let place = || place(index, image, chunk);
+    let mut member = vec![0; usize::try_from(chunk.size)?];
+    image
+        .read_exact_at(&mut member, chunk.offset)
+        .with_context(place)?;
+    let mut raw = vec![0; index.length(chunk.number)];
+    let opened: Result<(), MemberError> =
+        open_chunk(&mut Inflater::new()?, chunk, &member, &mut raw);
+    opened.with_context(place)?;
+    Ok(raw)
+}
+
+/// Places to begin a walk of `index` at.
+pub(super) fn marks(index: &Index) -> Vec<Mark> {
     let mut items = index.items();
     let mut marks = Vec::new();
     loop {
@@ -169,7 +174,7 @@ fn marks(index: &Index) -> Vec<Mark> {
 }
 
 /// Chunk `number`; `None` where it is one of a run of zeros.
-fn find(index: &Index, marks: &[Mark], number: u64) -> Option<Chunk> {
+pub(super) fn find(index: &Index, marks: &[Mark], number: u64) -> Option<Chunk> {
     let behind = marks.partition_point(|mark| mark.chunk() <= number);
     let mark = marks.get(behind.checked_sub(1)?)?;
     let stretch = index.items_from(*mark).find(|item| match item {

@@ -4,14 +4,16 @@ use super::codec::Inflater;
 use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
 use super::foreign;
 use super::index::{Chunk, Index, Item};
+use super::selected::Task;
 use super::verify::{Look, Verified, look};
 use super::workers::{Crew, Meter, lock};
 use super::{
-    Delta, ImageMeta, ImageSource, RestoreOptions, behind, delta, fit, ids, kernel, readback,
+    Delta, ImageMeta, ImageSource, Part, RestoreOptions, behind, delta, fit, ids, kernel, readback,
 };
 use crate::disk::{Buffer, Output, Target};
 use crate::event::Reporter;
 use crate::extents::Extents;
+use crate::table::TableKind;
 use crate::units;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -56,19 +58,29 @@ pub fn restore(
     options: &RestoreOptions,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
+    if options.new_ids && options.part != Part::Whole {
+        bail!(
+            "new identifiers are for all partitions of a disk: they are no part of a restore that leaves some as they are"
+        );
+    }
     let look = look(image)?;
     let output = Target::open(target)?;
-    let old = behind::remember(&output);
-    let restored = match look {
-        Look::Ours(loaded) => restore_ours(image, *loaded, &output, options, reporter)?,
-        Look::Foreign { kind, raw_size } => {
-            foreign::restore(image, kind, raw_size, &output, options, reporter)?
-        }
+    if let Look::Ours(loaded) = &look {
+        let has = loaded.meta.disk.logical_sector_size;
+        check_sectors(image, Some(has), &output, output.sector_size())?;
+    }
+    let task = Task {
+        image,
+        output: &output,
+        options,
+        reporter,
     };
-    behind::clear(&output, restored.size, &old, &Extents::new(), reporter)
-        .with_context(|| format!("clearing {} behind the image", output.name()))?;
-    fit::follow_end(&output, restored.size, reporter)
-        .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
+    let restored = match &options.part {
+        Part::Whole if is_larger(&look, &output) => task.shrink(look)?,
+        Part::Whole => whole(&task, look)?,
+        Part::Keep(selectors) => task.keep(look, selectors)?,
+        Part::Only(selectors) => task.only(look, selectors)?,
+    };
     if options.new_ids {
         let sector = output
             .sector_size()
@@ -79,6 +91,59 @@ pub fn restore(
     }
     kernel::tell(&output, reporter);
     Ok(restored)
+}
+
+fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
+    let Task {
+        image,
+        output,
+        options,
+        reporter,
+    } = *task;
+    let old = behind::remember(output);
+    let restored = match look {
+        Look::Ours(loaded) => restore_ours(image, *loaded, output, options, reporter)?,
+        Look::Foreign { kind, raw_size } => {
+            let stream = foreign::Stream {
+                sector: output.sector_size(),
+                ..foreign::Stream::whole(kind, raw_size)
+            };
+            foreign::restore(image, stream, output, options, reporter)?
+        }
+    };
+    behind::clear(output, restored.size, &old, &Extents::new(), reporter)
+        .with_context(|| format!("clearing {} behind the image", output.name()))?;
+    fit::follow_end(output, restored.size, reporter)
+        .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
+    Ok(restored)
+}
+
+/// Whether the target ends before the image does, which has an index and a table that tell what of its end is free.
+fn is_larger(look: &Look, output: &dyn Output) -> bool {
+    let Look::Ours(loaded) = look else {
+        return false;
+    };
+    let has_table = loaded.meta.table.kind != TableKind::None.name();
+    let limit = output.limit();
+    has_table && limit.is_some_and(|has| has < loaded.index.raw_size())
+}
+
+/// Refuses an image of a disk with other sectors: its table and its filesystems count in them.
+pub fn check_sectors(
+    image: &dyn ImageSource,
+    has: Option<u32>,
+    output: &dyn Output,
+    target: Option<u32>,
+) -> anyhow::Result<()> {
+    match (has, target) {
+        (Some(has), Some(target)) if has != target => bail!(
+            "{} is of a disk with sectors of {has} bytes, {} has sectors of {target}: what it holds could not be \
+             read there",
+            image.name(),
+            output.name()
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a target that is too small.
@@ -159,7 +224,7 @@ pub fn restore_ours(
             output.name()
         ));
     }
-    let meter = Meter::new("restoring", output.name(), Some(size), reporter);
+    let meter = Meter::new("restoring", output.name(), Some(index.walked()), reporter);
     let restoring = Restoring {
         image,
         index: &index,

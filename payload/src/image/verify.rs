@@ -2,11 +2,11 @@
 
 use super::codec::{Inflater, is_zero};
 use super::feed::{Feed, Loaded, chunk_bytes, largest_member, load, open_chunk, place};
-use super::foreign;
 use super::format::{FOOTER, begins_like_ours, parse_footer};
 use super::index::{Index, Item};
 use super::workers::{Crew, Meter, lock};
 use super::{ImageMeta, ImageSource};
+use super::{fit, foreign};
 use crate::event::Reporter;
 use anyhow::{Context, bail};
 use std::io::Read;
@@ -30,6 +30,8 @@ pub struct Probe {
     pub kind: Kind,
     /// Raw bytes, where the format tells.
     pub raw_size: Option<u64>,
+    /// Bytes of the smallest disk that it can be restored to, as far as its index tells.
+    pub least: Option<u64>,
     /// Only of an image with an index.
     pub meta: Option<ImageMeta>,
 }
@@ -117,11 +119,13 @@ pub fn probe(image: &dyn ImageSource) -> anyhow::Result<Probe> {
         Look::Ours(loaded) => Probe {
             kind: Kind::Pitstop,
             raw_size: Some(loaded.index.raw_size()),
+            least: Some(fit::least(&loaded)),
             meta: Some(loaded.meta),
         },
         Look::Foreign { kind, raw_size } => Probe {
             kind,
             raw_size,
+            least: raw_size,
             meta: None,
         },
     })

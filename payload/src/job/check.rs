@@ -6,6 +6,7 @@ use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::{BoolOrWord, HostFile, Secret, WrittenSelector};
 use crate::job::load::Salvaged;
 use crate::job::locate::Placeholders;
+use crate::job::part::part;
 use crate::job::places::nothing_said;
 use crate::job::transfer::trusted;
 use crate::job::{
@@ -96,6 +97,7 @@ pub(super) fn job(
         .map_err(at("read-errors"))?,
         method: method(file, action)?,
         layout: layout(file, action)?,
+        part: part(file, action).map_err(|(key, what)| at(key)(what))?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::fetch::redacted),
     };

@@ -36,6 +36,8 @@ pub(super) struct HostFile {
     pub read_errors: Option<String>,
     pub method: Option<String>,
     pub layout: Option<String>,
+    pub keep: Option<Vec<WrittenPartition>>,
+    pub partitions: Option<Vec<WrittenPartition>>,
     pub retry_for: Option<String>,
     pub rate_limit: Option<String>,
     pub token: Option<Secret>,
@@ -68,6 +70,14 @@ impl<'de> Deserialize<'de> for Secret {
 pub(super) enum BoolOrWord {
     Bool(bool),
     Word(String),
+}
+
+/// One entry of `keep` or `partitions`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "expected a partition's number, GUID or name")]
+pub(super) enum WrittenPartition {
+    Number(i64),
+    Text(String),
 }
 
 /// What is wrong with a host file, and where.

@@ -5,6 +5,7 @@ mod cmdline;
 mod hostfile;
 mod load;
 mod locate;
+mod part;
 mod places;
 mod preview;
 mod runnable;

@@ -1,6 +1,7 @@
 //! A job as runnable: every value checked, every default filled in.
 
 use crate::finish::After;
+use crate::image::Part;
 use crate::job::{DeleteTarget, Transfer};
 use crate::share::ShareUrl;
 use std::fmt;
@@ -204,6 +205,8 @@ pub struct Job {
     pub method: Option<Method>,
     /// Of a `partition`, where it is always given: the layout's file in the image folder.
     pub layout: Option<String>,
+    /// Of a `restore`: what of the image goes to the disk.
+    pub part: Part,
     /// BLAKE3 in hex of what defines the work: the same while the same job is tried again. Failed
     /// attempts are counted under it, so that a changed job starts afresh.
     pub digest: String,
@@ -237,7 +240,8 @@ impl Job {
                 self.level,
                 self.read_errors,
                 self.method,
-                &self.layout
+                &self.layout,
+                &self.part,
             )
         );
         blake3::hash(text.as_bytes()).to_hex().to_string()

@@ -2,7 +2,9 @@
 
 use super::matching::How;
 use super::{About, Plan, Steps};
+use crate::image::Part;
 use crate::inventory::Disk;
+use crate::table::PartitionSelector;
 use serde_json::{Map, Value, json};
 
 impl Plan {
@@ -48,6 +50,14 @@ impl Plan {
                         "matched-by": by,
                         "image-of": step.image.of,
                         "image-size": step.image.raw_size,
+                        "keep": match &step.part {
+                            Part::Keep(kept) => names(kept),
+                            Part::Whole | Part::Only(_) => Vec::new(),
+                        },
+                        "partitions": match &step.part {
+                            Part::Only(only) => names(only),
+                            Part::Whole | Part::Keep(_) => Vec::new(),
+                        },
                     });
                     self.step(&step.disk, own)
                 })
@@ -110,6 +120,10 @@ impl Plan {
         }
         Value::Object(step)
     }
+}
+
+fn names(selectors: &[PartitionSelector]) -> Vec<String> {
+    selectors.iter().map(ToString::to_string).collect()
 }
 
 fn seen(disk: &Disk) -> Value {

@@ -16,6 +16,8 @@ pub struct Stored {
     pub of: Option<DiskIdentity>,
     /// Bytes it restores to; `None` where only reading it all would tell.
     pub raw_size: Option<u64>,
+    /// Bytes of the smallest disk that it can be restored to, where that is known.
+    pub least: Option<u64>,
 }
 
 /// What led from a disk to its image.
@@ -231,7 +233,8 @@ fn check_fit(disk: &Disk, image: &Stored) -> Result<(), MatchError> {
             disk_sector: disk.identity.logical_sector_size,
         });
     }
-    let needs = image.raw_size.or(image.of.as_ref().map(|of| of.size));
+    let size = image.raw_size.or(image.of.as_ref().map(|of| of.size));
+    let needs = image.least.or(size);
     match needs {
         Some(needs) if needs > disk.identity.size => Err(MatchError::TooSmall {
             disk: disk.to_string(),
@@ -269,6 +272,7 @@ mod tests {
             stem: stem.into(),
             of: Some(disk(stem, serial, size).identity),
             raw_size: Some(size),
+            least: None,
         }
     }
 
@@ -404,6 +408,7 @@ mod tests {
             stem: "sda".into(),
             of: None,
             raw_size,
+            least: None,
         };
         let matches = match_images(&disks, &disks, &[foreign(None)]).unwrap();
         assert!(is_settled(&matches, &[foreign(None)]));

@@ -2,8 +2,10 @@
 
 use super::matching::How;
 use super::{About, Arrange, Capture, Heading, Plan, Restore, Steps, Wipe};
+use crate::image::Part;
 use crate::inventory::disks::describe;
 use crate::job::Method;
+use crate::table::PartitionSelector;
 use crate::units;
 use std::fmt;
 
@@ -64,12 +66,35 @@ impl fmt::Display for Capture {
 
 impl fmt::Display for Restore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { disk, image, how } = self;
-        write!(f, "\n  write {} to {disk}", image.file)?;
-        if let Some(size) = image.raw_size {
-            write!(f, ", {}", units::bytes(size))?;
+        let Self {
+            disk,
+            image,
+            how,
+            part,
+        } = self;
+        if let Part::Only(selectors) = part {
+            write!(
+                f,
+                "\n  write partitions {} of {} to the same of {disk}; what is in these is lost, all else stays",
+                list(selectors),
+                image.file
+            )?;
+        } else {
+            write!(f, "\n  write {} to {disk}", image.file)?;
+            if let Some(size) = image.raw_size {
+                write!(f, ", {}", units::bytes(size))?;
+            }
+            write!(f, "; everything on {} is lost", disk.identity.device)?;
         }
-        write!(f, "; everything on {} is lost", disk.identity.device)?;
+        if let Part::Keep(selectors) = part {
+            write!(f, " but its partitions {}", list(selectors))?;
+        }
+        if image.raw_size.is_some_and(|size| size > disk.identity.size) {
+            write!(
+                f,
+                "\n    the disk is smaller than the image's; what lies behind its end is free, and the table ends with it"
+            )?;
+        }
         match (how, &image.of) {
             (How::Serial, _) => write!(f, "\n    the image is of this disk, by its serial"),
             (How::Wwn, _) => write!(f, "\n    the image is of this disk, by its WWN"),
@@ -88,6 +113,11 @@ impl fmt::Display for Restore {
             }
         }
     }
+}
+
+fn list(selectors: &[PartitionSelector]) -> String {
+    let names: Vec<String> = selectors.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 impl Plan {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::ops::Range;
 
-const SIGNATURE: &[u8] = b"EFI PART";
+pub(super) const SIGNATURE: &[u8] = b"EFI PART";
 /// All tools write 128 entries, some up to a few thousand; more than this is a corrupt header.
 const ENTRIES_MAX: u32 = 16384;
 /// UEFI allows larger entries; no tool writes them.

@@ -3,11 +3,14 @@
 //! A table that cannot be taken at its word (overlapping partitions, a partition behind the end of the
 //! disk, two GPT copies that differ) is refused with a reason; nothing is guessed.
 
+mod edit;
 mod follow;
 mod gpt;
 mod ids;
 mod kinds;
 mod mbr;
+mod raw;
+mod selector;
 
 use crate::extents::Extents;
 use crate::source::ReadAt;
@@ -15,10 +18,13 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::ops::Range;
 
-pub use follow::{Moved, Piece, follow};
+pub use edit::{Known, Raw};
+pub use follow::{Moved, follow};
 pub use gpt::GptCopies;
 pub use ids::{NewId, Random, Renewed, guid_text, renew};
 pub use kinds::PartitionKind;
+pub use raw::{Piece, Pieces};
+pub use selector::{PartitionSelector, SelectorError};
 
 /// Boot loaders keep their core image between table and first partition. A gap larger than this is
 /// free space in front of the partitions, not a loader's.
@@ -120,6 +126,14 @@ pub fn read(disk: &mut dyn ReadAt, sector_size: u32) -> Result<Table, TableError
         reserve_edges(&mut table, disk.size());
     }
     Ok(table)
+}
+
+/// The sector size for which a disk that begins with `head` has a GPT; `None` if it has none.
+pub(crate) fn gpt_sector_size(head: &[u8]) -> Option<u32> {
+    [512, 4096].into_iter().find(|sector| {
+        let header = usize::try_from(*sector).ok().and_then(|at| head.get(at..));
+        header.is_some_and(|header| header.starts_with(gpt::SIGNATURE))
+    })
 }
 
 /// The first 512 bytes, which hold an MBR whatever the sector size; fewer on a smaller disk.

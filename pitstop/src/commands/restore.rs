@@ -2,7 +2,8 @@
 
 use super::place::{RateLimit, reporter, slowed_source};
 use pitstop_payload::event::Reporter;
-use pitstop_payload::image::{Delta, RestoreOptions, restore};
+use pitstop_payload::image::{Delta, Part, RestoreOptions, restore};
+use pitstop_payload::table::PartitionSelector;
 use pitstop_payload::units;
 use std::path::PathBuf;
 
@@ -10,8 +11,11 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   pitstop restore sda.raw.gz /dev/sda --verify
   pitstop restore http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz /dev/sda --delta
+  pitstop restore sda.raw.gz /dev/sda --keep 3 --keep home
+  pitstop restore sda.raw.gz /dev/sda --partition 2
 
-Everything on DISK up to the size of the image is replaced. A disk that is mounted is refused.")]
+Everything on DISK up to the size of the image is replaced, unless --keep or --partition says less. A disk that is
+mounted is refused.")]
 pub struct Args {
     /// A path or an `http(s)://` URL; any gzip, xz, zstd or raw image
     image: String,
@@ -32,8 +36,14 @@ pub struct Args {
     #[arg(long)]
     verify: bool,
     /// Give the copy's disk and partitions new GUIDs, or its MBR a new signature
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["keep", "partition"])]
     new_ids: bool,
+    /// A partition of DISK that survives, by number, GUID or GPT name; may be repeated
+    #[arg(long, value_name = "PARTITION", conflicts_with = "partition")]
+    keep: Vec<PartitionSelector>,
+    /// Restore only this partition of the image, into the same of DISK, by number, GUID or GPT name; may be repeated
+    #[arg(long, value_name = "PARTITION")]
+    partition: Vec<PartitionSelector>,
     /// Cores to inflate on; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -48,9 +58,20 @@ enum DeltaArg {
     Off,
 }
 
+impl Args {
+    fn part(&self) -> Part {
+        match (self.keep.as_slice(), self.partition.as_slice()) {
+            ([], []) => Part::Whole,
+            ([], only) => Part::Only(only.to_vec()),
+            (kept, _) => Part::Keep(kept.to_vec()),
+        }
+    }
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let image = slowed_source(&args.image, args.rate_limit)?;
     let options = RestoreOptions {
+        part: args.part(),
         delta: match args.delta {
             DeltaArg::Auto => Delta::Auto,
             DeltaArg::On => Delta::On,

@@ -11,6 +11,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use pitstop_payload::finish::After;
 use pitstop_payload::job::{Action, DiskSelector, Job};
+use pitstop_payload::table::PartitionSelector;
 use pitstop_payload::units;
 use std::fmt::Write;
 use toml::Value;
@@ -70,6 +71,12 @@ pub struct Args {
     /// Give a restored disk and its partitions new GUIDs, or its MBR a new signature
     #[arg(long)]
     new_ids: bool,
+    /// A partition of the disk that survives a restore, by number, GUID or GPT name; may be repeated
+    #[arg(long, value_name = "PARTITION", conflicts_with = "partition")]
+    keep: Vec<PartitionSelector>,
+    /// Restore only this partition of the image, by number, GUID or GPT name; may be repeated
+    #[arg(long, value_name = "PARTITION")]
+    partition: Vec<PartitionSelector>,
     /// Compress fast, or smaller and slower [default: fast]
     #[arg(long, value_parser = ["fast", "small"])]
     level: Option<String>,
@@ -221,6 +228,11 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ),
         ("verify", flag(args.verify)),
         ("new-ids", flag(args.new_ids)),
+        ("keep", list(args.keep.iter().map(partition).collect())),
+        (
+            "partitions",
+            list(args.partition.iter().map(partition).collect()),
+        ),
         ("level", text(&args.level)),
         ("read-errors", text(&args.read_errors)),
         ("method", text(&args.method)),
@@ -240,6 +252,13 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         }
     }
     Ok(file)
+}
+
+fn partition(selector: &PartitionSelector) -> Value {
+    match selector {
+        PartitionSelector::Number(number) => Value::Integer((*number).into()),
+        PartitionSelector::Id(text) | PartitionSelector::Name(text) => text.as_str().into(),
+    }
 }
 
 fn selector(text: &str) -> Value {

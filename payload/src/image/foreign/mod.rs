@@ -6,12 +6,14 @@ mod sizes;
 use super::codec::{Inflater, is_zero};
 use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
 use super::index::Item;
-use super::restore::{Restored, TABLES, check_fits, flush, invalidate, writing};
+use super::restore::{Restored, TABLES, check_fits, check_sectors, flush, invalidate, writing};
 use super::verify::{Kind, Verified};
 use super::workers::{Meter, lock};
 use super::{ImageSource, RestoreOptions};
 use crate::disk::{Buffer, Output};
 use crate::event::Reporter;
+use crate::extents::Extents;
+use crate::table::gpt_sector_size;
 use crate::units;
 use anyhow::{Context, bail};
 use gzip::Gunzip;
@@ -192,23 +194,70 @@ struct Writing<'a> {
     zeroed: AtomicU64,
 }
 
+/// A foreign image, and what of it is wanted.
+pub struct Stream {
+    pub kind: Kind,
+    /// Bytes, where the format tells.
+    pub raw_size: Option<u64>,
+    /// Bytes of the target's logical sectors, where it has some.
+    pub sector: Option<u32>,
+    /// Raw bytes that are zeros whatever the image has there.
+    pub left_out: Extents,
+}
+
+impl Stream {
+    /// All of an image, to a target whose sectors are unknown.
+    pub fn whole(kind: Kind, raw_size: Option<u64>) -> Self {
+        Self {
+            kind,
+            raw_size,
+            sector: None,
+            left_out: Extents::new(),
+        }
+    }
+}
+
+/// Gives zeros for what is left out of a stream.
+struct Masked<'a> {
+    inner: Decoder<'a>,
+    at: u64,
+    left_out: Extents,
+}
+
+impl Read for Masked<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buf)?;
+        let end = self.at + read as u64;
+        for range in self.left_out.within(self.at..end) {
+            let place = |at: u64| usize::try_from(at - self.at).map_err(io::Error::other);
+            buf[place(range.start)?..place(range.end)?].fill(0);
+        }
+        self.at = end;
+        Ok(read)
+    }
+}
+
 /// Writes a foreign image to `output`, its first MiB last.
 pub fn restore(
     image: &dyn ImageSource,
-    kind: Kind,
-    raw_size: Option<u64>,
+    stream: Stream,
     output: &dyn Output,
     options: &RestoreOptions,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
     let what = || format!("restoring {} to {}", image.name(), output.name());
+    let Stream { kind, raw_size, .. } = stream;
     if let Some(size) = raw_size {
         check_fits(output, size)?;
         output.set_size(size)?;
     } else if kind == Kind::Gzip {
         check_fits(output, sizes::last_member(image)?)?;
     }
-    let mut decoder = Decoder::open(image, kind)?;
+    let mut decoder = Masked {
+        inner: Decoder::open(image, kind)?,
+        at: 0,
+        left_out: stream.left_out,
+    };
     let meter = Meter::new("restoring", output.name(), raw_size, reporter);
     let mut head = Buffer::new(usize::try_from(TABLES)?);
     let length = read_full(&mut decoder, &mut head).with_context(what)?;
@@ -216,6 +265,12 @@ pub fn restore(
         bail!("{} unpacks to nothing: it is no disk image", image.name());
     }
     check_fits(output, length as u64)?;
+    check_sectors(
+        image,
+        gpt_sector_size(&head[..length]),
+        output,
+        stream.sector,
+    )?;
     invalidate(output, raw_size)?;
     let writing = Writing {
         output,

@@ -1,0 +1,99 @@
+//! Restoring a part: partitions of the target that survive, single partitions of the image, a disk that is smaller
+//! than the image's.
+
+mod keep;
+mod looking;
+mod only;
+mod through;
+
+use super::fit::Written;
+use super::restore::{Restored, flush, restore_ours, writing};
+use super::verify::Look;
+use super::{ImageSource, RestoreOptions, foreign};
+use crate::disk::{Output, Target};
+use crate::event::Reporter;
+use crate::extents::Extents;
+use crate::table::{Known, Piece};
+use anyhow::{Context, bail};
+use through::Through;
+
+/// One restore, and what it goes to.
+pub struct Task<'a> {
+    pub image: &'a dyn ImageSource,
+    pub output: &'a Target,
+    pub options: &'a RestoreOptions,
+    pub reporter: &'a dyn Reporter,
+}
+
+impl Task<'_> {
+    /// Bytes of the target.
+    fn disk(&self) -> anyhow::Result<u64> {
+        let name = self.output.name();
+        self.output
+            .limit()
+            .with_context(|| format!("{name} has no partitions yet: it is new"))
+    }
+
+    /// The table of the target, whose sectors are `sector` bytes.
+    fn target(&self, sector: u32) -> anyhow::Result<Known> {
+        let (output, name) = (self.output, self.output.name());
+        let limit = self.disk()?;
+        let mut disk = Written { output, limit };
+        Known::read(&mut disk, sector)
+            .with_context(|| format!("the partition table on {name}"))?
+            .with_context(|| format!("{name} has no partition table"))
+    }
+
+    /// Restores what `through` lets through, and passes over `left_out`.
+    fn pour(&self, look: Look, through: &Through, left_out: &Extents) -> anyhow::Result<Restored> {
+        let Self {
+            image,
+            options,
+            reporter,
+            ..
+        } = *self;
+        match look {
+            Look::Ours(mut loaded) => {
+                loaded.index.leave_out(left_out);
+                restore_ours(image, *loaded, through, options, reporter)
+            }
+            Look::Foreign { kind, raw_size } => {
+                let stream = foreign::Stream {
+                    kind,
+                    raw_size,
+                    sector: self.output.sector_size(),
+                    left_out: left_out.clone(),
+                };
+                foreign::restore(image, stream, through, options, reporter)
+            }
+        }
+    }
+
+    /// Writes `pieces` and waits until they are safe; reads them back where that is asked for.
+    fn write(&self, pieces: &[Piece]) -> anyhow::Result<()> {
+        let output = self.output;
+        for (at, bytes) in pieces {
+            output
+                .write_at(bytes, *at)
+                .with_context(|| writing(output, *at))?;
+        }
+        flush(output)?;
+        if !self.options.verify {
+            return Ok(());
+        }
+        let name = output.name();
+        output
+            .drop_cache()
+            .with_context(|| format!("dropping what is cached of {name}"))?;
+        for (at, bytes) in pieces {
+            let mut read = vec![0; bytes.len()];
+            output
+                .read_at(&mut read, *at)
+                .with_context(|| format!("reading {name} back at {at}"))?;
+            if read != *bytes {
+                bail!("{name} does not read back as written at {at}: replace the disk");
+            }
+        }
+        Ok(())
+    }
+}

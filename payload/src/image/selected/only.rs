@@ -1,0 +1,124 @@
+//! Single partitions of a whole-disk image, each into one of the target's. The rest of the disk is not touched.
+
+use super::super::restore::{Restored, TABLES, flush, writing};
+use super::super::verify::Look;
+use super::Task;
+use super::looking::seen;
+use super::through::{Segment, Through};
+use crate::disk::Output;
+use crate::extents::Extents;
+use crate::table::{Partition, PartitionSelector, Piece};
+use crate::units;
+use anyhow::{Context, bail};
+use std::ops::Range;
+
+/// A partition of the image, and the one of the target that it goes to.
+struct Pair {
+    from: Partition,
+    to: Partition,
+}
+
+impl Pair {
+    /// What of the image is written last: without it nothing mounts.
+    fn head(&self) -> Range<u64> {
+        self.from.start..self.from.start + self.from.size.min(TABLES)
+    }
+
+    fn segment(&self) -> Segment {
+        let head = self.head();
+        Segment {
+            to: self.to.start + (head.end - head.start),
+            image: head.end..self.from.range().end,
+        }
+    }
+}
+
+impl Task<'_> {
+    /// Restores the partitions that `selectors` name.
+    ///
+    /// # Errors
+    /// Before anything is written: a selector that names none or two, a partition that is missing on the target or
+    /// too small. Later: as any restore; the partition's first MiB is zeros then.
+    pub fn only(&self, look: Look, selectors: &[PartitionSelector]) -> anyhow::Result<Restored> {
+        let pairs = self.pairs(&look, selectors)?;
+        let name = self.output.name();
+        for Pair { from, to } in &pairs {
+            self.reporter.info(format!(
+                "{name}: partition {from} of the image goes to partition {to}; all else stays as it is"
+            ));
+        }
+        let mut wanted = Extents::new();
+        for pair in &pairs {
+            wanted.insert(pair.from.range());
+        }
+        self.clear_heads(&pairs)?;
+        let segments = pairs.iter().map(Pair::segment).collect();
+        let through = Through::new(self.output, segments, None);
+        let left_out = wanted.gaps(0..u64::MAX);
+        let mut restored = self.pour(look, &through, &left_out)?;
+        // All else is proven and safe.
+        self.write(&heads(&pairs, &through)?)?;
+        restored.size = wanted.total();
+        Ok(restored)
+    }
+
+    fn pairs(&self, look: &Look, selectors: &[PartitionSelector]) -> anyhow::Result<Vec<Pair>> {
+        let (image, name) = (self.image.name(), self.output.name());
+        let sector = self.output.sector_size().unwrap_or(512);
+        let seen = seen(self.image, look, sector)?
+            .with_context(|| format!("{image} is of a disk without partitions"))?;
+        let target = self.target(seen.sector)?;
+        let mut pairs: Vec<Pair> = Vec::new();
+        for selector in selectors {
+            let from = selector.find(&seen.known.table, image)?;
+            let to = selector.find(&target.table, name)?;
+            if to.size < from.size {
+                bail!(
+                    "partition {to} of {name} is too small for partition {from} of {image}: it has {} bytes ({}), \
+                     needed are {} ({})",
+                    to.size,
+                    units::bytes(to.size),
+                    from.size,
+                    units::bytes(from.size)
+                );
+            }
+            let same =
+                |pair: &&Pair| (pair.from.number == from.number) != (pair.to.number == to.number);
+            if let Some(other) = pairs.iter().find(same) {
+                bail!(
+                    "{selector} and another selector mean partition {} of {name} for two of {image}",
+                    other.to.number
+                );
+            }
+            if pairs.iter().all(|pair| pair.from.number != from.number) {
+                pairs.push(Pair {
+                    from: from.clone(),
+                    to: to.clone(),
+                });
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// A restore that breaks off leaves nothing that mounts.
+    fn clear_heads(&self, pairs: &[Pair]) -> anyhow::Result<()> {
+        for Pair { to, .. } in pairs {
+            self.output
+                .write_zeros(to.start..to.start + to.size.min(TABLES))
+                .with_context(|| writing(self.output, to.start))?;
+        }
+        flush(self.output)
+    }
+}
+
+fn heads(pairs: &[Pair], through: &Through) -> anyhow::Result<Vec<Piece>> {
+    pairs
+        .iter()
+        .map(|pair| {
+            let head = pair.head();
+            let mut bytes = vec![0; usize::try_from(head.end - head.start)?];
+            through.read_at(&mut bytes, head.start)?;
+            Ok((pair.to.start, bytes))
+        })
+        .collect()
+}
