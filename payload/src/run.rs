@@ -9,9 +9,8 @@ use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, name};
 use crate::fetch::{Access, Listener};
 use crate::finish::{After, CrashPolicy, Finish, succeeded};
-use crate::info::hex_address;
 use crate::job::{self, Action, CommandLine, Job, JobError, Policy, Transfer};
-use crate::machine::{Lease, Machine};
+use crate::machine::{Lease, Machine, hex_address};
 use crate::share::{self, Carriers, Share, ShareUrl, Throttle, Throttled, delete};
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroU64;
@@ -116,12 +115,16 @@ fn log_crash(lease: &Lease, policy: &CrashPolicy, finish: &Finish) -> anyhow::Re
         _ => carriers,
     };
     let share = share::connect(&url, &carriers)?;
-    let address = lease.address.to_string();
-    let line = log_line(&address, Level::Error, &finish.result_line);
-    share.append(&format!("{address}/{LOG}"), &line)?;
+    let home = lease.folder();
+    let line = log_line(
+        &lease.address.to_string(),
+        Level::Error,
+        &finish.result_line,
+    );
+    share.append(&format!("{home}/{LOG}"), &line)?;
     share.append(LOG, &line)?;
     if policy.ends_trying(finish) {
-        attempts::clear(&*share, &address)?;
+        attempts::clear(&*share, &home)?;
     }
     Ok(())
 }
@@ -274,7 +277,8 @@ impl Run<'_> {
         );
         self.log.announce(&hi);
         self.log.flush(&*share, &home)?;
-        let names = [self.lease.hostname.clone(), hex_address(self.lease.address)];
+        let hex = Some(hex_address(self.lease.address));
+        let names = [self.lease.hostname.clone(), hex];
         for file in names
             .into_iter()
             .flatten()
@@ -398,7 +402,7 @@ impl Run<'_> {
 
     /// The machine's own folder on the share.
     fn home(&self) -> String {
-        self.lease.address.to_string()
+        self.lease.folder()
     }
 }
 

@@ -6,7 +6,7 @@ use netlink_packet_core::{
     NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
@@ -27,9 +27,9 @@ const GROUP_LINK: u32 = 1;
 /// A destination, the bits of its network part, and the router, if it is not on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub prefix: u8,
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
 /// The requests that are made here. The crate's own enum of all that there are would put the code for every
@@ -131,22 +131,27 @@ impl Netlink {
         self.request(Request::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Gives a link an address, with the broadcast address of its network.
-    pub fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> anyhow::Result<()> {
+    /// Gives a link an address, with the broadcast address of its network. An IPv6 address is usable at once:
+    /// whether somebody else has it is not asked (RFC 4862 5.4), as with IPv4.
+    pub fn add_address(&mut self, index: u32, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family(address);
         message.header.prefix_len = prefix;
         message.header.index = index;
         message.attributes = vec![
-            AddressAttribute::Local(IpAddr::V4(address)),
-            AddressAttribute::Address(IpAddr::V4(address)),
+            AddressAttribute::Local(address),
+            AddressAttribute::Address(address),
         ];
-        if prefix < 31 {
-            let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-            let broadcast = Ipv4Addr::from(u32::from(address) | host);
-            message
-                .attributes
-                .push(AddressAttribute::Broadcast(broadcast));
+        match address {
+            IpAddr::V4(address) if prefix < 31 => {
+                let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+                let broadcast = Ipv4Addr::from(u32::from(address) | host);
+                message
+                    .attributes
+                    .push(AddressAttribute::Broadcast(broadcast));
+            }
+            IpAddr::V4(_) => {}
+            IpAddr::V6(_) => message.header.flags = AddressHeaderFlags::Nodad,
         }
         self.request(Request::Address(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
@@ -154,7 +159,7 @@ impl Netlink {
     /// Adds a route over a link, or replaces the one to the same destination.
     pub fn add_route(&mut self, index: u32, route: &Route) -> anyhow::Result<()> {
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
+        message.header.address_family = family(route.destination);
         message.header.destination_prefix_length = route.prefix;
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.header.protocol = RouteProtocol::Dhcp;
@@ -165,16 +170,15 @@ impl Netlink {
         };
         message.attributes.push(RouteAttribute::Oif(index));
         if route.prefix > 0 {
+            let destination = route_address(route.destination);
             message
                 .attributes
-                .push(RouteAttribute::Destination(RouteAddress::Inet(
-                    route.destination,
-                )));
+                .push(RouteAttribute::Destination(destination));
         }
         if let Some(gateway) = route.gateway {
             message
                 .attributes
-                .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+                .push(RouteAttribute::Gateway(route_address(gateway)));
         }
         self.request(Request::Route(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
@@ -210,6 +214,20 @@ impl Netlink {
                 _ => bail!("the routing socket answers neither yes nor no"),
             }
         }
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
     }
 }
 

@@ -5,7 +5,7 @@ use super::dhcp::settings::host_name;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// The resolver reads no more (resolv.conf(5), `MAXNS`).
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 const TRY: Duration = Duration::from_millis(350);
 
 /// The text of `/etc/resolv.conf`.
-pub fn resolv_conf(servers: &[Ipv4Addr], domain: Option<&str>) -> String {
+pub fn resolv_conf(servers: &[IpAddr], domain: Option<&str>) -> String {
     let search = domain.map(|domain| format!("search {domain}\n"));
     let servers = servers
         .iter()
@@ -26,14 +26,14 @@ pub fn resolv_conf(servers: &[Ipv4Addr], domain: Option<&str>) -> String {
 }
 
 /// The name that the network has for `address`; `None` when it has none or says nothing in time.
-pub fn reverse(address: Ipv4Addr, servers: &[Ipv4Addr]) -> Option<String> {
+pub fn reverse(address: IpAddr, servers: &[IpAddr]) -> Option<String> {
     let deadline = Instant::now() + PATIENCE;
     for server in servers.iter().take(SERVERS).cycle() {
         if Instant::now() >= deadline {
             break;
         }
         // Refused, unreachable, silent: the next one, until there is no time left.
-        if let Ok(Some(answer)) = ask(address, SocketAddrV4::new(*server, 53), deadline) {
+        if let Ok(Some(answer)) = ask(address, SocketAddr::new(*server, 53), deadline) {
             return answer.name;
         }
     }
@@ -45,16 +45,20 @@ struct Answer {
     name: Option<String>,
 }
 
-fn ask(address: Ipv4Addr, server: SocketAddrV4, deadline: Instant) -> io::Result<Option<Answer>> {
+fn ask(address: IpAddr, server: SocketAddr, deadline: Instant) -> io::Result<Option<Answer>> {
     // Not `Message::query`: its random number may be a wait of seconds this early.
     let id = random().to_le_bytes();
     let id = u16::from_le_bytes([id[0], id[1]]);
     let mut question = Message::new(id, MessageType::Query, OpCode::Query);
-    let name = Name::from(IpAddr::V4(address));
+    let name = Name::from(address);
     question.add_query(Query::query(name, RecordType::PTR));
     question.metadata.recursion_desired = true;
     let bytes = question.to_vec().map_err(io::Error::other)?;
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     socket.send(&bytes)?;
     let deadline = deadline.min(Instant::now() + TRY);
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn servers_and_domain_become_a_resolv_conf() {
-        let servers: Vec<Ipv4Addr> = (1..6).map(|last| Ipv4Addr::new(10, 0, 2, last)).collect();
+        let servers: Vec<IpAddr> = (1..6).map(|last| [10, 0, 2, last].into()).collect();
         assert_eq!(
             resolv_conf(&servers, Some("lab.example")),
             "search lab.example\nnameserver 10.0.2.1\nnameserver 10.0.2.2\nnameserver 10.0.2.3\n"
@@ -129,8 +133,8 @@ mod tests {
             name.to_ascii()
         });
         let answer = ask(
-            Ipv4Addr::new(10, 0, 2, 15),
-            SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            [10, 0, 2, 15].into(),
+            ([127, 0, 0, 1], port).into(),
             Instant::now() + Duration::from_secs(20),
         );
         assert_eq!(answer.unwrap().unwrap().name.unwrap(), "box7.lab.example");
@@ -142,10 +146,10 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let begin = Instant::now();
         assert_eq!(
-            reverse(Ipv4Addr::new(192, 0, 2, 1), &[Ipv4Addr::LOCALHOST]),
+            reverse([192, 0, 2, 1].into(), &[Ipv4Addr::LOCALHOST.into()]),
             None
         );
-        assert_eq!(reverse(Ipv4Addr::new(192, 0, 2, 1), &[]), None);
+        assert_eq!(reverse([192, 0, 2, 1].into(), &[]), None);
         assert!(begin.elapsed() < PATIENCE * 3);
         drop(silent);
     }

@@ -4,13 +4,15 @@
 use super::dhcp::{self, Backoff, Granted};
 use super::netlink::{LinkWatch, Netlink};
 use super::nics::{self, Nic, Wanted, mac_text};
+use super::slaac::{self, Announced};
 use super::vlan;
 use anyhow::{anyhow, bail};
 use pitstop_payload::event::Reporter;
 use pitstop_payload::job::{BootParameters, IpSetting, Vlan};
+use pitstop_payload::machine::Machine;
 use pitstop_payload::units;
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// After which the network is given up: a switch port may take 60 s, a server restarts in less.
@@ -28,15 +30,29 @@ const TURN: Duration = Duration::from_secs(15);
 /// Some drivers tell nobody when their carrier comes: they are looked at now and then.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long DHCP is waited for where IPv6 routers have given an address already: the machine's IPv4 address is the
+/// one by which people know it, and a DHCP server that restarts needs a while.
+const PATIENCE_BESIDE_IPV6: Duration = Duration::from_secs(60);
+
 /// A card with an address.
 pub struct Found {
     pub nic: Nic,
-    pub granted: Granted,
+    pub source: Source,
+}
+
+/// Where an address is from.
+pub enum Source {
+    Leased(Box<Granted>),
+    /// The kernel has it already.
+    Announced(Announced),
 }
 
 /// A search that has begun.
 pub struct Search {
     sysfs: PathBuf,
+    procfs: PathBuf,
+    /// `ip=auto6`: DHCP is not asked.
+    ipv6_alone: bool,
     wanted: Wanted,
     vlan: Option<Vlan>,
     began: Instant,
@@ -46,9 +62,11 @@ pub struct Search {
 }
 
 impl Search {
-    pub fn new(sysfs: &Path, boot: &BootParameters) -> anyhow::Result<Self> {
+    pub fn new(machine: &Machine, boot: &BootParameters) -> anyhow::Result<Self> {
         Ok(Self {
-            sysfs: sysfs.to_owned(),
+            sysfs: machine.sysfs.clone(),
+            procfs: machine.procfs.clone(),
+            ipv6_alone: matches!(boot.ip, IpSetting::Auto6 { .. }),
             wanted: wanted(boot),
             vlan: boot.vlan.clone().transpose().map_err(|why| anyhow!(why))?,
             began: Instant::now(),
@@ -66,8 +84,8 @@ impl Search {
         }
     }
 
-    /// The first card that gets a lease. Those with a carrier take turns.
-    pub fn lease(
+    /// The first card that gets an address. Those with a carrier take turns.
+    pub fn address(
         mut self,
         netlink: &mut Netlink,
         reporter: &dyn Reporter,
@@ -94,9 +112,21 @@ impl Search {
                 ));
             }
             *turns += 1;
+            if let Some(announced) = self.announced(&nic, reporter) {
+                let source = Source::Announced(announced);
+                return Ok(Found { nic, source });
+            }
+            if self.ipv6_alone {
+                self.give_up_announcements(&nic)?;
+                self.watch.wait(LOOK_EVERY)?;
+                continue;
+            }
             let until = (Instant::now() + TURN).min(self.began + PATIENCE);
             match dhcp::acquire(&nic, self.began, until, backoff, reporter) {
-                Ok(Some(granted)) => return Ok(Found { nic, granted }),
+                Ok(Some(granted)) => {
+                    let source = Source::Leased(Box::new(granted));
+                    return Ok(Found { nic, source });
+                }
                 Ok(None) if self.began.elapsed() >= PATIENCE => bail!(
                     "no DHCP answer on {} ({}) after {}: is a DHCP server on this network, and has it \
                      a free address for this machine?",
@@ -156,6 +186,33 @@ impl Search {
         }
     }
 
+    /// The address that IPv6 routers gave, where no other is wanted or has come in time.
+    fn announced(&self, nic: &Nic, reporter: &dyn Reporter) -> Option<Announced> {
+        let waited = self.began.elapsed();
+        if !self.ipv6_alone && waited < PATIENCE_BESIDE_IPV6 {
+            return None;
+        }
+        let announced = slaac::address(&self.procfs, nic.index)?;
+        if !self.ipv6_alone {
+            reporter.warn(format!(
+                "no DHCP answer on {} after {}: IPv6 it is",
+                nic.name,
+                units::duration(waited)
+            ));
+        }
+        Some(announced)
+    }
+
+    fn give_up_announcements(&self, nic: &Nic) -> anyhow::Result<()> {
+        if self.began.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        bail!(
+            "no IPv6 router gave {nic} an address in {}: is there one on this network, and does it announce a prefix?",
+            units::duration(PATIENCE)
+        )
+    }
+
     fn give_up_in_time(&self, known: &[String]) -> anyhow::Result<()> {
         let patience = if known.is_empty() {
             PATIENCE_WITHOUT_CARDS
@@ -179,14 +236,9 @@ impl Search {
 }
 
 fn wanted(boot: &BootParameters) -> Wanted {
-    let named = match &boot.ip {
-        IpSetting::Dhcp { interface } => interface.clone(),
-        IpSetting::Static(address) => address.interface.clone(),
-        IpSetting::Invalid(_) => None,
-    };
     let named = match &boot.vlan {
-        Some(Ok(vlan)) => vlan.card(named.as_deref()),
-        _ => named,
+        Some(Ok(vlan)) => vlan.card(boot.ip.interface()),
+        _ => boot.ip.interface().map(str::to_owned),
     };
     match (named, boot.boot_mac) {
         (Some(name), _) => Wanted::Name(name),

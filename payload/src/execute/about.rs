@@ -14,7 +14,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub(super) fn about(work: &Work<'_>, plan: &Plan) -> Vec<About> {
-    let home = work.lease.address.to_string();
+    let home = work.lease.folder();
     let paces = pace::read(work.share, &home).unwrap_or_else(|error| {
         work.log.warn(format!(
             "how fast the last run went is not known: {error:#}"

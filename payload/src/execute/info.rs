@@ -9,7 +9,7 @@ use crate::{info, inventory};
 /// take is an error.
 pub fn write(work: &Work<'_>) -> anyhow::Result<()> {
     let inventory = inventory::read(work.machine)?;
-    let folder = work.lease.address;
+    let folder = work.lease.folder();
     let text = info::text(work.machine, work.lease, &inventory);
     let (zip, unread) = info::zip(&work.machine.sysfs)?;
     for problem in text.problems.iter().chain(&unread) {

@@ -65,7 +65,7 @@ impl Work<'_> {
             return Ok(());
         };
         let bytes = prepared.plan.disks().iter().map(|(_, bytes)| bytes).sum();
-        let home = self.lease.address.to_string();
+        let home = self.lease.folder();
         if let Err(error) = pace::record(self.share, &home, &kind, bytes, began.elapsed()) {
             self.log
                 .warn(format!("how fast it went is not noted: {error:#}"));
@@ -75,7 +75,7 @@ impl Work<'_> {
 
     /// Puts the plan on the share, for programs.
     pub fn publish(&self, plan: &Plan) -> anyhow::Result<()> {
-        let path = format!("{}/plan.json", self.lease.address);
+        let path = format!("{}/plan.json", self.lease.folder());
         let text = format!("{:#}\n", plan.to_json());
         attempts::put(self.share, &path, text.as_bytes())
     }
@@ -124,7 +124,7 @@ fn listed_disks(work: &Work<'_>) -> anyhow::Result<Option<Vec<String>>> {
     use std::io::Read;
     /// A line for each disk that one machine can have.
     const MOST_BYTES: u64 = 1 << 20;
-    let path = format!("{}/disk-devices.lst", work.lease.address);
+    let path = format!("{}/disk-devices.lst", work.lease.folder());
     if work.share.stat(&path)?.is_none() {
         return Ok(None);
     }

@@ -116,7 +116,7 @@ fn record(
     let stamp: String = began.chars().filter(char::is_ascii_alphanumeric).collect();
     let path = format!(
         "{}/wipe-{}-{stamp}.toml",
-        work.lease.address,
+        work.lease.folder(),
         identity.device.replace('!', "_")
     );
     put(work.share, &path, text.as_bytes())?;

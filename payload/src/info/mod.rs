@@ -6,11 +6,10 @@ mod pci;
 mod tables;
 
 use crate::inventory::{Inventory, disks};
-use crate::machine::{Lease, Machine};
+use crate::machine::{Lease, Machine, hex_address};
 use crate::units;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 
 pub use tables::zip;
@@ -49,14 +48,6 @@ impl Info {
     }
 }
 
-/// How PXELINUX writes an IPv4 address: `0A00020F`. `None` for IPv6, which it does not know.
-pub fn hex_address(address: IpAddr) -> Option<String> {
-    match address {
-        IpAddr::V4(address) => Some(format!("{:08X}", u32::from(address))),
-        IpAddr::V6(_) => None,
-    }
-}
-
 fn who(machine: &Machine, lease: &Lease, inventory: &Inventory) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
@@ -67,7 +58,7 @@ fn who(machine: &Machine, lease: &Lease, inventory: &Inventory) -> String {
     let firmware = &inventory.firmware;
     line("Name", lease.hostname.as_deref().unwrap_or_default());
     line("IP", &lease.address.to_string());
-    line("Hex IP", &hex_address(lease.address).unwrap_or_default());
+    line("Hex IP", &hex_address(lease.address));
     line("MAC", &mac(lease.mac));
     line("Machine", &firmware.machine());
     line("Serial number", &firmware.serial);

@@ -63,7 +63,7 @@ pub fn load(
         Err(error) => Err(Box::new(JobError {
             reason: format!("{error:#}"),
             salvaged: Salvaged {
-                image: lease.address.to_string(),
+                image: lease.folder(),
                 ..Salvaged::default()
             },
         })),

@@ -1,8 +1,7 @@
 //! Where the host file is: placeholders, and PXELINUX's search order for a URL that ends in `/`.
 
 use crate::inventory::firmware;
-use crate::machine::{Lease, Machine};
-use std::net::IpAddr;
+use crate::machine::{Lease, Machine, hex_address};
 use url::Url;
 
 /// What firmware vendors leave where a serial number belongs.
@@ -20,10 +19,10 @@ const NO_SERIALS: [&str; 8] = [
 /// What the placeholders in URLs and names stand for on this machine, each safe as a part of a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Placeholders {
-    /// `192.168.1.50`
+    /// `192.168.1.50`, `2001-db8--7`
     pub ip: String,
-    /// `C0A80132`; an IPv6 address has none.
-    pub hexip: Option<String>,
+    /// `C0A80132`, 32 digits for IPv6.
+    pub hexip: String,
     /// `52-54-00-12-34-56`, as PXELINUX writes it.
     pub mac: String,
     /// The firmware's system UUID, lower case.
@@ -40,11 +39,8 @@ impl Placeholders {
         let blank_uuid = firmware.uuid.chars().all(|c| matches!(c, '0' | 'f' | '-'));
         let known = |text: &str, blank: bool| (!blank && !text.is_empty()).then(|| component(text));
         Self {
-            ip: lease.address.to_string(),
-            hexip: match lease.address {
-                IpAddr::V4(address) => Some(format!("{:08X}", u32::from(address))),
-                IpAddr::V6(_) => None,
-            },
+            ip: lease.folder(),
+            hexip: hex_address(lease.address),
             mac: lease.mac.map(|byte| format!("{byte:02x}")).join("-"),
             uuid: known(&firmware.uuid, blank_uuid),
             serial: known(&firmware.serial, blank_serial),
@@ -78,7 +74,7 @@ impl Placeholders {
         let value = match name {
             "ip" => Some(&self.ip),
             "mac" => Some(&self.mac),
-            "hexip" => self.hexip.as_ref(),
+            "hexip" => Some(&self.hexip),
             "uuid" => self.uuid.as_ref(),
             "serial" => self.serial.as_ref(),
             "hostname" => self.hostname.as_ref(),
@@ -91,7 +87,6 @@ impl Placeholders {
         };
         value.map(String::as_str).ok_or_else(|| {
             let why = match name {
-                "hexip" => "the address is not IPv4",
                 "hostname" => "neither DHCP nor reverse DNS gave a name",
                 _ => "the firmware does not tell it",
             };
@@ -106,7 +101,7 @@ impl Placeholders {
         }
         let mut names: Vec<String> = self.uuid.iter().cloned().collect();
         names.push(format!("01-{}", self.mac));
-        let hexip = self.hexip.as_deref().unwrap_or_default();
+        let hexip = self.hexip.as_str();
         names.extend(
             (1..=hexip.len())
                 .rev()

@@ -170,7 +170,7 @@ mod tests {
 
     fn placeholders() -> Placeholders {
         Placeholders {
-            hexip: Some("0A00020F".into()),
+            hexip: "0A00020F".into(),
             ..Placeholders::default()
         }
     }

@@ -5,6 +5,7 @@ use crate::job::check;
 use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::{HostFile, value_error};
 use crate::job::locate::Placeholders;
+use crate::machine::{folder, hex_address};
 use std::net::IpAddr;
 use url::Url;
 
@@ -18,11 +19,8 @@ pub fn preview(bytes: &[u8], url: &Url, address: Option<IpAddr>) -> Result<Job, 
     let file = HostFile::parse(bytes, &shown).map_err(|error| error.to_string())?;
     let name = |name: &str| Some(name.to_owned());
     let placeholders = Placeholders {
-        ip: address.map_or_else(|| "IP".into(), |ip| ip.to_string()),
-        hexip: match address {
-            Some(IpAddr::V4(ip)) => Some(format!("{:08X}", u32::from(ip))),
-            _ => name("HEXIP"),
-        },
+        ip: address.map_or_else(|| "IP".into(), folder),
+        hexip: address.map_or_else(|| "HEXIP".into(), hex_address),
         mac: "MAC".into(),
         uuid: name("UUID"),
         serial: name("SERIAL"),

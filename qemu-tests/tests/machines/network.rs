@@ -3,11 +3,12 @@
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use qemu_tests::compare;
-use qemu_tests::scene::{Scene, expect_failure, expect_success, payload};
+use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success, payload};
 use qemu_tests::tagged::Trunk;
 use qemu_tests::vm::{ADDRESS, End, HOST, Network, PATIENCE, Spec, Vm};
 use std::fs;
-use std::net::UdpSocket;
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -76,6 +77,97 @@ fn a_static_address_stands_on_a_vlan_as_dracut_names_it() -> Result<()> {
     expect_success(&mut vm, "backup")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     compare::zcat_equals(&scene.image(), scene.disk.path())
+}
+
+/// The host, as QEMU's user network shows it over IPv6.
+const HOST6: &str = "[fec0::2]";
+
+/// Passes connections to the IPv6 loopback on to a port of the IPv4 one.
+fn over_ipv6(port: u16) -> Result<u16> {
+    let listener = TcpListener::bind("[::1]:0")?;
+    let seen = listener.local_addr()?.port();
+    thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else {
+                continue;
+            };
+            for (mut from, mut to) in both_ways(near, far).into_iter().flatten() {
+                thread::spawn(move || {
+                    // Whichever side ends, ends it for both: a broken connection is the machine's to see.
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    Ok(seen)
+}
+
+fn both_ways(near: TcpStream, far: TcpStream) -> io::Result<[(TcpStream, TcpStream); 2]> {
+    let (near_too, far_too) = (near.try_clone()?, far.try_clone()?);
+    Ok([(near, far), (far_too, near_too)])
+}
+
+/// The scene's machine on a network that has IPv6 alone, with the job in this host file.
+fn on_ipv6(scene: &Scene, name: &str, file: &str, parameters: &str) -> Result<Vm> {
+    let url = format!("http://{HOST6}:{}", over_ipv6(scene.proxy.port())?);
+    fs::write(
+        scene.server.hosts().join(file),
+        format!("version = 1\naction = \"backup\"\nshare = \"{url}/share\"\n"),
+    )?;
+    let mut spec = scene.spec(name)?.network(Network::None);
+    spec.boot = payload(&format!("pitstop.host={url}/hosts/ {parameters}"))?;
+    Vm::start(spec.extra(&[
+        "-netdev",
+        "user,id=wire,ipv4=off,ipv6=on",
+        "-device",
+        "virtio-net-pci,netdev=wire",
+    ]))
+}
+
+/// Sees a backup over IPv6, which ends up in this folder and whose host file is gone.
+fn backed_up_over_ipv6(scene: &Scene, vm: &mut Vm, file: &str, folder: &str) -> Result<()> {
+    expect_success(vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(
+        !scene.server.hosts().join(file).exists(),
+        "the configuration is still there"
+    );
+    let image = scene.server.share().join(folder).join(IMAGE);
+    compare::zcat_equals(&image, scene.disk.path())
+}
+
+/// What the kernel makes of QEMU's announcement and its first MAC address.
+const ANNOUNCED: &str = "fec0::5054:ff:fe12:3456";
+
+#[test]
+fn a_network_of_ipv6_alone_is_found_out() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut vm = on_ipv6(&scene, "ipv6", "01-52-54-00-12-34-56.toml", "")?;
+    vm.sees("no DHCP answer on eth0 after 1m")?;
+    vm.sees(&format!("eth0 is {ANNOUNCED}/64 as IPv6 routers"))?;
+    let folder = ANNOUNCED.replace(':', "-");
+    backed_up_over_ipv6(&scene, &mut vm, "01-52-54-00-12-34-56.toml", &folder)
+}
+
+#[test]
+fn auto6_asks_no_dhcp_and_the_address_names_the_host_file() -> Result<()> {
+    let scene = Scene::new()?;
+    let file = "FEC0000000000000505400FFFE123456.toml";
+    let mut vm = on_ipv6(&scene, "ipv6-auto", file, "ip=auto6")?;
+    vm.sees(&format!("eth0 is {ANNOUNCED}/64 as IPv6 routers"))?;
+    let folder = ANNOUNCED.replace(':', "-");
+    backed_up_over_ipv6(&scene, &mut vm, file, &folder)
+}
+
+#[test]
+fn a_static_ipv6_address_needs_nobody() -> Result<()> {
+    let scene = Scene::new()?;
+    let file = "FEC00000000000000000000000000077.toml";
+    let address = "ip=[fec0::77]::[fec0::2]:64::eth0:none";
+    let mut vm = on_ipv6(&scene, "ipv6-static", file, address)?;
+    vm.sees("eth0 is fec0::77 by ip=")?;
+    backed_up_over_ipv6(&scene, &mut vm, file, "fec0--77")
 }
 
 /// A time server on the loopback: stratum 2, and the time of this computer (RFC 4330 5).

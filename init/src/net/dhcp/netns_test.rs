@@ -164,7 +164,7 @@ fn dnsmasq_grants_what_it_was_told_and_renews_it() {
         let mut netlink = crate::net::netlink::Netlink::open().unwrap();
         let settings = granted.settings;
         netlink
-            .add_address(nic.index, settings.address, settings.prefix)
+            .add_address(nic.index, settings.address.into(), settings.prefix)
             .unwrap();
         for route in &settings.routes {
             netlink.add_route(nic.index, route).unwrap();
@@ -180,7 +180,7 @@ fn dnsmasq_grants_what_it_was_told_and_renews_it() {
     assert_eq!(settings.routes.len(), 1, "option 121 replaces option 3");
     assert_eq!(
         settings.routes[0].gateway,
-        Some(Ipv4Addr::new(10, 77, 0, 9))
+        Some(Ipv4Addr::new(10, 77, 0, 9).into())
     );
     assert_eq!(settings.boot.file.as_deref(), Some("pxelinux.0"));
     assert_eq!(settings.times.lease, Duration::from_secs(7200));
@@ -209,7 +209,7 @@ fn a_server_that_appears_late_is_found_and_a_refused_renewal_is_told() {
     let refused = cable.at_client(move |nic| {
         let mut netlink = crate::net::netlink::Netlink::open().unwrap();
         let address = granted.settings.address;
-        netlink.add_address(nic.index, address, 24).unwrap();
+        netlink.add_address(nic.index, address.into(), 24).unwrap();
         renew::ask(&nic, address, granted.settings.server).unwrap()
     });
     refusal.join().unwrap();

@@ -4,7 +4,7 @@ use super::packet::Answer;
 use crate::net::netlink::Route;
 use dhcproto::v4::{DhcpOption, OptionCode};
 use pitstop_payload::machine::BootSource;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// What a server that gives no lease time is taken to mean.
@@ -104,10 +104,10 @@ fn routes(answer: &Answer) -> Vec<Route> {
         let mut routes: Vec<Route> = routes
             .iter()
             .map(|(network, gateway)| Route {
-                destination: network.network(),
+                destination: network.network().into(),
                 prefix: network.prefix_len(),
                 // 0.0.0.0 is "on this link".
-                gateway: Some(*gateway).filter(|gateway| !gateway.is_unspecified()),
+                gateway: Some(IpAddr::V4(*gateway)).filter(|gateway| !gateway.is_unspecified()),
             })
             .collect();
         // Routes on the link first: routers may lie behind them.
@@ -117,7 +117,7 @@ fn routes(answer: &Answer) -> Vec<Route> {
     match options.get(OptionCode::Router) {
         Some(DhcpOption::Router(routers)) => routers
             .first()
-            .map(|&gateway| default_route(gateway))
+            .map(|&gateway| default_route(gateway.into()))
             .into_iter()
             .collect(),
         _ => Vec::new(),
@@ -125,9 +125,12 @@ fn routes(answer: &Answer) -> Vec<Route> {
 }
 
 /// Everything that has no route of its own goes to `gateway`.
-pub fn default_route(gateway: Ipv4Addr) -> Route {
+pub fn default_route(gateway: IpAddr) -> Route {
     Route {
-        destination: Ipv4Addr::UNSPECIFIED,
+        destination: match gateway {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
         prefix: 0,
         gateway: Some(gateway),
     }
@@ -260,7 +263,7 @@ mod tests {
         ]);
         assert_eq!(settings.address, Ipv4Addr::new(10, 0, 2, 15));
         assert_eq!((settings.prefix, settings.mtu), (24, Some(1400)));
-        assert_eq!(settings.routes, [default_route(SERVER)]);
+        assert_eq!(settings.routes, [default_route(SERVER.into())]);
         assert_eq!(settings.ntp, [SERVER]);
         assert_eq!(settings.dns, [Ipv4Addr::new(10, 0, 2, 3)]);
         assert_eq!(settings.hostname.as_deref(), Some("box7"));
@@ -283,11 +286,11 @@ mod tests {
             settings.routes,
             [
                 Route {
-                    destination: Ipv4Addr::new(192, 0, 2, 1),
+                    destination: Ipv4Addr::new(192, 0, 2, 1).into(),
                     prefix: 32,
                     gateway: None
                 },
-                default_route(Ipv4Addr::new(192, 0, 2, 1)),
+                default_route(Ipv4Addr::new(192, 0, 2, 1).into()),
             ]
         );
     }

@@ -1,14 +1,19 @@
 //! `ip=`, in the kernel's own form (Documentation/admin-guide/nfs/nfsroot.rst), of which PXELINUX's
 //! IPAPPEND writes the first four fields:
 //! `CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:AUTOCONF:DNS0:DNS1:NTP0`.
+//! IPv6 as dracut has it (dracut.cmdline(7)): addresses in brackets, `auto6` for the network's own.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// How the machine gets its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IpSetting {
-    /// DHCP, on the named NIC only where one is named.
+    /// DHCP, on the named NIC only where one is named. A network that has IPv6 alone is found out.
     Dhcp {
+        interface: Option<String>,
+    },
+    /// What IPv6 routers announce (RFC 4862), and no DHCP.
+    Auto6 {
         interface: Option<String>,
     },
     Static(StaticAddress),
@@ -25,72 +30,150 @@ impl Default for IpSetting {
 /// An address that needs no DHCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticAddress {
-    pub address: Ipv4Addr,
-    /// Bits of the network part, 0 to 32.
+    pub address: IpAddr,
+    /// Bits of the network part, 0 to 32, or to 128.
     pub prefix: u8,
-    pub gateway: Option<Ipv4Addr>,
+    /// Of the address's own kind.
+    pub gateway: Option<IpAddr>,
     /// The server that the boot loader came from.
-    pub boot_server: Option<Ipv4Addr>,
+    pub boot_server: Option<IpAddr>,
     pub hostname: Option<String>,
     /// The only NIC to use: `eth0`.
     pub interface: Option<String>,
     /// Name servers, best first.
-    pub dns: Vec<Ipv4Addr>,
-    pub ntp: Option<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
+    pub ntp: Option<IpAddr>,
 }
 
 impl IpSetting {
     pub(super) fn parse(value: &str) -> Self {
         parse(value).unwrap_or_else(|why| IpSetting::Invalid(format!("ip={value}: {why}")))
     }
+
+    /// The only NIC to use, where one is named.
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            IpSetting::Dhcp { interface } | IpSetting::Auto6 { interface } => interface.as_deref(),
+            IpSetting::Static(address) => address.interface.as_deref(),
+            IpSetting::Invalid(_) => None,
+        }
+    }
 }
 
 fn parse(value: &str) -> Result<IpSetting, String> {
-    if is_dhcp(value) {
-        return Ok(IpSetting::default());
-    }
+    let fields = fields(value)?;
+    let text = |index: usize| fields.get(index).filter(|field| !field.is_empty());
     if matches!(value, "off" | "none") {
         return Err("the network is needed: write ip=dhcp or a static address".into());
     }
-    let fields: Vec<&str> = value.split(':').collect();
-    let field = |index: usize| fields.get(index).copied().filter(|field| !field.is_empty());
-    let text = |index: usize| field(index).map(str::to_owned);
-    let interface = text(5);
     if fields.len() > 10 {
         return Err("more fields than the kernel's ip= has".into());
     }
-    if field(0).is_none() {
-        return match field(6) {
-            Some(how) if !is_dhcp(how) => Err(format!(
-                "no address is given and {how:?} is not a way to get one: write dhcp"
-            )),
-            _ => Ok(IpSetting::Dhcp { interface }),
-        };
+    match fields.as_slice() {
+        [how] => {
+            if let Some(setting) = automatic(how, None) {
+                return Ok(setting);
+            }
+        }
+        // dracut's short form has the device first.
+        [interface, how] if !how.is_empty() => {
+            if let Some(setting) = automatic(how, Some(interface)) {
+                return Ok(setting);
+            }
+        }
+        _ => {}
     }
-    let address = |index: usize| match field(index) {
-        None => Ok(None),
-        Some(text) => match text.parse::<Ipv4Addr>() {
-            // An empty field and 0.0.0.0 mean the same to the kernel.
-            Ok(Ipv4Addr::UNSPECIFIED) => Ok(None),
-            Ok(address) => Ok(Some(address)),
-            Err(_) => Err(format!("{text:?} is not an IPv4 address")),
-        },
-    };
-    let client = address(0)?.ok_or("0.0.0.0 is no address for a machine")?;
-    Ok(IpSetting::Static(StaticAddress {
-        address: client,
-        prefix: field(3).map_or_else(|| Ok(class_prefix(client)), prefix)?,
-        gateway: address(2)?,
-        boot_server: address(1)?,
-        hostname: text(4),
-        interface,
-        dns: [address(7)?, address(8)?].into_iter().flatten().collect(),
-        ntp: address(9)?,
-    }))
+    if text(0).is_none() {
+        let how = text(6).map_or("", String::as_str);
+        return automatic(how, text(5)).ok_or_else(|| {
+            format!("no address is given and {how:?} is not a way to get one: write dhcp or auto6")
+        });
+    }
+    static_address(&fields).map(IpSetting::Static)
 }
 
-fn is_dhcp(word: &str) -> bool {
-    matches!(word, "" | "dhcp" | "on" | "any" | "both" | "bootp")
+/// Splits at colons, but for those in brackets, which are taken off.
+fn fields(value: &str) -> Result<Vec<String>, String> {
+    let mut fields = Vec::new();
+    let mut rest = Some(value);
+    while let Some(text) = rest {
+        let (inside, after) = match text.strip_prefix('[') {
+            Some(text) => text
+                .split_once(']')
+                .ok_or("an address has no closing bracket")?,
+            None => ("", text),
+        };
+        let (field, next) = match after.split_once(':') {
+            Some((field, next)) => (field, Some(next)),
+            None => (after, None),
+        };
+        fields.push(format!("{inside}{field}"));
+        rest = next;
+    }
+    Ok(fields)
+}
+
+fn automatic(how: &str, interface: Option<&String>) -> Option<IpSetting> {
+    let interface = interface.cloned();
+    match how {
+        "auto6" => Some(IpSetting::Auto6 { interface }),
+        "" | "dhcp" | "on" | "any" | "both" | "bootp" => Some(IpSetting::Dhcp { interface }),
+        _ => None,
+    }
+}
+
+fn static_address(fields: &[String]) -> Result<StaticAddress, String> {
+    let field = |index: usize| fields.get(index).map_or("", String::as_str);
+    let text = |index: usize| Some(field(index).to_owned()).filter(|text| !text.is_empty());
+    let address = |index: usize| match field(index) {
+        "" => Ok(None),
+        text => match text.parse::<IpAddr>() {
+            // An empty field and 0.0.0.0 mean the same to the kernel.
+            Ok(address) if address.is_unspecified() => Ok(None),
+            Ok(address) => Ok(Some(address)),
+            Err(_) => Err(format!(
+                "{text:?} is not an address: write 10.0.0.2, or [2001:db8::2] in brackets"
+            )),
+        },
+    };
+    let (client, bits) = match field(0).split_once('/') {
+        Some((client, bits)) => (client, Some(bits)),
+        None => (field(0), None),
+    };
+    let client: IpAddr = client.parse().map_err(|_| {
+        format!("{client:?} is not an address: write 10.0.0.2, or [2001:db8::2] in brackets")
+    })?;
+    if client.is_unspecified() {
+        return Err(format!("{client} is no address for a machine"));
+    }
+    let gateway = address(2)?;
+    if gateway.is_some_and(|gateway| gateway.is_ipv4() != client.is_ipv4()) {
+        return Err("the address and its gateway are of two kinds".into());
+    }
+    let mask = bits.or(Some(field(3)).filter(|mask| !mask.is_empty()));
+    Ok(StaticAddress {
+        address: client,
+        prefix: match (client, mask) {
+            (IpAddr::V4(_), Some(mask)) => prefix(mask)?,
+            (IpAddr::V4(client), None) => class_prefix(client),
+            (IpAddr::V6(_), Some(bits)) => prefix6(bits)?,
+            (IpAddr::V6(_), None) => USUAL_PREFIX,
+        },
+        gateway,
+        boot_server: address(1)?,
+        hostname: text(4),
+        interface: text(5),
+        dns: [address(7)?, address(8)?].into_iter().flatten().collect(),
+        ntp: address(9)?,
+    })
+}
+
+/// RFC 4291 2.5.4: what nearly every network has.
+const USUAL_PREFIX: u8 = 64;
+
+fn prefix6(text: &str) -> Result<u8, String> {
+    let bits = text.parse().ok().filter(|bits| *bits <= 128);
+    bits.ok_or_else(|| format!("{text:?} is not a number of bits from 0 to 128"))
 }
 
 /// A dotted mask without holes, or a number of bits.
@@ -119,6 +202,7 @@ fn class_prefix(address: Ipv4Addr) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn pxelinux_writes_four_fields() {
@@ -129,8 +213,8 @@ mod tests {
         };
         assert_eq!(address.address, Ipv4Addr::new(10, 0, 2, 15));
         assert_eq!(address.prefix, 24);
-        assert_eq!(address.gateway, Some(Ipv4Addr::new(10, 0, 2, 1)));
-        assert_eq!(address.boot_server, Some(Ipv4Addr::new(10, 0, 2, 2)));
+        assert_eq!(address.gateway, Some(Ipv4Addr::new(10, 0, 2, 1).into()));
+        assert_eq!(address.boot_server, Some(Ipv4Addr::new(10, 0, 2, 2).into()));
     }
 
     #[test]
@@ -143,7 +227,7 @@ mod tests {
         assert_eq!(address.hostname.as_deref(), Some("box"));
         assert_eq!(address.interface.as_deref(), Some("eth1"));
         assert_eq!((address.prefix, address.dns.len()), (24, 1));
-        assert_eq!(address.ntp, Some(Ipv4Addr::new(10, 0, 0, 9)));
+        assert_eq!(address.ntp, Some(Ipv4Addr::new(10, 0, 0, 9).into()));
         assert_eq!(
             IpSetting::parse(":::::eth2:dhcp"),
             IpSetting::Dhcp {
@@ -154,10 +238,63 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_is_in_brackets_as_dracut_has_it() {
+        for value in [
+            "[2001:db8::10]/48::[fe80::1]::box:eth1:none:[2001:db8::53]",
+            "[2001:db8::10]::[fe80::1]:48:box:eth1:none:[2001:db8::53]",
+        ] {
+            let IpSetting::Static(address) = IpSetting::parse(value) else {
+                panic!("not static")
+            };
+            assert_eq!(address.address.to_string(), "2001:db8::10");
+            assert_eq!(
+                (address.prefix, address.gateway),
+                (48, "fe80::1".parse().ok())
+            );
+            assert_eq!(address.interface.as_deref(), Some("eth1"));
+            assert_eq!(address.dns, ["2001:db8::53".parse::<IpAddr>().unwrap()]);
+        }
+        let IpSetting::Static(bare) = IpSetting::parse("[2001:db8::10]") else {
+            panic!("not static")
+        };
+        assert_eq!((bare.prefix, bare.gateway), (64, None));
+        assert_eq!(
+            IpSetting::parse("auto6"),
+            IpSetting::Auto6 { interface: None }
+        );
+        let interface = Some("eth2".to_owned());
+        assert_eq!(
+            IpSetting::parse("eth2:auto6"),
+            IpSetting::Auto6 {
+                interface: interface.clone()
+            }
+        );
+        assert_eq!(
+            IpSetting::parse(":::::eth2:auto6"),
+            IpSetting::Auto6 { interface }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(value in "[0-9a-f:./\\[\\]]{0,40}") {
+            if let IpSetting::Static(address) = IpSetting::parse(&value) {
+                let most = if address.address.is_ipv4() { 32 } else { 128 };
+                prop_assert!(address.prefix <= most && !address.address.is_unspecified());
+            }
+        }
+    }
+
+    #[test]
     fn nonsense_says_what_is_wrong() {
         for (value, why) in [
             ("off", "network is needed"),
-            ("10.0.0.300", "not an IPv4 address"),
+            ("10.0.0.300", "not an address"),
+            ("2001:db8::1", "not an address"),
+            ("[2001:db8::1", "no closing bracket"),
+            ("[2001:db8::1]::10.0.0.1", "of two kinds"),
+            ("[2001:db8::1]/129", "not a number of bits"),
+            ("eth0:dhcp6", "not an address"),
             ("10.0.0.3:::255.0.255.0", "not a netmask"),
             ("10.0.0.3:::33", "not a netmask"),
             ("0.0.0.0:::24", "no address for a machine"),

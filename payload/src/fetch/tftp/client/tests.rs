@@ -22,9 +22,13 @@ struct Habits {
 
 /// Serves one transfer of `bytes`; tells the options of each request it saw.
 fn serve(bytes: Vec<u8>, habits: Habits) -> (Url, JoinHandle<Vec<Request>>) {
-    let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
+    serve_at("127.0.0.1", bytes, habits)
+}
+
+fn serve_at(host: &'static str, bytes: Vec<u8>, habits: Habits) -> (Url, JoinHandle<Vec<Request>>) {
+    let listener = UdpSocket::bind(format!("{host}:0")).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let url = Url::parse(&format!("tftp://127.0.0.1:{port}/hosts/x.toml")).unwrap();
+    let url = Url::parse(&format!("tftp://{host}:{port}/hosts/x.toml")).unwrap();
     let thread = thread::spawn(move || {
         let mut requests = Vec::new();
         listener
@@ -36,7 +40,7 @@ fn serve(bytes: Vec<u8>, habits: Habits) -> (Url, JoinHandle<Vec<Request>>) {
                 continue;
             };
             requests.push(request.clone());
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let socket = UdpSocket::bind(format!("{host}:0")).unwrap();
             socket.connect(client).unwrap();
             transfer(&socket, &bytes, habits, &request);
         }
@@ -145,6 +149,13 @@ fn files_of_every_awkward_length_arrive_with_options_and_without() {
             assert_eq!(requests[0].option("tsize"), Some("0"));
         }
     }
+}
+
+#[test]
+fn an_ipv6_address_stands_in_brackets() {
+    let (url, server) = serve_at("[::1]", content(2000), Habits::default());
+    assert_eq!(get(&url, 10_000, &patience()).unwrap(), content(2000));
+    assert_eq!(server.join().unwrap().len(), 1);
 }
 
 #[test]

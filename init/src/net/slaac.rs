@@ -1,0 +1,193 @@
+//! IPv6 as routers announce it (RFC 4862). The kernel does the work; what it came to is read here.
+
+use anyhow::Context;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
+
+/// `RTNLGRP_ND_USEROPT` as a bit: what routers announce and the kernel has no use for.
+const GROUP_ND_USEROPT: u32 = 1 << 19;
+
+/// An address of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    pub address: Ipv6Addr,
+    pub prefix: u8,
+}
+
+/// What the kernel has made of announcements on a link so far: an address that is known to be nobody else's and
+/// reaches beyond the link.
+pub fn address(procfs: &Path, index: u32) -> Option<Announced> {
+    let text = fs::read_to_string(procfs.join("net/if_inet6")).ok()?;
+    let mut found: Vec<(u8, Announced)> = text
+        .lines()
+        .filter_map(|line| line_of(line, index))
+        .collect();
+    // Global ones (0) before site-local ones (0x40).
+    found.sort_by_key(|(scope, _)| *scope);
+    found.first().map(|(_, announced)| *announced)
+}
+
+/// `fec0…3456 02 40 40 00 eth0`: address, interface, prefix, scope and flags, all hexadecimal
+/// (`if6_seq_show` in net/ipv6/addrconf.c).
+fn line_of(line: &str, wanted: u32) -> Option<(u8, Announced)> {
+    /// `IPV6_ADDR_LOOPBACK` and `IPV6_ADDR_LINKLOCAL`
+    const NEAR: u8 = 0x10 | 0x20;
+    /// `IFA_F_TEMPORARY`, `IFA_F_DADFAILED`, `IFA_F_DEPRECATED`, `IFA_F_TENTATIVE`: not to be relied on.
+    const DOUBTFUL: u8 = 0x01 | 0x08 | 0x20 | 0x40;
+    let mut fields = line.split_ascii_whitespace();
+    let address = fields.next().filter(|digits| digits.len() == 32)?;
+    let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+    let mut number = || u32::from_str_radix(fields.next()?, 16).ok();
+    let index = number()?;
+    let prefix = u8::try_from(number()?).ok().filter(|&bits| bits <= 128)?;
+    let scope = u8::try_from(number()?).ok()?;
+    let flags = u8::try_from(number()?).ok()?;
+    let good = index == wanted && scope & NEAR == 0 && flags & DOUBTFUL == 0;
+    good.then_some((scope, Announced { address, prefix }))
+}
+
+/// Hears which name servers routers announce (RFC 8106). Opened before any link is on: announcements come at once.
+pub struct Listener {
+    socket: Socket,
+}
+
+impl Listener {
+    pub fn open() -> anyhow::Result<Self> {
+        let act = "listening for name servers of IPv6 routers";
+        let mut socket = Socket::new(NETLINK_ROUTE).context(act)?;
+        socket
+            .bind(&SocketAddr::new(0, GROUP_ND_USEROPT))
+            .context(act)?;
+        socket.set_non_blocking(true).context(act)?;
+        Ok(Self { socket })
+    }
+
+    /// Those announced on a link so far.
+    pub fn name_servers(&self, index: u32) -> Vec<IpAddr> {
+        let mut servers: Vec<IpAddr> = Vec::new();
+        // An error is the end of what there is, or of what was kept of it.
+        while let Ok((message, _)) = self.socket.recv_from_full() {
+            for server in announced(&message, index).unwrap_or_default() {
+                if !servers.contains(&IpAddr::V6(server)) {
+                    servers.push(IpAddr::V6(server));
+                }
+            }
+        }
+        servers
+    }
+}
+
+/// A netlink message: header, `struct nduseroptmsg` (linux/rtnetlink.h), and an option as it came from the
+/// network. `None` where it is something else.
+fn announced(message: &[u8], wanted: u32) -> Option<Vec<Ipv6Addr>> {
+    const RTM_NEWNDUSEROPT: u16 = 68;
+    const HEADER: usize = 16;
+    const BODY: usize = 16;
+    /// RFC 8106 5.1
+    const RDNSS: u8 = 25;
+    let short = |at: usize| -> Option<u16> {
+        Some(u16::from_ne_bytes(
+            message.get(at..at + 2)?.try_into().ok()?,
+        ))
+    };
+    let long = |bytes: Option<&[u8]>| -> Option<[u8; 4]> { bytes?.try_into().ok() };
+    if short(4)? != RTM_NEWNDUSEROPT {
+        return None;
+    }
+    let index = u32::from_ne_bytes(long(message.get(HEADER + 4..HEADER + 8))?);
+    let length = usize::from(short(HEADER + 2)?);
+    let mut options = message.get(HEADER + BODY..)?.get(..length)?;
+    let mut servers = Vec::new();
+    while let [kind, units, ..] = *options {
+        let size = usize::from(units) * 8;
+        if size == 0 {
+            break;
+        }
+        let (option, rest) = options.split_at_checked(size)?;
+        options = rest;
+        let lives = long(option.get(4..8)).is_some_and(|lifetime| lifetime != [0; 4]);
+        if kind == RDNSS && lives && index == wanted {
+            let (addresses, _) = option.get(8..)?.as_chunks::<16>();
+            servers.extend(addresses.iter().map(|bytes| Ipv6Addr::from(*bytes)));
+        }
+    }
+    // One on the link alone would need the link's name with it.
+    servers.retain(|server| !server.is_unicast_link_local() && !server.is_multicast());
+    Some(servers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_address_is_global_and_certain() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("net")).unwrap();
+        let read = |lines: &[&str]| {
+            fs::write(folder.path().join("net/if_inet6"), lines.join("\n")).unwrap();
+            address(folder.path(), 2).map(|found| (found.address.to_string(), found.prefix))
+        };
+        let link = "fe80000000000000505400fffe123456 02 40 20 80     eth0";
+        let tentative = "20010db8000000000000000000000007 02 40 00 40     eth0";
+        let other = "20010db8000000000000000000000008 03 40 00 00     eth1";
+        assert_eq!(read(&[link, tentative, other]), None);
+        let site = "fec0000000000000505400fffe123456 02 40 40 00     eth0";
+        assert_eq!(
+            read(&[link, site]),
+            Some(("fec0::5054:ff:fe12:3456".into(), 64))
+        );
+        let global = "20010db8000000000000000000000009 02 30 00 80     eth0";
+        assert_eq!(read(&[site, global]), Some(("2001:db8::9".into(), 48)));
+    }
+
+    fn message(index: u32, options: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; 32];
+        message[4..6].copy_from_slice(&68u16.to_ne_bytes());
+        let length = u16::try_from(options.len()).unwrap();
+        message[18..20].copy_from_slice(&length.to_ne_bytes());
+        message[20..24].copy_from_slice(&index.to_ne_bytes());
+        message.extend(options);
+        message
+    }
+
+    fn rdnss(lifetime: u8, servers: &[&str]) -> Vec<u8> {
+        let units = u8::try_from(1 + 2 * servers.len()).unwrap();
+        let mut option = vec![25, units, 0, 0, 0, 0, 0, lifetime];
+        for server in servers {
+            option.extend(server.parse::<Ipv6Addr>().unwrap().octets());
+        }
+        option
+    }
+
+    #[test]
+    fn name_servers_are_those_of_the_link_that_are_still_there() {
+        let two = rdnss(60, &["fec0::3", "fe80::1", "2001:db8::53"]);
+        let servers = announced(&message(2, &two), 2).unwrap();
+        assert_eq!(
+            servers,
+            ["fec0::3", "2001:db8::53"].map(|text| text.parse::<Ipv6Addr>().unwrap())
+        );
+        assert_eq!(announced(&message(3, &two), 2), Some(Vec::new()));
+        let gone = rdnss(0, &["fec0::3"]);
+        assert_eq!(announced(&message(2, &gone), 2), Some(Vec::new()));
+        assert_eq!(announced(&message(2, &two[..10]), 2), None);
+        assert_eq!(announced(&[0; 40], 2), None);
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_read(
+            line in "[0-9a-f]{30,34}( [0-9a-f]{0,9}){0,5}",
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let _ = line_of(&line, 2);
+            let _ = announced(&bytes, 2);
+            let _ = announced(&message(2, &bytes), 2);
+        }
+    }
+}
