@@ -144,7 +144,11 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
             stem: stem.to_owned(),
             of: described,
             raw_size: probe.raw_size,
-            least: probe.least,
+            // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
+            least: match work.job.part {
+                Part::Only(_) => Some(0),
+                Part::Whole | Part::Keep(_) => probe.least,
+            },
         },
         source,
     })

@@ -373,6 +373,22 @@ mod tests {
     }
 
     #[test]
+    fn a_smaller_disk_does_where_the_images_end_is_free() {
+        let small = [disk("sda", "NEW", 60)];
+        let mut stored = image("sda", "DEAD", 100);
+        stored.least = Some(60);
+        assert!(match_images(&small, &small, &[stored.clone()]).is_ok());
+        stored.least = Some(61);
+        let error = match_images(&small, &small, &[stored]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("it has 60 bytes, the image needs 61"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn an_image_of_a_disk_that_is_elsewhere_stays_off_this_one() {
         let all = [disk("sda", "NEW", 100), disk("sdb", "A", 100)];
         let error = match_images(&all[..1], &all, &[image("sda", "A", 100)]).unwrap_err();

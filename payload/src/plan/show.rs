@@ -89,7 +89,8 @@ impl fmt::Display for Restore {
         if let Part::Keep(selectors) = part {
             write!(f, " but its partitions {}", list(selectors))?;
         }
-        if image.raw_size.is_some_and(|size| size > disk.identity.size) {
+        let larger = image.raw_size.is_some_and(|size| size > disk.identity.size);
+        if larger && !matches!(part, Part::Only(_)) {
             write!(
                 f,
                 "\n    the disk is smaller than the image's; what lies behind its end is free, and the table ends with it"

@@ -169,27 +169,6 @@ impl RawGpt {
         Ok(())
     }
 
-    /// Lets a partition end at the last sector that a disk of `disk` bytes leaves; its new size in bytes.
-    ///
-    /// # Errors
-    /// When there is no such partition, or the disk is too small for a backup.
-    pub fn grow(&mut self, number: u32, disk: u64, align: u64) -> Result<u64, TableError> {
-        let usable = self.backup_entries(disk)?;
-        let at = usize::try_from(number).unwrap_or(0).wrapping_sub(1);
-        let entry = self.entries.chunks_exact_mut(ENTRY).nth(at);
-        let Some(entry) = entry.filter(|entry| is_used(entry)) else {
-            return Err(TableError::doubt(
-                TableKind::Gpt,
-                format!("it has no partition {number}"),
-            ));
-        };
-        let align = (align / self.sector).max(1);
-        let (first, last) = (word(entry, 32), word(entry, 40));
-        let end = (usable / align * align).max(last + 1);
-        put(entry, 40, &(end - 1).to_le_bytes());
-        Ok((end - first) * self.sector)
-    }
-
     /// The least that a disk has for this table, in bytes.
     pub fn least(&self) -> u64 {
         let last = self.last_taken().unwrap_or(0).max(self.entries_end());
