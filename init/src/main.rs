@@ -40,6 +40,7 @@ fn pid_one() -> ! {
     consoles.greet();
     consoles.report_failures(mounted);
     consoles.report_failures([clock::not_before_build_time(), modules::answer_the_kernel()]);
+    consoles.report_failures([mounts::variables()]);
     let mut watchdog = supervise::Watchdog::default();
     let leave = supervise::run(&consoles, signals, &mut watchdog);
     shutdown::carry_out(leave, &consoles, &mut watchdog)

@@ -38,14 +38,16 @@ const TABLE: &[Mount] = &[
         MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV),
         "mode=1777,size=25%",
     ),
-    Mount {
-        target: "/sys/firmware/efi/efivars",
-        kind: "efivarfs",
-        flags: QUIET,
-        data: "",
-        only_with: Some("/sys/firmware/efi/efivars"),
-    },
 ];
+
+/// The firmware's variables. A kernel asks for the module of this filesystem only when it is mounted.
+const VARIABLES: Mount = Mount {
+    target: "/sys/firmware/efi/efivars",
+    kind: "efivarfs",
+    flags: QUIET,
+    data: "",
+    only_with: Some("/sys/firmware/efi/efivars"),
+};
 
 /// What shells and their programs expect in `/dev`.
 const LINKS: &[(&str, &str)] = &[
@@ -79,6 +81,11 @@ pub fn all() -> Vec<anyhow::Result<()>> {
         }
     }
     outcomes
+}
+
+/// Mounts the firmware's variables, where there are any. The kernel must be able to ask for modules by now.
+pub fn variables() -> anyhow::Result<()> {
+    VARIABLES.mount()
 }
 
 impl Mount {

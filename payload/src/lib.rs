@@ -6,6 +6,7 @@
 //! loads modules or reboots: that is `init`'s.
 
 pub mod disk;
+pub mod efi;
 pub mod event;
 pub mod execute;
 pub mod extents;

@@ -61,15 +61,8 @@ pub struct Looked {
 pub fn find(disk: &File, partitions: &[Partition], ids: &[NewId]) -> io::Result<Looked> {
     let mut looked = Looked::default();
     for partition in partitions {
-        let mut part = Part {
-            disk: disk.try_clone()?,
-            start: partition.start,
-            size: partition.size,
-            at: 0,
-            left: READ_MAX,
-        };
+        let mut part = Part::new(disk, partition)?;
         let filesystem = used::recognise(&mut part).filesystem;
-        part.left = READ_MAX;
         let read = match filesystem.as_str() {
             "" | "swap" => continue,
             "vfat" => look_into_fat(part),
@@ -91,6 +84,18 @@ pub fn find(disk: &File, partitions: &[Partition], ids: &[NewId]) -> io::Result<
         }
     }
     Ok(looked)
+}
+
+/// Whether the FAT on `partition` has the file `path`, whose parts are parted by `/`.
+pub fn fat_has(disk: &File, partition: &Partition, path: &str) -> bool {
+    let Ok(mut part) = Part::new(disk, partition) else {
+        return false;
+    };
+    if used::recognise(&mut part).filesystem != "vfat" {
+        return false;
+    }
+    fatfs::FileSystem::new(part, fatfs::FsOptions::new())
+        .is_ok_and(|system| system.root_dir().open_file(path).is_ok())
 }
 
 struct Text {
@@ -134,6 +139,18 @@ struct Part {
     at: u64,
     /// Bytes that may still be read.
     left: u64,
+}
+
+impl Part {
+    fn new(disk: &File, partition: &Partition) -> io::Result<Self> {
+        Ok(Self {
+            disk: disk.try_clone()?,
+            start: partition.start,
+            size: partition.size,
+            at: 0,
+            left: READ_MAX,
+        })
+    }
 }
 
 impl ReadAt for Part {

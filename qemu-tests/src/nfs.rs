@@ -21,6 +21,15 @@ impl Ganesha {
 
     /// Exports a new share, with its marker, to the machines of this network.
     pub fn start(network: &Namespace) -> Result<Ganesha> {
+        Ganesha::with_access(network, "RW")
+    }
+
+    /// The same, but nobody can write.
+    pub fn read_only(network: &Namespace) -> Result<Ganesha> {
+        Ganesha::with_access(network, "RO")
+    }
+
+    fn with_access(network: &Namespace, access: &str) -> Result<Ganesha> {
         for needed in ["/var/run/ganesha", "/var/lib/nfs/ganesha"] {
             fs::create_dir_all(needed).with_context(|| format!("making {needed} (needs root)"))?;
         }
@@ -37,7 +46,7 @@ impl Ganesha {
         rpcbind.wait_until("rpcbind", || Path::new("/run/rpcbind.sock").exists())?;
 
         let configuration = folder.path().join("ganesha.conf");
-        fs::write(&configuration, text(&share))?;
+        fs::write(&configuration, text(&share, access))?;
         let log = folder.path().join("ganesha.log");
         let mut server = Namespace::command_in(&network.path(), "ganesha.nfsd")?;
         server
@@ -65,11 +74,11 @@ impl Ganesha {
 }
 
 /// `mount_path_pseudo`: NFS 3 mounts by the same name as NFS 4, not by the folder's.
-fn text(share: &Path) -> String {
+fn text(share: &Path, access: &str) -> String {
     format!(
         "NFS_CORE_PARAM {{ NFS_Port={}; MNT_Port={}; Bind_addr={}; Enable_NLM=false; Enable_RQUOTA=false; Protocols=3,4; mount_path_pseudo=true; }}\n\
          NFSV4 {{ Graceless=true; RecoveryBackend=fs; }}\n\
-         EXPORT {{ Export_Id=1; Path={}; Pseudo={}; Access_Type=RW; Squash=No_Root_Squash; SecType=sys; Protocols=3,4; \
+         EXPORT {{ Export_Id=1; Path={}; Pseudo={}; Access_Type={access}; Squash=No_Root_Squash; SecType=sys; Protocols=3,4; \
          FSAL {{ Name=VFS; }} }}\n",
         Ganesha::PORT,
         Ganesha::MOUNT_PORT,

@@ -30,6 +30,9 @@ pub const HOST: &str = "10.0.2.2";
 /// computer fails now and then ("IO-APIC + timer doesn't work").
 pub const KERNEL_PARAMETERS: &str = "console=ttyS0,115200 no_timer_check";
 
+/// Where OVMF keeps its variables: new ones for each machine.
+const VARIABLES: &str = "vars.fd";
+
 /// How a machine starts.
 #[derive(Debug, Clone)]
 pub enum Boot {
@@ -157,12 +160,19 @@ pub struct Vm {
     pub console: Console,
     pub qmp: Qmp,
     /// Holds the monitor's socket and the firmware's variables.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     /// Held while the machine runs.
     _turn: File,
 }
 
 impl Vm {
+    /// Whether OVMF's variables hold this text: the name of a boot entry.
+    pub fn firmware_knows(&self, name: &str) -> Result<bool> {
+        let variables = fs::read(self.folder.path().join(VARIABLES))?;
+        let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        Ok(variables.windows(name.len()).any(|window| window == name))
+    }
+
     pub fn start(spec: Spec) -> Result<Vm> {
         let turn = take_turn()?;
         let folder = tempfile::tempdir()?;
@@ -194,7 +204,7 @@ impl Vm {
             child,
             console,
             qmp,
-            _folder: folder,
+            folder,
             _turn: turn,
         })
     }
@@ -358,7 +368,7 @@ fn add_boot(command: &mut Command, boot: &Boot, folder: &Path) -> Result<()> {
                 let name = format!("name=opt/org.tianocore/IPv{version}PXESupport,string=no");
                 command.args(["-fw_cfg", &name]);
             }
-            let own = folder.join("vars.fd");
+            let own = folder.join(VARIABLES);
             fs::copy(&variables, &own)?;
             command.arg("-drive").arg(format!(
                 "if=pflash,format=raw,unit=0,readonly=on,file={}",

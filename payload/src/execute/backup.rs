@@ -7,6 +7,7 @@
 mod names;
 
 use super::{Labelled, Prepared, Work, listed_disks};
+use crate::efi;
 use crate::event::Reporter;
 use crate::fetch::HttpError;
 use crate::image::{self, CaptureOptions, ImageMeta};
@@ -111,6 +112,11 @@ fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
             job::ReadErrors::Fail => image::ReadErrors::Fail,
             job::ReadErrors::Record => image::ReadErrors::Record,
         },
+        loaders: efi::loaders(
+            &work.machine.sysfs.join(efi::VARIABLES),
+            &disk.node(&work.machine.dev),
+            disk.identity.logical_sector_size,
+        ),
     };
     let reporter = Labelled::new(work.log, disk);
     let mut image = work

@@ -3,6 +3,7 @@
 
 use super::{Labelled, Prepared, Work, listed_disks};
 use crate::disk::Target;
+use crate::efi::{self, Loader};
 use crate::event::Reporter;
 use crate::image::{self, ImageMeta, ImageSource, Part, RestoreOptions};
 use crate::inventory::{Disk, DiskIdentity};
@@ -172,6 +173,28 @@ fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<DiskIdentity>
     Ok(Some(meta.disk))
 }
 
+/// Has the firmware start the disk again. A restore that is proven does not fail for it.
+fn make_entries(work: &Work<'_>, disk: &Disk, loaders: &[Loader], reporter: &dyn Reporter) {
+    let efivars = work.machine.sysfs.join(efi::VARIABLES);
+    // A BIOS has no entries.
+    if loaders.is_empty() || !efivars.exists() {
+        return;
+    }
+    let label = match disk.identity.model.as_str() {
+        "" => format!("UEFI {}", disk.identity.device),
+        model => format!("UEFI {model}"),
+    };
+    let node = disk.node(&work.machine.dev);
+    let sector = disk.identity.logical_sector_size;
+    match efi::enter(&efivars, &node, sector, loaders, &label) {
+        Ok(said) => said.into_iter().for_each(|line| reporter.info(line)),
+        Err(error) => reporter.warn(format!(
+            "{}: the disk is restored, but its boot entry is not made: {error:#}",
+            disk.identity.device
+        )),
+    }
+}
+
 pub(super) fn run(
     work: &Work<'_>,
     restores: &[Restore],
@@ -206,6 +229,9 @@ pub(super) fn run(
             units::bytes(done.unchanged),
             units::bytes(done.transferred)
         ));
+        if let Some(meta) = &done.meta {
+            make_entries(work, disk, &meta.loaders, &reporter);
+        }
     }
     Ok(())
 }

@@ -58,6 +58,7 @@ pub fn capture(
     meta.kept = kept.total();
     meta.table = found.table;
     meta.partitions = found.partitions;
+    meta.loaders.clone_from(&options.loaders);
     reporter.info(format!(
         "{name}: {} of {} in use",
         units::bytes(meta.kept),

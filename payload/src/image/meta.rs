@@ -1,5 +1,6 @@
 //! What an image is of: the `.toml` beside it, also embedded in its index.
 
+use crate::efi::Loader;
 use crate::inventory::DiskIdentity;
 use crate::used::{PartitionSummary, TableSummary};
 use anyhow::{Context, bail};
@@ -36,6 +37,9 @@ pub struct ImageMeta {
     pub table: TableSummary,
     #[serde(default)]
     pub partitions: Vec<PartitionSummary>,
+    /// What a UEFI firmware starts of the disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaders: Vec<Loader>,
 }
 
 /// A stretch of the disk, in bytes.
@@ -71,6 +75,7 @@ impl ImageMeta {
             read_errors: Vec::new(),
             table: TableSummary::default(),
             partitions: Vec::new(),
+            loaders: Vec::new(),
         }
     }
 
@@ -120,6 +125,11 @@ mod tests {
             number: 1,
             filesystem: "ext4".into(),
             ..PartitionSummary::default()
+        });
+        meta.loaders.push(Loader {
+            partition: 1,
+            path: "\\EFI\\debian\\shimx64.efi".into(),
+            description: "debian".into(),
         });
         meta
     }

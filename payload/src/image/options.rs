@@ -1,5 +1,6 @@
 //! What a caller may choose about a capture or a restore.
 
+use crate::efi::Loader;
 use crate::table::PartitionSelector;
 use serde::Deserialize;
 
@@ -35,7 +36,7 @@ pub enum Delta {
     Off,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CaptureOptions {
     /// Keep every block, also those that no filesystem uses.
     pub exact: bool,
@@ -43,6 +44,8 @@ pub struct CaptureOptions {
     /// Cores to compress on; 0 is all of them.
     pub threads: usize,
     pub read_errors: ReadErrors,
+    /// The disk's boot loaders, for the image's metadata.
+    pub loaders: Vec<Loader>,
 }
 
 /// What of the image goes to the target.

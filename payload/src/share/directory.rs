@@ -358,16 +358,19 @@ fn explain(act: &str, name: &str, error: &io::Error) -> anyhow::Error {
 /// An error of the share's filesystem in words that say what to do.
 fn meaning(error: &io::Error) -> String {
     let meaning = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOSPC) => "the share is full",
-        Some(Errno::EDQUOT) => "the quota on the share is used up",
-        Some(Errno::EROFS) => "the share is read-only",
-        Some(Errno::ESTALE) => "the server has replaced the share: mount it again",
+        Some(Errno::ENOSPC) => "the share is full: make room on the server",
+        Some(Errno::EDQUOT) => "the quota on the share is used up: raise it, or make room",
+        Some(Errno::EROFS) => "the share is read-only: export it for writing (rw)",
+        Some(Errno::ESTALE) => {
+            "the server has replaced the file or the export: when it is in place again, a new try mounts it anew"
+        }
         Some(Errno::EACCES | Errno::EPERM) => {
             "not allowed: check the permissions (NFS: root may be squashed)"
         }
         Some(Errno::ENOENT) => "there is no such file",
-        Some(Errno::ETIMEDOUT) => "the server does not answer",
-        Some(Errno::EIO) => "input/output error of the share",
+        Some(Errno::EFBIG) => "the share's filesystem takes no file of this size",
+        Some(Errno::ETIMEDOUT) => "the server does not answer: is it up, and the network between?",
+        Some(Errno::EIO) => "input/output error of the share: look at the server's log and disks",
         _ => return error.to_string(),
     };
     format!("{meaning} ({error})")

@@ -43,12 +43,7 @@ impl Drop for Mounted {
 /// # Errors
 /// A server without an address, and whatever the kernel says, in words where it is known what it means.
 pub fn mount(url: &NfsUrl, carriers: &Carriers) -> anyhow::Result<Mounted> {
-    let server = (url.host.as_str(), 0)
-        .to_socket_addrs()
-        .with_context(|| format!("looking up {}", url.host))?
-        .next()
-        .ok_or_else(|| anyhow!("{} has no address", url.host))?
-        .ip();
+    let server = address_of(url)?;
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let path = carriers.mounts.join(format!("nfs{number}"));
     std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
@@ -77,9 +72,25 @@ pub fn mount(url: &NfsUrl, carriers: &Carriers) -> anyhow::Result<Mounted> {
     }
     let _ = std::fs::remove_dir(&path);
     match last {
-        Some(error) => bail!("mounting {url}: {}", explain(&error)),
+        Some(error) => bail!("mounting {url}: {}", explain(url, &error)),
         None => bail!("mounting {url}: no version of NFS to try"),
     }
+}
+
+fn address_of(url: &NfsUrl) -> anyhow::Result<IpAddr> {
+    let unknown = |why: String| {
+        anyhow!(
+            "mounting {url}: there is no host {}: is the name right, and does the DNS server know it? ({why})",
+            url.host
+        )
+    };
+    let mut found = (url.host.as_str(), 0)
+        .to_socket_addrs()
+        .map_err(|error| unknown(error.to_string()))?;
+    let address = found
+        .next()
+        .ok_or_else(|| unknown("it has no address".into()))?;
+    Ok(address.ip())
 }
 
 /// The mount data, as Documentation/admin-guide/nfs and nfs(5) have it.
@@ -112,16 +123,38 @@ fn speaks_another_version(error: &io::Error) -> bool {
     )
 }
 
-fn explain(error: &io::Error) -> String {
+fn explain(url: &NfsUrl, error: &io::Error) -> String {
     use nix::errno::Errno;
     let meaning = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENODEV) => "this kernel has no NFS client: the module nfs is missing",
-        Some(Errno::EACCES) => "the server does not allow this machine to mount it",
-        Some(Errno::ENOENT) => "the server has no such export",
-        Some(Errno::ECONNREFUSED) => "nothing answers on the NFS port",
-        Some(Errno::ETIMEDOUT) => "the server does not answer",
-        Some(Errno::EPROTONOSUPPORT) => "the server does not speak this version of NFS",
-        Some(Errno::EPERM) => "not allowed: mounting needs root, and the server may refuse too",
+        Some(Errno::ENODEV) => "this kernel has no NFS client: the module nfs is missing".into(),
+        // A server of NFS 3 says this of a path that it does not export, too.
+        Some(Errno::EACCES) => format!(
+            "the server does not allow this machine to mount it: is {} exported, and to this address?",
+            url.path
+        ),
+        Some(Errno::ENOENT | Errno::ENOTDIR) => format!(
+            "the server has no export {}: compare the path with what it exports (NFS 4 counts from its root export)",
+            url.path
+        ),
+        Some(Errno::ESTALE) => {
+            "the server's handle of the export is stale: export it again (exportfs -r)".into()
+        }
+        Some(Errno::ECONNREFUSED) => {
+            "nothing answers on the NFS port: is the server running, and is this its port?".into()
+        }
+        Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH) => format!(
+            "there is no way to {}: check the address, the netmask and the gateway",
+            url.host
+        ),
+        Some(Errno::ETIMEDOUT) => {
+            "the server does not answer: is it up, and does a firewall drop NFS?".into()
+        }
+        Some(Errno::EPROTONOSUPPORT) => {
+            "the server does not speak this version of NFS: give another vers, or none".into()
+        }
+        Some(Errno::EPERM) => {
+            String::from("not allowed: mounting needs root, and the server may refuse too")
+        }
         _ => return error.to_string(),
     };
     format!("{meaning} ({error})")
@@ -171,6 +204,36 @@ mod tests {
             six.contains("proto=tcp6") && six.ends_with("addr=fd00::2"),
             "{six}"
         );
+    }
+
+    #[test]
+    fn each_refusal_is_a_sentence_that_says_what_to_do() {
+        use nix::errno::Errno;
+        let url = nfs("nfs://s/export/x");
+        for (errno, part) in [
+            (Errno::ENODEV, "the module nfs is missing"),
+            (Errno::EACCES, "is /export/x exported, and to this address?"),
+            (Errno::ENOENT, "the server has no export /export/x: compare"),
+            (Errno::ESTALE, "export it again"),
+            (Errno::ECONNREFUSED, "is this its port?"),
+            (Errno::EHOSTUNREACH, "there is no way to s: check"),
+            (Errno::ETIMEDOUT, "does a firewall drop NFS?"),
+            (Errno::EPROTONOSUPPORT, "give another vers"),
+            (Errno::EPERM, "needs root"),
+        ] {
+            let error = io::Error::from(errno);
+            let text = explain(&url, &error);
+            assert!(text.contains(part), "{text}");
+            assert!(text.ends_with(&format!("({error})")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_nobody_knows_is_named() {
+        let error = address_of(&nfs("nfs://no-such-host.invalid/x")).unwrap_err();
+        let text = error.to_string();
+        let start = "mounting nfs://no-such-host.invalid/x: there is no host no-such-host.invalid: is the name right";
+        assert!(text.starts_with(start), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::place::{Destination, RateLimit, reporter};
 use anyhow::{Context, bail};
 use pitstop_payload::disk::{DiskInput, Input};
+use pitstop_payload::efi;
 use pitstop_payload::image::{CaptureOptions, Level, ReadErrors, capture};
 use pitstop_payload::inventory::{DiskIdentity, identify};
 use std::fs;
@@ -78,6 +79,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             ReadErrorsArg::Fail => ReadErrors::Fail,
             ReadErrorsArg::Record => ReadErrors::Record,
         },
+        loaders: efi::loaders(
+            &Path::new("/sys").join(efi::VARIABLES),
+            &args.disk,
+            identity.logical_sector_size,
+        ),
     };
     let reporter = reporter();
     Destination::new(&args.image, args.force)?

@@ -19,5 +19,6 @@ mod network;
 mod nfs;
 mod other_servers;
 mod power;
+mod uefi;
 mod ways_in;
 mod wipe;

@@ -102,3 +102,25 @@ fn a_missing_share_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn each_error_of_the_share_is_a_sentence_that_says_what_to_do() {
+    for (errno, part) in [
+        (Errno::ENOSPC, "the share is full: make room"),
+        (Errno::EDQUOT, "quota on the share is used up: raise it"),
+        (Errno::EROFS, "read-only: export it for writing"),
+        (Errno::ESTALE, "a new try mounts it anew"),
+        (Errno::EACCES, "root may be squashed"),
+        (Errno::EPERM, "root may be squashed"),
+        (Errno::ENOENT, "no such file"),
+        (Errno::EFBIG, "no file of this size"),
+        (Errno::ETIMEDOUT, "is it up"),
+        (Errno::EIO, "the server's log and disks"),
+    ] {
+        let error = io::Error::from(errno);
+        let text = explain("writing", "nfs://s/x/a", &error).to_string();
+        assert!(text.starts_with("writing nfs://s/x/a: "), "{text}");
+        assert!(text.contains(part), "{text}");
+        assert!(text.ends_with(&format!("({error})")), "{text}");
+    }
+}

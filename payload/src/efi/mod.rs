@@ -1,0 +1,236 @@
+//! What a disk's UEFI boot entries are, and how they are made anew where the disk is restored.
+
+mod option;
+mod vars;
+
+use crate::disk::size_of;
+use crate::references;
+use crate::source::Disk;
+use crate::table::{self, Partition, Table, TableKind};
+use anyhow::{Context, anyhow};
+use option::{HardDrive, LoadOption, Signature};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::path::Path;
+use vars::Vars;
+
+/// What every firmware looks for on a disk without an entry (UEFI 2.10 3.5.1.1).
+const FALLBACK: &str = "\\EFI\\BOOT\\BOOTX64.EFI";
+
+/// Where efivarfs is mounted, below `/sys`.
+pub const VARIABLES: &str = "firmware/efi/efivars";
+
+/// A boot loader on a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Loader {
+    /// The number of the partition that has it.
+    pub partition: u32,
+    /// `\EFI\debian\shimx64.efi`
+    pub path: String,
+    /// What the firmware's menu calls it; empty for the fallback, which needs no entry.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// The loaders of `disk`, whose logical sectors are `sector` bytes: what the firmware's entries in `efivars` point
+/// to, in its order, and the fallback where it is there. What cannot be read has none: a backup does not fail for it.
+pub fn loaders(efivars: &Path, disk: &Path, sector: u32) -> Vec<Loader> {
+    let Ok((file, table)) = open(disk, sector) else {
+        return Vec::new();
+    };
+    let vars = Vars(efivars);
+    let mut found = Vec::new();
+    let mut numbers = vars.numbers("BootCurrent").unwrap_or_default();
+    numbers.extend(vars.numbers("BootOrder").unwrap_or_default());
+    for number in numbers {
+        let data = vars.read(&entry_name(number)).ok().flatten();
+        let Some(option) = data.and_then(|data| LoadOption::parse(&data)) else {
+            continue;
+        };
+        let of_disk = |partition: &&Partition| {
+            partition.number == option.drive.number
+                && signature(&table, partition) == Some(option.drive.signature)
+        };
+        if let Some(partition) = table.partitions.iter().find(of_disk) {
+            add(
+                &mut found,
+                partition.number,
+                &option.file,
+                option.description,
+            );
+        }
+    }
+    for partition in &table.partitions {
+        let path = FALLBACK.trim_start_matches('\\').replace('\\', "/");
+        let system = partition.kind.name() == Some("EFI system");
+        if system && references::fat_has(&file, partition, &path) {
+            add(&mut found, partition.number, FALLBACK, String::new());
+        }
+    }
+    found
+}
+
+fn add(found: &mut Vec<Loader>, partition: u32, path: &str, description: String) {
+    let known = found
+        .iter()
+        .any(|loader| loader.partition == partition && loader.path.eq_ignore_ascii_case(path));
+    if !known {
+        found.push(Loader {
+            partition,
+            path: path.to_owned(),
+            description,
+        });
+    }
+}
+
+/// Makes sure that this machine's firmware has an entry for each of `loaders` on `disk`, right behind the one that
+/// booted the machine now, which stays first. `label` names the entry of a disk that has the fallback alone. Answers
+/// what was done, a sentence each.
+///
+/// # Errors
+/// When the table cannot be read, or the firmware takes no entries. The disk is not written.
+pub fn enter(
+    efivars: &Path,
+    disk: &Path,
+    sector: u32,
+    loaders: &[Loader],
+    label: &str,
+) -> anyhow::Result<Vec<String>> {
+    let (_, table) = open(disk, sector)?;
+    let vars = Vars(efivars);
+    // Without a mount the folder is there and empty.
+    if crate::inventory::names(efivars)?.is_empty() {
+        anyhow::bail!("there are no EFI variables at {}", efivars.display());
+    }
+    let mut said = Vec::new();
+    let mut ours = Vec::new();
+    let named = loaders.iter().any(|loader| !loader.description.is_empty());
+    for loader in loaders {
+        let description = match loader.description.as_str() {
+            "" if named => continue,
+            "" => label,
+            description => description,
+        };
+        let option = option_of(loader, description, &table, sector)?;
+        let (number, made) = number_of(&vars, &option)?;
+        let how = if made { "is made" } else { "is there already" };
+        said.push(format!(
+            "the firmware's entry {} \"{description}\" for {} on partition {} {how}",
+            entry_name(number),
+            loader.path,
+            loader.partition
+        ));
+        ours.push(number);
+    }
+    let current = vars.numbers("BootCurrent")?.first().copied();
+    let order = vars.numbers("BootOrder")?;
+    let wanted = ordered(&order, current, &ours);
+    if wanted != order {
+        let data: Vec<u8> = wanted
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
+        vars.write("BootOrder", &data)?;
+        let shown: Vec<String> = wanted
+            .iter()
+            .map(|number| format!("{number:04X}"))
+            .collect();
+        said.push(format!("the firmware's boot order is {}", shown.join(", ")));
+    }
+    Ok(said)
+}
+
+/// The entry that booted the machine stays first, so that the next job reaches it; ours follow.
+fn ordered(order: &[u16], current: Option<u16>, ours: &[u16]) -> Vec<u16> {
+    let current = current.filter(|current| order.contains(current) && !ours.contains(current));
+    let first = current.or_else(|| order.first().copied().filter(|first| !ours.contains(first)));
+    let mut wanted: Vec<u16> = first.into_iter().chain(ours.iter().copied()).collect();
+    for number in order {
+        if !wanted.contains(number) {
+            wanted.push(*number);
+        }
+    }
+    wanted
+}
+
+/// The number of an entry that starts the same; else that of a new one. Whether it is new.
+fn number_of(vars: &Vars<'_>, option: &LoadOption) -> anyhow::Result<(u16, bool)> {
+    let taken = vars.entries()?;
+    for number in &taken {
+        let data = vars.read(&entry_name(*number))?.unwrap_or_default();
+        let same = |found: LoadOption| {
+            found.drive.signature == option.drive.signature
+                && found.drive.number == option.drive.number
+                && found.file.eq_ignore_ascii_case(&option.file)
+        };
+        if LoadOption::parse(&data).is_some_and(same) {
+            return Ok((*number, false));
+        }
+    }
+    let number = (0..=u16::MAX)
+        .find(|number| !taken.contains(number))
+        .context("the firmware has no number left for a boot entry")?;
+    let data = option
+        .to_bytes()
+        .with_context(|| format!("{} is too long for a boot entry", option.file))?;
+    let name = entry_name(number);
+    vars.write(&name, &data)?;
+    if vars.read(&name)?.as_deref() != Some(&data) {
+        anyhow::bail!("the firmware took {name} and does not have it");
+    }
+    Ok((number, true))
+}
+
+fn entry_name(number: u16) -> String {
+    format!("Boot{number:04X}")
+}
+
+fn option_of(
+    loader: &Loader,
+    description: &str,
+    table: &Table,
+    sector: u32,
+) -> anyhow::Result<LoadOption> {
+    let number = loader.partition;
+    let partition = table.partitions.iter().find(|found| found.number == number);
+    let partition = partition.with_context(|| format!("the disk has no partition {number}"))?;
+    let signature = signature(table, partition)
+        .ok_or_else(|| anyhow!("partition {number} has no identifier: {:?}", partition.id))?;
+    let sector = u64::from(sector.max(1));
+    Ok(LoadOption {
+        description: description.to_owned(),
+        drive: HardDrive {
+            number,
+            start: partition.start / sector,
+            size: partition.size / sector,
+            signature,
+        },
+        file: loader.path.clone(),
+    })
+}
+
+fn signature(table: &Table, partition: &Partition) -> Option<Signature> {
+    match table.kind {
+        TableKind::None => None,
+        TableKind::Gpt => {
+            let guid = uuid::Uuid::try_parse(&partition.id).ok()?;
+            Some(Signature::Guid(guid.to_bytes_le()))
+        }
+        TableKind::Mbr => {
+            let digits = table.id.strip_prefix("0x")?;
+            Some(Signature::Mbr(u32::from_str_radix(digits, 16).ok()?))
+        }
+    }
+}
+
+fn open(disk: &Path, sector: u32) -> anyhow::Result<(File, Table)> {
+    let mut file = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
+    let size = size_of(&file).with_context(|| format!("sizing {}", disk.display()))?;
+    let table = table::read(&mut Disk::new(&mut file, size), sector)
+        .with_context(|| format!("reading the partition table of {}", disk.display()))?;
+    Ok((file, table))
+}
+
+#[cfg(test)]
+mod tests;
