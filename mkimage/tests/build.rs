@@ -446,7 +446,12 @@ fn a_unified_image_is_signed_by_the_key_that_it_is_given() {
         done.unwrap().status.success()
     };
     assert!(verify(&signed));
-    assert!(!verify(&must(make_medium(&bench, "--uki", "plain.efi", &[]))));
+    assert!(!verify(&must(make_medium(
+        &bench,
+        "--uki",
+        "plain.efi",
+        &[]
+    ))));
     let (image, refused) = make_medium(&bench, "uki", "half.efi", &["--sign-key", key]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(!image.exists());

@@ -6,6 +6,7 @@ mod ioctl;
 mod kernel_view;
 pub mod leftovers;
 pub(crate) mod passthrough;
+pub mod signatures;
 mod target;
 
 use std::fs::File;

@@ -2,7 +2,7 @@
 
 use super::fit::Written;
 use super::restore::{flush, writing};
-use crate::disk::{Buffer, Output, leftovers};
+use crate::disk::{Buffer, Output, leftovers, signatures};
 use crate::event::Reporter;
 use crate::extents::Extents;
 use crate::table;
@@ -43,9 +43,9 @@ fn claimed(output: &dyn Output, limit: u64) -> Extents {
     claimed
 }
 
-/// Zeroes, behind the image's `size`, what tools look at for RAID, LVM, ZFS, bcache, filesystems and tables: for a
-/// disk, for what may be made behind the image, and at the `old` places. Nothing in `protected` is touched,
-/// nor in partitions that the new table has there.
+/// Zeroes, behind the image's `size`, what tools would recognise of an earlier life: where a disk has signatures, where
+/// what is made behind the image would have them, and at the `old` places. Bytes that nobody recognises stay, as does
+/// all in `protected` and in partitions that the new table has there.
 ///
 /// # Errors
 /// When the disk cannot be read or written. What the image has is whole then.
@@ -63,42 +63,57 @@ pub fn clear(
     places.union(&old.clipped(size..limit));
     let mut protected = protected.clone();
     protected.union(&claimed(output, limit));
-    let mut cleared = 0;
     let mut raw = Buffer::new(usize::try_from(PIECE)?);
     for place in places.without(&protected).iter() {
-        let mut at = place.start;
-        while at < place.end {
-            let end = place.end.min(at + PIECE);
-            cleared += clear_piece(output, at..end, &mut raw)?;
-            at = end;
-        }
-    }
-    if cleared > 0 {
+        let Some(found) = recognised(output, &place, &mut raw)? else {
+            continue;
+        };
+        zero(output, &place, &mut raw)?;
         flush(output)?;
         reporter.info(format!(
-            "{}: {} of old data where signatures are looked for, behind the image's end at {size}, are zeros now",
+            "{}: an earlier life ({found}) lay behind the image: {} from {} on are zeros now",
             output.name(),
-            units::bytes(cleared)
+            units::bytes(place.end - place.start),
+            place.start
         ));
     }
     Ok(())
 }
 
-/// The bytes that were not zeros before, counted by whole pieces.
-fn clear_piece(output: &dyn Output, range: Range<u64>, raw: &mut Buffer) -> anyhow::Result<u64> {
-    let length = range.end - range.start;
-    let raw = &mut raw[..usize::try_from(length)?];
-    output
-        .read_at(raw, range.start)
-        .with_context(|| format!("reading {} at {}", output.name(), range.start))?;
-    if raw.iter().all(|byte| *byte == 0) {
-        return Ok(0);
+/// What is recognised in `place`, if anything is.
+fn recognised(
+    output: &dyn Output,
+    place: &Range<u64>,
+    raw: &mut Buffer,
+) -> anyhow::Result<Option<&'static str>> {
+    for piece in pieces(place) {
+        let raw = &mut raw[..usize::try_from(piece.end - piece.start)?];
+        output
+            .read_at(raw, piece.start)
+            .with_context(|| format!("reading {} at {}", output.name(), piece.start))?;
+        let found = signatures::find(raw);
+        if found.is_some() {
+            return Ok(found);
+        }
     }
+    Ok(None)
+}
+
+fn zero(output: &dyn Output, place: &Range<u64>, raw: &mut Buffer) -> anyhow::Result<()> {
     raw.fill(0);
-    output
-        .write_at(raw, range.start)
-        .with_context(|| writing(output, range.start))?;
-    Ok(length)
+    for piece in pieces(place) {
+        let zeros = &raw[..usize::try_from(piece.end - piece.start)?];
+        output
+            .write_at(zeros, piece.start)
+            .with_context(|| writing(output, piece.start))?;
+    }
+    Ok(())
+}
+
+fn pieces(place: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let end = place.end;
+    let starts = (place.start..end).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX));
+    starts.map(move |at| at..end.min(at + PIECE))
 }
 
 #[cfg(test)]
@@ -107,8 +122,13 @@ mod tests {
     use crate::disk::Target;
     use crate::event::Silent;
     use proptest::prelude::*;
+    use std::os::unix::fs::FileExt;
 
     const MIB: u64 = 1 << 20;
+
+    fn sectors(bytes: u64) -> impl Strategy<Value = u64> {
+        (0..bytes / 512).prop_map(|sector| sector * 512)
+    }
 
     fn disk(size: u64) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -128,13 +148,16 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn neither_the_image_nor_what_is_protected_is_touched(
-            size in 0..20 * MIB,
-            kept in 0..20 * MIB,
-            length in 0..3 * MIB,
-            old in 0..20 * MIB,
+        fn only_what_is_recognised_behind_the_image_and_not_protected_is_touched(
+            size in sectors(20 * MIB),
+            kept in sectors(20 * MIB),
+            length in sectors(3 * MIB),
+            old in sectors(20 * MIB - 4096),
+            label in sectors(20 * MIB - 4096),
         ) {
             let (_folder, path) = disk(20 * MIB);
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.write_all_at(b"LABELONE", label).unwrap();
             let target = Target::open(&path).unwrap();
             let protected = Extents::single(kept..kept + length);
             let old = Extents::single(old..old + 4096);
@@ -144,8 +167,9 @@ mod tests {
             let mut wanted = leftovers::behind(size, 20 * MIB);
             wanted.union(&old.clipped(size..20 * MIB));
             let wanted = wanted.without(&protected);
+            let cleared = wanted.iter().find(|place| place.contains(&label)).unwrap_or(0..0);
             for (at, byte) in (0u64..).zip(bytes).step_by(512) {
-                prop_assert_eq!(byte == 0, wanted.touches(at..at + 1), "at {}", at);
+                prop_assert_eq!(byte == 0, cleared.contains(&at), "at {}", at);
             }
         }
     }
