@@ -18,6 +18,7 @@ mod media;
 mod network;
 mod nfs;
 mod other_servers;
+mod partitions;
 mod power;
 mod uefi;
 mod ways_in;
