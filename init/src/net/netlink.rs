@@ -2,14 +2,12 @@
 
 use anyhow::{Context, bail};
 use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
-    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    DecodeError, DefaultNla, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -35,10 +33,53 @@ pub struct Route {
 /// The requests that are made here. The crate's own enum of all that there are would put the code for every
 /// kind of message, queueing disciplines and all, into the initramfs.
 enum Request {
-    Link(LinkMessage),
-    NewLink(LinkMessage),
+    Link(Link),
+    NewLink(Link),
     Address(AddressMessage),
     Route(RouteMessage),
+}
+
+/// What is asked of a link (`struct ifinfomsg`, rtnetlink(7)). The crate's own message has every attribute of every
+/// kind of link.
+#[derive(Default)]
+struct Link {
+    /// 0 for one that is to be made.
+    index: u32,
+    /// Switched on; `false` leaves it as it is.
+    up: bool,
+    attributes: Vec<DefaultNla>,
+}
+
+impl Link {
+    /// Where attributes begin.
+    const HEADER: usize = 16;
+}
+
+impl Emitable for Link {
+    fn buffer_len(&self) -> usize {
+        Self::HEADER + self.attributes.as_slice().buffer_len()
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        /// `IFF_UP`
+        const UP: [u8; 4] = 1u32.to_ne_bytes();
+        let (header, attributes) = buffer.split_at_mut(Self::HEADER);
+        header.fill(0);
+        header[4..8].copy_from_slice(&self.index.to_ne_bytes());
+        if self.up {
+            header[8..12].copy_from_slice(&UP);
+            // Of all flags this one is to be changed.
+            header[12..].copy_from_slice(&UP);
+        }
+        self.attributes.as_slice().emit(attributes);
+    }
+}
+
+/// An attribute that consists of others.
+fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
+    let mut value = vec![0; attributes.buffer_len()];
+    attributes.emit(&mut value);
+    DefaultNla::new(kind, value)
 }
 
 impl Request {
@@ -102,32 +143,45 @@ impl Netlink {
 
     /// Switches a link on.
     pub fn up(&mut self, index: u32) -> anyhow::Result<()> {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
-        link.header.flags = LinkFlags::Up;
-        link.header.change_mask = LinkFlags::Up;
+        let link = Link {
+            index,
+            up: true,
+            ..Link::default()
+        };
         self.request(Request::Link(link), 0)
     }
 
     /// Sets the largest packet of a link, in bytes.
     pub fn set_mtu(&mut self, index: u32, mtu: u16) -> anyhow::Result<()> {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
-        link.attributes.push(LinkAttribute::Mtu(u32::from(mtu)));
+        let mtu = u32::from(mtu).to_ne_bytes().to_vec();
+        let link = Link {
+            index,
+            attributes: vec![DefaultNla::new(libc::IFLA_MTU, mtu)],
+            ..Link::default()
+        };
         self.request(Request::Link(link), 0)
     }
 
     /// Makes an interface for a tagged network on a card. The kernel loads its driver.
     pub fn add_vlan(&mut self, name: &str, card: u32, id: u16) -> anyhow::Result<()> {
-        let mut link = LinkMessage::default();
-        link.attributes = vec![
-            LinkAttribute::IfName(name.to_owned()),
-            LinkAttribute::Link(card),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::Vlan),
-                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
-            ]),
-        ];
+        /// `IFLA_VLAN_ID` of `linux/if_link.h`
+        const VLAN_ID: u16 = 1;
+        let text = |text: &str| [text.as_bytes(), &[0]].concat();
+        let id = DefaultNla::new(VLAN_ID, id.to_ne_bytes().to_vec());
+        let link = Link {
+            attributes: vec![
+                DefaultNla::new(libc::IFLA_IFNAME, text(name)),
+                DefaultNla::new(libc::IFLA_LINK, card.to_ne_bytes().to_vec()),
+                nested(
+                    libc::IFLA_LINKINFO,
+                    &[
+                        DefaultNla::new(libc::IFLA_INFO_KIND, text("vlan")),
+                        nested(libc::IFLA_INFO_DATA, &[id]),
+                    ],
+                ),
+            ],
+            ..Link::default()
+        };
         self.request(Request::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
     }
 
