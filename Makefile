@@ -18,7 +18,7 @@ BASE = --init $(OUT)/init --busybox /bin/busybox --pci-ids /usr/share/misc/pci.i
 .PHONY: help setup image kernel demo test lint bench deny clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install what building needs (Debian packages, the musl target)
 	@.ci/setup build
@@ -61,6 +61,12 @@ test: ## every check; the last line counts them
 	@$(MAKE) --no-print-directory image
 	@$(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud
 	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
+
+.PHONY: test-matrix
+test-matrix: ## boot machines of every firmware, NIC and disk; writes docs/hardware-matrix.md
+	@.ci/setup test
+	@$(MAKE) --no-print-directory image
+	@PITSTOP_OUT=$(abspath $(OUT)) cargo run --quiet -p qemu-tests --bin matrix
 
 lint: ## formatting and lints
 	cargo fmt --all --check

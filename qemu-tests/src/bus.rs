@@ -43,6 +43,22 @@ impl Bus {
         }
     }
 
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Bus::Virtio => "virtio-blk",
+            Bus::VirtioScsi => "virtio-scsi",
+            Bus::Sata => "AHCI",
+            Bus::Ide => "IDE",
+            Bus::Nvme => "NVMe",
+            Bus::Nvme4Kn => "NVMe, 4096-byte sectors",
+            Bus::Sas => "LSI SAS",
+            Bus::MegaRaid => "LSI MegaRAID",
+            Bus::Usb => "USB",
+            Bus::Sd => "SD",
+        }
+    }
+
     /// Bytes of a sector.
     pub fn sector(self) -> u32 {
         if self == Bus::Nvme4Kn { 4096 } else { 512 }

@@ -147,7 +147,7 @@ pub struct Dnsmasq {
 
 impl Dnsmasq {
     /// Gives `address` to the machine with this MAC, with a host name when there is one, and names a boot file, or
-    /// the URL of one for firmware that boots over HTTP by itself.
+    /// the URL of one for iPXE and for firmware that boots over HTTP by itself.
     pub fn start(
         network: &Namespace,
         mac: &str,
@@ -174,6 +174,11 @@ impl Dnsmasq {
             "--dhcp-leasefile={}",
             folder.path().join("leases").display()
         ));
+        // In its usual place, two that start at a time fight over it.
+        command.arg(format!(
+            "--pid-file={}",
+            folder.path().join("pid").display()
+        ));
         command.arg(format!("--dhcp-range={address},{address},1h"));
         let host = hostname.map(|name| format!(",{name}")).unwrap_or_default();
         command.arg(format!("--dhcp-host={mac},{address}{host}"));
@@ -184,6 +189,7 @@ impl Dnsmasq {
                 "--dhcp-option-force=tag:http,60,HTTPClient",
             ]);
             command.arg(format!("--dhcp-boot=tag:http,{bootfile}"));
+            command.arg(format!("--dhcp-boot=tag:!http,{bootfile}"));
         } else {
             command.arg(format!("--dhcp-boot={bootfile},,{}", Namespace::ADDRESS));
         }

@@ -28,6 +28,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("objcopy", "binutils"),
+    ("openssl", "openssl"),
     ("parted", "parted"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("rpcbind", "rpcbind"),

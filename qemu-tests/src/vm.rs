@@ -4,6 +4,8 @@ use crate::bus;
 pub use crate::bus::Bus;
 use crate::console::{Console, Listener};
 use crate::disks::Disk;
+pub use crate::nic::Nic;
+use crate::nic::Rom;
 use crate::paths;
 use crate::qmp::Qmp;
 use crate::servers::Namespace;
@@ -48,6 +50,10 @@ pub enum Boot {
     Ovmf,
     /// OVMF whose NIC has no ROM: it boots over HTTP by itself.
     OvmfHttp,
+    /// The same, over PXE.
+    OvmfPxe,
+    /// OVMF that starts only what is signed with its package's own test key, over HTTP or from a medium.
+    OvmfSecure,
 }
 
 /// What the machine's NIC is plugged into.
@@ -84,6 +90,7 @@ pub struct Spec {
     pub memory_mib: u32,
     pub boot: Boot,
     pub network: Network,
+    pub nic: Nic,
     pub disks: Vec<(PathBuf, Bus, String)>,
     /// Whether a reboot ends QEMU, so that a test sees that it came.
     pub stop_at_reboot: bool,
@@ -99,6 +106,7 @@ impl Spec {
             memory_mib: 512,
             boot,
             network: Network::user(),
+            nic: Nic::Virtio,
             disks: Vec::new(),
             stop_at_reboot: true,
             listener: None,
@@ -306,18 +314,16 @@ fn command_line(spec: &Spec, folder: &Path, socket: &Path) -> Result<Command> {
         _ => tools::command("qemu-system-x86_64")?,
     };
     command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
-    let old_chipset = spec
-        .disks
-        .iter()
-        .any(|(_, disk_bus, _)| *disk_bus == Bus::Ide);
+    let is_ide = |disk: &(PathBuf, Bus, String)| disk.1 == Bus::Ide;
+    let machine = match spec.boot {
+        Boot::OvmfSecure => "q35,smm=on,graphics=off",
+        _ if spec.disks.iter().any(is_ide) => "pc,graphics=off",
+        _ => "q35,graphics=off",
+    };
     // graphics=off makes SeaBIOS and the iPXE ROM speak on the serial line.
     command.args([
         "-machine",
-        if old_chipset {
-            "pc,graphics=off"
-        } else {
-            "q35,graphics=off"
-        },
+        machine,
         "-accel",
         "tcg,thread=multi",
         "-smp",
@@ -332,7 +338,7 @@ fn command_line(spec: &Spec, folder: &Path, socket: &Path) -> Result<Command> {
         command.arg("-no-reboot");
     }
     add_boot(&mut command, &spec.boot, folder)?;
-    add_network(&mut command, &spec.network, &spec.boot)?;
+    add_network(&mut command, spec)?;
     for (number, (path, disk_bus, serial)) in spec.disks.iter().enumerate() {
         bus::plug_in(&mut command, number, path, *disk_bus, serial)?;
     }
@@ -360,32 +366,44 @@ fn add_boot(command: &mut Command, boot: &Boot, folder: &Path) -> Result<()> {
                 .args(["-append", command_line]);
         }
         Boot::SeaBios => {}
-        Boot::Ovmf | Boot::OvmfHttp => {
-            let code = tools::packaged("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf")?;
-            let variables = tools::packaged("/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf")?;
+        Boot::Ovmf | Boot::OvmfHttp | Boot::OvmfPxe => {
             // Past iPXE, the firmware's own PXE would try every protocol before the disk, for minutes.
-            for version in ["4", "6"] {
-                let name = format!("name=opt/org.tianocore/IPv{version}PXESupport,string=no");
+            let own = matches!(boot, Boot::OvmfPxe);
+            for (version, wanted) in [("4", own), ("6", false)] {
+                let answer = if wanted { "yes" } else { "no" };
+                let name = format!("name=opt/org.tianocore/IPv{version}PXESupport,string={answer}");
                 command.args(["-fw_cfg", &name]);
             }
-            let own = folder.join(VARIABLES);
-            fs::copy(&variables, &own)?;
-            command.arg("-drive").arg(format!(
-                "if=pflash,format=raw,unit=0,readonly=on,file={}",
-                code.display()
-            ));
-            command.arg("-drive").arg(format!(
-                "if=pflash,format=raw,unit=1,file={}",
-                own.display()
-            ));
+            add_flash(command, "CODE_4M.fd", "VARS_4M.fd", folder)?;
+        }
+        Boot::OvmfSecure => {
+            // Only code in system management mode may write the variables.
+            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+            add_flash(command, "CODE_4M.secboot.fd", "VARS_4M.snakeoil.fd", folder)?;
         }
     }
     Ok(())
 }
 
-fn add_network(command: &mut Command, network: &Network, boot: &Boot) -> Result<()> {
-    let mut device = "virtio-net-pci,netdev=net0,bootindex=1".to_owned();
-    match network {
+/// OVMF's code, and the machine's own copy of its variables.
+fn add_flash(command: &mut Command, code: &str, variables: &str, folder: &Path) -> Result<()> {
+    let packaged = |name: &str| tools::packaged(&format!("/usr/share/OVMF/OVMF_{name}"), "ovmf");
+    let own = folder.join(VARIABLES);
+    fs::copy(packaged(variables)?, &own)?;
+    let code = packaged(code)?;
+    for (unit, file, more) in [(0, code, ",readonly=on"), (1, own, "")] {
+        let file = file.display();
+        command.arg("-drive");
+        command.arg(format!(
+            "if=pflash,format=raw,unit={unit}{more},file={file}"
+        ));
+    }
+    Ok(())
+}
+
+fn add_network(command: &mut Command, spec: &Spec) -> Result<()> {
+    let mut more = String::new();
+    match &spec.network {
         Network::None => return Ok(()),
         Network::User { bootfile, tftp } => {
             let mut backend = "user,id=net0".to_owned();
@@ -404,19 +422,13 @@ fn add_network(command: &mut Command, network: &Network, boot: &Boot) -> Result<
                 "-netdev",
                 &format!("tap,id=net0,ifname={interface},script=no,downscript=no"),
             ]);
-            device.push_str(",mac=");
-            device.push_str(mac);
+            more = format!(",mac={mac}");
         }
     }
-    if matches!(boot, Boot::OvmfHttp) {
-        device.push_str(",romfile=");
-    } else if matches!(boot, Boot::Ovmf) {
-        let rom = tools::packaged("/usr/lib/ipxe/qemu/efi-virtio.rom", "ipxe-qemu")?;
-        device.push_str(",romfile=");
-        device.push_str(&rom.to_string_lossy());
-    } else {
-        tools::packaged("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu")?;
-    }
-    command.args(["-device", &device]);
-    Ok(())
+    let rom = match spec.boot {
+        Boot::OvmfHttp | Boot::OvmfPxe | Boot::OvmfSecure => Rom::None,
+        Boot::Ovmf => Rom::Uefi,
+        Boot::SeaBios | Boot::Direct { .. } => Rom::Bios,
+    };
+    spec.nic.plug_in(command, rom, &more)
 }

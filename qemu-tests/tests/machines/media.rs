@@ -3,31 +3,12 @@
 use anyhow::{Result, ensure};
 use qemu_tests::compare;
 use qemu_tests::disks::Disk;
-use qemu_tests::paths;
+use qemu_tests::media::mkimage;
 use qemu_tests::scene::{Scene, expect_success};
 use qemu_tests::servers::{Dnsmasq, Namespace};
-use qemu_tests::tools;
-use qemu_tests::vm::{Boot, Bus, End, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{Boot, Bus, End, Network, PATIENCE, Spec, Vm};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// `mkimage KIND` on the delivered kernel and initramfs.
-fn mkimage(kind: &str, parameters: &str, more: &[&Path], image: &Path) -> Result<()> {
-    let mut mkimage = Command::new(paths::built("mkimage")?);
-    mkimage
-        .arg(kind)
-        .arg("--kernel")
-        .arg(paths::built("vmlinuz")?);
-    mkimage
-        .arg("--initramfs")
-        .arg(paths::built("initramfs.img")?);
-    mkimage
-        .arg("--cmdline")
-        .arg(format!("{KERNEL_PARAMETERS} {parameters}"));
-    tools::output(mkimage.args(more).arg("-o").arg(image))?;
-    Ok(())
-}
 
 /// A medium with a host file that backs up to the scene's share.
 fn medium(scene: &Scene, folder: &Path) -> Result<PathBuf> {
