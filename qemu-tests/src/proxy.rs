@@ -100,11 +100,20 @@ impl Proxy {
 
     /// Waits until a transfer stalls as a fault said.
     pub fn wait_for_stall(&self, patience: Duration) -> Result<()> {
+        self.wait_until(&self.shared.stalled, "no transfer stalled", patience)
+    }
+
+    /// Waits until the server dies as a fault said.
+    pub fn wait_for_death(&self, patience: Duration) -> Result<()> {
+        self.wait_until(&self.shared.dead, "the server did not die", patience)
+    }
+
+    fn wait_until(&self, state: &AtomicBool, missed: &str, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
-        while !self.shared.stalled.load(Ordering::SeqCst) {
+        while !state.load(Ordering::SeqCst) {
             ensure!(
                 Instant::now() < deadline,
-                "no transfer stalled within {patience:?}; the requests were {:?}",
+                "{missed} within {patience:?}; the requests were {:?}",
                 self.requests()
             );
             thread::sleep(Duration::from_millis(20));
@@ -112,11 +121,21 @@ impl Proxy {
         Ok(())
     }
 
-    /// The server works again.
-    pub fn heal(&self) {
+    /// No request meets a fault any more; a server that is dead stays so.
+    pub fn forget_faults(&self) {
         locked(&self.shared.rules).clear();
         self.shared.stalled.store(false, Ordering::SeqCst);
+    }
+
+    /// A server that died takes requests again, and what still breaks them breaks them.
+    pub fn revive(&self) {
         self.shared.dead.store(false, Ordering::SeqCst);
+    }
+
+    /// The server works again.
+    pub fn heal(&self) {
+        self.forget_faults();
+        self.revive();
     }
 
     /// The request lines so far, oldest first.

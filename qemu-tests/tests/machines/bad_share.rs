@@ -157,6 +157,26 @@ fn a_filesystem_that_is_full_keeps_the_image_before() -> Result<()> {
 }
 
 #[test]
+fn a_read_only_share_is_told_and_the_disk_stays() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let share = root.path().join("share");
+    fs::create_dir(&share)?;
+    let _small = SmallFilesystem::on(&share, "6m")?;
+    let scene = Scene::served_by(
+        Server::start_in(root.path(), None)?,
+        Disk::noise(8 << 20, 7)?,
+    )?;
+    scene.job("backup", "")?;
+    let mut mount = tools::command("mount")?;
+    tools::output(mount.args(["-o", "remount,ro"]).arg(&share))?;
+    let mut vm = scene.boot("read-only-share")?;
+    expect_failure(&mut vm, "backup", &["/share/", "403"])?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(scene.configuration().exists(), "the configuration is gone");
+    scene.disk_untouched()
+}
+
+#[test]
 fn a_connection_closed_during_a_backup_loses_nothing() -> Result<()> {
     failed_backup("cut-upload", Fault::CutUpload(1 << 20), &[IMAGE])
 }

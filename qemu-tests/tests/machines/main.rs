@@ -5,6 +5,7 @@
 
 mod bad_disk;
 mod bad_job;
+mod bad_network;
 mod bad_share;
 mod buses;
 mod firmware;
