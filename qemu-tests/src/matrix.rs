@@ -93,7 +93,7 @@ pub const ROWS: &[Row] = &[
     row(Firmware::Ovmf, Loader::SyslinuxEfi, Nic::Virtio, Bus::Sata),
     row(Firmware::Ovmf, Loader::SyslinuxEfi, Nic::E1000e, Bus::Ide),
     row(Firmware::Ovmf, Loader::UefiHttp, Nic::Virtio, Bus::Nvme4Kn),
-    row(Firmware::Ovmf, Loader::UefiHttp, Nic::Vmxnet3, Bus::Sd),
+    row(Firmware::Ovmf, Loader::UefiHttp, Nic::Virtio, Bus::Sd),
     row(Firmware::Ovmf, Loader::Iso, Nic::Usb, Bus::Sas),
     row(
         Firmware::OvmfSecureBoot,
@@ -183,7 +183,7 @@ impl Row {
         match (self.firmware, self.loader, self.nic) {
             (Firmware::SeaBios, ..) => Boot::SeaBios,
             (Firmware::OvmfSecureBoot, ..) => Boot::OvmfSecure,
-            // Debian's OVMF drives virtio's card by itself; others by the iPXE in their ROM, which then boots.
+            // Debian's OVMF drives virtio's card by itself, others by the iPXE in their ROM, which then boots.
             (_, Loader::UefiHttp, Nic::Virtio) | (_, Loader::Iso, _) => Boot::OvmfHttp,
             (_, Loader::SyslinuxEfi, Nic::Virtio) => Boot::OvmfPxe,
             (Firmware::Ovmf, ..) => Boot::Ovmf,
