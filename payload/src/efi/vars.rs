@@ -134,3 +134,37 @@ fn explain(error: &io::Error) -> String {
     };
     format!("{meaning} ({error})")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_firmware_refuses_is_said_with_what_to_do() {
+        for (errno, part) in [
+            (Errno::ENOSPC, "its store is full: delete old boot entries"),
+            (Errno::EROFS, "no writes at run time"),
+            (Errno::EPERM, "does not allow it"),
+            (Errno::EINVAL, "takes it for invalid"),
+            (Errno::EIO, "the firmware failed"),
+        ] {
+            let text = explain(&io::Error::from(errno));
+            assert!(text.contains(part), "{text}");
+        }
+        let error = Vars(Path::new("/dev/full"))
+            .write("BootOrder", &[])
+            .unwrap_err();
+        let text = error.to_string();
+        assert_eq!(text, "writing the firmware's variable BootOrder");
+    }
+
+    #[test]
+    fn other_names_are_no_entries() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["Boot0003", "Boot000A", "BootOrder", "Boot00010", "BootNext"] {
+            std::fs::write(folder.path().join(format!("{name}-{GLOBAL}")), [7, 0, 0, 0]).unwrap();
+        }
+        std::fs::write(folder.path().join("Boot0001-other"), []).unwrap();
+        assert_eq!(Vars(folder.path()).entries().unwrap(), [3, 10]);
+    }
+}

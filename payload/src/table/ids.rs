@@ -1,12 +1,12 @@
 //! New identifiers for the copy of a disk: GUIDs of a GPT and its partitions, the signature of an MBR.
 
 use super::gpt::{Copy, choose, read_copy};
+use super::raw::{CRC, put, seal};
 use super::{Piece, TableError, TableKind, first_sector, read};
 use crate::source::ReadAt;
 use gpt::disk::LogicalBlockSize;
 use std::io;
 
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 /// Bytes of an entry, as [`read_copy`] insists.
 const ENTRY: usize = 128;
 /// Where an entry has its partition's GUID, and a header the disk's (UEFI 2.10 5.3.2 and 5.3.3).
@@ -120,7 +120,8 @@ fn renew_gpt(
             HEADER_GUID,
             guid.as_deref().unwrap_or_default(),
         );
-        seal(&mut header, &entries)?;
+        put(&mut header, 88, &CRC.checksum(&entries).to_le_bytes());
+        seal(&mut header)?;
         let [header_at, entries_at] = &copy.taken;
         Ok(vec![
             (entries_at.start, entries.clone()),
@@ -161,27 +162,6 @@ fn new_guid(of: String, bytes: &mut [u8], at: usize, random: Random<'_>) -> io::
 pub fn guid_text(bytes: &[u8]) -> String {
     let bytes: [u8; 16] = bytes.try_into().unwrap_or_default();
     uuid::Uuid::from_bytes_le(bytes).hyphenated().to_string()
-}
-
-/// Gives a header the checksums of `entries` and of itself.
-fn seal(header: &mut [u8], entries: &[u8]) -> Result<(), TableError> {
-    put(header, 88, &CRC.checksum(entries).to_le_bytes());
-    put(header, 16, &[0; 4]);
-    let length = header.get(12..16).and_then(|length| length.try_into().ok());
-    let length = usize::try_from(length.map_or(0, u32::from_le_bytes)).unwrap_or(usize::MAX);
-    let Some(covered) = header.get(..length) else {
-        let why = format!("the GPT's header says that it has {length} bytes");
-        return Err(TableError::doubt(TableKind::Gpt, why));
-    };
-    let checksum = CRC.checksum(covered);
-    put(header, 16, &checksum.to_le_bytes());
-    Ok(())
-}
-
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    if let Some(place) = bytes.get_mut(at..at + value.len()) {
-        place.copy_from_slice(value);
-    }
 }
 
 #[cfg(test)]

@@ -249,7 +249,7 @@ impl RawGpt {
 }
 
 /// Gives a header its checksum.
-fn seal(header: &mut [u8]) -> Result<(), TableError> {
+pub(super) fn seal(header: &mut [u8]) -> Result<(), TableError> {
     let length = header
         .get(12..16)
         .and_then(|length| length.try_into().ok())
