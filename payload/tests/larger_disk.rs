@@ -1,10 +1,10 @@
 //! Images of partitioned disks on larger ones: the tables are made and judged by other people's tools.
 
+mod image_common;
 mod used_common;
 
 use pitstop_payload::event::Silent;
-use pitstop_payload::image::{CaptureOptions, FileSource, RestoreOptions, capture, restore};
-use pitstop_payload::inventory::DiskIdentity;
+use pitstop_payload::image::{CaptureOptions, FileSource, RestoreOptions, restore};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,27 +31,7 @@ fn disk(dir: &TempDir, program: &str, arguments: &[&str]) -> PathBuf {
 }
 
 fn image_of(dir: &TempDir, disk: &Path, sector: u32) -> PathBuf {
-    let identity = DiskIdentity {
-        device: "disk".into(),
-        model: String::new(),
-        serial: String::new(),
-        wwn: String::new(),
-        transport: String::new(),
-        size: fs::metadata(disk).unwrap().len(),
-        logical_sector_size: sector,
-        physical_sector_size: sector,
-    };
-    let image = dir.path().join("disk.raw.gz");
-    let mut out = File::create(&image).unwrap();
-    capture(
-        disk,
-        &identity,
-        &CaptureOptions::default(),
-        &mut out,
-        &Silent,
-    )
-    .unwrap();
-    image
+    image_common::image_of(dir.path(), disk, sector, &CaptureOptions::default())
 }
 
 fn restored(image: &Path, target: &Path) {

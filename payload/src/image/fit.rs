@@ -2,12 +2,11 @@
 
 use super::feed::Loaded;
 use super::index::Item;
-use super::restore::{flush, writing};
+use super::restore::write_pieces;
 use crate::disk::Output;
 use crate::event::Reporter;
 use crate::source::ReadAt;
-use crate::table::{self, Piece, TableError, TableKind};
-use anyhow::Context;
+use crate::table::{self, TableError, TableKind};
 use std::io;
 
 /// Bytes of the entries of a usual GPT.
@@ -34,23 +33,14 @@ pub fn follow_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) -> an
             return Ok(());
         }
     };
-    write(output, &moved.backup)?;
-    write(output, &moved.primary)?;
-    write(output, moved.stale.as_slice())?;
+    write_pieces(output, &moved.backup)?;
+    write_pieces(output, &moved.primary)?;
+    write_pieces(output, moved.stale.as_slice())?;
     reporter.info(format!(
         "{} is larger than its image: the backup GPT moved to its end",
         output.name()
     ));
     Ok(())
-}
-
-fn write(output: &dyn Output, pieces: &[Piece]) -> anyhow::Result<()> {
-    for (at, bytes) in pieces {
-        output
-            .write_at(bytes, *at)
-            .with_context(|| writing(output, *at))?;
-    }
-    flush(output)
 }
 
 /// What was written, read again.

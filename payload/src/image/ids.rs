@@ -1,16 +1,15 @@
 //! A copy that is to be told from its original: new identifiers, and what still names the old ones.
 
 use super::fit::Written;
-use super::restore::{flush, writing};
+use super::restore::write_pieces;
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::references;
-use crate::table::{self, NewId, Piece};
+use crate::table::{self, NewId};
 use anyhow::Context;
 
 /// Gives the table on `output` new identifiers and tells each, with the references to the old ones that were seen.
-/// The disk has
-/// `limit` bytes in logical sectors of `sector` bytes.
+/// The disk has `limit` bytes in logical sectors of `sector` bytes.
 ///
 /// # Errors
 /// When the table is in doubt, or the disk cannot be read or written.
@@ -31,8 +30,8 @@ pub fn renew(
         ));
         return Ok(());
     };
-    write(output, &renewed.backup)?;
-    write(output, &renewed.primary)?;
+    write_pieces(output, &renewed.backup)?;
+    write_pieces(output, &renewed.primary)?;
     for id in &renewed.ids {
         reporter.info(format!(
             "{name}: the identifier of {} was {}, is {}",
@@ -40,15 +39,6 @@ pub fn renew(
         ));
     }
     tell_references(output, &mut written, sector, &renewed.ids, reporter)
-}
-
-fn write(output: &dyn Output, pieces: &[Piece]) -> anyhow::Result<()> {
-    for (at, bytes) in pieces {
-        output
-            .write_at(bytes, *at)
-            .with_context(|| writing(output, *at))?;
-    }
-    flush(output)
 }
 
 fn tell_references(

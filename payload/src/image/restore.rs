@@ -13,7 +13,7 @@ use super::{
 use crate::disk::{Buffer, Output, Target};
 use crate::event::Reporter;
 use crate::extents::Extents;
-use crate::table::TableKind;
+use crate::table::{Piece, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -185,6 +185,16 @@ pub fn flush(output: &dyn Output) -> anyhow::Result<()> {
     output
         .flush()
         .with_context(|| format!("flushing {}", output.name()))
+}
+
+/// Writes pieces of tables and waits until they are safe.
+pub fn write_pieces(output: &dyn Output, pieces: &[Piece]) -> anyhow::Result<()> {
+    for (at, bytes) in pieces {
+        output
+            .write_at(bytes, *at)
+            .with_context(|| writing(output, *at))?;
+    }
+    flush(output)
 }
 
 /// A restore under way.

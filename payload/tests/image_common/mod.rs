@@ -45,6 +45,19 @@ impl Bench {
     }
 }
 
+/// An image of `disk`, whose logical sectors are `sector` bytes, in `folder`.
+pub fn image_of(folder: &Path, disk: &Path, sector: u32, options: &CaptureOptions) -> PathBuf {
+    let identity = DiskIdentity {
+        logical_sector_size: sector,
+        physical_sector_size: sector,
+        ..identity(disk)
+    };
+    let image = folder.join("disk.raw.gz");
+    let mut out = File::create(&image).unwrap();
+    capture(disk, &identity, options, &mut out, &Silent).unwrap();
+    image
+}
+
 pub fn identity(disk: &Path) -> DiskIdentity {
     use pitstop_payload::disk::Input;
     DiskIdentity {

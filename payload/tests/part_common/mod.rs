@@ -5,13 +5,10 @@
     reason = "each test file that includes this uses a part of it"
 )]
 
-use crate::image_common::noise;
+use crate::image_common::{self, noise};
 use crate::used_common::{MIB, run, scribble, sparse};
 use pitstop_payload::event::Silent;
-use pitstop_payload::image::{
-    CaptureOptions, FileSource, Part, RestoreOptions, Restored, capture, restore,
-};
-use pitstop_payload::inventory::DiskIdentity;
+use pitstop_payload::image::{CaptureOptions, FileSource, Part, RestoreOptions, Restored, restore};
 use pitstop_payload::table::PartitionSelector;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -39,24 +36,11 @@ pub fn disk(dir: &TempDir, name: &str, size: u64, script: &str, data: &[(u64, u6
 }
 
 pub fn image_of(dir: &TempDir, disk: &Path, sector: u32) -> PathBuf {
-    let identity = DiskIdentity {
-        device: "disk".into(),
-        model: String::new(),
-        serial: String::new(),
-        wwn: String::new(),
-        transport: String::new(),
-        size: fs::metadata(disk).unwrap().len(),
-        logical_sector_size: sector,
-        physical_sector_size: sector,
-    };
-    let image = dir.path().join("disk.raw.gz");
-    let mut out = File::create(&image).unwrap();
     let options = CaptureOptions {
         exact: true,
         ..CaptureOptions::default()
     };
-    capture(disk, &identity, &options, &mut out, &Silent).unwrap();
-    image
+    image_common::image_of(dir.path(), disk, sector, &options)
 }
 
 pub fn selectors(names: &[&str]) -> Vec<PartitionSelector> {

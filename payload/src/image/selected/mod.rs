@@ -7,7 +7,7 @@ mod only;
 mod through;
 
 use super::fit::Written;
-use super::restore::{Restored, flush, restore_ours, writing};
+use super::restore::{Restored, restore_ours, write_pieces};
 use super::verify::Look;
 use super::{ImageSource, RestoreOptions, foreign};
 use crate::disk::{Output, Target};
@@ -72,12 +72,7 @@ impl Task<'_> {
     /// Writes `pieces` and waits until they are safe; reads them back where that is asked for.
     fn write(&self, pieces: &[Piece]) -> anyhow::Result<()> {
         let output = self.output;
-        for (at, bytes) in pieces {
-            output
-                .write_at(bytes, *at)
-                .with_context(|| writing(output, *at))?;
-        }
-        flush(output)?;
+        write_pieces(output, pieces)?;
         if !self.options.verify {
             return Ok(());
         }
