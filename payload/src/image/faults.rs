@@ -1,18 +1,18 @@
 //! Disks that fail on purpose, under the engine's own code.
 
 use super::capture::capture_from;
+use super::fake_disk::{Act, Disk, OLD};
 use super::feed::load;
 use super::restore::restore_ours;
 use super::workers::Meter;
 use super::{CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, Restored, verify};
-use crate::disk::{Input, Output};
+use crate::disk::Input;
 use crate::event::Silent;
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use nix::errno::Errno;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const MIB: usize = 1 << 20;
@@ -67,81 +67,6 @@ impl ImageSource for Memory {
     }
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(io::Cursor::new(self.0[at(offset)..].to_vec())))
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Act {
-    Write(u64),
-    Flush,
-}
-
-/// A target that keeps what was done to it, and may not keep what is written at `forgets`.
-struct Disk {
-    bytes: Mutex<Vec<u8>>,
-    acts: Mutex<Vec<Act>>,
-    forgets: u64,
-    times: AtomicU64,
-    full_from: u64,
-}
-
-impl Disk {
-    fn new(size: usize) -> Self {
-        Self {
-            bytes: Mutex::new(vec![9; size]),
-            acts: Mutex::default(),
-            forgets: u64::MAX,
-            times: AtomicU64::new(0),
-            full_from: u64::MAX,
-        }
-    }
-}
-
-impl Output for Disk {
-    fn name(&self) -> &'static str {
-        "/dev/fake"
-    }
-    fn limit(&self) -> Option<u64> {
-        Some(self.bytes.lock().unwrap().len() as u64)
-    }
-    fn is_blank(&self) -> bool {
-        false
-    }
-    fn set_size(&self, _size: u64) -> anyhow::Result<()> {
-        Ok(())
-    }
-    fn zeroes_freely(&self) -> bool {
-        false
-    }
-    fn write_at(&self, bytes: &[u8], place: u64) -> io::Result<()> {
-        if place >= self.full_from {
-            return Err(Errno::EIO.into());
-        }
-        self.acts.lock().unwrap().push(Act::Write(place));
-        let mut held = self.bytes.lock().unwrap();
-        held[at(place)..at(place) + bytes.len()].copy_from_slice(bytes);
-        let left = self.times.load(Ordering::Relaxed);
-        if place == self.forgets && left > 0 {
-            self.times.store(left - 1, Ordering::Relaxed);
-            held[at(place)] ^= 1;
-        }
-        Ok(())
-    }
-    fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        self.bytes.lock().unwrap()[at(range.start)..at(range.end)].fill(0);
-        Ok(())
-    }
-    fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<()> {
-        let held = self.bytes.lock().unwrap();
-        buffer.copy_from_slice(&held[at(place)..at(place) + buffer.len()]);
-        Ok(())
-    }
-    fn flush(&self) -> io::Result<()> {
-        self.acts.lock().unwrap().push(Act::Flush);
-        Ok(())
-    }
-    fn drop_cache(&self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -210,9 +135,9 @@ fn bad_sectors_are_zeros_and_named_weak_ones_are_read() {
     let lost = (2 << 20) + 4096..(2 << 20) + 12288;
     assert_eq!(meta.read_errors, [lost.clone().into()]);
     bytes[at(lost.start)..at(lost.end)].fill(0);
-    let target = Disk::new(bytes.len());
+    let target = Disk::new(vec![OLD; bytes.len()]);
     bring(&image, &target, true).unwrap();
-    assert!(*target.bytes.lock().unwrap() == bytes);
+    assert!(*target.held.lock().unwrap() == bytes);
 }
 
 #[test]
@@ -230,14 +155,14 @@ fn unused_bytes_read_as_zeros_and_used_ones_stay() {
     kept.insert((5 << 20) + 123_456..(5 << 20) + 300_000);
     let (image, meta) = image_of(&disk, &kept);
     assert_eq!(meta.read_errors, [], "what is unused is not read");
-    let target = Disk::new(bytes.len());
+    let target = Disk::new(vec![OLD; bytes.len()]);
     bring(&image, &target, false).unwrap();
     let mut expected = vec![0; bytes.len()];
     for range in kept.iter() {
         let range = at(range.start)..at(range.end);
         expected[range.clone()].copy_from_slice(&bytes[range]);
     }
-    assert!(*target.bytes.lock().unwrap() == expected);
+    assert!(*target.held.lock().unwrap() == expected);
     assert_eq!(
         verify(&image, 2, &Silent).unwrap().bytes(),
         bytes.len() as u64
@@ -247,27 +172,26 @@ fn unused_bytes_read_as_zeros_and_used_ones_stay() {
 #[test]
 fn the_first_chunk_is_written_last_after_all_else_is_flushed() {
     let (image, bytes) = good_image();
-    let target = Disk::new(bytes.len());
+    let target = Disk::new(vec![OLD; bytes.len()]);
     bring(&image, &target, false).unwrap();
-    assert!(*target.bytes.lock().unwrap() == bytes);
-    let acts = target.acts.lock().unwrap();
+    assert!(*target.held.lock().unwrap() == bytes);
+    // The place of each write; `None` is a flush.
+    let acts: Vec<Option<u64>> = (target.acts.lock().unwrap().iter())
+        .map(|act| match act {
+            Act::Write { place, .. } => Some(*place),
+            Act::Flush => None,
+        })
+        .collect();
     let tail = bytes.len() as u64 - (1 << 20);
-    assert_eq!(acts[..3], [Act::Write(0), Act::Write(tail), Act::Flush]);
-    let ending = [
-        Act::Flush,
-        Act::Write(6 << 20),
-        Act::Write(5 << 20),
-        Act::Flush,
-        Act::Write(0),
-        Act::Flush,
-    ];
+    assert_eq!(acts[..3], [Some(0), Some(tail), None]);
+    let ending = [None, Some(6 << 20), Some(5 << 20), None, Some(0), None];
     assert_eq!(acts[acts.len() - 6..], ending);
 }
 
 #[test]
 fn a_target_that_fails_in_the_middle_does_not_boot() {
     let (image, bytes) = good_image();
-    let mut target = Disk::new(2 * bytes.len());
+    let mut target = Disk::new(vec![OLD; 2 * bytes.len()]);
     target.full_from = 3 << 20;
     let err = bring(&image, &target, false).unwrap_err();
     // The end of the disk is invalidated first, and fails first.
@@ -276,7 +200,7 @@ fn a_target_that_fails_in_the_middle_does_not_boot() {
         "{err:#}"
     );
     assert!(
-        target.bytes.lock().unwrap()[..MIB]
+        target.held.lock().unwrap()[..MIB]
             .iter()
             .all(|byte| *byte == 0)
     );
@@ -285,11 +209,11 @@ fn a_target_that_fails_in_the_middle_does_not_boot() {
 #[test]
 fn what_reads_back_wrong_is_written_once_more_and_then_given_up() {
     let (image, bytes) = good_image();
-    let mut target = Disk::new(bytes.len());
+    let mut target = Disk::new(vec![OLD; bytes.len()]);
     target.forgets = 2 << 20;
     target.times = AtomicU64::new(1);
     assert!(bring(&image, &target, true).unwrap().verified);
-    assert!(*target.bytes.lock().unwrap() == bytes);
+    assert!(*target.held.lock().unwrap() == bytes);
     target.times = AtomicU64::new(100);
     let err = bring(&image, &target, true).unwrap_err();
     assert!(

@@ -10,6 +10,8 @@ mod convert;
 mod delta;
 mod encode;
 #[cfg(test)]
+mod fake_disk;
+#[cfg(test)]
 mod faults;
 mod feed;
 mod fit;
