@@ -173,6 +173,14 @@ fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<DiskIdentity>
     Ok(Some(meta.disk))
 }
 
+/// The loaders that a restore brought back. Of single partitions none: what boots the disk stays what it was.
+fn restored_loaders<'a>(part: &Part, loaders: &'a [Loader]) -> &'a [Loader] {
+    match part {
+        Part::Only(_) => &[],
+        Part::Whole | Part::Keep(_) => loaders,
+    }
+}
+
 /// Has the firmware start the disk again. A restore that is proven does not fail for it.
 fn make_entries(work: &Work<'_>, disk: &Disk, loaders: &[Loader], reporter: &dyn Reporter) {
     let efivars = work.machine.sysfs.join(efi::VARIABLES);
@@ -230,8 +238,29 @@ pub(super) fn run(
             units::bytes(done.transferred)
         ));
         if let Some(meta) = &done.meta {
-            make_entries(work, disk, &meta.loaders, &reporter);
+            make_entries(
+                work,
+                disk,
+                restored_loaders(&options.part, &meta.loaders),
+                &reporter,
+            );
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_partitions_leave_the_firmware_alone() {
+        let loaders = [Loader {
+            partition: 1,
+            path: "\\EFI\\debian\\shimx64.efi".into(),
+            description: "debian".into(),
+        }];
+        assert_eq!(restored_loaders(&Part::Whole, &loaders), loaders);
+        assert!(restored_loaders(&Part::Only(Vec::new()), &loaders).is_empty());
+    }
 }
