@@ -4,11 +4,11 @@ use crate::bus;
 pub use crate::bus::Bus;
 use crate::console::{Console, Listener};
 use crate::disks::Disk;
+pub use crate::network::Network;
 pub use crate::nic::Nic;
 use crate::nic::Rom;
 use crate::paths;
 use crate::qmp::Qmp;
-use crate::servers::Namespace;
 use crate::tools;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -54,33 +54,6 @@ pub enum Boot {
     OvmfPxe,
     /// OVMF that starts only what is signed with its package's own test key, over HTTP or from a medium.
     OvmfSecure,
-}
-
-/// What the machine's NIC is plugged into.
-#[derive(Debug, Clone)]
-pub enum Network {
-    /// No NIC at all.
-    None,
-    /// QEMU's own network: DHCP with this boot file name, TFTP from this folder.
-    User {
-        bootfile: Option<String>,
-        tftp: Option<PathBuf>,
-    },
-    /// A tap device in a network namespace, which [`Namespace::tap`] made.
-    Tap {
-        namespace: PathBuf,
-        interface: String,
-        mac: String,
-    },
-}
-
-impl Network {
-    pub fn user() -> Network {
-        Network::User {
-            bootfile: None,
-            tftp: None,
-        }
-    }
 }
 
 /// What a machine consists of.
@@ -144,6 +117,14 @@ impl Spec {
     #[must_use]
     pub fn listener(mut self, listener: Listener) -> Spec {
         self.listener = Some(listener);
+        self
+    }
+
+    /// Plugs it into a cable of these arguments instead of a network.
+    #[must_use]
+    pub fn plugged(mut self, card: Vec<String>) -> Spec {
+        self.network = Network::None;
+        self.extra.extend(card);
         self
     }
 
@@ -309,10 +290,7 @@ fn take_turn() -> Result<File> {
 }
 
 fn command_line(spec: &Spec, folder: &Path, socket: &Path) -> Result<Command> {
-    let mut command = match &spec.network {
-        Network::Tap { namespace, .. } => Namespace::command_in(namespace, "qemu-system-x86_64")?,
-        _ => tools::command("qemu-system-x86_64")?,
-    };
+    let mut command = spec.network.qemu()?;
     command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
     let is_ide = |disk: &(PathBuf, Bus, String)| disk.1 == Bus::Ide;
     let machine = match spec.boot {
@@ -402,33 +380,15 @@ fn add_flash(command: &mut Command, code: &str, variables: &str, folder: &Path) 
 }
 
 fn add_network(command: &mut Command, spec: &Spec) -> Result<()> {
-    let mut more = String::new();
-    match &spec.network {
-        Network::None => return Ok(()),
-        Network::User { bootfile, tftp } => {
-            let mut backend = "user,id=net0".to_owned();
-            if let Some(bootfile) = bootfile {
-                backend.push_str(",bootfile=");
-                backend.push_str(bootfile);
-            }
-            if let Some(tftp) = tftp {
-                backend.push_str(",tftp=");
-                backend.push_str(&tftp.to_string_lossy());
-            }
-            command.args(["-netdev", &backend]);
-        }
-        Network::Tap { interface, mac, .. } => {
-            command.args([
-                "-netdev",
-                &format!("tap,id=net0,ifname={interface},script=no,downscript=no"),
-            ]);
-            more = format!(",mac={mac}");
-        }
-    }
+    let Some(backend) = spec.network.backend("net0") else {
+        return Ok(());
+    };
+    command.args(["-netdev", &backend]);
+    let more = spec.network.mac().map(|mac| format!(",mac={mac}"));
     let rom = match spec.boot {
         Boot::OvmfHttp | Boot::OvmfPxe | Boot::OvmfSecure => Rom::None,
         Boot::Ovmf => Rom::Uefi,
         Boot::SeaBios | Boot::Direct { .. } => Rom::Bios,
     };
-    spec.nic.plug_in(command, rom, &more)
+    spec.nic.plug_in(command, rom, &more.unwrap_or_default())
 }

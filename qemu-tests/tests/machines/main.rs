@@ -14,6 +14,7 @@ mod hardware;
 mod identity;
 mod layout;
 mod local;
+mod lossy;
 mod manners;
 mod media;
 mod network;

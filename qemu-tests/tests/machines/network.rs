@@ -4,8 +4,9 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use qemu_tests::compare;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success, payload};
-use qemu_tests::tagged::Trunk;
+use qemu_tests::tagged::trunk;
 use qemu_tests::vm::{ADDRESS, End, HOST, Network, PATIENCE, Spec, Vm};
+use qemu_tests::wire::Wire;
 use std::fs;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -49,16 +50,16 @@ fn without_a_host_file_beside_it_the_machine_says_what_to_set() -> Result<()> {
 }
 
 /// The scene's machine on a port where everything is tagged.
-fn on_trunk(scene: &Scene, trunk: &Trunk, name: &str, parameters: &str) -> Result<Vm> {
-    let spec = scene.spec_with(name, parameters)?.network(Network::None);
-    Vm::start(spec.extra(&trunk.card()))
+fn on_trunk(scene: &Scene, trunk: &Wire, name: &str, parameters: &str) -> Result<Vm> {
+    let spec = scene.spec_with(name, parameters)?;
+    Vm::start(spec.plugged(trunk.card()))
 }
 
 #[test]
 fn a_tagged_network_gives_an_address_and_a_job() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("backup", "")?;
-    let trunk = Trunk::start(42)?;
+    let trunk = trunk(42)?;
     let mut vm = on_trunk(&scene, &trunk, "vlan", "vlan=42")?;
     vm.sees("eth0.42 is 10.0.2.15/24 by DHCP")?;
     expect_success(&mut vm, "backup")?;
@@ -70,7 +71,7 @@ fn a_tagged_network_gives_an_address_and_a_job() -> Result<()> {
 fn a_static_address_stands_on_a_vlan_as_dracut_names_it() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("backup", "")?;
-    let trunk = Trunk::start(42)?;
+    let trunk = trunk(42)?;
     let address = format!("ip={ADDRESS}::{HOST}:24::vlan0042:none vlan=vlan0042:eth0");
     let mut vm = on_trunk(&scene, &trunk, "vlan-static", &address)?;
     vm.sees("vlan0042 is 10.0.2.15 by ip=")?;
