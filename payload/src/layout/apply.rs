@@ -1,7 +1,7 @@
 //! Makes a disk look as a layout says. What is right already is left alone, so that a second time changes nothing.
 
-use super::place::{Place, Placed, is_extended};
-use super::{Layout, filesystems, write};
+use super::place::{Place, Placed};
+use super::{Layout, filesystems};
 use crate::disk::leftovers;
 use crate::disk::{DiskInput, Input as _, Output, Target};
 use crate::event::Reporter;
@@ -112,7 +112,7 @@ fn is_same(placed: &Placed, found: &Table, disk: &mut dyn ReadAt) -> anyhow::Res
     let wanted: Vec<&Place> = placed
         .places
         .iter()
-        .filter(|place| !is_extended(&place.kind))
+        .filter(|place| !place.kind.is_extended())
         .collect();
     let same = wanted.len() == found.partitions.len()
         && wanted.iter().zip(&found.partitions).all(|(place, is)| {
@@ -181,6 +181,10 @@ fn write_table(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyho
     if target.limit() != Some(placed.disk) {
         bail!("{name} has another size than when it was looked at");
     }
+    let pieces = placed
+        .new_table()
+        .pieces(placed.disk)
+        .with_context(|| format!("making a table for {name}"))?;
     let doing = |at: u64| format!("writing {name} at {at}");
     // The old table goes first: a power cut leaves a disk without one, not one of two.
     for edge in [0..EDGE, placed.disk.saturating_sub(EDGE)..placed.disk] {
@@ -194,8 +198,9 @@ fn write_table(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyho
             target.zero(range).with_context(|| doing(at))?;
         }
     }
-    for (at, bytes) in write::table(placed)? {
-        target.write_at(&bytes, at).with_context(|| doing(at))?;
+    // The primary table last: nothing leads to the new partitions before they are ready.
+    for (at, bytes) in pieces.backup.iter().chain(&pieces.primary) {
+        target.write_at(bytes, *at).with_context(|| doing(*at))?;
     }
     target.flush().with_context(|| format!("flushing {name}"))?;
     target

@@ -6,14 +6,13 @@ mod filesystems;
 mod import;
 mod kinds;
 mod place;
-mod write;
 
 pub use apply::{Outcome, apply};
 pub use capture::capture;
 pub use import::import;
 pub use place::{Place, Placed};
 
-use crate::table::TableKind;
+use crate::table::{TableKind, signature};
 use crate::units;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -120,7 +119,7 @@ impl Layout {
         if let Some(id) = &self.id {
             let right = match self.table {
                 TableKind::Gpt => kinds::is_guid(id),
-                _ => place::signature(id).is_some(),
+                _ => signature(id).is_some(),
             };
             if !right {
                 bail!("id = {id:?} is no disk GUID, nor an MBR signature such as 0x1a2b3c4d");
@@ -155,7 +154,7 @@ impl Layout {
             bail!("the name {:?} is longer than 36 letters", entry.name);
         }
         match &entry.filesystem {
-            Some(_) if place::is_extended(&kind) => {
+            Some(_) if kind.is_extended() => {
                 bail!("an extended partition has no filesystem")
             }
             Some(filesystem) => filesystems::check(filesystem, entry),

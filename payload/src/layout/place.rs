@@ -1,13 +1,10 @@
 //! Where the partitions of a layout go on a disk of a certain size. Pure.
 
 use super::{Entry, Layout, Size, flags, kinds};
-use crate::table::{PartitionKind, TableKind};
+use crate::table::{NEW_GPT_ENTRIES, NewPartition, NewTable, Partition, PartitionKind, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
 use std::ops::Range;
-
-/// The entries of a GPT: 128 of 128 bytes.
-pub(super) const GPT_ENTRIES: u64 = 128 * 128;
 
 /// A partition with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +43,49 @@ pub struct Placed {
     pub places: Vec<Place>,
 }
 
+impl Placed {
+    /// The table to be made, with identifiers made up where none are asked for.
+    pub fn new_table(&self) -> NewTable {
+        let id = self.id.clone().unwrap_or_else(|| match self.table {
+            TableKind::Gpt => random_guid(),
+            _ => format!("0x{:08x}", fastrand::u32(1..)),
+        });
+        NewTable {
+            kind: self.table,
+            id,
+            sector: self.sector,
+            partitions: self
+                .places
+                .iter()
+                .map(|place| self.partition(place))
+                .collect(),
+        }
+    }
+
+    fn partition(&self, place: &Place) -> NewPartition {
+        let gpt = self.table == TableKind::Gpt;
+        NewPartition {
+            partition: Partition {
+                number: place.number,
+                start: place.start,
+                size: place.size,
+                kind: place.kind.clone(),
+                name: place.entry.name.clone(),
+                id: place.entry.id.clone().unwrap_or_else(random_guid),
+                attributes: if gpt { place.flags } else { 0 },
+            },
+            active: !gpt && place.flags & 1 == 1,
+            record: place.record,
+        }
+    }
+}
+
+/// Version 4 (RFC 9562 5.4).
+fn random_guid() -> String {
+    let random = uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes());
+    random.into_uuid().hyphenated().to_string()
+}
+
 impl Layout {
     /// Finds the place of every partition on a disk of `disk` bytes in sectors of `sector` bytes.
     ///
@@ -70,7 +110,7 @@ impl Layout {
         }
         let extended: Vec<Range<u64>> = places
             .iter()
-            .filter(|place| is_extended(&place.kind))
+            .filter(|place| place.kind.is_extended())
             .map(Place::range)
             .collect();
         match (extended.as_slice(), inner.is_empty()) {
@@ -127,7 +167,7 @@ impl Layout {
 /// What partitions may take: behind the first table and before the second.
 fn room(table: TableKind, disk: u64, sector: u64, align: u64) -> Range<u64> {
     let (before, behind) = match table {
-        TableKind::Gpt => (2 * sector + GPT_ENTRIES, sector + GPT_ENTRIES),
+        TableKind::Gpt => (2 * sector + NEW_GPT_ENTRIES, sector + NEW_GPT_ENTRIES),
         _ => (sector, 0),
     };
     let end = match table {
@@ -201,7 +241,7 @@ fn lay_out(
 fn check_apart(places: &[Place]) -> anyhow::Result<()> {
     let mut sorted: Vec<&Place> = places
         .iter()
-        .filter(|place| !is_extended(&place.kind))
+        .filter(|place| !place.kind.is_extended())
         .collect();
     sorted.sort_by_key(|place| place.start);
     for pair in sorted.windows(2) {
@@ -216,18 +256,6 @@ fn check_apart(places: &[Place]) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-pub(super) fn is_extended(kind: &PartitionKind) -> bool {
-    matches!(kind, PartitionKind::Code(0x05 | 0x0f | 0x85))
-}
-
-/// `0x1a2b3c4d`
-pub(super) fn signature(id: &str) -> Option<u32> {
-    let digits = id.strip_prefix("0x")?;
-    (digits.len() == 8)
-        .then(|| u32::from_str_radix(digits, 16).ok())
-        .flatten()
 }
 
 fn up(bytes: u64, align: u64) -> u64 {

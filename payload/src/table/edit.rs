@@ -2,7 +2,7 @@
 
 use super::mbr::BootRecord;
 use super::raw::{MBR_CODE, MBR_ENTRIES, MBR_ENTRY, Pieces, RawGpt};
-use super::{Table, TableError, TableKind, first_sector, read};
+use super::{PartitionKind, Table, TableError, TableKind, first_sector, read};
 use crate::source::ReadAt;
 use std::ops::Range;
 
@@ -126,7 +126,7 @@ impl Raw {
             Self::Mbr(mbr) => {
                 let extended = mbr
                     .entries()
-                    .filter(|(code, _)| matches!(code, 0x05 | 0x0f | 0x85));
+                    .filter(|(code, _)| PartitionKind::Code(*code).is_extended());
                 extended.map(|(_, range)| range).collect()
             }
         }

@@ -20,6 +20,11 @@ impl PartitionKind {
         }
     }
 
+    /// Whether it is an MBR's extended partition, which has others within.
+    pub fn is_extended(&self) -> bool {
+        matches!(self, Self::Code(0x05 | 0x0f | 0x85))
+    }
+
     /// What people call it, where that is known.
     pub fn name(&self) -> Option<&'static str> {
         match self {

@@ -3,6 +3,8 @@
 //! A table that cannot be taken at its word (overlapping partitions, a partition behind the end of the
 //! disk, two GPT copies that differ) is refused with a reason; nothing is guessed.
 
+mod chain;
+mod create;
 mod edit;
 mod follow;
 mod gpt;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::ops::Range;
 
+pub use create::{NEW_GPT_ENTRIES, NewPartition, NewTable, signature};
 pub use edit::{Known, Raw};
 pub use follow::{Moved, follow};
 pub use gpt::GptCopies;

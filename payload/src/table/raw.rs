@@ -91,6 +91,21 @@ impl RawGpt {
         Ok(Some(raw))
     }
 
+    /// The primary copy in the first sectors of a disk, as it was just made.
+    pub(super) fn of_front(front: &[u8], sector: u64) -> Result<Self, TableError> {
+        let size = usize::try_from(sector).map_err(std::io::Error::other)?;
+        let part = |range: Range<usize>| front.get(range).unwrap_or_default().to_vec();
+        Ok(Self {
+            sector,
+            first: part(0..512),
+            header: part(size..2 * size),
+            entries: part(2 * size..front.len()),
+            entries_at: 2,
+            taken: Vec::new(),
+            backup: None,
+        })
+    }
+
     fn of(
         disk: &mut dyn ReadAt,
         first: Vec<u8>,
