@@ -3,21 +3,26 @@
 //! Whatever goes wrong becomes a [`Finish`]. What a crash of the worker would need is published as a
 //! [`CrashPolicy`] as soon as it is known.
 
+mod crash;
+
 use crate::event::{Level, Reporter};
-use crate::execute::log::{LOG, RunLog, log_line};
+use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, name};
-use crate::fetch::{Access, Listener};
+use crate::fetch::Listener;
 use crate::finish::{After, CrashPolicy, Finish, succeeded};
-use crate::job::{self, Action, CommandLine, Job, JobError, Policy, Transfer};
+use crate::job::{self, Action, Job, JobError, Policy, Transfer};
 use crate::machine::{Lease, Machine, hex_address};
 use crate::share::{self, Carriers, Share, ShareUrl, Throttle, Throttled, delete};
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crash::before_any_job;
+pub use crash::{after_crash, failed_before_job};
 
 /// The files that prove that a place is the share; the second is VirtualBox's.
 const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
@@ -73,74 +78,6 @@ pub fn run(
             panic_text(&*panic)
         )),
     }
-}
-
-/// The end of a boot that never came to a job: no network card, no DHCP answer.
-pub fn failed_before_job(machine: &Machine, reason: &str) -> Finish {
-    before_any_job(machine).failed(reason)
-}
-
-/// The end of a run whose worker crashed. Writes to the logs on the share as far as they can be reached;
-/// run it where a second crash does no harm, and for a limited time.
-pub fn after_crash(
-    lease: &Lease,
-    policy: &CrashPolicy,
-    reason: &str,
-    reporter: &dyn Reporter,
-) -> Finish {
-    let finish = policy.failed(reason);
-    if let Err(error) = log_crash(lease, policy, &finish) {
-        reporter.error(format!(
-            "the crash could not be logged on the share: {error:#}"
-        ));
-    }
-    finish
-}
-
-fn log_crash(lease: &Lease, policy: &CrashPolicy, finish: &Finish) -> anyhow::Result<()> {
-    let Some(url) = &policy.share else {
-        return Ok(());
-    };
-    let url: ShareUrl = url.parse()?;
-    let carriers = Carriers::new(lease.address, Path::new(MOUNTS))?;
-    let carriers = match (&url, &policy.credentials) {
-        (ShareUrl::Http(server), Some(credentials)) => {
-            let access = Access::new(credentials.clone(), [server]);
-            let transfer = Transfer {
-                access: Some(access),
-                ..Transfer::default()
-            };
-            carriers.for_job(&transfer, Listener::default())?
-        }
-        _ => carriers,
-    };
-    let share = share::connect(&url, &carriers)?;
-    let home = lease.folder();
-    let line = log_line(
-        &lease.address.to_string(),
-        Level::Error,
-        &finish.result_line,
-    );
-    share.append(&format!("{home}/{LOG}"), &line)?;
-    share.append(LOG, &line)?;
-    if policy.ends_trying(finish) {
-        attempts::clear(&*share, &home)?;
-    }
-    Ok(())
-}
-
-/// The host file's defaults; the action where the command line already tells it.
-fn before_any_job(machine: &Machine) -> CrashPolicy {
-    let line = CommandLine::parse(&machine.command_line).unwrap_or_else(|error| error.understood);
-    let mut policy = CrashPolicy::default();
-    if let Some(action) = line.action {
-        action.name().clone_into(&mut policy.action);
-        // Rescue reboots nothing: a person is on the way to the console.
-        if action == Action::Rescue {
-            policy.on_failure = After::Hold;
-        }
-    }
-    policy
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

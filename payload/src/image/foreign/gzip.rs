@@ -1,5 +1,6 @@
 //! Any gzip, one member or many, by ISA-L. Its end is proven: the last trailer, then nothing.
 
+use flate2::Crc;
 use isal::isal_sys::igzip_lib as isal_sys;
 use std::io::{self, Read};
 use std::ptr::null_mut;
@@ -21,6 +22,8 @@ pub struct Gunzip<R> {
     to: usize,
     within: bool,
     members: u64,
+    /// Of the header that is being read.
+    header: Crc,
 }
 
 // SAFETY: the pointers in the state are set for each call and null between calls; the rest is plain data.
@@ -52,6 +55,7 @@ impl<R: Read> Gunzip<R> {
             to: 0,
             within: false,
             members: 0,
+            header: Crc::new(),
         }
     }
 
@@ -79,6 +83,7 @@ impl<R: Read> Gunzip<R> {
         }
         let byte = self.input[self.from];
         self.from += 1;
+        self.header.update(&[byte]);
         Ok(byte)
     }
 
@@ -108,6 +113,7 @@ impl<R: Read> Gunzip<R> {
                 _ => Ok(false),
             };
         }
+        self.header.reset();
         let first = self.byte()?;
         if first == 0 && self.members > 0 {
             return self.only_padding_is_left().map(|()| false);
@@ -137,9 +143,10 @@ impl<R: Read> Gunzip<R> {
         if flags & FCOMMENT != 0 {
             self.skip_text()?;
         }
-        if flags & FHCRC != 0 {
-            self.byte()?;
-            self.byte()?;
+        // The lower half of the header's CRC-32.
+        let sum = self.header.sum().to_le_bytes();
+        if flags & FHCRC != 0 && [self.byte()?, self.byte()?] != sum[..2] {
+            return Err(damaged("a gzip header has a wrong CRC-16"));
         }
         // SAFETY: the state was initialised when this was made.
         unsafe { isal_sys::isal_inflate_reset(&raw mut *self.state) };
@@ -292,6 +299,28 @@ mod tests {
         assert_eq!(
             gunzip(b"", 1).unwrap_err().to_string(),
             "this is not gzip data"
+        );
+    }
+
+    #[test]
+    fn a_header_with_a_sum_of_its_own_is_proven_by_it() {
+        // As RFC 1952 2.3.1 has it: name, comment, and the CRC-16 of all before.
+        let mut header = vec![0x1f, 0x8b, 8, FHCRC | FNAME | FCOMMENT, 0, 0, 0, 0, 0, 3];
+        header.extend_from_slice(b"sda.raw\0the lab's\0");
+        let mut crc = Crc::new();
+        crc.update(&header);
+        header.extend_from_slice(&crc.sum().to_le_bytes()[..2]);
+        let body = &gzip(b"pitstop")[10..];
+        let good = [&header[..], body].concat();
+        assert_eq!(
+            gunzip(&[&good[..], &good].concat(), 3).unwrap(),
+            b"pitstoppitstop"
+        );
+        let mut wrong = good.clone();
+        wrong[12] ^= 1;
+        assert_eq!(
+            gunzip(&wrong, 3).unwrap_err().to_string(),
+            "a gzip header has a wrong CRC-16"
         );
     }
 

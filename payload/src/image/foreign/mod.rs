@@ -1,11 +1,10 @@
 //! Images without an index: any gzip, xz, zstd, raw. Nothing is proven before the end of the stream.
 
+mod decoder;
 mod gzip;
 mod sizes;
 
-use super::codec::{Inflater, is_zero};
-use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
-use super::index::Item;
+use super::codec::is_zero;
 use super::restore::{Restored, TABLES, check_fits, check_sectors, flush, invalidate, writing};
 use super::verify::{Kind, Verified};
 use super::workers::{Meter, lock};
@@ -16,23 +15,19 @@ use crate::extents::Extents;
 use crate::table::gpt_sector_size;
 use crate::units;
 use anyhow::{Context, bail};
-use gzip::Gunzip;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+pub use decoder::{Decoder, read_full};
 pub use sizes::raw_size;
 
 const PIECE: usize = 1 << 20;
 /// Pieces between the decoder and the writers.
 const PIECES: usize = 8;
 const WRITERS: usize = 2;
-/// What an xz stream may need: its presets end at 65 MiB (`xz -9`).
-const XZ_MEMORY: u64 = 80 << 20;
-/// Bytes of compressed data read at once.
-const READ: usize = 256 << 10;
 
 /// What an image that begins with `start` is, if it is not ours.
 pub fn kind(start: &[u8]) -> Kind {
@@ -42,122 +37,6 @@ pub fn kind(start: &[u8]) -> Kind {
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Kind::Zstd,
         _ => Kind::Raw,
     }
-}
-
-/// The raw bytes of any image, from the first to the proven last.
-pub struct Decoder<'a>(Box<dyn Read + Send + 'a>);
-
-impl<'a> Decoder<'a> {
-    /// # Errors
-    /// When the image cannot be read, or its decoder has no memory.
-    pub fn open(image: &'a dyn ImageSource, kind: Kind) -> anyhow::Result<Self> {
-        let stream = image
-            .stream_from(0)
-            .with_context(|| format!("reading {}", image.name()))?;
-        Ok(Self(match kind {
-            Kind::Gzip | Kind::Pitstop => Box::new(Gunzip::new(stream)),
-            Kind::Xz => {
-                let flags = liblzma::stream::CONCATENATED;
-                let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)
-                    .context("setting up xz")?;
-                let stream = BufReader::with_capacity(READ, stream);
-                Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
-            }
-            Kind::Zstd => {
-                Box::new(zstd::stream::read::Decoder::new(stream).context("setting up zstd")?)
-            }
-            Kind::Raw => stream,
-        }))
-    }
-
-    /// The raw bytes of an image with an index, each chunk proven before it is given out.
-    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a Loaded) -> anyhow::Result<Self> {
-        let index = &loaded.index;
-        Ok(Self(Box::new(Chunks {
-            image,
-            loaded,
-            feed: Feed::new(image, index, false),
-            inflater: Inflater::new()?,
-            member: vec![0; largest_member(index)],
-            raw: vec![0; chunk_bytes(index)],
-            at: 0,
-            length: 0,
-            zeros: 0,
-        })))
-    }
-}
-
-impl Read for Decoder<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
-    }
-}
-
-struct Chunks<'a> {
-    image: &'a dyn ImageSource,
-    loaded: &'a Loaded,
-    feed: Feed<'a>,
-    inflater: Inflater,
-    member: Vec<u8>,
-    raw: Vec<u8>,
-    at: usize,
-    length: usize,
-    zeros: u64,
-}
-
-impl Read for Chunks<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let index = &self.loaded.index;
-        while self.at == self.length && self.zeros == 0 && !buf.is_empty() {
-            match self
-                .feed
-                .next(&mut self.member)
-                .map_err(|error| other(&error))?
-            {
-                None => return Ok(0),
-                Some(Item::Zeros { count, .. }) => {
-                    self.zeros = count * u64::from(index.chunk_size());
-                }
-                Some(Item::Chunk(chunk)) => {
-                    let size = usize::try_from(chunk.size).map_err(io::Error::other)?;
-                    (self.at, self.length) = (0, index.length(chunk.number));
-                    let raw = &mut self.raw[..self.length];
-                    open_chunk(&mut self.inflater, &chunk, &self.member[..size], raw)
-                        .with_context(|| place(index, self.image, &chunk))
-                        .map_err(|error| other(&error))?;
-                }
-            }
-        }
-        if self.zeros > 0 {
-            let zeros = usize::try_from(self.zeros).unwrap_or(usize::MAX);
-            let now = buf.len().min(zeros);
-            buf[..now].fill(0);
-            self.zeros -= now as u64;
-            return Ok(now);
-        }
-        let now = buf.len().min(self.length - self.at);
-        buf[..now].copy_from_slice(&self.raw[self.at..self.at + now]);
-        self.at += now;
-        Ok(now)
-    }
-}
-
-fn other(error: &anyhow::Error) -> io::Error {
-    io::Error::other(format!("{error:#}"))
-}
-
-/// Fills `buffer` unless the stream ends first; how much it has.
-pub fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// Checks that a stream had as many bytes as its format told beforehand.
