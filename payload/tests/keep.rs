@@ -180,33 +180,6 @@ fn overlaps_are_refused_before_the_first_write_and_name_both() {
 }
 
 #[test]
-fn a_primary_partition_of_an_mbr_is_kept_and_a_logical_one_refused() {
-    let dir = TempDir::new().unwrap();
-    let from = disk(
-        &dir,
-        "from",
-        SIZE,
-        "label: dos\nlabel-id: 0x11111111\n2048,20480,83,*\n22528,20480,5\n24576,8192,83\n",
-        &[(1, 4), (12, 15)],
-    );
-    scribble(&from, 0, &[0xfa; 64]);
-    let image = image_of(&dir, &from, 512);
-    let script = "label: dos\n/dev/x1 : start=2048,size=40960,type=5\n/dev/x4 : start=81920,size=30720,type=7,bootable\n/dev/x5 : start=4096,size=2048,type=83\n";
-    let target = disk(&dir, "target", SIZE, script, &[(3, 5), (40, 55)]);
-    let text = refused(&image, &target, &keep(&["5"]));
-    assert!(text.contains("is a logical one"), "{text}");
-    let (kept, line) = (bytes(&target, HOME), entry(&target, 4));
-    try_restore(&image, &target, &keep(&["4"])).unwrap();
-    assert!(bytes(&target, HOME) == kept);
-    assert_eq!(entry(&target, 4), line);
-    for number in [1, 2, 5] {
-        assert_eq!(entry(&target, number), entry(&from, number));
-    }
-    assert!(bytes(&target, 0..446) == bytes(&from, 0..446));
-    assert!(bytes(&target, 512..HOME.start) == bytes(&from, 512..HOME.start));
-}
-
-#[test]
 fn a_larger_disk_keeps_what_lies_behind_the_image_and_across_its_end() {
     for (start, size) in [(90 * MIB, 8 * MIB), (50 * MIB, 40 * MIB)] {
         let dir = TempDir::new().unwrap();

@@ -1,7 +1,8 @@
 //! A table that was not there before: GPT by UEFI 2.10 5.3, MBR and its chain of extended boot records.
 
-use super::chain::{self, Record};
-use super::raw::{Piece, Pieces, RawGpt};
+use super::chain::{self, Chain, Record};
+use super::pieces::{Piece, Pieces};
+use super::raw::RawGpt;
 use super::{Partition, PartitionKind, TableError, TableKind};
 use gpt::disk::LogicalBlockSize;
 use gpt::header::HeaderBuilder;
@@ -103,13 +104,12 @@ impl NewTable {
         let mut records = Vec::new();
         let mut extended = None;
         for new in &self.partitions {
-            let range = new.partition.range();
             if new.partition.kind.is_extended() {
-                extended = Some(range.clone());
+                extended = Some(new.partition.range());
             }
             if let Some(at) = new.record {
                 let mut record = Record::new(at);
-                record.set(self.mbr_entry(new, at)?, range);
+                record.set(self.mbr_entry(new, at)?);
                 records.push(record);
             } else {
                 let number = usize::try_from(new.partition.number).map_err(doubt)?;
@@ -138,8 +138,15 @@ impl NewTable {
         if records.is_empty() {
             records.push(Record::new(extended.start));
         }
-        chain::link(&mut records, &extended, self.sector)?;
-        records.iter().map(Record::piece).collect()
+        let mut chain = Chain {
+            range: extended,
+            sector: self.sector,
+            records: Vec::new(),
+        };
+        for record in records {
+            chain.push(record)?;
+        }
+        chain.pieces()
     }
 
     /// The entry of a partition in the boot record at byte `base`.

@@ -1,9 +1,13 @@
 //! Tables that are changed entry by entry: read, cut down to a few partitions, given one of another disk's, written.
 
-use super::mbr::BootRecord;
-use super::raw::{MBR_CODE, MBR_ENTRIES, MBR_ENTRY, Pieces, RawGpt};
+use super::chain::{Chain, FIRST_LOGICAL, Logical, bytes_of, entry};
+use super::mbr::{self, BootRecord};
+use super::pieces::Pieces;
+use super::raw::{MBR_CODE, MBR_ENTRIES, MBR_ENTRY, RawGpt};
 use super::{PartitionKind, Table, TableError, TableKind, first_sector, read};
 use crate::source::ReadAt;
+use mbrman::{MBRHeader, MBRPartitionEntry};
+use std::io::Cursor;
 use std::ops::Range;
 
 /// A table, and the bytes that make it.
@@ -20,11 +24,14 @@ pub enum Raw {
     Mbr(RawMbr),
 }
 
-/// The first sector of a disk with an MBR.
+/// The first sector of a disk with an MBR, and the boot records of its logical partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawMbr {
     first: Vec<u8>,
     sector: u64,
+    chains: Vec<Chain>,
+    /// Whether the chains are not those of the disk any more.
+    changed: bool,
 }
 
 impl Known {
@@ -38,10 +45,7 @@ impl Known {
         let raw = match table.kind {
             TableKind::None => return Ok(None),
             TableKind::Gpt => RawGpt::read(disk, sector_size, size)?.map(Raw::Gpt),
-            TableKind::Mbr => Some(Raw::Mbr(RawMbr {
-                first: first_sector(disk)?,
-                sector: sector_size.into(),
-            })),
+            TableKind::Mbr => Some(Raw::Mbr(RawMbr::read(disk, sector_size)?)),
         };
         Ok(raw.map(|raw| Self { table, raw }))
     }
@@ -68,29 +72,36 @@ impl Raw {
         }
     }
 
-    /// Puts in the entry that `from` has of partition `number`.
+    /// Puts in the entries that `from` has of partitions `numbers`.
     ///
     /// # Errors
-    /// When `from` has no such entry, the tables are of different kinds, or there is no room for it.
-    pub fn adopt(&mut self, from: &Self, number: u32) -> Result<(), TableError> {
-        let missing = |kind| TableError::doubt(kind, format!("there is no entry {number}"));
+    /// When `from` has no such entry, the tables are of different kinds, or there is no room for one.
+    pub fn adopt(&mut self, from: &Self, numbers: &[u32]) -> Result<(), TableError> {
+        let mut numbers = numbers.to_vec();
+        numbers.sort_unstable();
         match (self, from) {
-            (Self::Gpt(gpt), Self::Gpt(from)) => {
-                let entry = from.entry(number).ok_or_else(|| missing(TableKind::Gpt))?;
-                gpt.adopt(number, entry)
+            (Self::Gpt(gpt), Self::Gpt(from)) => numbers.into_iter().try_for_each(|number| {
+                let entry = from.entry(number);
+                gpt.adopt(
+                    number,
+                    entry.ok_or_else(|| no_entry(TableKind::Gpt, number))?,
+                )
+            }),
+            (Self::Mbr(mbr), Self::Mbr(from)) => mbr.adopt(from, &numbers),
+            (own, _) => {
+                let kind = own.kind();
+                Err(TableError::doubt(
+                    kind,
+                    "the other table is of another kind",
+                ))
             }
-            (Self::Mbr(mbr), Self::Mbr(from)) => {
-                let missing = || missing(TableKind::Mbr);
-                let place = entry_place(number).ok_or_else(missing)?;
-                let entry = from.first.get(place.clone()).ok_or_else(missing)?;
-                mbr.first
-                    .get_mut(place)
-                    .ok_or_else(missing)?
-                    .copy_from_slice(entry);
-                Ok(())
-            }
-            (Self::Gpt(_), Self::Mbr(_)) => Err(missing(TableKind::Mbr)),
-            (Self::Mbr(_), Self::Gpt(_)) => Err(missing(TableKind::Gpt)),
+        }
+    }
+
+    fn kind(&self) -> TableKind {
+        match self {
+            Self::Gpt(_) => TableKind::Gpt,
+            Self::Mbr(_) => TableKind::Mbr,
         }
     }
 
@@ -101,10 +112,7 @@ impl Raw {
     pub fn pieces(&self, disk: u64) -> Result<Pieces, TableError> {
         match self {
             Self::Gpt(gpt) => gpt.pieces(disk),
-            Self::Mbr(mbr) => Ok(Pieces {
-                backup: Vec::new(),
-                primary: vec![(0, mbr.first.clone())],
-            }),
+            Self::Mbr(mbr) => mbr.pieces(),
         }
     }
 
@@ -117,6 +125,11 @@ impl Raw {
                 ends.max().unwrap_or(mbr.sector)
             }
         }
+    }
+
+    /// Whether a partition of that number lives in an extended one.
+    pub fn is_logical(&self, number: u32) -> bool {
+        matches!(self, Self::Mbr(_)) && number >= FIRST_LOGICAL
     }
 
     /// Where an MBR's extended partitions are: no partitions of the table, but not free.
@@ -134,6 +147,130 @@ impl Raw {
 }
 
 impl RawMbr {
+    fn read(disk: &mut dyn ReadAt, sector_size: u32) -> Result<Self, TableError> {
+        let first = first_sector(disk)?;
+        let record = BootRecord::parse(&first);
+        let chains = record.map(|record| mbr::chains(disk, sector_size, &record));
+        Ok(Self {
+            first,
+            sector: sector_size.into(),
+            chains: chains.transpose()?.unwrap_or_default(),
+            changed: false,
+        })
+    }
+
+    /// The chain first, where it is another now, and the boot record that leads to it last.
+    fn pieces(&self) -> Result<Pieces, TableError> {
+        let mut primary = Vec::new();
+        for chain in self.chains.iter().filter(|_| self.changed) {
+            primary.extend(chain.pieces()?);
+        }
+        primary.push((0, self.first.clone()));
+        Ok(Pieces {
+            backup: Vec::new(),
+            primary,
+        })
+    }
+
+    /// Takes over the entries that `from` has of `numbers`, in ascending order.
+    fn adopt(&mut self, from: &Self, numbers: &[u32]) -> Result<(), TableError> {
+        let theirs = BootRecord::parse(&from.first);
+        let mut logicals = Vec::new();
+        for number in numbers {
+            if *number >= FIRST_LOGICAL {
+                logicals.push(from.logical(*number)?);
+                continue;
+            }
+            let mut entries = theirs.iter().flat_map(BootRecord::numbered);
+            let entry = entries.find(|(own, _)| own == number);
+            let (_, entry) = entry.ok_or_else(|| no_entry(TableKind::Mbr, *number))?;
+            if self.extended_entries().iter().any(|(own, _)| own == number) {
+                let why = format!("its entry {number} is the extended partition's");
+                return Err(TableError::doubt(TableKind::Mbr, why));
+            }
+            self.set_entry(*number, entry.clone())?;
+        }
+        if self.chains.is_empty() && !logicals.is_empty() {
+            self.make_chain(from, &logicals)?;
+        }
+        for logical in &logicals {
+            self.chain()?.adopt(logical)?;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    fn logical(&self, number: u32) -> Result<Logical, TableError> {
+        let [chain] = self.chains.as_slice() else {
+            return Err(several_chains());
+        };
+        let found = chain
+            .logicals()
+            .into_iter()
+            .find(|own| own.number == number);
+        found.ok_or_else(|| no_entry(TableKind::Mbr, number))
+    }
+
+    fn chain(&mut self) -> Result<&mut Chain, TableError> {
+        match self.chains.as_mut_slice() {
+            [chain] => Ok(chain),
+            _ => Err(several_chains()),
+        }
+    }
+
+    /// An extended partition around `logicals`, in the entry that `from` has for its own if that is free.
+    fn make_chain(&mut self, from: &Self, logicals: &[Logical]) -> Result<(), TableError> {
+        let start = logicals.iter().map(|logical| logical.record).min();
+        let end = logicals.iter().map(|logical| logical.range.end).max();
+        let range = start.unwrap_or_default()..end.unwrap_or_default();
+        let theirs = from.extended_entries();
+        let (own, code) = theirs
+            .first()
+            .map_or((4, 0x0f), |(own, entry)| (*own, entry.sys));
+        let record = BootRecord::parse(&self.first);
+        let taken: Vec<u32> = record
+            .iter()
+            .flat_map(BootRecord::numbered)
+            .map(|(number, _)| number)
+            .collect();
+        let number = std::iter::once(own)
+            .chain(1..FIRST_LOGICAL)
+            .find(|number| !taken.contains(number))
+            .ok_or_else(|| {
+                let why = "its four entries are taken: there is none for an extended partition";
+                TableError::doubt(TableKind::Mbr, why)
+            })?;
+        self.set_entry(number, entry(code, range.clone(), 0, self.sector)?)?;
+        self.chains.push(Chain {
+            range,
+            sector: self.sector,
+            records: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn set_entry(&mut self, number: u32, entry: MBRPartitionEntry) -> Result<(), TableError> {
+        let header = MBRHeader::read_from(&mut Cursor::new(&self.first)).ok();
+        let slot = usize::try_from(number).map_err(std::io::Error::other)?;
+        let mut header = header.ok_or_else(|| no_entry(TableKind::Mbr, number))?;
+        if let Some(place) = header.get_mut(slot) {
+            *place = entry;
+        }
+        self.first = bytes_of(&header)?;
+        Ok(())
+    }
+
+    /// Its extended partitions by the numbers of their entries.
+    fn extended_entries(&self) -> Vec<(u32, MBRPartitionEntry)> {
+        let record = BootRecord::parse(&self.first);
+        record
+            .iter()
+            .flat_map(BootRecord::numbered)
+            .filter(|(_, entry)| entry.is_extended())
+            .map(|(number, entry)| (number, entry.clone()))
+            .collect()
+    }
+
     /// Type and bytes of each entry in use.
     fn entries(&self) -> impl Iterator<Item = (u8, Range<u64>)> {
         let record = BootRecord::parse(&self.first);
@@ -155,13 +292,30 @@ impl RawMbr {
         if let Some(code) = self.first.get_mut(..MBR_CODE) {
             code.fill(0);
         }
-        for number in (1..=4).filter(|number| !numbers.contains(number)) {
+        let logical = numbers.iter().any(|number| *number >= FIRST_LOGICAL);
+        let extended = self.extended_entries().into_iter().filter(|_| logical);
+        let extended: Vec<u32> = extended.map(|(number, _)| number).collect();
+        for chain in &mut self.chains {
+            chain.keep_only(numbers);
+        }
+        self.changed = true;
+        let stays = |number: &u32| numbers.contains(number) || extended.contains(number);
+        for number in (1..=4).filter(|number| !stays(number)) {
             let entry = entry_place(number).and_then(|place| self.first.get_mut(place));
             if let Some(entry) = entry {
                 entry.fill(0);
             }
         }
     }
+}
+
+fn no_entry(kind: TableKind, number: u32) -> TableError {
+    TableError::doubt(kind, format!("there is no entry {number}"))
+}
+
+fn several_chains() -> TableError {
+    let why = "it has more than one extended partition";
+    TableError::doubt(TableKind::Mbr, why)
 }
 
 /// Where an MBR has the entry of a primary partition.

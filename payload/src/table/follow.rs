@@ -1,7 +1,8 @@
 //! A GPT that came to a larger disk: its backup belongs at the new end (UEFI 2.10 5.3.1). Entries are moved as
 //! they are, byte for byte, so that numbers, gaps and vendors' own fields stay.
 
-use super::raw::{Piece, RawGpt};
+use super::pieces::Piece;
+use super::raw::RawGpt;
 use super::{TableError, TableKind, first_sector, mbr::BootRecord};
 use crate::source::ReadAt;
 

@@ -1,5 +1,6 @@
 //! Reading an MBR with its chain of extended boot records.
 
+use super::chain::{Chain, Record};
 use super::{BOOT_GAP_MAX, Partition, PartitionKind, Table, TableError, TableKind};
 use crate::extents::Extents;
 use crate::source::ReadAt;
@@ -29,7 +30,7 @@ impl BootRecord {
         self.numbered().map(|(_, entry)| entry)
     }
 
-    fn numbered(&self) -> impl Iterator<Item = (u32, &MBRPartitionEntry)> {
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, &MBRPartitionEntry)> {
         let header = &self.0;
         (1..)
             .zip([
@@ -61,6 +62,7 @@ struct Walk<'a> {
     signature: u32,
     logical: Vec<Partition>,
     reserved: Extents,
+    chains: Vec<Chain>,
     seen: HashSet<u64>,
 }
 
@@ -73,14 +75,7 @@ pub(super) fn read(
     if !record.has_partitions() {
         return Ok(Table::default());
     }
-    let mut walk = Walk {
-        disk,
-        sector: u64::from(sector_size),
-        signature: record.signature(),
-        logical: Vec::new(),
-        reserved: Extents::new(),
-        seen: HashSet::new(),
-    };
+    let mut walk = Walk::new(disk, sector_size, record);
     let mut partitions = Vec::new();
     for (number, entry) in record.numbered() {
         if entry.is_extended() {
@@ -100,6 +95,19 @@ pub(super) fn read(
         note: String::new(),
         gpt: None,
     })
+}
+
+/// The chains of the MBR's extended partitions.
+pub(super) fn chains(
+    disk: &mut dyn ReadAt,
+    sector_size: u32,
+    record: &BootRecord,
+) -> Result<Vec<Chain>, TableError> {
+    let mut walk = Walk::new(disk, sector_size, record);
+    for extended in record.entries().filter(|entry| entry.is_extended()) {
+        walk.chain(extended)?;
+    }
+    Ok(walk.chains)
 }
 
 /// An extended partition is no partition of the table's, so its overlaps are looked for here.
@@ -125,7 +133,19 @@ fn check_primaries_apart(record: &BootRecord, sector: u64) -> Result<(), TableEr
     Ok(())
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(disk: &'a mut dyn ReadAt, sector_size: u32, record: &BootRecord) -> Self {
+        Self {
+            disk,
+            sector: u64::from(sector_size),
+            signature: record.signature(),
+            logical: Vec::new(),
+            reserved: Extents::new(),
+            chains: Vec::new(),
+            seen: HashSet::new(),
+        }
+    }
+
     fn partition(&self, number: u32, start: u64, entry: &MBRPartitionEntry) -> Partition {
         Partition {
             number,
@@ -143,6 +163,11 @@ impl Walk<'_> {
         let base = u64::from(extended.starting_lba) * self.sector;
         let end = base + u64::from(extended.sectors) * self.sector;
         let mut at = base;
+        self.chains.push(Chain {
+            range: base..end,
+            sector: self.sector,
+            records: Vec::new(),
+        });
         loop {
             if at < base || at >= end || at + 512 > self.disk.size() {
                 return Err(broken("a link leaves the extended partition"));
@@ -151,6 +176,10 @@ impl Walk<'_> {
                 return Err(broken("the chain of logical partitions does not end"));
             }
             let bytes = self.disk.bytes_at(at, 512)?;
+            if let (Some(chain), Some(record)) = (self.chains.last_mut(), Record::parse(at, &bytes))
+            {
+                chain.records.push(record);
+            }
             let Some(record) = BootRecord::parse(&bytes) else {
                 if at == base && bytes.iter().all(|byte| *byte == 0) {
                     // An extended partition in which nothing was made yet needs no record.

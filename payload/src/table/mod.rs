@@ -11,6 +11,7 @@ mod gpt;
 mod ids;
 mod kinds;
 mod mbr;
+mod pieces;
 mod raw;
 mod selector;
 
@@ -26,7 +27,7 @@ pub use follow::{Moved, follow};
 pub use gpt::GptCopies;
 pub use ids::{NewId, Random, Renewed, guid_text, renew};
 pub use kinds::PartitionKind;
-pub use raw::{Piece, Pieces};
+pub use pieces::{Piece, Pieces};
 pub use selector::{PartitionSelector, SelectorError};
 
 /// Boot loaders keep their core image between table and first partition. A gap larger than this is

@@ -3,9 +3,11 @@
 
 use super::gpt::{Copy, Found, choose, read_copy};
 use super::mbr::{BootRecord, PROTECTIVE};
+use super::pieces::Pieces;
 use super::{TableError, TableKind, first_sector};
 use crate::source::ReadAt;
 use gpt::disk::LogicalBlockSize;
+use std::io;
 use std::ops::Range;
 
 pub(super) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
@@ -18,27 +20,6 @@ pub(super) const MBR_ENTRIES: usize = 446;
 pub(super) const MBR_ENTRY: usize = 16;
 /// The boot code in front of the disk signature.
 pub(super) const MBR_CODE: usize = 440;
-
-/// Bytes, and the byte of the disk where they go.
-pub type Piece = (u64, Vec<u8>);
-
-/// What to write for a table. Each step leaves a table that firmware and Linux take, if it is flushed before
-/// the next.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pieces {
-    /// First: entries and header at the end of the disk. Empty for an MBR.
-    pub backup: Vec<Piece>,
-    /// Then: entries, header and boot record at the beginning.
-    pub primary: Vec<Piece>,
-}
-
-impl Pieces {
-    /// The bytes of the disk that they take.
-    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        let all = self.backup.iter().chain(&self.primary);
-        all.map(|(at, bytes)| *at..*at + bytes.len() as u64)
-    }
-}
 
 /// A GPT, one good copy of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +74,7 @@ impl RawGpt {
 
     /// The primary copy in the first sectors of a disk, as it was just made.
     pub(super) fn of_front(front: &[u8], sector: u64) -> Result<Self, TableError> {
-        let size = usize::try_from(sector).map_err(std::io::Error::other)?;
+        let size = usize::try_from(sector).map_err(io::Error::other)?;
         let part = |range: Range<usize>| front.get(range).unwrap_or_default().to_vec();
         Ok(Self {
             sector,
@@ -113,7 +94,7 @@ impl RawGpt {
         copy: &Copy,
     ) -> Result<Self, TableError> {
         let [header, entries] = &copy.taken;
-        let bytes = |length: u64| usize::try_from(length).map_err(std::io::Error::other);
+        let bytes = |length: u64| usize::try_from(length).map_err(io::Error::other);
         Ok(Self {
             sector,
             first,
@@ -232,7 +213,7 @@ impl RawGpt {
             ));
         }
         let mut entries = self.entries.clone();
-        let sector = usize::try_from(self.sector).map_err(std::io::Error::other)?;
+        let sector = usize::try_from(self.sector).map_err(io::Error::other)?;
         entries.resize(entries.len().next_multiple_of(sector), 0);
         let mut first = self.first.clone();
         stretch_protective(&mut first, last);

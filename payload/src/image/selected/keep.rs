@@ -5,29 +5,25 @@ use super::super::behind;
 use super::super::restore::{Restored, invalidate};
 use super::super::verify::Look;
 use super::Task;
-use super::looking::{Bytes, Seen, seen};
+use super::looking::{Seen, seen};
 use super::through::Through;
 use crate::disk::Output;
 use crate::extents::Extents;
-use crate::table::{Known, Partition, PartitionSelector, Piece, Pieces, TableKind};
+use crate::table::{Known, Partition, PartitionSelector, Piece, Pieces};
 use crate::units;
 use anyhow::{Context, bail};
-use std::ops::Range;
-
-/// Logical partitions of an MBR count from here.
-const FIRST_LOGICAL: u32 = 5;
 
 /// All that is decided before the first write.
-struct Plan {
+pub(super) struct Plan {
     kept: Extents,
     /// The bytes that the image's own table takes.
-    image_table: Extents,
+    pub(super) image_table: Extents,
     /// A table of the kept partitions alone, for as long as the restore is under way.
-    interim: Option<Pieces>,
+    pub(super) interim: Option<Pieces>,
     /// The table that the disk gets.
-    last: Pieces,
+    pub(super) last: Pieces,
     /// Bytes of the target.
-    disk: u64,
+    pub(super) disk: u64,
     /// Where the target's partitions have what makes them known.
     old: Extents,
     /// Where the image's partitions are.
@@ -111,13 +107,20 @@ impl Task<'_> {
         let mut interim = None;
         if let Some((target, kept)) = target {
             self.check_apart(&seen.known, target, kept)?;
+            let logical = kept.iter().find(|keep| target.raw.is_logical(keep.number));
+            if let (Some(keep), Look::Foreign { .. }) = (logical, look) {
+                bail!(
+                    "partition {keep} of {name} is a logical one, and {image} has no index that would tell its own \
+                     logical partitions: convert it"
+                );
+            }
             let mut alone = target.raw.clone();
             let numbers: Vec<u32> = kept.iter().map(|partition| partition.number).collect();
             alone.keep_only(&numbers);
+            let adopted = last.adopt(&target.raw, &numbers);
+            adopted
+                .with_context(|| format!("keeping partitions of {name} in the table of {image}"))?;
             for partition in kept {
-                last.adopt(&target.raw, partition.number).with_context(|| {
-                    format!("keeping partition {partition} of {name} in the table of {image}")
-                })?;
                 ranges.insert(partition.range());
             }
             let pieces = alone.pieces(disk);
@@ -143,6 +146,7 @@ impl Task<'_> {
             old: behind::remember(self.output),
             new,
         };
+        self.check_tables(look, seen, &plan, target.map_or(&[], |(_, kept)| kept))?;
         self.check_free(
             look,
             &plan,
@@ -150,151 +154,6 @@ impl Task<'_> {
             &seen.known,
         )?;
         Ok(plan)
-    }
-
-    /// Whether kept partitions and the image's lie apart, or are the same.
-    fn check_apart(&self, image: &Known, target: &Known, kept: &[Partition]) -> anyhow::Result<()> {
-        let (from, name) = (self.image.name(), self.output.name());
-        if image.table.kind != target.table.kind {
-            bail!(
-                "{name} has a table of kind {}, {from} one of kind {}: no partition can be kept across that",
-                target.table.kind.name(),
-                image.table.kind.name()
-            );
-        }
-        for keep in kept {
-            if target.table.kind == TableKind::Mbr && keep.number >= FIRST_LOGICAL {
-                bail!(
-                    "partition {keep} of {name} is a logical one, which lives in the extended partition that the \
-                     image's table replaces: only primary ones can be kept"
-                );
-            }
-            let what = |other: &Partition, why: &str| {
-                format!(
-                    "partition {keep} of {name} is to be kept, but partition {other} of {from} {why}"
-                )
-            };
-            for other in &image.table.partitions {
-                let same_place = other.range() == keep.range();
-                match other.number == keep.number {
-                    true if !same_place => {
-                        bail!(what(other, "has the same number and another place"))
-                    }
-                    false if meet(&other.range(), &keep.range()) => {
-                        bail!(what(other, "lies over it"))
-                    }
-                    false if other.id == keep.id && image.table.kind == TableKind::Gpt => {
-                        bail!(what(other, "has the same GUID"))
-                    }
-                    _ => {}
-                }
-            }
-            if let Some(extended) = image
-                .raw
-                .extended()
-                .iter()
-                .find(|extended| meet(extended, &keep.range()))
-            {
-                bail!(
-                    "partition {keep} of {name} is to be kept, but the extended partition of {from} lies over it, \
-                     from {} to {}",
-                    extended.start,
-                    extended.end
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether every partition of the image ends before the disk does.
-    fn check_fits(&self, look: &Look, seen: &Seen, disk: u64) -> anyhow::Result<()> {
-        let Some(size) = seen.size.filter(|size| *size > disk) else {
-            return Ok(());
-        };
-        let (from, name) = (self.image.name(), self.output.name());
-        let too_small = format!(
-            "{name} is too small: it has {disk} bytes ({}), the disk of {from} has {size} ({})",
-            units::bytes(disk),
-            units::bytes(size)
-        );
-        let Look::Ours(loaded) = look else {
-            bail!(
-                "{too_small}; whether its end is free cannot be told of an image without an index: convert it"
-            );
-        };
-        let least = seen.known.raw.least();
-        if least <= disk {
-            return Ok(());
-        }
-        let by_end = |partition: &&Partition| partition.range().end;
-        let Some(furthest) = seen.known.table.partitions.iter().max_by_key(by_end) else {
-            bail!("{too_small}, and its table needs {least}");
-        };
-        let summary = loaded
-            .meta
-            .partitions
-            .iter()
-            .find(|summary| summary.number == furthest.number);
-        let filesystem = summary.map_or("", |summary| summary.filesystem.as_str());
-        let used = match summary.filter(|summary| summary.used < summary.size) {
-            Some(summary) if !filesystem.is_empty() => format!(
-                "; of it {} are used, but filesystems are not shrunk: shrink it and its partition on the machine \
-                 first, then back up again",
-                units::bytes(summary.used)
-            ),
-            _ => String::new(),
-        };
-        let filesystem = match filesystem {
-            "" => "nothing known",
-            known => known,
-        };
-        bail!(
-            "{too_small}, and partition {furthest} of it, {filesystem}, ends at {}; a disk of {least} bytes would do{used}",
-            furthest.range().end
-        );
-    }
-
-    /// Whether the image has nothing but zeros outside its partitions where something is kept, and behind the end.
-    fn check_free(
-        &self,
-        look: &Look,
-        plan: &Plan,
-        kept: &[Partition],
-        image: &Known,
-    ) -> anyhow::Result<()> {
-        let (from, name) = (self.image.name(), self.output.name());
-        let Look::Ours(loaded) = look else {
-            if !kept.is_empty() {
-                self.reporter.warn(format!(
-                    "{from} has no index: what it has where partitions are kept is left out without a look"
-                ));
-            }
-            return Ok(());
-        };
-        let bytes = Bytes::new(self.image, loaded);
-        let own = |keep: &&Partition| {
-            let of_image = &image.table.partitions;
-            of_image
-                .iter()
-                .all(|partition| partition.range() != keep.range())
-        };
-        for keep in kept.iter().filter(own) {
-            if let Some(at) = bytes.first_data(keep.range(), &plan.image_table)? {
-                bail!(
-                    "partition {keep} of {name} is to be kept, but {from} has data there, outside its partitions, \
-                     at byte {at}"
-                );
-            }
-        }
-        let size = loaded.index.raw_size();
-        if let Some(at) = bytes.first_data(plan.disk..size.max(plan.disk), &plan.image_table)? {
-            bail!(
-                "{name} is too small: it has {} bytes ({}), {from} has data outside its partitions at byte {at}",
-                plan.disk,
-                units::bytes(plan.disk)
-            );
-        }
-        Ok(())
     }
 
     fn run(&self, look: Look, plan: &Plan) -> anyhow::Result<Restored> {
@@ -346,8 +205,4 @@ fn rest(plan: &Plan, tables: &Extents, through: &Through) -> anyhow::Result<Vec<
         pieces.push((range.start, bytes));
     }
     Ok(pieces)
-}
-
-fn meet(one: &Range<u64>, other: &Range<u64>) -> bool {
-    one.start < other.end && other.start < one.end
 }

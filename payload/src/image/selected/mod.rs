@@ -1,6 +1,7 @@
 //! Restoring a part: partitions of the target that survive, single partitions of the image, a disk that is smaller
 //! than the image's.
 
+mod check;
 mod keep;
 mod looking;
 mod only;
