@@ -2,6 +2,8 @@
 
 pub mod dhcp;
 mod netlink;
+#[cfg(test)]
+mod netns;
 mod nics;
 mod resolver;
 mod search;

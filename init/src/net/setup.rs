@@ -86,6 +86,18 @@ impl Setup {
         nic: &Nic,
         reporter: &dyn Reporter,
     ) -> anyhow::Result<()> {
+        self.apply_to_link(netlink, nic, reporter)?;
+        fs::create_dir_all("/etc").context("making /etc")?;
+        let text = resolver::resolv_conf(&self.dns, self.domain.as_deref());
+        fs::write("/etc/resolv.conf", text).context("writing /etc/resolv.conf")
+    }
+
+    fn apply_to_link(
+        &self,
+        netlink: &mut Netlink,
+        nic: &Nic,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<()> {
         if let Some(mtu) = self.mtu {
             // A VLAN's packets are no larger than its card's; small ones need nothing of it.
             let card = nic.below.filter(|_| mtu > USUAL_MTU);
@@ -116,9 +128,7 @@ impl Setup {
                 ));
             }
         }
-        fs::create_dir_all("/etc").context("making /etc")?;
-        let text = resolver::resolv_conf(&self.dns, self.domain.as_deref());
-        fs::write("/etc/resolv.conf", text).context("writing /etc/resolv.conf")
+        Ok(())
     }
 
     /// A gateway outside of the network is taken to be on the link, as with a prefix of 32 bits.
@@ -177,6 +187,7 @@ fn covers(route: &Route, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::netns::{Cable, Heard};
 
     fn setup(prefix: u8, routes: Vec<Route>) -> Setup {
         Setup {
@@ -217,5 +228,50 @@ mod tests {
         let covered = |gateway: &str| setup.reaches(gateway.parse().unwrap());
         assert!(covered("fe80::1") && covered("2001:db8::1"));
         assert!(!covered("2001:db8:0:1::1") && !covered("10.0.2.2"));
+    }
+
+    #[test]
+    fn an_mtu_and_a_route_that_the_kernel_refuses_are_told_and_the_rest_is_set() {
+        let cable = Cable::lay("refuse");
+        let (heard, said) = Heard::new();
+        // The network's broadcast address is nobody's.
+        let nobody = [10, 0, 2, 255].into();
+        let mut setup = setup(24, vec![default_route(nobody)]);
+        setup.routes.push(Route {
+            destination: [192, 0, 2, 0].into(),
+            prefix: 24,
+            gateway: Some([10, 0, 2, 2].into()),
+        });
+        // A tap's limit is below what an answer can ask for.
+        setup.mtu = Some(u16::MAX);
+        cable.ip_at_client("tuntap add t0 mode tap");
+        cable.ip_at_client("link set t0 up");
+        cable.at_client(move |nic| {
+            let mut netlink = Netlink::open().unwrap();
+            let tap = Nic {
+                index: nix::net::if_::if_nametoindex("t0").unwrap(),
+                name: "t0".into(),
+                ..nic
+            };
+            setup.apply_to_link(&mut netlink, &tap, &heard).unwrap();
+        });
+        let said: Vec<String> = said.iter().collect();
+        let [mtu, route] = &said[..] else {
+            panic!("{said:?}");
+        };
+        assert!(
+            mtu.starts_with("t0 keeps its MTU: setting it to 65535: "),
+            "{mtu}"
+        );
+        assert!(
+            route.starts_with("the route to 0.0.0.0/0 by 10.0.2.255 is left out: "),
+            "{route}"
+        );
+        let routes = cable.ip_at_client("route show");
+        assert!(
+            routes.contains("10.0.2.0/24 dev t0")
+                && routes.contains("192.0.2.0/24 via 10.0.2.2 dev t0"),
+            "{routes}"
+        );
     }
 }

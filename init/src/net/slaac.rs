@@ -122,7 +122,40 @@ fn announced(message: &[u8], wanted: u32) -> Option<Vec<Ipv6Addr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::netns::Cable;
     use proptest::prelude::*;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn dnsmasq_announces_a_prefix_and_a_name_server() {
+        let mut cable = Cable::lay("ra");
+        cable.ip_at_server("addr add fd77::1/64 dev s0 nodad");
+        cable.serve(&[
+            "--enable-ra",
+            "--dhcp-range=fd77::,ra-only,64",
+            "--dhcp-option=option6:dns-server,[fd77::53]",
+        ]);
+        let (announced, mut servers) = cable.at_client(|nic| {
+            let listener = Listener::open().unwrap();
+            let until = Instant::now() + Duration::from_secs(60);
+            // Of the thread, not of the process: that is in another namespace.
+            let procfs = Path::new("/proc/thread-self");
+            let mut servers = Vec::new();
+            loop {
+                servers.extend(listener.name_servers(nic.index));
+                match address(procfs, nic.index) {
+                    Some(announced) if !servers.is_empty() => return (announced, servers),
+                    _ if Instant::now() < until => thread::sleep(Duration::from_millis(50)),
+                    other => panic!("{other:?} and {servers:?} after a minute"),
+                }
+            }
+        });
+        servers.dedup();
+        assert_eq!(announced.address.segments()[0], 0xfd77);
+        assert_eq!(announced.prefix, 64);
+        assert_eq!(servers, ["fd77::53".parse::<IpAddr>().unwrap()]);
+    }
 
     #[test]
     fn the_address_is_global_and_certain() {

@@ -4,6 +4,8 @@
 //! boot fields nor why a server said no.
 
 #[cfg(test)]
+mod netns_faults;
+#[cfg(test)]
 mod netns_test;
 mod packet;
 pub mod renew;
@@ -81,7 +83,10 @@ pub fn acquire(
         socket,
         began,
         until,
+        reporter,
         broadcast: false,
+        no_use: Vec::new(),
+        others: Vec::new(),
     };
     client.broadcast = client.socket.needs_broadcast();
     while Instant::now() < until {
@@ -98,13 +103,14 @@ pub fn acquire(
         match client.request(&transaction, &offer)? {
             Verdict::Granted(granted) => return Ok(Some(*granted)),
             Verdict::No(why) => {
+                client.no_use.push(offer.server);
                 reporter.warn(format!(
                     "DHCP on {}: {} refuses the address that it offered: {why}",
                     nic.name, offer.server
                 ));
                 thread::sleep(AFTER_NO);
             }
-            Verdict::Nothing => {}
+            Verdict::Nothing => client.no_use.push(offer.server),
         }
     }
     Ok(None)
@@ -115,7 +121,12 @@ struct Client<'a> {
     socket: ClientSocket,
     began: Instant,
     until: Instant,
+    reporter: &'a dyn Reporter,
     broadcast: bool,
+    /// Servers that offered and did not grant: any other's offer is better.
+    no_use: Vec<Ipv4Addr>,
+    /// Servers that were told of, because they answer beside the chosen one.
+    others: Vec<Ipv4Addr>,
 }
 
 enum Verdict {
@@ -137,32 +148,55 @@ impl Client<'_> {
     ) -> anyhow::Result<Option<Settings>> {
         self.send(&transaction.discover()?)?;
         let deadline = (Instant::now() + backoff.wait()).min(self.until);
+        let mut second_choice = None;
         while let Some(answer) = self.receive(transaction, deadline)? {
             if let (MessageType::Offer, Some(offer)) = (answer.kind, Settings::read(&answer)) {
-                return Ok(Some(offer));
+                if !self.no_use.contains(&offer.server) {
+                    return Ok(Some(offer));
+                }
+                second_choice = Some(offer);
             }
         }
-        Ok(None)
+        Ok(second_choice)
     }
 
-    fn request(&self, transaction: &Transaction, offer: &Settings) -> anyhow::Result<Verdict> {
+    fn request(&mut self, transaction: &Transaction, offer: &Settings) -> anyhow::Result<Verdict> {
         let mut backoff = Backoff::default();
         for _ in 0..REQUESTS {
             let since = Instant::now();
             self.send(&transaction.request(offer.address, offer.server)?)?;
             let deadline = since + backoff.wait();
             while let Some(answer) = self.receive(transaction, deadline)? {
-                match (answer.kind, Settings::read(&answer)) {
+                let settings = Settings::read(&answer);
+                if let Some(other) = answer.other_than(offer.server) {
+                    // A PXE proxy is no server of addresses.
+                    if settings.is_some() || answer.kind == MessageType::Nak {
+                        self.leave_aside(other);
+                    }
+                    continue;
+                }
+                match (answer.kind, settings) {
                     (MessageType::Ack, Some(settings)) => {
                         return Ok(Verdict::Granted(Box::new(Granted { settings, since })));
                     }
                     (MessageType::Nak, _) => return Ok(Verdict::No(reason(&answer))),
-                    // Another server's late offer.
+                    // The same offer again.
                     _ => {}
                 }
             }
         }
         Ok(Verdict::Nothing)
+    }
+
+    /// RFC 2131 3.1: a client chooses one server, and the others take it as a no.
+    fn leave_aside(&mut self, server: Ipv4Addr) {
+        if !self.others.contains(&server) {
+            self.others.push(server);
+            self.reporter.warn(format!(
+                "DHCP on {}: there is a second DHCP server, {server}: its answers are left aside",
+                self.nic.name
+            ));
+        }
     }
 
     fn send(&self, message: &[u8]) -> anyhow::Result<()> {

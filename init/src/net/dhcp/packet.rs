@@ -129,6 +129,20 @@ impl Transaction {
 }
 
 impl Answer {
+    /// Option 54. A PXE proxy's answer may have one too, but gives no address.
+    pub fn server(&self) -> Option<Ipv4Addr> {
+        match self.options.get(OptionCode::ServerIdentifier) {
+            Some(DhcpOption::ServerIdentifier(server)) => Some(*server),
+            _ => None,
+        }
+    }
+
+    /// The server that this is from, if it is another one. An answer that does not say, as it must (RFC 2131 4.3.1),
+    /// is believed.
+    pub fn other_than(&self, chosen: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.server().filter(|&server| server != chosen)
+    }
+
     /// Reads a message option by option. `None` where it has no type.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let message = borrowed::Message::new(payload).ok()?;

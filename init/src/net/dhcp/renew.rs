@@ -104,22 +104,29 @@ pub(super) enum Reply {
     Nothing,
 }
 
-/// One question and the wait for the answer to it.
+/// One question and the wait for the answer to it. The no of a server that was not asked is none; where all are
+/// asked, a grant counts for more than a no.
 pub(super) fn ask(nic: &Nic, address: Ipv4Addr, server: Ipv4Addr) -> anyhow::Result<Reply> {
     let socket = ClientSocket::configured(nic)?;
     let since = Instant::now();
     let transaction = transaction(nic, false, since);
     socket.send(&transaction.renew(address)?, server)?;
+    let mut refused = None;
     while let Some(answer) = socket.receive(&transaction, since + PATIENCE)? {
         match (answer.kind, Settings::read(&answer)) {
             (MessageType::Ack, Some(settings)) if settings.address == address => {
                 return Ok(Reply::Granted(Box::new(Granted { settings, since })));
             }
-            (MessageType::Nak, _) => return Ok(Reply::No(super::reason(&answer))),
+            (MessageType::Nak, _) if server.is_broadcast() => {
+                refused = Some(super::reason(&answer));
+            }
+            (MessageType::Nak, _) if answer.other_than(server).is_none() => {
+                return Ok(Reply::No(super::reason(&answer)));
+            }
             _ => {}
         }
     }
-    Ok(Reply::Nothing)
+    Ok(refused.map_or(Reply::Nothing, Reply::No))
 }
 
 #[cfg(test)]

@@ -52,10 +52,7 @@ impl Settings {
     pub fn read(answer: &Answer) -> Option<Self> {
         let address = answer.address;
         let options = &answer.options;
-        let Some(DhcpOption::ServerIdentifier(server)) = options.get(OptionCode::ServerIdentifier)
-        else {
-            return None;
-        };
+        let server = answer.server()?;
         if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
             return None;
         }
@@ -89,7 +86,7 @@ impl Settings {
                 _ => None,
             },
             times: times(answer),
-            server: *server,
+            server,
             boot: boot_source(answer),
         })
     }
