@@ -13,7 +13,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
-use std::{fs, io, thread};
+use std::thread::{self, Scope};
+use std::{fs, io};
 
 /// The group that the kernel itself sends to; 2 is udevd's.
 const KERNEL_GROUP: u32 = 1;
@@ -101,14 +102,24 @@ fn coldplug(modules: &Modules, devices: &BTreeSet<String>, consoles: &Consoles) 
     drop(sender);
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
-        for _ in 0..LOADERS {
-            scope.spawn(|| {
-                while let Some(name) = next(&queue) {
-                    load(modules, &name, consoles);
-                }
-            });
-        }
+        start_loaders(scope, &queue, modules, consoles);
     });
+}
+
+/// Each loads what the queue gives, until its other end is gone.
+fn start_loaders<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    queue: &'scope Mutex<Receiver<String>>,
+    modules: &'scope Modules,
+    consoles: &'scope Consoles,
+) {
+    for _ in 0..LOADERS {
+        scope.spawn(|| {
+            while let Some(name) = next(queue) {
+                load(modules, &name, consoles);
+            }
+        });
+    }
 }
 
 fn next(queue: &Mutex<Receiver<String>>) -> Option<String> {
@@ -127,13 +138,7 @@ fn follow(socket: &Socket, modules: &Modules, consoles: &Consoles) -> ExitCode {
     let (sender, queue) = channel();
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
-        for _ in 0..LOADERS {
-            scope.spawn(|| {
-                while let Some(name) = next(&queue) {
-                    load(modules, &name, consoles);
-                }
-            });
-        }
+        start_loaders(scope, &queue, modules, consoles);
         // Moved in, so that its end ends the loaders.
         let sender = sender;
         loop {

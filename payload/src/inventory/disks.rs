@@ -261,12 +261,6 @@ mod tests {
     use super::*;
     use crate::inventory::fake::{FakeDisk, FakeMachine};
 
-    fn one(machine: &FakeMachine) -> Disk {
-        let mut disks = read(&machine.machine()).unwrap();
-        assert_eq!(disks.len(), 1, "{disks:?}");
-        disks.remove(0)
-    }
-
     #[test]
     fn what_is_no_disk_is_not_listed() {
         let fake = FakeMachine::new();
@@ -288,7 +282,7 @@ mod tests {
         let path = fake.add(&FakeDisk::new("nvme0c0n1", 4096));
         fs::write(path.join("hidden"), "1\n").unwrap();
         fake.add(&FakeDisk::new("nvme0n1", 1 << 20));
-        assert_eq!(one(&fake).identity.device, "nvme0n1");
+        assert_eq!(fake.only_disk().identity.device, "nvme0n1");
     }
 
     #[test]
@@ -346,7 +340,7 @@ mod tests {
         std::os::unix::fs::symlink(&block, fake.machine().sysfs.join("dev/block/8:0")).unwrap();
         let machine = fake.machine();
         let mut by_number = users_of(&machine.sysfs, &machine.procfs, "8:0");
-        let disk = one(&fake);
+        let disk = fake.only_disk();
         assert_eq!(disk.standing, Standing::InUse);
         let mut users = disk.used_by;
         users.sort();

@@ -1,5 +1,6 @@
 //! A machine made of plain files, for tests without root: a sysfs tree and files as disks.
 
+use crate::inventory::disks::{Disk, read};
 use crate::machine::{BootSource, Lease, Machine};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -53,6 +54,13 @@ impl FakeMachine {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         Self { root }
+    }
+
+    /// The one disk that this machine has.
+    pub(crate) fn only_disk(&self) -> Disk {
+        let mut disks = read(&self.machine()).unwrap();
+        assert_eq!(disks.len(), 1, "{disks:?}");
+        disks.remove(0)
     }
 
     pub(crate) fn machine(&self) -> Machine {

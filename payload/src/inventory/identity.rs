@@ -217,14 +217,8 @@ fn ata_text(identify: &[u8], words: std::ops::Range<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::disks::{Disk, Standing, read};
+    use crate::inventory::disks::Standing;
     use crate::inventory::fake::{FakeDisk, FakeMachine};
-
-    fn one(machine: &FakeMachine) -> Disk {
-        let mut disks = read(&machine.machine()).unwrap();
-        assert_eq!(disks.len(), 1, "{disks:?}");
-        disks.remove(0)
-    }
 
     #[test]
     fn a_sata_disk_tells_its_full_model_and_serial() {
@@ -246,7 +240,7 @@ mod tests {
         )
         .unwrap();
         fs::write(block.join("device/wwid"), "naa.5002538F4A1B2C3D\n").unwrap();
-        let disk = one(&fake);
+        let disk = fake.only_disk();
         assert_eq!(disk.identity.model, "Samsung SSD 870 EVO 1TB");
         assert_eq!(disk.identity.serial, "S5Y1NJ0R extra ta");
         assert_eq!(disk.identity.wwn, "naa.5002538f4a1b2c3d");
@@ -263,7 +257,7 @@ mod tests {
             "t10.ATA     QEMU HARDDISK  QM00001 \n",
         )
         .unwrap();
-        let disk = one(&fake);
+        let disk = fake.only_disk();
         assert_eq!(disk.identity.wwn, "");
         assert_eq!(disk.identity.serial, "QM00001");
         assert_eq!(disk.to_string(), "sda (serial QM00001, 1.0 MiB)");
@@ -281,7 +275,7 @@ mod tests {
         ] {
             fs::write(block.join("device/vpd_pg80"), page).unwrap();
             fs::write(block.join("device/vpd_pg89"), page).unwrap();
-            let disk = one(&fake);
+            let disk = fake.only_disk();
             assert_eq!(disk.identity.model, "");
         }
     }
@@ -296,7 +290,7 @@ mod tests {
             .unwrap();
         fs::write(plug.join("idVendor"), "0951\n").unwrap();
         fs::write(plug.join("serial"), "60A44C413FAE\n").unwrap();
-        assert_eq!(one(&fake).identity.serial, "60A44C413FAE");
+        assert_eq!(fake.only_disk().identity.serial, "60A44C413FAE");
     }
 
     #[test]
@@ -310,7 +304,7 @@ mod tests {
         page.extend([0x01, 0x03, 0, 8, 0x50, 0, 0xc5, 0, 0x12, 0x34, 0x56, 0x78]);
         fs::write(sas.join("device/vpd_pg83"), page).unwrap();
         fs::write(sas.join("device/vpd_pg80"), b"\0\x80\0\x08Z1D5XXYY").unwrap();
-        let disk = one(&fake).identity;
+        let disk = fake.only_disk().identity;
         assert_eq!(disk.wwn, "naa.5000c50012345678");
         assert_eq!(
             (disk.serial.as_str(), disk.transport.as_str()),
@@ -333,7 +327,7 @@ mod tests {
         }
         page.extend(identify);
         fs::write(sata.join("device/vpd_pg89"), page).unwrap();
-        let disk = one(&fake).identity;
+        let disk = fake.only_disk().identity;
         assert_eq!(disk.serial, "ABCD");
         assert_eq!(disk.wwn, "naa.500000000000beef");
         assert_eq!(disk.transport, "ata");
@@ -347,7 +341,7 @@ mod tests {
         fs::write(nvme.join("wwid"), "eui.0000000000000000\n").unwrap();
         fs::write(nvme.join("nguid"), "00000000-0000-0000-0000-000000000000\n").unwrap();
         fs::write(nvme.join("eui"), "00 25 38 5a 91 b0 00 01\n").unwrap();
-        let disk = one(&fake).identity;
+        let disk = fake.only_disk().identity;
         assert_eq!(disk.wwn, "eui.0025385a91b00001");
         assert_eq!(disk.transport, "nvme");
     }
@@ -364,7 +358,7 @@ mod tests {
         ] {
             let fake = FakeMachine::new();
             fake.add(&FakeDisk::new(name, 4096).serial("000000000000").on(parent));
-            let disk = one(&fake).identity;
+            let disk = fake.only_disk().identity;
             assert_eq!(disk.transport, transport, "{parent}");
             assert_eq!(disk.serial, "");
         }
