@@ -105,6 +105,43 @@ fn bring(image: &dyn ImageSource, disk: &Disk, way: Way) -> anyhow::Result<Resto
     restore_ours(image, feed::load(image)?, disk, &options, &Silent)
 }
 
+/// An image of which one bit is another in whatever is read first of it as a stream.
+struct Flipped<'a>(&'a Memory, AtomicU64);
+
+impl ImageSource for Flipped<'_> {
+    fn name(&self) -> &'static str {
+        "the image"
+    }
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+    fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut bytes = Vec::new();
+        self.0.stream_from(offset)?.read_to_end(&mut bytes)?;
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        Ok(Box::new(io::Cursor::new(bytes)))
+    }
+}
+
+#[test]
+fn a_chunk_that_was_changed_on_its_way_is_read_once_more() {
+    let image = Flipped(&GOOD.0, AtomicU64::new(0));
+    let disk = Disk::new(start(false));
+    let way = Way {
+        delta: Delta::Off,
+        verify: false,
+        foreign: false,
+    };
+    bring(&image, &disk, way).unwrap();
+    assert_eq!(image.1.into_inner(), 1, "the stream was not read");
+    assert!(*disk.held.lock().unwrap() == GOOD.1);
+}
+
 fn ways() -> impl Strategy<Value = Way> {
     let delta = prop_oneof![Just(Delta::Off), Just(Delta::On), Just(Delta::Auto)];
     (delta, any::<bool>(), any::<bool>()).prop_map(|(delta, verify, foreign)| Way {

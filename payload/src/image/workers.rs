@@ -205,6 +205,11 @@ impl<'a> Meter<'a> {
         });
     }
 
+    /// Something went wrong, and the transfer goes on.
+    pub fn warn(&self, text: String) {
+        self.reporter.warn(text);
+    }
+
     /// `bytes` more moved to or from the image.
     pub fn moved(&self, bytes: u64) {
         self.transferred.fetch_add(bytes, Ordering::Relaxed);
