@@ -7,6 +7,7 @@ pub mod compare;
 pub mod console;
 pub mod disks;
 pub mod golden;
+pub mod https;
 pub mod kernel;
 pub mod lossy;
 pub mod matrix;

@@ -30,6 +30,10 @@ pub enum Fault {
     StallUpload(u64),
     /// Nothing more comes after so many bytes of the answer, and the connection stays open.
     StallDownload(u64),
+    /// One bit of the answer's byte at this offset, its head included, is another.
+    FlipDownload(u64),
+    /// So many bytes come at once, in either direction, and then none for so long.
+    Bursts(u64, Duration),
 }
 
 /// Which requests a fault befalls.
@@ -96,6 +100,16 @@ impl Proxy {
             fault,
         };
         locked(&self.shared.rules).push(rule);
+    }
+
+    /// From now on such requests meet `fault` and no others do. What has stalled stays so.
+    pub fn break_only(&self, method: &str, path: &str, fault: Fault) {
+        *locked(&self.shared.rules) = vec![Rule {
+            method: method.into(),
+            path: path.into(),
+            spare: 0,
+            fault,
+        }];
     }
 
     /// Waits until a transfer stalls as a fault said.

@@ -258,3 +258,21 @@ pub fn expect_failure(vm: &mut Vm, action: &str, reason: &[&str]) -> Result<Stri
     ensure!(told, "expected a reason with {reason:?}, saw: {line}");
     Ok(line)
 }
+
+/// The shell's answer to a command that nothing else on the console can be mistaken for.
+pub fn shell_works(vm: &mut Vm) -> Result<()> {
+    // The shell appears when it appears: what is typed before is lost or echoed.
+    for _ in 0..20 {
+        vm.console.type_line("echo $((6*7))-is-the-answer")?;
+        if vm
+            .console
+            .wait_for("\n42-is-the-answer", Duration::from_secs(3))
+            .is_ok()
+        {
+            return Ok(());
+        }
+    }
+    vm.console
+        .wait_for("\n42-is-the-answer", Duration::from_secs(1))
+        .map(drop)
+}

@@ -142,7 +142,7 @@ impl Drop for Namespace {
 /// DHCP as a site's own server gives it: one address, one boot file.
 pub struct Dnsmasq {
     _service: Service,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Dnsmasq {
@@ -155,6 +155,27 @@ impl Dnsmasq {
         hostname: Option<&str>,
         bootfile: &str,
     ) -> Result<Dnsmasq> {
+        let host = hostname.map(|name| format!(",{name}")).unwrap_or_default();
+        let range = format!("--dhcp-range={address},{address},1h");
+        let host = format!("--dhcp-host={mac},{address}{host}");
+        if bootfile.starts_with("http://") {
+            // UEFI 2.10, 24.7.3.1: the firmware takes offers of this vendor class alone.
+            let options = [
+                &range,
+                &host,
+                "--dhcp-vendorclass=set:http,HTTPClient",
+                "--dhcp-option-force=tag:http,60,HTTPClient",
+                &format!("--dhcp-boot=tag:http,{bootfile}"),
+                &format!("--dhcp-boot=tag:!http,{bootfile}"),
+            ];
+            return Dnsmasq::run(network, &options);
+        }
+        let boot = format!("--dhcp-boot={bootfile},,{}", Namespace::ADDRESS);
+        Dnsmasq::run(network, &[&range, &host, &boot])
+    }
+
+    /// Gives what these options say.
+    pub fn run(network: &Namespace, options: &[&str]) -> Result<Dnsmasq> {
         let folder = tempfile::tempdir()?;
         let mut command = Namespace::command_in(&network.path(), "dnsmasq")?;
         command.args([
@@ -179,20 +200,7 @@ impl Dnsmasq {
             "--pid-file={}",
             folder.path().join("pid").display()
         ));
-        command.arg(format!("--dhcp-range={address},{address},1h"));
-        let host = hostname.map(|name| format!(",{name}")).unwrap_or_default();
-        command.arg(format!("--dhcp-host={mac},{address}{host}"));
-        if bootfile.starts_with("http://") {
-            // UEFI 2.10, 24.7.3.1: the firmware takes offers of this vendor class alone.
-            command.args([
-                "--dhcp-vendorclass=set:http,HTTPClient",
-                "--dhcp-option-force=tag:http,60,HTTPClient",
-            ]);
-            command.arg(format!("--dhcp-boot=tag:http,{bootfile}"));
-            command.arg(format!("--dhcp-boot=tag:!http,{bootfile}"));
-        } else {
-            command.arg(format!("--dhcp-boot={bootfile},,{}", Namespace::ADDRESS));
-        }
+        command.args(options);
         let log = folder.path().join("log");
         let mut service = Service::start(command, log.clone())?;
         service.wait_until("dnsmasq", || {
@@ -200,8 +208,14 @@ impl Dnsmasq {
         })?;
         Ok(Dnsmasq {
             _service: service,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// What it has said so far, each message and its options.
+    pub fn log(&self) -> Result<String> {
+        let log = self.folder.path().join("log");
+        fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))
     }
 }
 

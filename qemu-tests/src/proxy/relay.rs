@@ -153,7 +153,10 @@ impl Upload {
                 self.upstream.shutdown(Shutdown::Both)?;
                 return Ok(false);
             }
-            _ => self.upstream.write_all(bytes)?,
+            _ => {
+                self.upstream.write_all(bytes)?;
+                pause(self.fault, self.sent, bytes.len());
+            }
         }
         Ok(true)
     }
@@ -176,6 +179,15 @@ fn download(
         if read == 0 {
             return Ok(());
         }
+        if let Some(Fault::FlipDownload(at)) = fault {
+            let within = at.checked_sub(received).map(usize::try_from);
+            if let Some(byte) = within
+                .and_then(Result::ok)
+                .and_then(|at| buffer[..read].get_mut(at))
+            {
+                *byte ^= 1;
+            }
+        }
         received = received.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
         if matches!(fault, Some(Fault::StallDownload(limit)) if received > limit) {
             stall(shared);
@@ -190,5 +202,16 @@ fn download(
             return client.shutdown(Shutdown::Both);
         }
         client.write_all(&buffer[..read])?;
+        pause(fault, received, read);
+    }
+}
+
+/// Waits where a burst has ended, with the last so many of the bytes `so_far`.
+fn pause(fault: Option<Fault>, so_far: u64, last: usize) {
+    if let Some(Fault::Bursts(burst, pause)) = fault {
+        let before = so_far.saturating_sub(u64::try_from(last).unwrap_or(u64::MAX));
+        if so_far / burst > before / burst {
+            thread::sleep(pause);
+        }
     }
 }

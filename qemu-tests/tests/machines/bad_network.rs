@@ -8,6 +8,8 @@ use qemu_tests::scene::{IMAGE, Scene, expect_success, payload};
 use qemu_tests::servers::{Dnsmasq, Namespace, Server};
 use qemu_tests::vm::{Bus, End, Network, PATIENCE, Spec, Vm};
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const MAC: &str = "52:54:00:77:00:54";
 const ADDRESS: &str = "10.77.0.54";
@@ -37,6 +39,111 @@ fn a_dhcp_server_that_comes_after_60_seconds_is_found() -> Result<()> {
     expect_success(&mut vm, "backup")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     compare::zcat_equals(&server.share().join(ADDRESS).join(IMAGE), disk.path())
+}
+
+#[test]
+fn a_lease_that_is_renewed_during_a_backup_does_not_disturb_it() -> Result<()> {
+    let namespace = Namespace::new()?;
+    namespace.tap("tap0")?;
+    let root = tempfile::tempdir()?;
+    let server = Server::start_in(root.path(), Some(&namespace))?;
+    let disk = Disk::noise(8 << 20, 72)?;
+    let base = format!("http://{}:8080", Namespace::ADDRESS);
+    // At this rate it takes 80 seconds; dnsmasq's shortest lease is renewed after 60.
+    let job = format!(
+        "version = 1\naction = \"backup\"\nshare = \"{base}/share\"\nattempts = 1\nrate-limit = \"100KiB/s\"\n"
+    );
+    fs::write(server.hosts().join("leased.toml"), job)?;
+    let dnsmasq = Dnsmasq::run(
+        &namespace,
+        &[
+            &format!("--dhcp-range={ADDRESS},{ADDRESS},2m"),
+            &format!("--dhcp-host={MAC},{ADDRESS}"),
+            &format!("--dhcp-option-force=210,{base}/"),
+            "--dhcp-option-force=209,hosts/leased.toml",
+        ],
+    )?;
+    let spec = Spec::new("lease", payload("")?)
+        .network(Network::Tap {
+            namespace: namespace.path(),
+            interface: "tap0".into(),
+            mac: MAC.into(),
+        })
+        .disk(&disk, Bus::Virtio, "LEASE001");
+    let mut vm = Vm::start(spec)?;
+    vm.sees("/hosts/leased.toml (DHCP option 209 (configuration file))")?;
+    expect_success(&mut vm, "backup")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    let log = dnsmasq.log()?;
+    let granted = log.matches("DHCPACK(br0)").count();
+    ensure!(granted >= 2, "the lease was not renewed:\n{log}");
+    compare::zcat_equals(&server.share().join(ADDRESS).join(IMAGE), disk.path())
+}
+
+#[test]
+fn a_server_that_is_silent_for_60_seconds_is_asked_again() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make_image()?;
+    scene.disk.wreck()?;
+    scene.job("restore", "attempts = 1")?;
+    let stall = |after| ("GET", IMAGE, Fault::StallDownload(after));
+    let (method, path, fault) = stall(6 << 20);
+    scene.proxy.break_requests(method, path, fault);
+    let mut vm = scene.boot("silent")?;
+    scene.proxy.wait_for_stall(PATIENCE)?;
+    let (method, path, fault) = stall(0);
+    scene.proxy.break_only(method, path, fault);
+    let gets = || {
+        scene
+            .proxy
+            .requests()
+            .iter()
+            .filter(|line| line.contains(IMAGE))
+            .count()
+    };
+    let before = gets();
+    thread::sleep(Duration::from_secs(60));
+    let meanwhile = gets() - before;
+    ensure!(
+        meanwhile > 0,
+        "60 seconds of silence went unnoticed: {:?}",
+        scene.proxy.requests()
+    );
+    scene.proxy.heal();
+    expect_success(&mut vm, "restore")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
+    scene.disk_untouched()
+}
+
+/// Does a job over a share that moves 256 KiB and then nothing for a second, in one attempt.
+fn slowly(action: &str) -> Result<()> {
+    let scene = Scene::with(Disk::noise(8 << 20, 73)?)?;
+    if action == "restore" {
+        scene.make_image()?;
+        scene.disk.wreck()?;
+    }
+    scene.job(action, "attempts = 1\nretry-for = \"0s\"")?;
+    let bursts = Fault::Bursts(256 << 10, Duration::from_secs(1));
+    for method in ["GET", "PUT", "PATCH", "POST"] {
+        scene.proxy.break_requests(method, IMAGE, bursts);
+    }
+    let began = Instant::now();
+    scene.succeeds(&format!("slow-{action}"), action)?;
+    let took = began.elapsed();
+    ensure!(took > Duration::from_secs(30), "nothing was slow: {took:?}");
+    compare::zcat_equals(&scene.image(), scene.disk.path())?;
+    scene.disk_untouched()
+}
+
+#[test]
+fn a_slow_share_takes_a_backup() -> Result<()> {
+    slowly("backup")
+}
+
+#[test]
+fn a_slow_share_gives_a_restore() -> Result<()> {
+    slowly("restore")
 }
 
 /// Lets the server die and come back as these faults say, one after the other, while the scene's machine does its

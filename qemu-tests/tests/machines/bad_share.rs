@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use qemu_tests::disks::{Disk, flip_bit};
 use qemu_tests::golden::noise;
 use qemu_tests::proxy::Fault;
-use qemu_tests::scene::{IMAGE, Scene, expect_failure};
+use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success};
 use qemu_tests::servers::Server;
 use qemu_tests::tools;
 use qemu_tests::vm::{ADDRESS, Bus, End, PATIENCE, Vm};
@@ -70,6 +70,25 @@ fn a_flipped_bit_is_found_and_the_disk_stays_unbootable() -> Result<()> {
     scene.logged(&[IMAGE])?;
     ensure!(scene.configuration().exists(), "the configuration is gone");
     scene.disk_boots_nothing()
+}
+
+#[test]
+fn a_bit_flipped_on_the_wire_is_found_and_the_chunk_fetched_again() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make_image()?;
+    scene.disk.wreck()?;
+    scene.job("restore", "attempts = 1")?;
+    // Only the long answer, of all chunks, is as long.
+    scene
+        .proxy
+        .break_requests("GET", IMAGE, Fault::FlipDownload(6 << 20));
+    let mut vm = scene.boot("flipped-wire")?;
+    let line = vm.sees("it is read once more")?;
+    ensure!(line.contains("chunk") && line.contains(IMAGE), "{line}");
+    expect_success(&mut vm, "restore")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    drop(vm);
+    scene.disk_untouched()
 }
 
 #[test]

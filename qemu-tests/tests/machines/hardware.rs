@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use qemu_tests::compare;
 use qemu_tests::disks::Disk;
-use qemu_tests::scene::{Scene, expect_success, full_payload};
+use qemu_tests::scene::{Scene, expect_success, full_payload, shell_works};
 use qemu_tests::vm::{Bus, End, Network, PATIENCE, Vm};
 use serde_json::json;
 
@@ -47,5 +47,26 @@ fn a_disk_that_comes_late_is_waited_for() -> Result<()> {
     expect_success(&mut vm, "backup")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     compare::zcat_equals(&scene.folder().join("vdb.raw.gz"), late.path())?;
+    scene.disk_untouched()
+}
+
+#[test]
+fn a_machine_that_hangs_is_reset_by_its_watchdog() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.job("rescue", "")?;
+    let mut spec = scene.spec("watchdog")?;
+    spec.boot = full_payload(&format!("pitstop.host={}", scene.url("/hosts/")))?;
+    let mut vm = Vm::start(spec.extra(&["-device", "i6300esb"]))?;
+    vm.sees("rescue")?;
+    shell_works(&mut vm)?;
+    let fed = "until ls -l /proc/1/fd | grep -q /dev/watchdog; do sleep 1; done";
+    vm.console
+        .type_line(&format!("{fed}; echo fed-$((6*7))-times"))?;
+    vm.sees("fed-42-times")?;
+    // A kernel that panics does nothing any more, and this one was not told to reboot.
+    vm.console.type_line("echo c > /proc/sysrq-trigger")?;
+    let fired = vm.qmp.wait_for("WATCHDOG", PATIENCE)?;
+    ensure!(fired["action"] == "reset", "{fired}");
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     scene.disk_untouched()
 }

@@ -2,29 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::proxy::Fault;
-use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success};
+use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success, shell_works};
 use qemu_tests::vm::{ADDRESS, End, PATIENCE, Vm};
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The shell's answer to a command that nothing else on the console can be mistaken for.
-fn shell_works(vm: &mut Vm) -> Result<()> {
-    // The shell appears when it appears: what is typed before is lost or echoed.
-    for _ in 0..20 {
-        vm.console.type_line("echo $((6*7))-is-the-answer")?;
-        if vm
-            .console
-            .wait_for("\n42-is-the-answer", Duration::from_secs(3))
-            .is_ok()
-        {
-            return Ok(());
-        }
-    }
-    vm.console
-        .wait_for("\n42-is-the-answer", Duration::from_secs(1))
-        .map(drop)
-}
 
 #[test]
 fn after_the_last_attempt_the_machine_holds_in_rescue() -> Result<()> {

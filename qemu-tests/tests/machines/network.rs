@@ -3,9 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use qemu_tests::compare;
+use qemu_tests::https::Https;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success, payload};
 use qemu_tests::tagged::trunk;
-use qemu_tests::vm::{ADDRESS, End, HOST, Network, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{ADDRESS, Boot, End, HOST, Network, PATIENCE, Spec, Vm};
 use qemu_tests::wire::Wire;
 use std::fs;
 use std::io;
@@ -253,4 +254,46 @@ fn a_dead_clock_without_a_time_server_is_at_least_the_time_of_the_build() -> Res
         "the machine believed it to be {logged}"
     );
     Ok(())
+}
+
+/// The scene's machine with its clock at `rtc` and a host file over HTTPS.
+fn told_over_https(scene: &Scene, https: &Https, rtc: &str) -> Result<Vm> {
+    let share = scene.url("/share");
+    fs::write(
+        https.files().join("host.toml"),
+        format!("version = 1\naction = \"refresh-info\"\nshare = \"{share}\"\n"),
+    )?;
+    let mut spec = scene.spec(&format!("https-{}", &rtc[..4]))?;
+    spec.boot = match payload(&format!("pitstop.host={}", https.url("host.toml")))? {
+        Boot::Direct {
+            kernel,
+            command_line,
+            ..
+        } => Boot::Direct {
+            kernel,
+            initrd: https.initramfs()?,
+            command_line,
+        },
+        other => other,
+    };
+    Vm::start(spec.extra(&["-rtc", &format!("base={rtc}")]))
+}
+
+#[test]
+fn https_works_with_a_clock_at_1970_and_tells_one_in_2099() -> Result<()> {
+    let scene = Scene::new()?;
+    let https = Https::start()?;
+    let mut vm = told_over_https(&scene, &https, "1970-01-01T00:00:00")?;
+    expect_success(&mut vm, "refresh-info")?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    ensure!(
+        !https.files().join("host.toml").exists(),
+        "the configuration is still there"
+    );
+    drop(vm);
+    // QEMU's own arithmetic makes 2063 of 2099; the certificate ends in 2050.
+    let mut vm = told_over_https(&scene, &https, "2099-12-31T00:00:00")?;
+    let wanted = ["expired", "this machine's clock says 2063-"];
+    expect_failure(&mut vm, "unknown", &wanted)?;
+    scene.disk_untouched()
 }
