@@ -6,7 +6,7 @@ use crate::disk::Target;
 use crate::efi::{self, Loader};
 use crate::event::Reporter;
 use crate::image::{self, ImageMeta, ImageSource, Part, RestoreOptions};
-use crate::inventory::{Disk, DiskIdentity};
+use crate::inventory::Disk;
 use crate::job;
 use crate::plan::matching::{self, Match, MatchError, Stored};
 use crate::plan::select::select;
@@ -138,7 +138,19 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
     let doing = || format!("looking at {path} on {}", work.share.name());
     let source = work.share.image(&path).with_context(doing)?;
     let probe = image::probe(&*source).with_context(doing)?;
-    let described = describe(work, &path)?.or(probe.meta.map(|meta| meta.disk));
+    let beside = describe(work, &path)?;
+    let described = match probe.meta {
+        // What is in the image went wherever the image went; what lies beside it may be of another.
+        Some(meta) => {
+            if beside.is_some_and(|it| it.blake3 != meta.blake3 || it.disk != meta.disk) {
+                work.log.warn(format!(
+                    "{path}.toml is of another image or was changed: what {path} says of itself counts"
+                ));
+            }
+            Some(meta.disk)
+        }
+        None => beside.map(|beside| beside.disk),
+    };
     Ok(Found {
         stored: Stored {
             file,
@@ -156,7 +168,7 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
 }
 
 /// What `X.toml` says the image is of. A person may have written it, for an image of another tool.
-fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<DiskIdentity>> {
+fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<ImageMeta>> {
     let path = format!("{image}.toml");
     if work.share.stat(&path)?.is_none() {
         return Ok(None);
@@ -169,8 +181,7 @@ fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<DiskIdentity>
         .take(MOST_TOML_BYTES)
         .read_to_string(&mut text)
         .with_context(doing)?;
-    let meta = ImageMeta::from_toml(&text).with_context(doing)?;
-    Ok(Some(meta.disk))
+    ImageMeta::from_toml(&text).map(Some).with_context(doing)
 }
 
 /// The loaders that a restore brought back. Of single partitions none: what boots the disk stays what it was.

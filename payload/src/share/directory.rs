@@ -1,5 +1,8 @@
 //! A share that is a folder: a mounted NFS export, or a local disk.
 
+mod pending;
+
+use self::pending::DirectoryPending;
 use super::nfs::Mounted;
 use super::{Pending, Share, Stat};
 use crate::image::ImageSource;
@@ -113,15 +116,7 @@ impl Share for DirectoryShare {
         let part = self.path(&format!("{path}.part"))?;
         let name = self.shown(path);
         self.make_parent(&target, &name)?;
-        let file = File::create(&part).map_err(|e| explain("creating", &name, &e))?;
-        Ok(Box::new(DirectoryPending {
-            file,
-            part,
-            target,
-            name,
-            written: 0,
-            renamed: false,
-        }))
+        Ok(Box::new(DirectoryPending::begin(part, target, name)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
@@ -261,74 +256,6 @@ impl Read for Reader {
                 error.kind(),
                 format!("reading {} at {}: {}", self.name, self.at, meaning(&error)),
             )),
-        }
-    }
-}
-
-/// A file being written under its temporary name.
-struct DirectoryPending {
-    file: File,
-    part: PathBuf,
-    target: PathBuf,
-    name: String,
-    written: u64,
-    renamed: bool,
-}
-
-impl Write for DirectoryPending {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match self.file.write(data) {
-            Ok(count) => {
-                self.written += count as u64;
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => Err(io::Error::new(
-                error.kind(),
-                format!(
-                    "writing {} at {}: {}",
-                    self.name,
-                    self.written,
-                    meaning(&error)
-                ),
-            )),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Pending for DirectoryPending {
-    /// Over NFS errors of earlier writes, a full disk among them, come to light only at the sync.
-    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
-        self.file
-            .sync_all()
-            .map_err(|e| explain("writing", &self.name, &e))?;
-        let size = self
-            .file
-            .metadata()
-            .map_err(|e| explain("looking at", &self.name, &e))?
-            .len();
-        if size != self.written {
-            bail!(
-                "{}: {} bytes were written, but {size} are there",
-                self.name,
-                self.written
-            );
-        }
-        fs::rename(&self.part, &self.target).map_err(|e| explain("renaming", &self.name, &e))?;
-        self.renamed = true;
-        sync_folder(&self.target, &self.name)
-    }
-}
-
-impl Drop for DirectoryPending {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // Best effort: the error that led here is the one to report.
-            let _ = fs::remove_file(&self.part);
         }
     }
 }

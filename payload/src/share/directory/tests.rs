@@ -73,28 +73,6 @@ fn nothing_outside_is_reached() {
 }
 
 #[test]
-fn a_full_share_is_said_to_be_full() {
-    // /dev/full is what a full disk looks like to a writer.
-    let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut pending = DirectoryPending {
-        file,
-        part: "/nonexistent/x.part".into(),
-        target: "/nonexistent/x".into(),
-        name: "share/x".into(),
-        written: 4096,
-        renamed: false,
-    };
-    let error = pending.write_all(b"x").unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(
-        error
-            .to_string()
-            .contains("writing share/x at 4096: the share is full"),
-        "{error}"
-    );
-}
-
-#[test]
 fn a_missing_share_is_named() {
     let error = DirectoryShare::open(Path::new("/nonexistent/share")).unwrap_err();
     assert!(
@@ -123,4 +101,35 @@ fn each_error_of_the_share_is_a_sentence_that_says_what_to_do() {
         assert!(text.contains(part), "{text}");
         assert!(text.ends_with(&format!("({error})")), "{text}");
     }
+}
+
+#[test]
+fn two_writers_of_one_name_never_make_one_file() {
+    let (folder, share) = share();
+    let mut first = share.create("sda.raw.gz").unwrap();
+    first.write_all(b"first").unwrap();
+    let second = share.create("sda.raw.gz").map(|_| ()).unwrap_err();
+    let second = second.to_string();
+    assert!(
+        second.contains("another backup is writing it now"),
+        "{second}"
+    );
+    first.finish().unwrap();
+    assert_eq!(
+        fs::read(folder.path().join("sda.raw.gz")).unwrap(),
+        b"first"
+    );
+    // What a run that was killed left behind is in nobody's way.
+    fs::write(
+        folder.path().join("sda.raw.gz.part"),
+        "left by a longer run",
+    )
+    .unwrap();
+    let mut third = share.create("sda.raw.gz").unwrap();
+    third.write_all(b"third").unwrap();
+    third.finish().unwrap();
+    assert_eq!(
+        fs::read(folder.path().join("sda.raw.gz")).unwrap(),
+        b"third"
+    );
 }
