@@ -73,6 +73,46 @@ fn a_backup_that_makes_no_sense_is_refused_and_leaves_everything() {
 }
 
 #[test]
+fn a_restore_that_makes_no_sense_is_refused_and_leaves_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(at("raw"), vec![1; 2 << 20]).unwrap();
+    fs::hard_link(at("raw"), at("link")).unwrap();
+    let mut bzip2 = b"BZh91AY&SY".to_vec();
+    bzip2.resize(4096, 7);
+    fs::write(at("image.bz2"), bzip2).unwrap();
+    nix::unistd::mkfifo(
+        folder.path().join("pipe").as_path(),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
+    let before = everything_in(folder.path());
+    for (image, disk, why) in [
+        (at("raw"), at("raw"), "is the image itself"),
+        (at("raw"), at("link"), "is the image itself"),
+        (
+            at("image.bz2"),
+            at("new"),
+            "is a bzip2 file, which Pitstop does not read",
+        ),
+        (at("pipe"), at("new"), "is a pipe"),
+        (
+            at("raw"),
+            at("pipe"),
+            "neither a block device nor a plain file",
+        ),
+    ] {
+        let told = error(&run(&["restore", &image, &disk]));
+        assert!(told.contains(why), "{told}");
+    }
+    assert_eq!(everything_in(folder.path()), before);
+    let seen = run(&["verify", &at("raw")]);
+    assert_eq!(seen.status.code(), Some(0));
+    let told = String::from_utf8_lossy(&seen.stderr).into_owned();
+    assert!(told.contains("it has no checksums"), "{told}");
+}
+
+#[test]
 fn a_job_is_set_listed_and_cleared() {
     let root = tempfile::tempdir().unwrap();
     let at = |arguments: &[&str]| {

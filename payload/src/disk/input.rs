@@ -36,7 +36,7 @@ impl DiskInput {
     /// When it cannot be opened or sized, or is neither a block device nor a plain file.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
-        let file = File::open(path).with_context(|| format!("opening {name}"))?;
+        let file = super::open_to_read(path)?;
         let size = super::size_of(&file).with_context(|| format!("sizing {name}"))?;
         let block = file
             .metadata()

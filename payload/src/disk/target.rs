@@ -1,7 +1,7 @@
 //! A disk that is written: opened alone, zeroed by the device where it can, flushed to the platter.
 
 use super::buffer::is_aligned;
-use super::{ioctl, kernel_view};
+use super::{busy_loop_of, ioctl, kernel_view};
 use crate::inventory::disks;
 use crate::table::Table;
 use crate::units;
@@ -87,7 +87,13 @@ impl Target {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kind::File,
             Err(error) => return Err(error).with_context(|| format!("looking at {name}")),
             Ok(found) if found.file_type().is_block_device() => Kind::Block,
-            Ok(found) if found.is_file() => Kind::File,
+            Ok(found) if found.is_file() => {
+                let busy = busy_loop_of(path).with_context(|| format!("looking at {name}"))?;
+                if let Some(device) = busy {
+                    bail!("{name} is in use as /dev/{device}: unmount that first");
+                }
+                Kind::File
+            }
             Ok(_) if path == Path::new("/dev/null") => Kind::Null,
             Ok(_) => bail!("{name} is neither a block device nor a plain file"),
         };

@@ -20,7 +20,7 @@ impl FileSource {
     /// When the file cannot be opened, or is a folder.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("opening {name}"))?;
+        let file = crate::disk::open_to_read(path)?;
         let size = crate::disk::size_of(&file).with_context(|| format!("sizing {name}"))?;
         Ok(Self { name, file, size })
     }

@@ -40,17 +40,26 @@ pub struct Probe {
 #[derive(Debug, Clone)]
 pub struct Verified {
     bytes: u64,
+    checksums: bool,
 }
 
 impl Verified {
     /// To be called where a pass over all of an image ends.
     pub(super) fn of(bytes: u64) -> Self {
-        Self { bytes }
+        Self {
+            bytes,
+            checksums: true,
+        }
     }
 
     /// Raw bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether the image has any: without, all that was seen is that its bytes can be read.
+    pub fn has_checksums(&self) -> bool {
+        self.checksums
     }
 }
 
@@ -78,6 +87,14 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
     {
         bail!(
             "{} is not a {format} file, whatever its name says",
+            image.name()
+        );
+    }
+    if kind == Kind::Raw
+        && let Some(format) = foreign::other_format(start)
+    {
+        bail!(
+            "{} is {format}, which Pitstop does not read: convert it to a raw image first",
             image.name()
         );
     }
@@ -158,7 +175,10 @@ pub fn verify(
                 meter.done(read as u64);
             }
             foreign::check_size(image, kind, raw_size, bytes)?;
-            Ok(Verified::of(bytes))
+            Ok(Verified {
+                bytes,
+                checksums: foreign::has_checksums(image, kind)?,
+            })
         }
     }
 }

@@ -238,6 +238,19 @@ fn disks_that_changed_names_get_their_own_images() {
     after.succeeds("restore");
     assert!(fs::read(after.fake.dev().join("sda")).unwrap() == b);
     assert!(fs::read(after.fake.dev().join("sdb")).unwrap() == a);
+
+    // Descriptions that were exchanged change nothing: the images know what they are of.
+    let beside =
+        ["sda", "sdb"].map(|name| after.on_share(HOME).join(format!("{name}.raw.gz.toml")));
+    let texts = beside.each_ref().map(|file| fs::read(file).unwrap());
+    fs::write(&beside[0], &texts[1]).unwrap();
+    fs::write(&beside[1], &texts[0]).unwrap();
+    after.set("restore", "");
+    after.succeeds("restore");
+    assert!(fs::read(after.fake.dev().join("sda")).unwrap() == b);
+    assert!(fs::read(after.fake.dev().join("sdb")).unwrap() == a);
+    let log = after.text("10.0.2.15/maintenance.log");
+    assert!(log.contains("sda.raw.gz.toml is of another image"), "{log}");
 }
 
 #[test]

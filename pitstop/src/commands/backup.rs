@@ -1,8 +1,8 @@
 //! `pitstop backup DISK IMAGE`: a disk becomes an image, without a boot.
 
-use super::place::{Destination, RateLimit, reporter};
+use super::place::{Destination, RateLimit, is_local, reporter};
 use anyhow::{Context, bail};
-use pitstop_payload::disk::{DiskInput, Input};
+use pitstop_payload::disk::{DiskInput, Input, same_bytes};
 use pitstop_payload::efi;
 use pitstop_payload::image::{CaptureOptions, Level, ReadErrors, capture};
 use pitstop_payload::inventory::{DiskIdentity, identify};
@@ -93,11 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// The image must not take the place of the disk that it is of.
 fn refuse_itself(args: &Args) -> anyhow::Result<()> {
-    let (Ok(disk), Ok(image)) = (fs::canonicalize(&args.disk), fs::canonicalize(&args.image))
-    else {
-        return Ok(());
-    };
-    if disk == image {
+    if is_local(&args.image) && same_bytes(&args.disk, Path::new(&args.image)) {
         bail!(
             "{} is the disk itself: the image needs another name",
             args.image

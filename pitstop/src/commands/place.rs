@@ -127,6 +127,9 @@ enum Local {
 }
 
 fn local(path: &Path) -> anyhow::Result<Local> {
+    // A link stays one: the image takes the place of what it leads to.
+    let real = fs::canonicalize(path);
+    let path = real.as_deref().unwrap_or(path);
     let shown = path.display();
     if let Ok(found) = fs::metadata(path) {
         let kind = found.file_type();
@@ -151,8 +154,19 @@ fn local(path: &Path) -> anyhow::Result<Local> {
     Ok(Local::File(DirectoryShare::open(folder)?, name.to_owned()))
 }
 
+/// Whether an image's name is a path.
+pub fn is_local(image: &str) -> bool {
+    // A scheme is the same in capitals (RFC 3986 3.1).
+    let scheme = image.split_once("://").map(|(scheme, _)| scheme);
+    !scheme.is_some_and(|it| {
+        ["http", "https"]
+            .iter()
+            .any(|http| it.eq_ignore_ascii_case(http))
+    })
+}
+
 fn url(image: &str) -> anyhow::Result<Option<Url>> {
-    if !(image.starts_with("http://") || image.starts_with("https://")) {
+    if is_local(image) {
         return Ok(None);
     }
     // It may carry a password: it is not shown.
@@ -160,15 +174,30 @@ fn url(image: &str) -> anyhow::Result<Option<Url>> {
     Ok(Some(url))
 }
 
-/// The folder of a URL, and the name in it.
+/// A URL's path and what it starts from. The folder is part of the path, so that it is made where there is none.
 fn split(url: &Url) -> anyhow::Result<(Url, String)> {
-    let last = url.path_segments().and_then(|mut parts| parts.next_back());
-    let name = last.map(|last| percent_decode_str(last).decode_utf8_lossy().into_owned());
-    let Some(name) = name.filter(|name| !name.is_empty()) else {
+    let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let mut parts: Vec<String> = url
+        .path_segments()
+        .into_iter()
+        .flatten()
+        .map(decoded)
+        .collect();
+    let Some(name) = parts.pop().filter(|name| !name.is_empty()) else {
         bail!("{} does not end in a file name", redacted(url));
     };
-    let base = url.join(".").context("the URL's folder")?;
-    Ok((base, name))
+    Ok(
+        match parts
+            .pop()
+            .filter(|folder| !folder.is_empty() && !folder.contains('/'))
+        {
+            Some(folder) => {
+                let base = url.join("..").context("what the URL's folder lies in")?;
+                (base, format!("{folder}/{name}"))
+            }
+            None => (url.join(".").context("the URL's folder")?, name),
+        },
+    )
 }
 
 fn client() -> anyhow::Result<HttpClient> {
@@ -213,8 +242,13 @@ mod tests {
     fn a_url_is_split_into_folder_and_name() {
         let url = Url::parse("http://server:8080/share/10.0.2.15/a%20b.raw.gz").unwrap();
         let (base, name) = split(&url).unwrap();
-        assert_eq!(base.as_str(), "http://server:8080/share/10.0.2.15/");
-        assert_eq!(name, "a b.raw.gz");
+        assert_eq!(base.as_str(), "http://server:8080/share/");
+        assert_eq!(name, "10.0.2.15/a b.raw.gz");
+        let (base, name) = split(&Url::parse("http://server/sda.raw.gz").unwrap()).unwrap();
+        assert_eq!(
+            (base.as_str(), name.as_str()),
+            ("http://server/", "sda.raw.gz")
+        );
         let err = split(&Url::parse("http://server/").unwrap()).unwrap_err();
         assert!(err.to_string().ends_with("does not end in a file name"));
     }

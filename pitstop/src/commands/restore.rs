@@ -1,11 +1,13 @@
 //! `pitstop restore IMAGE DISK`: an image goes back to a disk, without a boot.
 
-use super::place::{RateLimit, reporter, slowed_source};
+use super::place::{RateLimit, is_local, reporter, slowed_source};
+use anyhow::bail;
+use pitstop_payload::disk::same_bytes;
 use pitstop_payload::event::Reporter;
 use pitstop_payload::image::{Delta, Part, RestoreOptions, restore};
 use pitstop_payload::table::PartitionSelector;
 use pitstop_payload::units;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -69,6 +71,12 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if is_local(&args.image) && same_bytes(Path::new(&args.image), &args.disk) {
+        bail!(
+            "{} is the image itself, which a restore would destroy",
+            args.disk.display()
+        );
+    }
     let image = slowed_source(&args.image, args.rate_limit)?;
     let options = RestoreOptions {
         part: args.part(),
@@ -89,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ""
     };
     reporter.info(format!(
-        "{}: {} written, {} zeroed, {} unchanged, {} read from the image{checked}",
+        "{}: {} written, {} zeroed, {} right already, {} read from the image{checked}",
         args.disk.display(),
         units::bytes(done.written),
         units::bytes(done.zeroed),

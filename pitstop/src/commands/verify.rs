@@ -19,10 +19,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let image = source(&args.image)?;
     let reporter = reporter();
     let verified = verify(&*image, args.threads, &reporter)?;
-    reporter.info(format!(
-        "{} is right: {} of disk",
-        args.image,
-        units::bytes(verified.bytes())
-    ));
+    let size = units::bytes(verified.bytes());
+    if verified.has_checksums() {
+        reporter.info(format!("{} is right: {size} of disk", args.image));
+    } else {
+        reporter.warn(format!(
+            "{}: {size} of disk can be read, but it has no checksums that would tell whether they are right",
+            args.image
+        ));
+    }
     Ok(())
 }
