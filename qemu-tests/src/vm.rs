@@ -255,6 +255,13 @@ impl Vm {
         Ok(())
     }
 
+    /// Pulls the cable out of a network card, by the `id` of its device.
+    pub fn unplug_cable(&mut self, device: &str) -> Result<()> {
+        self.qmp
+            .execute("set_link", &json!({"name": device, "up": false}))?;
+        Ok(())
+    }
+
     /// Presses keys together: `["ctrl", "alt", "delete"]`.
     pub fn press(&mut self, keys: &[&str]) -> Result<()> {
         let keys: Vec<Value> = keys

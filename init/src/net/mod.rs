@@ -1,5 +1,6 @@
 //! The network: link, address, routes, resolver, name.
 
+mod bond;
 pub mod dhcp;
 mod netlink;
 #[cfg(test)]

@@ -166,20 +166,34 @@ impl Netlink {
     pub fn add_vlan(&mut self, name: &str, card: u32, id: u16) -> anyhow::Result<()> {
         /// `IFLA_VLAN_ID` of `linux/if_link.h`
         const VLAN_ID: u16 = 1;
-        let text = |text: &str| [text.as_bytes(), &[0]].concat();
         let id = DefaultNla::new(VLAN_ID, id.to_ne_bytes().to_vec());
-        let link = Link {
-            attributes: vec![
-                DefaultNla::new(libc::IFLA_IFNAME, text(name)),
-                DefaultNla::new(libc::IFLA_LINK, card.to_ne_bytes().to_vec()),
-                nested(
-                    libc::IFLA_LINKINFO,
-                    &[
-                        DefaultNla::new(libc::IFLA_INFO_KIND, text("vlan")),
-                        nested(libc::IFLA_INFO_DATA, &[id]),
-                    ],
-                ),
+        let card = DefaultNla::new(libc::IFLA_LINK, card.to_ne_bytes().to_vec());
+        self.add_link(name, "vlan", vec![card], &[id])
+    }
+
+    /// Makes an interface of cards that act as one, without any card yet. The kernel loads its driver.
+    pub fn add_bond(&mut self, name: &str) -> anyhow::Result<()> {
+        self.add_link(name, "bond", Vec::new(), &[])
+    }
+
+    fn add_link(
+        &mut self,
+        name: &str,
+        kind: &str,
+        mut attributes: Vec<DefaultNla>,
+        data: &[DefaultNla],
+    ) -> anyhow::Result<()> {
+        let text = |text: &str| [text.as_bytes(), &[0]].concat();
+        attributes.push(DefaultNla::new(libc::IFLA_IFNAME, text(name)));
+        attributes.push(nested(
+            libc::IFLA_LINKINFO,
+            &[
+                DefaultNla::new(libc::IFLA_INFO_KIND, text(kind)),
+                nested(libc::IFLA_INFO_DATA, data),
             ],
+        ));
+        let link = Link {
+            attributes,
             ..Link::default()
         };
         self.request(Request::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)

@@ -33,12 +33,19 @@ pub fn read(sysfs: &Path) -> Vec<Nic> {
 }
 
 fn nic(folder: &Path) -> Option<Nic> {
+    let hardware = folder.join("device").exists() && !folder.join("phy80211").exists();
+    if hardware { ethernet(folder) } else { None }
+}
+
+/// The interface of this name, which may stand on no hardware.
+pub fn named(sysfs: &Path, name: &str) -> Option<Nic> {
+    ethernet(&sysfs.join("class/net").join(name))
+}
+
+fn ethernet(folder: &Path) -> Option<Nic> {
     let fact =
         |name: &str| fs::read_to_string(folder.join(name)).map(|text| text.trim().to_owned());
-    if fact("type").ok()? != ETHERNET
-        || !folder.join("device").exists()
-        || folder.join("phy80211").exists()
-    {
+    if fact("type").ok()? != ETHERNET {
         return None;
     }
     Some(Nic {

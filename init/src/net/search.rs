@@ -1,6 +1,7 @@
 //! The card to use: that of `BOOTIF` or `ip=`, else the first with a carrier that gets an answer. Cards and
 //! carriers appear late, so the search waits for them.
 
+use super::bond::Bonding;
 use super::dhcp::{self, Backoff, Granted};
 use super::netlink::{LinkWatch, Netlink};
 use super::nics::{self, Nic, Wanted, mac_text};
@@ -54,6 +55,7 @@ pub struct Search {
     /// `ip=auto6`: DHCP is not asked.
     ipv6_alone: bool,
     wanted: Wanted,
+    bond: Option<Bonding>,
     vlan: Option<Vlan>,
     began: Instant,
     watch: LinkWatch,
@@ -63,11 +65,21 @@ pub struct Search {
 
 impl Search {
     pub fn new(machine: &Machine, boot: &BootParameters) -> anyhow::Result<Self> {
+        let bond = boot.bond.clone().transpose().map_err(|why| anyhow!(why))?;
+        if let (Some(bond), Some(card)) = (&bond, card(boot))
+            && bond.name != card
+        {
+            bail!(
+                "bond={}: the network is on that, but ip= or vlan= names {card}",
+                bond.name
+            );
+        }
         Ok(Self {
             sysfs: machine.sysfs.clone(),
             procfs: machine.procfs.clone(),
             ipv6_alone: matches!(boot.ip, IpSetting::Auto6 { .. }),
             wanted: wanted(boot),
+            bond: bond.map(|bond| Bonding::new(bond, boot.boot_mac)),
             vlan: boot.vlan.clone().transpose().map_err(|why| anyhow!(why))?,
             began: Instant::now(),
             watch: LinkWatch::open()?,
@@ -151,7 +163,7 @@ impl Search {
         netlink: &mut Netlink,
         reporter: &dyn Reporter,
     ) -> anyhow::Result<Vec<Nic>> {
-        let mut nics = nics::read(&self.sysfs);
+        let mut nics = self.cards(netlink, reporter)?;
         if !nics.iter().any(|nic| self.wanted.matches(nic))
             && self.wanted != Wanted::Any
             && self.began.elapsed() >= PATIENCE_FOR_WANTED
@@ -169,13 +181,28 @@ impl Search {
             }
         }
         let known: Vec<String> = nics.iter().map(Nic::to_string).collect();
-        nics = nics::read(&self.sysfs);
+        nics = self.cards(netlink, reporter)?;
         nics.retain(|nic| self.wanted.matches(nic) && nic.carrier && self.on.contains(&nic.index));
         if nics.is_empty() {
             self.give_up_in_time(&known)?;
             self.watch.wait(LOOK_EVERY)?;
         }
         Ok(nics)
+    }
+
+    /// The machine's cards; where they act as one, that one.
+    fn cards(
+        &mut self,
+        netlink: &mut Netlink,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<Vec<Nic>> {
+        match &mut self.bond {
+            Some(bond) => {
+                let interface = bond.interface(&self.sysfs, netlink, reporter)?;
+                Ok(interface.into_iter().collect())
+            }
+            None => Ok(nics::read(&self.sysfs)),
+        }
     }
 
     /// The interface of `vlan=` on a card; without it, the card.
@@ -223,6 +250,9 @@ impl Search {
             return Ok(());
         }
         let time = units::duration(patience);
+        if let (true, Some(bond)) = (known.is_empty(), &self.bond) {
+            bail!("{} appeared within {time}", bond.missing());
+        }
         if known.is_empty() {
             bail!(
                 "no network card appeared within {time}: its driver may be missing from the initramfs"
@@ -235,12 +265,18 @@ impl Search {
     }
 }
 
-fn wanted(boot: &BootParameters) -> Wanted {
-    let named = match &boot.vlan {
+/// The card that the command line names, below its VLAN.
+fn card(boot: &BootParameters) -> Option<String> {
+    match &boot.vlan {
         Some(Ok(vlan)) => vlan.card(boot.ip.interface()),
         _ => boot.ip.interface().map(str::to_owned),
-    };
-    match (named, boot.boot_mac) {
+    }
+}
+
+fn wanted(boot: &BootParameters) -> Wanted {
+    match (card(boot), boot.boot_mac) {
+        // A bond takes in whatever card booted.
+        _ if boot.bond.is_some() => Wanted::Any,
         (Some(name), _) => Wanted::Name(name),
         (None, Some(mac)) => Wanted::Mac(mac),
         (None, None) => Wanted::Any,

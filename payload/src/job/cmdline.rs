@@ -1,12 +1,14 @@
 //! The kernel command line: what it tells the boot, and what it tells the job.
 
 mod address;
+mod bond;
 mod defaults;
 mod ntp;
 mod vlan;
 mod words;
 
 pub use address::{IpSetting, StaticAddress};
+pub use bond::{Bond, BondCard};
 pub use defaults::with_defaults;
 pub use ntp::NtpServer;
 pub use vlan::Vlan;
@@ -25,6 +27,8 @@ pub struct BootParameters {
     /// `BOOTIF`: the NIC that loaded the kernel.
     pub boot_mac: Option<[u8; 6]>,
     pub ip: IpSetting,
+    /// `bond=`; the sentence says why it is not understood.
+    pub bond: Option<Result<Bond, String>>,
     /// `vlan=`; the sentence says why it is not understood.
     pub vlan: Option<Result<Vlan, String>>,
     /// `pitstop.log=debug`
@@ -41,9 +45,14 @@ impl BootParameters {
     pub fn parse(text: &str) -> Self {
         let mut boot = Self::default();
         for (key, value) in words::words(text) {
-            let Some(value) = value else { continue };
+            // dracut's `bond` alone is a bond of every card.
+            let alone = || (key == "bond").then(|| "bond0".to_owned());
+            let Some(value) = value.or_else(alone) else {
+                continue;
+            };
             match key.as_str() {
                 "BOOTIF" => boot.boot_mac = boot_mac(&value).or(boot.boot_mac),
+                "bond" => boot.bond = Some(Bond::parse(&value)),
                 "vlan" => boot.vlan = Some(Vlan::parse(&value)),
                 "ip" => boot.ip = IpSetting::parse(&value),
                 "pitstop.log" => boot.debug = value == "debug",
@@ -301,6 +310,14 @@ mod tests {
         let error = CommandLine::parse("pitstop.medium=A pitstop.medium=B").unwrap_err();
         let text = error.to_string();
         assert!(text.contains("pitstop.medium is given twice"), "{text}");
+    }
+
+    #[test]
+    fn a_bond_is_for_the_boot() {
+        for text in ["bond", "bond=bond0:all"] {
+            let bond = BootParameters::parse(text).bond.unwrap().unwrap();
+            assert_eq!((bond.name.as_str(), bond.cards.len()), ("bond0", 0));
+        }
     }
 
     #[test]

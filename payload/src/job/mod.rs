@@ -14,8 +14,8 @@ mod transfer;
 
 pub use check::rate as parse_rate;
 pub use cmdline::{
-    BootParameters, CommandLine, CommandLineError, IpSetting, NtpServer, StaticAddress, Vlan,
-    with_defaults,
+    Bond, BondCard, BootParameters, CommandLine, CommandLineError, IpSetting, NtpServer,
+    StaticAddress, Vlan, with_defaults,
 };
 pub use load::{JobError, Salvaged, load, load_with};
 pub use preview::preview;

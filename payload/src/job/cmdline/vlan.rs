@@ -71,7 +71,7 @@ fn id(text: &str) -> Option<u16> {
 }
 
 /// As the kernel has it (`dev_valid_name` in net/core/dev.c), and in plain letters.
-fn is_interface(name: &str) -> bool {
+pub(super) fn is_interface(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':');
     (1..=LONGEST).contains(&name.len()) && name.bytes().all(plain) && !matches!(name, "." | "..")
 }
