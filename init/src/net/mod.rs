@@ -2,6 +2,7 @@
 
 mod bond;
 pub mod dhcp;
+mod dhcp6;
 mod netlink;
 #[cfg(test)]
 mod netns;
@@ -15,6 +16,7 @@ mod vlan;
 
 use anyhow::{Context, bail};
 use dhcp::{Granted, renew};
+use dhcp6::{Identity, Told};
 use netlink::Netlink;
 use nics::Nic;
 use pitstop_payload::event::Reporter;
@@ -22,6 +24,7 @@ use pitstop_payload::job::{BootParameters, IpSetting, NtpServer, StaticAddress};
 use pitstop_payload::machine::{BootSource, Lease, Machine};
 use search::{Found, Search, Source};
 use setup::Setup;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::{fs, thread};
@@ -48,17 +51,25 @@ pub fn bring_up(
             (nic, Setup::from(address), boot_source(address))
         }
         IpSetting::Dhcp { .. } | IpSetting::Auto6 { .. } => {
-            let Found { nic, source } = search.address(&mut netlink, &**reporter)?;
+            let Found {
+                nic,
+                source,
+                identity,
+            } = search.address(&mut netlink, &**reporter)?;
             match source {
                 Source::Leased(granted) => by_dhcp(nic, *granted, reporter),
-                Source::Announced(announced) => {
+                Source::Leased6(granted) => {
+                    let dns = name_servers.name_servers(nic.index);
+                    by_dhcp6(nic, granted, identity, dns, reporter)
+                }
+                Source::Announced(announced, told) => {
                     reporter.info(format!(
                         "{} is {}/{} as IPv6 routers announce it",
                         nic.name, announced.address, announced.prefix
                     ));
                     let dns = name_servers.name_servers(nic.index);
-                    let setup = Setup::announced(announced, dns);
-                    (nic, setup, BootSource::default())
+                    let setup = Setup::announced(announced, dns).told(&told);
+                    (nic, setup, boot_file(told))
                 }
             }
         }
@@ -90,8 +101,41 @@ fn by_dhcp(nic: Nic, granted: Granted, reporter: &Arc<dyn Reporter>) -> (Nic, Se
     let boot = settings.boot.clone();
     let setup = Setup::from(&granted);
     let (renewed, reporter) = (nic.clone(), Arc::clone(reporter));
-    thread::spawn(move || renew::keep(&renewed, granted, &*reporter));
+    thread::spawn(move || {
+        let address = granted.settings.address.into();
+        let ask = |held: &Granted, whom| renew::renew(&renewed, held, whom);
+        renew::keep(address, granted, &*reporter, ask);
+    });
     (nic, setup, boot)
+}
+
+/// The same with IPv6.
+fn by_dhcp6(
+    nic: Nic,
+    granted: dhcp6::Granted,
+    identity: Identity,
+    dns: Vec<IpAddr>,
+    reporter: &Arc<dyn Reporter>,
+) -> (Nic, Setup, BootSource) {
+    let address = granted.address;
+    reporter.info(format!("{} is {address} by DHCPv6", nic.name));
+    let boot = boot_file(granted.told.clone());
+    let setup = Setup::leased6(address, dns).told(&granted.told);
+    let (renewed, reporter) = (nic.clone(), Arc::clone(reporter));
+    thread::spawn(move || {
+        renew::keep(address.into(), granted, &*reporter, |held, whom| {
+            dhcp6::Client::open(&renewed, &identity)?.renew(held, whom)
+        });
+    });
+    (nic, setup, boot)
+}
+
+/// A DHCPv6 server names the boot file by its URL.
+fn boot_file(told: Told) -> BootSource {
+    BootSource {
+        file: told.boot_file,
+        ..BootSource::default()
+    }
 }
 
 /// PXELINUX's IPAPPEND tells the server that it came from.

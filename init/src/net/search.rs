@@ -3,9 +3,10 @@
 
 use super::bond::Bonding;
 use super::dhcp::{self, Backoff, Granted};
+use super::dhcp6::{self, Identity, Told};
 use super::netlink::{LinkWatch, Netlink};
 use super::nics::{self, Nic, Wanted, mac_text};
-use super::slaac::{self, Announced};
+use super::slaac::{self, Announced, Routers};
 use super::vlan;
 use anyhow::{anyhow, bail};
 use pitstop_payload::event::Reporter;
@@ -13,7 +14,8 @@ use pitstop_payload::job::{BootParameters, IpSetting, Vlan};
 use pitstop_payload::machine::Machine;
 use pitstop_payload::units;
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// After which the network is given up: a switch port may take 60 s, a server restarts in less.
@@ -31,21 +33,35 @@ const TURN: Duration = Duration::from_secs(15);
 /// Some drivers tell nobody when their carrier comes: they are looked at now and then.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long DHCP is waited for where IPv6 routers have given an address already: the machine's IPv4 address is the
-/// one by which people know it, and a DHCP server that restarts needs a while.
-const PATIENCE_BESIDE_IPV6: Duration = Duration::from_secs(60);
+/// A card's first turn: IPv6 routers, if there are any, have been heard by its end.
+const FIRST_TURN: Duration = Duration::from_secs(4);
+
+/// How long DHCP is waited for once an IPv6 router was heard: the machine's IPv4 address is the one by which people
+/// know it. A port that sleeps lets neither through, so this begins when it wakes up.
+const PATIENCE_BESIDE_IPV6: Duration = Duration::from_secs(10);
+
+/// The same where routers give addresses that are no longer given to any network (RFC 3879): where an emulator has
+/// made the network up, IPv4 is the part that is meant.
+const PATIENCE_BESIDE_EMULATOR: Duration = Duration::from_secs(60);
+
+/// How long DHCPv6 servers are waited for that are to tell of other things than the address.
+const PATIENCE_FOR_MORE: Duration = Duration::from_secs(5);
 
 /// A card with an address.
 pub struct Found {
     pub nic: Nic,
     pub source: Source,
+    /// What DHCPv6 servers know the card by.
+    pub identity: Identity,
 }
 
 /// Where an address is from.
 pub enum Source {
     Leased(Box<Granted>),
+    /// By DHCPv6.
+    Leased6(dhcp6::Granted),
     /// The kernel has it already.
-    Announced(Announced),
+    Announced(Announced, Told),
 }
 
 /// A search that has begun.
@@ -61,6 +77,9 @@ pub struct Search {
     watch: LinkWatch,
     /// Cards that were switched on, by index.
     on: HashSet<u32>,
+    /// When routers were first heard on a card, by index.
+    heard: HashMap<u32, Instant>,
+    identity: Option<u128>,
 }
 
 impl Search {
@@ -84,6 +103,8 @@ impl Search {
             began: Instant::now(),
             watch: LinkWatch::open()?,
             on: HashSet::new(),
+            heard: HashMap::new(),
+            identity: uuid(&machine.sysfs),
         })
     }
 
@@ -124,20 +145,31 @@ impl Search {
                 ));
             }
             *turns += 1;
-            if let Some(announced) = self.announced(&nic, reporter) {
-                let source = Source::Announced(announced);
-                return Ok(Found { nic, source });
+            let first = *turns == 1;
+            let heard = self.heard_routers(&nic)?;
+            if let Some((routers, news)) = heard {
+                if news {
+                    *backoff = Backoff::default();
+                }
+                if let Some(source) = self.ipv6(&nic, routers, reporter)? {
+                    return Ok(self.found(nic, source));
+                }
             }
             if self.ipv6_alone {
                 self.give_up_announcements(&nic)?;
                 self.watch.wait(LOOK_EVERY)?;
                 continue;
             }
-            let until = (Instant::now() + TURN).min(self.began + PATIENCE);
+            let turn = match heard {
+                Some(_) => PATIENCE_BESIDE_IPV6,
+                None if first => FIRST_TURN,
+                None => TURN,
+            };
+            let until = (Instant::now() + turn).min(self.began + PATIENCE);
             match dhcp::acquire(&nic, self.began, until, backoff, reporter) {
                 Ok(Some(granted)) => {
                     let source = Source::Leased(Box::new(granted));
-                    return Ok(Found { nic, source });
+                    return Ok(self.found(nic, source));
                 }
                 Ok(None) if self.began.elapsed() >= PATIENCE => bail!(
                     "no DHCP answer on {} ({}) after {}: is a DHCP server on this network, and has it \
@@ -213,21 +245,73 @@ impl Search {
         }
     }
 
-    /// The address that IPv6 routers gave, where no other is wanted or has come in time.
-    fn announced(&self, nic: &Nic, reporter: &dyn Reporter) -> Option<Announced> {
-        let waited = self.began.elapsed();
-        if !self.ipv6_alone && waited < PATIENCE_BESIDE_IPV6 {
-            return None;
+    /// What routers said on a card, if anything, and whether that is news.
+    fn heard_routers(&mut self, nic: &Nic) -> anyhow::Result<Option<(Routers, bool)>> {
+        let routers = slaac::routers(nic.index)?;
+        Ok(routers.map(|routers| {
+            let news = !self.heard.contains_key(&nic.index);
+            self.heard.entry(nic.index).or_insert_with(Instant::now);
+            (routers, news)
+        }))
+    }
+
+    /// An IPv6 address as routers say, where no other is wanted or has come in time.
+    fn ipv6(
+        &self,
+        nic: &Nic,
+        routers: Routers,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<Option<Source>> {
+        let announced = slaac::address(&self.procfs, nic.index);
+        if announced.is_none() && !routers.managed {
+            return Ok(None);
         }
-        let announced = slaac::address(&self.procfs, nic.index)?;
+        let patience = match announced {
+            Some(announced) if announced.is_site_local() => PATIENCE_BESIDE_EMULATOR,
+            _ => PATIENCE_BESIDE_IPV6,
+        };
+        let waited = self.heard.get(&nic.index).map(Instant::elapsed);
         if !self.ipv6_alone {
+            if waited.is_none_or(|waited| waited < patience) {
+                return Ok(None);
+            }
+            let waited = units::duration(self.began.elapsed());
             reporter.warn(format!(
-                "no DHCP answer on {} after {}: IPv6 it is",
-                nic.name,
-                units::duration(waited)
+                "no DHCP answer on {} after {waited}: IPv6 it is",
+                nic.name
             ));
         }
-        Some(announced)
+        let identity = self.identity(nic);
+        let client = dhcp6::Client::open(nic, &identity)?;
+        if routers.managed {
+            if let Some(granted) = client.acquire(Instant::now() + TURN, reporter)? {
+                return Ok(Some(Source::Leased6(granted)));
+            }
+            reporter.warn(format!("no DHCPv6 answer on {} so far", nic.name));
+        }
+        let Some(announced) = announced else {
+            return Ok(None);
+        };
+        let told = if routers.other && !routers.managed {
+            client.inform(Instant::now() + PATIENCE_FOR_MORE)?
+        } else {
+            None
+        };
+        Ok(Some(Source::Announced(announced, told.unwrap_or_default())))
+    }
+
+    fn found(&self, nic: Nic, source: Source) -> Found {
+        let identity = self.identity(&nic);
+        Found {
+            nic,
+            source,
+            identity,
+        }
+    }
+
+    /// What DHCPv6 servers know a card by.
+    fn identity(&self, nic: &Nic) -> Identity {
+        Identity::new(nic.mac, self.identity)
     }
 
     fn give_up_announcements(&self, nic: &Nic) -> anyhow::Result<()> {
@@ -235,7 +319,7 @@ impl Search {
             return Ok(());
         }
         bail!(
-            "no IPv6 router gave {nic} an address in {}: is there one on this network, and does it announce a prefix?",
+            "no IPv6 router gave {nic} an address in {}: is there one on this network, and does it announce a prefix or name a DHCPv6 server?",
             units::duration(PATIENCE)
         )
     }
@@ -263,6 +347,14 @@ impl Search {
             known.join(", ")
         );
     }
+}
+
+/// The machine's UUID, where the firmware gives a true one.
+fn uuid(sysfs: &Path) -> Option<u128> {
+    let text = fs::read_to_string(sysfs.join("class/dmi/id/product_uuid")).ok()?;
+    let digits = text.trim().replace('-', "");
+    let uuid = u128::from_str_radix(&digits, 16).ok()?;
+    (digits.len() == 32 && uuid != 0 && uuid != u128::MAX).then_some(uuid)
 }
 
 /// The card that the command line names, below its VLAN.

@@ -2,6 +2,7 @@
 
 use super::dhcp::Granted;
 use super::dhcp::settings::{default_route, host_name};
+use super::dhcp6::Told;
 use super::netlink::{Netlink, Route};
 use super::nics::Nic;
 use super::resolver;
@@ -10,7 +11,7 @@ use anyhow::Context;
 use pitstop_payload::event::Reporter;
 use pitstop_payload::job::StaticAddress;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Ethernet's, in bytes.
 const USUAL_MTU: u16 = 1500;
@@ -76,6 +77,30 @@ impl Setup {
             domain: None,
             hostname: None,
         }
+    }
+
+    /// For an address that DHCPv6 gave: routers tell what network it is in (RFC 5942 4).
+    pub fn leased6(address: Ipv6Addr, dns: Vec<IpAddr>) -> Self {
+        let announced = Announced {
+            address,
+            prefix: 128,
+        };
+        Self {
+            by_kernel: false,
+            ..Self::announced(announced, dns)
+        }
+    }
+
+    /// With what DHCPv6 servers tell, before what routers do.
+    pub fn told(mut self, told: &Told) -> Self {
+        let by_routers = std::mem::replace(&mut self.dns, told.dns.clone());
+        for server in by_routers {
+            if !self.dns.contains(&server) {
+                self.dns.push(server);
+            }
+        }
+        self.ntp.clone_from(&told.ntp);
+        self
     }
 
     /// Only an address is indispensable. An MTU or a route that the kernel refuses (a jumbo frame that the card

@@ -1,6 +1,7 @@
 //! IPv6 as routers announce it (RFC 4862). The kernel does the work; what it came to is read here.
 
 use anyhow::Context;
+use netlink_packet_core::{NLM_F_REQUEST, NlasIterator};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use std::fs;
@@ -15,6 +16,70 @@ const GROUP_ND_USEROPT: u32 = 1 << 19;
 pub struct Announced {
     pub address: Ipv6Addr,
     pub prefix: u8,
+}
+
+impl Announced {
+    /// Whether the address is of a kind that no network is given any more (RFC 3879): emulators have it.
+    pub fn is_site_local(&self) -> bool {
+        self.address.segments()[0] & 0xffc0 == 0xfec0
+    }
+}
+
+/// What routers on a link say about DHCPv6 (RFC 4861 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Routers {
+    /// It gives addresses.
+    pub managed: bool,
+    /// It tells other things.
+    pub other: bool,
+}
+
+/// What the kernel has heard of routers on a link; `None` where there was none.
+pub fn routers(index: u32) -> anyhow::Result<Option<Routers>> {
+    const HEADER: usize = 16;
+    const BODY: usize = 16;
+    let act = "asking the kernel for IPv6 routers";
+    let mut message = [0; HEADER + BODY];
+    message[..4].copy_from_slice(&32u32.to_ne_bytes());
+    message[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+    message[6..8].copy_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    message[HEADER + 4..HEADER + 8].copy_from_slice(&index.to_ne_bytes());
+    let mut socket = Socket::new(NETLINK_ROUTE).context(act)?;
+    socket.bind_auto().context(act)?;
+    socket
+        .send_to(&message, &SocketAddr::new(0, 0), 0)
+        .context(act)?;
+    let (answer, _) = socket.recv_from_full().context(act)?;
+    let attributes = answer.get(HEADER + BODY..).unwrap_or_default();
+    Ok(flags(attributes).and_then(routers_of))
+}
+
+/// `IFLA_AF_SPEC`, in it `AF_INET6`, in it `IFLA_INET6_FLAGS` (linux/if_link.h).
+fn flags(attributes: &[u8]) -> Option<u32> {
+    const INET6: u16 = libc::AF_INET6 as u16;
+    const FLAGS: u16 = 1;
+    let families = attribute(attributes, libc::IFLA_AF_SPEC)?;
+    let value = attribute(attribute(families, INET6)?, FLAGS)?;
+    Some(u32::from_ne_bytes(value.try_into().ok()?))
+}
+
+fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    /// Its length and kind.
+    const HEADER: usize = 4;
+    let found = NlasIterator::new(attributes)
+        .map_while(Result::ok)
+        .find(|attribute| attribute.kind() == kind)?;
+    let length = found.value_length();
+    found.into_inner().get(HEADER..HEADER + length)
+}
+
+/// `IF_RA_OTHERCONF`, `IF_RA_MANAGED` and `IF_RA_RCVD` (net/if_inet6.h).
+fn routers_of(flags: u32) -> Option<Routers> {
+    let is = |flag: u32| flags & flag != 0;
+    is(0x20).then_some(Routers {
+        managed: is(0x40),
+        other: is(0x80),
+    })
 }
 
 /// What the kernel has made of announcements on a link so far: an address that is known to be nobody else's and
@@ -178,6 +243,15 @@ mod tests {
         assert_eq!(read(&[site, global]), Some(("2001:db8::9".into(), 48)));
     }
 
+    #[test]
+    fn routers_say_where_addresses_come_from() {
+        let heard = |managed, other| Some(Routers { managed, other });
+        assert_eq!(routers_of(0x8000_0010), None);
+        assert_eq!(routers_of(0x8000_0030), heard(false, false));
+        assert_eq!(routers_of(0x60), heard(true, false));
+        assert_eq!(routers_of(0xe0), heard(true, true));
+    }
+
     fn message(index: u32, options: &[u8]) -> Vec<u8> {
         let mut message = vec![0; 32];
         message[4..6].copy_from_slice(&68u16.to_ne_bytes());
@@ -219,6 +293,7 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..80),
         ) {
             let _ = line_of(&line, 2);
+            let _ = flags(&bytes);
             let _ = announced(&bytes, 2);
             let _ = announced(&message(2, &bytes), 2);
         }

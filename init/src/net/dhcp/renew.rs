@@ -10,7 +10,7 @@ use crate::net::dhcp::socket::ClientSocket;
 use crate::net::nics::Nic;
 use dhcproto::v4::MessageType;
 use pitstop_payload::event::Reporter;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,18 +49,55 @@ fn due(age: Duration, times: &Times) -> Due {
     }
 }
 
-/// Renews the lease for as long as the process lives. For a thread of its own.
-pub fn keep(nic: &Nic, mut granted: Granted, reporter: &dyn Reporter) {
-    let address = granted.settings.address;
+/// An address for a time.
+pub trait Held {
+    /// Since it was asked for.
+    fn age(&self) -> Duration;
+    fn times(&self) -> &Times;
+}
+
+impl Held for Granted {
+    fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    fn times(&self) -> &Times {
+        &self.settings.times
+    }
+}
+
+/// Who is asked to renew a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// The server that granted it.
+    Granter,
+    Anybody,
+}
+
+/// What becomes of a question.
+#[derive(Debug)]
+pub enum Reply<G> {
+    Granted(Box<G>),
+    No(String),
+    Nothing,
+}
+
+/// Renews a lease by `ask` for as long as the process lives. For a thread of its own.
+pub fn keep<G: Held>(
+    address: IpAddr,
+    mut granted: G,
+    reporter: &dyn Reporter,
+    ask: impl Fn(&G, Whom) -> anyhow::Result<Reply<G>>,
+) {
     let mut lost = false;
     loop {
-        let (server, wait) = match due(granted.since.elapsed(), &granted.settings.times) {
+        let (whom, wait) = match due(granted.age(), granted.times()) {
             Due::Nothing(wait) => {
                 thread::sleep(wait);
                 continue;
             }
-            Due::Renew(wait) => (granted.settings.server, wait),
-            Due::Rebind(wait) => (Ipv4Addr::BROADCAST, wait),
+            Due::Renew(wait) => (Whom::Granter, wait),
+            Due::Rebind(wait) => (Whom::Anybody, wait),
             Due::Expired(wait) => {
                 if !lost {
                     lost = true;
@@ -69,11 +106,11 @@ pub fn keep(nic: &Nic, mut granted: Granted, reporter: &dyn Reporter) {
                          the address is kept"
                     ));
                 }
-                (Ipv4Addr::BROADCAST, wait)
+                (Whom::Anybody, wait)
             }
         };
         let asked = Instant::now();
-        match ask(nic, address, server) {
+        match ask(&granted, whom) {
             Ok(Reply::Granted(renewed)) => {
                 reporter.debug(format!("DHCP lease of {address} renewed"));
                 granted = *renewed;
@@ -97,16 +134,22 @@ pub fn keep(nic: &Nic, mut granted: Granted, reporter: &dyn Reporter) {
     }
 }
 
-#[derive(Debug)]
-pub(super) enum Reply {
-    Granted(Box<Granted>),
-    No(String),
-    Nothing,
+/// Asks for a DHCP lease to be renewed.
+pub fn renew(nic: &Nic, held: &Granted, whom: Whom) -> anyhow::Result<Reply<Granted>> {
+    let server = match whom {
+        Whom::Granter => held.settings.server,
+        Whom::Anybody => Ipv4Addr::BROADCAST,
+    };
+    ask(nic, held.settings.address, server)
 }
 
 /// One question and the wait for the answer to it. The no of a server that was not asked is none; where all are
 /// asked, a grant counts for more than a no.
-pub(super) fn ask(nic: &Nic, address: Ipv4Addr, server: Ipv4Addr) -> anyhow::Result<Reply> {
+pub(super) fn ask(
+    nic: &Nic,
+    address: Ipv4Addr,
+    server: Ipv4Addr,
+) -> anyhow::Result<Reply<Granted>> {
     let socket = ClientSocket::configured(nic)?;
     let since = Instant::now();
     let transaction = transaction(nic, false, since);

@@ -12,7 +12,7 @@ pub enum IpSetting {
     Dhcp {
         interface: Option<String>,
     },
-    /// What IPv6 routers announce (RFC 4862), and no DHCP.
+    /// What IPv6 routers announce (RFC 4862), or DHCPv6 where they say so, and no IPv4.
     Auto6 {
         interface: Option<String>,
     },
@@ -116,7 +116,7 @@ fn fields(value: &str) -> Result<Vec<String>, String> {
 fn automatic(how: &str, interface: Option<&String>) -> Option<IpSetting> {
     let interface = interface.cloned();
     match how {
-        "auto6" => Some(IpSetting::Auto6 { interface }),
+        "auto6" | "dhcp6" | "either6" => Some(IpSetting::Auto6 { interface }),
         "" | "dhcp" | "on" | "any" | "both" | "bootp" => Some(IpSetting::Dhcp { interface }),
         _ => None,
     }
