@@ -31,7 +31,8 @@ impl Codec {
                 let mut options = liblzma::stream::LzmaOptions::new_preset(6)?;
                 options.dict_size(8 << 20);
                 let mut filters = liblzma::stream::Filters::new();
-                filters.lzma2(&options);
+                // Every kernel for this processor has its filter (XZ_DEC_X86): programs come out a tenth smaller.
+                filters.x86().lzma2(&options);
                 let stream = liblzma::stream::Stream::new_stream_encoder(
                     &filters,
                     liblzma::stream::Check::Crc32,

@@ -101,11 +101,7 @@ fn by_dhcp(nic: Nic, granted: Granted, reporter: &Arc<dyn Reporter>) -> (Nic, Se
     let boot = settings.boot.clone();
     let setup = Setup::from(&granted);
     let (renewed, reporter) = (nic.clone(), Arc::clone(reporter));
-    thread::spawn(move || {
-        let address = granted.settings.address.into();
-        let ask = |held: &Granted, whom| renew::renew(&renewed, held, whom);
-        renew::keep(address, granted, &*reporter, ask);
-    });
+    thread::spawn(move || renew::keep(&renewed, granted, &*reporter));
     (nic, setup, boot)
 }
 
@@ -123,7 +119,7 @@ fn by_dhcp6(
     let setup = Setup::leased6(address, dns).told(&granted.told);
     let (renewed, reporter) = (nic.clone(), Arc::clone(reporter));
     thread::spawn(move || {
-        renew::keep(address.into(), granted, &*reporter, |held, whom| {
+        renew::keep_by(address.into(), granted, &*reporter, |held, whom| {
             dhcp6::Client::open(&renewed, &identity)?.renew(held, whom)
         });
     });

@@ -54,9 +54,10 @@ pub fn routers(index: u32) -> anyhow::Result<Option<Routers>> {
     Ok(flags(attributes).and_then(routers_of))
 }
 
-/// `IFLA_AF_SPEC`, in it `AF_INET6`, in it `IFLA_INET6_FLAGS` (linux/if_link.h).
+/// `IFLA_AF_SPEC`, in it `AF_INET6`, in it `IFLA_INET6_FLAGS` (`linux/if_link.h`).
 fn flags(attributes: &[u8]) -> Option<u32> {
-    const INET6: u16 = libc::AF_INET6 as u16;
+    /// `AF_INET6`
+    const INET6: u16 = 10;
     const FLAGS: u16 = 1;
     let families = attribute(attributes, libc::IFLA_AF_SPEC)?;
     let value = attribute(attribute(families, INET6)?, FLAGS)?;
@@ -73,7 +74,7 @@ fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     found.into_inner().get(HEADER..HEADER + length)
 }
 
-/// `IF_RA_OTHERCONF`, `IF_RA_MANAGED` and `IF_RA_RCVD` (net/if_inet6.h).
+/// `IF_RA_OTHERCONF`, `IF_RA_MANAGED` and `IF_RA_RCVD` (`net/if_inet6.h`).
 fn routers_of(flags: u32) -> Option<Routers> {
     let is = |flag: u32| flags & flag != 0;
     is(0x20).then_some(Routers {

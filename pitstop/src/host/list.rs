@@ -70,7 +70,7 @@ fn job(hosts: &Dir, file: String) -> Option<Job> {
 /// What the machine will make of the file; the error is its error.
 pub fn preview(bytes: &[u8], file: &str, machine: Option<MachineName>) -> Result<job::Job, String> {
     let address = match machine {
-        Some(MachineName::Ip(ip)) => Some(ip.into()),
+        Some(MachineName::Ip(ip)) => Some(ip),
         _ => None,
     };
     // The server's name means nothing to the check: the file's own is what the error should say.

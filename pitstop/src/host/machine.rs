@@ -1,14 +1,14 @@
-//! How a machine is named: by its IPv4 or its MAC address.
+//! How a machine is named: by its IP or its MAC address.
 
-use crate::serve::hex_ip;
+use pitstop_payload::machine::hex_address;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Names one machine, and thereby its host file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineName {
-    Ip(Ipv4Addr),
+    Ip(IpAddr),
     Mac([u8; 6]),
 }
 
@@ -16,7 +16,7 @@ impl MachineName {
     /// The file's name, as boot loaders look for it: `C0A80132.toml`, `01-52-54-00-12-34-56.toml`.
     pub fn file(self) -> String {
         match self {
-            MachineName::Ip(ip) => format!("{}.toml", hex_ip(ip)),
+            MachineName::Ip(ip) => format!("{}.toml", hex_address(ip)),
             MachineName::Mac(mac) => {
                 format!("01-{}.toml", mac.map(|b| format!("{b:02x}")).join("-"))
             }
@@ -28,9 +28,12 @@ impl MachineName {
         let stem = file.strip_suffix(".toml")?;
         let named = match stem.strip_prefix("01-") {
             Some(mac) => mac_address(mac).map(Self::Mac),
-            None => u32::from_str_radix(stem, 16)
+            None if stem.len() <= 8 => u32::from_str_radix(stem, 16)
                 .ok()
-                .map(|bits| Self::Ip(bits.into())),
+                .map(|bits| Self::Ip(Ipv4Addr::from(bits).into())),
+            None => u128::from_str_radix(stem, 16)
+                .ok()
+                .map(|bits| Self::Ip(Ipv6Addr::from(bits).into())),
         };
         // Only a name that boot loaders ask for: neither shortened nor in other letters.
         named.filter(|name| name.file() == file)
@@ -50,19 +53,19 @@ impl FromStr for MachineName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(ip) = text.parse::<Ipv4Addr>() {
-            if ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            let everybodys = match ip {
+                IpAddr::V4(ip) => ip.is_broadcast(),
+                // Every link has its own: machines are known by one that reaches farther.
+                IpAddr::V6(ip) => ip.is_unicast_link_local(),
+            };
+            if everybodys || ip.is_unspecified() || ip.is_multicast() {
                 return Err(format!("{ip} is not the address of one machine"));
             }
             return Ok(Self::Ip(ip));
         }
-        if text.parse::<std::net::Ipv6Addr>().is_ok() && mac_address(text).is_none() {
-            return Err(
-                "host files are not named after IPv6 addresses: give the MAC address".into(),
-            );
-        }
         mac_address(text).map(Self::Mac).ok_or_else(|| {
-            "it is neither an IPv4 address like 192.168.1.50 nor a MAC address like 52:54:00:12:34:56"
+            "it is neither an IP address like 192.168.1.50 nor a MAC address like 52:54:00:12:34:56"
                 .into()
         })
     }
@@ -91,6 +94,11 @@ mod tests {
     fn names_and_files_go_together() {
         for (text, shown, file) in [
             ("192.168.1.50", "192.168.1.50", "C0A80132.toml"),
+            (
+                "2001:DB8:0::7",
+                "2001:db8::7",
+                "20010DB8000000000000000000000007.toml",
+            ),
             (
                 "52:54:00:AB:34:56",
                 "52:54:00:ab:34:56",
@@ -129,7 +137,7 @@ mod tests {
             ("52:54:00:12:34:56:78", "neither"),
             ("ff:ff:ff:ff:ff:ff", "neither"),
             ("+2:54:00:12:34:56", "neither"),
-            ("fe80::1", "MAC"),
+            ("fe80::1", "one machine"),
             ("0.0.0.0", "one machine"),
             ("255.255.255.255", "one machine"),
             ("224.0.0.1", "one machine"),

@@ -1,12 +1,13 @@
 //! Which host file is a machine's: the search that the payload does, over the folder.
 
 use cap_std::fs::Dir;
-use std::net::Ipv4Addr;
+use pitstop_payload::machine::hex_address;
+use std::net::IpAddr;
 
 /// What a boot loader tells of the machine it runs on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asker {
-    pub ip: Option<Ipv4Addr>,
+    pub ip: Option<IpAddr>,
     /// Lower case, with dashes.
     pub mac: Option<String>,
     /// Lower case.
@@ -40,7 +41,7 @@ impl Asker {
             .collect();
         names.extend(self.mac.iter().map(|mac| format!("01-{mac}.toml")));
         if let Some(ip) = self.ip {
-            let hex = hex_ip(ip);
+            let hex = hex_address(ip);
             names.extend(
                 (1..=hex.len())
                     .rev()
@@ -55,11 +56,6 @@ impl Asker {
     pub fn job(&self, hosts: &Dir) -> Option<String> {
         self.names().into_iter().find(|name| hosts.is_file(name))
     }
-}
-
-/// `C0A80132`, as PXELINUX names an address.
-pub fn hex_ip(ip: Ipv4Addr) -> String {
-    format!("{:08X}", u32::from(ip))
 }
 
 #[cfg(test)]
@@ -93,7 +89,7 @@ mod tests {
         let blank = "00000000-0000-0000-0000-000000000000";
         assert_eq!(Asker::new(None, None, Some(blank)), Asker::default());
         assert_eq!(
-            Asker::new(Some("::1"), Some("../x"), Some("${uuid}")),
+            Asker::new(Some("${ip}"), Some("../x"), Some("${uuid}")),
             Asker::default()
         );
     }
@@ -105,6 +101,11 @@ mod tests {
         let asker = Asker::new(Some("10.0.2.15"), Some("52:54:00:12:34:56"), None);
         assert_eq!(asker.job(&hosts), None);
         for name in ["default.toml", "0A00020F.toml", "01-52-54-00-12-34-56.toml"] {
+            hosts.write(name, "").unwrap();
+            assert_eq!(asker.job(&hosts).as_deref(), Some(name));
+        }
+        let asker = Asker::new(Some("2001:db8::7"), None, None);
+        for name in ["2001.toml", "20010DB8000000000000000000000007.toml"] {
             hosts.write(name, "").unwrap();
             assert_eq!(asker.job(&hosts).as_deref(), Some(name));
         }

@@ -20,7 +20,6 @@ mod tftp;
 mod upload;
 mod url;
 
-pub use jobs::hex_ip;
 pub use url::{read_server_file, valid_url};
 
 use anyhow::Context;

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod netns_faults;
 #[cfg(test)]
-pub(super) mod netns_test;
+mod netns_test;
 mod packet;
 pub mod renew;
 pub mod settings;

@@ -82,8 +82,20 @@ pub enum Reply<G> {
     Nothing,
 }
 
-/// Renews a lease by `ask` for as long as the process lives. For a thread of its own.
-pub fn keep<G: Held>(
+/// Renews the lease for as long as the process lives. For a thread of its own.
+pub fn keep(nic: &Nic, granted: Granted, reporter: &dyn Reporter) {
+    let address = granted.settings.address;
+    keep_by(address.into(), granted, reporter, |held: &Granted, whom| {
+        let server = match whom {
+            Whom::Granter => held.settings.server,
+            Whom::Anybody => Ipv4Addr::BROADCAST,
+        };
+        ask(nic, address, server)
+    });
+}
+
+/// The same with any protocol: `ask` does the renewal.
+pub fn keep_by<G: Held>(
     address: IpAddr,
     mut granted: G,
     reporter: &dyn Reporter,
@@ -132,15 +144,6 @@ pub fn keep<G: Held>(
         }
         thread::sleep(wait.saturating_sub(asked.elapsed()));
     }
-}
-
-/// Asks for a DHCP lease to be renewed.
-pub fn renew(nic: &Nic, held: &Granted, whom: Whom) -> anyhow::Result<Reply<Granted>> {
-    let server = match whom {
-        Whom::Granter => held.settings.server,
-        Whom::Anybody => Ipv4Addr::BROADCAST,
-    };
-    ask(nic, held.settings.address, server)
 }
 
 /// One question and the wait for the answer to it. The no of a server that was not asked is none; where all are

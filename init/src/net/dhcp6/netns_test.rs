@@ -1,7 +1,7 @@
 //! The client against a real server: dnsmasq, which is the router too, behind a virtual cable.
 
 use super::*;
-use crate::net::dhcp::netns_test::{Cable, MAC, ip};
+use crate::net::netns::{Cable, MAC};
 use crate::net::slaac;
 use pitstop_payload::event::Silent;
 use std::path::Path;
@@ -10,10 +10,7 @@ use std::thread;
 /// A cable at whose far end is a network of IPv6 alone.
 fn network(name: &str, options: &[&str]) -> Cable {
     let mut cable = Cable::lay(name);
-    ip(&format!(
-        "-n {} addr add 2001:db8::1/64 dev s0 nodad",
-        cable.server
-    ));
+    cable.ip_at_server("addr add 2001:db8::1/64 dev s0 nodad");
     cable.serve(&[&["--enable-ra", "--ra-param=s0,4"], options].concat());
     cable
 }

@@ -12,7 +12,7 @@ pub enum IpSetting {
     Dhcp {
         interface: Option<String>,
     },
-    /// What IPv6 routers announce (RFC 4862), or DHCPv6 where they say so, and no IPv4.
+    /// What IPv6 routers announce (RFC 4862), or DHCP for IPv6 where they say so, and no IPv4.
     Auto6 {
         interface: Option<String>,
     },
