@@ -41,7 +41,7 @@ $(OUT)/.kernel/%/.fetched:
 	@touch $@
 
 image-custom: $(OUT)/.kernel/custom/vmlinuz
-	@$(BUILD) $(BASE) --compress xz $(MKIMAGE) -o $(OUT)/initramfs.img
+	@$(BUILD) $(BASE) $(if $(findstring --compress,$(MKIMAGE)),,--compress xz) $(MKIMAGE) -o $(OUT)/initramfs.img
 	@install -m 644 $< $(OUT)/vmlinuz
 
 kernel: ## build a monolithic kernel from Debian's source: out/.kernel/custom/vmlinuz
