@@ -25,6 +25,7 @@ pub mod run;
 pub mod share;
 pub mod source;
 pub mod table;
+pub mod tools;
 pub mod units;
 pub mod used;
 pub mod wipe;

@@ -6,7 +6,7 @@ pub mod matching;
 pub mod select;
 mod show;
 
-use crate::image::Part;
+use crate::image::{Growth, Part};
 use crate::inventory::Disk;
 use crate::job::{Action, Method};
 use crate::layout::apply::Changes;
@@ -50,6 +50,8 @@ pub struct Restore {
     pub how: How,
     /// What of the image goes to the disk.
     pub part: Part,
+    /// What gets the room of a larger disk, where that is asked for and there is any.
+    pub grows: Option<Growth>,
 }
 
 /// Erases a disk.
@@ -162,6 +164,7 @@ impl Plan {
                 disk: found.disk,
                 how: found.how,
                 part: Part::Whole,
+                grows: None,
             })
             .collect();
         Self {
@@ -178,6 +181,17 @@ impl Plan {
         if let Steps::Restore(steps) = &mut self.steps {
             for step in steps {
                 step.part = part.clone();
+            }
+        }
+        self
+    }
+
+    /// Has its restores grow what was found for each, in order.
+    #[must_use]
+    pub fn growing(mut self, growths: Vec<Option<Growth>>) -> Self {
+        if let Steps::Restore(steps) = &mut self.steps {
+            for (step, growth) in steps.iter_mut().zip(growths) {
+                step.grows = growth;
             }
         }
         self

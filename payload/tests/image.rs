@@ -109,6 +109,7 @@ fn delta_moves_only_what_differs() {
             delta,
             verify: true,
             new_ids: false,
+            grow: false,
             threads: 2,
         };
         let restored = restore(&source(&image), &target, &options, &Silent).unwrap();

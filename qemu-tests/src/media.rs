@@ -2,7 +2,8 @@
 
 use crate::vm::KERNEL_PARAMETERS;
 use crate::{paths, tools};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -21,4 +22,24 @@ pub fn mkimage(kind: &str, parameters: &str, more: &[&Path], image: &Path) -> Re
         .arg(format!("{KERNEL_PARAMETERS} {parameters}"));
     tools::output(mkimage.args(more).arg("-o").arg(image))?;
     Ok(())
+}
+
+/// `mkimage build` for the cloud kernel with drivers of these classes, to be given more and run.
+pub fn build_for_cloud(drivers: &str) -> Result<Command> {
+    let kernels = paths::out().join("cloud/.kernel/cloud");
+    let versions = kernels.join("lib/modules");
+    let version = fs::read_dir(&versions)
+        .with_context(|| format!("reading {}", versions.display()))?
+        .next()
+        .context("there is no kernel")??
+        .file_name();
+    let mut mkimage = Command::new(paths::built_for_cloud("mkimage")?);
+    mkimage
+        .arg("build")
+        .arg("--init")
+        .arg(paths::built_for_cloud("init")?);
+    mkimage.args(["--drivers", drivers]);
+    mkimage.arg("--kernel-dir").arg(kernels);
+    mkimage.arg("--kernel-version").arg(version);
+    Ok(mkimage)
 }

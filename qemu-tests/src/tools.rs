@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mcopy", "mtools"),
     ("mke2fs", "e2fsprogs"),
     ("mkfs.vfat", "dosfstools"),
+    ("mkfs.xfs", "xfsprogs"),
     ("mkswap", "util-linux"),
     ("mmd", "mtools"),
     ("modprobe", "kmod"),
@@ -31,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("parted", "parted"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("resize2fs", "e2fsprogs"),
     ("rpcbind", "rpcbind"),
     ("setpriv", "util-linux"),
     ("sfdisk", "fdisk"),
@@ -39,6 +41,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("umount", "mount"),
     ("unshare", "util-linux"),
+    ("xfs_growfs", "xfsprogs"),
+    ("xfs_repair", "xfsprogs"),
     ("zcat", "gzip"),
 ];
 

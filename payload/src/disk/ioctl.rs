@@ -1,9 +1,10 @@
-//! The block device ioctls of `linux/fs.h`, each as one safe call.
+//! The block device ioctls of `linux/fs.h` and `linux/loop.h`, each as one safe call.
 
 use nix::errno::Errno;
 use nix::libc;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 mod raw {
@@ -15,6 +16,8 @@ mod raw {
     nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
     nix::ioctl_write_ptr_bad!(blksecdiscard, nix::request_code_none!(0x12, 125), [u64; 2]);
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
+    nix::ioctl_none_bad!(loop_ctl_get_free, 0x4c82);
+    nix::ioctl_write_ptr_bad!(loop_configure, 0x4c0a, super::LoopConfig);
 }
 
 fn done(result: Result<libc::c_int, Errno>) -> io::Result<()> {
@@ -77,4 +80,45 @@ pub fn reread_table(device: &File) -> io::Result<()> {
 pub fn drop_cache(device: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open; this ioctl takes no argument.
     done(unsafe { raw::blkflsbuf(device.as_raw_fd()) })
+}
+
+/// `struct loop_config`, with its `struct loop_info64` and room for later fields as words.
+#[repr(C)]
+pub struct LoopConfig {
+    file: u32,
+    block_size: u32,
+    device: [u64; 3],
+    offset: u64,
+    limit: u64,
+    number: u32,
+    encryption: [u32; 2],
+    flags: u32,
+    rest: [u64; 30],
+}
+
+/// The number of a loop device that is free now. `control` is `/dev/loop-control`.
+pub fn free_loop(control: &File) -> io::Result<u32> {
+    // SAFETY: the descriptor is open; this ioctl takes no argument.
+    let number = unsafe { raw::loop_ctl_get_free(control.as_raw_fd()) }?;
+    u32::try_from(number).map_err(|_| io::Error::from(Errno::ERANGE))
+}
+
+/// Makes the free loop `device`, with logical sectors of `sector` bytes, show `range` of `file`. It is free again when
+/// nobody has it open any more.
+pub fn set_up_loop(device: &File, file: &File, range: &Range<u64>, sector: u32) -> io::Result<()> {
+    const LO_FLAGS_AUTOCLEAR: u32 = 4;
+    let descriptor = u32::try_from(file.as_raw_fd()).map_err(|_| io::Error::from(Errno::EBADF))?;
+    let config = LoopConfig {
+        file: descriptor,
+        block_size: sector,
+        device: [0; 3],
+        offset: range.start,
+        limit: range.end - range.start,
+        number: 0,
+        encryption: [0; 2],
+        flags: LO_FLAGS_AUTOCLEAR,
+        rest: [0; 30],
+    };
+    // SAFETY: both descriptors are open and the kernel reads one loop_config from a live one of its size.
+    done(unsafe { raw::loop_configure(device.as_raw_fd(), &raw const config) })
 }

@@ -13,7 +13,7 @@ const EXTENDED_MAX: u64 = 4096;
 const NESTED: [u8; 4] = [0xa5, 0xa6, 0xa9, 0xbf];
 
 /// First byte and bytes of a partition.
-type Place = (u64, u64);
+pub type Place = (u64, u64);
 
 /// How the partitions in `folder`, a disk's in sysfs, differ from `table`: a sentence each. None for a disk without
 /// a table, where the kernel may know one of a kind that is not read here.
@@ -56,6 +56,11 @@ pub fn differences(folder: &Path, table: &Table) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether the kernel has a partition of this number, just there.
+pub fn has(folder: &Path, number: u32, place: Place) -> bool {
+    partitions(folder).get(&number) == Some(&place)
 }
 
 fn show((start, size): Place) -> String {

@@ -6,6 +6,8 @@ mod input;
 mod ioctl;
 mod kernel_view;
 pub mod leftovers;
+mod loop_device;
+pub mod nodes;
 pub(crate) mod passthrough;
 pub mod signatures;
 mod target;
@@ -19,6 +21,7 @@ use std::path::Path;
 pub use backing::{busy_loop_of, same_bytes};
 pub use buffer::Buffer;
 pub use input::{DiskInput, Input};
+pub use loop_device::LoopDevice;
 pub use target::{Output, Target};
 
 /// Bytes of an open plain file or block device.

@@ -14,7 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a restore writes. Called from several threads, never for the same bytes at once.
@@ -151,13 +151,29 @@ impl Target {
 
     /// How the kernel's partitions of this device differ from `table`: a sentence each.
     pub(crate) fn differs_for_the_kernel(&self, table: &Table) -> Vec<String> {
-        match self.file.metadata() {
-            Ok(metadata) => {
-                let folder = Path::new("/sys/dev/block").join(device_number(metadata.rdev()));
-                kernel_view::differences(&folder, table)
-            }
+        match self.sysfs() {
+            Ok(folder) => kernel_view::differences(&folder, table),
             Err(error) => vec![format!("its device number cannot be read: {error}")],
         }
+    }
+
+    /// Whether the kernel has a partition of this number at these bytes of the device.
+    pub(crate) fn has_partition(&self, number: u32, place: &Range<u64>) -> bool {
+        let place = (place.start, place.end - place.start);
+        self.kind == Kind::Block
+            && self
+                .sysfs()
+                .is_ok_and(|folder| kernel_view::has(&folder, number, place))
+    }
+
+    fn sysfs(&self) -> io::Result<PathBuf> {
+        let number = device_number(self.file.metadata()?.rdev());
+        Ok(Path::new("/sys/dev/block").join(number))
+    }
+
+    /// Whether this is a block device.
+    pub(crate) fn is_device(&self) -> bool {
+        self.kind == Kind::Block
     }
 
     /// Bytes of a logical sector; `None` for what has none of its own, as a file.

@@ -128,6 +128,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         delta: Delta::default(),
         verify: false,
         new_ids: false,
+        grow: false,
         level: Level::default(),
         read_errors: ReadErrors::default(),
         method: None,

@@ -5,7 +5,7 @@ use super::{Labelled, Prepared, Work, listed_disks};
 use crate::disk::Target;
 use crate::efi::{self, Loader};
 use crate::event::Reporter;
-use crate::image::{self, ImageMeta, ImageSource, Part, RestoreOptions};
+use crate::image::{self, Growth, ImageMeta, ImageSource, Part, RestoreOptions};
 use crate::inventory::Disk;
 use crate::job;
 use crate::plan::matching::{self, Match, MatchError, Stored};
@@ -39,8 +39,10 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     check_one_disk(&job.part, &matches)?;
     let stored: Vec<Stored> = found.iter().map(|found| found.stored.clone()).collect();
     let order: Vec<usize> = matches.iter().map(|found| found.image).collect();
-    let plan =
-        Plan::restore(work.heading(), matches, &stored, selection.left_alone).of_part(&job.part);
+    let growths = growths(job.grow, &matches, &found)?;
+    let plan = Plan::restore(work.heading(), matches, &stored, selection.left_alone)
+        .of_part(&job.part)
+        .growing(growths);
     let mut sources: Vec<Option<Box<dyn ImageSource>>> =
         found.into_iter().map(|found| Some(found.source)).collect();
     // Each image is matched once, so each is there to be taken.
@@ -49,6 +51,20 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
         .filter_map(|index| sources.get_mut(index)?.take())
         .collect();
     Ok(Prepared { plan, images })
+}
+
+/// What grows on each disk, where that is asked for.
+fn growths(
+    wanted: bool,
+    matches: &[Match],
+    found: &[Found],
+) -> anyhow::Result<Vec<Option<Growth>>> {
+    let grows = |one: &Match| match found.get(one.image) {
+        Some(image) if wanted => image::growth(&*image.source, one.disk.identity.size)
+            .with_context(|| format!("restoring {}", one.disk)),
+        _ => Ok(None),
+    };
+    matches.iter().map(grows).collect()
 }
 
 /// Partitions are those of one disk: of several, a number would mean one on each.
@@ -228,6 +244,7 @@ pub(super) fn run(
         },
         verify: work.job.verify,
         new_ids: work.job.new_ids,
+        grow: work.job.grow,
         threads: 0,
     };
     // A disk that is held would else be found when those before it are written.

@@ -114,6 +114,7 @@ fn bring(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Restored> 
         delta: Delta::Off,
         verify,
         new_ids: false,
+        grow: false,
         threads: 2,
     };
     restore_ours(image, load(image).unwrap(), disk, &options, &Silent)

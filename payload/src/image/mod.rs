@@ -17,6 +17,7 @@ mod feed;
 mod fit;
 mod foreign;
 mod format;
+mod grow;
 mod ids;
 mod index;
 mod inspect;
@@ -38,6 +39,7 @@ use std::io;
 
 pub use capture::capture;
 pub use convert::{to_indexed, to_zstd};
+pub use grow::{Growth, growth};
 pub use inspect::{Cell, Indexed, Inspection, inspect};
 pub use meta::{ByteRange, ImageMeta};
 pub use options::{CaptureOptions, Delta, Level, Part, ReadErrors, RestoreOptions};

@@ -68,6 +68,8 @@ pub struct RestoreOptions {
     pub verify: bool,
     /// Give the copy's partition table new identifiers.
     pub new_ids: bool,
+    /// On a larger disk, let the last partition and its filesystem have the room.
+    pub grow: bool,
     /// Cores to inflate on; 0 is all of them.
     pub threads: usize,
 }

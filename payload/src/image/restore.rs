@@ -8,7 +8,8 @@ use super::selected::Task;
 use super::verify::{Look, Verified, look};
 use super::workers::{Crew, Meter, lock};
 use super::{
-    Delta, ImageMeta, ImageSource, Part, RestoreOptions, behind, delta, fit, ids, kernel, readback,
+    Delta, ImageMeta, ImageSource, Part, RestoreOptions, behind, delta, fit, grow, ids, kernel,
+    readback,
 };
 use crate::disk::{Buffer, Output, Target};
 use crate::event::Reporter;
@@ -69,6 +70,7 @@ pub fn restore(
         let has = loaded.meta.disk.logical_sector_size;
         check_sectors(image, Some(has), &output, output.sector_size())?;
     }
+    let growth = grow::wanted(image, &look, &output, options, reporter)?;
     let task = Task {
         image,
         output: &output,
@@ -89,7 +91,16 @@ pub fn restore(
         ids::renew(&output, limit, sector.unwrap_or(512), reporter)
             .with_context(|| format!("giving {} new identifiers", output.name()))?;
     }
-    kernel::tell(&output, reporter);
+    match growth {
+        None => kernel::tell(&output, reporter),
+        Some(growth) => growth.run(target, output, reporter).with_context(|| {
+            format!(
+                "{} is whole on {}, but {growth} did not grow",
+                image.name(),
+                target.display()
+            )
+        })?,
+    }
     Ok(restored)
 }
 

@@ -6,7 +6,7 @@ use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::{BoolOrWord, HostFile, Secret, WrittenSelector};
 use crate::job::load::Salvaged;
 use crate::job::locate::Placeholders;
-use crate::job::part::part;
+use crate::job::part::{grow, part};
 use crate::job::places::nothing_said;
 use crate::job::transfer::trusted;
 use crate::job::{
@@ -85,6 +85,7 @@ pub(super) fn job(
         delta: delta(file).map_err(at("delta"))?,
         verify: file.verify.unwrap_or_default(),
         new_ids: file.new_ids.unwrap_or_default(),
+        grow: grow(file, action).map_err(at("grow"))?,
         level: word(
             file.level.as_deref(),
             &[("fast", Level::Fast), ("small", Level::Small)],

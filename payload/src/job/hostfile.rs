@@ -32,6 +32,7 @@ pub(super) struct HostFile {
     pub delta: Option<BoolOrWord>,
     pub verify: Option<bool>,
     pub new_ids: Option<bool>,
+    pub grow: Option<bool>,
     pub level: Option<String>,
     pub read_errors: Option<String>,
     pub method: Option<String>,
@@ -270,6 +271,7 @@ exact = true
 delta = "auto"
 verify = false
 new-ids = true
+grow = true
 level = "small"
 read-errors = "record"
 method = "zero"

@@ -28,6 +28,12 @@ pub(super) fn part(file: &HostFile, action: Action) -> Result<Part, WrongKey> {
             "new-ids is for all partitions of a disk: it excludes keep and partitions".into(),
         ));
     }
+    if file.grow == Some(true) {
+        return Err((
+            key,
+            "grow changes the table for all of a disk: it excludes keep and partitions".into(),
+        ));
+    }
     if written.is_empty() {
         return Err((
             key,
@@ -46,6 +52,16 @@ pub(super) fn part(file: &HostFile, action: Action) -> Result<Part, WrongKey> {
         "keep" => Part::Keep(selectors),
         _ => Part::Only(selectors),
     })
+}
+
+/// Whether the last partition is to grow.
+pub(super) fn grow(file: &HostFile, action: Action) -> Result<bool, String> {
+    match file.grow {
+        Some(true) if action != Action::Restore => {
+            Err(format!("it is of a restore, this is a {action}"))
+        }
+        grow => Ok(grow.unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]
@@ -88,10 +104,24 @@ mod tests {
             ids.1.starts_with("new-ids is for all partitions"),
             "{ids:?}"
         );
+        let grow = read("partitions = [1]\ngrow = true", Action::Restore).unwrap_err();
+        assert!(
+            grow.0 == "partitions" && grow.1.starts_with("grow changes the table"),
+            "{grow:?}"
+        );
         let none = read("keep = []", Action::Restore).unwrap_err();
         assert!(none.1.starts_with("an empty list"), "{none:?}");
         let zero = read("keep = [0]", Action::Restore).unwrap_err();
         assert_eq!(zero, ("keep", "partitions count from 1".into()));
+    }
+
+    #[test]
+    fn growing_is_of_a_restore() {
+        let file = HostFile::parse(b"version = 1\ngrow = true", "test").unwrap();
+        assert_eq!(grow(&file, Action::Restore), Ok(true));
+        let other = grow(&file, Action::Backup).unwrap_err();
+        assert_eq!(other, "it is of a restore, this is a backup");
+        assert_eq!(grow(&HostFile::default(), Action::Backup), Ok(false));
     }
 
     #[test]

@@ -179,6 +179,10 @@ impl fmt::Display for Method {
 }
 
 /// All that a run has to know, checked.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the host file, and independent of the others"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     pub action: Action,
@@ -199,6 +203,8 @@ pub struct Job {
     pub verify: bool,
     /// Give a restored disk's partition table identifiers of its own.
     pub new_ids: bool,
+    /// On a larger disk, let the last partition and its filesystem have the room.
+    pub grow: bool,
     pub level: Level,
     pub read_errors: ReadErrors,
     /// Of a `wipe`, where it is always given.
@@ -237,6 +243,7 @@ impl Job {
                 self.delta,
                 self.verify,
                 self.new_ids,
+                self.grow,
                 self.level,
                 self.read_errors,
                 self.method,

@@ -2,22 +2,18 @@
 
 use super::place::{Place, Placed};
 use super::{Layout, filesystems};
-use crate::disk::leftovers;
 use crate::disk::{DiskInput, Input as _, Output, Target};
+use crate::disk::{leftovers, nodes};
 use crate::event::Reporter;
 use crate::source::{self, ReadAt, Window};
 use crate::table::{self, PartitionKind, Table, TableKind};
 use crate::units;
 use crate::used;
 use anyhow::{Context, bail};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-/// How long a partition's node may take to appear.
-const NODE_PATIENCE: Duration = Duration::from_secs(10);
 /// What a table's ends take.
 const EDGE: u64 = 1 << 20;
 
@@ -165,7 +161,7 @@ pub fn apply(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow:
             place.entry.filesystem.as_deref().unwrap_or_default(),
             place.number
         ));
-        make_filesystem(placed, place, path)?;
+        make_filesystem(placed, place, path, reporter)?;
     }
     check(placed, path)?;
     Ok(Outcome {
@@ -240,14 +236,19 @@ fn check(placed: &Placed, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make_filesystem(placed: &Placed, place: &Place, path: &Path) -> anyhow::Result<()> {
+fn make_filesystem(
+    placed: &Placed,
+    place: &Place,
+    path: &Path,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     let block = fs::metadata(path)
         .with_context(|| format!("looking at {}", path.display()))?
         .file_type()
         .is_block_device();
     if block {
-        let node = node(path, place.number)?;
-        return filesystems::make(place, &node, placed.sector);
+        let node = nodes::partition(path, place.number)?;
+        return filesystems::make(place, &node, placed.sector, reporter);
     }
     // A tool writes to a file of its own, whose bytes then go where the partition is.
     let scratch = tempfile::NamedTempFile::new().context("making a file for a filesystem")?;
@@ -255,7 +256,7 @@ fn make_filesystem(placed: &Placed, place: &Place, path: &Path) -> anyhow::Resul
         .as_file()
         .set_len(place.size)
         .with_context(|| format!("making a file of {}", units::bytes(place.size)))?;
-    filesystems::make(place, scratch.path(), placed.sector)?;
+    filesystems::make(place, scratch.path(), placed.sector, reporter)?;
     let made = DiskInput::open(scratch.path())?;
     let target = Target::open(path)?;
     target
@@ -283,25 +284,4 @@ fn make_filesystem(placed: &Placed, place: &Place, path: &Path) -> anyhow::Resul
     target
         .flush()
         .with_context(|| format!("flushing {}", path.display()))
-}
-
-/// The node of a partition: `sda1`, `nvme0n1p1`.
-fn node(disk: &Path, number: u32) -> anyhow::Result<PathBuf> {
-    let name = disk.display().to_string();
-    let between = match name.chars().last() {
-        Some(last) if last.is_ascii_digit() => "p",
-        _ => "",
-    };
-    let node = PathBuf::from(format!("{name}{between}{number}"));
-    let until = Instant::now() + NODE_PATIENCE;
-    while File::open(&node).is_err() {
-        if Instant::now() >= until {
-            bail!(
-                "the kernel shows no {} for the new partition",
-                node.display()
-            );
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(node)
 }

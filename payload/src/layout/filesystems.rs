@@ -2,9 +2,11 @@
 
 use super::Entry;
 use super::place::Place;
+use crate::event::Reporter;
+use crate::tools;
 use anyhow::{Context, bail};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::ffi::OsString;
+use std::path::Path;
 
 /// A filesystem's tool and how it is told what is wanted.
 struct Maker {
@@ -146,64 +148,45 @@ pub(super) fn check(name: &str, entry: &Entry) -> anyhow::Result<()> {
 pub(super) fn find_tools<'a>(places: impl Iterator<Item = &'a Place>) -> anyhow::Result<()> {
     for place in places {
         if let Some(name) = &place.entry.filesystem {
-            tool(maker(name)?)
+            tools::find(maker(name)?.program)
                 .with_context(|| format!("partition {} is to be {name}", place.number))?;
         }
     }
     Ok(())
 }
 
-fn tool(maker: &Maker) -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
-        .map(|folder| folder.join(maker.program))
-        .find(|program| program.is_file())
-        .with_context(|| {
-            format!(
-                "there is no {0} here: put it into the initramfs with mkimage --program /usr/sbin/{0}",
-                maker.program
-            )
-        })
-}
-
 /// Makes the filesystem of `place` in `device`, the partition's node or a file of its size.
-pub(super) fn make(place: &Place, device: &Path, sector: u64) -> anyhow::Result<()> {
+pub(super) fn make(
+    place: &Place,
+    device: &Path,
+    sector: u64,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     let entry = &place.entry;
     let name = entry
         .filesystem
         .as_deref()
         .context("the partition has no filesystem")?;
     let maker = maker(name)?;
-    let mut command = Command::new(tool(maker)?);
-    command.args(maker.fixed);
+    let mut arguments: Vec<OsString> = maker.fixed.iter().map(OsString::from).collect();
+    let mut add = |option: &str, value: &str| arguments.extend([option.into(), value.into()]);
     if !entry.label.is_empty() {
-        command.args([maker.label, &entry.label]);
+        add(maker.label, &entry.label);
     }
     if !entry.uuid.is_empty() {
         match maker.name {
             // A volume number: eight digits without the dash that people write.
-            "vfat" => command.args([maker.uuid, &entry.uuid.replace('-', "")]),
-            "xfs" => command.args(["-m", &format!("uuid={}", entry.uuid)]),
-            _ => command.args([maker.uuid, &entry.uuid]),
-        };
+            "vfat" => add(maker.uuid, &entry.uuid.replace('-', "")),
+            "xfs" => add("-m", &format!("uuid={}", entry.uuid)),
+            _ => add(maker.uuid, &entry.uuid),
+        }
     }
     if name == "vfat" && sector != 512 {
-        command.args(["-S", &sector.to_string()]);
+        add("-S", &sector.to_string());
     }
-    command.arg(device).stdin(Stdio::null());
-    let doing = || {
-        format!(
-            "making {name} on partition {} ({})",
-            place.number, maker.program
-        )
-    };
-    let output = command.output().with_context(doing)?;
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        bail!("{}: {}: {}", doing(), output.status, complaint.trim());
-    }
-    Ok(())
+    arguments.push(device.into());
+    tools::run(maker.program, &arguments, 0, reporter)
+        .with_context(|| format!("making {name} on partition {}", place.number))
 }
 
 #[cfg(test)]

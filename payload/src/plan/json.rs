@@ -2,7 +2,7 @@
 
 use super::matching::How;
 use super::{About, Plan, Steps};
-use crate::image::Part;
+use crate::image::{Growth, Part};
 use crate::inventory::Disk;
 use crate::table::PartitionSelector;
 use serde_json::{Map, Value, json};
@@ -58,6 +58,7 @@ impl Plan {
                             Part::Only(only) => names(only),
                             Part::Whole | Part::Keep(_) => Vec::new(),
                         },
+                        "grows": step.grows.as_ref().map(grows),
                     });
                     self.step(&step.disk, own)
                 })
@@ -120,6 +121,16 @@ impl Plan {
         }
         Value::Object(step)
     }
+}
+
+fn grows(growth: &Growth) -> Value {
+    json!({
+        "partition": growth.place.number,
+        "filesystem": growth.filesystem,
+        "from": growth.place.from,
+        "to": growth.place.to,
+        "moved-swap": growth.place.moved.as_ref().map(|moved| moved.number),
+    })
 }
 
 fn names(selectors: &[PartitionSelector]) -> Vec<String> {

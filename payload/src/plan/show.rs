@@ -71,6 +71,7 @@ impl fmt::Display for Restore {
             image,
             how,
             part,
+            grows,
         } = self;
         if let Part::Only(selectors) = part {
             write!(
@@ -95,6 +96,9 @@ impl fmt::Display for Restore {
                 f,
                 "\n    the disk is smaller than the image's; what lies behind its end is free, and the table ends with it"
             )?;
+        }
+        if let Some(growth) = grows {
+            write!(f, "\n    {}", growth.change())?;
         }
         match (how, &image.of) {
             (How::Serial, _) => write!(f, "\n    the image is of this disk, by its serial"),

@@ -194,6 +194,27 @@ impl Chain {
         Ok(())
     }
 
+    /// Has the partition with the bytes `range` end at byte `end`, and the extended one no earlier.
+    pub(super) fn stretch(&mut self, range: &Range<u64>, end: u64) -> Result<(), TableError> {
+        let own = self.logicals().into_iter().find(|own| own.range == *range);
+        let own =
+            own.ok_or_else(|| doubt(format!("no logical partition begins at {}", range.start)))?;
+        let longer = Logical {
+            range: range.start..end,
+            ..own
+        };
+        self.put(longer.record, range, &longer)?;
+        self.range.end = self.range.end.max(end);
+        let (sector, start) = (self.sector, self.range.start);
+        let mut records = self.records.iter_mut().rev();
+        if records.any(|record| record.at == longer.record)
+            && let Some(before) = records.next()
+        {
+            before.link(Some(entry(LINK, longer.record..end, start, sector)?));
+        }
+        Ok(())
+    }
+
     /// Leads from the last record but one to the last, as from each to the next in a new chain.
     fn link(&mut self) -> Result<(), TableError> {
         let (sector, start) = (self.sector, self.range.start);

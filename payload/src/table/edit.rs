@@ -4,7 +4,7 @@ use super::chain::{Chain, FIRST_LOGICAL, Logical, bytes_of, entry};
 use super::mbr::{self, BootRecord};
 use super::pieces::Pieces;
 use super::raw::{MBR_CODE, MBR_ENTRIES, MBR_ENTRY, RawGpt};
-use super::{PartitionKind, Table, TableError, TableKind, first_sector, read};
+use super::{Partition, PartitionKind, Table, TableError, TableKind, first_sector, read};
 use crate::source::ReadAt;
 use mbrman::{MBRHeader, MBRPartitionEntry};
 use std::io::Cursor;
@@ -132,6 +132,38 @@ impl Raw {
         matches!(self, Self::Mbr(_)) && number >= FIRST_LOGICAL
     }
 
+    /// Gives the entry of a partition, an MBR's extended one too, other bytes of the disk.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it cannot count so far.
+    pub(super) fn set_place(&mut self, number: u32, place: &Range<u64>) -> Result<(), TableError> {
+        match self {
+            Self::Gpt(gpt) => gpt
+                .set_place(number, place)
+                .ok_or_else(|| no_entry(TableKind::Gpt, number)),
+            Self::Mbr(mbr) => mbr.set_place(number, place),
+        }
+    }
+
+    /// Has a partition end at byte `end`; the extended one of a logical partition ends no earlier.
+    ///
+    /// # Errors
+    /// As [`set_place`](Self::set_place).
+    pub(super) fn stretch(&mut self, own: &Partition, end: u64) -> Result<(), TableError> {
+        match self {
+            Self::Mbr(mbr) if own.number >= FIRST_LOGICAL => mbr.stretch(own, end),
+            _ => self.set_place(own.number, &(own.start..end)),
+        }
+    }
+
+    /// The number of the entry that has the extended partition at byte `start`.
+    pub(super) fn extended_number(&self, start: u64) -> Option<u32> {
+        match self {
+            Self::Gpt(_) => None,
+            Self::Mbr(mbr) => mbr.extended_number(start),
+        }
+    }
+
     /// Where an MBR's extended partitions are: no partitions of the table, but not free.
     pub fn extended(&self) -> Vec<Range<u64>> {
         match self {
@@ -157,6 +189,11 @@ impl RawMbr {
             chains: chains.transpose()?.unwrap_or_default(),
             changed: false,
         })
+    }
+
+    /// Bytes of a logical sector.
+    pub(super) fn sector(&self) -> u64 {
+        self.sector
     }
 
     /// The chain first, where it is another now, and the boot record that leads to it last.
@@ -258,6 +295,38 @@ impl RawMbr {
         }
         self.first = bytes_of(&header)?;
         Ok(())
+    }
+
+    fn set_place(&mut self, number: u32, place: &Range<u64>) -> Result<(), TableError> {
+        let record = BootRecord::parse(&self.first);
+        let mut entries = record.iter().flat_map(BootRecord::numbered);
+        let old = entries.find(|(own, _)| *own == number);
+        let (_, old) = old.ok_or_else(|| no_entry(TableKind::Mbr, number))?;
+        let mut new = entry(old.sys, place.clone(), 0, self.sector)?;
+        new.boot = old.boot;
+        if new.starting_lba == old.starting_lba {
+            new.first_chs = old.first_chs;
+        }
+        self.set_entry(number, new)
+    }
+
+    fn stretch(&mut self, own: &Partition, end: u64) -> Result<(), TableError> {
+        let mut chains = self.chains.iter_mut();
+        let chain = chains.find(|chain| chain.range.contains(&own.start));
+        let chain = chain.ok_or_else(|| no_entry(TableKind::Mbr, own.number))?;
+        chain.stretch(&own.range(), end)?;
+        let extended = chain.range.clone();
+        self.changed = true;
+        let number = self.extended_number(extended.start);
+        let number = number.ok_or_else(|| no_entry(TableKind::Mbr, own.number))?;
+        self.set_place(number, &extended)
+    }
+
+    fn extended_number(&self, start: u64) -> Option<u32> {
+        let mut extended = self.extended_entries().into_iter();
+        let found =
+            extended.find(|(_, entry)| u64::from(entry.starting_lba) * self.sector == start);
+        found.map(|(number, _)| number)
     }
 
     /// Its extended partitions by the numbers of their entries.

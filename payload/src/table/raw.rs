@@ -2,6 +2,7 @@
 //! vendors' own fields survive (UEFI 2.10 5.3).
 
 use super::gpt::{Copy, Found, choose, read_copy};
+use super::grow::guards_alone;
 use super::mbr::{BootRecord, PROTECTIVE};
 use super::pieces::Pieces;
 use super::{TableError, TableKind, first_sector};
@@ -113,6 +114,26 @@ impl RawGpt {
     /// The bytes of the disk that its copies took.
     pub fn taken(&self) -> &[Range<u64>] {
         &self.taken
+    }
+
+    /// Whether its boot record names partitions, too.
+    pub(super) fn is_hybrid(&self) -> bool {
+        !guards_alone(&self.first)
+    }
+
+    /// The byte behind the last usable one on a disk of `disk` bytes.
+    pub(super) fn usable_end(&self, disk: u64) -> Result<u64, TableError> {
+        Ok(self.backup_entries(disk)? * self.sector)
+    }
+
+    /// Gives an entry other bytes of the disk. `None` if there is no such entry.
+    pub(super) fn set_place(&mut self, number: u32, place: &Range<u64>) -> Option<()> {
+        let at = usize::try_from(number.checked_sub(1)?).ok()?;
+        let entry = self.entries.chunks_exact_mut(ENTRY).nth(at)?;
+        let last = (place.end / self.sector).checked_sub(1)?;
+        put(entry, 32, &(place.start / self.sector).to_le_bytes());
+        put(entry, 40, &last.to_le_bytes());
+        Some(())
     }
 
     /// The bytes of the entry of a partition; `None` if the table has no such number or it is not in use.

@@ -3,7 +3,7 @@
 use super::backup::LevelArg;
 use super::place::{Destination, reporter, source};
 use anyhow::bail;
-use pitstop_payload::image::{Delta, Part, RestoreOptions, restore, to_indexed, to_zstd};
+use pitstop_payload::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -67,11 +67,9 @@ fn to_raw(
     }
     let part = std::path::PathBuf::from(format!("{}.part", args.to));
     let options = RestoreOptions {
-        part: Part::Whole,
         delta: Delta::Off,
-        verify: false,
-        new_ids: false,
         threads: args.threads,
+        ..RestoreOptions::default()
     };
     let done = std::fs::remove_file(&part)
         .or_else(|error| match error.kind() {

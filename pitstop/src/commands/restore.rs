@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   pitstop restore sda.raw.gz /dev/sda --verify
   pitstop restore http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz /dev/sda --delta
+  pitstop restore sda.raw.gz /dev/sda --grow
   pitstop restore sda.raw.gz /dev/sda --keep 3 --keep home
   pitstop restore sda.raw.gz /dev/sda --partition 2
 
@@ -40,6 +41,9 @@ pub struct Args {
     /// Give the copy's disk and partitions new GUIDs, or its MBR a new signature
     #[arg(long, conflicts_with_all = ["keep", "partition"])]
     new_ids: bool,
+    /// On a larger disk, let the last partition and its filesystem (ext2-4, XFS, Btrfs, NTFS) have the room
+    #[arg(long, conflicts_with_all = ["keep", "partition"])]
+    grow: bool,
     /// A partition of DISK that survives, by number, GUID or GPT name; may be repeated
     #[arg(long, value_name = "PARTITION", conflicts_with = "partition")]
     keep: Vec<PartitionSelector>,
@@ -87,6 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         },
         verify: args.verify,
         new_ids: args.new_ids,
+        grow: args.grow,
         threads: args.threads,
     };
     let reporter = reporter();

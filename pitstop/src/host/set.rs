@@ -71,6 +71,9 @@ pub struct Args {
     /// Give a restored disk and its partitions new GUIDs, or its MBR a new signature
     #[arg(long)]
     new_ids: bool,
+    /// On a larger disk, let the last partition and its filesystem have the room
+    #[arg(long, conflicts_with_all = ["keep", "partition"])]
+    grow: bool,
     /// A partition of the disk that survives a restore, by number, GUID or GPT name; may be repeated
     #[arg(long, value_name = "PARTITION", conflicts_with = "partition")]
     keep: Vec<PartitionSelector>,
@@ -228,6 +231,7 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ),
         ("verify", flag(args.verify)),
         ("new-ids", flag(args.new_ids)),
+        ("grow", flag(args.grow)),
         ("keep", list(args.keep.iter().map(partition).collect())),
         (
             "partitions",

@@ -11,6 +11,7 @@ mod bond;
 mod buses;
 mod firmware;
 mod golden;
+mod grow;
 mod hardware;
 mod identity;
 mod layout;

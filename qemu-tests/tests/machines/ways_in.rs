@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::compare;
+use qemu_tests::media::build_for_cloud;
 use qemu_tests::paths;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success, payload};
 use qemu_tests::servers::free_port;
@@ -81,24 +82,10 @@ fn a_static_address_and_a_job_on_the_command_line_need_neither_dhcp_nor_a_host_f
 
 /// An initramfs for the cloud kernel with dropbear and one key.
 fn with_ssh(key: &Path, image: &Path) -> Result<()> {
-    let kernels = paths::out().join("cloud/.kernel/cloud");
-    let versions = kernels.join("lib/modules");
-    let version = fs::read_dir(&versions)
-        .with_context(|| format!("reading {}", versions.display()))?
-        .next()
-        .context("there is no kernel")??
-        .file_name();
-    let mut mkimage = std::process::Command::new(paths::built("mkimage")?);
-    mkimage
-        .arg("build")
-        .arg("--init")
-        .arg(paths::built("init")?);
+    let mut mkimage = build_for_cloud("virtio,nic")?;
     mkimage.arg("--busybox").arg(tools::find("busybox")?);
     mkimage.arg("--dropbear").arg(tools::find("dropbear")?);
     mkimage.arg("--authorized-keys").arg(key);
-    mkimage.args(["--drivers", "virtio,nic"]);
-    mkimage.arg("--kernel-dir").arg(kernels);
-    mkimage.arg("--kernel-version").arg(version);
     tools::output(mkimage.arg("-o").arg(image))?;
     Ok(())
 }

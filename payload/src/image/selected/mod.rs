@@ -3,7 +3,7 @@
 
 mod check;
 mod keep;
-mod looking;
+pub mod looking;
 mod only;
 mod through;
 
