@@ -40,9 +40,9 @@ const FIRST_TURN: Duration = Duration::from_secs(4);
 /// know it. A port that sleeps lets neither through, so this begins when it wakes up.
 const PATIENCE_BESIDE_IPV6: Duration = Duration::from_secs(10);
 
-/// The same where routers give addresses that are no longer given to any network (RFC 3879): where an emulator has
-/// made the network up, IPv4 is the part that is meant.
-const PATIENCE_BESIDE_EMULATOR: Duration = Duration::from_secs(60);
+/// The same where IPv4 is what is meant: PXELINUX, which speaks nothing else, tells the card by `BOOTIF`; or routers
+/// give addresses that are no longer given to any network (RFC 3879), as emulators do. A server may restart meanwhile.
+const PATIENCE_FOR_IPV4: Duration = Duration::from_secs(60);
 
 /// How long DHCPv6 servers are waited for that are to tell of other things than the address.
 const PATIENCE_FOR_MORE: Duration = Duration::from_secs(5);
@@ -70,6 +70,7 @@ pub struct Search {
     procfs: PathBuf,
     /// `ip=auto6`: DHCP is not asked.
     ipv6_alone: bool,
+    booted_by_ipv4: bool,
     wanted: Wanted,
     bond: Option<Bonding>,
     vlan: Option<Vlan>,
@@ -97,6 +98,7 @@ impl Search {
             sysfs: machine.sysfs.clone(),
             procfs: machine.procfs.clone(),
             ipv6_alone: matches!(boot.ip, IpSetting::Auto6 { .. }),
+            booted_by_ipv4: boot.boot_mac.is_some(),
             wanted: wanted(boot),
             bond: bond.map(|bond| Bonding::new(bond, boot.boot_mac)),
             vlan: boot.vlan.clone().transpose().map_err(|why| anyhow!(why))?,
@@ -267,7 +269,8 @@ impl Search {
             return Ok(None);
         }
         let patience = match announced {
-            Some(announced) if announced.is_site_local() => PATIENCE_BESIDE_EMULATOR,
+            Some(announced) if announced.is_site_local() => PATIENCE_FOR_IPV4,
+            _ if self.booted_by_ipv4 => PATIENCE_FOR_IPV4,
             _ => PATIENCE_BESIDE_IPV6,
         };
         let waited = self.heard.get(&nic.index).map(Instant::elapsed);
