@@ -85,6 +85,11 @@ impl<'a> Stream<'a> {
     pub fn new(source: &'a mut dyn ReadAt) -> Self {
         Self { source, at: 0 }
     }
+
+    /// What it reads, for reads elsewhere in between.
+    pub fn source(&mut self) -> &mut dyn ReadAt {
+        &mut *self.source
+    }
 }
 
 impl Read for Stream<'_> {

@@ -4,7 +4,7 @@ use super::Doubt;
 use std::ops::Range;
 
 /// A structure as it lies on disk. A field outside it is a doubt, not a panic.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {

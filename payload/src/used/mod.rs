@@ -4,6 +4,7 @@
 //! that partition is kept, and [`PartitionSummary::reason`] says why; when the table itself is in
 //! doubt, the whole disk is.
 
+mod bitmap;
 mod btrfs;
 mod bytes;
 mod exfat;

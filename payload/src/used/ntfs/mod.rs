@@ -1,11 +1,14 @@
 //! NTFS: the clusters that `$Bitmap` calls used. The `ntfs` crate reads the files.
 //!
-//! Trusted when the volume is not marked dirty, `$LogFile` was closed or emptied, and Windows did not
-//! hibernate on it. What page files hold, and a hibernation file that was woken from, is left out.
+//! Trusted when the volume is not marked dirty, `$LogFile` was closed or emptied, Windows did not
+//! hibernate on it, and the bitmap has every cluster that a file says is its own. What page files hold, and a hibernation file that was woken from, is left out.
 
 mod boot_files;
+mod files;
+mod record;
 
-use super::bytes::{Fields, set_runs};
+use super::bitmap::Bitmap;
+use super::bytes::Fields;
 use super::keep::Keep;
 use super::{Doubt, Label};
 use crate::extents::Extents;
@@ -16,8 +19,6 @@ use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 
 const OEM: &[u8] = b"NTFS    ";
-/// Bytes of `$Bitmap` in memory at once.
-const PIECE: u64 = 64 << 10;
 /// Fragments of `$Bitmap`; a healthy volume has one or two.
 const RUNS_MAX: usize = 1 << 16;
 const LOG_PAGE: u64 = 4096;
@@ -76,42 +77,15 @@ fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let cluster = u64::from(ntfs.cluster_size());
     let clusters = ntfs.size() / cluster;
     let runs = bitmap_runs(&ntfs, &mut stream, clusters.div_ceil(8))?;
+    let mut bitmap = Bitmap::new(runs, clusters)?;
+    files::check(&ntfs, &mut stream, &mut bitmap)?;
     let mut keep = Keep::new();
-    let mut first = 0;
-    for run in &runs {
-        keep.add(run.clone());
-        first = keep_run(volume, run, first..clusters, cluster, &mut keep)?;
-    }
+    bitmap.places().for_each(|place| keep.add(place));
+    bitmap.used(volume, |used| keep.add_blocks(used, cluster))?;
     keep.add(0..cluster);
     // The last sector of the partition, behind the last cluster, is a copy of the boot sector.
     keep.add(clusters * cluster..size);
     Ok(keep.finish(size).without(&unneeded))
-}
-
-/// Adds the used ones of `clusters`, whose bitmap begins with the bytes at `run`; answers the first
-/// cluster of the next run.
-fn keep_run(
-    volume: &mut dyn ReadAt,
-    run: &Range<u64>,
-    clusters: Range<u64>,
-    cluster: u64,
-    keep: &mut Keep,
-) -> Result<u64, Doubt> {
-    let mut first = clusters.start;
-    let mut at = run.start;
-    while at < run.end && first < clusters.end {
-        let left = (clusters.end - first).div_ceil(8);
-        let length = (run.end - at).min(PIECE).min(left);
-        let bytes = usize::try_from(length).map_err(|_| Doubt::new("too large"))?;
-        let piece = volume.bytes_at(at, bytes)?;
-        let count = (length * 8).min(clusters.end - first);
-        set_runs(&piece, count, |used| {
-            keep.add_blocks(first + used.start..first + used.end, cluster);
-        });
-        first += count;
-        at += length;
-    }
-    Ok(first)
 }
 
 fn check_volume_flags(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt> {

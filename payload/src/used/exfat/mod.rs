@@ -1,20 +1,25 @@
 //! exFAT: the clusters that the allocation bitmap calls used.
 //!
-//! Microsoft's "exFAT file system specification". Trusted when the boot region's checksum is right and
-//! the volume is not marked dirty. Both boot regions and the FAT are kept whole.
+//! Microsoft's "exFAT file system specification". Trusted when the boot region's checksum is right, the volume is
+//! not marked dirty, and the bitmap has every cluster that a file says is its own. Both boot regions and the FAT
+//! are kept whole.
 
-use super::bytes::{Fields, set_runs};
+mod entries;
+mod files;
+
+use super::bitmap::Bitmap;
+use super::bytes::Fields;
 use super::keep::Keep;
 use super::{Doubt, Label};
 use crate::extents::Extents;
 use crate::source::ReadAt;
+use std::ops::Range;
 
 const OEM: &[u8] = b"EXFAT   ";
 /// `VolumeDirty` and `MediaFailure`.
 const DOUBTFUL: u16 = 0x2 | 0x4;
 const BITMAP_ENTRY: u8 = 0x81;
 const LABEL_ENTRY: u8 = 0x83;
-const PIECE: u64 = 64 << 10;
 /// The bitmap and label entries are the first ones that a formatter makes.
 const ROOT_CLUSTERS_MAX: u64 = 1024;
 /// Clusters of the root directory looked at, in bytes.
@@ -66,19 +71,16 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     if entry.u64(24)? < geometry.clusters.div_ceil(8) {
         return Err(Doubt::new("its allocation bitmap is too short"));
     }
+    let runs = geometry.bitmap_runs(volume, u64::from(entry.u32(20)?))?;
+    let mut bitmap = Bitmap::new(runs, geometry.clusters)?;
+    files::check(volume, &geometry, &mut bitmap)?;
     let mut keep = Keep::new();
     keep.add(0..geometry.heap);
-    let mut first = 0;
-    let mut at = u64::from(entry.u32(20)?);
-    loop {
-        first = geometry.keep_piece(volume, at, first, &mut keep)?;
-        if first >= geometry.clusters {
-            break;
-        }
-        at = geometry
-            .next(volume, at)?
-            .ok_or_else(|| Doubt::new("its allocation bitmap is cut short"))?;
-    }
+    bitmap.places().for_each(|place| keep.add(place));
+    bitmap.used(volume, |used| {
+        let place = |index| geometry.heap + index * geometry.cluster;
+        keep.add(place(used.start)..place(used.end));
+    })?;
     keep.add(geometry.heap + geometry.clusters * geometry.cluster..size);
     Ok(keep.finish(size))
 }
@@ -184,32 +186,20 @@ impl Geometry {
         Ok(None)
     }
 
-    /// Adds what one cluster of the bitmap calls used, from cluster index `first` on; answers the first
-    /// index of the next.
-    fn keep_piece(
-        &self,
-        volume: &mut dyn ReadAt,
-        bitmap: u64,
-        first: u64,
-        keep: &mut Keep,
-    ) -> Result<u64, Doubt> {
-        let start = self.byte_of(bitmap)?;
-        keep.add(start..start + self.cluster);
-        let mut first = first;
-        let mut at = 0;
-        while at < self.cluster && first < self.clusters {
-            let left = (self.clusters - first).div_ceil(8);
-            let length = (self.cluster - at).min(PIECE).min(left);
-            let bytes = usize::try_from(length).map_err(|_| Doubt::new("too large"))?;
-            let piece = volume.bytes_at(start + at, bytes)?;
-            let count = (length * 8).min(self.clusters - first);
-            set_runs(&piece, count, |used| {
-                let base = self.heap + first * self.cluster;
-                keep.add(base + used.start * self.cluster..base + used.end * self.cluster);
-            });
-            first += count;
-            at += length;
+    /// Where enough of a bitmap is that begins with cluster `first`.
+    fn bitmap_runs(&self, volume: &mut dyn ReadAt, first: u64) -> Result<Vec<Range<u64>>, Doubt> {
+        let count = self.clusters.div_ceil(8).div_ceil(self.cluster);
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        let mut at = Some(first);
+        for _ in 0..count {
+            let cluster = at.ok_or_else(|| Doubt::new("its allocation bitmap is cut short"))?;
+            let start = self.byte_of(cluster)?;
+            match runs.last_mut() {
+                Some(last) if last.end == start => last.end += self.cluster,
+                _ => runs.push(start..start + self.cluster),
+            }
+            at = self.next(volume, cluster)?;
         }
-        Ok(first)
+        Ok(runs)
     }
 }
