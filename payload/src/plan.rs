@@ -88,6 +88,8 @@ pub struct About {
     pub device: String,
     /// Why this disk was chosen.
     pub why: String,
+    /// What becomes of single partitions, where a restore leaves some as they are: a sentence each.
+    pub partitions: Vec<String>,
     /// What is on the disk now and will not be afterwards: a partition a line.
     pub lost: Vec<String>,
     /// At the rate of the last run.
@@ -252,6 +254,15 @@ impl Plan {
                 .map(|s| (&s.disk, s.disk.identity.size))
                 .collect(),
             Steps::Info => Vec::new(),
+        }
+    }
+
+    /// Whether the disks have other partitions or filesystems afterwards.
+    pub fn changes_partitions(&self) -> bool {
+        match &self.steps {
+            Steps::Restore(_) | Steps::Wipe(_) => true,
+            Steps::Arrange(steps) => steps.iter().any(|step| !step.changes.is_empty()),
+            Steps::Capture(_) | Steps::Info => false,
         }
     }
 

@@ -134,6 +134,32 @@ impl Target {
         })
     }
 
+    /// Opens `path` for looks alone, also while something uses it: writes to it fail.
+    ///
+    /// # Errors
+    /// When it cannot be opened or sized.
+    pub fn look(path: &Path) -> anyhow::Result<Self> {
+        let name = path.display().to_string();
+        let file = File::open(path).with_context(|| format!("opening {name}"))?;
+        let size = super::size_of(&file).with_context(|| format!("sizing {name}"))?;
+        let found = file
+            .metadata()
+            .with_context(|| format!("looking at {name}"))?;
+        Ok(Self {
+            name,
+            file,
+            direct: None,
+            kind: if found.file_type().is_block_device() {
+                Kind::Block
+            } else {
+                Kind::File
+            },
+            limit: Some(size),
+            blank: false,
+            punches: AtomicBool::new(false),
+        })
+    }
+
     /// Has the kernel see the new partition table, where the target is a device with one. Whether it is.
     ///
     /// # Errors

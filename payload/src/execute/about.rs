@@ -1,19 +1,23 @@
 //! What is worth knowing of each disk before it is touched: why it was chosen, what will be lost, how long it takes.
 
-use super::{Work, pace};
+use super::{Prepared, Work, pace};
 use crate::event::Reporter;
-use crate::image::Part;
+use crate::image::{Part, foresee};
 use crate::inventory::Disk;
 use crate::plan::select::why;
-use crate::plan::{About, Plan};
+use crate::plan::{About, Steps};
 use crate::source::{self, ReadAt, Window};
 use crate::table;
 use crate::units;
 use crate::used;
+use anyhow::Context;
 use std::fs::File;
 use std::path::Path;
 
-pub(super) fn about(work: &Work<'_>, plan: &Plan) -> Vec<About> {
+/// # Errors
+/// What a restore would refuse before its first write, with regard to single partitions.
+pub(super) fn about(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<About>> {
+    let plan = &prepared.plan;
     let home = work.lease.folder();
     let paces = pace::read(work.share, &home).unwrap_or_else(|error| {
         work.log.warn(format!(
@@ -22,11 +26,13 @@ pub(super) fn about(work: &Work<'_>, plan: &Plan) -> Vec<About> {
         pace::Paces::new()
     });
     let pace = pace::kind(plan).and_then(|kind| paces.get(&kind));
-    plan.disks()
-        .into_iter()
+    let mut partitions = partitions(work, prepared)?.into_iter();
+    let disks = plan.disks().into_iter();
+    let about = disks
         .map(|(disk, bytes)| About {
             device: disk.identity.device.clone(),
             why: why(disk, &work.job.disks),
+            partitions: partitions.next().unwrap_or_default(),
             lost: if plan.writes() {
                 contents(disk, &disk.node(&work.machine.dev), &work.job.part)
             } else {
@@ -34,7 +40,22 @@ pub(super) fn about(work: &Work<'_>, plan: &Plan) -> Vec<About> {
             },
             takes: pace.and_then(|pace| pace.estimate(bytes)),
         })
-        .collect()
+        .collect();
+    Ok(about)
+}
+
+/// What becomes of single partitions, for each disk of a restore.
+fn partitions(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<Vec<String>>> {
+    let Steps::Restore(restores) = &prepared.plan.steps else {
+        return Ok(Vec::new());
+    };
+    let steps = restores.iter().zip(&prepared.images);
+    let told = steps.map(|(step, source)| {
+        let node = step.disk.node(&work.machine.dev);
+        foresee(&**source, &node, &step.part)
+            .with_context(|| format!("restoring {} from {}", step.disk, step.image.file))
+    });
+    told.collect()
 }
 
 /// What is on a disk now, a partition a line. What cannot be read is said in its line: the plan does not fail

@@ -8,20 +8,25 @@ use crate::{info, inventory};
 /// Collects and writes both files. What a machine does not tell is a warning; what the share does not
 /// take is an error.
 pub fn write(work: &Work<'_>) -> anyhow::Result<()> {
-    let inventory = inventory::read(work.machine)?;
-    let folder = work.lease.folder();
-    let text = info::text(work.machine, work.lease, &inventory);
+    write_text(work)?;
     let (zip, unread) = info::zip(&work.machine.sysfs)?;
-    for problem in text.problems.iter().chain(&unread) {
+    for problem in &unread {
         work.log.warn(format!("testbox-info: {problem}"));
     }
-    put(
-        work.share,
-        &format!("{folder}/testbox-info.txt"),
-        text.text.as_bytes(),
-    )?;
+    let folder = work.lease.folder();
     put(work.share, &format!("{folder}/testbox-info.zip"), &zip)?;
     work.log
         .info("testbox-info.txt and testbox-info.zip are written".into());
     Ok(())
+}
+
+/// The text alone, of the machine as it is now.
+pub fn write_text(work: &Work<'_>) -> anyhow::Result<()> {
+    let inventory = inventory::read(work.machine)?;
+    let text = info::text(work.machine, work.lease, &inventory);
+    for problem in &text.problems {
+        work.log.warn(format!("testbox-info: {problem}"));
+    }
+    let path = format!("{}/testbox-info.txt", work.lease.folder());
+    put(work.share, &path, text.text.as_bytes())
 }

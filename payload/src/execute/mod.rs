@@ -39,7 +39,7 @@ impl Work<'_> {
     /// Decides what to do; the disks are waited for, and nothing is written.
     pub fn plan(&mut self) -> anyhow::Result<Prepared> {
         let mut prepared = self.decide()?;
-        prepared.plan.about = about::about(self, &prepared.plan);
+        prepared.plan.about = about::about(self, &prepared)?;
         Ok(prepared)
     }
 
@@ -61,6 +61,10 @@ impl Work<'_> {
         info::write(self)?;
         let began = Instant::now();
         self.walk(prepared)?;
+        if prepared.plan.changes_partitions() {
+            // The disks are not what they were.
+            info::write_text(self)?;
+        }
         let Some(kind) = pace::kind(&prepared.plan) else {
             return Ok(());
         };

@@ -5,7 +5,7 @@ use super::{Labelled, Prepared, Work, listed_disks};
 use crate::disk::Target;
 use crate::efi::{self, Loader};
 use crate::event::Reporter;
-use crate::image::{self, Growth, ImageMeta, ImageSource, Part, RestoreOptions};
+use crate::image::{self, Growth, ImageMeta, ImageSource, Least, Part, RestoreOptions};
 use crate::inventory::Disk;
 use crate::job;
 use crate::plan::matching::{self, Match, MatchError, Stored};
@@ -175,7 +175,7 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
             raw_size: probe.raw_size,
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
             least: match work.job.part {
-                Part::Only(_) => Some(0),
+                Part::Only(_) => Some(Least::of(0)),
                 Part::Whole | Part::Keep(_) => probe.least,
             },
         },

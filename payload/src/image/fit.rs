@@ -7,6 +7,7 @@ use crate::disk::Output;
 use crate::event::Reporter;
 use crate::source::ReadAt;
 use crate::table::{self, TableError, TableKind};
+use crate::used::PartitionSummary;
 use std::io;
 
 /// Bytes of the entries of a usual GPT.
@@ -59,14 +60,32 @@ impl ReadAt for Written<'_> {
     }
 }
 
-/// Bytes of the smallest disk that an image can be restored to, by its index alone: its partitions end before that,
-/// and zeros alone lie behind it, but for the backup GPT that moves.
-pub fn least(loaded: &Loaded) -> u64 {
+/// The smallest disk that an image can be restored to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Least {
+    pub bytes: u64,
+    /// What it is that needs so much, with its end; empty where that is not known.
+    pub why: String,
+}
+
+impl Least {
+    /// A disk of so many bytes, no matter why.
+    pub fn of(bytes: u64) -> Self {
+        let why = String::new();
+        Self { bytes, why }
+    }
+}
+
+/// The smallest disk for an image, by its index alone: its partitions end before that, and zeros alone lie behind it,
+/// but for the backup GPT that moves.
+pub fn least(loaded: &Loaded) -> Least {
     let (index, meta) = (&loaded.index, &loaded.meta);
     let size = index.raw_size();
-    if meta.table.kind == TableKind::None.name() || meta.partitions.is_empty() {
-        return size;
-    }
+    let by_end = |part: &&PartitionSummary| part.start.saturating_add(part.size);
+    let furthest = meta.partitions.iter().max_by_key(by_end);
+    let Some(furthest) = furthest.filter(|_| meta.table.kind != TableKind::None.name()) else {
+        return Least::of(size);
+    };
     let sector = u64::from(meta.disk.logical_sector_size);
     let backup = if meta.table.kind == TableKind::Gpt.name() {
         BACKUP_GPT.next_multiple_of(sector) + sector
@@ -74,11 +93,7 @@ pub fn least(loaded: &Loaded) -> u64 {
         0
     };
     let chunk = u64::from(index.chunk_size());
-    let ends = meta
-        .partitions
-        .iter()
-        .map(|part| part.start.saturating_add(part.size));
-    let partitions = ends.max().unwrap_or(size);
+    let partitions = by_end(&furthest);
     let data = index.items().filter_map(|item| match item {
         Item::Chunk(chunk) => Some(chunk.number),
         Item::Zeros { .. } => None,
@@ -89,5 +104,16 @@ pub fn least(loaded: &Loaded) -> u64 {
         .filter(|number| *number < free)
         .max()
         .map_or(0, |last| index.position(last) + 1);
-    partitions.max(last).saturating_add(backup).min(size)
+    let why = if last > partitions {
+        format!("data outside its partitions goes on to byte {last} at least")
+    } else {
+        let filesystem = match furthest.filesystem.as_str() {
+            "" => "nothing known",
+            known => known,
+        };
+        let number = furthest.number;
+        format!("its partition {number}, {filesystem}, ends at byte {partitions}")
+    };
+    let bytes = partitions.max(last).saturating_add(backup).min(size);
+    Least { bytes, why }
 }

@@ -39,12 +39,14 @@ use std::io;
 
 pub use capture::capture;
 pub use convert::{to_indexed, to_zstd};
+pub use fit::Least;
 pub use grow::{Growth, growth};
 pub use inspect::{Cell, Indexed, Inspection, inspect};
 pub use meta::{ByteRange, ImageMeta};
 pub use options::{CaptureOptions, Delta, Level, Part, ReadErrors, RestoreOptions};
 pub use reader::ImageReader;
 pub use restore::{Restored, restore};
+pub use selected::foresee;
 pub use source::FileSource;
 pub use verify::{Kind, Probe, Verified, probe, verify};
 

@@ -130,7 +130,7 @@ fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
 }
 
 /// Whether the target ends before the image does, which has an index and a table that tell what of its end is free.
-fn is_larger(look: &Look, output: &dyn Output) -> bool {
+pub fn is_larger(look: &Look, output: &dyn Output) -> bool {
     let Look::Ours(loaded) = look else {
         return false;
     };

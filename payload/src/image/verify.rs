@@ -6,7 +6,7 @@ use super::format::{FOOTER, begins_like_ours, parse_footer};
 use super::index::{Index, Item};
 use super::workers::{Crew, Meter, lock};
 use super::{ImageMeta, ImageSource};
-use super::{fit, foreign};
+use super::{Least, fit, foreign};
 use crate::event::Reporter;
 use anyhow::{Context, bail};
 use std::io::Read;
@@ -30,8 +30,8 @@ pub struct Probe {
     pub kind: Kind,
     /// Raw bytes, where the format tells.
     pub raw_size: Option<u64>,
-    /// Bytes of the smallest disk that it can be restored to, as far as its index tells.
-    pub least: Option<u64>,
+    /// The smallest disk that it can be restored to, as far as its index tells.
+    pub least: Option<Least>,
     /// Only of an image with an index.
     pub meta: Option<ImageMeta>,
 }
@@ -142,7 +142,7 @@ pub fn probe(image: &dyn ImageSource) -> anyhow::Result<Probe> {
         Look::Foreign { kind, raw_size } => Probe {
             kind,
             raw_size,
-            least: raw_size,
+            least: raw_size.map(Least::of),
             meta: None,
         },
     })

@@ -114,6 +114,7 @@ impl Plan {
         let of_this = |about: &&About| about.device == disk.identity.device;
         if let Some(about) = self.about.iter().find(of_this) {
             step.insert("why".into(), json!(about.why));
+            step.insert("part".into(), json!(about.partitions));
             step.insert("lost".into(), json!(about.lost));
             if let Some(time) = about.takes {
                 step.insert("seconds".into(), json!(time.as_secs()));

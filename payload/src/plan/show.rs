@@ -137,6 +137,9 @@ impl Plan {
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n    {} is chosen: {}", self.device, self.why)?;
+        for partition in &self.partitions {
+            write!(f, "\n    {partition}")?;
+        }
         for lost in &self.lost {
             write!(f, "\n    lost: {lost}")?;
         }

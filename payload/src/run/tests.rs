@@ -150,7 +150,7 @@ fn images_that_are_missing_or_not_whole_end_a_restore_with_the_disk_as_it_was() 
 
 #[test]
 fn a_disk_that_is_too_small_is_told_in_numbers_and_not_touched() {
-    let site = Site::with_disk(&noise(1, 2 * MIB));
+    let site = Site::with_disk(&partitioned(1));
     site.set("backup", "");
     site.succeeds("backup");
 
@@ -167,9 +167,74 @@ fn a_disk_that_is_too_small_is_told_in_numbers_and_not_touched() {
     smaller.set("restore", "");
     smaller.fails(
         "restore",
-        &["too small", "has 1048576 bytes", "needs 2097152"],
+        &[
+            "too small",
+            "has 1048576 bytes",
+            "its partition 2, nothing known, ends at byte 3145728",
+        ],
     );
     assert!(fs::read(&node).unwrap() == noise(5, MIB));
+}
+
+/// A disk of 4 MiB whose MBR has two partitions of a MiB each.
+fn partitioned(seed: u64) -> Vec<u8> {
+    let mut disk = noise(seed, 4 * MIB);
+    disk[..512].fill(0);
+    disk[3 * MIB..].fill(0);
+    for (number, start) in [(0, 2048u32), (1, 4096)] {
+        let entry = 446 + number * 16;
+        disk[entry + 4] = 0x83;
+        disk[entry + 8..entry + 12].copy_from_slice(&start.to_le_bytes());
+        disk[entry + 12..entry + 16].copy_from_slice(&2048u32.to_le_bytes());
+    }
+    disk[440..444].copy_from_slice(b"disk");
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
+
+#[test]
+fn what_becomes_of_single_partitions_is_told_or_refused_before_the_first_write() {
+    let site = Site::with_disk(&partitioned(1));
+    site.set("backup", "");
+    site.succeeds("backup");
+    let node = site.fake.dev().join("sda");
+    let other = partitioned(2);
+    fs::write(&node, &other).unwrap();
+
+    site.set("restore", "keep = [3]\n");
+    let there = "there are 1 (1.0 MiB at 1048576), 2 (1.0 MiB at 2097152)";
+    site.fails(
+        "restore",
+        &["restoring sda (", "from sda.raw.gz: 3 is on ", there],
+    );
+    assert!(fs::read(&node).unwrap() == other);
+    let published = site.text("10.0.2.15/plan.json");
+    assert!(published.contains("\"do\": \"read\""), "{published}");
+
+    site.set("restore", "keep = [2]\n");
+    let ended = site.succeeds("restore");
+    let told = "\n    partition 2 (1.0 MiB at 2097152) stays as it is\n";
+    assert!(ended.console.contains(told), "{}", ended.console);
+    let published = site.text("10.0.2.15/plan.json");
+    assert!(
+        published.contains("2 (1.0 MiB at 2097152) stays"),
+        "{published}"
+    );
+    let now = fs::read(&node).unwrap();
+    assert!(now[2 * MIB..3 * MIB] == other[2 * MIB..3 * MIB]);
+    assert!(now[MIB..2 * MIB] == partitioned(1)[MIB..2 * MIB]);
+    let when = |path: &std::path::Path| fs::metadata(path).unwrap().modified().unwrap();
+    let info = site.on_share("10.0.2.15/testbox-info.txt");
+    assert!(
+        when(&info) >= when(&node),
+        "the text is of the disk as it is now"
+    );
+
+    site.set("restore", "partitions = [1]\n");
+    let ended = site.succeeds("restore");
+    let told =
+        "partition 1 (1.0 MiB at 1048576) of the image goes to partition 1 (1.0 MiB at 1048576)";
+    assert!(ended.console.contains(told), "{}", ended.console);
 }
 
 #[test]

@@ -49,9 +49,24 @@ impl Task<'_> {
     /// Before anything is written: a selector that names none or two, what the image has where a kept partition is,
     /// tables that cannot be made one. Later: as any restore; the disk has the kept partitions alone then.
     pub fn keep(&self, look: Look, selectors: &[PartitionSelector]) -> anyhow::Result<Restored> {
+        let name = self.output.name();
+        let (plan, kept) = self.kept(&look, selectors)?;
+        for partition in &kept {
+            self.reporter
+                .info(format!("{name}: partition {partition} is kept as it is"));
+        }
+        self.run(look, &plan)
+    }
+
+    /// What is to be done so that the partitions that `selectors` name are kept, and which these are.
+    pub(super) fn kept(
+        &self,
+        look: &Look,
+        selectors: &[PartitionSelector],
+    ) -> anyhow::Result<(Plan, Vec<Partition>)> {
         let (image, name) = (self.image.name(), self.output.name());
         let sector = self.output.sector_size().unwrap_or(512);
-        let seen = seen(self.image, &look, sector)?.with_context(|| {
+        let seen = seen(self.image, look, sector)?.with_context(|| {
             format!("{image} is of a disk without partitions: none can be kept beside it")
         })?;
         let target = self.target(seen.sector)?;
@@ -62,12 +77,8 @@ impl Task<'_> {
                 kept.push(partition.clone());
             }
         }
-        let plan = self.plan(&look, &seen, Some((&target, &kept)))?;
-        for partition in &kept {
-            self.reporter
-                .info(format!("{name}: partition {partition} is kept as it is"));
-        }
-        self.run(look, &plan)
+        let plan = self.plan(look, &seen, Some((&target, &kept)))?;
+        Ok((plan, kept))
     }
 
     /// Restores an image of a larger disk, where all that it holds lies before the end of the target.
@@ -75,6 +86,16 @@ impl Task<'_> {
     /// # Errors
     /// Before anything is written: with the numbers, and what is in the way.
     pub fn shrink(&self, look: Look) -> anyhow::Result<Restored> {
+        let (image, name) = (self.image.name(), self.output.name());
+        let plan = self.shrunk(&look)?;
+        self.reporter.info(format!(
+            "{name} is smaller than the disk of {image}: what lies behind its end is free, and the table ends with it"
+        ));
+        self.run(look, &plan)
+    }
+
+    /// What is to be done so that the image fits.
+    pub(super) fn shrunk(&self, look: &Look) -> anyhow::Result<Plan> {
         let (image, name) = (self.image.name(), self.output.name());
         let sector = self.output.sector_size().unwrap_or(512);
         let disk = self.disk()?;
@@ -84,14 +105,10 @@ impl Task<'_> {
                 units::bytes(disk)
             )
         };
-        let seen = seen(self.image, &look, sector)
+        let seen = seen(self.image, look, sector)
             .with_context(what)?
             .with_context(what)?;
-        let plan = self.plan(&look, &seen, None)?;
-        self.reporter.info(format!(
-            "{name} is smaller than the disk of {image}: what lies behind its end is free, and the table ends with it"
-        ));
-        self.run(look, &plan)
+        self.plan(look, &seen, None)
     }
 
     fn plan(

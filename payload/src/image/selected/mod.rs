@@ -8,14 +8,16 @@ mod only;
 mod through;
 
 use super::fit::Written;
-use super::restore::{Restored, restore_ours, write_pieces};
-use super::verify::Look;
-use super::{ImageSource, RestoreOptions, foreign};
+use super::restore::{Restored, is_larger, restore_ours, write_pieces};
+use super::verify::{Look, look};
+use super::{ImageSource, Part, RestoreOptions, foreign};
 use crate::disk::{Output, Target};
-use crate::event::Reporter;
+use crate::event::{Reporter, Silent};
 use crate::extents::Extents;
-use crate::table::{Known, Piece};
+use crate::table::{Known, Partition, Piece};
 use anyhow::{Context, bail};
+use only::Pair;
+use std::path::Path;
 use through::Through;
 
 /// One restore, and what it goes to.
@@ -24,6 +26,42 @@ pub struct Task<'a> {
     pub output: &'a Target,
     pub options: &'a RestoreOptions,
     pub reporter: &'a dyn Reporter,
+}
+
+/// What a restore of `part` would do with single partitions of the disk at `target`, a sentence each. Writes nothing.
+///
+/// # Errors
+/// What such a restore would refuse before its first write.
+pub fn foresee(image: &dyn ImageSource, target: &Path, part: &Part) -> anyhow::Result<Vec<String>> {
+    let output = Target::look(target)?;
+    let look = look(image)?;
+    let options = RestoreOptions::default();
+    let task = Task {
+        image,
+        output: &output,
+        options: &options,
+        reporter: &Silent,
+    };
+    match part {
+        Part::Whole => {
+            if is_larger(&look, &output) {
+                task.shrunk(&look)?;
+            }
+            Ok(Vec::new())
+        }
+        Part::Keep(selectors) => {
+            let (_, kept) = task.kept(&look, selectors)?;
+            let tell = |keep: &Partition| format!("partition {keep} stays as it is");
+            Ok(kept.iter().map(tell).collect())
+        }
+        Part::Only(selectors) => {
+            let pairs = task.pairs(&look, selectors)?;
+            let tell = |Pair { from, to }: &Pair| {
+                format!("partition {from} of the image goes to partition {to}")
+            };
+            Ok(pairs.iter().map(tell).collect())
+        }
+    }
 }
 
 impl Task<'_> {

@@ -13,9 +13,9 @@ use anyhow::{Context, bail};
 use std::ops::Range;
 
 /// A partition of the image, and the one of the target that it goes to.
-struct Pair {
-    from: Partition,
-    to: Partition,
+pub(super) struct Pair {
+    pub(super) from: Partition,
+    pub(super) to: Partition,
 }
 
 impl Pair {
@@ -62,7 +62,11 @@ impl Task<'_> {
         Ok(restored)
     }
 
-    fn pairs(&self, look: &Look, selectors: &[PartitionSelector]) -> anyhow::Result<Vec<Pair>> {
+    pub(super) fn pairs(
+        &self,
+        look: &Look,
+        selectors: &[PartitionSelector],
+    ) -> anyhow::Result<Vec<Pair>> {
         let (image, name) = (self.image.name(), self.output.name());
         let sector = self.output.sector_size().unwrap_or(512);
         let seen = seen(self.image, look, sector)?

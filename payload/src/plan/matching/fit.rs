@@ -1,0 +1,37 @@
+//! Whether an image can go to the disk that it belongs on.
+
+use super::{MatchError, Stored};
+use crate::image::Least;
+use crate::inventory::Disk;
+
+pub(super) fn check_fit(disk: &Disk, image: &Stored) -> Result<(), MatchError> {
+    if let Some(of) = &image.of
+        && of.logical_sector_size != disk.identity.logical_sector_size
+    {
+        return Err(MatchError::OtherSectors {
+            disk: disk.to_string(),
+            image: image.file.clone(),
+            image_sector: of.logical_sector_size,
+            disk_sector: disk.identity.logical_sector_size,
+        });
+    }
+    let size = image.raw_size.or(image.of.as_ref().map(|of| of.size));
+    let needs = image.least.clone().or(size.map(Least::of));
+    match needs {
+        Some(needs) if needs.bytes > disk.identity.size => Err(MatchError::TooSmall {
+            disk: disk.to_string(),
+            image: image.file.clone(),
+            has: disk.identity.size,
+            needs,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What needs so much, where that is known.
+pub(super) fn because(needs: &Least) -> String {
+    match needs.why.as_str() {
+        "" => String::new(),
+        why => format!(": {why}"),
+    }
+}
