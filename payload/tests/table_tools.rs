@@ -345,10 +345,12 @@ fn a_gpt_with_one_good_copy_is_repaired() {
             } else {
                 at.unsigned_abs()
             };
-            let mut damaged = [0; 8];
-            good.read_exact_at(&mut damaged, place).unwrap();
-            damaged.iter_mut().for_each(|byte| *byte ^= 0x5a);
-            scribble(&disk.path, place, &damaged);
+            let mut bytes = [0; 8];
+            good.read_exact_at(&mut bytes, place).unwrap();
+            for byte in &mut bytes {
+                *byte ^= 0x5a;
+            }
+            scribble(&disk.path, place, &bytes);
             let found = known(&disk, made.sector).table.note;
             assert!(found.contains(note), "{}: {place}: {found:?}", made.name);
             write(&disk, &made.pieces(&disk));
@@ -359,13 +361,14 @@ fn a_gpt_with_one_good_copy_is_repaired() {
     }
 }
 
+/// Bytes, and where they go.
+type Damage<'a> = &'a [(u64, &'a [u8])];
+
 #[test]
 fn garbage_is_refused_with_its_reason() {
     const GPT: &str = "sgdisk -n 1:1M:+20M -n 2:0:+20M $D";
     const LOGICAL: &str = "printf 'label: dos\n2048,40960,83\n43008,102400,5\n45056,8192,82\n55296,20480,83\n' | sfdisk -q $D";
     let backup = SIZE - 512;
-    /// Bytes, and where they go.
-    type Damage<'a> = &'a [(u64, &'a [u8])];
     let cases: [(&str, Damage, &str); 8] = [
         (
             GPT,
