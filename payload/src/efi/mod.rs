@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use option::{HardDrive, LoadOption, Signature};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vars::Vars;
 
 /// What every firmware looks for on a disk without an entry (UEFI 2.10 3.5.1.1).
@@ -84,37 +84,47 @@ fn add(found: &mut Vec<Loader>, partition: u32, path: &str, description: String)
     }
 }
 
-/// Makes sure that this machine's firmware has an entry for each of `loaders` on `disk`, right behind the one that
-/// booted the machine now, which stays first. `label` names the entry of a disk that has the fallback alone. Answers
-/// what was done, a sentence each.
+/// A disk that was restored, and the machine that is to start it.
+pub struct Startable<'a> {
+    /// Where the firmware's variables are.
+    pub efivars: &'a Path,
+    pub disk: &'a Path,
+    /// Bytes of its logical sectors.
+    pub sector: u32,
+    /// Names the entry of a disk that has the fallback alone.
+    pub label: &'a str,
+    /// Every disk of the machine, this one among them, with its sectors.
+    pub all: &'a [(PathBuf, u32)],
+}
+
+/// Makes sure that this machine's firmware has an entry for each of `loaders` on the disk, right behind the one that
+/// booted the machine now, which stays first. An entry of the same name and loader for a partition that no disk of the
+/// machine has any more is used for it. Answers what was done, a sentence each.
 ///
 /// # Errors
 /// When the table cannot be read, or the firmware takes no entries. The disk is not written.
-pub fn enter(
-    efivars: &Path,
-    disk: &Path,
-    sector: u32,
-    loaders: &[Loader],
-    label: &str,
-) -> anyhow::Result<Vec<String>> {
-    let (_, table) = open(disk, sector)?;
+pub fn enter(start: &Startable, loaders: &[Loader]) -> anyhow::Result<Vec<String>> {
+    let Startable {
+        efivars, sector, ..
+    } = *start;
+    let (_, table) = open(start.disk, sector)?;
     let vars = Vars(efivars);
     // Without a mount the folder is there and empty.
     if crate::inventory::names(efivars)?.is_empty() {
         anyhow::bail!("there are no EFI variables at {}", efivars.display());
     }
+    let present = present(start.all);
     let mut said = Vec::new();
     let mut ours = Vec::new();
     let named = loaders.iter().any(|loader| !loader.description.is_empty());
     for loader in loaders {
         let description = match loader.description.as_str() {
             "" if named => continue,
-            "" => label,
+            "" => start.label,
             description => description,
         };
         let option = option_of(loader, description, &table, sector)?;
-        let (number, made) = number_of(&vars, &option)?;
-        let how = if made { "is made" } else { "is there already" };
+        let (number, how) = number_of(&vars, &option, present.as_deref())?;
         said.push(format!(
             "the firmware's entry {} \"{description}\" for {} on partition {} {how}",
             entry_name(number),
@@ -154,22 +164,46 @@ fn ordered(order: &[u16], current: Option<u16>, ours: &[u16]) -> Vec<u16> {
     wanted
 }
 
-/// The number of an entry that starts the same; else that of a new one. Whether it is new.
-fn number_of(vars: &Vars<'_>, option: &LoadOption) -> anyhow::Result<(u16, bool)> {
+/// The identifiers of all partitions of `disks`; `None` if one of them has a table that cannot be read: then none can be
+/// said to be gone.
+fn present(disks: &[(PathBuf, u32)]) -> Option<Vec<Signature>> {
+    let mut found = Vec::new();
+    for (disk, sector) in disks {
+        let (_, table) = open(disk, *sector).ok()?;
+        let partitions = table.partitions.iter();
+        found.extend(partitions.filter_map(|partition| signature(&table, partition)));
+    }
+    Some(found)
+}
+
+/// The number of an entry that starts the same; else that of one that started it before, or of a new one. What was done
+/// with it.
+fn number_of(
+    vars: &Vars<'_>,
+    option: &LoadOption,
+    present: Option<&[Signature]>,
+) -> anyhow::Result<(u16, &'static str)> {
     let taken = vars.entries()?;
+    let mut stale = None;
     for number in &taken {
         let data = vars.read(&entry_name(*number))?.unwrap_or_default();
-        let same = |found: LoadOption| {
-            found.drive.signature == option.drive.signature
-                && found.drive.number == option.drive.number
-                && found.file.eq_ignore_ascii_case(&option.file)
+        let Some(found) = LoadOption::parse(&data) else {
+            continue;
         };
-        if LoadOption::parse(&data).is_some_and(same) {
-            return Ok((*number, false));
+        if !found.file.eq_ignore_ascii_case(&option.file) {
+            continue;
+        }
+        let signature = found.drive.signature;
+        if signature == option.drive.signature && found.drive.number == option.drive.number {
+            return Ok((*number, "is there already"));
+        }
+        let gone = present.is_some_and(|present| !present.contains(&signature));
+        if gone && found.description == option.description {
+            stale = stale.or(Some(*number));
         }
     }
-    let number = (0..=u16::MAX)
-        .find(|number| !taken.contains(number))
+    let number = stale
+        .or_else(|| (0..=u16::MAX).find(|number| !taken.contains(number)))
         .context("the firmware has no number left for a boot entry")?;
     let data = option
         .to_bytes()
@@ -179,7 +213,11 @@ fn number_of(vars: &Vars<'_>, option: &LoadOption) -> anyhow::Result<(u16, bool)
     if vars.read(&name)?.as_deref() != Some(&data) {
         anyhow::bail!("the firmware took {name} and does not have it");
     }
-    Ok((number, true))
+    let how = match stale {
+        Some(_) => "takes the place of one for a partition that is gone",
+        None => "is made",
+    };
+    Ok((number, how))
 }
 
 fn entry_name(number: u16) -> String {

@@ -44,7 +44,14 @@ impl Bench {
     }
 
     fn enter(&self, loaders: &[Loader]) -> anyhow::Result<Vec<String>> {
-        enter(&self.efivars(), &self.disk(), 512, loaders, "UEFI disk")
+        let start = Startable {
+            efivars: &self.efivars(),
+            disk: &self.disk(),
+            sector: 512,
+            label: "UEFI disk",
+            all: &[(self.disk(), 512)],
+        };
+        enter(&start, loaders)
     }
 
     fn order(&self) -> Vec<u8> {
@@ -159,6 +166,47 @@ fn an_entry_is_made_once_right_behind_the_network() {
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].ends_with("is there already"), "{said:?}");
     assert!(!bench.var("Boot0003").exists());
+}
+
+#[test]
+fn an_entry_for_a_partition_that_is_gone_is_used_again() {
+    let gone = option(0x5555_5555, "\\EFI\\Debian\\shimx64.efi");
+    let other = option(0x5555_5555, "\\EFI\\debian\\grubx64.efi");
+    let vars: &[(&str, &[u8])] = &[
+        ("BootCurrent", &[4, 0]),
+        ("BootOrder", &[4, 0, 1, 0, 0, 0]),
+        ("Boot0000", &other),
+        ("Boot0001", &gone),
+        ("Boot0004", b"the network"),
+    ];
+    let bench = Bench::new(vars);
+    let said = bench.enter(&[shim()]).unwrap();
+    let how = "on partition 1 takes the place of one for a partition that is gone";
+    assert!(
+        said[0].contains("Boot0001") && said[0].ends_with(how),
+        "{said:?}"
+    );
+    let written = fs::read(bench.var("Boot0001")).unwrap();
+    let own = option(SIGNATURE, "\\EFI\\debian\\shimx64.efi");
+    assert_eq!(written[4..], own);
+    assert_eq!(fs::read(bench.var("Boot0000")).unwrap()[4..], other);
+    assert!(!bench.var("Boot0002").exists());
+
+    // A disk that cannot be read may have the partition.
+    let bench = Bench::new(vars);
+    let start = Startable {
+        efivars: &bench.efivars(),
+        disk: &bench.disk(),
+        sector: 512,
+        label: "",
+        all: &[(bench.disk(), 512), (PathBuf::from("/nowhere"), 512)],
+    };
+    let said = enter(&start, &[shim()]).unwrap();
+    assert!(
+        said[0].contains("Boot0002") && said[0].ends_with("is made"),
+        "{said:?}"
+    );
+    assert_eq!(fs::read(bench.var("Boot0001")).unwrap()[4..], gone);
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod backup;
 #[cfg(test)]
 mod broken;
 mod dry;
+mod entries;
 pub mod info;
 pub mod log;
 pub mod pace;

@@ -1,9 +1,8 @@
 //! `restore`: images onto disks. Every image is found, opened and checked against its disk before the
 //! first byte of any disk is written.
 
-use super::{Labelled, Prepared, Work, listed_disks};
+use super::{Labelled, Prepared, Work, entries, listed_disks};
 use crate::disk::Target;
-use crate::efi::{self, Loader};
 use crate::event::Reporter;
 use crate::image::{self, Growth, ImageMeta, ImageSource, Least, Part, RestoreOptions};
 use crate::inventory::Disk;
@@ -200,36 +199,6 @@ fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<ImageMeta>> {
     ImageMeta::from_toml(&text).map(Some).with_context(doing)
 }
 
-/// The loaders that a restore brought back. Of single partitions none: what boots the disk stays what it was.
-fn restored_loaders<'a>(part: &Part, loaders: &'a [Loader]) -> &'a [Loader] {
-    match part {
-        Part::Only(_) => &[],
-        Part::Whole | Part::Keep(_) => loaders,
-    }
-}
-
-/// Has the firmware start the disk again. A restore that is proven does not fail for it.
-fn make_entries(work: &Work<'_>, disk: &Disk, loaders: &[Loader], reporter: &dyn Reporter) {
-    let efivars = work.machine.sysfs.join(efi::VARIABLES);
-    // A BIOS has no entries.
-    if loaders.is_empty() || !efivars.exists() {
-        return;
-    }
-    let label = match disk.identity.model.as_str() {
-        "" => format!("UEFI {}", disk.identity.device),
-        model => format!("UEFI {model}"),
-    };
-    let node = disk.node(&work.machine.dev);
-    let sector = disk.identity.logical_sector_size;
-    match efi::enter(&efivars, &node, sector, loaders, &label) {
-        Ok(said) => said.into_iter().for_each(|line| reporter.info(line)),
-        Err(error) => reporter.warn(format!(
-            "{}: the disk is restored, but its boot entry is not made: {error:#}",
-            disk.identity.device
-        )),
-    }
-}
-
 pub(super) fn run(
     work: &Work<'_>,
     restores: &[Restore],
@@ -266,29 +235,8 @@ pub(super) fn run(
             units::bytes(done.transferred)
         ));
         if let Some(meta) = &done.meta {
-            make_entries(
-                work,
-                disk,
-                restored_loaders(&options.part, &meta.loaders),
-                &reporter,
-            );
+            entries::make(work, disk, &meta.loaders, &reporter);
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn single_partitions_leave_the_firmware_alone() {
-        let loaders = [Loader {
-            partition: 1,
-            path: "\\EFI\\debian\\shimx64.efi".into(),
-            description: "debian".into(),
-        }];
-        assert_eq!(restored_loaders(&Part::Whole, &loaders), loaders);
-        assert!(restored_loaders(&Part::Only(Vec::new()), &loaders).is_empty());
-    }
 }
