@@ -294,7 +294,7 @@ mod tests {
             ("[2001:db8::1", "no closing bracket"),
             ("[2001:db8::1]::10.0.0.1", "of two kinds"),
             ("[2001:db8::1]/129", "not a number of bits"),
-            ("eth0:dhcp6", "not an address"),
+            ("eth0:ibft", "not an address"),
             ("10.0.0.3:::255.0.255.0", "not a netmask"),
             ("10.0.0.3:::33", "not a netmask"),
             ("0.0.0.0:::24", "no address for a machine"),
