@@ -224,6 +224,9 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
+        // parted tells the kernel of its partitions, which outlive the image under them: the next one's mkfs would find
+        // the device divided. Most devices have none, and partx says so.
+        let _ = try_run("partx", &[OsStr::new("--delete"), self.device.as_os_str()]);
         let (status, text) = try_run("losetup", &[OsStr::new("-d"), self.device.as_os_str()]);
         if status != Some(0) {
             eprintln!("losetup -d {}: {text}", self.device.display());
