@@ -349,6 +349,7 @@ pub(crate) mod tests {
             of: Some(disk("sda", "DEAD", 2 << 30).identity),
             raw_size: Some(2 << 30),
             least: None,
+            indexed: true,
         };
         let found = Match {
             disk: disk("sda", "A", 4 << 30),

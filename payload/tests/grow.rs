@@ -64,7 +64,7 @@ fn grow_to(image: &Path, target: &Path) -> anyhow::Result<()> {
 }
 
 fn found(image: &Path, disk: u64) -> anyhow::Result<Option<Growth>> {
-    growth(&FileSource::open(image).unwrap(), disk)
+    growth(&FileSource::open(image).unwrap(), disk, 512)
 }
 
 fn plain(dir: &TempDir, disk: &Path) -> PathBuf {

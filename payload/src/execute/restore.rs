@@ -4,8 +4,8 @@
 use super::{Labelled, Prepared, Work, entries, listed_disks};
 use crate::disk::Target;
 use crate::event::Reporter;
-use crate::image::{self, Growth, ImageMeta, ImageSource, Least, Part, RestoreOptions};
-use crate::inventory::Disk;
+use crate::image::{self, Growth, ImageMeta, ImageSource, Kind, Least, Part, RestoreOptions};
+use crate::inventory::{Disk, DiskIdentity};
 use crate::job;
 use crate::plan::matching::{self, Match, MatchError, Stored};
 use crate::plan::select::select;
@@ -59,8 +59,15 @@ fn growths(
     found: &[Found],
 ) -> anyhow::Result<Vec<Option<Growth>>> {
     let grows = |one: &Match| match found.get(one.image) {
-        Some(image) if wanted => image::growth(&*image.source, one.disk.identity.size)
-            .with_context(|| format!("restoring {}", one.disk)),
+        Some(image) if wanted => {
+            let DiskIdentity {
+                size,
+                logical_sector_size,
+                ..
+            } = one.disk.identity;
+            image::growth(&*image.source, size, logical_sector_size)
+                .with_context(|| format!("restoring {}", one.disk))
+        }
         _ => Ok(None),
     };
     matches.iter().map(grows).collect()
@@ -172,6 +179,7 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
             stem: stem.to_owned(),
             of: described,
             raw_size: probe.raw_size,
+            indexed: probe.kind == Kind::Pitstop,
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
             least: match work.job.part {
                 Part::Only(_) => Some(Least::of(0)),

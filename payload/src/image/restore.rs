@@ -66,10 +66,6 @@ pub fn restore(
     }
     let look = look(image)?;
     let output = Target::open(target)?;
-    if let Look::Ours(loaded) = &look {
-        let has = loaded.meta.disk.logical_sector_size;
-        check_sectors(image, Some(has), &output, output.sector_size())?;
-    }
     let growth = grow::wanted(image, &look, &output, options, reporter)?;
     let task = Task {
         image,
@@ -78,8 +74,10 @@ pub fn restore(
         reporter,
     };
     let restored = match &options.part {
-        Part::Whole if is_larger(&look, &output) => task.shrink(look)?,
-        Part::Whole => whole(&task, look)?,
+        Part::Whole => match task.remade(&look)? {
+            Some(plan) => task.remake(look, &plan)?,
+            None => whole(&task, look)?,
+        },
         Part::Keep(selectors) => task.keep(look, selectors)?,
         Part::Only(selectors) => task.only(look, selectors)?,
     };
@@ -137,24 +135,6 @@ pub fn is_larger(look: &Look, output: &dyn Output) -> bool {
     let has_table = loaded.meta.table.kind != TableKind::None.name();
     let limit = output.limit();
     has_table && limit.is_some_and(|has| has < loaded.index.raw_size())
-}
-
-/// Refuses an image of a disk with other sectors: its table and its filesystems count in them.
-pub fn check_sectors(
-    image: &dyn ImageSource,
-    has: Option<u32>,
-    output: &dyn Output,
-    target: Option<u32>,
-) -> anyhow::Result<()> {
-    match (has, target) {
-        (Some(has), Some(target)) if has != target => bail!(
-            "{} is of a disk with sectors of {has} bytes, {} has sectors of {target}: what it holds could not be \
-             read there",
-            image.name(),
-            output.name()
-        ),
-        _ => Ok(()),
-    }
 }
 
 /// Refuses a target that is too small.

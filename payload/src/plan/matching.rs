@@ -22,6 +22,8 @@ pub struct Stored {
     pub raw_size: Option<u64>,
     /// The smallest disk that it can be restored to, where that is known.
     pub least: Option<Least>,
+    /// Whether it has an index, which tells what could be used on a disk with other sectors.
+    pub indexed: bool,
 }
 
 /// What led from a disk to its image.
@@ -78,13 +80,14 @@ pub enum MatchError {
     },
     #[error(
         "{image} is of a disk with sectors of {image_sector} bytes, {disk} has sectors of \
-         {disk_sector}: what it holds could not be read there"
+         {disk_sector}: {why}"
     )]
     OtherSectors {
         disk: String,
         image: String,
         image_sector: u32,
         disk_sector: u32,
+        why: &'static str,
     },
 }
 
@@ -104,7 +107,7 @@ pub fn match_images(
                 second: disk.to_string(),
             });
         }
-        check_fit(disk, &images[found.image])?;
+        check_fit(disk, &images[found.image], found.how)?;
         matches.push(found);
     }
     Ok(matches)

@@ -27,8 +27,8 @@ pub(super) struct Chain {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// The byte of the disk where it is.
-    at: u64,
-    header: MBRHeader,
+    pub(super) at: u64,
+    pub(super) header: MBRHeader,
 }
 
 /// A logical partition with what makes it.

@@ -27,11 +27,11 @@ pub enum Raw {
 /// The first sector of a disk with an MBR, and the boot records of its logical partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawMbr {
-    first: Vec<u8>,
-    sector: u64,
-    chains: Vec<Chain>,
+    pub(super) first: Vec<u8>,
+    pub(super) sector: u64,
+    pub(super) chains: Vec<Chain>,
     /// Whether the chains are not those of the disk any more.
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl Known {
@@ -297,7 +297,7 @@ impl RawMbr {
         Ok(())
     }
 
-    fn set_place(&mut self, number: u32, place: &Range<u64>) -> Result<(), TableError> {
+    pub(super) fn set_place(&mut self, number: u32, place: &Range<u64>) -> Result<(), TableError> {
         let record = BootRecord::parse(&self.first);
         let mut entries = record.iter().flat_map(BootRecord::numbered);
         let old = entries.find(|(own, _)| *own == number);

@@ -14,6 +14,7 @@ mod kinds;
 mod mbr;
 mod pieces;
 mod raw;
+mod sectors;
 mod selector;
 
 use crate::extents::Extents;

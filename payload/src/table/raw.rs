@@ -34,7 +34,7 @@ pub struct RawGpt {
     pub(super) entries: Vec<u8>,
     /// Where the primary entries are, in sectors.
     pub(super) entries_at: u64,
-    /// The bytes of the disk that both copies took.
+    /// The bytes of the disk that both copies took, a damaged one too.
     pub(super) taken: Vec<Range<u64>>,
     /// Where the backup header was, in sectors, if it was good.
     pub(super) backup: Option<u64>,
@@ -69,6 +69,12 @@ impl RawGpt {
         let copies = [&primary, &backup].into_iter().filter_map(Found::good);
         let mut raw = Self::of(disk, first, size.as_u64(), chosen)?;
         raw.taken = copies.flat_map(|copy| copy.taken.clone()).collect();
+        if primary.good().is_none() || backup.good().is_none() {
+            // A damaged copy is where a good one would be.
+            let size = at.saturating_add(1).saturating_mul(raw.sector);
+            let pieces = raw.pieces(size);
+            raw.taken.extend(pieces.iter().flat_map(Pieces::ranges));
+        }
         raw.backup = backup.good().map(|copy| copy.header.current_lba);
         Ok(Some(raw))
     }
@@ -204,7 +210,7 @@ impl RawGpt {
         (self.entries.len() as u64).div_ceil(self.sector)
     }
 
-    fn entries_end(&self) -> u64 {
+    pub(super) fn entries_end(&self) -> u64 {
         self.entries_at + self.entry_sectors()
     }
 
@@ -291,7 +297,7 @@ fn is_used(entry: &[u8]) -> bool {
 }
 
 /// The little-endian 64 bits at `at`; 0 where there are none.
-fn word(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
     bytes
         .get(at..at + 8)
         .and_then(|word| word.try_into().ok())

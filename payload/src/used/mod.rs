@@ -15,6 +15,7 @@ mod keep;
 mod lvm;
 mod ntfs;
 mod probe;
+mod sectors;
 mod swap;
 mod xfs;
 
@@ -23,6 +24,7 @@ use crate::source::{Disk, ReadAt, Window};
 use crate::table::{self, Partition, Table, TableError, TableKind};
 use keep::Keep;
 use probe::Found;
+pub use sectors::misfit;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek};
 

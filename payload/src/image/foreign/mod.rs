@@ -6,7 +6,7 @@ mod gzip;
 mod sizes;
 
 use super::codec::is_zero;
-use super::restore::{Restored, TABLES, check_fits, check_sectors, flush, invalidate, writing};
+use super::restore::{Restored, TABLES, check_fits, flush, invalidate, writing};
 use super::verify::{Kind, Verified};
 use super::workers::{Meter, lock};
 use super::{ImageSource, RestoreOptions};
@@ -174,12 +174,7 @@ pub fn restore(
         bail!("{} unpacks to nothing: it is no disk image", image.name());
     }
     check_fits(output, length as u64)?;
-    check_sectors(
-        image,
-        gpt_sector_size(&head[..length]),
-        output,
-        stream.sector,
-    )?;
+    check_sectors(image, &head[..length], output, stream.sector)?;
     invalidate(output, raw_size)?;
     let writing = Writing {
         output,
@@ -211,6 +206,24 @@ pub fn restore(
         verified: options.verify,
         meta: None,
     })
+}
+
+/// Refuses an image of a disk with other sectors: of what it holds no index tells.
+fn check_sectors(
+    image: &dyn ImageSource,
+    head: &[u8],
+    output: &dyn Output,
+    sector: Option<u32>,
+) -> anyhow::Result<()> {
+    match (gpt_sector_size(head), sector) {
+        (Some(has), Some(target)) if has != target => bail!(
+            "{} is of a disk with sectors of {has} bytes, {} has sectors of {target}: what it holds could not be \
+             read there",
+            image.name(),
+            output.name()
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn write_head(_proof: &Verified, output: &dyn Output, head: &[u8]) -> anyhow::Result<()> {

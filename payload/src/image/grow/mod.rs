@@ -60,12 +60,13 @@ impl Growth {
     }
 }
 
-/// What of `image` grows on a disk of `disk` bytes; `None` where the disk is not larger or has no more room.
+/// What of `image` grows on a disk of `disk` bytes in logical sectors of `sector`; `None` where the disk is not larger
+/// or has no more room.
 ///
 /// # Errors
 /// When nothing can grow there, with the partition that is in the way, or when a program for it is not here.
-pub fn growth(image: &dyn ImageSource, disk: u64) -> anyhow::Result<Option<Growth>> {
-    find(image, &look(image)?, disk)
+pub fn growth(image: &dyn ImageSource, disk: u64, sector: u32) -> anyhow::Result<Option<Growth>> {
+    find(image, &look(image)?, disk, Some(sector))
 }
 
 /// What a restore to `output` is to grow.
@@ -87,7 +88,12 @@ pub fn wanted(
             "grow changes the table: it is no part of a restore that leaves some partitions as they are"
         );
     }
-    let growth = find(image, look, output.limit().unwrap_or(0))?;
+    let growth = find(
+        image,
+        look,
+        output.limit().unwrap_or(0),
+        output.sector_size(),
+    )?;
     match &growth {
         Some(growth) => device::check(output)
             .with_context(|| format!("growing {growth} on {}", output.name()))?,
@@ -99,7 +105,12 @@ pub fn wanted(
     Ok(growth)
 }
 
-fn find(image: &dyn ImageSource, look: &Look, disk: u64) -> anyhow::Result<Option<Growth>> {
+fn find(
+    image: &dyn ImageSource,
+    look: &Look,
+    disk: u64,
+    sector: Option<u32>,
+) -> anyhow::Result<Option<Growth>> {
     let name = image.name();
     let Look::Ours(loaded) = look else {
         bail!(
@@ -111,13 +122,16 @@ fn find(image: &dyn ImageSource, look: &Look, disk: u64) -> anyhow::Result<Optio
     }
     let meta = &loaded.meta;
     let swaps = swaps(meta);
+    let made_for = meta.disk.logical_sector_size;
+    let sector = sector.unwrap_or(made_for);
     let place = if meta.table.kind == TableKind::None.name() {
         Some(whole_disk(loaded.index.raw_size(), disk))
     } else {
-        let sector = meta.disk.logical_sector_size;
         let seen =
-            seen(image, look, sector)?.with_context(|| format!("grow: {name} has no table"))?;
-        table::growth(&seen.known, disk, &swaps)
+            seen(image, look, made_for)?.with_context(|| format!("grow: {name} has no table"))?;
+        let known = seen.known.on_sectors(sector);
+        known
+            .and_then(|known| table::growth(&known, disk, &swaps))
             .with_context(|| format!("grow: on the disk in {name} nothing can grow"))?
     };
     let Some(place) = place else { return Ok(None) };
@@ -141,7 +155,7 @@ fn find(image: &dyn ImageSource, look: &Look, disk: u64) -> anyhow::Result<Optio
         place,
         filesystem: summary.filesystem.clone(),
         grower,
-        sector: meta.disk.logical_sector_size,
+        sector,
         swaps,
     }))
 }

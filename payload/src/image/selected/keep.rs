@@ -1,11 +1,11 @@
 //! A restore that leaves partitions of the target as they are, also when it fails half-way, and one to a disk that
-//! is smaller than the image's.
+//! is smaller than the image's or has other sectors.
 
 use super::super::behind;
-use super::super::restore::{Restored, invalidate};
+use super::super::restore::{Restored, invalidate, is_larger};
 use super::super::verify::Look;
 use super::Task;
-use super::looking::{Seen, seen};
+use super::looking::Seen;
 use super::through::Through;
 use crate::disk::Output;
 use crate::extents::Extents;
@@ -14,7 +14,7 @@ use crate::units;
 use anyhow::{Context, bail};
 
 /// All that is decided before the first write.
-pub(super) struct Plan {
+pub struct Plan {
     kept: Extents,
     /// The bytes that the image's own table takes.
     pub(super) image_table: Extents,
@@ -27,7 +27,7 @@ pub(super) struct Plan {
     /// Where the target's partitions have what makes them known.
     old: Extents,
     /// Where the image's partitions are.
-    new: Extents,
+    pub(super) new: Extents,
 }
 
 impl Plan {
@@ -55,6 +55,7 @@ impl Task<'_> {
             self.reporter
                 .info(format!("{name}: partition {partition} is kept as it is"));
         }
+        self.tell(&look);
         self.run(look, &plan)
     }
 
@@ -65,8 +66,7 @@ impl Task<'_> {
         selectors: &[PartitionSelector],
     ) -> anyhow::Result<(Plan, Vec<Partition>)> {
         let (image, name) = (self.image.name(), self.output.name());
-        let sector = self.output.sector_size().unwrap_or(512);
-        let seen = seen(self.image, look, sector)?.with_context(|| {
+        let seen = self.seen(look)?.with_context(|| {
             format!("{image} is of a disk without partitions: none can be kept beside it")
         })?;
         let target = self.target(seen.sector)?;
@@ -81,34 +81,46 @@ impl Task<'_> {
         Ok((plan, kept))
     }
 
-    /// Restores an image of a larger disk, where all that it holds lies before the end of the target.
+    /// Restores an image whose own table does not suit the disk: it gets the one of `plan`.
     ///
     /// # Errors
-    /// Before anything is written: with the numbers, and what is in the way.
-    pub fn shrink(&self, look: Look) -> anyhow::Result<Restored> {
+    /// As any restore; the disk has no table then.
+    pub fn remake(&self, look: Look, plan: &Plan) -> anyhow::Result<Restored> {
         let (image, name) = (self.image.name(), self.output.name());
-        let plan = self.shrunk(&look)?;
-        self.reporter.info(format!(
-            "{name} is smaller than the disk of {image}: what lies behind its end is free, and the table ends with it"
-        ));
-        self.run(look, &plan)
+        if is_larger(&look, self.output) {
+            self.reporter.info(format!(
+                "{name} is smaller than the disk of {image}: what lies behind its end is free, and the table ends with it"
+            ));
+        }
+        self.tell(&look);
+        self.run(look, plan)
     }
 
-    /// What is to be done so that the image fits.
-    pub(super) fn shrunk(&self, look: &Look) -> anyhow::Result<Plan> {
+    /// What is to be done where the disk is smaller than the image's or has other sectors. `None` where all of it goes
+    /// to the disk as it is.
+    ///
+    /// # Errors
+    /// With the numbers, and what is in the way.
+    pub fn remade(&self, look: &Look) -> anyhow::Result<Option<Plan>> {
         let (image, name) = (self.image.name(), self.output.name());
-        let sector = self.output.sector_size().unwrap_or(512);
-        let disk = self.disk()?;
-        let what = || {
-            format!(
-                "{name} is too small: it has {disk} bytes ({}), the disk of {image} has more",
-                units::bytes(disk)
-            )
-        };
-        let seen = seen(self.image, look, sector)
-            .with_context(what)?
-            .with_context(what)?;
-        self.plan(look, &seen, None)
+        let is_larger = is_larger(look, self.output);
+        if !is_larger && !self.has_other_sectors(look) {
+            return Ok(None);
+        }
+        let mut seen = self.seen(look);
+        if is_larger {
+            let disk = self.disk()?;
+            seen = seen.with_context(|| {
+                format!(
+                    "{name} is too small: it has {disk} bytes ({}), the disk of {image} has more",
+                    units::bytes(disk)
+                )
+            });
+        }
+        match seen? {
+            Some(seen) => self.plan(look, &seen, None).map(Some),
+            None => self.check_whole(look).map(|()| None),
+        }
     }
 
     fn plan(
@@ -144,6 +156,8 @@ impl Task<'_> {
             interim = Some(pieces.with_context(|| format!("the partition table on {name}"))?);
         }
         self.check_fits(look, seen, disk)?;
+        let partitions = seen.known.table.partitions.iter();
+        self.check_contents(look, partitions.filter(|own| !ranges.touches(own.range())))?;
         let mut new = Extents::new();
         for partition in &seen.known.table.partitions {
             new.insert(partition.range());
@@ -170,6 +184,7 @@ impl Task<'_> {
             target.map_or(&[], |(_, kept)| kept),
             &seen.known,
         )?;
+        self.check_outside(look, seen.known.table.kind, &plan)?;
         Ok(plan)
     }
 

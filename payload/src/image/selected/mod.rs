@@ -5,10 +5,11 @@ mod check;
 mod keep;
 pub mod looking;
 mod only;
+mod sectors;
 mod through;
 
 use super::fit::Written;
-use super::restore::{Restored, is_larger, restore_ours, write_pieces};
+use super::restore::{Restored, restore_ours, write_pieces};
 use super::verify::{Look, look};
 use super::{ImageSource, Part, RestoreOptions, foreign};
 use crate::disk::{Output, Target};
@@ -44,15 +45,18 @@ pub fn foresee(image: &dyn ImageSource, target: &Path, part: &Part) -> anyhow::R
     };
     match part {
         Part::Whole => {
-            if is_larger(&look, &output) {
-                task.shrunk(&look)?;
-            }
-            Ok(Vec::new())
+            let plan = task.remade(&look)?;
+            let told = plan.and_then(|_| task.told(&look));
+            Ok(told.into_iter().collect())
         }
         Part::Keep(selectors) => {
             let (_, kept) = task.kept(&look, selectors)?;
             let tell = |keep: &Partition| format!("partition {keep} stays as it is");
-            Ok(kept.iter().map(tell).collect())
+            Ok(task
+                .told(&look)
+                .into_iter()
+                .chain(kept.iter().map(tell))
+                .collect())
         }
         Part::Only(selectors) => {
             let pairs = task.pairs(&look, selectors)?;

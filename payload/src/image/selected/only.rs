@@ -71,7 +71,7 @@ impl Task<'_> {
         let sector = self.output.sector_size().unwrap_or(512);
         let seen = seen(self.image, look, sector)?
             .with_context(|| format!("{image} is of a disk without partitions"))?;
-        let target = self.target(seen.sector)?;
+        let target = self.target(self.target_sector(look, &seen))?;
         let mut pairs: Vec<Pair> = Vec::new();
         for selector in selectors {
             let from = selector.find(&seen.known.table, image)?;
@@ -101,6 +101,7 @@ impl Task<'_> {
                 });
             }
         }
+        self.check_contents(look, pairs.iter().map(|pair| &pair.from))?;
         Ok(pairs)
     }
 

@@ -1,11 +1,17 @@
 //! Whether an image can go to the disk that it belongs on.
 
-use super::{MatchError, Stored};
+use super::{How, MatchError, Stored};
 use crate::image::Least;
 use crate::inventory::Disk;
 
-pub(super) fn check_fit(disk: &Disk, image: &Stored) -> Result<(), MatchError> {
-    if let Some(of) = &image.of
+pub(super) fn check_fit(disk: &Disk, image: &Stored, how: How) -> Result<(), MatchError> {
+    // The same disk may have been formatted to other sectors; another one is not what a name means.
+    let why = match how {
+        How::Name => Some("no name alone leads to such a disk"),
+        How::Serial | How::Wwn if image.indexed => None,
+        How::Serial | How::Wwn => Some("what it holds could not be read there"),
+    };
+    if let (Some(of), Some(why)) = (&image.of, why)
         && of.logical_sector_size != disk.identity.logical_sector_size
     {
         return Err(MatchError::OtherSectors {
@@ -13,6 +19,7 @@ pub(super) fn check_fit(disk: &Disk, image: &Stored) -> Result<(), MatchError> {
             image: image.file.clone(),
             image_sector: of.logical_sector_size,
             disk_sector: disk.identity.logical_sector_size,
+            why,
         });
     }
     let size = image.raw_size.or(image.of.as_ref().map(|of| of.size));

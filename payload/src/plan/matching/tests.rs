@@ -10,6 +10,7 @@ fn image(stem: &str, serial: &str, size: u64) -> Stored {
         of: Some(disk(stem, serial, size).identity),
         raw_size: Some(size),
         least: None,
+        indexed: true,
     }
 }
 
@@ -93,15 +94,35 @@ fn a_replaced_disk_is_found_by_name_when_it_fits() {
         "sda (serial NEW, 50 B) is too small for sda.raw.gz: it has 50 bytes, the image needs 100"
     );
 
-    let mut other = disk("sda", "NEW", 200);
-    other.identity.logical_sector_size = 4096;
-    let other = [other];
+    let other = [large_sectors("NEW")];
     let error = match_images(&other, &other, &images).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "sda.raw.gz is of a disk with sectors of 512 bytes, sda (serial NEW, 200 B) has sectors of 4096: no name \
+         alone leads to such a disk"
+    );
+}
+
+fn large_sectors(serial: &str) -> Disk {
+    let mut disk = disk("sda", serial, 200);
+    disk.identity.logical_sector_size = 4096;
+    disk
+}
+
+#[test]
+fn a_disk_that_was_formatted_to_other_sectors_is_found_by_its_serial() {
+    let disks = [large_sectors("A")];
+    let mut stored = image("sda", "A", 200);
+    let matches = match_images(&disks, &disks, &[stored.clone()]).unwrap();
+    assert_eq!(matches[0].how, How::Serial);
+
+    stored.indexed = false;
+    let error = match_images(&disks, &disks, &[stored]).unwrap_err();
     assert!(
         matches!(
             error,
             MatchError::OtherSectors {
-                image_sector: 512,
+                disk_sector: 4096,
                 ..
             }
         ),
@@ -165,6 +186,7 @@ fn a_foreign_image_is_trusted_by_name_as_far_as_its_size_is_known() {
         of: None,
         raw_size,
         least: None,
+        indexed: false,
     };
     let matches = match_images(&disks, &disks, &[foreign(None)]).unwrap();
     assert!(is_settled(&matches, &[foreign(None)]));
