@@ -7,8 +7,10 @@ mod used_common;
 
 use image_common::image_of;
 use part_common::{assert_accepted, bytes, keep, only, try_restore};
-use pitstop_payload::image::{CaptureOptions, RestoreOptions};
+use pitstop_payload::event::Silent;
+use pitstop_payload::image::{CaptureOptions, FileSource, Level, RestoreOptions, to_indexed};
 use sectors_common::{disk, made, mounted, on, part, put, says, with_mounted};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -179,6 +181,21 @@ fn a_damaged_copy_of_a_gpt_is_no_data_of_the_disk() {
         restored(&image, &target, 4096, &verified());
         assert_eq!(says(&target, 4096), before, "{damaged}");
     }
+}
+
+#[test]
+fn an_image_of_another_tool_goes_there_once_it_is_converted() {
+    let dir = TempDir::new().unwrap();
+    let first = with_ext4(&dir, "first.raw", 4096, ROOTED, &[ROOT]);
+    let image = dir.path().join("converted.raw.gz");
+    let mut out = File::create(&image).unwrap();
+    let raw = FileSource::open(&first).unwrap();
+    let meta = to_indexed(&raw, Level::Fast, 0, &mut out, &Silent).unwrap();
+    assert_eq!(meta.disk.logical_sector_size, 4096);
+    let target = sparse(&dir, "target", 70 * MIB);
+    restored(&image, &target, 512, &verified());
+    assert_eq!(says(&target, 512), says(&first, 4096));
+    assert!(files(&target, 512, &ROOT) == files(&first, 4096, &ROOT));
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use super::encode::{Content, Encoding, Intake, Piece, encode};
 use super::foreign::{Decoder, check_size, read_full};
 use super::index::chunk_size_for;
-use super::verify::{Look, look};
+use super::verify::{Kind, Look, look};
 use super::workers::{Meter, lock};
 use super::{ImageMeta, ImageSource, Level};
 use crate::event::Reporter;
 use crate::inventory::DiskIdentity;
+use crate::table::gpt_sector_size;
 use anyhow::Context;
 use std::io::{Read, Write};
 use std::sync::Mutex;
@@ -36,7 +37,9 @@ pub fn to_indexed(
         ),
         Look::Foreign { kind, raw_size } => {
             let chunk_size = chunk_size_for(raw_size.unwrap_or(0));
-            let meta = ImageMeta::new(nobody(image.name()), chunk_size, true);
+            let mut disk = nobody(image.name());
+            disk.logical_sector_size = sector_size(image, *kind)?;
+            let meta = ImageMeta::new(disk, chunk_size, true);
             (Decoder::open(image, *kind)?, *raw_size, meta)
         }
     };
@@ -106,6 +109,14 @@ pub fn to_zstd(
     }
     let out = encoder.finish().context("writing the zstd image")?;
     out.flush().context("writing the zstd image")
+}
+
+/// Bytes of the sectors that a GPT in `image` counts in, else as most disks have them.
+fn sector_size(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<u32> {
+    let mut head = [0; 2 * 4096];
+    let read = read_full(&mut Decoder::open(image, kind)?, &mut head);
+    let length = read.with_context(|| format!("reading the beginning of {}", image.name()))?;
+    Ok(gpt_sector_size(&head[..length]).unwrap_or(512))
 }
 
 /// The disk of an image that does not say whose it is.
