@@ -43,7 +43,7 @@ pub fn bring_up(
     netlink.up(loopback).context("switching the loopback on")?;
     let name_servers = slaac::Listener::open()?;
     let search = Search::new(machine, boot)?;
-    let (nic, setup, boot_source) = match &boot.ip {
+    let (nic, mut setup, boot_source) = match &boot.ip {
         IpSetting::Invalid(why) => bail!("{why}"),
         IpSetting::Static(address) => {
             let nic = search.card(&mut netlink, &**reporter)?;
@@ -74,6 +74,7 @@ pub fn bring_up(
             }
         }
     };
+    setup.mtu = boot.ip.mtu().or(setup.mtu);
     setup
         .apply(&mut netlink, &nic, &**reporter)
         .with_context(|| format!("configuring {}", nic.name))?;

@@ -20,6 +20,9 @@ use std::fmt;
 /// The VirtualBox scripts' spelling of an action.
 const OLD_ACTION: &str = "testbox-action-";
 
+/// RFC 8200 5: the least that IPv6 works with.
+const LEAST_MTU: u16 = 1280;
+
 /// What the boot needs before any job is known. Reading it never fails: an `ip=` that makes no sense
 /// is kept as such for the network stage to report, and errors in `pitstop.…` are [`CommandLine`]'s.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +72,12 @@ impl BootParameters {
         }
         boot
     }
+}
+
+/// Bytes of the largest packet, as `ip=` and `bond=` have them.
+fn mtu(text: &str) -> Result<u16, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes >= LEAST_MTU);
+    bytes.ok_or_else(|| format!("the MTU {text:?} is not a number from {LEAST_MTU} to 65535"))
 }
 
 /// PXELINUX writes the ARP hardware type before the address: `01-52-54-00-12-34-56`; others leave it out.
@@ -368,7 +377,7 @@ mod tests {
     fn a_broken_job_part_leaves_the_boot_part_alone() {
         let boot = BootParameters::parse("pitstop.bogus=1 BOOTIF=52:54:00:aa:bb:cc ip=dhcp");
         assert_eq!(boot.boot_mac, Some([0x52, 0x54, 0, 0xaa, 0xbb, 0xcc]));
-        assert_eq!(boot.ip, IpSetting::Dhcp { interface: None });
+        assert_eq!(boot.ip, IpSetting::default());
         assert_eq!(BootParameters::parse("BOOTIF=01-5-54").boot_mac, None);
     }
 

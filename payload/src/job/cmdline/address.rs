@@ -1,8 +1,10 @@
 //! `ip=`, in the kernel's own form (Documentation/admin-guide/nfs/nfsroot.rst), of which PXELINUX's
 //! IPAPPEND writes the first four fields:
 //! `CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:AUTOCONF:DNS0:DNS1:NTP0`.
-//! IPv6 as dracut has it (dracut.cmdline(7)): addresses in brackets, `auto6` for the network's own.
+//! IPv6 as dracut has it (dracut.cmdline(7)): addresses in brackets, `auto6` for the network's own; and so an MTU in
+//! place of the name servers.
 
+use super::mtu;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// How the machine gets its address.
@@ -11,10 +13,12 @@ pub enum IpSetting {
     /// DHCP, on the named NIC only where one is named. A network that has IPv6 alone is found out.
     Dhcp {
         interface: Option<String>,
+        mtu: Option<u16>,
     },
     /// What IPv6 routers announce (RFC 4862), or DHCP for IPv6 where they say so, and no IPv4.
     Auto6 {
         interface: Option<String>,
+        mtu: Option<u16>,
     },
     Static(StaticAddress),
     /// Not understood: the sentence says why. The network stage fails with it.
@@ -23,7 +27,10 @@ pub enum IpSetting {
 
 impl Default for IpSetting {
     fn default() -> Self {
-        IpSetting::Dhcp { interface: None }
+        IpSetting::Dhcp {
+            interface: None,
+            mtu: None,
+        }
     }
 }
 
@@ -43,6 +50,8 @@ pub struct StaticAddress {
     /// Name servers, best first.
     pub dns: Vec<IpAddr>,
     pub ntp: Option<IpAddr>,
+    /// Bytes of the largest packet.
+    pub mtu: Option<u16>,
 }
 
 impl IpSetting {
@@ -53,8 +62,19 @@ impl IpSetting {
     /// The only NIC to use, where one is named.
     pub fn interface(&self) -> Option<&str> {
         match self {
-            IpSetting::Dhcp { interface } | IpSetting::Auto6 { interface } => interface.as_deref(),
+            IpSetting::Dhcp { interface, .. } | IpSetting::Auto6 { interface, .. } => {
+                interface.as_deref()
+            }
             IpSetting::Static(address) => address.interface.as_deref(),
+            IpSetting::Invalid(_) => None,
+        }
+    }
+
+    /// Bytes of the largest packet, where they are given: whatever the network says.
+    pub fn mtu(&self) -> Option<u16> {
+        match self {
+            IpSetting::Dhcp { mtu, .. } | IpSetting::Auto6 { mtu, .. } => *mtu,
+            IpSetting::Static(address) => address.mtu,
             IpSetting::Invalid(_) => None,
         }
     }
@@ -66,30 +86,44 @@ fn parse(value: &str) -> Result<IpSetting, String> {
     if matches!(value, "off" | "none") {
         return Err("the network is needed: write ip=dhcp or a static address".into());
     }
+    let given = |field: &String| !field.is_empty();
+    let short = match fields.as_slice() {
+        [how] => automatic(how, None, None),
+        // dracut's short form has the device first, and may end with an MTU.
+        [interface, how, rest @ ..] if given(interface) && given(how) => {
+            let mtu = given_mtu(rest)?;
+            let whole = rest.is_empty() || mtu.is_some();
+            automatic(how, Some(interface), mtu).filter(|_| whole)
+        }
+        _ => None,
+    };
+    if let Some(setting) = short {
+        return Ok(setting);
+    }
+    let mtu = given_mtu(fields.get(7..).unwrap_or_default())?;
     if fields.len() > 10 {
         return Err("more fields than the kernel's ip= has".into());
     }
-    match fields.as_slice() {
-        [how] => {
-            if let Some(setting) = automatic(how, None) {
-                return Ok(setting);
-            }
-        }
-        // dracut's short form has the device first.
-        [interface, how] if !how.is_empty() => {
-            if let Some(setting) = automatic(how, Some(interface)) {
-                return Ok(setting);
-            }
-        }
-        _ => {}
-    }
     if text(0).is_none() {
         let how = text(6).map_or("", String::as_str);
-        return automatic(how, text(5)).ok_or_else(|| {
+        return automatic(how, text(5), mtu).ok_or_else(|| {
             format!("no address is given and {how:?} is not a way to get one: write dhcp or auto6")
         });
     }
-    static_address(&fields).map(IpSetting::Static)
+    static_address(&fields, mtu).map(IpSetting::Static)
+}
+
+/// dracut's last fields, if a number shows that these are they: an MTU, and a MAC address.
+fn given_mtu(fields: &[String]) -> Result<Option<u16>, String> {
+    match fields {
+        [text, rest @ ..] if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            if rest.iter().any(|field| !field.is_empty()) {
+                return Err("a card keeps its MAC address: end with the MTU".into());
+            }
+            mtu(text).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Splits at colons, but for those in brackets, which are taken off.
@@ -113,16 +147,16 @@ fn fields(value: &str) -> Result<Vec<String>, String> {
     Ok(fields)
 }
 
-fn automatic(how: &str, interface: Option<&String>) -> Option<IpSetting> {
+fn automatic(how: &str, interface: Option<&String>, mtu: Option<u16>) -> Option<IpSetting> {
     let interface = interface.cloned();
     match how {
-        "auto6" | "dhcp6" | "either6" => Some(IpSetting::Auto6 { interface }),
-        "" | "dhcp" | "on" | "any" | "both" | "bootp" => Some(IpSetting::Dhcp { interface }),
+        "auto6" | "dhcp6" | "either6" => Some(IpSetting::Auto6 { interface, mtu }),
+        "" | "dhcp" | "on" | "any" | "both" | "bootp" => Some(IpSetting::Dhcp { interface, mtu }),
         _ => None,
     }
 }
 
-fn static_address(fields: &[String]) -> Result<StaticAddress, String> {
+fn static_address(fields: &[String], mtu: Option<u16>) -> Result<StaticAddress, String> {
     let field = |index: usize| fields.get(index).map_or("", String::as_str);
     let text = |index: usize| Some(field(index).to_owned()).filter(|text| !text.is_empty());
     let address = |index: usize| match field(index) {
@@ -163,8 +197,12 @@ fn static_address(fields: &[String]) -> Result<StaticAddress, String> {
         boot_server: address(1)?,
         hostname: text(4),
         interface: text(5),
-        dns: [address(7)?, address(8)?].into_iter().flatten().collect(),
+        dns: match mtu {
+            None => [address(7)?, address(8)?].into_iter().flatten().collect(),
+            Some(_) => Vec::new(),
+        },
         ntp: address(9)?,
+        mtu,
     })
 }
 
@@ -231,10 +269,28 @@ mod tests {
         assert_eq!(
             IpSetting::parse(":::::eth2:dhcp"),
             IpSetting::Dhcp {
-                interface: Some("eth2".into())
+                interface: Some("eth2".into()),
+                mtu: None,
             }
         );
         assert_eq!(IpSetting::parse("dhcp"), IpSetting::default());
+    }
+
+    #[test]
+    fn an_mtu_stands_where_dracut_has_it() {
+        for (value, interface) in [
+            ("10.0.0.3::10.0.0.1:24:box:eth1:none:9000", "eth1"),
+            ("[2001:db8::10]/48::[fe80::1]::box:eth1:none:9000", "eth1"),
+            (":::::eth1:dhcp:9000", "eth1"),
+            ("eth1:dhcp:9000", "eth1"),
+            ("eth1:auto6:9000:", "eth1"),
+        ] {
+            let setting = IpSetting::parse(value);
+            assert_eq!(setting.mtu(), Some(9000), "{value}: {setting:?}");
+            assert_eq!(setting.interface(), Some(interface), "{value}");
+        }
+        let named = IpSetting::parse("10.0.0.3::10.0.0.1:24::eth1:none:9.9.9.9");
+        assert_eq!(named.mtu(), None, "a name server is no MTU");
     }
 
     #[test]
@@ -260,18 +316,25 @@ mod tests {
         assert_eq!((bare.prefix, bare.gateway), (64, None));
         assert_eq!(
             IpSetting::parse("auto6"),
-            IpSetting::Auto6 { interface: None }
+            IpSetting::Auto6 {
+                interface: None,
+                mtu: None,
+            }
         );
         let interface = Some("eth2".to_owned());
         assert_eq!(
             IpSetting::parse("eth2:auto6"),
             IpSetting::Auto6 {
-                interface: interface.clone()
+                interface: interface.clone(),
+                mtu: None,
             }
         );
         assert_eq!(
             IpSetting::parse(":::::eth2:auto6"),
-            IpSetting::Auto6 { interface }
+            IpSetting::Auto6 {
+                interface,
+                mtu: None,
+            }
         );
     }
 
@@ -282,6 +345,12 @@ mod tests {
                 let most = if address.address.is_ipv4() { 32 } else { 128 };
                 prop_assert!(address.prefix <= most && !address.address.is_unspecified());
             }
+        }
+
+        #[test]
+        fn any_words_are_read(value in "(eth0|10.0.0.2|dhcp|none|[0-9]{1,6}|:){0,16}") {
+            let mtu = IpSetting::parse(&value).mtu();
+            prop_assert!(mtu.is_none_or(|bytes| bytes >= 1280));
         }
     }
 
@@ -300,6 +369,10 @@ mod tests {
             ("0.0.0.0:::24", "no address for a machine"),
             (":::::eth0:static", "not a way to get one"),
             ("1.2.3.4:::::::::::", "more fields"),
+            ("1.2.3.4::::::none:1279", "not a number from 1280"),
+            ("eth0:dhcp:65536", "not a number from 1280"),
+            ("eth0:dhcp:9000:52:54:00:00:00:01", "keeps its MAC address"),
+            ("eth0:dhcp:large", "not an address"),
         ] {
             let IpSetting::Invalid(text) = IpSetting::parse(value) else {
                 panic!("{value} was taken")

@@ -1,8 +1,8 @@
 //! `bond=`, as dracut writes it (dracut.cmdline(7)): `bond=NAME[:CARDS[:OPTIONS[:MTU]]]`. Cards may be named by their
 //! MAC address too, with dashes as in `BOOTIF`; `all`, or none, is every wired card.
 
-use super::boot_mac;
 use super::vlan::is_interface;
+use super::{boot_mac, mtu};
 
 /// Cards that act as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +42,6 @@ const FIRST: [&str; 3] = ["mode", "miimon", "arp_interval"];
 /// How a dead link is found out where nothing else is asked for, in milliseconds: the driver's own default is never.
 const USUAL_MIIMON: &str = "100";
 
-/// RFC 8200 5: the least that IPv6 works with.
-const LEAST_MTU: u16 = 1280;
-
 impl Bond {
     /// # Errors
     /// A sentence that says what is wrong with it.
@@ -61,7 +58,7 @@ impl Bond {
 fn read(value: &str) -> Result<Bond, String> {
     let mut fields = value.split(':');
     let mut field = || fields.next().unwrap_or_default();
-    let (name, cards, options, mtu) = (field(), field(), field(), field());
+    let (name, cards, options, maximum) = (field(), field(), field(), field());
     if fields.next().is_some() {
         return Err("it has more than four fields (a MAC address is written with dashes)".into());
     }
@@ -75,20 +72,14 @@ fn read(value: &str) -> Result<Bond, String> {
     if cards.contains(&BondCard::Name(name.to_owned())) {
         return Err(format!("{name} cannot be one of its own cards"));
     }
-    let mtu = match mtu {
-        "" => None,
-        text => {
-            let bytes = text.parse().ok().filter(|bytes| *bytes >= LEAST_MTU);
-            Some(bytes.ok_or_else(|| {
-                format!("the MTU {text:?} is not a number from {LEAST_MTU} to 65535")
-            })?)
-        }
-    };
     Ok(Bond {
         name: name.to_owned(),
         cards,
         options: read_options(options)?,
-        mtu,
+        mtu: Some(maximum)
+            .filter(|text| !text.is_empty())
+            .map(mtu)
+            .transpose()?,
     })
 }
 
