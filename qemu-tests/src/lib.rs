@@ -9,6 +9,7 @@ pub mod disks;
 pub mod golden;
 pub mod https;
 pub mod kernel;
+pub mod leases;
 pub mod lossy;
 pub mod matrix;
 pub mod media;

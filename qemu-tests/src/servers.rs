@@ -5,7 +5,7 @@ use crate::tools;
 use crate::vm::{HOST, KERNEL_PARAMETERS};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -75,6 +75,8 @@ pub struct Namespace {
 impl Namespace {
     /// The address of the side that servers are on.
     pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+    /// The same where there is IPv6, after [`Namespace::add_ipv6`].
+    pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1);
 
     pub fn new() -> Result<Namespace> {
         let mut command = tools::command("unshare")?;
@@ -122,6 +124,17 @@ impl Namespace {
     pub fn tap(&self, interface: &str) -> Result<()> {
         self.ip(&format!("tuntap add {interface} mode tap"))?;
         self.ip(&format!("link set {interface} master br0 up"))
+    }
+
+    /// Gives the servers' side an IPv6 address too.
+    pub fn add_ipv6(&self) -> Result<()> {
+        self.ip(&format!("addr add {}/64 dev br0 nodad", Self::ADDRESS6))
+    }
+
+    /// Lets frames of so many bytes through, and through this tap device.
+    pub fn set_mtu(&self, interface: &str, bytes: u16) -> Result<()> {
+        self.ip(&format!("link set {interface} mtu {bytes}"))?;
+        self.ip(&format!("link set br0 mtu {bytes}"))
     }
 
     fn ip(&self, arguments: &str) -> Result<()> {
@@ -239,6 +252,28 @@ impl Server {
 
     /// Serves this root on the loopback, or in a network namespace on the usual ports, TFTP included.
     pub fn start_in(root: &Path, network: Option<&Namespace>) -> Result<Server> {
+        if network.is_none() {
+            let address = (Ipv4Addr::LOCALHOST, free_port()?).into();
+            return Server::listening(root, None, address, HOST);
+        }
+        let address = (Namespace::ADDRESS, 8080).into();
+        Server::listening(root, network, address, &Namespace::ADDRESS.to_string())
+    }
+
+    /// Serves this root in a network namespace over IPv6, on the usual ports.
+    pub fn start_on_ipv6(root: &Path, network: &Namespace) -> Result<Server> {
+        let address = (Namespace::ADDRESS6, 8080).into();
+        let seen_as = format!("[{}]", Namespace::ADDRESS6);
+        Server::listening(root, Some(network), address, &seen_as)
+    }
+
+    fn listening(
+        root: &Path,
+        network: Option<&Namespace>,
+        address: SocketAddr,
+        seen_as: &str,
+    ) -> Result<Server> {
+        let port = address.port();
         let program = paths::built("pitstop")?;
         for folder in ["hosts", "share", "boot"] {
             fs::create_dir_all(root.join(folder))?;
@@ -251,16 +286,12 @@ impl Server {
         }
         let marker = root.join("share/pitstop-share");
         fs::write(&marker, "").with_context(|| format!("making {}", marker.display()))?;
-        let (address, seen_as, port) = match network {
-            Some(_) => (Namespace::ADDRESS, Namespace::ADDRESS.to_string(), 8080),
-            None => (Ipv4Addr::LOCALHOST, HOST.to_owned(), free_port()?),
-        };
         let mut command = match network {
             Some(network) => Namespace::wrapped_in(&network.path(), &program)?,
             None => tools::wrapped(&program)?,
         };
         command.arg("serve").arg("--root").arg(root);
-        command.args(["--listen", &format!("{address}:{port}")]);
+        command.args(["--listen", &address.to_string()]);
         command.args(["--url", &format!("http://{seen_as}:{port}")]);
         command.args(["--append", KERNEL_PARAMETERS]);
         if network.is_none() {

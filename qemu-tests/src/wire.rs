@@ -13,6 +13,9 @@ use std::thread;
 /// The longest frame, and more.
 const FRAME: usize = 65536;
 
+/// What QEMU calls the machine's end.
+const WIRE: &str = "wire";
+
 /// A cable. Frames go through it, one in each datagram, until it is dropped.
 pub struct Wire {
     /// A QEMU without a machine, which is the network's end.
@@ -49,7 +52,7 @@ impl Wire {
             .with_context(|| format!("starting {command:?}"))?;
         let wire = Wire {
             network: child,
-            backend: machine.backend("wire"),
+            backend: machine.backend(WIRE),
             mac: network.mac().map(ToOwned::to_owned),
             ends: [machine.ours.try_clone()?, far.ours.try_clone()?],
             _folder: folder,
@@ -59,11 +62,16 @@ impl Wire {
         Ok(wire)
     }
 
+    /// The backend of the machine's end, and its `id`.
+    pub fn backend(&self) -> (&str, &'static str) {
+        (&self.backend, WIRE)
+    }
+
     /// The arguments that plug a machine in.
     pub fn card(&self) -> Vec<String> {
         let mac = self.mac.as_ref().map(|mac| format!(",mac={mac}"));
         let card = format!(
-            "virtio-net-pci,netdev=wire,romfile={}",
+            "virtio-net-pci,netdev={WIRE},romfile={}",
             mac.unwrap_or_default()
         );
         ["-netdev", &self.backend, "-device", &card]

@@ -15,6 +15,7 @@ mod grow;
 mod hardware;
 mod identity;
 mod layout;
+mod links;
 mod local;
 mod lossy;
 mod manners;
