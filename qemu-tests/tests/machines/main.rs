@@ -25,6 +25,7 @@ mod nfs;
 mod other_servers;
 mod partitions;
 mod power;
+mod sectors;
 mod uefi;
 mod ways_in;
 mod wipe;
