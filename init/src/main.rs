@@ -4,7 +4,6 @@
 mod clock;
 mod console;
 mod identity;
-mod libraries;
 mod medium;
 mod modules;
 mod mounts;

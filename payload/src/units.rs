@@ -17,6 +17,18 @@ pub fn bytes(count: u64) -> String {
     format!("{}.{} {}", whole / 10, whole % 10, UNITS[unit])
 }
 
+/// Bytes with the largest binary unit that leaves no fraction, as [`parse_bytes`] reads them: `20GiB`, `512MiB`, `1000`.
+pub fn exact(count: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB")];
+    let whole = units
+        .into_iter()
+        .find(|(bits, _)| count > 0 && count.trailing_zeros() >= *bits);
+    whole.map_or_else(
+        || count.to_string(),
+        |(bits, unit)| format!("{}{unit}", count >> bits),
+    )
+}
+
 /// A duration as people write it: `7s`, `2m05s`, `1h02m`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -91,6 +103,19 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(4 << 30), "4.0 GiB");
         assert_eq!(bytes(u64::MAX), "15.9 EiB");
+    }
+
+    #[test]
+    fn exact_sizes_read_back() {
+        for (count, text) in [
+            (20 << 30, "20GiB"),
+            (1536 << 20, "1536MiB"),
+            (1000, "1000"),
+            (0, "0"),
+        ] {
+            assert_eq!(exact(count), text);
+            assert_eq!(parse_bytes(text), Ok(count));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod serve;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use commands::{backup, convert, inspect, layout, mount, plan, restore, verify};
+use commands::{backup, convert, inspect, layout, mount, plan, restore, shrink, verify};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -45,6 +45,8 @@ enum Command {
     Plan(plan::Args),
     /// Make an image with an index from any gzip, xz, zstd or raw image
     Convert(convert::Args),
+    /// Make an image of a smaller disk of an image
+    Shrink(shrink::Args),
     /// Show the disk in an image and its partitions as files
     Mount(mount::Args),
     /// Serve boot files, host files and the share over HTTP and TFTP
@@ -87,6 +89,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Layout(args) => layout::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),

@@ -1,5 +1,6 @@
 //! A disk that is larger than its image: the backup GPT moves to the end, and the rest of the disk becomes usable.
 
+use super::ImageMeta;
 use super::feed::Loaded;
 use super::index::Item;
 use super::restore::write_pieces;
@@ -7,6 +8,7 @@ use crate::disk::Output;
 use crate::event::Reporter;
 use crate::source::ReadAt;
 use crate::table::{self, TableError, TableKind};
+use crate::units;
 use crate::used::PartitionSummary;
 use std::io;
 
@@ -66,13 +68,29 @@ pub struct Least {
     pub bytes: u64,
     /// What it is that needs so much, with its end; empty where that is not known.
     pub why: String,
+    /// Where the data of the last filesystem would end if it was shrunk; `None` where it cannot be.
+    pub shrunk: Option<u64>,
 }
 
 impl Least {
     /// A disk of so many bytes, no matter why.
     pub fn of(bytes: u64) -> Self {
-        let why = String::new();
-        Self { bytes, why }
+        Self {
+            bytes,
+            why: String::new(),
+            shrunk: None,
+        }
+    }
+
+    /// What to do so that `image` fits a disk of `disk` bytes; empty where nothing helps.
+    pub fn advice(&self, image: &str, disk: u64) -> String {
+        match self.shrunk {
+            Some(end) if end < disk => format!(
+                "; shrink it first: pitstop shrink {image} smaller.raw.gz --to {}",
+                units::exact(disk)
+            ),
+            _ => String::new(),
+        }
     }
 }
 
@@ -115,5 +133,21 @@ pub fn least(loaded: &Loaded) -> Least {
         format!("its partition {number}, {filesystem}, ends at byte {partitions}")
     };
     let bytes = partitions.max(last).saturating_add(backup).min(size);
-    Least { bytes, why }
+    Least {
+        bytes,
+        why,
+        shrunk: shrunk(meta),
+    }
+}
+
+/// Where the data of the last filesystem would end, swap behind it aside.
+fn shrunk(meta: &ImageMeta) -> Option<u64> {
+    const SHRINK: [&str; 5] = ["ext4", "ext3", "ext2", "ntfs", "btrfs"];
+    let others = meta
+        .partitions
+        .iter()
+        .filter(|part| part.filesystem != "swap");
+    let last = others.max_by_key(|part| part.start)?;
+    let shrinks = SHRINK.contains(&last.filesystem.as_str()) && last.reason.is_empty();
+    shrinks.then(|| last.start.saturating_add(last.used))
 }

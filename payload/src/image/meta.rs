@@ -79,6 +79,30 @@ impl ImageMeta {
         }
     }
 
+    /// The numbers of the partitions that are swap.
+    pub fn swaps(&self) -> Vec<u32> {
+        let swaps = self
+            .partitions
+            .iter()
+            .filter(|part| part.filesystem == "swap");
+        swaps.map(|part| part.number).collect()
+    }
+
+    /// Whether partition `number`, swap at the end of the disk, can be moved: only its header moves.
+    ///
+    /// # Errors
+    /// When it holds something, or is no swap that is known well enough.
+    pub fn check_movable(&self, number: u32) -> anyhow::Result<()> {
+        let swap = self.partitions.iter().find(|part| part.number == number);
+        match swap {
+            Some(swap) if !swap.reason.is_empty() => bail!(
+                "partition {number}, swap at the end of the disk, is in the way: {}",
+                swap.reason
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// The text of the `.toml`.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ pub enum MatchError {
         there: String,
         disk: String,
     },
-    #[error("{disk} is too small for {image}: it has {has} bytes, the image needs {}{}", needs.bytes, because(needs))]
+    #[error("{disk} is too small for {image}: it has {has} bytes, the image needs {}{}", needs.bytes, because(needs, image, *has))]
     TooSmall {
         disk: String,
         image: String,

@@ -194,7 +194,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Has the partition with the bytes `range` end at byte `end`, and the extended one no earlier.
+    /// Has the partition with the bytes `range`, the last one, end at byte `end`. The extended one ends no earlier, and
+    /// there, too, unless the partition grows.
     pub(super) fn stretch(&mut self, range: &Range<u64>, end: u64) -> Result<(), TableError> {
         let own = self.logicals().into_iter().find(|own| own.range == *range);
         let own =
@@ -204,7 +205,11 @@ impl Chain {
             ..own
         };
         self.put(longer.record, range, &longer)?;
-        self.range.end = self.range.end.max(end);
+        self.range.end = if end > range.end {
+            self.range.end.max(end)
+        } else {
+            end
+        };
         let (sector, start) = (self.sector, self.range.start);
         let mut records = self.records.iter_mut().rev();
         if records.any(|record| record.at == longer.record)

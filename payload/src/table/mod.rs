@@ -8,7 +8,6 @@ mod create;
 mod edit;
 mod follow;
 mod gpt;
-mod grow;
 mod ids;
 mod kinds;
 mod mbr;
@@ -16,6 +15,7 @@ mod pieces;
 mod raw;
 mod sectors;
 mod selector;
+mod tail;
 
 use crate::extents::Extents;
 use crate::source::ReadAt;
@@ -27,11 +27,11 @@ pub use create::{NEW_GPT_ENTRIES, NewPartition, NewTable, signature};
 pub use edit::{Known, Raw};
 pub use follow::{Moved, follow};
 pub use gpt::GptCopies;
-pub use grow::{Growth, MovedSwap, growth};
 pub use ids::{NewId, Random, Renewed, guid_text, renew};
 pub use kinds::PartitionKind;
 pub use pieces::{Piece, Pieces};
 pub use selector::{PartitionSelector, SelectorError};
+pub use tail::{MovedSwap, Resized, Tail, growth, tail};
 
 /// Boot loaders keep their core image between table and first partition. A gap larger than this is
 /// free space in front of the partitions, not a loader's.

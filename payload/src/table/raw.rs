@@ -2,7 +2,6 @@
 //! vendors' own fields survive (UEFI 2.10 5.3).
 
 use super::gpt::{Copy, Found, choose, read_copy};
-use super::grow::guards_alone;
 use super::mbr::{BootRecord, PROTECTIVE};
 use super::pieces::Pieces;
 use super::{TableError, TableKind, first_sector};
@@ -124,12 +123,12 @@ impl RawGpt {
 
     /// Whether its boot record names partitions, too.
     pub(super) fn is_hybrid(&self) -> bool {
-        !guards_alone(&self.first)
+        BootRecord::parse(&self.first).is_none_or(|record| record.entries().count() != 1)
     }
 
     /// The byte behind the last usable one on a disk of `disk` bytes.
     pub(super) fn usable_end(&self, disk: u64) -> Result<u64, TableError> {
-        Ok(self.backup_entries(disk)? * self.sector)
+        Ok(self.backup_place(disk)? * self.sector)
     }
 
     /// Gives an entry other bytes of the disk. `None` if there is no such entry.
@@ -216,14 +215,20 @@ impl RawGpt {
 
     /// Where the backup entries begin on a disk of `disk` bytes, in sectors.
     fn backup_entries(&self, disk: u64) -> Result<u64, TableError> {
+        let at = self.backup_place(disk)?;
+        match self.last_taken() {
+            Some(last) if last >= at => Err(no_room()),
+            _ => Ok(at),
+        }
+    }
+
+    /// The same, whatever partitions are there.
+    fn backup_place(&self, disk: u64) -> Result<u64, TableError> {
         let sectors = disk / self.sector;
         sectors
             .checked_sub(1 + self.entry_sectors())
-            .filter(|at| self.last_taken().is_none_or(|last| last < *at))
             .filter(|at| *at > self.entries_end())
-            .ok_or_else(|| {
-                TableError::doubt(TableKind::Gpt, "the disk has no room for its backup GPT")
-            })
+            .ok_or_else(no_room)
     }
 
     /// The table for a disk of `disk` bytes.
@@ -269,6 +274,10 @@ impl RawGpt {
         seal(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+fn no_room() -> TableError {
+    TableError::doubt(TableKind::Gpt, "the disk has no room for its backup GPT")
 }
 
 /// Gives a header its checksum.

@@ -82,6 +82,19 @@ pub struct PartitionSummary {
     pub reason: String,
 }
 
+impl PartitionSummary {
+    /// The name of its type, if it is one that keeps its size: firmware and Windows find such a one where it is.
+    pub fn fixed_kind(&self) -> Option<&'static str> {
+        const FIXED: [&str; 4] = [
+            "Windows recovery",
+            "EFI system",
+            "BIOS boot",
+            "Microsoft reserved",
+        ];
+        FIXED.into_iter().find(|kind| self.kind.ends_with(kind))
+    }
+}
+
 /// Why a filesystem's map is not used.
 #[derive(Debug, thiserror::Error)]
 enum Doubt {

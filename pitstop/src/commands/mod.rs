@@ -8,4 +8,5 @@ pub mod mount;
 mod place;
 pub mod plan;
 pub mod restore;
+pub mod shrink;
 pub mod verify;

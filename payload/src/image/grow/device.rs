@@ -1,7 +1,7 @@
 //! The partition as a device: the kernel's own where it shows one, else a loop device.
 
 use crate::disk::{LoopDevice, Target, nodes};
-use crate::table::Growth;
+use crate::table::Resized;
 use anyhow::Context;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub fn check(output: &Target) -> anyhow::Result<()> {
 
 impl Device {
     /// The place that grew on the disk at `path`, which is `output`: closed, because it was open for one alone.
-    pub fn of(path: &Path, output: Target, place: &Growth, sector: u32) -> anyhow::Result<Self> {
+    pub fn of(path: &Path, output: Target, place: &Resized, sector: u32) -> anyhow::Result<Self> {
         let shown = output.has_partition(place.number, &place.range());
         let whole = place.number == 0 && output.is_device();
         drop(output);

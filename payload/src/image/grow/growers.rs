@@ -71,18 +71,11 @@ const GROWERS: &[Grower] = &[
 /// # Errors
 /// When nothing does, with the reason and what to do.
 pub fn of(partition: &PartitionSummary) -> anyhow::Result<&'static Grower> {
-    /// Nobody wants more of these; the firmware and Windows find them where they are.
-    const FIXED: [&str; 4] = [
-        "Windows recovery",
-        "EFI system",
-        "BIOS boot",
-        "Microsoft reserved",
-    ];
     let name = partition.filesystem.as_str();
     let known = GROWERS
         .iter()
         .find(|grower| grower.filesystems.contains(&name));
-    let fixed = FIXED.iter().find(|kind| partition.kind.ends_with(*kind));
+    let fixed = partition.fixed_kind();
     let why = match (known, fixed) {
         (Some(grower), None) => return Ok(grower),
         (_, Some(kind)) => format!("it is of the type {kind}"),

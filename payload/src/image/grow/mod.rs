@@ -10,7 +10,7 @@ use super::fit::Written;
 use super::restore::{flush, write_pieces, writing};
 use super::selected::looking::seen;
 use super::verify::{Look, look};
-use super::{ImageMeta, ImageSource, Part, RestoreOptions, kernel};
+use super::{ImageSource, Part, RestoreOptions, kernel};
 use crate::disk::{Output, Target, leftovers};
 use crate::event::Reporter;
 use crate::table::{self, Known, MovedSwap, TableKind};
@@ -19,15 +19,13 @@ use anyhow::{Context, bail};
 use device::Device;
 use growers::Grower;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
-
-/// What swap needs to be swap: its header, on machines of any page size.
-const SWAP_HEADER: u64 = 64 << 10;
 
 /// What will grow, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Growth {
-    pub place: table::Growth,
+    pub place: table::Resized,
     /// `ext4`, `xfs`, …
     pub filesystem: String,
     grower: &'static Grower,
@@ -121,7 +119,7 @@ fn find(
         return Ok(None);
     }
     let meta = &loaded.meta;
-    let swaps = swaps(meta);
+    let swaps = meta.swaps();
     let made_for = meta.disk.logical_sector_size;
     let sector = sector.unwrap_or(made_for);
     let place = if meta.table.kind == TableKind::None.name() {
@@ -143,7 +141,9 @@ fn find(
         let note = &meta.table.note;
         format!("grow: {name} does not tell what is on its partitions: {note}")
     })?;
-    check_swap(meta, place.moved.as_ref())?;
+    if let Some(moved) = &place.moved {
+        meta.check_movable(moved.number).context("grow")?;
+    }
     let grower = growers::of(summary)?;
     grower.check().with_context(|| {
         format!(
@@ -160,38 +160,13 @@ fn find(
     }))
 }
 
-fn swaps(meta: &ImageMeta) -> Vec<u32> {
-    let swaps = meta
-        .partitions
-        .iter()
-        .filter(|part| part.filesystem == "swap");
-    swaps.map(|part| part.number).collect()
-}
-
-fn whole_disk(from: u64, to: u64) -> table::Growth {
-    table::Growth {
+fn whole_disk(from: u64, to: u64) -> table::Resized {
+    table::Resized {
         number: 0,
         start: 0,
         from,
         to,
         moved: None,
-    }
-}
-
-/// Swap that holds something is not moved.
-fn check_swap(meta: &ImageMeta, moved: Option<&MovedSwap>) -> anyhow::Result<()> {
-    let swap = moved.and_then(|moved| {
-        meta.partitions
-            .iter()
-            .find(|part| part.number == moved.number)
-    });
-    match swap {
-        Some(swap) if !swap.reason.is_empty() => bail!(
-            "grow: partition {}, swap at the end of the disk, is in the way: {}",
-            swap.number,
-            swap.reason
-        ),
-        _ => Ok(()),
     }
 }
 
@@ -220,7 +195,8 @@ impl Growth {
             if table::growth(&known, limit, &self.swaps)?.as_ref() != Some(place) {
                 bail!("the table on {name} is not the image's");
             }
-            let pieces = known.grow(limit, place)?;
+            known.resize(place)?;
+            let pieces = known.raw.pieces(limit)?;
             self.clear(output, place.moved.as_ref())?;
             write_pieces(output, &pieces.backup)?;
             write_pieces(output, &pieces.primary)?;
@@ -232,13 +208,12 @@ impl Growth {
     /// Moves the swap, and zeroes what tools would recognise in the room that is new.
     fn clear(&self, output: &Target, moved: Option<&MovedSwap>) -> anyhow::Result<()> {
         let swap = moved.map(|moved| {
-            let end = moved.from.end.min(moved.from.start + SWAP_HEADER);
-            let mut bytes = vec![0; usize::try_from(end - moved.whole.start)?];
-            let at = moved.whole.start;
+            let Range { start, end } = moved.carried();
+            let mut bytes = vec![0; usize::try_from(end - start)?];
             output
-                .read_at(&mut bytes, at)
-                .with_context(|| format!("reading {} at {at}", output.name()))?;
-            anyhow::Ok((at + moved.by, bytes))
+                .read_at(&mut bytes, start)
+                .with_context(|| format!("reading {} at {start}", output.name()))?;
+            anyhow::Ok((moved.to, bytes))
         });
         let swap = swap.transpose()?;
         let place = &self.place;

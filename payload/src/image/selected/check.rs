@@ -1,6 +1,6 @@
 //! What forbids a restore beside kept partitions or to a smaller disk, found before the first write.
 
-use super::super::fit::Written;
+use super::super::fit::{self, Written};
 use super::super::verify::Look;
 use super::Task;
 use super::keep::Plan;
@@ -136,20 +136,13 @@ impl Task<'_> {
             .iter()
             .find(|summary| summary.number == furthest.number);
         let filesystem = summary.map_or("", |summary| summary.filesystem.as_str());
-        let used = match summary.filter(|summary| summary.used < summary.size) {
-            Some(summary) if !filesystem.is_empty() => format!(
-                "; of it {} are used, but filesystems are not shrunk: shrink it and its partition on the machine \
-                 first, then back up again",
-                units::bytes(summary.used)
-            ),
-            _ => String::new(),
-        };
+        let advice = fit::least(loaded).advice(from, disk);
         let filesystem = match filesystem {
             "" => "nothing known",
             known => known,
         };
         bail!(
-            "{too_small}, and partition {furthest} of it, {filesystem}, ends at {}; a disk of {least} bytes would do{used}",
+            "{too_small}, and partition {furthest} of it, {filesystem}, ends at {}; a disk of {least} bytes would do{advice}",
             furthest.range().end
         );
     }

@@ -35,10 +35,11 @@ pub(super) fn check_fit(disk: &Disk, image: &Stored, how: How) -> Result<(), Mat
     }
 }
 
-/// What needs so much, where that is known.
-pub(super) fn because(needs: &Least) -> String {
+/// What needs so much, where that is known, and what to do.
+pub(super) fn because(needs: &Least, image: &str, has: u64) -> String {
+    let advice = needs.advice(image, has);
     match needs.why.as_str() {
-        "" => String::new(),
-        why => format!(": {why}"),
+        "" => advice,
+        why => format!(": {why}{advice}"),
     }
 }

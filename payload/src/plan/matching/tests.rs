@@ -139,12 +139,16 @@ fn a_smaller_disk_does_where_the_images_end_is_free() {
     stored.least = Some(Least {
         bytes: 61,
         why: "its partition 2, ext4, ends at byte 61".into(),
+        shrunk: Some(30),
     });
     let error = match_images(&small, &small, &[stored]).unwrap_err();
     assert!(
         error
             .to_string()
-            .ends_with("the image needs 61: its partition 2, ext4, ends at byte 61"),
+            .ends_with(
+                "the image needs 61: its partition 2, ext4, ends at byte 61; shrink it first: pitstop shrink sda.raw.gz \
+                 smaller.raw.gz --to 60"
+            ),
         "{error}"
     );
 }

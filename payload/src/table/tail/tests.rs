@@ -13,6 +13,8 @@ const TIB: u64 = 1 << 40;
 #[derive(Clone)]
 struct Sparse {
     size: u64,
+    /// Bytes of a logical sector.
+    sector: u32,
     sectors: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -89,7 +91,12 @@ fn disk(kind: TableKind, sector: u64, places: &[Place], [made, size]: [u64; 2]) 
     };
     let pieces = table.pieces(made).unwrap();
     let sectors = BTreeMap::new();
-    let mut disk = Sparse { size, sectors };
+    let sector = u32::try_from(sector).unwrap();
+    let mut disk = Sparse {
+        size,
+        sector,
+        sectors,
+    };
     disk.write(&pieces.backup);
     disk.write(&pieces.primary);
     if let Some(moved) = follow(&mut disk, made).unwrap() {
@@ -100,44 +107,47 @@ fn disk(kind: TableKind, sector: u64, places: &[Place], [made, size]: [u64; 2]) 
     disk
 }
 
-fn known(disk: &mut Sparse, sector: u64) -> Known {
-    let sector = u32::try_from(sector).unwrap();
+fn known(disk: &mut Sparse) -> Known {
+    let sector = disk.sector;
     Known::read(disk, sector).unwrap().unwrap()
 }
 
-/// What grows, and the table afterwards.
-fn grow(
-    disk: &mut Sparse,
-    sector: u64,
-    swaps: &[u32],
-) -> Result<Option<(Growth, Table)>, TableError> {
-    let mut known = known(disk, sector);
-    let size = disk.size;
-    let Some(growth) = growth(&known, size, swaps)? else {
-        return Ok(None);
-    };
-    let pieces = known.grow(disk.size, &growth)?;
-    if let Some(MovedSwap { whole, by, .. }) = &growth.moved {
+/// Has the disk changed as `resized` says; the table afterwards.
+fn resize(disk: &mut Sparse, known: &Known, resized: &Resized) -> Result<Table, TableError> {
+    let mut known = known.clone();
+    known.resize(resized)?;
+    let pieces = known.raw.pieces(disk.size)?;
+    if let Some(MovedSwap { whole, to, .. }) = &resized.moved {
         let moves = whole.start / 512..whole.end / 512;
         let held: Vec<(u64, Vec<u8>)> = disk
             .sectors
             .range(moves)
-            .map(|(index, bytes)| (index * 512 + by, bytes.clone()))
+            .map(|(index, bytes)| ((index * 512 - whole.start + to), bytes.clone()))
             .collect();
         disk.write(&held);
     }
     disk.write(&pieces.backup);
     disk.write(&pieces.primary);
-    let table = read(disk, u32::try_from(sector).unwrap()).unwrap();
+    let sector = disk.sector;
+    Ok(read(disk, sector).unwrap())
+}
+
+/// What grows, and the table afterwards.
+fn grow(disk: &mut Sparse, swaps: &[u32]) -> Result<Option<(Resized, Table)>, TableError> {
+    let known = known(disk);
+    let Some(growth) = growth(&known, disk.size, swaps)? else {
+        return Ok(None);
+    };
+    let table = resize(disk, &known, &growth)?;
     Ok(Some((growth, table)))
 }
 
-fn grown(disk: &mut Sparse, swaps: &[u32]) -> (Growth, Table) {
-    grow(disk, 512, swaps).unwrap().unwrap()
+fn grown(disk: &mut Sparse, swaps: &[u32]) -> (Resized, Table) {
+    grow(disk, swaps).unwrap().unwrap()
 }
 
 fn refused(disk: &mut Sparse, swaps: &[u32]) -> String {
-    grow(disk, 512, swaps).unwrap_err().to_string()
+    grow(disk, swaps).unwrap_err().to_string()
 }
 
 #[test]
@@ -153,7 +163,7 @@ fn an_mbr_counts_to_two_tebibytes() {
 #[test]
 fn sectors_of_4096_bytes_let_an_mbr_count_further() {
     let mut disk = disk(TableKind::Mbr, 4096, &[(1, 1, 100)], [200 * MIB, 17 * TIB]);
-    let (growth, table) = grow(&mut disk, 4096, &[]).unwrap().unwrap();
+    let (growth, table) = grow(&mut disk, &[]).unwrap().unwrap();
     assert_eq!(growth.range().end, 16 * TIB - MIB);
     assert_eq!(table.partitions[0].range(), growth.range());
 }
@@ -187,7 +197,7 @@ fn what_is_in_the_way_is_told() {
     let only = refused(&mut gpt(&[(3, 30, 40)]), &[3]);
     assert_eq!(only, "there is nothing but swap, partition 3");
     let none = refused(&mut gpt(&[]), &[]);
-    assert_eq!(none, "there is no partition that could grow");
+    assert_eq!(none, "there is no partition");
     let behind = refused(&mut mbr(&[(1, 1, 20), (4, 30, 90)]), &[]);
     assert_eq!(behind, "an extended partition lies behind partition 1");
     let swap = refused(&mut mbr(&[(1, 1, 20), (2, 20, 30), (4, 31, 90)]), &[2]);
@@ -218,7 +228,7 @@ fn a_last_mebibyte_is_no_room() {
         &[(1, 1, 100)],
         [100 * MIB, 101 * MIB - 512],
     );
-    assert!(grow(&mut disk, 512, &[]).unwrap().is_none());
+    assert!(grow(&mut disk, &[]).unwrap().is_none());
 }
 
 /// Partitions one behind the other with gaps, their sizes in MiB; the numbers are shuffled.
@@ -238,8 +248,95 @@ fn places() -> impl Strategy<Value = Vec<Place>> {
     })
 }
 
+#[test]
+fn on_a_smaller_disk_the_last_one_has_what_is_left_and_swap_stays_behind_it() {
+    let places = [(1, 1, 100), (2, 110, 120)];
+    let mut disk = disk(TableKind::Gpt, 512, &places, [200 * MIB, 200 * MIB]);
+    let known = known(&mut disk);
+    let tail = tail(&known, &[2]).unwrap();
+    assert_eq!(
+        (tail.number, tail.size, tail.swap()),
+        (1, 99 * MIB, Some(2))
+    );
+    for (size, room, swap) in [(80, 68, 69), (31, 19, 20), (21, 9, 10), (5, 0, 0)] {
+        let resized = tail.on(&known, size * MIB).unwrap();
+        assert_eq!(resized.to, room * MIB, "{size}");
+        assert_eq!(resized.moved.unwrap().to, swap * MIB, "{size}");
+    }
+    disk.size = 80 * MIB;
+    let table = resize(&mut disk, &known, &tail.on(&known, 80 * MIB).unwrap()).unwrap();
+    assert_eq!(table.partitions[0].range(), MIB..69 * MIB);
+    assert_eq!(table.partitions[1].range(), 69 * MIB..79 * MIB);
+}
+
+#[test]
+fn the_last_logical_partition_shrinks_with_its_extended_one() {
+    let places = [(1, 1, 10), (4, 20, 90), (5, 21, 29), (6, 30, 80)];
+    let mut disk = disk(TableKind::Mbr, 512, &places, [100 * MIB, 100 * MIB]);
+    let known = known(&mut disk);
+    let tail = tail(&known, &[]).unwrap();
+    let resized = tail.with_size(20 * MIB + 1);
+    assert_eq!(resized.range(), 30 * MIB..51 * MIB);
+    let mut small = known.clone();
+    small.resize(&resized).unwrap();
+    assert_eq!(small.raw.least(), 51 * MIB);
+    disk.size = 51 * MIB;
+    let table = resize(&mut disk, &known, &resized).unwrap();
+    assert_eq!(table.partitions[1].range(), 21 * MIB..29 * MIB);
+    assert_eq!(table.partitions[2].range(), 30 * MIB..51 * MIB);
+    // What fits already stays; what lies behind it in the extended partition is free.
+    assert_eq!(tail.with_size(50 * MIB).to, 50 * MIB);
+    let mut small = known.clone();
+    small.resize(&tail.with_size(50 * MIB)).unwrap();
+    assert_eq!(small.raw.least(), 80 * MIB);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_shrunken_table_fits_its_least_disk_and_no_smaller_one(
+        places in places(),
+        gpt in any::<bool>(),
+        large in any::<bool>(),
+        size in 0..4000 * MIB,
+        swap_last in any::<bool>(),
+    ) {
+        let kind = if gpt { TableKind::Gpt } else { TableKind::Mbr };
+        let sector = if large { 4096 } else { 512 };
+        let last = places.iter().copied().max_by_key(|place| place.2).unwrap();
+        let swaps: Vec<u32> = swap_last.then_some(last.0).into_iter().collect();
+        let made = (last.2 + 1) * MIB;
+        let mut disk = disk(kind, sector, &places, [made, made]);
+        let known = known(&mut disk);
+        let Ok(tail) = tail(&known, &swaps) else {
+            prop_assert!(swap_last && places.len() == 1);
+            return Ok(());
+        };
+        let before = known.table.clone();
+        let resized = tail.with_size(size);
+        prop_assert!(resized.to >= size.min(resized.from) && resized.to < size.max(resized.from) + MIB);
+        let mut small = known.clone();
+        small.resize(&resized).unwrap();
+        let least = small.raw.least();
+        prop_assert!(small.raw.pieces(least).is_ok());
+        prop_assert!(!gpt || small.raw.pieces(least - sector).is_err());
+        disk.size = least;
+        let table = resize(&mut disk, &known, &resized).unwrap();
+        for (old, new) in before.partitions.iter().zip(&table.partitions) {
+            if new.number == resized.number {
+                prop_assert_eq!(new.range(), resized.range());
+            } else if swaps.contains(&new.number) {
+                prop_assert_eq!(new.size, old.size);
+                prop_assert!(new.start >= resized.range().end);
+            } else {
+                prop_assert_eq!(new, old);
+            }
+        }
+        // A disk of whole MiB has room for that, and for no more.
+        let room = tail.on(&known, least.next_multiple_of(MIB)).unwrap();
+        prop_assert!(room.to == resized.to || room.to > resized.from, "{:?} {:?}", room, resized);
+    }
 
     #[test]
     fn only_the_last_one_changes_and_it_ends_where_the_disk_allows(
@@ -256,8 +353,8 @@ proptest! {
         let made = (last.2 + 1) * MIB;
         let size = made + more * 4096;
         let mut disk = disk(kind, sector, &places, [made, size]);
-        let before = known(&mut disk, sector).table;
-        let Ok(found) = grow(&mut disk, sector, &swaps) else {
+        let before = known(&mut disk).table;
+        let Ok(found) = grow(&mut disk, &swaps) else {
             prop_assert!(swap_last && places.len() == 1);
             return Ok(());
         };
@@ -283,7 +380,7 @@ proptest! {
         let new_end = table.partitions.iter().map(|part| part.range().end).max().unwrap();
         prop_assert!(new_end <= end && new_end + MIB > end, "{} of {}", new_end, end);
         // A second look finds no more room.
-        prop_assert!(grow(&mut disk, sector, &swaps).unwrap().is_none());
+        prop_assert!(grow(&mut disk, &swaps).unwrap().is_none());
     }
 
     #[test]
@@ -297,7 +394,8 @@ proptest! {
         }
         if let Ok(Some(mut known)) = Known::read(&mut disk, 512)
             && let Ok(Some(growth)) = growth(&known, 200 * MIB, &[])
-            && let Ok(pieces) = known.grow(disk.size, &growth)
+            && known.resize(&growth).is_ok()
+            && let Ok(pieces) = known.raw.pieces(disk.size)
         {
             disk.write(&pieces.primary);
             let table = read(&mut disk, 512).unwrap();

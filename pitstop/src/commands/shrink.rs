@@ -1,0 +1,146 @@
+//! `pitstop shrink IMAGE NEW`: an image becomes one of a smaller disk, its last filesystem shrunk by its own tools.
+
+mod filesystems;
+mod last;
+mod scratch;
+
+use super::backup::LevelArg;
+use super::place::{Destination, is_local, reporter, source};
+use anyhow::{Context, bail};
+use filesystems::Shrinker;
+use last::Last;
+use pitstop_payload::disk::{LoopDevice, same_bytes};
+use pitstop_payload::event::Reporter;
+use pitstop_payload::image::{CaptureOptions, ImageMeta, ImageReader};
+use pitstop_payload::inventory::DiskIdentity;
+use pitstop_payload::table::Resized;
+use pitstop_payload::units::{self, parse_bytes};
+use scratch::Scratch;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop shrink sda.raw.gz smaller.raw.gz
+  pitstop shrink sda.raw.gz smaller.raw.gz --to 20GiB
+  pitstop shrink http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz smaller.raw.gz --scratch /var/tmp
+
+The filesystem of the last partition is shrunk: ext2-4 by resize2fs, NTFS by ntfsresize, Btrfs by the kernel. Swap
+behind it moves. IMAGE stays as it is. Needs root, and room for what the disk has in use beside NEW.")]
+pub struct Args {
+    /// A path or an `http(s)://` URL of an image with an index
+    image: String,
+    /// The new image: a path or an `http(s)://` URL; what it is of goes beside it as NEW.toml
+    new: String,
+    /// Bytes of the smaller disk [default: the least, with 5 % or 64 MiB to spare in the filesystem]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    to: Option<u64>,
+    /// Where the disk is laid out meanwhile; nothing stays there [default: the folder of NEW]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Cores to use; 0 is all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// How hard to compress
+    #[arg(long, default_value = "fast", value_enum)]
+    level: LevelArg,
+    /// Replace an image that is there
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    if is_local(&args.image) && same_bytes(Path::new(&args.image), Path::new(&args.new)) {
+        bail!(
+            "{} is the image itself: the new one needs another name",
+            args.new
+        );
+    }
+    let reader = ImageReader::open(source(&args.image)?)?;
+    let last = Last::of(&reader)?;
+    let shrinker = Shrinker::of(&last.summary)?;
+    last.check_size(args.to)?;
+    let destination = Destination::new(&args.new, args.force)?;
+    LoopDevice::check()
+        .context("a loop device has to show the partition to the filesystem's programs")?;
+    let image = source(&args.image)?;
+    let meta = reader.meta();
+    // What is in use, and the new image, which is no larger than the old one.
+    let scratch = Scratch::new(&args.folder(), meta.kept.saturating_add(image.size()))?;
+    let reporter = reporter();
+    warn_of_errors(meta, &args.image, &reporter);
+    scratch.fill(&*image, args.threads, &reporter)?;
+    last.check_behind(&scratch)?;
+    let resized = shrink(&last, shrinker, &scratch, args.to, &reporter)?;
+    let table = last.table(&resized)?;
+    let smallest = Last::smallest(table.as_ref(), &resized);
+    let disk = last.disk(smallest, args.to)?;
+    scratch.cut(&resized, table.as_ref(), disk)?;
+    let identity = DiskIdentity {
+        size: disk,
+        ..meta.disk.clone()
+    };
+    let options = CaptureOptions {
+        exact: meta.exact,
+        level: args.level.into(),
+        threads: args.threads,
+        loaders: meta.loaders.clone(),
+        ..CaptureOptions::default()
+    };
+    destination.write(|out| {
+        scratch
+            .capture(&identity, &options, out, &reporter)
+            .map(Some)
+    })?;
+    reporter.info(format!(
+        "{}: a disk of {} ({disk} bytes), was {}; {}; the smallest disk for it has {smallest} bytes",
+        args.new,
+        units::bytes(disk),
+        units::bytes(reader.disk_size()),
+        last.change(&resized)
+    ));
+    Ok(())
+}
+
+impl Args {
+    fn folder(&self) -> PathBuf {
+        let beside = || match Path::new(&self.new).parent() {
+            Some(folder) if is_local(&self.new) && folder != Path::new("") => folder.into(),
+            _ if is_local(&self.new) => ".".into(),
+            _ => std::env::temp_dir(),
+        };
+        self.scratch.clone().unwrap_or_else(beside)
+    }
+}
+
+/// Shrinks the filesystem on the scratch disk, if it has to be; what becomes of its partition.
+fn shrink(
+    last: &Last,
+    shrinker: Shrinker,
+    scratch: &Scratch,
+    to: Option<u64>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Resized> {
+    let what = || format!("shrinking {last}");
+    let device = scratch.partition(last)?;
+    shrinker.check(device.path(), reporter).with_context(what)?;
+    let needed = shrinker.least(device.path()).with_context(what)?;
+    let resized = last.resized(needed, to)?;
+    if resized.to < resized.from {
+        reporter.info(format!("{}: this takes its time", last.change(&resized)));
+        shrinker
+            .shrink(device.path(), resized.to, reporter)
+            .with_context(what)?;
+    }
+    device.finish().with_context(what)?;
+    Ok(resized)
+}
+
+fn warn_of_errors(meta: &ImageMeta, image: &str, reporter: &dyn Reporter) {
+    let errors = meta.read_errors.len();
+    if errors > 0 {
+        reporter.warn(format!(
+            "{errors} places of the disk could not be read when {image} was made and are zeros: the new image does not \
+             tell where they are"
+        ));
+    }
+}

@@ -1,0 +1,213 @@
+//! What of an image's disk ends last, and how small the disk can be.
+
+use super::scratch::Scratch;
+use anyhow::{Context, bail};
+use pitstop_payload::extents::Extents;
+use pitstop_payload::image::ImageReader;
+use pitstop_payload::table::{Known, Resized, Tail, tail};
+use pitstop_payload::units;
+use pitstop_payload::used::PartitionSummary;
+use std::fmt;
+
+const MIB: u64 = 1 << 20;
+/// The least that the filesystem has to spare where no size is asked for, and the part of its least size if that is
+/// more.
+const SPARE: u64 = 64 * MIB;
+const SPARE_PART: u64 = 20;
+
+/// The last partition of a disk, or the filesystem on one without a table.
+pub struct Last {
+    image: String,
+    /// Bytes of the disk.
+    disk: u64,
+    /// Bytes of a logical sector.
+    pub sector: u32,
+    known: Option<Known>,
+    pub tail: Tail,
+    pub summary: PartitionSummary,
+}
+
+impl fmt::Display for Last {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filesystem = &self.summary.filesystem;
+        match self.tail.number {
+            0 => write!(f, "the {filesystem}"),
+            number => write!(f, "partition {number} ({filesystem})"),
+        }
+    }
+}
+
+impl Last {
+    /// # Errors
+    /// When the image cannot be read, does not tell what is on its partitions, or has something behind the last one
+    /// that cannot be moved.
+    pub fn of(reader: &ImageReader) -> anyhow::Result<Self> {
+        let (image, meta) = (reader.name(), reader.meta());
+        let sector = meta.disk.logical_sector_size;
+        let known = Known::read(&mut &*reader, sector)
+            .with_context(|| format!("the partition table in {image}"))?;
+        let what = || format!("the disk in {image} cannot be made smaller");
+        let tail = match &known {
+            None => Tail::of_disk(reader.disk_size()),
+            Some(known) => tail(known, &meta.swaps()).with_context(what)?,
+        };
+        let summary = meta
+            .partitions
+            .iter()
+            .find(|part| part.number == tail.number);
+        let summary = summary.with_context(|| {
+            let note = &meta.table.note;
+            format!("{image} does not tell what is on its disk: {note}")
+        })?;
+        if let Some(swap) = tail.swap() {
+            meta.check_movable(swap).with_context(what)?;
+        }
+        Ok(Self {
+            image: image.into(),
+            disk: reader.disk_size(),
+            sector,
+            summary: summary.clone(),
+            known,
+            tail,
+        })
+    }
+
+    /// Whether a disk of so many bytes can be asked for, as far as that is known without a look at the filesystem.
+    pub fn check_size(&self, to: Option<u64>) -> anyhow::Result<()> {
+        let Some(to) = to else { return Ok(()) };
+        let image = &self.image;
+        if to % u64::from(self.sector) != 0 {
+            bail!(
+                "--to {to} is no multiple of the {} bytes of a sector",
+                self.sector
+            );
+        }
+        if to >= self.disk {
+            bail!(
+                "{image} is of a disk of {} ({} bytes), which is not larger than {to}: a restore to a larger disk needs \
+                 no other image",
+                units::bytes(self.disk),
+                self.disk
+            );
+        }
+        let needs = self.tail.start.saturating_add(self.summary.used);
+        if needs > to {
+            bail!(
+                "{self} of {image} begins at {} and has {} in use: a disk of {to} bytes ({}) is too small, it has to \
+                 have more than {needs}",
+                self.tail.start,
+                units::bytes(self.summary.used),
+                units::bytes(to)
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether nothing lies behind the partitions that a smaller disk would not have.
+    pub fn check_behind(&self, scratch: &Scratch) -> anyhow::Result<()> {
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let mut own = Extents::single(0..self.end_of(known));
+        known
+            .raw
+            .taken()
+            .into_iter()
+            .for_each(|range| own.insert(range));
+        if let Some(at) = scratch.first_data(&own.gaps(0..self.disk))? {
+            bail!(
+                "{} has data behind its partitions, at byte {at}: where it belongs on a smaller disk cannot be told",
+                self.image
+            );
+        }
+        Ok(())
+    }
+
+    /// The byte behind all partitions, an MBR's extended one too.
+    fn end_of(&self, known: &Known) -> u64 {
+        let ends = known.table.partitions.iter().map(|part| part.range().end);
+        let extended = known.raw.extended().into_iter().map(|range| range.end);
+        ends.chain(extended).max().unwrap_or(self.disk)
+    }
+
+    /// What becomes of the partition, whose filesystem needs `least` bytes, on a disk of `to` bytes or the least.
+    ///
+    /// # Errors
+    /// When the disk is too small, with the numbers.
+    pub fn resized(&self, least: u64, to: Option<u64>) -> anyhow::Result<Resized> {
+        let Some(disk) = to else {
+            let spare = SPARE.max(least / SPARE_PART);
+            return Ok(self.tail.with_size(least.saturating_add(spare)));
+        };
+        let room = match &self.known {
+            None => Resized {
+                to: disk,
+                ..self.tail.with_size(self.tail.size)
+            },
+            Some(known) => self.tail.on(known, disk)?,
+        };
+        if room.to >= room.from {
+            return Ok(self.tail.with_size(room.from));
+        }
+        if room.to < least {
+            let smallest = self.tail.with_size(least);
+            let smallest = Self::smallest(self.table(&smallest)?.as_ref(), &smallest);
+            bail!(
+                "a disk of {disk} bytes ({}) is too small: {self} would have {}, but needs at least {}; a disk of \
+                 {smallest} bytes ({}) is the smallest",
+                units::bytes(disk),
+                units::bytes(room.to),
+                units::bytes(least),
+                units::bytes(smallest)
+            );
+        }
+        Ok(room)
+    }
+
+    /// The table with the partition as it will be.
+    pub fn table(&self, resized: &Resized) -> anyhow::Result<Option<Known>> {
+        let mut known = self.known.clone();
+        if let Some(known) = &mut known {
+            known.resize(resized)?;
+        }
+        Ok(known)
+    }
+
+    /// Bytes of the smallest disk for that.
+    pub fn smallest(table: Option<&Known>, resized: &Resized) -> u64 {
+        table.map_or(resized.range().end, |known| known.raw.least())
+    }
+
+    /// How large the disk of the new image is: as asked for, or whole MiB.
+    ///
+    /// # Errors
+    /// When that is no smaller than the one of the old image.
+    pub fn disk(&self, smallest: u64, to: Option<u64>) -> anyhow::Result<u64> {
+        let whole = smallest.next_multiple_of(MIB);
+        match to {
+            Some(to) if to < smallest => {
+                bail!("a disk of {to} bytes is too small: the table needs {smallest}")
+            }
+            None if whole >= self.disk => bail!(
+                "{} is as small as it can be with something to spare: its disk has {}, and {} are in use of {self}",
+                self.image,
+                units::bytes(self.disk),
+                units::bytes(self.summary.used)
+            ),
+            _ => Ok(to.unwrap_or(whole)),
+        }
+    }
+
+    /// What changes, for people.
+    pub fn change(&self, resized: &Resized) -> String {
+        let (from, to) = (units::bytes(resized.from), units::bytes(resized.to));
+        let swap = resized.moved.as_ref().map_or(String::new(), |moved| {
+            format!(", partition {} (swap) moves behind it", moved.number)
+        });
+        if resized.to == resized.from {
+            format!("{self} stays as it is")
+        } else {
+            format!("{self} shrinks from {from} to {to}{swap}")
+        }
+    }
+}
