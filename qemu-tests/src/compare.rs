@@ -66,7 +66,8 @@ pub fn zcat_equals(image: &Path, disk: &Path) -> Result<()> {
     Ok(())
 }
 
-fn same_range(left: &Path, right: &Path, range: Range<u64>) -> Result<()> {
+/// Fails unless both disks have the same bytes in `range`.
+pub fn same_range(left: &Path, right: &Path, range: Range<u64>) -> Result<()> {
     let open = |path: &Path| -> Result<_> {
         let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         file.seek(SeekFrom::Start(range.start))?;

@@ -72,6 +72,11 @@ impl Disk {
         Ok(())
     }
 
+    /// Makes it a disk of `size` bytes, zeros at its end.
+    pub fn lengthen(&self, size: u64) -> Result<()> {
+        Ok(self.open()?.set_len(size)?)
+    }
+
     /// Makes every byte zero, as a new disk's are.
     pub fn zero(&self) -> Result<()> {
         let file = self.open()?;

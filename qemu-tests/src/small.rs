@@ -19,6 +19,9 @@ const ROOT: Part = Part {
     size: 40 << 20,
 };
 
+/// Where its partitions end: the rest is free.
+pub const END: u64 = ROOT.start + ROOT.size;
+
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
 const RECIPE: &str = "1";
 
