@@ -4,6 +4,7 @@
 mod clock;
 mod console;
 mod identity;
+mod libraries;
 mod medium;
 mod modules;
 mod mounts;

@@ -1,6 +1,7 @@
 //! The child that does the work: network, job, end. It may crash; PID 1 goes on.
 
 use crate::console::{Consoles, boot_parameters, command_line};
+use crate::libraries;
 use crate::medium;
 use crate::net;
 use crate::report::{Crash, Pulse, Report};
@@ -38,6 +39,9 @@ pub fn run() -> ExitCode {
 
 fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Finish {
     let reporter: Arc<dyn Reporter> = Arc::new(Pulse::new(consoles.clone()));
+    if boot_parameters().debug {
+        libraries::listen(Arc::clone(&reporter));
+    }
     let lease = match net::bring_up(machine, &boot_parameters(), &reporter) {
         Ok(lease) => lease,
         Err(error) => return run::failed_before_job(machine, &format!("{error:#}")),

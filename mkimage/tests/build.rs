@@ -1,5 +1,8 @@
 //! mkimage as a user runs it, on a small kernel tree made here with the C compiler, checked with cpio and zstd themselves.
 
+mod common;
+
+use common::run;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -98,18 +101,6 @@ impl Bench {
         );
         image
     }
-}
-
-fn run(command: &mut Command) -> Vec<u8> {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output.stdout
 }
 
 fn unpack(image: &Path, into: &Path, with: &str) {
@@ -374,85 +365,4 @@ fn list_shows_what_build_put_in() {
     let output = mkimage().arg("list").arg(&cut).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("decompressing Zstd data"));
-}
-
-/// What `mkimage uki` and `mkimage iso` take for a kernel.
-fn media(bench: &Bench) -> (PathBuf, PathBuf) {
-    let mut kernel = vec![0; 4096];
-    kernel[..2].copy_from_slice(b"MZ");
-    kernel[0x202..0x206].copy_from_slice(b"HdrS");
-    (
-        bench.file("vmlinuz", &kernel),
-        bench.file("initramfs.img", &[9; 5000]),
-    )
-}
-
-fn make_medium(bench: &Bench, kind: &str, name: &str, more: &[&str]) -> (PathBuf, Output) {
-    let (kernel, initramfs) = media(bench);
-    let image = bench.path(name);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mkimage"));
-    command.arg(kind).arg("--kernel").arg(kernel);
-    command.arg("--initramfs").arg(initramfs);
-    command.args(more).arg("-o").arg(&image);
-    let output = command
-        .env("SOURCE_DATE_EPOCH", "1700000000")
-        .output()
-        .unwrap();
-    (image, output)
-}
-
-fn must(made: (PathBuf, Output)) -> PathBuf {
-    let said = String::from_utf8_lossy(&made.1.stderr);
-    assert!(made.1.status.success(), "{said}");
-    made.0
-}
-
-#[test]
-fn a_medium_has_the_same_bytes_a_second_later_and_its_host_file() {
-    let bench = Bench::new();
-    let host = bench.file("host.toml", b"version = 1\naction = \"rescue\"\n");
-    let more = ["--host-file", host.to_str().unwrap()];
-    let first = must(make_medium(&bench, "iso", "one.iso", &more));
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    let again = must(make_medium(&bench, "--iso", "two.iso", &more));
-    assert!(std::fs::read(&first).unwrap() == std::fs::read(&again).unwrap());
-    let out = bench.path("extracted.toml");
-    run(Command::new("xorriso")
-        .args(["-osirrox", "on", "-indev"])
-        .arg(&first)
-        .args(["-extract", "/pitstop/host.toml"])
-        .arg(&out));
-    assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&host).unwrap());
-}
-
-#[test]
-fn a_unified_image_is_signed_by_the_key_that_it_is_given() {
-    let bench = Bench::new();
-    let (key, certificate) = (bench.path("key.pem"), bench.path("cert.pem"));
-    run(Command::new("openssl")
-        .args([
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        ])
-        .args(["-subj", "/CN=Pitstop tests", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate));
-    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
-    let more = ["--sign-key", key, "--sign-cert", certificate];
-    let signed = must(make_medium(&bench, "uki", "signed.efi", &more));
-    let verify = |image: &Path| {
-        let mut command = Command::new("sbverify");
-        let done = command.args(["--cert", certificate]).arg(image).output();
-        done.unwrap().status.success()
-    };
-    assert!(verify(&signed));
-    assert!(!verify(&must(make_medium(
-        &bench,
-        "--uki",
-        "plain.efi",
-        &[]
-    ))));
-    let (image, refused) = make_medium(&bench, "uki", "half.efi", &["--sign-key", key]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(!image.exists());
 }

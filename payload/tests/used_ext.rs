@@ -2,7 +2,8 @@
 
 mod used_common;
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use tempfile::TempDir;
 use used_common::{
@@ -138,4 +139,94 @@ fn a_bitmap_that_its_checksum_does_not_fit_keeps_every_block() {
         reason(&survey_file(&image, 512)),
         "the checksum of the block bitmap of group 0 is wrong"
     );
+}
+
+/// The blocks of a file or folder, as debugfs names them.
+fn blocks_of(image: &Path, file: &str) -> Vec<u64> {
+    let request = format!("blocks {file}");
+    let text = run("debugfs", &["-R", &request, image.to_str().unwrap()]);
+    text.split_whitespace()
+        .map_while(|word| word.parse().ok())
+        .collect()
+}
+
+/// First block, first byte of the bitmap, and the bitmap of the group that has `block`.
+fn group_of(image: &Path, block: u64) -> (u64, u64, Vec<u8>) {
+    let text = run("dumpe2fs", &[image.to_str().unwrap()]);
+    let number = |text: &str, after: &str| -> u64 {
+        let rest = text.split_once(after).unwrap().1.trim_start();
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+        digits.unwrap().parse().unwrap()
+    };
+    let group = text
+        .split("\nGroup ")
+        .skip(1)
+        .find(|group| {
+            let blocks = group.split_once("(Blocks ");
+            blocks.is_some_and(|(_, blocks)| block <= number(blocks, "-"))
+        })
+        .unwrap();
+    let at = number(group, "Block bitmap at") * number(&text, "Block size:");
+    let length = number(&text, "Blocks per group:") / 8;
+    let mut bitmap = vec![0; usize::try_from(length).unwrap()];
+    let file = File::open(image).unwrap();
+    file.read_exact_at(&mut bitmap, at).unwrap();
+    (number(group, "(Blocks "), at, bitmap)
+}
+
+/// Exchanges the bit of a used block and that of a free one: the group's count stays right.
+fn is_missed(image: &Path, block: u64) {
+    let (first, at, bitmap) = group_of(image, block);
+    let mut wrong = bitmap.clone();
+    let bit = block - first;
+    let (byte, mask) = (usize::try_from(bit / 8).unwrap(), 1 << (bit % 8));
+    assert!(bitmap[byte] & mask != 0, "block {block} is free");
+    wrong[byte] &= !mask;
+    let free = bitmap.iter().rposition(|byte| *byte == 0).unwrap();
+    wrong[free] = 1;
+    used_common::scribble(image, at, &wrong);
+    let reason = reason(&survey_file(image, 512)).to_owned();
+    assert!(
+        reason.starts_with("its bitmap lacks blocks that inode "),
+        "block {block}: {reason}"
+    );
+    used_common::scribble(image, at, &bitmap);
+}
+
+#[test]
+fn a_bitmap_without_a_checksum_that_lacks_a_block_of_a_file_keeps_every_block() {
+    let kinds = [
+        "-t ext2 -b 1024",
+        "-t ext3 -b 4096",
+        "-t ext4 -b 4096 -O ^metadata_csum",
+        "-t ext4 -b 1024 -O ^metadata_csum,^extents,^64bit",
+        "-t ext4 -b 4096 -O ^metadata_csum,uninit_bg",
+    ];
+    for kind in kinds {
+        let dir = TempDir::new().unwrap();
+        let image = junk(&dir, "image", 32 * MIB);
+        let path = image.to_str().unwrap();
+        let arguments: Vec<&str> = ["-q", "-F"].into_iter().chain(kind.split(' ')).collect();
+        run("mke2fs", &[arguments, vec![path]].concat());
+        let mount = Mount::new(&image, "rw");
+        // In so many pieces that a map has blocks of its own, twice removed where blocks are small.
+        let file = File::create(mount.path().join("holes")).unwrap();
+        for at in (0..600).map(|index| index * 8192) {
+            file.write_all_at(&[7; 1024], at).unwrap();
+        }
+        drop(file);
+        let long = "x".repeat(200);
+        std::os::unix::fs::symlink(&long, mount.path().join("long-link")).unwrap();
+        std::os::unix::fs::symlink("short", mount.path().join("short-link")).unwrap();
+        drop(mount);
+        assert_used(&survey_file(&image, 512), kind.split(' ').nth(1).unwrap());
+        for file in ["/", "/holes", "/long-link"] {
+            let blocks = blocks_of(&image, file);
+            assert!(!blocks.is_empty(), "{kind}: {file}");
+            for block in blocks.iter().step_by(1 + blocks.len() / 24) {
+                is_missed(&image, *block);
+            }
+        }
+        assert_used(&survey_file(&image, 512), kind.split(' ').nth(1).unwrap());
+    }
 }

@@ -131,7 +131,7 @@ fn damaged_ext4_keeps_all_that_it_kept() {
 }
 
 #[test]
-fn damaged_ext2_does_no_harm() {
+fn damaged_ext2_keeps_all_that_it_kept() {
     let dir = TempDir::new().unwrap();
     let image = sparse(&dir, "image", 64 * MIB);
     run(
@@ -139,7 +139,7 @@ fn damaged_ext2_does_no_harm() {
         &["-q", "-F", "-t", "ext2", image.to_str().unwrap()],
     );
     with_files(&image);
-    damage(&image, 2000, false);
+    damage(&image, 2000, true);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! After the kernel's `Documentation/filesystems/ext4/`. Trusted when the superblock says clean, the
 //! journal needs no replay, every feature is known, and each group's checksum and free count agree with
-//! its bitmap.
+//! its bitmap; where bitmaps have no checksums, no file may lack a block in them either.
 
+mod files;
 mod groups;
 mod superblock;
 
@@ -12,9 +13,10 @@ use super::keep::Keep;
 use super::{Doubt, Label};
 use crate::extents::Extents;
 use crate::source::ReadAt;
+use files::Files;
 use groups::{Group, Groups};
 use std::ops::Range;
-use superblock::Superblock;
+use superblock::{Checksums, Superblock};
 
 /// Whether there is an ext superblock.
 pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
@@ -48,6 +50,13 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let mut kept = Extents::new();
     for range in parts.keep.finish(size).iter() {
         kept.union(&parts.unwritten.gaps(range));
+    }
+    if !matches!(superblock.checksums, Checksums::Crc32c(_)) {
+        let mut files = Files::new(&superblock, &kept);
+        let mut groups = Groups::new(&superblock);
+        while let Some(group) = groups.next(volume)? {
+            files.check(volume, &group)?;
+        }
     }
     Ok(kept)
 }
