@@ -1,7 +1,8 @@
 //! Boot media of the payload, as the admin's command makes them.
 
+use crate::paths::{self, Payload};
+use crate::tools;
 use crate::vm::KERNEL_PARAMETERS;
-use crate::{paths, tools};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -9,14 +10,25 @@ use std::process::Command;
 
 /// `mkimage KIND` on the delivered kernel and initramfs.
 pub fn mkimage(kind: &str, parameters: &str, more: &[&Path], image: &Path) -> Result<()> {
+    mkimage_of(Payload::Debian, kind, parameters, more, image)
+}
+
+/// The same on the kernel and initramfs of this payload.
+pub fn mkimage_of(
+    payload: Payload,
+    kind: &str,
+    parameters: &str,
+    more: &[&Path],
+    image: &Path,
+) -> Result<()> {
     let mut mkimage = Command::new(paths::built("mkimage")?);
     mkimage
         .arg(kind)
         .arg("--kernel")
-        .arg(paths::built("vmlinuz")?);
+        .arg(payload.file("vmlinuz")?);
     mkimage
         .arg("--initramfs")
-        .arg(paths::built("initramfs.img")?);
+        .arg(payload.file("initramfs.img")?);
     mkimage
         .arg("--cmdline")
         .arg(format!("{KERNEL_PARAMETERS} {parameters}"));

@@ -15,28 +15,56 @@ pub fn out() -> PathBuf {
     std::env::var_os("PITSTOP_OUT").map_or_else(|| workspace().join("out"), PathBuf::from)
 }
 
-/// One output of `make image`; an error that says how to make it when it is not there.
-pub fn built(name: &str) -> Result<PathBuf> {
-    let path = out().join(name);
-    ensure!(
-        path.is_file(),
-        "{} is missing: run `make image` first",
-        path.display()
-    );
-    Ok(path)
+/// What `make image` builds, by its `KERNEL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// The one that is delivered: Debian's kernel with every driver for a module.
+    Debian,
+    /// Debian's cloud kernel, which knows little but virtio and boots in half the time.
+    Cloud,
+    /// The monolithic kernel of `make kernel`.
+    Custom,
 }
 
-/// The same payload on Debian's cloud kernel, which knows little but virtio and boots in half the time.
+impl Payload {
+    /// What `KERNEL` calls it.
+    pub fn kernel(self) -> &'static str {
+        match self {
+            Payload::Debian => "amd64",
+            Payload::Cloud => "cloud",
+            Payload::Custom => "custom",
+        }
+    }
+
+    /// One output; an error that says how to make it when it is not there.
+    pub fn file(self, name: &str) -> Result<PathBuf> {
+        let kernel = self.kernel();
+        let (folder, how) = match self {
+            Payload::Debian => (out(), String::new()),
+            Payload::Cloud | Payload::Custom => {
+                let folder = out().join(kernel);
+                let how = format!(" KERNEL={kernel} OUT={}", folder.display());
+                (folder, how)
+            }
+        };
+        let path = folder.join(name);
+        ensure!(
+            path.is_file(),
+            "{} is missing: run `make image{how}` first",
+            path.display()
+        );
+        Ok(path)
+    }
+}
+
+/// One output of the `make image` that is delivered.
+pub fn built(name: &str) -> Result<PathBuf> {
+    Payload::Debian.file(name)
+}
+
+/// The same payload on the cloud kernel.
 pub fn built_for_cloud(name: &str) -> Result<PathBuf> {
-    let folder = out().join("cloud");
-    let path = folder.join(name);
-    ensure!(
-        path.is_file(),
-        "{} is missing: run `make image KERNEL=cloud OUT={}` first",
-        path.display(),
-        folder.display()
-    );
-    Ok(path)
+    Payload::Cloud.file(name)
 }
 
 /// What is slow to make and safe to keep between runs.
