@@ -70,7 +70,7 @@ impl Tried {
             tools::run("sgdisk", [Path::new("--move-second-header"), disk.path()])?;
             // What was the backup of the table is free space now, which no image has.
             let file = File::options().write(true).open(disk.path())?;
-            file.write_all_at(&[0; 1 << 20], small::SIZE - MIB)?;
+            file.write_all_at(&vec![0; 1 << 20], small::SIZE - MIB)?;
         }
         disk.name(serial)?;
         let before = disk.digest()?;
