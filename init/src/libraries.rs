@@ -4,14 +4,14 @@ use log::{LevelFilter, Log, Metadata, Record};
 use pitstop_payload::event::Reporter;
 use std::sync::Arc;
 
-/// Below this they write whole URLs, which may have credentials in them.
-const LEAST: LevelFilter = LevelFilter::Warn;
+/// Where they say more they write whole URLs, which may have credentials in them.
+const MOST: LevelFilter = LevelFilter::Warn;
 
 /// Has `reporter` get it from now on, as debug messages.
 pub fn listen(reporter: Arc<dyn Reporter>) {
     // A second logger is what could be refused, and there is none.
     if log::set_boxed_logger(Box::new(Libraries { reporter })).is_ok() {
-        log::set_max_level(LEAST);
+        log::set_max_level(MOST);
     }
 }
 
@@ -21,7 +21,7 @@ struct Libraries {
 
 impl Log for Libraries {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        metadata.level() <= LEAST
+        metadata.level() <= MOST
     }
 
     fn log(&self, record: &Record) {

@@ -493,4 +493,10 @@ fn an_image_that_tells_nothing_and_a_disk_without_room_grow_nothing() {
     let target = sparse(&dir, "same", LOGICAL.disk);
     grow_to(&image, &target).unwrap();
     assert!(fs::read(&target).unwrap() == fs::read(&disk).unwrap());
+    // An empty extended partition is in the way only where there would be room behind it.
+    let dir = TempDir::new().unwrap();
+    let disk = sparse(&dir, "disk", 80 * MIB);
+    let table = "label: dos\nstart=1MiB, size=40MiB, type=83\nstart=60MiB, size=20MiB, type=5\n";
+    sfdisk(&disk, table);
+    assert_eq!(found(&plain(&dir, &disk), 80 * MIB + 512).unwrap(), None);
 }

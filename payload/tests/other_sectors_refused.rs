@@ -48,19 +48,19 @@ fn content_that_needs_its_sectors_is_named() {
             512,
             40,
             &["mkfs.ext4", "-q", "-b", "1024"][..],
-            "ext4, could not be used there: its blocks of 1024 bytes are smaller than a sector there",
+            "ext4, could not be used there: it counts in pieces of 1024 bytes, smaller than a sector there",
         ),
         (
             512,
             40,
             &["mkfs.vfat"],
-            "vfat, could not be used there: its blocks of 512 bytes",
+            "vfat, could not be used there: it counts in pieces of 512 bytes",
         ),
         (
             512,
             300,
             &["mkfs.xfs", "-q", "-s", "size=512"],
-            "xfs, could not be used there: its blocks of 512",
+            "xfs, could not be used there: it counts in pieces of 512",
         ),
         (
             512,
@@ -227,4 +227,28 @@ fn kept_partitions_need_not_suit_but_the_images_do() {
         }
         try_restore(&image, device, &keep(&["one"])).unwrap();
     });
+}
+
+#[test]
+fn an_image_without_an_index_leaves_a_disk_with_other_sectors_alone() {
+    let dir = TempDir::new().unwrap();
+    let from = disk(&dir, "from", 512, SIZE, ONE);
+    put(&from, MIB, &made(&dir, 40 * MIB, &["mkfs.ext4", "-q"]));
+    let mbr = "label: dos\nstart=1MiB,size=40MiB,type=83\n";
+    let target = disk(&dir, "target", 4096, SIZE, mbr);
+    // Where the partition would begin if its sectors had 512 bytes.
+    scribble(&target, MIB / 8, &noise(at(MIB), 3));
+    let before = fs::read(&target).unwrap();
+    for part in [keep(&["1"]).part, Part::Only(vec!["1".parse().unwrap()])] {
+        let options = RestoreOptions {
+            part,
+            ..RestoreOptions::default()
+        };
+        let error = on(&target, 4096, |device| {
+            try_restore(&from, device, &options).unwrap_err()
+        });
+        let error = format!("{error:#}");
+        assert!(error.contains("without an index"), "{error}");
+        assert!(fs::read(&target).unwrap() == before, "{error}");
+    }
 }

@@ -194,8 +194,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Has the partition with the bytes `range`, the last one, end at byte `end`. The extended one ends no earlier, and
-    /// there, too, unless the partition grows.
+    /// Has the partition with the bytes `range`, the last one, end at byte `end`. The extended one follows where the
+    /// partition shrinks, and where it would not reach that far.
     pub(super) fn stretch(&mut self, range: &Range<u64>, end: u64) -> Result<(), TableError> {
         let own = self.logicals().into_iter().find(|own| own.range == *range);
         let own =

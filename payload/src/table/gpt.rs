@@ -44,6 +44,11 @@ impl Found {
             Self::Nothing | Self::Damaged(_) => None,
         }
     }
+
+    /// Whether there is something that was one.
+    pub(super) fn is_damaged(&self) -> bool {
+        matches!(self, Self::Damaged(_))
+    }
 }
 
 /// The GPT of a disk, or `None` when there is no sign of one.

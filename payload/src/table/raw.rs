@@ -68,7 +68,7 @@ impl RawGpt {
         let copies = [&primary, &backup].into_iter().filter_map(Found::good);
         let mut raw = Self::of(disk, first, size.as_u64(), chosen)?;
         raw.taken = copies.flat_map(|copy| copy.taken.clone()).collect();
-        if primary.good().is_none() || backup.good().is_none() {
+        if primary.is_damaged() || backup.is_damaged() {
             // A damaged copy is where a good one would be.
             let size = at.saturating_add(1).saturating_mul(raw.sector);
             let pieces = raw.pieces(size);

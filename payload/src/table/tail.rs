@@ -136,6 +136,12 @@ pub fn tail(known: &Known, swaps: &[u32]) -> Result<Tail, TableError> {
 /// # Errors
 /// When something that stays is in the way, with its number.
 pub fn growth(known: &Known, disk: u64, swaps: &[u32]) -> Result<Option<Resized>, TableError> {
+    // Where there is no room nothing is in its way.
+    let ends = known.table.partitions.iter().map(|own| own.range().end);
+    let extended = known.raw.extended().into_iter().map(|range| range.end);
+    if ends.chain(extended).max() >= Some(aligned(usable_end(known, disk)?)) {
+        return Ok(None);
+    }
     let place = tail(known, swaps)?.on(known, disk)?;
     let moves = |moved: &MovedSwap| moved.to > moved.whole.start;
     let grows = place.to > place.from && place.moved.as_ref().is_none_or(moves);

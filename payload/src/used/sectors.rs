@@ -43,7 +43,7 @@ pub fn misfit(
         }
     };
     let misfit = unit < u64::from(sector);
-    Ok(misfit.then(|| format!("its blocks of {unit} bytes are smaller than a sector there")))
+    Ok(misfit.then(|| format!("it counts in pieces of {unit} bytes, smaller than a sector there")))
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     fn blocks_must_be_whole_sectors() {
         let small = |unit| {
             Some(format!(
-                "its blocks of {unit} bytes are smaller than a sector there"
+                "it counts in pieces of {unit} bytes, smaller than a sector there"
             ))
         };
         for (filesystem, at, fits, fails, unit) in [

@@ -9,7 +9,7 @@ use super::looking::Seen;
 use super::through::Through;
 use crate::disk::Output;
 use crate::extents::Extents;
-use crate::table::{Known, Partition, PartitionSelector, Piece, Pieces};
+use crate::table::{Known, Partition, PartitionSelector, Piece, Pieces, Raw};
 use crate::units;
 use anyhow::{Context, bail};
 
@@ -132,26 +132,15 @@ impl Task<'_> {
         let (image, name) = (self.image.name(), self.output.name());
         let disk = self.disk()?;
         let mut last = seen.known.raw.clone();
+        let kept = target.map_or(&[][..], |(_, kept)| kept);
         let mut ranges = Extents::new();
+        for keep in kept {
+            ranges.insert(keep.range());
+        }
         let mut interim = None;
-        if let Some((target, kept)) = target {
+        if let Some((target, _)) = target {
             self.check_apart(&seen.known, target, kept)?;
-            let logical = kept.iter().find(|keep| target.raw.is_logical(keep.number));
-            if let (Some(keep), Look::Foreign { .. }) = (logical, look) {
-                bail!(
-                    "partition {keep} of {name} is a logical one, and {image} has no index that would tell its own \
-                     logical partitions: convert it"
-                );
-            }
-            let mut alone = target.raw.clone();
-            let numbers: Vec<u32> = kept.iter().map(|partition| partition.number).collect();
-            alone.keep_only(&numbers);
-            let adopted = last.adopt(&target.raw, &numbers);
-            adopted
-                .with_context(|| format!("keeping partitions of {name} in the table of {image}"))?;
-            for partition in kept {
-                ranges.insert(partition.range());
-            }
+            let alone = self.adopt(look, &mut last, target, kept)?;
             let pieces = alone.pieces(disk);
             interim = Some(pieces.with_context(|| format!("the partition table on {name}"))?);
         }
@@ -177,15 +166,34 @@ impl Task<'_> {
             old: behind::remember(self.output),
             new,
         };
-        self.check_tables(look, seen, &plan, target.map_or(&[], |(_, kept)| kept))?;
-        self.check_free(
-            look,
-            &plan,
-            target.map_or(&[], |(_, kept)| kept),
-            &seen.known,
-        )?;
+        self.check_tables(look, seen, &plan, kept)?;
+        self.check_free(look, &plan, kept, &seen.known)?;
         self.check_outside(look, seen.known.table.kind, &plan)?;
         Ok(plan)
+    }
+
+    /// Puts kept partitions into the image's table, `last`. The target's with them alone is what it has meanwhile.
+    fn adopt(
+        &self,
+        look: &Look,
+        last: &mut Raw,
+        target: &Known,
+        kept: &[Partition],
+    ) -> anyhow::Result<Raw> {
+        let (image, name) = (self.image.name(), self.output.name());
+        let logical = kept.iter().find(|keep| target.raw.is_logical(keep.number));
+        if let (Some(keep), Look::Foreign { .. }) = (logical, look) {
+            bail!(
+                "partition {keep} of {name} is a logical one, and {image} has no index that would tell its own \
+                 logical partitions: convert it"
+            );
+        }
+        let numbers: Vec<u32> = kept.iter().map(|partition| partition.number).collect();
+        let adopted = last.adopt(&target.raw, &numbers);
+        adopted.with_context(|| format!("keeping partitions of {name} in the table of {image}"))?;
+        let mut alone = target.raw.clone();
+        alone.keep_only(&numbers);
+        Ok(alone)
     }
 
     fn run(&self, look: Look, plan: &Plan) -> anyhow::Result<Restored> {

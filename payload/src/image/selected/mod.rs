@@ -1,5 +1,5 @@
 //! Restoring a part: partitions of the target that survive, single partitions of the image, a disk that is smaller
-//! than the image's.
+//! than the image's or has other sectors.
 
 mod check;
 mod keep;
@@ -81,6 +81,13 @@ impl Task<'_> {
     fn target(&self, sector: u32) -> anyhow::Result<Known> {
         let (output, name) = (self.output, self.output.name());
         let limit = self.disk()?;
+        if let Some(own) = output.sector_size().filter(|own| *own != sector) {
+            bail!(
+                "{} is of a disk with sectors of {sector} bytes, {name} has sectors of {own}: without an index the two \
+                 do not go together; convert it",
+                self.image.name()
+            );
+        }
         let mut disk = Written { output, limit };
         Known::read(&mut disk, sector)
             .with_context(|| format!("the partition table on {name}"))?

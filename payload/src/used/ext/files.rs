@@ -48,6 +48,8 @@ impl<'a> Files<'a> {
         }
         let superblock = self.superblock;
         let table = group.inode_table(superblock);
+        // Tables are nobody's but a group's.
+        self.spend(table.end - table.start)?;
         let size = usize::try_from(superblock.inode_size).map_err(|_| too_large())?;
         let first = group.number * superblock.inodes_per_group + 1;
         let mut numbers = first..first + superblock.inodes_per_group;
@@ -74,7 +76,13 @@ impl<'a> Files<'a> {
         if links == 0 {
             return Ok(());
         }
-        let attributes = u64::from(raw.u32(0x68)?) | u64::from(raw.u16(0x76)?) << 32;
+        // Without 64bit the Hurd has something else in the upper half.
+        let upper = if self.superblock.is_wide() {
+            u64::from(raw.u16(0x76)?) << 32
+        } else {
+            0
+        };
+        let attributes = u64::from(raw.u32(0x68)?) | upper;
         if attributes != 0 {
             // Inodes share these: they are no inode's own.
             self.is_kept(attributes..attributes + 1, number)?;
@@ -160,11 +168,14 @@ impl<'a> Files<'a> {
     }
 
     fn claim(&mut self, blocks: Range<u64>, number: u64) -> Result<(), Doubt> {
-        self.left = self
-            .left
-            .checked_sub(blocks.end - blocks.start)
-            .ok_or_else(|| Doubt::new("its files have more blocks than there are"))?;
+        self.spend(blocks.end - blocks.start)?;
         self.is_kept(blocks, number)
+    }
+
+    fn spend(&mut self, blocks: u64) -> Result<(), Doubt> {
+        let left = self.left.checked_sub(blocks);
+        self.left = left.ok_or_else(|| Doubt::new("its files have more blocks than there are"))?;
+        Ok(())
     }
 
     fn is_kept(&self, blocks: Range<u64>, number: u64) -> Result<(), Doubt> {

@@ -127,6 +127,11 @@ impl Superblock {
         })
     }
 
+    /// Whether it has the feature 64bit.
+    pub(super) fn is_wide(&self) -> bool {
+        self.incompat & INCOMPAT_64BIT != 0
+    }
+
     pub(super) fn name(&self) -> &'static str {
         if self.incompat & !INCOMPAT_EXT3 & !INCOMPAT_JOURNAL_DEV != 0
             || self.ro_compat & !RO_EXT3 != 0
@@ -207,7 +212,7 @@ impl Superblock {
             && self.groups() <= GROUPS_MAX;
         let descriptors_fit = self.descriptor_size.is_power_of_two()
             && (32..=1024).contains(&self.descriptor_size)
-            && (self.incompat & INCOMPAT_64BIT == 0 || self.descriptor_size >= 64);
+            && (!self.is_wide() || self.descriptor_size >= 64);
         if !(inodes_fit && groups_fit && descriptors_fit) {
             return Err(Doubt::new("its superblock contradicts itself"));
         }
