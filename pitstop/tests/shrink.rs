@@ -1,176 +1,16 @@
 //! Images that become those of smaller disks: filesystems made by their own tools, judged by their own checkers.
 
 mod common;
+mod shrink_common;
 #[path = "../../payload/tests/used_common/mod.rs"]
 mod used_common;
 
 use common::{everything_in, pitstop, run as pitstop_run};
-use std::fs::{self, OpenOptions};
+use shrink_common::{Bench, EXT4, GPT, cut, done, is_whole_ext, make, native, ntfs};
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use tempfile::TempDir;
-use used_common::{Loop, MIB, Mount, Tree, content, populate, run, sparse, tree};
-
-const EXT4: [&str; 6] = ["mke2fs", "-q", "-t", "ext4", "-b", "4096"];
-const GPT: &str = "label: gpt\nstart=1MiB, size=8MiB, type=uefi\nstart=9MiB, size=300MiB, type=linux, name=root\n";
-
-/// A disk, and images of it, in a folder of their own.
-struct Bench {
-    dir: TempDir,
-}
-
-impl Bench {
-    /// With the disk's table made.
-    fn new(size: u64, table: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        let disk = sparse(&dir, "disk", size);
-        if !table.is_empty() {
-            let script = dir.path().join("table");
-            fs::write(&script, table).unwrap();
-            let command = format!("sfdisk -q {} < {}", disk.display(), script.display());
-            run("sh", &["-c", &command]);
-            fs::remove_file(script).unwrap();
-        }
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    /// Puts what `make` makes of a file to a place of the disk.
-    fn put(&self, start: u64, size: u64, make: impl FnOnce(&Path)) {
-        let part = sparse(&self.dir, "part", size);
-        make(&part);
-        let disk = OpenOptions::new()
-            .write(true)
-            .open(self.path("disk"))
-            .unwrap();
-        disk.write_all_at(&fs::read(&part).unwrap(), start).unwrap();
-        fs::remove_file(part).unwrap();
-    }
-
-    /// A filesystem that was full once, so that its files lie all over it; what is left of them.
-    fn fill(&self, start: u64, size: u64, mkfs: &[&str], mount: fn(&Path) -> Mount) -> Tree {
-        let mut files = Tree::new();
-        self.put(start, size, |part| {
-            make(mkfs, part);
-            let mounted = mount(part);
-            let blocks = usize::try_from(size * 6 / 10 / (2 * MIB)).unwrap();
-            let name = |number: usize| mounted.path().join(format!("block{number}"));
-            for number in 0..blocks {
-                fs::write(name(number), content(number, 2 << 20)).unwrap();
-            }
-            populate(mounted.path(), 40);
-            for number in (0..blocks).filter(|number| number % 5 != 4) {
-                fs::remove_file(name(number)).unwrap();
-            }
-            files = tree(mounted.path());
-        });
-        files
-    }
-
-    fn swap(&self, start: u64, size: u64) {
-        self.put(start, size, |part| {
-            run("mkswap", &["-L", "spare", part.to_str().unwrap()]);
-        });
-    }
-
-    fn backup(&self) {
-        done(&["backup", &self.path("disk"), &self.path("disk.raw.gz")]);
-        fs::remove_file(self.path("disk")).unwrap();
-    }
-
-    /// Shrinks the image; what was told, and the size of the new disk.
-    fn shrink(&self, more: &[&str]) -> (String, u64) {
-        let (from, to) = (self.path("disk.raw.gz"), self.path("small.raw.gz"));
-        let told = done(&[&["shrink", &from, &to], more].concat());
-        let described = fs::read_to_string(to + ".toml").unwrap();
-        let (_, size) = described.split_once("\nsize = ").unwrap();
-        let (size, _) = size.split_once('\n').unwrap();
-        (told, size.parse().unwrap())
-    }
-
-    /// What a shrink that must not be says; nothing of it stays.
-    fn refused(&self, from: &str, to: &str, more: &[&str]) -> String {
-        let before = everything_in(self.dir.path());
-        let output = pitstop_run(&[&["shrink", &self.path(from), &self.path(to)], more].concat());
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert_eq!(everything_in(self.dir.path()), before);
-        let told = String::from_utf8(output.stderr).unwrap();
-        let (_, error) = told
-            .split_once("pitstop: error: ")
-            .unwrap_or_else(|| panic!("{told}"));
-        error.trim_end().to_owned()
-    }
-
-    /// A disk of `size` bytes with the small image on it.
-    fn restored(&self, size: u64, more: &[&str]) -> PathBuf {
-        let target = sparse(&self.dir, "target", size);
-        let device = Loop::new(&target);
-        let shown = device.device.to_str().unwrap();
-        done(
-            &[
-                &["restore", &self.path("small.raw.gz"), shown, "--verify"],
-                more,
-            ]
-            .concat(),
-        );
-        drop(device);
-        let text = run("sfdisk", &["--verify", target.to_str().unwrap()]);
-        assert!(text.contains("No errors detected"), "{text}");
-        target
-    }
-}
-
-/// Runs `pitstop`, which must succeed; what it said.
-fn done(arguments: &[&str]) -> String {
-    let output = pitstop_run(arguments);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
-    told
-}
-
-fn make(mkfs: &[&str], part: &Path) {
-    let (program, arguments) = mkfs.split_first().unwrap();
-    let arguments: Vec<&str> = arguments.iter().copied().chain(part.to_str()).collect();
-    run(program, &arguments);
-}
-
-fn native(path: &Path) -> Mount {
-    Mount::new(path, "rw")
-}
-
-fn ntfs(path: &Path) -> Mount {
-    Mount::fuse("ntfs-3g", path, "rw")
-}
-
-/// A partition of a disk as a file, by what sfdisk says of its place.
-fn cut(disk: &Path, number: &str) -> (PathBuf, u64) {
-    let text = run("sfdisk", &["--dump", disk.to_str().unwrap()]);
-    let name = format!("{}{number} ", disk.display());
-    let line = text.lines().find(|line| line.starts_with(&name));
-    let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
-    let field = |key: &str| -> u64 {
-        let (_, value) = line.split_once(key).unwrap();
-        let (value, _) = value.trim().split_once(',').unwrap();
-        value.parse::<u64>().unwrap() * 512
-    };
-    let (start, size) = (field("start="), field("size="));
-    let part = disk.with_extension(format!("p{number}"));
-    let mut bytes = vec![0; usize::try_from(size).unwrap()];
-    let disk = fs::File::open(disk).unwrap();
-    disk.read_exact_at(&mut bytes, start).unwrap();
-    fs::write(&part, bytes).unwrap();
-    (part, start + size)
-}
-
-fn is_whole_ext(part: &Path, files: &Tree) {
-    run("e2fsck", &["-f", "-n", part.to_str().unwrap()]);
-    assert!(tree(native(part).path()) == *files);
-}
+use used_common::{MIB, run, sparse, tree};
 
 #[test]
 fn ext4_with_swap_behind_it_fits_a_smaller_disk_and_grows_again() {
@@ -324,91 +164,25 @@ fn a_free_tail_goes_without_the_filesystem_shrinking() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_leaves_nothing() {
-    let bench = Bench::new(310 * MIB, GPT);
-    bench.fill(9 * MIB, 300 * MIB, &EXT4, native);
+fn swap_behind_a_gap_moves_up_and_the_filesystem_stays() {
+    let table =
+        "label: gpt\nstart=1MiB, size=100MiB, type=linux\nstart=210MiB, size=20MiB, type=swap\n";
+    let bench = Bench::new(232 * MIB, table);
+    bench.put(MIB, 100 * MIB, |part| make(&EXT4, part));
+    bench.swap(210 * MIB, 20 * MIB);
     bench.backup();
-    fs::write(bench.path("there.raw.gz"), b"an image").unwrap();
-    run(
-        "sh",
-        &[
-            "-c",
-            &format!("echo foreign | gzip > {}", bench.path("foreign.gz")),
-        ],
-    );
-    let there = bench.refused("disk.raw.gz", "there.raw.gz", &[]);
-    assert!(
-        there.contains("is there already: remove it, or say --force"),
-        "{there}"
-    );
-    let itself = bench.refused("disk.raw.gz", "disk.raw.gz", &["--force"]);
-    assert!(itself.contains("is the image itself"), "{itself}");
-    let foreign = bench.refused("foreign.gz", "new.raw.gz", &[]);
-    assert!(
-        foreign.contains("has no index") && foreign.contains("pitstop convert"),
-        "{foreign}"
-    );
-    for (to, why) in [
-        ("310MiB", "is not larger than 325058560"),
-        ("100001", "no multiple of the 512 bytes of a sector"),
-        (
-            "20MiB",
-            "in use: a disk of 20971520 bytes (20.0 MiB) is too small",
-        ),
-        ("80MiB", "but needs at least"),
-    ] {
-        let told = bench.refused("disk.raw.gz", "new.raw.gz", &["--to", to]);
-        assert!(told.contains(why), "{told}");
-        assert_eq!(told.contains("is the smallest"), to == "80MiB", "{told}");
+    for (more, size) in [(&["--to", "180MiB"][..], 180), (&["--to", "123MiB"], 123)] {
+        let (told, _) = bench.shrink(&[more, &["--force"]].concat());
+        let moves = "partition 1 (ext4) stays as it is, partition 2 (swap) moves behind it";
+        assert!(told.contains(moves), "{told}");
+        let disk = bench.restored(size * MIB, &[]);
+        let (root, root_end) = cut(&disk, "1");
+        run("e2fsck", &["-f", "-n", root.to_str().unwrap()]);
+        let (swap, swap_end) = cut(&disk, "2");
+        assert_eq!((root_end, swap_end), (101 * MIB, (size - 1) * MIB));
+        let text = run("swaplabel", &[swap.to_str().unwrap()]);
+        assert!(text.contains("spare"), "{text}");
     }
-}
-
-#[test]
-fn filesystems_that_do_not_shrink_or_are_not_whole_are_named() {
-    let refused = |table: &str, start, size, make: &dyn Fn(&Path)| {
-        let bench = Bench::new(310 * MIB, table);
-        bench.put(start, size, make);
-        bench.backup();
-        bench.refused("disk.raw.gz", "new.raw.gz", &[])
-    };
-    let of =
-        |mkfs: &'static [&'static str]| refused(GPT, 9 * MIB, 300 * MIB, &|part| make(mkfs, part));
-    let xfs = of(&["mkfs.xfs", "-q"]);
-    assert!(
-        xfs.contains("partition 2, which ends last, cannot shrink: xfs has no program"),
-        "{xfs}"
-    );
-    let dirty = refused(GPT, 9 * MIB, 300 * MIB, &|part| {
-        make(&EXT4, part);
-        run(
-            "debugfs",
-            &["-w", "-R", "feature needs_recovery", part.to_str().unwrap()],
-        );
-    });
-    assert!(
-        dirty.contains("not in a state to shrink: its journal needs to be replayed"),
-        "{dirty}"
-    );
-    let damaged = refused(GPT, 9 * MIB, 300 * MIB, &|part| {
-        make(&EXT4, part);
-        run("debugfs", &["-w", "-R", "clri <2>", part.to_str().unwrap()]);
-    });
-    assert!(
-        damaged.contains("shrinking partition 2 (ext4): e2fsck"),
-        "{damaged}"
-    );
-    let esp = refused(
-        "label: gpt\nstart=1MiB, size=300MiB, type=uefi\n",
-        MIB,
-        300 * MIB,
-        &|part| {
-            make(&["mkfs.vfat"], part);
-        },
-    );
-    assert!(
-        esp.contains("partition 1, which ends last, is of the type EFI system"),
-        "{esp}"
-    );
 }
 
 #[test]

@@ -142,12 +142,10 @@ pub fn least(loaded: &Loaded) -> Least {
 
 /// Where the data of the last filesystem would end, swap behind it aside.
 fn shrunk(meta: &ImageMeta) -> Option<u64> {
-    const SHRINK: [&str; 5] = ["ext4", "ext3", "ext2", "ntfs", "btrfs"];
     let others = meta
         .partitions
         .iter()
         .filter(|part| part.filesystem != "swap");
     let last = others.max_by_key(|part| part.start)?;
-    let shrinks = SHRINK.contains(&last.filesystem.as_str()) && last.reason.is_empty();
-    shrinks.then(|| last.start.saturating_add(last.used))
+    last.shrinks().then(|| last.start.saturating_add(last.used))
 }

@@ -99,7 +99,10 @@ impl ImageMeta {
                 "partition {number}, swap at the end of the disk, is in the way: {}",
                 swap.reason
             ),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => bail!(
+                "partition {number} at the end of the disk is in the way: the image does not tell what is on it"
+            ),
         }
     }
 
@@ -164,6 +167,21 @@ mod tests {
         let text = meta.to_toml().unwrap();
         assert!(text.contains("\nserial = \"QM00001\"\n"), "{text}");
         assert_eq!(ImageMeta::from_toml(&text).unwrap(), meta);
+    }
+
+    #[test]
+    fn only_swap_that_is_known_and_holds_nothing_moves() {
+        let mut meta = meta();
+        meta.partitions[0].filesystem = "swap".into();
+        assert!(meta.check_movable(1).is_ok());
+        let unknown = meta.check_movable(2).unwrap_err().to_string();
+        assert!(unknown.contains("does not tell"), "{unknown}");
+        meta.partitions[0].reason = "a system sleeps in it".into();
+        let sleeps = meta.check_movable(1).unwrap_err().to_string();
+        assert!(
+            sleeps.ends_with("in the way: a system sleeps in it"),
+            "{sleeps}"
+        );
     }
 
     #[test]

@@ -180,6 +180,12 @@ impl Tail {
         self.swap.as_ref().map(|swap| swap.number)
     }
 
+    /// The bytes of that swap, and of the boot records in front of it that move along.
+    pub fn moving(&self) -> Option<Range<u64>> {
+        let swap = self.swap.as_ref()?;
+        Some(swap.whole.start..swap.range.end)
+    }
+
     /// With all the room that a disk of `disk` bytes has for it in `known`: 0 bytes where it has none.
     ///
     /// # Errors
@@ -200,20 +206,20 @@ impl Tail {
         })
     }
 
-    /// Shrunk to `size` bytes and what is left of the last MiB, the swap right behind it. What is not smaller stays.
+    /// Shrunk to `size` bytes and what is left of the last MiB, the swap right behind it. What is not smaller stays;
+    /// the swap moves nonetheless, if there is a gap of a MiB.
     pub fn with_size(&self, size: u64) -> Resized {
         let own_end = self.start + self.size;
-        let end = self
+        let smaller = self
             .start
             .saturating_add(size)
             .checked_next_multiple_of(ALIGNMENT)
             .filter(|end| *end < own_end);
-        let Some(end) = end else {
-            return self.resized(own_end, None);
-        };
-        let to = self.swap.as_ref().map(|swap| {
+        let end = smaller.unwrap_or(own_end);
+        let to = self.swap.as_ref().and_then(|swap| {
             let start = swap.whole.start;
-            start - aligned(start - end)
+            let by = aligned(start.saturating_sub(end));
+            (smaller.is_some() || by > 0).then(|| start - by)
         });
         self.resized(end, to)
     }

@@ -93,6 +93,14 @@ impl PartitionSummary {
         ];
         FIXED.into_iter().find(|kind| self.kind.ends_with(kind))
     }
+
+    /// Whether `pitstop shrink` makes it smaller, as far as that is known without a look at the filesystem.
+    pub fn shrinks(&self) -> bool {
+        const SHRINK: [&str; 5] = ["ext4", "ext3", "ext2", "ntfs", "btrfs"];
+        SHRINK.contains(&self.filesystem.as_str())
+            && self.reason.is_empty()
+            && self.fixed_kind().is_none()
+    }
 }
 
 /// Why a filesystem's map is not used.
@@ -273,4 +281,27 @@ fn look_into(volume: &mut dyn ReadAt, summary: &mut PartitionSummary) -> Extents
     };
     summary.used = kept.total();
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_fixed_type_or_is_in_doubt_does_not_shrink() {
+        let shrinks = |filesystem: &str, kind: &str, reason: &str| {
+            let (filesystem, kind, reason) = (filesystem.into(), kind.into(), reason.into());
+            PartitionSummary {
+                kind,
+                filesystem,
+                reason,
+                ..PartitionSummary::default()
+            }
+            .shrinks()
+        };
+        assert!(shrinks("ntfs", "0x07 NTFS or exFAT", ""));
+        assert!(!shrinks("ntfs", "0x27 Windows recovery", ""));
+        assert!(!shrinks("ext4", "0x83 Linux", "it was not unmounted"));
+        assert!(!shrinks("xfs", "0x83 Linux", ""));
+    }
 }

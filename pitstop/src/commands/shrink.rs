@@ -2,6 +2,7 @@
 
 mod filesystems;
 mod last;
+mod owned;
 mod scratch;
 
 use super::backup::LevelArg;
@@ -9,6 +10,7 @@ use super::place::{Destination, is_local, reporter, source};
 use anyhow::{Context, bail};
 use filesystems::Shrinker;
 use last::Last;
+use percent_encoding::percent_decode_str;
 use pitstop_payload::disk::{LoopDevice, same_bytes};
 use pitstop_payload::event::Reporter;
 use pitstop_payload::image::{CaptureOptions, ImageMeta, ImageReader};
@@ -17,6 +19,7 @@ use pitstop_payload::table::Resized;
 use pitstop_payload::units::{self, parse_bytes};
 use scratch::Scratch;
 use std::path::{Path, PathBuf};
+use url::{Position, Url};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -49,7 +52,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if is_local(&args.image) && same_bytes(Path::new(&args.image), Path::new(&args.new)) {
+    if is_same(&args.image, &args.new) {
         bail!(
             "{} is the image itself: the new one needs another name",
             args.new
@@ -69,12 +72,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let reporter = reporter();
     warn_of_errors(meta, &args.image, &reporter);
     scratch.fill(&*image, args.threads, &reporter)?;
-    last.check_behind(&scratch)?;
     let resized = shrink(&last, shrinker, &scratch, args.to, &reporter)?;
     let table = last.table(&resized)?;
     let smallest = Last::smallest(table.as_ref(), &resized);
     let disk = last.disk(smallest, args.to)?;
     scratch.cut(&resized, table.as_ref(), disk)?;
+    last.check_table(&scratch, &resized)?;
     let identity = DiskIdentity {
         size: disk,
         ..meta.disk.clone()
@@ -112,6 +115,22 @@ impl Args {
     }
 }
 
+/// Whether two names are those of one image.
+fn is_same(image: &str, new: &str) -> bool {
+    match (is_local(image), is_local(new)) {
+        (true, true) => same_bytes(Path::new(image), Path::new(new)),
+        (false, false) => place(image).is_some_and(|of| place(new) == Some(of)),
+        _ => false,
+    }
+}
+
+/// The host, port and path of a URL: who asks, and what signs it, make no other image of it.
+fn place(url: &str) -> Option<Vec<u8>> {
+    let url = Url::parse(url).ok()?;
+    let place = &url[Position::BeforeHost..Position::AfterPath];
+    Some(percent_decode_str(place).collect())
+}
+
 /// Shrinks the filesystem on the scratch disk, if it has to be; what becomes of its partition.
 fn shrink(
     last: &Last,
@@ -125,6 +144,8 @@ fn shrink(
     shrinker.check(device.path(), reporter).with_context(what)?;
     let needed = shrinker.least(device.path()).with_context(what)?;
     let resized = last.resized(needed, to)?;
+    let owned = shrinker.owned(device.path()).with_context(what)?;
+    last.check_dropped(scratch, &resized, &owned)?;
     if resized.to < resized.from {
         reporter.info(format!("{}: this takes its time", last.change(&resized)));
         shrinker
@@ -142,5 +163,25 @@ fn warn_of_errors(meta: &ImageMeta, image: &str, reporter: &dyn Reporter) {
             "{errors} places of the disk could not be read when {image} was made and are zeros: the new image does not \
              tell where they are"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_the_same_by_every_spelling_of_its_url() {
+        let image = "http://server:80/share/a%20b/sda.raw.gz?signed";
+        for (new, same) in [
+            ("http://server/share/a b/sda.raw.gz", true),
+            ("HTTP://me:secret@Server/x/../share/a%20b/sda.raw.gz", true),
+            ("http://server/share/a%20b/%73da.raw.gz#it", true),
+            ("http://server:8080/share/a%20b/sda.raw.gz", false),
+            ("http://server/share/a%20b/sdb.raw.gz", false),
+            ("share/a b/sda.raw.gz", false),
+        ] {
+            assert_eq!(is_same(image, new), same, "{new}");
+        }
     }
 }

@@ -263,6 +263,9 @@ fn on_a_smaller_disk_the_last_one_has_what_is_left_and_swap_stays_behind_it() {
         assert_eq!(resized.to, room * MIB, "{size}");
         assert_eq!(resized.moved.unwrap().to, swap * MIB, "{size}");
     }
+    // What is not to be smaller keeps its size, and the gap goes all the same.
+    let closed = tail.with_size(99 * MIB);
+    assert_eq!((closed.to, closed.moved.unwrap().to), (99 * MIB, 100 * MIB));
     disk.size = 80 * MIB;
     let table = resize(&mut disk, &known, &tail.on(&known, 80 * MIB).unwrap()).unwrap();
     assert_eq!(table.partitions[0].range(), MIB..69 * MIB);

@@ -1,5 +1,6 @@
 //! Which programs make a filesystem smaller, and how small it can be.
 
+use super::owned::ext_block;
 use anyhow::{Context, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -7,8 +8,7 @@ use pitstop_payload::event::Reporter;
 use pitstop_payload::tools;
 use pitstop_payload::used::PartitionSummary;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -30,26 +30,15 @@ impl Shrinker {
             0 => "what is on the disk".into(),
             number => format!("partition {number}, which ends last,"),
         };
-        if let Some(kind) = partition.fixed_kind() {
-            bail!(
-                "{what} is of the type {kind}, which does not shrink: move it in front of the others on the machine, then \
-                 back up again"
-            );
-        }
         let shrinker = match partition.filesystem.as_str() {
-            "ext2" | "ext3" | "ext4" => Self::Ext,
-            "ntfs" => Self::Ntfs,
-            "btrfs" => Self::Btrfs,
-            name => bail!("{what} cannot shrink: {}", instead(name)),
+            "ext2" | "ext3" | "ext4" => Some(Self::Ext),
+            "ntfs" => Some(Self::Ntfs),
+            "btrfs" => Some(Self::Btrfs),
+            _ => None,
         };
-        if !partition.reason.is_empty() {
-            bail!(
-                "{what} {}, is not in a state to shrink: {}; boot the machine, have it checked and shut down, then back \
-                 up again",
-                partition.filesystem,
-                partition.reason
-            );
-        }
+        let Some(shrinker) = shrinker.filter(|_| partition.shrinks()) else {
+            bail!("{what} {}", obstacle(partition, shrinker.is_some()));
+        };
         for (program, package) in shrinker.programs() {
             if tools::find(program).is_err() {
                 bail!("{what} cannot shrink: there is no {program} here: install {package}");
@@ -147,6 +136,23 @@ impl Shrinker {
     }
 }
 
+/// Why a partition does not shrink, and what to do; `known` is whether a program shrinks its filesystem.
+fn obstacle(partition: &PartitionSummary, known: bool) -> String {
+    let filesystem = &partition.filesystem;
+    match partition.fixed_kind() {
+        Some(kind) => format!(
+            "is of the type {kind}, which does not shrink: move it in front of the others on the machine, then back up \
+             again"
+        ),
+        None if known => format!(
+            "{filesystem}, is not in a state to shrink: {}; boot the machine, have it checked and shut down, then back \
+             up again",
+            partition.reason
+        ),
+        None => format!("cannot shrink: {}", instead(filesystem)),
+    }
+}
+
 /// What to do about a filesystem that does not shrink.
 fn instead(filesystem: &str) -> String {
     let why = match filesystem {
@@ -215,18 +221,6 @@ fn number_behind(text: &str, key: &str) -> anyhow::Result<u64> {
     })
 }
 
-/// Bytes of a block of the ext2-4 on `device`: 1024 shifted by `s_log_block_size`.
-fn ext_block(device: &Path) -> anyhow::Result<u64> {
-    let mut shift = [0; 4];
-    File::open(device)
-        .and_then(|file| file.read_exact_at(&mut shift, 1024 + 24))
-        .with_context(|| format!("reading the superblock of {}", device.display()))?;
-    1024_u64
-        .checked_shl(u32::from_le_bytes(shift))
-        .filter(|block| (1024..=65536).contains(block))
-        .context("its superblock has an impossible block size")
-}
-
 /// Does something with the Btrfs on `device` while it is mounted, where nobody else sees it: whatever ends this program,
 /// it is mounted no more.
 fn mounted<T>(device: &Path, act: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
@@ -234,12 +228,30 @@ fn mounted<T>(device: &Path, act: impl FnOnce(&Path) -> anyhow::Result<T>) -> an
     unshare(CloneFlags::CLONE_NEWNS).context("leaving the mounts of others alone")?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("leaving the mounts of others alone")?;
+    // Nothing that removes what is in it: that may be what is mounted.
     let folder = tempfile::tempdir().context("making a folder to mount in")?;
+    let folder = folder.keep();
+    let done = mounted_at(&folder, device, act);
+    let removed = fs::remove_dir(&folder);
+    let done = done?;
+    removed.with_context(|| format!("removing {}", folder.display()))?;
+    Ok(done)
+}
+
+fn mounted_at<T>(
+    folder: &Path,
+    device: &Path,
+    act: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID;
-    mount(Some(device), folder.path(), Some("btrfs"), flags, none)
+    mount(Some(device), folder, Some("btrfs"), flags, None::<&str>)
         .with_context(|| format!("mounting {}", device.display()))?;
-    let done = act(folder.path());
-    let unmounted = umount2(folder.path(), MntFlags::empty());
+    let done = act(folder);
+    let unmounted = umount2(folder, MntFlags::empty());
+    if unmounted.is_err() {
+        // The error is told; the folder must not stay in the way of others.
+        let _ = umount2(folder, MntFlags::MNT_DETACH);
+    }
     let done = done?;
     unmounted.with_context(|| format!("unmounting {}", device.display()))?;
     Ok(done)

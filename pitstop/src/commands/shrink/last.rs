@@ -4,7 +4,7 @@ use super::scratch::Scratch;
 use anyhow::{Context, bail};
 use pitstop_payload::extents::Extents;
 use pitstop_payload::image::ImageReader;
-use pitstop_payload::table::{Known, Resized, Tail, tail};
+use pitstop_payload::table::{Known, MovedSwap, Partition, Resized, Tail, tail};
 use pitstop_payload::units;
 use pitstop_payload::used::PartitionSummary;
 use std::fmt;
@@ -103,31 +103,71 @@ impl Last {
         Ok(())
     }
 
-    /// Whether nothing lies behind the partitions that a smaller disk would not have.
-    pub fn check_behind(&self, scratch: &Scratch) -> anyhow::Result<()> {
-        let Some(known) = &self.known else {
-            return Ok(());
+    /// Whether all that a smaller disk does not have is zeros, or belongs to what shrinks or moves; `owned` is the
+    /// filesystem's own part of its partition.
+    ///
+    /// # Errors
+    /// Where the first byte is that nobody owns.
+    pub fn check_dropped(
+        &self,
+        scratch: &Scratch,
+        resized: &Resized,
+        owned: &Extents,
+    ) -> anyhow::Result<()> {
+        let own_end = self.tail.start + self.tail.size;
+        let mut own = if resized.to < resized.from {
+            owned.shifted(self.tail.start)
+        } else {
+            Extents::single(self.tail.start..own_end)
         };
-        let mut own = Extents::single(0..self.end_of(known));
-        known
-            .raw
-            .taken()
-            .into_iter()
-            .for_each(|range| own.insert(range));
+        own.insert(0..self.tail.start);
+        if let Some(swap) = self.tail.moving() {
+            own.insert(swap.clone());
+            if resized.moved.is_none() {
+                own.insert(own_end..swap.start);
+            }
+        }
+        for table in self.known.iter().flat_map(|known| known.raw.taken()) {
+            own.insert(table);
+        }
         if let Some(at) = scratch.first_data(&own.gaps(0..self.disk))? {
             bail!(
-                "{} has data behind its partitions, at byte {at}: where it belongs on a smaller disk cannot be told",
+                "{} has data at byte {at}, behind {self}, that belongs to no filesystem: where it goes on a smaller disk \
+                 cannot be told",
                 self.image
             );
         }
         Ok(())
     }
 
-    /// The byte behind all partitions, an MBR's extended one too.
-    fn end_of(&self, known: &Known) -> u64 {
-        let ends = known.table.partitions.iter().map(|part| part.range().end);
-        let extended = known.raw.extended().into_iter().map(|range| range.end);
-        ends.chain(extended).max().unwrap_or(self.disk)
+    /// Whether the smaller disk has every partition where it belongs.
+    pub fn check_table(&self, scratch: &Scratch, resized: &Resized) -> anyhow::Result<()> {
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let table = scratch.table(self.sector)?;
+        let place = |part: &Partition| match &resized.moved {
+            Some(moved) if moved.number == part.number => moved.range(),
+            _ if resized.number == part.number => resized.range(),
+            _ => part.range(),
+        };
+        let wanted = known
+            .table
+            .partitions
+            .iter()
+            .map(|part| (part.number, place(part)));
+        let found = table
+            .partitions
+            .iter()
+            .map(|part| (part.number, part.range()));
+        if !wanted.eq(found) {
+            bail!(
+                "the table for the smaller disk does not read as it should, no image is made of it: the disk in {} \
+                 cannot be made smaller",
+                self.image
+            );
+        }
+        Ok(())
     }
 
     /// What becomes of the partition, whose filesystem needs `least` bytes, on a disk of `to` bytes or the least.
@@ -147,7 +187,12 @@ impl Last {
             Some(known) => self.tail.on(known, disk)?,
         };
         if room.to >= room.from {
-            return Ok(self.tail.with_size(room.from));
+            let back = |moved: &MovedSwap| moved.to < moved.whole.start;
+            return Ok(Resized {
+                to: room.from,
+                moved: room.moved.filter(back),
+                ..room
+            });
         }
         if room.to < least {
             let smallest = self.tail.with_size(least);
@@ -201,11 +246,13 @@ impl Last {
     /// What changes, for people.
     pub fn change(&self, resized: &Resized) -> String {
         let (from, to) = (units::bytes(resized.from), units::bytes(resized.to));
-        let swap = resized.moved.as_ref().map_or(String::new(), |moved| {
+        let moved = resized.moved.as_ref();
+        let moved = moved.filter(|moved| moved.to != moved.whole.start);
+        let swap = moved.map_or(String::new(), |moved| {
             format!(", partition {} (swap) moves behind it", moved.number)
         });
         if resized.to == resized.from {
-            format!("{self} stays as it is")
+            format!("{self} stays as it is{swap}")
         } else {
             format!("{self} shrinks from {from} to {to}{swap}")
         }

@@ -3,14 +3,15 @@
 use super::last::Last;
 use anyhow::{Context, bail};
 use nix::sys::statvfs::statvfs;
-use pitstop_payload::disk::{DiskInput, LoopDevice};
+use pitstop_payload::disk::{DiskInput, Input, LoopDevice};
 use pitstop_payload::event::{Event, Progress, Reporter};
 use pitstop_payload::extents::Extents;
 use pitstop_payload::image::{
     CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, capture, restore,
 };
 use pitstop_payload::inventory::DiskIdentity;
-use pitstop_payload::table::{Known, Resized};
+use pitstop_payload::source::Disk;
+use pitstop_payload::table::{self, Known, Resized, Table};
 use pitstop_payload::units;
 use std::fs::File;
 use std::io::Write;
@@ -112,9 +113,15 @@ impl Scratch {
         }
         if let Some(known) = table {
             let table = known.raw.pieces(disk)?;
+            if let Some(beyond) = table.ranges().find(|range| range.end > disk) {
+                bail!(
+                    "a part of the table, at byte {}, would lie behind the end of a disk of {disk} bytes",
+                    beyond.start
+                );
+            }
             pieces.extend(table.backup.into_iter().chain(table.primary));
         }
-        if resized.to < resized.from {
+        if resized.to < resized.from || resized.moved.is_some() {
             self.file.set_len(resized.range().end).with_context(what)?;
         }
         self.file.set_len(disk).with_context(what)?;
@@ -122,6 +129,14 @@ impl Scratch {
             self.file.write_all_at(&bytes, at).with_context(what)?;
         }
         Ok(())
+    }
+
+    /// The partition table that it has.
+    pub fn table(&self, sector: u32) -> anyhow::Result<Table> {
+        let input = DiskInput::open(&self.path)?;
+        let (size, mut file) = (input.size(), input.file());
+        table::read(&mut Disk::new(&mut file, size), sector)
+            .with_context(|| format!("the partition table of {}", self.name))
     }
 
     /// Makes an image of it.
