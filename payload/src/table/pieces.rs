@@ -18,11 +18,15 @@ pub struct Pieces {
     pub primary: Vec<Piece>,
 }
 
+/// The bytes of the disk that a piece takes.
+pub(super) fn place((at, bytes): &Piece) -> Range<u64> {
+    *at..*at + bytes.len() as u64
+}
+
 impl Pieces {
     /// The bytes of the disk that they take.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        let all = self.backup.iter().chain(&self.primary);
-        all.map(|(at, bytes)| *at..*at + bytes.len() as u64)
+        self.backup.iter().chain(&self.primary).map(place)
     }
 
     /// The table that a disk of `size` bytes gets with them; `under` is what it has else, zeros where that ends.

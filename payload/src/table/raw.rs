@@ -3,7 +3,7 @@
 
 use super::gpt::{Copy, Found, choose, read_copy};
 use super::mbr::{BootRecord, PROTECTIVE};
-use super::pieces::Pieces;
+use super::pieces::{Pieces, place};
 use super::{TableError, TableKind, first_sector};
 use crate::source::ReadAt;
 use gpt::disk::LogicalBlockSize;
@@ -68,11 +68,15 @@ impl RawGpt {
         let copies = [&primary, &backup].into_iter().filter_map(Found::good);
         let mut raw = Self::of(disk, first, size.as_u64(), chosen)?;
         raw.taken = copies.flat_map(|copy| copy.taken.clone()).collect();
-        if primary.is_damaged() || backup.is_damaged() {
-            // A damaged copy is where a good one would be.
-            let size = at.saturating_add(1).saturating_mul(raw.sector);
-            let pieces = raw.pieces(size);
-            raw.taken.extend(pieces.iter().flat_map(Pieces::ranges));
+        // A damaged copy is where a good one would be. In front, where none is to be seen, a boot loader may be.
+        let size = at.saturating_add(1).saturating_mul(raw.sector);
+        if let Ok(pieces) = raw.pieces(size) {
+            if backup.good().is_none() {
+                raw.taken.extend(pieces.backup.iter().map(place));
+            }
+            if primary.is_damaged() {
+                raw.taken.extend(pieces.primary.iter().map(place));
+            }
         }
         raw.backup = backup.good().map(|copy| copy.header.current_lba);
         Ok(Some(raw))
