@@ -23,20 +23,27 @@ pub struct Args {
     /// Keep every block, also those that no filesystem uses
     #[arg(long)]
     exact: bool,
-    /// Cores to compress on; 0 is all
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    threads: usize,
-    /// How hard to compress
-    #[arg(long, default_value = "fast", value_enum)]
-    level: LevelArg,
     /// What to do about sectors that cannot be read
     #[arg(long, default_value = "fail", value_enum)]
     read_errors: ReadErrorsArg,
-    /// Replace an image that is there
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    made: NewImage,
     #[command(flatten)]
     rate_limit: RateLimit,
+}
+
+/// How every command makes an image.
+#[derive(clap::Args)]
+pub struct NewImage {
+    /// Cores to use; 0 is all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+    /// How hard to compress
+    #[arg(long, default_value = "fast", value_enum)]
+    pub level: LevelArg,
+    /// Replace an image that is there
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -73,8 +80,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     refuse_itself(args)?;
     let options = CaptureOptions {
         exact: args.exact,
-        level: args.level.into(),
-        threads: args.threads,
+        level: args.made.level.into(),
+        threads: args.made.threads,
         read_errors: match args.read_errors {
             ReadErrorsArg::Fail => ReadErrors::Fail,
             ReadErrorsArg::Record => ReadErrors::Record,
@@ -86,7 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ),
     };
     let reporter = reporter();
-    Destination::new(&args.image, args.force)?
+    Destination::new(&args.image, args.made.force)?
         .slowed(args.rate_limit)
         .write(|out| capture(&args.disk, &identity, &options, out, &reporter).map(Some))
 }

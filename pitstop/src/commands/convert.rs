@@ -1,6 +1,6 @@
 //! `pitstop convert FROM TO`: any image becomes one with an index, or zstd, or raw.
 
-use super::backup::LevelArg;
+use super::backup::NewImage;
 use super::place::{Destination, reporter, source};
 use anyhow::bail;
 use pitstop_payload::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
@@ -11,21 +11,14 @@ use std::path::Path;
   pitstop convert old.gz sda.raw.gz
   pitstop convert sda.raw.gz sda.img
 
-The name of TO decides: .gz with an index, .zst or .zstd, .raw or .img.")]
+The name of TO decides: .gz with an index, .zst or .zstd, .raw or .img. A level is for .gz alone.")]
 pub struct Args {
     /// A path or an `http(s)://` URL; any gzip, xz, zstd or raw image
     from: String,
     /// A path; for .gz and .zst also an `http(s)://` URL
     to: String,
-    /// Cores to use; 0 is all
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    threads: usize,
-    /// How hard to compress to .gz
-    #[arg(long, default_value = "fast", value_enum)]
-    level: LevelArg,
-    /// Replace an image that is there
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    made: NewImage,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -33,18 +26,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let reporter = reporter();
     let end = args.to.rsplit('.').next().unwrap_or_default();
     match end.to_ascii_lowercase().as_str() {
-        "gz" => Destination::new(&args.to, args.force)?.write(|out| {
-            to_indexed(&*image, args.level.into(), args.threads, out, &reporter).map(Some)
+        "gz" => Destination::new(&args.to, args.made.force)?.write(|out| {
+            to_indexed(
+                &*image,
+                args.made.level.into(),
+                args.made.threads,
+                out,
+                &reporter,
+            )
+            .map(Some)
         }),
         "zst" | "zstd" => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            let threads = if args.threads == 0 {
+            let threads = if args.made.threads == 0 {
                 cores
             } else {
-                args.threads
+                args.made.threads
             };
             let threads = u32::try_from(threads).unwrap_or(1);
-            Destination::new(&args.to, args.force)?
+            Destination::new(&args.to, args.made.force)?
                 .write(|out| to_zstd(&*image, threads, out, &reporter).map(|()| None))
         }
         "raw" | "img" => to_raw(args, &*image, &reporter),
@@ -62,13 +62,13 @@ fn to_raw(
     reporter: &dyn pitstop_payload::event::Reporter,
 ) -> anyhow::Result<()> {
     let path = Path::new(&args.to);
-    if path.exists() && !args.force {
+    if path.exists() && !args.made.force {
         bail!("{} is there already: remove it, or say --force", args.to);
     }
     let part = std::path::PathBuf::from(format!("{}.part", args.to));
     let options = RestoreOptions {
         delta: Delta::Off,
-        threads: args.threads,
+        threads: args.made.threads,
         ..RestoreOptions::default()
     };
     let done = std::fs::remove_file(&part)

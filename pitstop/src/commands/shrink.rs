@@ -5,7 +5,7 @@ mod last;
 mod owned;
 mod scratch;
 
-use super::backup::LevelArg;
+use super::backup::NewImage;
 use super::place::{Destination, is_local, reporter, source};
 use anyhow::{Context, bail};
 use filesystems::Shrinker;
@@ -40,15 +40,8 @@ pub struct Args {
     /// Where the disk is laid out meanwhile; nothing stays there [default: the folder of NEW]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Cores to use; 0 is all
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    threads: usize,
-    /// How hard to compress
-    #[arg(long, default_value = "fast", value_enum)]
-    level: LevelArg,
-    /// Replace an image that is there
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    made: NewImage,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -62,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let last = Last::of(&reader)?;
     let shrinker = Shrinker::of(&last.summary)?;
     last.check_size(args.to)?;
-    let destination = Destination::new(&args.new, args.force)?;
+    let destination = Destination::new(&args.new, args.made.force)?;
     LoopDevice::check()
         .context("a loop device has to show the partition to the filesystem's programs")?;
     let image = source(&args.image)?;
@@ -71,7 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let scratch = Scratch::new(&args.folder(), meta.kept.saturating_add(image.size()))?;
     let reporter = reporter();
     warn_of_errors(meta, &args.image, &reporter);
-    scratch.fill(&*image, args.threads, &reporter)?;
+    scratch.fill(&*image, args.made.threads, &reporter)?;
     let resized = shrink(&last, shrinker, &scratch, args.to, &reporter)?;
     let table = last.table(&resized)?;
     let smallest = Last::smallest(table.as_ref(), &resized);
@@ -84,8 +77,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let options = CaptureOptions {
         exact: meta.exact,
-        level: args.level.into(),
-        threads: args.threads,
+        level: args.made.level.into(),
+        threads: args.made.threads,
         loaders: meta.loaders.clone(),
         ..CaptureOptions::default()
     };
