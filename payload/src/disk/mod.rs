@@ -9,7 +9,6 @@ pub mod leftovers;
 mod loop_device;
 pub mod nodes;
 pub(crate) mod passthrough;
-pub mod signatures;
 mod target;
 
 use anyhow::Context;
