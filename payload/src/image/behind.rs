@@ -71,7 +71,7 @@ pub fn clear(
         zero(output, &place, &mut raw)?;
         flush(output)?;
         reporter.info(format!(
-            "{}: an earlier life ({found}) lay behind the image: {} from {} on are zeros now",
+            "{}: old signatures past the end of the image ({found}): {} from byte {} on are zeroed",
             output.name(),
             units::bytes(place.end - place.start),
             place.start

@@ -54,7 +54,7 @@ fn tell_references(
         .with_context(|| format!("looking for references on {name}"))?;
     for found in looked.references {
         reporter.warn(format!(
-            "{name}: {} on partition {} has the old identifier of {}, {}: it is left as it is",
+            "{name}: {} on partition {} still names the old identifier of {}, {}; it is not changed",
             found.file, found.partition, found.of, found.id
         ));
     }

@@ -14,7 +14,7 @@ pub fn tell(output: &Target, reporter: &dyn Reporter) {
         Ok(true) => {
             for difference in differences(output) {
                 reporter.warn(format!(
-                    "{name} is written, but the kernel sees it otherwise: {difference}"
+                    "{name} is written, but the kernel sees other partitions: {difference}"
                 ));
             }
         }

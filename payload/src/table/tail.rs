@@ -164,7 +164,7 @@ impl Tail {
         let leaves = swap.as_ref().map(|swap| swap.whole.start);
         let mut extended = known.raw.extended().into_iter();
         if extended.any(|range| range.start >= own.range().end && Some(range.start) != leaves) {
-            let why = format!("an extended partition lies behind partition {}", own.number);
+            let why = format!("an extended partition lies after partition {}", own.number);
             return Err(doubt(known, why));
         }
         Ok(Self {
@@ -296,7 +296,7 @@ impl Known {
     pub fn resize(&mut self, resized: &Resized) -> Result<(), TableError> {
         let partitions = &self.table.partitions;
         let own = partitions.iter().find(|own| own.number == resized.number);
-        let own = own.ok_or_else(|| doubt(self, "it is not what was looked at"))?;
+        let own = own.ok_or_else(|| doubt(self, "it has changed since it was looked at"))?;
         if let Some(moved) = &resized.moved {
             self.raw.set_place(moved.entry, &moved.place())?;
         }
