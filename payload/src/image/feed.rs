@@ -1,4 +1,4 @@
-//! The members of an image in their order, read once, by whichever worker is free.
+//! Reading an image front to back: its index, then its members in order, handed to whichever worker is free.
 
 use super::codec::{Inflater, MemberError, member_bound};
 use super::format::{FOOTER, parse_footer, parse_index};

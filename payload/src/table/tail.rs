@@ -1,7 +1,7 @@
-//! The end of a table: what can have another size while everything else stays where it is, or is swap and moves.
+//! The end of a table: the last partition, which can grow or shrink while all others stay where they are.
 //!
-//! Only what ends last can grow or shrink where it is. Swap behind it, the only thing in an MBR's extended partition
-//! too, moves out of its way or after it.
+//! Swap after it is in the way, so it moves: to the end of a larger disk, or after the shrunk partition. So does swap
+//! that is the only thing in an MBR's extended partition.
 
 use super::edit::{Known, Raw};
 use super::{Partition, TableError};
