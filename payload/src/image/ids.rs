@@ -1,4 +1,4 @@
-//! A copy that is to be told from its original: new identifiers, and what still names the old ones.
+//! `new-ids`: new GUIDs or a new MBR signature for a copy, and a search for files that still name the old ones.
 
 use super::fit::Written;
 use super::restore::write_pieces;

@@ -1,4 +1,4 @@
-//! The kernel is told of a new table, and then asked what it made of it.
+//! Has the kernel read the new table of a disk, and compares the partitions that it sees with those that were written.
 
 use super::fit::Written;
 use crate::disk::{Output, Target};

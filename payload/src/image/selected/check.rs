@@ -1,4 +1,4 @@
-//! What forbids a restore beside kept partitions or to a smaller disk, found before the first write.
+//! Checks before the first write of a restore that keeps partitions or goes to a smaller disk.
 
 use super::super::fit::{self, Written};
 use super::super::verify::Look;

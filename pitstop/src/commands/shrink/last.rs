@@ -1,4 +1,4 @@
-//! What of an image's disk ends last, and how small the disk can be.
+//! The last partition of an image's disk, and how small the disk can become.
 
 use super::scratch::Scratch;
 use anyhow::{Context, bail};
