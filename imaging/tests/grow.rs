@@ -475,7 +475,7 @@ fn what_cannot_grow_is_named_before_the_first_write() {
         MIB,
     );
     assert!(
-        blocked.contains("an extended partition lies behind partition 1"),
+        blocked.contains("an extended partition lies after partition 1"),
         "{blocked}"
     );
 }

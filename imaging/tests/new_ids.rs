@@ -193,13 +193,13 @@ fn a_gpt_gets_new_guids_that_tools_accept_and_old_references_are_told() {
             told.lines(Level::Warning),
             [
                 format!(
-                    "{path}: /EFI/Microsoft/Boot/BCD on partition 1 has the old identifier of the disk, {OLD_DISK}: it is left as it is"
+                    "{path}: /EFI/Microsoft/Boot/BCD on partition 1 still names the old identifier of the disk, {OLD_DISK}; it is not changed"
                 ),
                 format!(
-                    "{path}: /loader/entries/debian.conf on partition 1 has the old identifier of partition 2, {OLD_ROOT}: it is left as it is"
+                    "{path}: /loader/entries/debian.conf on partition 1 still names the old identifier of partition 2, {OLD_ROOT}; it is not changed"
                 ),
                 format!(
-                    "{path}: /etc/fstab on partition 2 has the old identifier of partition 2, {OLD_ROOT}: it is left as it is"
+                    "{path}: /etc/fstab on partition 2 still names the old identifier of partition 2, {OLD_ROOT}; it is not changed"
                 ),
             ]
         );

@@ -48,19 +48,19 @@ fn content_that_needs_its_sectors_is_named() {
             512,
             40,
             &["mkfs.ext4", "-q", "-b", "1024"][..],
-            "ext4, could not be used there: it counts in pieces of 1024 bytes, smaller than a sector there",
+            "ext4, could not be used there: it counts in units of 1024 bytes, less than a sector there",
         ),
         (
             512,
             40,
             &["mkfs.vfat"],
-            "vfat, could not be used there: it counts in pieces of 512 bytes",
+            "vfat, could not be used there: it counts in units of 512 bytes",
         ),
         (
             512,
             300,
             &["mkfs.xfs", "-q", "-s", "size=512"],
-            "xfs, could not be used there: it counts in pieces of 512",
+            "xfs, could not be used there: it counts in units of 512",
         ),
         (
             512,
@@ -128,7 +128,7 @@ fn what_nothing_recognises_is_refused_and_zeros_are_not() {
         scribble(&from, 2 * MIB - 1, &[1]);
         let text = refused(&dir, &from, 512);
         assert!(
-            text.contains("could not be used there: nothing known is on it"),
+            text.contains("could not be used there: its contents are not recognised"),
             "{text}"
         );
         assert!(text.contains("partition 1 (one, "), "{text}");

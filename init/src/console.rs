@@ -120,7 +120,7 @@ impl Consoles {
 
     fn note_failure(&self, outcome: std::io::Result<()>) {
         if let Err(error) = outcome {
-            self.debug(format!("the kernel's log level stays: {error}"));
+            self.debug(format!("setting the kernel's log level: {error}"));
         }
     }
 

@@ -50,9 +50,9 @@ pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> 
     // A disk that hangs would keep the kernel too, when it switches its devices off.
     if written {
         let Err(error) = reboot(mode);
-        consoles.error(format!("the kernel does not: {error}"));
+        consoles.error(format!("the kernel does not leave: {error}"));
     } else {
-        consoles.error("what is still to be written cannot be: leaving without it".into());
+        consoles.error("data cannot be written to the disks any more: leaving without it".into());
         consoles.drain();
     }
     // The same, past everything that the kernel would do first.

@@ -289,11 +289,11 @@ impl Run<'_> {
         };
         if let Err(error) = cleared {
             self.log
-                .warn(format!("the count of attempts stays: {error:#}"));
+                .warn(format!("the count of attempts could not be removed: {error:#}"));
         }
         if let Err(error) = self.flush() {
             self.log
-                .warn(format!("the end is on the console only: {error:#}"));
+                .warn(format!("the result is on the console only: {error:#}"));
         }
         Ok(finish)
     }

@@ -28,13 +28,13 @@ pub fn differences(folder: &Path, table: &Table) -> Vec<String> {
         match seen.remove(&partition.number) {
             Some(place) if place == wanted => {}
             Some(place) => found.push(format!(
-                "partition {} is {} in the table, {} to the kernel",
+                "partition {}: the table says {}, the kernel {}",
                 partition.number,
                 show(wanted),
                 show(place)
             )),
             None => found.push(format!(
-                "partition {}, {}, is not there for the kernel",
+                "the kernel does not see partition {}, {}",
                 partition.number,
                 show(wanted)
             )),
@@ -50,7 +50,7 @@ pub fn differences(folder: &Path, table: &Table) -> Vec<String> {
         let extended = table.kind == TableKind::Mbr && number <= 4 && place.1 <= EXTENDED_MAX;
         if !extended && !nested {
             found.push(format!(
-                "partition {number} is not in the table, but {} to the kernel",
+                "the kernel sees a partition {number}, {}, that is not in the table",
                 show(place)
             ));
         }
@@ -132,9 +132,9 @@ mod tests {
         assert_eq!(
             differences(folder.path(), &table),
             [
-                "partition 1 is 512 bytes from 1048576 on in the table, 1024 bytes from 1048576 on to the kernel",
-                "partition 2, 512 bytes from 2097152 on, is not there for the kernel",
-                "partition 3 is not in the table, but 512 bytes from 4194304 on to the kernel",
+                "partition 1: the table says 512 bytes from 1048576 on, the kernel 1024 bytes from 1048576 on",
+                "the kernel does not see partition 2, 512 bytes from 2097152 on",
+                "the kernel sees a partition 3, 512 bytes from 4194304 on, that is not in the table",
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! Where old filesystems, RAID, LVM, ZFS and bcache keep what brings them back to life.
+//! Where filesystems, RAID, LVM, ZFS and bcache keep their signatures: what to zero so that old ones are not found.
 
 use crate::extents::Extents;
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! What an earlier life of a larger disk left behind the image's end: signatures there must not come back to life.
+//! Old signatures past the end of the image, on a larger disk: RAID, LVM, ZFS, filesystems, tables. They are zeroed,
+//! or tools would find them and bring back what the disk held before.
 
 use super::fit::Written;
 use super::restore::{flush, writing};
@@ -43,9 +44,9 @@ fn claimed(output: &dyn Output, limit: u64) -> Extents {
     claimed
 }
 
-/// Zeroes, behind the image's `size`, what tools would recognise of an earlier life: where a disk has signatures, where
-/// what is made behind the image would have them, and at the `old` places. Bytes that nobody recognises stay, as does
-/// all in `protected` and in partitions that the new table has there.
+/// Zeroes old signatures past the image's `size`: where a disk has them, where a partition made right after the image
+/// would have them, and at the `old` places. Bytes that nobody recognises stay, as does all in `protected` and in
+/// partitions that the new table has there.
 ///
 /// # Errors
 /// When the disk cannot be read or written. What the image has is whole then.
@@ -71,7 +72,7 @@ pub fn clear(
         zero(output, &place, &mut raw)?;
         flush(output)?;
         reporter.info(format!(
-            "{}: an earlier life ({found}) lay behind the image: {} from {} on are zeros now",
+            "{}: old signatures past the end of the image ({found}): {} from byte {} on are zeroed",
             output.name(),
             units::bytes(place.end - place.start),
             place.start

@@ -40,7 +40,7 @@ pub fn capture(
     let size = input.size();
     if identity.size != size {
         bail!(
-            "{name} has {size} bytes now and had {} when it was found: was it exchanged?",
+            "{name} has {size} bytes now, but had {} when it was found: was it replaced?",
             identity.size
         );
     }

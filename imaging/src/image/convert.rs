@@ -1,4 +1,4 @@
-//! One sort of image becomes another, without a disk between them.
+//! Converting an image to another format, chunk by chunk, without a disk in between.
 
 use super::encode::{Content, Encoding, Intake, Piece, encode};
 use super::foreign::{Decoder, check_size, read_full};

@@ -1,4 +1,13 @@
-//! A restore that moves only what differs: local chunks are hashed while others are fetched.
+//! A restore that moves only what differs: the target's chunks are hashed and compared with the index, and only those
+//! that differ are fetched.
+//!
+//! Each worker takes a window of [`WINDOW`] neighbouring chunks, hashes the target's, and makes a list of those that
+//! differ. Chunks of that list whose members lie near each other in the image are fetched by one request: a gap of up
+//! to [`READ_ACROSS`] is read and dropped, because another request would take longer. One request fetches up to
+//! [`REQUEST`] bytes. While one worker waits for the network, others hash.
+//!
+//! A long run of zeros is cut, so that one worker does not get it all. Where the device cannot zero by itself, the
+//! target's chunks are read first, and only those that are not zeros are written.
 
 use super::codec::{Inflater, is_zero};
 use super::feed::{chunk_bytes, largest_member};
@@ -14,7 +23,7 @@ use std::sync::atomic::Ordering;
 const WINDOW: usize = 16;
 /// The most that one request fetches, unless a single member is larger.
 const REQUEST: usize = 2 << 20;
-/// Read rather than asked for anew.
+/// A gap between two members that is read rather than skipped by another request, bytes.
 const READ_ACROSS: u64 = 64 << 10;
 /// Chunks looked at to decide whether to compare at all.
 const SAMPLES: usize = 32;
@@ -106,7 +115,8 @@ pub fn run(restoring: &Restoring, threads: usize) -> anyhow::Result<()> {
     })
 }
 
-/// Hands out items, a window at a time.
+/// Hands out items, a window at a time. A long run of zeros is cut: a window ends with a part of it, and the rest waits
+/// in `rest` for the next one.
 struct Windows<'a> {
     items: Items<'a>,
     most_zeros: u64,

@@ -1,4 +1,4 @@
-//! Disks that fail on purpose, under the engine's own code.
+//! Tests of the engine on disks that fail on purpose.
 
 use super::capture::capture_from;
 use super::fake_disk::{Act, Disk, OLD};

@@ -1,4 +1,4 @@
-//! The members of an image in their order, read once, by whichever worker is free.
+//! Reading an image front to back: its index, then its members in order, handed to whichever worker is free.
 
 use super::codec::{Inflater, MemberError, member_bound};
 use super::format::{FOOTER, parse_footer, parse_index};
@@ -41,7 +41,7 @@ pub fn load(image: &dyn ImageSource) -> anyhow::Result<Loaded> {
         parse_index(&members, &footer).with_context(|| format!("{name} is not whole"))?;
     let meta = ImageMeta::from_toml(&toml).with_context(|| name.to_owned())?;
     if meta.disk.size != index.raw_size() || meta.chunk_size != index.chunk_size() {
-        bail!("{name}: its index and its metadata tell of different disks");
+        bail!("{name}: its index and its metadata describe different disks");
     }
     Ok(Loaded { index, meta })
 }

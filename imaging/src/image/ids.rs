@@ -1,4 +1,4 @@
-//! A copy that is to be told from its original: new identifiers, and what still names the old ones.
+//! `new-ids`: new GUIDs or a new MBR signature for a copy, and a search for files that still name the old ones.
 
 use super::fit::Written;
 use super::restore::write_pieces;
@@ -54,7 +54,7 @@ fn tell_references(
         .with_context(|| format!("looking for references on {name}"))?;
     for found in looked.references {
         reporter.warn(format!(
-            "{name}: {} on partition {} has the old identifier of {}, {}: it is left as it is",
+            "{name}: {} on partition {} still names the old identifier of {}, {}; it is not changed",
             found.file, found.partition, found.of, found.id
         ));
     }

@@ -1,4 +1,4 @@
-//! The kernel is told of a new table, and then asked what it made of it.
+//! Has the kernel read the new table of a disk, and compares the partitions that it sees with those that were written.
 
 use super::fit::Written;
 use crate::disk::{Output, Target};
@@ -14,7 +14,7 @@ pub fn tell(output: &Target, reporter: &dyn Reporter) {
         Ok(true) => {
             for difference in differences(output) {
                 reporter.warn(format!(
-                    "{name} is written, but the kernel sees it otherwise: {difference}"
+                    "{name} is written, but the kernel sees other partitions: {difference}"
                 ));
             }
         }

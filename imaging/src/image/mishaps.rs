@@ -1,4 +1,4 @@
-//! A restore that is hit anywhere: every call to the disk or the image may fail, the power may go at any moment.
+//! Tests of restores that fail anywhere: every call to the disk or the image may fail, the power may go at any moment.
 
 use super::fake_disk::{Disk, NAME, OLD};
 use super::faults::{Memory, at, good_image};

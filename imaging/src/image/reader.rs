@@ -36,7 +36,7 @@ impl ImageReader {
         let loaded = match look(&*image)? {
             Look::Ours(loaded) => *loaded,
             Look::Foreign { .. } => bail!(
-                "{} has no index, so that no part of it can be read by itself: make an image with one by `pitstop convert`",
+                "{} has no index, so single parts of it cannot be read: make an image that has one by `pitstop convert`",
                 image.name()
             ),
         };

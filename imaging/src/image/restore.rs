@@ -61,7 +61,7 @@ pub fn restore(
 ) -> anyhow::Result<Restored> {
     if options.new_ids && options.part != Part::Whole {
         bail!(
-            "new identifiers are for all partitions of a disk: they are no part of a restore that leaves some as they are"
+            "new-ids is for all partitions of a disk: it does not go with keep or partitions"
         );
     }
     let look = look(image)?;
@@ -121,7 +121,7 @@ fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
         }
     };
     behind::clear(output, restored.size, &old, &Extents::new(), reporter)
-        .with_context(|| format!("clearing {} behind the image", output.name()))?;
+        .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
     fit::follow_end(output, restored.size, reporter)
         .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
     Ok(restored)

@@ -1,4 +1,14 @@
 //! Threads that share one job: some that compute, some that wait for disk or network.
+//!
+//! A [`Crew`] starts the threads and collects the first error, which stops the others. Each thread takes the next piece
+//! of work, reads it, holds a [`Core`] while it computes, and writes. No more threads hold a core than there are cores,
+//! so the others can wait for disk or network in the meantime.
+//!
+//! Where results must be written in order, each piece has a ticket: 0, 1, 2, … without gaps, given out where pieces
+//! are taken. [`InOrder::turn`] blocks the thread with ticket N until the one with N - 1 is done. There is no queue: a
+//! thread that is early waits with its result in its own buffer, so memory is bounded by the number of threads. A
+//! ticket that never comes would block all later ones; a thread that fails therefore stops the crew, and `turn` looks
+//! for that every [`LOOK`].
 
 use crate::event::{Progress, Reporter};
 use std::num::NonZero;

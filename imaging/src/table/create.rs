@@ -1,4 +1,4 @@
-//! A table that was not there before: GPT by UEFI 2.10 5.3, MBR and its chain of extended boot records.
+//! Making a new table: GPT by UEFI 2.10 5.3, MBR with its chain of extended boot records.
 
 use super::chain::{self, Chain, Record};
 use super::pieces::{Piece, Pieces};

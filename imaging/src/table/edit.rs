@@ -1,4 +1,4 @@
-//! Tables that are changed entry by entry: read, cut down to a few partitions, given one of another disk's, written.
+//! Changing a table entry by entry: read it, keep a few partitions, add one of another disk's table, write it.
 
 use super::chain::{Chain, FIRST_LOGICAL, Logical, bytes_of, entry};
 use super::mbr::{self, BootRecord};

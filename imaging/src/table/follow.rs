@@ -1,5 +1,5 @@
-//! A GPT that came to a larger disk: its backup belongs at the new end (UEFI 2.10 5.3.1). Entries are moved as
-//! they are, byte for byte, so that numbers, gaps and vendors' own fields stay.
+//! Moving the backup GPT to the end of a larger disk, where it belongs (UEFI 2.10 5.3.1). Entries are moved as they are,
+//! byte for byte, so that numbers, gaps and vendors' own fields stay.
 
 use super::pieces::Piece;
 use super::raw::RawGpt;

@@ -23,13 +23,13 @@ pub enum SelectorError {
     Zero,
     #[error("{0:?} is no number, no GUID and no name of a partition")]
     Empty(String),
-    #[error("{selector} is on {place} no partition: there are {there}")]
+    #[error("{place} has no partition {selector}: there are {there}")]
     None {
         selector: String,
         place: String,
         there: String,
     },
-    #[error("{selector} is on {place} more than one partition: {found}")]
+    #[error("{place} has more than one partition {selector}: {found}")]
     Several {
         selector: String,
         place: String,
@@ -182,12 +182,12 @@ mod tests {
         assert_eq!(find("4C9F2D11-03"), Ok(3));
         assert_eq!(
             find("home").unwrap_err().to_string(),
-            "\"home\" is on /dev/sda no partition: there are 1 (boot, 1.0 MiB at 1048576), \
+            "/dev/sda has no partition \"home\": there are 1 (boot, 1.0 MiB at 1048576), \
              2 (data, 1.0 MiB at 2097152), 3 (data, 1.0 MiB at 3145728)"
         );
         assert_eq!(
             find("data").unwrap_err().to_string(),
-            "\"data\" is on /dev/sda more than one partition: 2 (data, 1.0 MiB at 2097152), \
+            "/dev/sda has more than one partition \"data\": 2 (data, 1.0 MiB at 2097152), \
              3 (data, 1.0 MiB at 3145728)"
         );
     }

@@ -1,7 +1,7 @@
-//! The end of a table: what can have another size while everything else stays where it is, or is swap and moves.
+//! The end of a table: the last partition, which can grow or shrink while all others stay where they are.
 //!
-//! Only what ends last can grow or shrink where it is. Swap behind it, the only thing in an MBR's extended partition
-//! too, moves out of its way or after it.
+//! Swap after it is in the way, so it moves: to the end of a larger disk, or after the shrunk partition. So does swap
+//! that is the only thing in an MBR's extended partition.
 
 use super::edit::{Known, Raw};
 use super::{Partition, TableError};
@@ -164,7 +164,7 @@ impl Tail {
         let leaves = swap.as_ref().map(|swap| swap.whole.start);
         let mut extended = known.raw.extended().into_iter();
         if extended.any(|range| range.start >= own.range().end && Some(range.start) != leaves) {
-            let why = format!("an extended partition lies behind partition {}", own.number);
+            let why = format!("an extended partition lies after partition {}", own.number);
             return Err(doubt(known, why));
         }
         Ok(Self {
@@ -296,7 +296,7 @@ impl Known {
     pub fn resize(&mut self, resized: &Resized) -> Result<(), TableError> {
         let partitions = &self.table.partitions;
         let own = partitions.iter().find(|own| own.number == resized.number);
-        let own = own.ok_or_else(|| doubt(self, "it is not what was looked at"))?;
+        let own = own.ok_or_else(|| doubt(self, "it has changed since it was looked at"))?;
         if let Some(moved) = &resized.moved {
             self.raw.set_place(moved.entry, &moved.place())?;
         }

@@ -32,18 +32,18 @@ pub fn misfit(
         "swap" => 4096,
         "ntfs" | "exfat" => {
             let why =
-                "its boot sector tells the size of the disk's sectors, and Windows takes no other";
+                "its boot sector names the disk's sector size, and Windows accepts no other";
             return Ok(Some(why.into()));
         }
-        "" => return Ok(Some("nothing known is on it".into())),
+        "" => return Ok(Some("its contents are not recognised".into())),
         _ => {
             return Ok(Some(
-                "whether it works on other sectors is not known".into(),
+                "it is not known to work on other sectors".into(),
             ));
         }
     };
     let misfit = unit < u64::from(sector);
-    Ok(misfit.then(|| format!("it counts in pieces of {unit} bytes, smaller than a sector there")))
+    Ok(misfit.then(|| format!("it counts in units of {unit} bytes, less than a sector there")))
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     fn blocks_must_be_whole_sectors() {
         let small = |unit| {
             Some(format!(
-                "it counts in pieces of {unit} bytes, smaller than a sector there"
+                "it counts in units of {unit} bytes, less than a sector there"
             ))
         };
         for (filesystem, at, fits, fails, unit) in [

@@ -112,7 +112,7 @@ impl Bonding {
         for missing in &self.bond.cards {
             if !cards.iter().any(|card| is(missing, card)) {
                 reporter.warn(format!(
-                    "{name} does without {}: it is not there",
+                    "{name} goes without {}: that card is not there",
                     title(missing)
                 ));
             }

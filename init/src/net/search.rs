@@ -202,7 +202,7 @@ impl Search {
             && self.wanted != Wanted::Any
             && self.began.elapsed() >= PATIENCE_FOR_WANTED
         {
-            reporter.warn(format!("{} is not there: any other will do", self.wanted));
+            reporter.warn(format!("{} is not there: using any other card", self.wanted));
             self.wanted = Wanted::Any;
         }
         nics.retain(|nic| self.wanted.matches(nic));
@@ -280,7 +280,7 @@ impl Search {
             }
             let waited = units::duration(self.began.elapsed());
             reporter.warn(format!(
-                "no DHCP answer on {} after {waited}: IPv6 it is",
+                "no DHCP answer on {} after {waited}: using IPv6",
                 nic.name
             ));
         }

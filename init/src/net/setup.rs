@@ -1,4 +1,4 @@
-//! What a link is to have, wherever it comes from, and giving it that.
+//! The settings of a link (address, routes, MTU, name servers), wherever they come from, and applying them.
 
 use super::dhcp::Granted;
 use super::dhcp::settings::{default_route, host_name};

@@ -102,7 +102,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the disk sdb is not here; seen: sda (4.0 KiB)"
+            "the disk sdb is not in this machine; seen: sda (4.0 KiB)"
         );
     }
 }

@@ -94,7 +94,7 @@ impl fmt::Display for Restore {
         if larger && !matches!(part, Part::Only(_)) {
             write!(
                 f,
-                "\n    the disk is smaller than the image's; what lies behind its end is free, and the table ends with it"
+                "\n    the disk is smaller than the image's; the space past its end is unused, so the table is shortened to fit"
             )?;
         }
         if let Some(growth) = grows {

@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         "raw" | "img" => to_raw(args, &*image, &reporter),
         _ => bail!(
-            "{}: what to convert to is told by the name: .gz, .zst, .raw or .img",
+            "{}: its name must end in .gz, .zst, .raw or .img, which says what to make",
             args.to
         ),
     }

@@ -65,8 +65,8 @@ impl Destination {
                 shown = redacted(&url);
                 if url.query().is_some() {
                     bail!(
-                        "{shown} has a ? part: what is signed for one name cannot take an image, which is \
-                         written under another name first"
+                        "{shown} has a ? part: a presigned URL cannot take an image, because the image is first \
+                         written under another name"
                     );
                 }
                 let (base, name) = split(&url)?;

@@ -50,7 +50,7 @@ pub struct Args {
     /// Restore only this partition of the image, into the same of DISK, by number, GUID or GPT name; may be repeated
     #[arg(long, value_name = "PARTITION")]
     partition: Vec<PartitionSelector>,
-    /// Cores to inflate on; 0 is all
+    /// Cores to decompress on; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
     #[command(flatten)]

@@ -28,7 +28,7 @@ use url::{Position, Url};
   pitstop shrink http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz smaller.raw.gz --scratch /var/tmp
 
 The filesystem of the last partition is shrunk: ext2-4 by resize2fs, NTFS by ntfsresize, Btrfs by the kernel. Swap
-behind it moves. IMAGE stays as it is. Needs root, and room for what the disk has in use beside NEW.")]
+after it moves. IMAGE stays as it is. Needs root, and room for what the disk has in use beside NEW.")]
 pub struct Args {
     /// A path or an `http(s)://` URL of an image with an index
     image: String,

@@ -112,7 +112,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
     };
     let text = host_file(args, &file, url.as_deref())?;
     let job = list::preview(text.as_bytes(), &file, Some(args.machine))
-        .map_err(|error| anyhow!("this job would not be taken: {error}"))?;
+        .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
     let ruins = matches!(job.action, Action::Wipe | Action::Partition);
     if ruins && job.disks.is_empty() && !args.force {
         bail!(

@@ -314,7 +314,7 @@ fn access(
         }
         (Some(_), _, _) => {
             return Err(at("token")(
-                "it stands alone: leave user and password out".into(),
+                "it goes alone: leave user and password out".into(),
             ));
         }
         (None, Some(_), None) => return Err(at("user")("the password is missing".into())),

@@ -20,6 +20,40 @@ use std::fmt;
 /// The VirtualBox scripts' spelling of an action.
 const OLD_ACTION: &str = "testbox-action-";
 
+/// What every parameter of Pitstop's own begins with.
+const PREFIX: &str = "pitstop.";
+
+/// A parameter of Pitstop's own.
+#[derive(Clone, Copy)]
+enum Parameter {
+    Host,
+    Action,
+    Share,
+    Delete,
+    Medium,
+    Ntp,
+    Log,
+}
+
+/// Their names, without the prefix. Any other is an error.
+const PARAMETERS: [(&str, Parameter); 7] = [
+    ("host", Parameter::Host),
+    ("action", Parameter::Action),
+    ("share", Parameter::Share),
+    ("delete", Parameter::Delete),
+    ("medium", Parameter::Medium),
+    ("ntp", Parameter::Ntp),
+    ("log", Parameter::Log),
+];
+
+impl Parameter {
+    fn named(name: &str) -> Option<Self> {
+        PARAMETERS
+            .into_iter()
+            .find_map(|(known, parameter)| (known == name).then_some(parameter))
+    }
+}
+
 /// RFC 8200 5: the least that IPv6 works with.
 const LEAST_MTU: u16 = 1280;
 
@@ -153,16 +187,18 @@ impl CommandLine {
         let mut problems = Vec::new();
         let mut medium = None;
         for (key, value) in words::words(text) {
-            let outcome = if let Some(name) = key.strip_prefix("pitstop.") {
-                match name {
-                    "host" => set(&mut line.host, &key, value),
-                    "share" => set(&mut line.share, &key, value),
-                    "action" => line.set_action(&key, value.as_deref().unwrap_or_default()),
-                    "delete" => line.add_delete(value),
-                    "log" => check_log(value.as_deref()),
-                    "medium" => set(&mut medium, &key, value),
-                    "ntp" => check_ntp(value.as_deref()),
-                    _ => {
+            let outcome = if let Some(name) = key.strip_prefix(PREFIX) {
+                match Parameter::named(name) {
+                    Some(Parameter::Host) => set(&mut line.host, &key, value),
+                    Some(Parameter::Share) => set(&mut line.share, &key, value),
+                    Some(Parameter::Action) => {
+                        line.set_action(&key, value.as_deref().unwrap_or_default())
+                    }
+                    Some(Parameter::Delete) => line.add_delete(value),
+                    Some(Parameter::Log) => check_log(value.as_deref()),
+                    Some(Parameter::Medium) => set(&mut medium, &key, value),
+                    Some(Parameter::Ntp) => check_ntp(value.as_deref()),
+                    None => {
                         if !unknown.contains(&key) {
                             unknown.push(key);
                         }
@@ -185,9 +221,11 @@ impl CommandLine {
             problems.insert(
                 0,
                 format!(
-                    "unknown {named} {}: there are pitstop.host, pitstop.action, pitstop.share, \
-                     pitstop.delete, pitstop.medium, pitstop.ntp and pitstop.log",
-                    unknown.join(", ")
+                    "unknown {named} {}: there are {}",
+                    unknown.join(", "),
+                    PARAMETERS
+                        .map(|(name, _)| format!("{PREFIX}{name}"))
+                        .join(", ")
                 ),
             );
         }

@@ -20,7 +20,7 @@ pub fn part(file: &HostFile, action: Action) -> Result<Part, WrongKey> {
         (None, Some(written)) => ("partitions", written),
     };
     if action != Action::Restore {
-        return Err((key, format!("it is of a restore, this is a {action}")));
+        return Err((key, format!("it is for a restore, this is a {action}")));
     }
     if file.new_ids == Some(true) {
         return Err((
@@ -58,7 +58,7 @@ pub fn part(file: &HostFile, action: Action) -> Result<Part, WrongKey> {
 pub fn grow(file: &HostFile, action: Action) -> Result<bool, String> {
     match file.grow {
         Some(true) if action != Action::Restore => {
-            Err(format!("it is of a restore, this is a {action}"))
+            Err(format!("it is for a restore, this is a {action}"))
         }
         grow => Ok(grow.unwrap_or_default()),
     }
@@ -97,7 +97,7 @@ mod tests {
         let other = read("partitions = [2]", Action::Backup).unwrap_err();
         assert_eq!(
             other,
-            ("partitions", "it is of a restore, this is a backup".into())
+            ("partitions", "it is for a restore, this is a backup".into())
         );
         let ids = read("keep = [1]\nnew-ids = true", Action::Restore).unwrap_err();
         assert!(
@@ -120,7 +120,7 @@ mod tests {
         let file = HostFile::parse(b"version = 1\ngrow = true", "test").unwrap();
         assert_eq!(grow(&file, Action::Restore), Ok(true));
         let other = grow(&file, Action::Backup).unwrap_err();
-        assert_eq!(other, "it is of a restore, this is a backup");
+        assert_eq!(other, "it is for a restore, this is a backup");
         assert_eq!(grow(&HostFile::default(), Action::Backup), Ok(false));
     }
 

@@ -1,4 +1,4 @@
-//! The share: where images, logs and info files live. One seam, whatever carries it.
+//! The share: where images, logs and info files are kept. One trait, whatever carries it: HTTP, NFS, a folder.
 //!
 //! Paths are relative, `/`-separated, never empty, without `.` or `..`: `10.0.2.15/sda.raw.gz`.
 

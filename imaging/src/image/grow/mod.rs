@@ -83,7 +83,7 @@ pub fn wanted(
     }
     if options.part != Part::Whole {
         bail!(
-            "grow changes the table: it is no part of a restore that leaves some partitions as they are"
+            "grow changes the whole partition table: it does not go with keep or partitions"
         );
     }
     let growth = find(
@@ -96,7 +96,7 @@ pub fn wanted(
         Some(growth) => device::check(output)
             .with_context(|| format!("growing {growth} on {}", output.name()))?,
         None => reporter.info(format!(
-            "{} has no more room than the disk of the image: nothing grows",
+            "{} is not larger than the disk of the image: nothing grows",
             output.name()
         )),
     }
@@ -112,7 +112,7 @@ fn find(
     let name = image.name();
     let Look::Ours(loaded) = look else {
         bail!(
-            "grow: {name} does not tell what is on its partitions: make an image with an index of it, by pitstop convert"
+            "grow: {name} has no index to say what is on its partitions: make an image that has one by pitstop convert"
         );
     };
     if disk <= loaded.index.raw_size() {
@@ -139,7 +139,7 @@ fn find(
         .find(|part| part.number == place.number);
     let summary = summary.with_context(|| {
         let note = &meta.table.note;
-        format!("grow: {name} does not tell what is on its partitions: {note}")
+        format!("grow: {name} does not say what is on its partitions: {note}")
     })?;
     if let Some(moved) = &place.moved {
         meta.check_movable(moved.number).context("grow")?;

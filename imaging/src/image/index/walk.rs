@@ -1,4 +1,4 @@
-//! The stretches of an image in the order of the disk, but for those that are left out.
+//! Walking an index: chunks and runs of zeros in the order of the disk, without those that a restore leaves out.
 
 use super::{Data, Index, Run};
 

@@ -1,4 +1,4 @@
-//! What forbids a restore beside kept partitions or to a smaller disk, found before the first write.
+//! Checks before the first write of a restore that keeps partitions or goes to a smaller disk.
 
 use super::super::fit::{self, Written};
 use super::super::verify::Look;
@@ -24,7 +24,7 @@ impl Task<'_> {
         let (from, name) = (self.image.name(), self.output.name());
         if image.table.kind != target.table.kind {
             bail!(
-                "{name} has a table of kind {}, {from} one of kind {}: no partition can be kept across that",
+                "{name} has a table of kind {}, {from} one of kind {}: partitions can be kept only if both are of one kind",
                 target.table.kind.name(),
                 image.table.kind.name()
             );
@@ -119,7 +119,7 @@ impl Task<'_> {
         );
         let Look::Ours(loaded) = look else {
             bail!(
-                "{too_small}; whether its end is free cannot be told of an image without an index: convert it"
+                "{too_small}; without an index the image does not say whether the disk's end is free: convert it first"
             );
         };
         let least = seen.known.raw.least();
@@ -159,7 +159,7 @@ impl Task<'_> {
         let Look::Ours(loaded) = look else {
             if !kept.is_empty() {
                 self.reporter.warn(format!(
-                    "{from} has no index: what it has where partitions are kept is left out without a look"
+                    "{from} has no index: its data in the place of kept partitions is left out unchecked"
                 ));
             }
             return Ok(());

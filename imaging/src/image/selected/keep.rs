@@ -89,7 +89,7 @@ impl Task<'_> {
         let (image, name) = (self.image.name(), self.output.name());
         if is_larger(&look, self.output) {
             self.reporter.info(format!(
-                "{name} is smaller than the disk of {image}: what lies behind its end is free, and the table ends with it"
+                "{name} is smaller than the disk of {image}: the space past its end is unused, so the table is shortened to fit"
             ));
         }
         self.tell(&look);
@@ -184,8 +184,8 @@ impl Task<'_> {
         let logical = kept.iter().find(|keep| target.raw.is_logical(keep.number));
         if let (Some(keep), Look::Foreign { .. }) = (logical, look) {
             bail!(
-                "partition {keep} of {name} is a logical one, and {image} has no index that would tell its own \
-                 logical partitions: convert it"
+                "partition {keep} of {name} is a logical one, and {image} has no index to show its own \
+                 logical partitions: convert it first"
             );
         }
         let numbers: Vec<u32> = kept.iter().map(|partition| partition.number).collect();
@@ -218,7 +218,7 @@ impl Task<'_> {
         // Every table that is or was stays as well: `rest` sees to those.
         own.union(&plan.new);
         behind::clear(self.output, restored.size, &plan.old, &own, self.reporter)
-            .with_context(|| format!("clearing {} behind the image", self.output.name()))?;
+            .with_context(|| format!("clearing {} past the end of the image", self.output.name()))?;
         // All else is proven and safe. What is no table any more goes first, the new table last.
         self.write(&rest(plan, &tables, &through)?)?;
         self.write(&plan.last.backup)?;

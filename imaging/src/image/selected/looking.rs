@@ -1,4 +1,4 @@
-//! What an image tells of its disk before any of it is restored.
+//! Reading an image's partition table, and single bytes of its disk, before any of it is restored.
 
 use super::super::feed::Loaded;
 use super::super::foreign::{Decoder, read_full};

@@ -94,7 +94,7 @@ impl Task<'_> {
             .with_context(|| format!("{name} has no partition table"))
     }
 
-    /// Restores what `through` lets through, and passes over `left_out`.
+    /// Runs the restore with `through` as its target. Chunks wholly in `left_out` are not fetched.
     fn pour(&self, look: Look, through: &Through, left_out: &Extents) -> anyhow::Result<Restored> {
         let Self {
             image,

@@ -114,7 +114,7 @@ impl Task<'_> {
         let sizes = [512, 4096];
         if !sizes.contains(&other.from) || !sizes.contains(&other.to) {
             bail!(
-                "{}: only between 512 and 4096 a table is made anew",
+                "{}: a table is made anew only between sectors of 512 and 4096 bytes",
                 self.differ(other)
             );
         }
@@ -156,7 +156,7 @@ impl Task<'_> {
         match bytes.first_data(0..other.loaded.index.raw_size(), &own)? {
             None => Ok(()),
             Some(at) => bail!(
-                "{}: it has data outside its partitions at byte {at}, as boot loaders have, which would not be found there",
+                "{}: it has data outside its partitions at byte {at}, as boot loaders have; that would not work there",
                 self.differ(&other)
             ),
         }

@@ -1,4 +1,11 @@
-//! A part of a disk that stands for the whole of an image: what is no part of it is never written.
+//! A restore of part of a disk, seen by the engine as a restore of a whole one.
+//!
+//! [`Through`] is an [`Output`] with the addresses of the image. A list of segments says which ranges of the image go
+//! to the disk, and where. Writes to a segment go to the disk; writes anywhere else are kept in memory, in pages of
+//! [`PAGE`] bytes, unless they are zeros. Reads answer from the same two places, so what the engine wrote reads back,
+//! and the table it writes last is never on the disk: the caller writes another.
+//!
+//! The memory stays small because the callers leave the chunks that lie wholly outside the segments out of the index.
 
 use super::super::workers::lock;
 use crate::disk::Output;
@@ -8,7 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// What is remembered at once, bytes.
+/// Bytes outside the segments are kept in pages of this size.
 const PAGE: usize = 4096;
 const PAGE_SIZE: u64 = PAGE as u64;
 

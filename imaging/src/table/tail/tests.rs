@@ -199,7 +199,7 @@ fn what_is_in_the_way_is_told() {
     let none = refused(&mut gpt(&[]), &[]);
     assert_eq!(none, "there is no partition");
     let behind = refused(&mut mbr(&[(1, 1, 20), (4, 30, 90)]), &[]);
-    assert_eq!(behind, "an extended partition lies behind partition 1");
+    assert_eq!(behind, "an extended partition lies after partition 1");
     let swap = refused(&mut mbr(&[(1, 1, 20), (2, 20, 30), (4, 31, 90)]), &[2]);
     assert_eq!(swap, behind);
     let others = refused(

@@ -193,7 +193,7 @@ impl Client<'_> {
         if !self.others.contains(&server) {
             self.others.push(server);
             self.reporter.warn(format!(
-                "DHCP on {}: there is a second DHCP server, {server}: its answers are left aside",
+                "DHCP on {}: there is a second DHCP server, {server}: its answers are ignored",
                 self.nic.name
             ));
         }

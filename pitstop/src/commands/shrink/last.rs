@@ -1,4 +1,4 @@
-//! What of an image's disk ends last, and how small the disk can be.
+//! The last partition of an image's disk, and how small the disk can become.
 
 use super::scratch::Scratch;
 use anyhow::{Context, bail};
@@ -132,8 +132,7 @@ impl Last {
         }
         if let Some(at) = scratch.first_data(&own.gaps(0..self.disk))? {
             bail!(
-                "{} has data at byte {at}, behind {self}, that belongs to no filesystem: where it goes on a smaller disk \
-                 cannot be told",
+                "{} has data at byte {at}, after {self}, that belongs to no filesystem: it would not be on a smaller disk",
                 self.image
             );
         }

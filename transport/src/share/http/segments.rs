@@ -121,7 +121,7 @@ impl Segments {
             && let Some(reporter) = &self.http.settings().reporter.0
         {
             reporter.info(format!(
-                "{}: {} of it are there from a run that broke off; it goes on from there",
+                "{}: {} of it are there from an interrupted run; the upload goes on from there",
                 redacted(&self.part),
                 units::bytes(self.found)
             ));
