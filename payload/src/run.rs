@@ -288,8 +288,9 @@ impl Run<'_> {
             None => Ok(()),
         };
         if let Err(error) = cleared {
-            self.log
-                .warn(format!("the count of attempts could not be removed: {error:#}"));
+            self.log.warn(format!(
+                "the count of attempts could not be removed: {error:#}"
+            ));
         }
         if let Err(error) = self.flush() {
             self.log

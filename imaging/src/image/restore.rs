@@ -60,9 +60,7 @@ pub fn restore(
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
     if options.new_ids && options.part != Part::Whole {
-        bail!(
-            "new-ids is for all partitions of a disk: it does not go with keep or partitions"
-        );
+        bail!("new-ids is for all partitions of a disk: it does not go with keep or partitions");
     }
     let look = look(image)?;
     let output = Target::open(target)?;

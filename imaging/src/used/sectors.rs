@@ -31,15 +31,12 @@ pub fn misfit(
         // A page.
         "swap" => 4096,
         "ntfs" | "exfat" => {
-            let why =
-                "its boot sector names the disk's sector size, and Windows accepts no other";
+            let why = "its boot sector names the disk's sector size, and Windows accepts no other";
             return Ok(Some(why.into()));
         }
         "" => return Ok(Some("its contents are not recognised".into())),
         _ => {
-            return Ok(Some(
-                "it is not known to work on other sectors".into(),
-            ));
+            return Ok(Some("it is not known to work on other sectors".into()));
         }
     };
     let misfit = unit < u64::from(sector);

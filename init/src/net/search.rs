@@ -202,7 +202,10 @@ impl Search {
             && self.wanted != Wanted::Any
             && self.began.elapsed() >= PATIENCE_FOR_WANTED
         {
-            reporter.warn(format!("{} is not there: using any other card", self.wanted));
+            reporter.warn(format!(
+                "{} is not there: using any other card",
+                self.wanted
+            ));
             self.wanted = Wanted::Any;
         }
         nics.retain(|nic| self.wanted.matches(nic));

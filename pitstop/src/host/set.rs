@@ -8,10 +8,9 @@ use cap_std::fs::Dir;
 use pitstop_imaging::table::PartitionSelector;
 use pitstop_imaging::units;
 use pitstop_protocol::job::{Action, After, DiskSelector, Job};
-use pitstop_server::list;
 use pitstop_server::machine::MachineName;
 use pitstop_server::write::replace;
-use pitstop_server::{read_server_file, valid_url};
+use pitstop_server::{list, read_server_file, valid_url};
 use std::fmt::Write;
 use toml::Value;
 

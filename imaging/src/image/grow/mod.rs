@@ -82,9 +82,7 @@ pub fn wanted(
         return Ok(None);
     }
     if options.part != Part::Whole {
-        bail!(
-            "grow changes the whole partition table: it does not go with keep or partitions"
-        );
+        bail!("grow changes the whole partition table: it does not go with keep or partitions");
     }
     let growth = find(
         image,

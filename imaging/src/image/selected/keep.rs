@@ -217,8 +217,9 @@ impl Task<'_> {
         let restored = self.pour(look, &through, &left_out)?;
         // Every table that is or was stays as well: `rest` sees to those.
         own.union(&plan.new);
-        behind::clear(self.output, restored.size, &plan.old, &own, self.reporter)
-            .with_context(|| format!("clearing {} past the end of the image", self.output.name()))?;
+        behind::clear(self.output, restored.size, &plan.old, &own, self.reporter).with_context(
+            || format!("clearing {} past the end of the image", self.output.name()),
+        )?;
         // All else is proven and safe. What is no table any more goes first, the new table last.
         self.write(&rest(plan, &tables, &through)?)?;
         self.write(&plan.last.backup)?;
