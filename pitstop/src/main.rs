@@ -2,12 +2,12 @@
 
 mod commands;
 mod host;
-mod serve;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use commands::{backup, convert, inspect, layout, mount, plan, restore, shrink, verify};
+use pitstop_server as serve;
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::run;
-use pitstop_payload::job::{CommandLine, preview};
+use pitstop_protocol::job::{CommandLine, preview};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,8 +8,8 @@ use super::nics::Nic;
 use super::resolver;
 use super::slaac::Announced;
 use anyhow::Context;
-use pitstop_payload::event::Reporter;
-use pitstop_payload::job::StaticAddress;
+use pitstop_imaging::event::Reporter;
+use pitstop_protocol::job::StaticAddress;
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -5,8 +5,8 @@
 
 use super::dhcp::random;
 use crate::clock;
-use pitstop_payload::event::Reporter;
-use pitstop_payload::job::NtpServer;
+use pitstop_imaging::event::Reporter;
+use pitstop_protocol::job::NtpServer;
 use std::collections::HashSet;
 use std::fmt;
 use std::io;

@@ -1,7 +1,7 @@
 //! Which of the machine's disks a job is about.
 
-use crate::inventory::{Disk, Inventory, Standing};
-use crate::job::DiskSelector;
+use pitstop_imaging::inventory::{Disk, Inventory, Standing};
+use pitstop_protocol::job::DiskSelector;
 use std::fmt::Write as _;
 
 /// Why no plan can be made of the disks. Each says what was seen, so that the next try can name it.

@@ -2,11 +2,11 @@
 
 use super::matching::How;
 use super::{About, Arrange, Capture, Heading, Plan, Restore, Steps, Wipe};
-use crate::image::Part;
-use crate::inventory::disks::describe;
-use crate::job::Method;
-use crate::table::PartitionSelector;
-use crate::units;
+use pitstop_imaging::image::Part;
+use pitstop_imaging::inventory::disks::describe;
+use pitstop_imaging::table::PartitionSelector;
+use pitstop_imaging::units;
+use pitstop_protocol::job::Method;
 use std::fmt;
 
 impl fmt::Display for Plan {

@@ -2,11 +2,11 @@
 
 use super::place::{RateLimit, is_local, reporter, slowed_source};
 use anyhow::bail;
-use pitstop_payload::disk::same_bytes;
-use pitstop_payload::event::Reporter;
-use pitstop_payload::image::{Delta, Part, RestoreOptions, restore};
-use pitstop_payload::table::PartitionSelector;
-use pitstop_payload::units;
+use pitstop_imaging::disk::same_bytes;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{Delta, Part, RestoreOptions, restore};
+use pitstop_imaging::table::PartitionSelector;
+use pitstop_imaging::units;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]

@@ -2,17 +2,15 @@
 
 use super::Root;
 use super::image::Images;
-use super::list;
-use super::machine::MachineName;
-use super::write::replace;
-use crate::serve::{read_server_file, valid_url};
 use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use pitstop_payload::finish::After;
-use pitstop_payload::job::{Action, DiskSelector, Job};
-use pitstop_payload::table::PartitionSelector;
-use pitstop_payload::units;
+use pitstop_imaging::table::PartitionSelector;
+use pitstop_imaging::units;
+use pitstop_protocol::job::{Action, After, DiskSelector, Job};
+use pitstop_server::machine::MachineName;
+use pitstop_server::write::replace;
+use pitstop_server::{list, read_server_file, valid_url};
 use std::fmt::Write;
 use toml::Value;
 

@@ -2,11 +2,11 @@
 
 use super::scratch::Scratch;
 use anyhow::{Context, bail};
-use pitstop_payload::extents::Extents;
-use pitstop_payload::image::ImageReader;
-use pitstop_payload::table::{Known, MovedSwap, Partition, Resized, Tail, tail};
-use pitstop_payload::units;
-use pitstop_payload::used::PartitionSummary;
+use pitstop_imaging::extents::Extents;
+use pitstop_imaging::image::ImageReader;
+use pitstop_imaging::table::{Known, MovedSwap, Partition, Resized, Tail, tail};
+use pitstop_imaging::units;
+use pitstop_imaging::used::PartitionSummary;
 use std::fmt;
 
 const MIB: u64 = 1 << 20;
