@@ -1,9 +1,9 @@
 //! Which folder the server serves, and the host files in it.
 
-use super::write::give_to_owner_of;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use pitstop_server::write::give_to_owner_of;
 use std::path::PathBuf;
 
 /// Where the Debian package says which folder its server serves: systemd reads the same file for the server.
