@@ -12,6 +12,8 @@ MKIMAGE ?=
 # When the image counts as built: the same commit gives the same bytes.
 EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null))
 BUILD = $(if $(EPOCH),SOURCE_DATE_EPOCH=$(EPOCH)) $(OUT)/mkimage build
+# A source without its history is as old as its change log.
+DATED = $(or $(EPOCH),$(shell stat -c %Y CHANGELOG.md))
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 TARGET = x86_64-unknown-linux-musl
@@ -72,7 +74,7 @@ test: ## every check; the last line counts them
 	@.ci/setup test
 	@$(MAKE) --no-print-directory image
 	@$(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud
-	@packaging/deb $(OUT) $(VERSION) $(EPOCH)
+	@packaging/deb $(OUT) $(VERSION) $(DATED)
 	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
 
 test-quick: ## the everyday checks, in about three minutes: formatting, lints, unit tests
@@ -97,12 +99,12 @@ deny: ## licences, sources and known faults of every dependency (asks GitHub for
 deb: ## Debian packages of the programs, server and boot files: out/deb/
 	@.ci/setup package
 	@$(MAKE) --no-print-directory binaries
-	@packaging/deb $(OUT) $(VERSION) $(EPOCH)
+	@packaging/deb $(OUT) $(VERSION) $(DATED)
 
 dist: ## a tarball of the static programs, its checksums and bill of materials: out/dist/
 	@.ci/setup package
 	@$(MAKE) --no-print-directory binaries
-	@packaging/dist $(OUT) $(VERSION) $(EPOCH)
+	@packaging/dist $(OUT) $(VERSION) $(DATED)
 
 bench: ## measure against the peers; writes docs/benchmarks.md
 	@.ci/setup test
