@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use commands::{backup, convert, inspect, layout, mount, plan, restore, shrink, verify};
 use pitstop_server as serve;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -56,6 +57,13 @@ enum Command {
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
+    /// Write the manual pages of every command
+    #[command(after_help = "Example:\n  pitstop man /usr/local/share/man/man1")]
+    Man {
+        /// The folder they go to; made if missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -100,6 +108,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 .write_all(&script)
                 .context("writing the completion script to standard output")
         }
+        Command::Man { folder } => Ok(pitstop_manual::write(Cli::command(), &folder)?),
     }
 }
 
@@ -110,5 +119,17 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_how_it_is_used() {
+        for command in pitstop_manual::all(Cli::command()) {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|text| text.starts_with("Example")),
+                "{:?} has no examples",
+                command.get_display_name()
+            );
+        }
     }
 }

@@ -1,16 +1,17 @@
 //! Machines' jobs: plain host files under the server's root.
 
 mod image;
+mod root;
 mod set;
 
 use anyhow::{Context, bail};
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
 use pitstop_server::list::{self, jobs};
 use pitstop_server::machine::MachineName;
+use root::Root;
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +32,7 @@ enum Command {
     /// Give a machine a job for its next network boot
     Set(Box<set::Args>),
     /// List machines with jobs
+    #[command(after_help = "Example:\n  pitstop host list --json")]
     List {
         #[command(flatten)]
         root: Root,
@@ -39,6 +41,7 @@ enum Command {
         json: bool,
     },
     /// Drop a machine's job: it boots from its disk again
+    #[command(after_help = "Example:\n  pitstop host clear 192.168.1.50")]
     Clear {
         /// The machine's IPv4 or MAC address
         #[arg(value_name = "IP|MAC")]
@@ -46,40 +49,6 @@ enum Command {
         #[command(flatten)]
         root: Root,
     },
-}
-
-/// Where the server's folders are.
-#[derive(clap::Args)]
-pub struct Root {
-    /// The folder that `pitstop serve` serves
-    #[arg(
-        long = "root",
-        env = "PITSTOP_ROOT",
-        value_name = "DIR",
-        default_value = "/srv/pitstop"
-    )]
-    path: PathBuf,
-}
-
-impl Root {
-    /// The folder of host files. The root must be there: one that is not is a mistyped name.
-    fn hosts(&self) -> anyhow::Result<Dir> {
-        const NAME: &str = "hosts";
-        let root = Dir::open_ambient_dir(&self.path, ambient_authority()).with_context(|| {
-            format!(
-                "opening {}: is it what pitstop serve serves? (--root, PITSTOP_ROOT)",
-                self.path.display()
-            )
-        })?;
-        if root.symlink_metadata(NAME).is_err() {
-            root.create_dir(NAME)
-                .with_context(|| format!("making {}/{NAME}", self.path.display()))?;
-        }
-        // Opened by its whole path: the admin may have made it a symlink to elsewhere.
-        let path = self.path.join(NAME);
-        Dir::open_ambient_dir(&path, ambient_authority())
-            .with_context(|| format!("opening {}", path.display()))
-    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {

@@ -15,6 +15,12 @@ use std::fmt::Write;
 use toml::Value;
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop host set 192.168.1.50 backup
+  pitstop host set 192.168.1.50 restore --disk serial=S4EVNX0M123456 --verify
+  pitstop host set 52:54:00:12:34:56 restore --image 192.168.1.50 --new-ids
+  pitstop host set 192.168.1.50 wipe --disk sda --method discard
+  pitstop host set 192.168.1.50 rescue")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
