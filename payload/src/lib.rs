@@ -12,6 +12,7 @@ pub mod execute;
 pub mod extents;
 pub mod fetch;
 pub mod finish;
+pub mod host_name;
 pub mod image;
 pub mod info;
 pub mod inventory;

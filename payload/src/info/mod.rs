@@ -5,8 +5,9 @@ mod kernel_log;
 mod pci;
 mod tables;
 
+use crate::host_name::hex_address;
 use crate::inventory::{Inventory, disks};
-use crate::machine::{Lease, Machine, hex_address};
+use crate::machine::{Lease, Machine};
 use crate::units;
 use std::fmt::Write as _;
 use std::fs;

@@ -18,7 +18,7 @@ pub use cmdline::{
     StaticAddress, Vlan, with_defaults,
 };
 pub use load::{JobError, Salvaged, load, load_with};
-pub use preview::preview;
+pub use preview::{check_host_file, check_parameters, preview};
 pub use runnable::{
     Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, UnknownAction,
     check_folder,

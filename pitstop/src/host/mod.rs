@@ -14,8 +14,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
 use machine::MachineName;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use write::remove;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,8 +46,8 @@ enum Command {
     },
     /// Drop a machine's job: it boots from its disk again
     Clear {
-        /// The machine's IPv4 or MAC address
-        #[arg(value_name = "IP|MAC")]
+        /// The machine's IP or MAC address, or its UUID
+        #[arg(value_name = "IP|MAC|UUID")]
         machine: MachineName,
         #[command(flatten)]
         root: Root,
@@ -98,19 +99,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 list::table(&jobs)
             })
         }
-        Command::Clear { machine, root } => clear(*machine, &root.path, &root.hosts()?),
+        Command::Clear { machine, root } => clear(machine, &root.path, &root.hosts()?),
     }
 }
 
-fn clear(machine: MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
-    let file = machine.file();
-    let path = root.join("hosts").join(&file);
-    match hosts.remove_file(&file) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("{machine} has no job: there is no {}", path.display())
-        }
-        Err(error) => return Err(error).with_context(|| format!("removing {}", path.display())),
+fn clear(machine: &MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
+    let folder = root.join("hosts");
+    let mut found = false;
+    for file in machine.files() {
+        found |= remove(hosts, &file)
+            .with_context(|| format!("removing {}", folder.join(&file).display()))?;
+    }
+    if !found {
+        let path = folder.join(machine.file());
+        bail!("{machine} has no job: there is no {}", path.display());
     }
     say(&format!(
         "{machine} has no job any more: it boots from its own disk\n"

@@ -2,7 +2,7 @@
 
 use cap_std::fs::Dir;
 use cap_tempfile::TempFile;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
 /// Puts `text` under `name`, in place of what is there, in one step: a reader finds the old file or the new one.
 pub fn replace(folder: &Dir, name: &str, text: &str) -> io::Result<()> {
@@ -11,4 +11,13 @@ pub fn replace(folder: &Dir, name: &str, text: &str) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.replace(name)?;
     folder.open(".")?.sync_all()
+}
+
+/// Removes a file. Returns whether it was there.
+pub fn remove(folder: &Dir, name: &str) -> io::Result<bool> {
+    match folder.remove_file(name) {
+        Ok(()) => folder.open(".")?.sync_all().map(|()| true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
