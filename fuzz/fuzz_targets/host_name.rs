@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pitstop_payload::host_name::{HostName, Meaning, printable};
+use pitstop_protocol::host_name::{HostName, Meaning, printable};
 
 fuzz_target!(|name: &str| {
     if let Some(found) = HostName::from_stem(name) {

@@ -1,8 +1,8 @@
 //! What an image is made of: read whole, and checked as the machine will.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use pitstop_payload::fetch::check_certificates;
-use pitstop_payload::job::{CommandLine, check_host_file, check_parameters};
+use pitstop_protocol::job::{CommandLine, check_host_file, check_parameters};
+use pitstop_transport::fetch::check_certificates;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;

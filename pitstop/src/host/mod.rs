@@ -1,22 +1,17 @@
 //! Machines' jobs: plain host files under the server's root.
 
 mod image;
-mod list;
-mod machine;
 mod set;
-mod write;
-
-pub use list::jobs;
-pub use write::replace;
 
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
-use machine::MachineName;
+use pitstop_server::list::{self, jobs};
+use pitstop_server::machine::MachineName;
+use pitstop_server::write::remove;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use write::remove;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -6,7 +6,7 @@ use super::*;
 use crate::net::netns::{Cable, Heard, SERVER, wait_for};
 use dhcproto::v4::{DhcpOptions, Message, Opcode};
 use dhcproto::{Decodable, Decoder, Encodable};
-use pitstop_payload::event::Silent;
+use pitstop_imaging::event::Silent;
 use std::net::UdpSocket;
 
 const RANGE: &str = "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,2h";
@@ -143,7 +143,7 @@ fn of_two_servers_only_the_chosen_one_grants_and_refuses() {
     assert!(matches!(renewed, renew::Reply::Granted(_)), "{renewed:?}");
     wait_for(
         &said,
-        "there is a second DHCP server, 10.77.0.9: its answers are left aside",
+        "there is a second DHCP server, 10.77.0.9: its answers are ignored",
     );
 }
 
