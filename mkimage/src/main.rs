@@ -5,6 +5,7 @@ mod build;
 mod codec;
 mod command;
 mod elf;
+mod input;
 mod iso;
 mod list;
 mod modules;

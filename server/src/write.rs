@@ -2,7 +2,7 @@
 
 use cap_std::fs::{Dir, File, MetadataExt};
 use cap_tempfile::TempFile;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::fchown;
 
 /// Puts `text` under `name`, in place of what is there, in one step: a reader finds the old file or the new one.
@@ -24,4 +24,13 @@ pub fn give_to_owner_of(folder: &Dir, made: &File) -> io::Result<()> {
         fchown(made, Some(owner.uid()), Some(owner.gid()))?;
     }
     Ok(())
+}
+
+/// Removes a file. Returns whether it was there.
+pub fn remove(folder: &Dir, name: &str) -> io::Result<bool> {
+    match folder.remove_file(name) {
+        Ok(()) => folder.open(".")?.sync_all().map(|()| true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
 use pitstop_imaging::render::{Output, Renderer, Style};
-use pitstop_protocol::job::parse_rate;
+use pitstop_protocol::job::{check_folder, parse_rate};
 use pitstop_protocol::redacted;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
 use pitstop_transport::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
@@ -175,30 +175,32 @@ fn url(image: &str) -> anyhow::Result<Option<Url>> {
     Ok(Some(url))
 }
 
-/// A URL's path and what it starts from. The folder is part of the path, so that it is made where there is none.
+/// A URL's path and what it starts from. The folders are part of the path, so that they are made where there are none.
 fn split(url: &Url) -> anyhow::Result<(Url, String)> {
+    let parts: Vec<&str> = url.path_segments().into_iter().flatten().collect();
     let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-    let mut parts: Vec<String> = url
-        .path_segments()
-        .into_iter()
-        .flatten()
-        .map(decoded)
-        .collect();
-    let Some(name) = parts.pop().filter(|name| !name.is_empty()) else {
+    let mut names: Vec<String> = Vec::new();
+    for part in parts.iter().rev() {
+        let name = decoded(part);
+        // What is no name on a share stays where it is: the share begins behind it.
+        if check_folder(&name).is_err() || name.contains('/') {
+            break;
+        }
+        names.insert(0, name);
+    }
+    if names.is_empty() {
         bail!("{} does not end in a file name", redacted(url));
-    };
-    Ok(
-        match parts
-            .pop()
-            .filter(|folder| !folder.is_empty() && !folder.contains('/'))
-        {
-            Some(folder) => {
-                let base = url.join("..").context("what the URL's folder lies in")?;
-                (base, format!("{folder}/{name}"))
-            }
-            None => (url.join(".").context("the URL's folder")?, name),
-        },
-    )
+    }
+    let kept = &parts[..parts.len() - names.len()];
+    let mut base = url.clone();
+    base.set_path(
+        &kept
+            .iter()
+            .flat_map(|part| ["/", part])
+            .chain(["/"])
+            .collect::<String>(),
+    );
+    Ok((base, names.join("/")))
 }
 
 fn client() -> anyhow::Result<HttpClient> {
@@ -243,8 +245,14 @@ mod tests {
     fn a_url_is_split_into_folder_and_name() {
         let url = Url::parse("http://server:8080/share/10.0.2.15/a%20b.raw.gz").unwrap();
         let (base, name) = split(&url).unwrap();
-        assert_eq!(base.as_str(), "http://server:8080/share/");
-        assert_eq!(name, "10.0.2.15/a b.raw.gz");
+        assert_eq!(base.as_str(), "http://server:8080/");
+        assert_eq!(name, "share/10.0.2.15/a b.raw.gz");
+        let (base, name) =
+            split(&Url::parse("http://u:p@server//a%2Fb/c/d/e.gz").unwrap()).unwrap();
+        assert_eq!(
+            (base.as_str(), name.as_str()),
+            ("http://u:p@server//a%2Fb/", "c/d/e.gz")
+        );
         let (base, name) = split(&Url::parse("http://server/sda.raw.gz").unwrap()).unwrap();
         assert_eq!(
             (base.as_str(), name.as_str()),

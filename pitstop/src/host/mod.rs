@@ -9,8 +9,9 @@ use cap_std::fs::Dir;
 use clap::Subcommand;
 use pitstop_server::list::{self, jobs};
 use pitstop_server::machine::MachineName;
+use pitstop_server::write::remove;
 use root::Root;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 
 const EXAMPLES: &str = "\
@@ -43,8 +44,8 @@ enum Command {
     /// Drop a machine's job: it boots from its disk again
     #[command(after_help = "Example:\n  pitstop host clear 192.168.1.50")]
     Clear {
-        /// The machine's IPv4 or MAC address
-        #[arg(value_name = "IP|MAC")]
+        /// The machine's IP or MAC address, or its UUID
+        #[arg(value_name = "IP|MAC|UUID")]
         machine: MachineName,
         #[command(flatten)]
         root: Root,
@@ -62,19 +63,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 list::table(&jobs)
             })
         }
-        Command::Clear { machine, root } => clear(*machine, &root.path, &root.hosts()?),
+        Command::Clear { machine, root } => clear(machine, &root.path, &root.hosts()?),
     }
 }
 
-fn clear(machine: MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
-    let file = machine.file();
-    let path = root.join("hosts").join(&file);
-    match hosts.remove_file(&file) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("{machine} has no job: there is no {}", path.display())
-        }
-        Err(error) => return Err(error).with_context(|| format!("removing {}", path.display())),
+fn clear(machine: &MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
+    let folder = root.join("hosts");
+    let mut found = false;
+    for file in machine.files() {
+        found |= remove(hosts, &file)
+            .with_context(|| format!("removing {}", folder.join(&file).display()))?;
+    }
+    if !found {
+        let path = folder.join(machine.file());
+        bail!("{machine} has no job: there is no {}", path.display());
     }
     say(&format!(
         "{machine} has no job any more: it boots from its own disk\n"

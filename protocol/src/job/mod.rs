@@ -18,7 +18,7 @@ pub use cmdline::{
     Bond, BondCard, BootParameters, CommandLine, CommandLineError, IpSetting, NtpServer,
     StaticAddress, Vlan, with_defaults,
 };
-pub use preview::preview;
+pub use preview::{check_host_file, check_parameters, preview};
 pub use runnable::{
     Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Salvaged, UnknownAction,
     check_folder,
