@@ -2,11 +2,11 @@
 
 use super::place::{Destination, RateLimit, is_local, reporter};
 use anyhow::{Context, bail};
-use pitstop_payload::disk::{DiskInput, Input, mounted_for_writing, same_bytes};
-use pitstop_payload::efi;
-use pitstop_payload::event::Reporter;
-use pitstop_payload::image::{CaptureOptions, Level, ReadErrors, capture};
-use pitstop_payload::inventory::{DiskIdentity, identify};
+use pitstop_imaging::disk::{DiskInput, Input, mounted_for_writing, same_bytes};
+use pitstop_imaging::efi;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{CaptureOptions, Level, ReadErrors, capture};
+use pitstop_imaging::inventory::{DiskIdentity, identify};
 use std::fs;
 use std::path::{Path, PathBuf};
 
