@@ -63,7 +63,7 @@ pub struct Root {
         value_name = "DIR",
         default_value = "/srv/pitstop"
     )]
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Root {
