@@ -64,16 +64,22 @@ impl Editor {
     /// A text that is no TOML.
     pub fn new(text: &str, file: &str) -> Result<Self, BadFleet> {
         let plain = text.strip_prefix('\u{feff}');
-        let document = plain.unwrap_or(text).parse().map_err(|error: toml_edit::TomlError| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            BadFleet {
-                file: file.to_owned(),
-                problems: vec![Problem::at(
-                    before.matches('\n').count() + 1,
-                    error.message().replace('\n', " "),
-                )],
-            }
-        })?;
+        let document = plain
+            .unwrap_or(text)
+            .parse()
+            .map_err(|error: toml_edit::TomlError| {
+                let before = error
+                    .span()
+                    .and_then(|span| text.get(..span.start))
+                    .unwrap_or_default();
+                BadFleet {
+                    file: file.to_owned(),
+                    problems: vec![Problem::at(
+                        before.matches('\n').count() + 1,
+                        error.message().replace('\n', " "),
+                    )],
+                }
+            })?;
         Ok(Self {
             document,
             byte_order_mark: plain.is_some(),
@@ -200,7 +206,10 @@ pub fn value(kind: Kind, key: &str, text: &str) -> Result<Value, String> {
         .and_then(|mut table| table.remove("x"));
     let plain = Value::String(text.to_owned());
     let list = || {
-        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let words = text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty());
         Value::Array(words.map(Value::from).collect())
     };
     let mut checker = Checker::default();
@@ -240,13 +249,18 @@ mod tests {
 
     #[test]
     fn comments_order_and_line_ends_stay() {
-        for text in [FILE.to_owned(), format!("\u{feff}{}", FILE.replace('\n', "\r\n"))] {
+        for text in [
+            FILE.to_owned(),
+            format!("\u{feff}{}", FILE.replace('\n', "\r\n")),
+        ] {
             assert_eq!(edited(&text, |_| {}), text);
             let host = |name: &str| Target::Host(name.into());
             let changed = edited(&text, |editor| {
                 editor.set(&host("b"), "ip", &"10.0.0.6".into()).unwrap();
                 editor.set(&host("b"), "attempts", &3.into()).unwrap();
-                editor.set(&host("c-[1-2]"), "ip", &"10.0.0.[8-9]".into()).unwrap();
+                editor
+                    .set(&host("c-[1-2]"), "ip", &"10.0.0.[8-9]".into())
+                    .unwrap();
             });
             let line_end = if text.contains('\r') { "\r\n" } else { "\n" };
             let expected = text
@@ -261,7 +275,11 @@ mod tests {
                 assert!(editor.remove(&host("b")) && !editor.remove(&host("z")));
                 assert!(editor.unset(&host("a"), "ip") && !editor.unset(&host("q"), "ip"));
             });
-            assert!(!removed.contains("Front row") && removed.contains("# upstairs") && removed.contains("[host.a]"));
+            assert!(
+                !removed.contains("Front row")
+                    && removed.contains("# upstairs")
+                    && removed.contains("[host.a]")
+            );
             assert!(!removed.contains("host.q"), "{removed}");
         }
     }
@@ -271,7 +289,9 @@ mod tests {
         let text = edited(NEW_FILE, |editor| {
             let net = Target::Network("10.0.0.0/24".parse().unwrap());
             editor.set(&net, "router", &"10.0.0.1".into()).unwrap();
-            editor.set(&Target::Host("a".into()), "ip", &"10.0.0.2".into()).unwrap();
+            editor
+                .set(&Target::Host("a".into()), "ip", &"10.0.0.2".into())
+                .unwrap();
             editor.set(&Target::Base, "attempts", &2.into()).unwrap();
             editor.make(&Target::Group("g".into())).unwrap();
         });
@@ -282,7 +302,10 @@ mod tests {
         let bad = Editor::new("version = 1\n[a\n", "f").err().unwrap();
         assert!(bad.to_string().starts_with("f, line 2: "), "{bad}");
         let mut odd = Editor::new("host = 3\n", "f").unwrap();
-        assert_eq!(odd.make(&Target::Host("a".into())), Err("host is no table in the file".into()));
+        assert_eq!(
+            odd.make(&Target::Host("a".into())),
+            Err("host is no table in the file".into())
+        );
     }
 
     #[test]
@@ -298,7 +321,11 @@ mod tests {
             ("disks", "[{ serial = \"1\" }]", "[{ serial = \"1\" }]"),
             ("serial", "12345", "\"12345\""),
             ("groups", "a,b", "[\"a\", \"b\"]"),
-            ("kernel-args", "console=ttyS0,115200 quiet", "\"console=ttyS0,115200 quiet\""),
+            (
+                "kernel-args",
+                "console=ttyS0,115200 quiet",
+                "\"console=ttyS0,115200 quiet\"",
+            ),
         ] {
             assert_eq!(read(key, text), Ok(written.into()), "{key}={text}");
         }

@@ -152,7 +152,9 @@ impl Fleet {
         let by_mac = who.macs.iter().find_map(|mac| self.macs.get(mac));
         let by_uuid = || {
             let uuid = who.uuid.as_ref()?;
-            self.uuids.get(uuid).or_else(|| self.uuids.get(&swapped(*uuid)))
+            self.uuids
+                .get(uuid)
+                .or_else(|| self.uuids.get(&swapped(*uuid)))
         };
         let by_serial = || self.serials.get(who.serial.as_ref()?.trim());
         let by_ip = || self.addresses.get(who.ip.as_ref()?);

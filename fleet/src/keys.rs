@@ -3,8 +3,8 @@
 use crate::problem::{Problem, nearest};
 use crate::range::{Pattern, Range};
 use crate::written::{Key, Section};
-use pitstop_payload::job::{check_setting, setting_keys};
-use pitstop_payload::units::parse_duration;
+use pitstop_imaging::units::parse_duration;
+use pitstop_protocol::job::{check_setting, setting_keys};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -108,7 +108,11 @@ fn unknown(kind: Kind, name: &str, value: &Value) -> String {
         .into_iter()
         .find(|other| *other != kind && other.own_keys().contains(&name));
     if let Some(other) = elsewhere {
-        return format!("key {name:?} is of {}, not of {}", title(other), title(kind));
+        return format!(
+            "key {name:?} is of {}, not of {}",
+            title(other),
+            title(kind)
+        );
     }
     match nearest(name, kind.keys()) {
         Some(near) => format!("unknown key {name:?}: did you mean {near:?}?"),
@@ -141,7 +145,9 @@ fn power(value: &Value) -> Result<(), String> {
                     .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
             });
             let word = text == "wol" || text == "none";
-            (url || word).then_some(()).ok_or_else(|| format!("{text:?}: {what}"))
+            (url || word)
+                .then_some(())
+                .ok_or_else(|| format!("{text:?}: {what}"))
         }
         Value::Array(words) if !words.is_empty() && words.iter().all(Value::is_str) => Ok(()),
         other => Err(format!("{}: {what}", other.type_str())),
@@ -236,7 +242,9 @@ pub(crate) fn name(text: &str) -> Result<(), String> {
         !part.is_empty() && part.len() <= 63 && part.starts_with(edge) && part.ends_with(edge)
     };
     if !text.split('.').all(part) {
-        return wrong("each part between dots has 1 to 63 letters, none of them a dash at its edge");
+        return wrong(
+            "each part between dots has 1 to 63 letters, none of them a dash at its edge",
+        );
     }
     if text.parse::<IpAddr>().is_ok() || text.parse::<crate::Mac>().is_ok() {
         return wrong("it would be taken for an address");
@@ -301,10 +309,16 @@ mod tests {
         let moved = wrong(Kind::Group, "mac", "x".into());
         assert_eq!(moved, "key \"mac\" is of a host, not of a group");
         let far = wrong(Kind::Network, "zebra", 1.into());
-        assert!(far.contains("there are router, dns") && far.contains("attempts"), "{far}");
+        assert!(
+            far.contains("there are router, dns") && far.contains("attempts"),
+            "{far}"
+        );
         let dots = wrong(Kind::Host, "example", Value::Table(toml::Table::new()));
         assert!(dots.contains("quotation marks"), "{dots}");
-        assert_eq!(wrong(Kind::Server, "attempts", 1.into()).split(':').next(), Some("unknown key \"attempts\""));
+        assert_eq!(
+            wrong(Kind::Server, "attempts", 1.into()).split(':').next(),
+            Some("unknown key \"attempts\"")
+        );
     }
 
     #[test]
@@ -312,15 +326,32 @@ mod tests {
         let mut checker = Checker::default();
         let mut check = |name, value: Value| checker.key(Kind::Base, name, &value);
         assert_eq!(check("attempts", 3.into()), Ok(()));
-        assert_eq!(check("attempts", 0.into()).unwrap_err(), "key \"attempts\": it must be 1 or more");
-        for good in ["wol", "none", "ipmi://bmc", "redfish://bmc/redfish/v1/Systems/1"] {
+        assert_eq!(
+            check("attempts", 0.into()).unwrap_err(),
+            "key \"attempts\": it must be 1 or more"
+        );
+        for good in [
+            "wol",
+            "none",
+            "ipmi://bmc",
+            "redfish://bmc/redfish/v1/Systems/1",
+        ] {
             assert_eq!(check("power", good.into()), Ok(()), "{good}");
         }
         assert_eq!(check("power", vec!["pdu", "on", "7"].into()), Ok(()));
         for bad in ["", "on", "ipmi://", "redfish://a b"] {
-            assert!(check("power", bad.into()).unwrap_err().contains("write \"wol\""), "{bad}");
+            assert!(
+                check("power", bad.into())
+                    .unwrap_err()
+                    .contains("write \"wol\""),
+                "{bad}"
+            );
         }
-        assert!(check("kernel-args", "a\nb".into()).unwrap_err().contains("line end"));
+        assert!(
+            check("kernel-args", "a\nb".into())
+                .unwrap_err()
+                .contains("line end")
+        );
     }
 
     #[test]
@@ -328,7 +359,19 @@ mod tests {
         for good in ["lab3-01", "a", "host.lab.example", "a_b", "7"] {
             assert_eq!(name(good), Ok(()), "{good}");
         }
-        for bad in ["", "-a", "a-", "a b", "a/b", "é", "a..b", "@a", "1.2.3.4", "525400123456", "lab*"] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "a b",
+            "a/b",
+            "é",
+            "a..b",
+            "@a",
+            "1.2.3.4",
+            "525400123456",
+            "lab*",
+        ] {
             assert!(name(bad).is_err(), "{bad}");
         }
         assert!(name(&"a".repeat(64)).is_err());

@@ -136,9 +136,7 @@ impl Pattern {
 
     pub fn fits(&self, name: &str) -> bool {
         let name: Vec<char> = name.to_lowercase().chars().collect();
-        self.alternatives
-            .iter()
-            .any(|pattern| glob(pattern, &name))
+        self.alternatives.iter().any(|pattern| glob(pattern, &name))
     }
 }
 
@@ -198,7 +196,10 @@ mod tests {
         for text in ["", "lab", "[", "[]", "[a-b]", "[1]", "[1-", "[-1]", "]1-2["] {
             assert_eq!(Range::find(text), Ok(None), "{text}");
         }
-        assert!(matches!(Range::find("a[1-2][3-4]"), Err(BadRange::Several(_))));
+        assert!(matches!(
+            Range::find("a[1-2][3-4]"),
+            Err(BadRange::Several(_))
+        ));
         assert!(matches!(Range::find("[40-01]"), Err(BadRange::Down(_))));
         assert!(matches!(Range::find("[01-140]"), Err(BadRange::Width(_))));
         assert!(matches!(Range::find("[1-70000]"), Err(BadRange::Large(_))));

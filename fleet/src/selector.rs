@@ -1,9 +1,9 @@
 //! Which machines are meant: a name, an address, a MAC, `@group`, a network, a pattern, or several of them.
 
+use crate::Mac;
 use crate::fleet::{Fleet, Identity, Machine};
 use crate::problem::nearest;
 use crate::range::{BadRange, Pattern};
-use crate::Mac;
 use ipnet::IpNet;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -94,7 +94,10 @@ impl Fleet {
             self.choose(selector, &mut chosen)?;
         }
         let machines = self.machines.iter().zip(chosen);
-        Ok(machines.filter(|(_, chosen)| *chosen).map(|(machine, _)| machine).collect())
+        Ok(machines
+            .filter(|(_, chosen)| *chosen)
+            .map(|(machine, _)| machine)
+            .collect())
     }
 
     fn choose(&self, selector: &Selector, chosen: &mut [bool]) -> Result<(), NoMachine> {
@@ -119,7 +122,10 @@ impl Fleet {
                 NoMachine::Identity(format!("the MAC {mac}")),
             ),
             Selector::Uuid(uuid) => {
-                let found = identity(Identity { uuid: Some(*uuid), ..Identity::default() });
+                let found = identity(Identity {
+                    uuid: Some(*uuid),
+                    ..Identity::default()
+                });
                 where_(
                     &|machine| found == Some(&machine.name),
                     NoMachine::Identity(format!("the UUID {uuid}")),
@@ -135,16 +141,28 @@ impl Fleet {
                     name: name.clone(),
                     near: nearest(name, names).map(str::to_owned),
                 })?;
-                where_(&|machine| machine.groups.contains(&group), NoMachine::Empty(name.clone()))
+                where_(
+                    &|machine| machine.groups.contains(&group),
+                    NoMachine::Empty(name.clone()),
+                )
             }
             Selector::Pattern(text) => {
                 let pattern = Pattern::new(text)?;
-                where_(&|machine| pattern.fits(&machine.name), NoMachine::Pattern(text.clone()))
+                where_(
+                    &|machine| pattern.fits(&machine.name),
+                    NoMachine::Pattern(text.clone()),
+                )
             }
             Selector::Name(name) => {
-                let found = self.named(name).map(|machine| machine.name.as_str()).or_else(|| {
-                    identity(Identity { serial: Some(name.clone()), ..Identity::default() })
-                });
+                let found = self
+                    .named(name)
+                    .map(|machine| machine.name.as_str())
+                    .or_else(|| {
+                        identity(Identity {
+                            serial: Some(name.clone()),
+                            ..Identity::default()
+                        })
+                    });
                 let near = || {
                     let names = self.machines.iter().map(|machine| machine.name.as_str());
                     nearest(name, names).map(str::to_owned)
@@ -154,7 +172,10 @@ impl Fleet {
                         &|machine| machine.name == found,
                         NoMachine::Identity(name.clone()),
                     ),
-                    None => Err(NoMachine::Name { name: name.clone(), near: near() }),
+                    None => Err(NoMachine::Name {
+                        name: name.clone(),
+                        near: near(),
+                    }),
                 }
             }
         }
@@ -173,13 +194,22 @@ mod tests {
     fn select(words: &[&str]) -> Result<Vec<String>, String> {
         let fleet = Fleet::parse(LAB.as_bytes(), "fleet.toml").unwrap();
         let machines = fleet.select(&selectors(words)).map_err(|e| e.to_string())?;
-        Ok(machines.into_iter().map(|machine| machine.name.clone()).collect())
+        Ok(machines
+            .into_iter()
+            .map(|machine| machine.name.clone())
+            .collect())
     }
 
     #[test]
     fn machines_are_named_in_every_way() {
         let all = ["lab-1", "lab-2", "lab-3"].map(str::to_owned).to_vec();
-        for words in [&["@lab"][..], &["lab-*"], &["10.0.0.0/24"], &["lab-[1-3]"], &["lab-3,lab-1", "LAB-2"]] {
+        for words in [
+            &["@lab"][..],
+            &["lab-*"],
+            &["10.0.0.0/24"],
+            &["lab-[1-3]"],
+            &["lab-3,lab-1", "LAB-2"],
+        ] {
             assert_eq!(select(words), Ok(all.clone()), "{words:?}");
         }
         for word in [

@@ -3,7 +3,7 @@
 use crate::fleet::{Fleet, Machine};
 use crate::keys::{self, Kind};
 use crate::written::Section;
-use pitstop_payload::job::is_secret;
+use pitstop_protocol::job::is_secret;
 use std::collections::BTreeMap;
 use std::fmt;
 use toml::Value;

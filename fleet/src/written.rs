@@ -11,7 +11,9 @@ const VERSION: i64 = 1;
 /// Ten thousand machines need a tenth of it. What is larger is something else.
 pub const LARGEST: usize = 8 << 20;
 /// What stands at the top of the file.
-const TOP: [&str; 7] = ["version", "server", "base", "network", "group", "host", "ip"];
+const TOP: [&str; 7] = [
+    "version", "server", "base", "network", "group", "host", "ip",
+];
 
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq)]
@@ -265,39 +267,76 @@ mod tests {
     fn sections_come_in_the_order_of_the_file_with_their_lines() {
         let text = "\u{feff}version = 1\r\n[group.b]\r\nimage = \"x\"\r\n[group.a]\r\n[host.h]\r\nmac = [\r\n]\r\nattempts = 3\r\n";
         let written = Written::read(text.as_bytes()).unwrap();
-        let groups: Vec<_> = written.groups.iter().map(|g| (g.name.as_str(), g.line)).collect();
+        let groups: Vec<_> = written
+            .groups
+            .iter()
+            .map(|g| (g.name.as_str(), g.line))
+            .collect();
         assert_eq!(groups, [("b", 2), ("a", 4)]);
-        let keys: Vec<_> = written.hosts[0].keys.iter().map(|k| (k.name.as_str(), k.line)).collect();
+        let keys: Vec<_> = written.hosts[0]
+            .keys
+            .iter()
+            .map(|k| (k.name.as_str(), k.line))
+            .collect();
         assert_eq!(keys, [("mac", 6), ("attempts", 8)]);
     }
 
     #[test]
     fn what_stands_twice_is_told_with_both_lines() {
-        let twice = "version = 1\n[host.a]\nip = \"1.2.3.4\"\n[host.b]\nip = \"1.2.3.5\"\n[host.a]\n";
-        assert_eq!(problems(twice), [(6, "[host.a] stands here and in line 2".into())]);
+        let twice =
+            "version = 1\n[host.a]\nip = \"1.2.3.4\"\n[host.b]\nip = \"1.2.3.5\"\n[host.a]\n";
+        assert_eq!(
+            problems(twice),
+            [(6, "[host.a] stands here and in line 2".into())]
+        );
         let key = "version = 1\n[host.a]\nip = \"1\"\n[host.b]\nip = \"1\"\nip = \"2\"\n";
         assert_eq!(problems(key), [(6, "ip stands here and in line 5".into())]);
     }
 
     #[test]
     fn what_is_no_fleet_file_is_told() {
-        assert_eq!(problems("[base]\n")[0].1, "the key \"version\" is missing: begin the file with version = 1");
-        assert_eq!(problems("version = 2\n"), [(1, "version = 2: this Pitstop reads version 1".into())]);
-        assert_eq!(problems("version = 1\n[hots.a]\n"), [(2, "unknown key \"hots\": did you mean \"host\"?".into())]);
-        assert_eq!(problems("version = 1\nhost = 3\n"), [(2, "host is no value: write [host.NAME]".into())]);
-        assert_eq!(problems("version = 1\n[host]\na = 3\n"), [(3, "host.a is no value: write [host.a]".into())]);
+        assert_eq!(
+            problems("[base]\n")[0].1,
+            "the key \"version\" is missing: begin the file with version = 1"
+        );
+        assert_eq!(
+            problems("version = 2\n"),
+            [(1, "version = 2: this Pitstop reads version 1".into())]
+        );
+        assert_eq!(
+            problems("version = 1\n[hots.a]\n"),
+            [(2, "unknown key \"hots\": did you mean \"host\"?".into())]
+        );
+        assert_eq!(
+            problems("version = 1\nhost = 3\n"),
+            [(2, "host is no value: write [host.NAME]".into())]
+        );
+        assert_eq!(
+            problems("version = 1\n[host]\na = 3\n"),
+            [(3, "host.a is no value: write [host.a]".into())]
+        );
         assert_eq!(Written::read(b"version = 1\n\xff").unwrap_err()[0].line, 2);
         assert_eq!(problems("version = 1\n[base\n")[0].0, 2);
     }
 
     #[test]
     fn ten_megabytes_of_noise_are_one_problem_soon_told() {
-        let noise: Vec<u8> = (0..10u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 & 0x7f).collect();
-        assert!(Written::read(&noise).unwrap_err()[0].what.contains("it has 10 MiB"));
+        let noise: Vec<u8> = (0..10u32 << 20)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 & 0x7f)
+            .collect();
+        assert!(
+            Written::read(&noise).unwrap_err()[0]
+                .what
+                .contains("it has 10 MiB")
+        );
         let began = std::time::Instant::now();
         for text in ["[", "=", "a=[\n", "[a]\n", "\"", "a.", "{"] {
             let repeated = text.repeat(LARGEST / 2 / text.len());
-            assert_eq!(Written::read(repeated.as_bytes()).unwrap_err().len(), 1, "{text}");
+            assert_eq!(
+                Written::read(repeated.as_bytes()).unwrap_err().len(),
+                1,
+                "{text}"
+            );
         }
         assert_eq!(Written::read(&noise[..LARGEST]).unwrap_err().len(), 1);
         println!("noise took {:?}", began.elapsed());

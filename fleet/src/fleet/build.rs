@@ -37,7 +37,10 @@ pub(super) fn build(written: Written, problems: &mut Vec<Problem>) -> Fleet {
             Ok(ip) => fleet.ips.push((ip, section)),
             Err(_) => problems.push(Problem::at(
                 section.line,
-                format!("[ip.{:?}] is no address: write [ip.\"192.168.1.50\"]", section.name),
+                format!(
+                    "[ip.{:?}] is no address: write [ip.\"192.168.1.50\"]",
+                    section.name
+                ),
             )),
         }
     }
@@ -59,9 +62,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn get<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, String>) -> Option<T> {
         let key = self.section.key(name)?;
-        read(&key.value)
-            .map_err(|what| self.wrong(key, &what))
-            .ok()
+        read(&key.value).map_err(|what| self.wrong(key, &what)).ok()
     }
 
     fn wrong(&mut self, key: &Key, what: &str) {
@@ -93,7 +94,9 @@ fn server(section: &Section, problems: &mut Vec<Problem>) -> Server {
 fn plain_word(value: &Value) -> Result<&str, String> {
     let text = keys::one_line(value)?;
     if text.contains([' ', '"', '\\', ',', ';', '\'']) {
-        return Err(format!("{text:?} has a blank, a quotation mark or a comma in it"));
+        return Err(format!(
+            "{text:?} has a blank, a quotation mark or a comma in it"
+        ));
     }
     Ok(text)
 }
@@ -122,12 +125,18 @@ fn network(section: Section, problems: &mut Vec<Problem>) -> Option<Network> {
     let net = match section.name.parse::<IpNet>() {
         Ok(net) if net.trunc() == net && net.prefix_len() > 0 => net,
         Ok(net) => {
-            let what = format!("{net} has bits of a host in it: write [network.\"{}\"]", net.trunc());
+            let what = format!(
+                "{net} has bits of a host in it: write [network.\"{}\"]",
+                net.trunc()
+            );
             problems.push(Problem::at(section.line, what));
             net.trunc()
         }
         Err(_) => {
-            let what = format!("[network.{:?}] is no network: write [network.\"192.168.1.0/24\"]", section.name);
+            let what = format!(
+                "[network.{:?}] is no network: write [network.\"192.168.1.0/24\"]",
+                section.name
+            );
             problems.push(Problem::at(section.line, what));
             return None;
         }
@@ -143,7 +152,10 @@ fn network(section: Section, problems: &mut Vec<Problem>) -> Option<Network> {
     };
     let pools = |value: &Value| {
         let pools = keys::pools(value)?;
-        let outside = pools.iter().flat_map(|(first, last)| [first, last]).find(|ip| !usable(net, **ip));
+        let outside = pools
+            .iter()
+            .flat_map(|(first, last)| [first, last])
+            .find(|ip| !usable(net, **ip));
         match outside {
             Some(ip) => Err(format!("{ip} is no address for a machine in {net}")),
             None => Ok(pools),
@@ -200,7 +212,10 @@ fn machines(fleet: &mut Fleet, section: &Section, host: usize, problems: &mut Ve
     };
     let count = range.as_ref().map_or(0, Range::count);
     if fleet.machines.len() + count.max(1) > MOST {
-        let what = format!("with {:?} these are more than {MOST} machines", section.name);
+        let what = format!(
+            "with {:?} these are more than {MOST} machines",
+            section.name
+        );
         return problems.push(Problem::at(section.line, what));
     }
     if range.is_some() {
@@ -224,12 +239,20 @@ fn machines(fleet: &mut Fleet, section: &Section, host: usize, problems: &mut Ve
         }
     }
     for index in 0..count.max(1) {
-        let name = range.as_ref().map_or_else(|| section.name.clone(), |range| range.at(index));
+        let name = range
+            .as_ref()
+            .map_or_else(|| section.name.clone(), |range| range.at(index));
         let before = problems.len();
         let mut machine = machine(section, name, (index, count), problems);
         machine.host = host;
         machine.groups = (0..fleet.groups.len())
-            .filter(|at| members.contains(at) || fleet.groups[*at].patterns.iter().any(|p| p.fits(&machine.name)))
+            .filter(|at| {
+                members.contains(at)
+                    || fleet.groups[*at]
+                        .patterns
+                        .iter()
+                        .any(|p| p.fits(&machine.name))
+            })
             .collect();
         machine.network = machine.ip.and_then(|ip| fleet.network_of(ip));
         fleet.machines.push(machine);
@@ -262,12 +285,17 @@ fn machine(
     let macs = read.get("mac", |value| {
         let value = own(value);
         let texts = keys::texts(&value)?.into_iter();
-        texts.map(|text| text.parse::<crate::Mac>().map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()
+        texts
+            .map(|text| text.parse::<crate::Mac>().map_err(|e| e.to_string()))
+            .collect::<Result<Vec<_>, _>>()
     });
     let uuid = |value: &Value| {
         let value = own(value);
         let text = keys::text(&value)?;
-        let uuid = text.parse::<Uuid>().ok().filter(|uuid| !uuid.is_nil() && !uuid.is_max());
+        let uuid = text
+            .parse::<Uuid>()
+            .ok()
+            .filter(|uuid| !uuid.is_nil() && !uuid.is_max());
         uuid.ok_or_else(|| format!("{text:?} is not the UUID of a machine"))
     };
     let serial = |value: &Value| {

@@ -19,13 +19,17 @@ pub(super) fn check(fleet: &mut Fleet, problems: &mut Vec<Problem>) {
 fn networks(fleet: &Fleet, problems: &mut Vec<Problem>) {
     for (index, network) in fleet.networks.iter().enumerate() {
         let before = fleet.networks[..index].iter();
-        if let Some(other) = before.clone().find(|other| {
-            other.net.contains(&network.net) || network.net.contains(&other.net)
-        }) {
+        if let Some(other) = before
+            .clone()
+            .find(|other| other.net.contains(&network.net) || network.net.contains(&other.net))
+        {
             let what = format_args!("the network {} overlaps {}", network.net, other.net);
             problems.push(Problem::both(network.line, other.line, what));
         }
-        let line = network.section.key("range").map_or(network.line, |key| key.line);
+        let line = network
+            .section
+            .key("range")
+            .map_or(network.line, |key| key.line);
         for (at, (first, last)) in network.pools.iter().enumerate() {
             let overlap = |pool: &&(IpAddr, IpAddr)| pool.0 <= *last && *first <= pool.1;
             if let Some((other, end)) = network.pools[..at].iter().find(overlap) {
@@ -33,7 +37,10 @@ fn networks(fleet: &Fleet, problems: &mut Vec<Problem>) {
                 problems.push(Problem::at(line, what));
             }
             if let Some(router) = network.router.filter(|ip| first <= ip && ip <= last) {
-                let other = network.section.key("router").map_or(network.line, |key| key.line);
+                let other = network
+                    .section
+                    .key("router")
+                    .map_or(network.line, |key| key.line);
                 let what = format_args!("the range {first}-{last} has the router {router}");
                 problems.push(Problem::both(line, other, what));
             }
@@ -44,13 +51,22 @@ fn networks(fleet: &Fleet, problems: &mut Vec<Problem>) {
 /// One name, one MAC, one UUID, one serial, one address: one machine.
 fn identities(fleet: &mut Fleet, problems: &mut Vec<Problem>) {
     let mut taken = Taken {
-        lines: fleet.machines.iter().map(|m| (m.name.clone(), m.line)).collect(),
+        lines: fleet
+            .machines
+            .iter()
+            .map(|m| (m.name.clone(), m.line))
+            .collect(),
         hosts: &fleet.hosts,
         host_of: fleet.machines.iter().map(|m| m.host).collect(),
         problems,
     };
     for (at, machine) in fleet.machines.iter().enumerate() {
-        taken.take(&mut fleet.names, machine.name.to_ascii_lowercase(), at, ("name", &machine.name));
+        taken.take(
+            &mut fleet.names,
+            machine.name.to_ascii_lowercase(),
+            at,
+            ("name", &machine.name),
+        );
         for mac in &machine.macs {
             taken.take(&mut fleet.macs, *mac, at, ("mac", mac));
         }
@@ -58,7 +74,12 @@ fn identities(fleet: &mut Fleet, problems: &mut Vec<Problem>) {
             taken.take(&mut fleet.uuids, uuid, at, ("uuid", &uuid));
             // A UUID of a palindrome's kind is its own other order.
             let other = swapped(uuid);
-            if let Some(first) = fleet.uuids.get(&other).copied().filter(|first| *first != at) {
+            if let Some(first) = fleet
+                .uuids
+                .get(&other)
+                .copied()
+                .filter(|first| *first != at)
+            {
                 taken.clash(first, at, ("uuid", &uuid));
             }
         }
@@ -107,7 +128,8 @@ impl Taken<'_> {
             _ if first == at => format!("{name} has the {key} {value} twice: here and"),
             _ => format!("the {key} {value} of {name} is also that of {other}"),
         };
-        self.problems.push(Problem::both(line(at), line(first), what));
+        self.problems
+            .push(Problem::both(line(at), line(first), what));
     }
 }
 
@@ -122,15 +144,27 @@ fn places(fleet: &Fleet, problems: &mut Vec<Problem>) {
             continue;
         };
         let (name, net) = (&machine.name, network.net);
-        let line_of = |key: &str| network.section.key(key).map_or(network.line, |key| key.line);
+        let line_of = |key: &str| {
+            network
+                .section
+                .key(key)
+                .map_or(network.line, |key| key.line)
+        };
         if !usable(net, ip) {
-            let what = format_args!("the address {ip} of {name} is all machines' in {net}, defined");
+            let what =
+                format_args!("the address {ip} of {name} is all machines' in {net}, defined");
             problems.push(Problem::both(line, network.line, what));
         } else if network.router == Some(ip) {
             let what = format_args!("the address {ip} of {name} is the router's");
             problems.push(Problem::both(line, line_of("router"), what));
-        } else if let Some((first, last)) = network.pools.iter().find(|(first, last)| *first <= ip && ip <= *last) {
-            let what = format_args!("the address {ip} of {name} is in {first}-{last}, the range for machines that nobody named,");
+        } else if let Some((first, last)) = network
+            .pools
+            .iter()
+            .find(|(first, last)| *first <= ip && ip <= *last)
+        {
+            let what = format_args!(
+                "the address {ip} of {name} is in {first}-{last}, the range for machines that nobody named,"
+            );
             problems.push(Problem::both(line, line_of("range"), what));
         }
     }
@@ -145,7 +179,10 @@ fn outside(fleet: &Fleet, line: usize, name: &str, ip: IpAddr) -> Problem {
         .collect();
     let what = format!("the address {ip} of {name} is in no network");
     match fleet.networks.first() {
-        None => Problem::at(line, format!("{what}: there is none; write [network.\"ADDRESS/BITS\"]")),
+        None => Problem::at(
+            line,
+            format!("{what}: there is none; write [network.\"ADDRESS/BITS\"]"),
+        ),
         Some(first) => Problem {
             line,
             other: Some(first.line),

@@ -13,7 +13,12 @@ pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> Str
     let _ = writeln!(text, "next-server {};\n", boot.address);
     loaders(fleet, boot, &mut text);
     for (_, network, net) in networks(fleet) {
-        let _ = writeln!(text, "\nsubnet {} netmask {} {{", net.network(), net.netmask());
+        let _ = writeln!(
+            text,
+            "\nsubnet {} netmask {} {{",
+            net.network(),
+            net.netmask()
+        );
         let mut line = |line: String| {
             let _ = writeln!(text, "  {line};");
         };
@@ -46,9 +51,14 @@ pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> Str
         }
         for (at, mac) in machine.macs.iter().enumerate() {
             // One declaration has one card; the address may stand in several.
-            let card = if at == 0 { String::new() } else { format!("-card{}", at + 1) };
+            let card = if at == 0 {
+                String::new()
+            } else {
+                format!("-card{}", at + 1)
+            };
             let name = &machine.name;
-            let address = v4(machine).map_or_else(String::new, |ip| format!(" fixed-address {ip};"));
+            let address =
+                v4(machine).map_or_else(String::new, |ip| format!(" fixed-address {ip};"));
             let _ = writeln!(
                 text,
                 "host {name}{card} {{ hardware ethernet {mac};{address} option host-name \"{name}\"; }}"

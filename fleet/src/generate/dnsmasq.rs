@@ -24,10 +24,15 @@ pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> Str
         line(format!("\n# {net}"));
         let pools = network.pools.iter();
         for (first, last) in pools {
-            line(format!("dhcp-range=set:net{at},{first},{last},{mask},{time}s"));
+            line(format!(
+                "dhcp-range=set:net{at},{first},{last},{mask},{time}s"
+            ));
         }
         if network.pools.is_empty() {
-            line(format!("dhcp-range=set:net{at},{},static,{mask},{time}s", net.network()));
+            line(format!(
+                "dhcp-range=set:net{at},{},static,{mask},{time}s",
+                net.network()
+            ));
         }
         match network.router {
             Some(router) => line(format!("dhcp-option=tag:net{at},option:router,{router}")),
@@ -42,7 +47,9 @@ pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> Str
         }
         if let Some(domain) = &network.domain {
             line(format!("domain={domain},{net}"));
-            line(format!("dhcp-option=tag:net{at},option:domain-name,{domain}"));
+            line(format!(
+                "dhcp-option=tag:net{at},option:domain-name,{domain}"
+            ));
         }
     }
     loaders(fleet, boot, &mut line);
@@ -60,12 +67,17 @@ pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> Str
 }
 
 fn loaders(fleet: &Fleet, boot: &Boot, line: &mut impl FnMut(String)) {
-    line("\n# What each kind of firmware boots; iPXE, however it came, asks the server what to do".into());
+    line(
+        "\n# What each kind of firmware boots; iPXE, however it came, asks the server what to do"
+            .into(),
+    );
     line("dhcp-match=set:ipxe,175".into());
     line("dhcp-userclass=set:ipxe,iPXE".into());
     for (tag, architectures) in ARCHITECTURES {
         for architecture in architectures {
-            line(format!("dhcp-match=set:{tag},option:client-arch,{architecture}"));
+            line(format!(
+                "dhcp-match=set:{tag},option:client-arch,{architecture}"
+            ));
         }
     }
     for tag in ["http-x64", "http-arm64"] {
@@ -73,7 +85,10 @@ fn loaders(fleet: &Fleet, boot: &Boot, line: &mut impl FnMut(String)) {
         line(format!("dhcp-option-force=tag:{tag},60,HTTPClient"));
     }
     let known = if known_alone(fleet) { "tag:known," } else { "" };
-    let others: String = ARCHITECTURES.iter().map(|(tag, _)| format!("tag:!{tag},")).collect();
+    let others: String = ARCHITECTURES
+        .iter()
+        .map(|(tag, _)| format!("tag:!{tag},"))
+        .collect();
     let loaders = &boot.loaders;
     let mut from = |network: &str, address: IpAddr| {
         let mut loader = |tags: &str, file: &str| {
@@ -87,7 +102,11 @@ fn loaders(fleet: &Fleet, boot: &Boot, line: &mut impl FnMut(String)) {
         loader("tag:ipxe,", &loaders.ipxe);
     };
     // Lines that exclude each other: which of two that fit dnsmasq takes is not documented.
-    if fleet.networks.iter().any(|network| network.next_server.is_some()) {
+    if fleet
+        .networks
+        .iter()
+        .any(|network| network.next_server.is_some())
+    {
         for (at, network, _) in networks(fleet) {
             let address = network.next_server.unwrap_or(boot.address.into());
             from(&format!("tag:net{at},"), address);

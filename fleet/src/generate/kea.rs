@@ -41,8 +41,13 @@ fn subnet(fleet: &Fleet, boot: &Boot, at: usize, network: &Network) -> Value {
         .filter_map(|(name, data)| Some(json!({ "name": name, "data": data? })))
         .collect();
     let pools = network.pools.iter();
-    let pools: Vec<Value> = pools.map(|(first, last)| json!({ "pool": format!("{first} - {last}") })).collect();
-    let machines = fleet.machines.iter().filter(|machine| machine.network == Some(at));
+    let pools: Vec<Value> = pools
+        .map(|(first, last)| json!({ "pool": format!("{first} - {last}") }))
+        .collect();
+    let machines = fleet
+        .machines
+        .iter()
+        .filter(|machine| machine.network == Some(at));
     let reservations: Vec<Value> = machines
         .filter_map(|machine| Some((machine, v4(machine)?)))
         .flat_map(|(machine, ip)| {
@@ -68,7 +73,11 @@ fn classes(fleet: &Fleet, boot: &Boot) -> Vec<Value> {
     let ipxe = "substring(option[77].hex,0,4) == 'iPXE'";
     let http = "substring(option[60].hex,0,10) == 'HTTPClient'";
     let loaders = &boot.loaders;
-    let known = if known_alone(fleet) { "member('KNOWN') and " } else { "" };
+    let known = if known_alone(fleet) {
+        "member('KNOWN') and "
+    } else {
+        ""
+    };
     let class = |name: &str, test: String, file: &str, options: Value| {
         json!({
             "name": format!("pitstop-{name}"),
@@ -96,8 +105,18 @@ fn classes(fleet: &Fleet, boot: &Boot) -> Vec<Value> {
             &loaders.http_arm64,
             says_http(),
         ),
-        class("efi-x64", format!("{neither} and {efi_x64}"), &loaders.efi_x64, plain()),
-        class("efi-arm64", format!("{neither} and ({})", arch(11)), &loaders.efi_arm64, plain()),
+        class(
+            "efi-x64",
+            format!("{neither} and {efi_x64}"),
+            &loaders.efi_x64,
+            plain(),
+        ),
+        class(
+            "efi-arm64",
+            format!("{neither} and ({})", arch(11)),
+            &loaders.efi_arm64,
+            plain(),
+        ),
         class(
             "bios",
             format!("{neither} and not {efi_x64} and not ({})", arch(11)),

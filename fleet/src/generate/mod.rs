@@ -206,7 +206,11 @@ fn networks(fleet: &Fleet) -> impl Iterator<Item = (usize, &Network, ipnet::Ipv4
 
 /// The addresses of IPv4 among `ips`, with `separator` between.
 fn joined(ips: &[IpAddr], separator: &str) -> Option<String> {
-    let ips: Vec<String> = ips.iter().filter(|ip| ip.is_ipv4()).map(ToString::to_string).collect();
+    let ips: Vec<String> = ips
+        .iter()
+        .filter(|ip| ip.is_ipv4())
+        .map(ToString::to_string)
+        .collect();
     (!ips.is_empty()).then(|| ips.join(separator))
 }
 
@@ -236,11 +240,17 @@ fn known_alone(fleet: &Fleet) -> bool {
 
 /// Lets every network mount the share.
 fn exports(fleet: &Fleet, share: &str) -> Result<String, String> {
-    if share.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+    if share
+        .chars()
+        .any(|c| c.is_control() || c == '"' || c == '\\')
+    {
         return Err(format!("{share:?} is no path for an exports file"));
     }
     if fleet.networks.is_empty() {
-        return Err(format!("{} has no network that may mount the share", fleet.file));
+        return Err(format!(
+            "{} has no network that may mount the share",
+            fleet.file
+        ));
     }
     let path = if share.contains([' ', '#']) {
         format!("\"{share}\"")

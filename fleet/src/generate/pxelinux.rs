@@ -3,7 +3,7 @@
 
 use super::{Boot, Format, header};
 use crate::fleet::{Fleet, Machine};
-use pitstop_payload::machine::hex_address;
+use pitstop_protocol::machine::hex_address;
 use std::collections::BTreeSet;
 
 pub(super) fn files(
@@ -17,13 +17,20 @@ pub(super) fn files(
     for machine in &fleet.machines {
         let names = names(machine);
         if names.is_empty() {
-            notes.push(format!("{} is left out: it has neither mac nor ip", machine.name));
+            notes.push(format!(
+                "{} is left out: it has neither mac nor ip",
+                machine.name
+            ));
         }
         let job = jobs_of(machine).find(|job| jobs.contains(job));
         let standing = fleet.setting(machine, "action").is_some();
         for name in names {
             let args = fleet.kernel_args(machine);
-            let default = if job.is_some() || standing { "pitstop" } else { "local" };
+            let default = if job.is_some() || standing {
+                "pitstop"
+            } else {
+                "local"
+            };
             let place = match &job {
                 Some(job) => format!("{}/hosts/{job}", boot.url),
                 None => format!("{}/hosts/", boot.url),
@@ -46,15 +53,27 @@ fn names(machine: &Machine) -> Vec<String> {
     if machine.macs.is_empty() {
         return machine.ip.map(hex_address).into_iter().collect();
     }
-    machine.macs.iter().map(|mac| format!("01-{}", mac.dashed())).collect()
+    machine
+        .macs
+        .iter()
+        .map(|mac| format!("01-{}", mac.dashed()))
+        .collect()
 }
 
 /// The host files that the machine would take, best first.
 fn jobs_of(machine: &Machine) -> impl Iterator<Item = String> {
     let uuid = machine.uuid.map(|uuid| uuid.to_string());
-    let macs = machine.macs.iter().map(|mac| format!("01-{}", mac.dashed()));
+    let macs = machine
+        .macs
+        .iter()
+        .map(|mac| format!("01-{}", mac.dashed()));
     let ip = machine.ip.map(hex_address);
-    let names: Vec<String> = uuid.into_iter().chain(macs).chain(ip).map(|name| format!("{name}.toml")).collect();
+    let names: Vec<String> = uuid
+        .into_iter()
+        .chain(macs)
+        .chain(ip)
+        .map(|name| format!("{name}.toml"))
+        .collect();
     names.into_iter()
 }
 

@@ -53,10 +53,12 @@ fn text(fleet: &Fleet, format: Format) -> String {
 
 /// Fleets of every shape: with and without pools, options, machines; only what is known; another server's names.
 fn fleets() -> Vec<Fleet> {
-    let small = "version = 1\n[server]\nurl = \"http://192.168.1.10:8080\"\n[network.\"192.168.1.0/24\"]\n";
+    let small =
+        "version = 1\n[server]\nurl = \"http://192.168.1.10:8080\"\n[network.\"192.168.1.0/24\"]\n";
     let named = "version = 1\n[server]\nurl = \"http://pxe.lab:8080\"\naddress = \"192.168.1.10\"\nloader-bios = \"undionly.kpxe\"\n[network.\"192.168.1.0/30\"]\nrange = [\"192.168.1.1-192.168.1.1\", \"192.168.1.2-192.168.1.2\"]\n";
     let ignoring = LAB.replace("[server]", "[server]\nunknown = \"ignore\"");
-    let many = format!("{small}[host.\"m-[1-200]\"]\nmac = \"52:54:00:00:00:[01-99]\"\n").replace("[1-200]", "[1-99]");
+    let many = format!("{small}[host.\"m-[1-200]\"]\nmac = \"52:54:00:00:00:[01-99]\"\n")
+        .replace("[1-200]", "[1-99]");
     [LAB, small, named, &ignoring, &many]
         .into_iter()
         .map(|text| Fleet::parse(text.as_bytes(), "fleet.toml").unwrap())
@@ -73,9 +75,13 @@ fn checked(program: &str, arguments: &[&str], text: &str) {
         .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
         .output()
         .unwrap_or_else(|error| panic!("running {program}: {error}; .ci/setup test installs it"));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{program}: {said}\n{text}");
-    assert!(!said.to_lowercase().contains("warning"), "{program}: {said}\n{text}");
+    assert!(
+        !said.to_lowercase().contains("warning"),
+        "{program}: {said}\n{text}"
+    );
 }
 
 #[test]
@@ -123,7 +129,13 @@ fn dnsmasq_is_told_of_networks_loaders_and_machines() {
         assert!(text.lines().any(|there| there == line), "{line}\n{text}");
     }
     let notes = made(&lab(), Format::Dnsmasq).notes;
-    assert_eq!(notes, ["six is left out: its address is not IPv4", "cardless is left out: it has no mac"]);
+    assert_eq!(
+        notes,
+        [
+            "six is left out: its address is not IPv4",
+            "cardless is left out: it has no mac"
+        ]
+    );
 }
 
 #[test]
@@ -151,7 +163,10 @@ fn kea_is_told_of_networks_loaders_and_machines() {
     assert_eq!(config["Dhcp4"]["subnet4"][1]["next-server"], "10.0.0.5");
     assert_eq!(config["Dhcp4"]["ip-reservations-unique"], false);
     let notes = made(&lab(), Format::Kea).notes;
-    assert!(notes.contains(&"bare is left out: it has no ip".to_owned()), "{notes:?}");
+    assert!(
+        notes.contains(&"bare is left out: it has no ip".to_owned()),
+        "{notes:?}"
+    );
 }
 
 #[test]
@@ -182,8 +197,14 @@ fn exports_and_hosts_are_for_the_networks_and_machines() {
         "{exports}"
     );
     let hosts = text(&lab(), Format::Hosts);
-    assert!(hosts.contains("\n192.168.1.101\tlab3-01.lab.example lab3-01\n"), "{hosts}");
-    assert!(hosts.contains("\n10.0.7.7\ttwo\n") && hosts.contains("\nfd00::7\tsix\n"), "{hosts}");
+    assert!(
+        hosts.contains("\n192.168.1.101\tlab3-01.lab.example lab3-01\n"),
+        "{hosts}"
+    );
+    assert!(
+        hosts.contains("\n10.0.7.7\ttwo\n") && hosts.contains("\nfd00::7\tsix\n"),
+        "{hosts}"
+    );
     let there = "127.0.0.1 localhost\n";
     let merged = merge_hosts(there, &hosts);
     assert!(merged.starts_with(there) && merged.ends_with(&hosts));
@@ -202,7 +223,10 @@ fn what_is_missing_is_told() {
     };
     assert!(error("version = 1\n").contains("has no IPv4 network"));
     let net = "[network.\"10.0.0.0/8\"]\n";
-    assert!(error(&format!("version = 1\n{net}")).contains("write url = \"http://192.168.1.10:8080\" into [server]"));
+    assert!(
+        error(&format!("version = 1\n{net}"))
+            .contains("write url = \"http://192.168.1.10:8080\" into [server]")
+    );
     let named = format!("version = 1\n{net}[server]\nurl = \"http://pxe:80\"\n");
     assert!(error(&named).contains("http://pxe:80 has none: write address ="));
 }

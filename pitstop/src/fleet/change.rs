@@ -84,8 +84,16 @@ pub fn add(args: &Add) -> anyhow::Result<String> {
         let macs = args.mac.iter().map(|mac| Value::from(mac.as_str()));
         keys.push(("mac".into(), Value::Array(macs.collect())));
     }
-    for (key, value) in [("ip", &args.ip), ("uuid", &args.uuid), ("serial", &args.serial)] {
-        keys.extend(value.as_ref().map(|value| (key.into(), Value::from(value.as_str()))));
+    for (key, value) in [
+        ("ip", &args.ip),
+        ("uuid", &args.uuid),
+        ("serial", &args.serial),
+    ] {
+        keys.extend(
+            value
+                .as_ref()
+                .map(|value| (key.into(), Value::from(value.as_str()))),
+        );
     }
     if !args.groups.is_empty() {
         let groups = args.groups.iter().map(|group| Value::from(group.as_str()));
@@ -97,11 +105,17 @@ pub fn add(args: &Add) -> anyhow::Result<String> {
     file.change(|text| {
         let mut editor = Editor::new(text, &file.name())?;
         if editor.has(&target) {
-            bail!("{} is in {} already: pitstop fleet set changes it", args.name, file.name());
+            bail!(
+                "{} is in {} already: pitstop fleet set changes it",
+                args.name,
+                file.name()
+            );
         }
         editor.make(&target).map_err(|what| anyhow!(what))?;
         for (key, value) in &keys {
-            editor.set(&target, key, value).map_err(|what| anyhow!(what))?;
+            editor
+                .set(&target, key, value)
+                .map_err(|what| anyhow!(what))?;
         }
         Ok((editor.text(), ()))
     })?;
@@ -129,7 +143,9 @@ pub fn set(args: &Set) -> anyhow::Result<String> {
         editor.make(&target).map_err(|what| anyhow!(what))?;
         for word in words {
             let (key, value) = key_value(target.kind(), word)?;
-            editor.set(&target, &key, &value).map_err(|what| anyhow!(what))?;
+            editor
+                .set(&target, &key, &value)
+                .map_err(|what| anyhow!(what))?;
         }
         for key in &args.unset {
             if !editor.unset(&target, key) {
@@ -153,7 +169,11 @@ pub fn remove(args: &Remove) -> anyhow::Result<String> {
         }
         Ok((editor.text(), ()))
     })?;
-    Ok(format!("{} is out of {}\n", args.names.join(", "), file.name()))
+    Ok(format!(
+        "{} is out of {}\n",
+        args.names.join(", "),
+        file.name()
+    ))
 }
 
 /// The section that a word of a command line means.
@@ -171,13 +191,19 @@ fn target_of(fleet: &Fleet, word: &str) -> anyhow::Result<Target> {
 
 /// The section of a machine, or the range that is written like `word`.
 fn host(fleet: &Fleet, word: &str) -> anyhow::Result<Target> {
-    let ranges = fleet.machines.iter().map(|machine| fleet.section_name(machine));
+    let ranges = fleet
+        .machines
+        .iter()
+        .map(|machine| fleet.section_name(machine));
     if let Some(range) = ranges.into_iter().find(|name| *name == word) {
         return Ok(Target::Host(range.to_owned()));
     }
     let machines = fleet.select(&pitstop_fleet::selectors(&[word]))?;
     let [machine] = machines[..] else {
-        bail!("{word} is not one machine but {}: name them one by one, or their group", machines.len());
+        bail!(
+            "{word} is not one machine but {}: name them one by one, or their group",
+            machines.len()
+        );
     };
     let section = fleet.section_name(machine);
     if machine.is_of_range() {

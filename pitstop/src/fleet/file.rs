@@ -56,7 +56,9 @@ impl FleetFile {
         };
         let mut bytes = Vec::new();
         let most = 4 * LARGEST as u64;
-        file.take(most).read_to_end(&mut bytes).with_context(reading)?;
+        file.take(most)
+            .read_to_end(&mut bytes)
+            .with_context(reading)?;
         Ok(Some(bytes))
     }
 
@@ -85,8 +87,9 @@ impl FleetFile {
             None => pitstop_fleet::edit::NEW_FILE,
         };
         let (changed, result) = change(text)?;
-        self.parse(changed.as_bytes())
-            .with_context(|| format!("{} stays as it is: it would be wrong", self.path.display()))?;
+        self.parse(changed.as_bytes()).with_context(|| {
+            format!("{} stays as it is: it would be wrong", self.path.display())
+        })?;
         if bytes.is_none() || changed != text {
             replace(&self.path, changed.as_bytes())?;
         }
@@ -109,7 +112,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     new.write_all(bytes).with_context(writing)?;
     dress(new.as_file(), &target).with_context(writing)?;
     new.as_file().sync_all().with_context(writing)?;
-    new.persist(&target).map_err(|error| error.error).with_context(writing)?;
+    new.persist(&target)
+        .map_err(|error| error.error)
+        .with_context(writing)?;
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .with_context(writing)

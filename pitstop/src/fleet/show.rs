@@ -16,7 +16,10 @@ pub fn list(fleet: &Fleet, machines: &[&Machine]) -> String {
             [
                 machine.name.clone(),
                 machine.ip.map_or_else(|| "-".into(), |ip| ip.to_string()),
-                machine.macs.first().map_or_else(|| "-".into(), ToString::to_string)
+                machine
+                    .macs
+                    .first()
+                    .map_or_else(|| "-".into(), ToString::to_string)
                     + if machine.macs.len() > 1 { " …" } else { "" },
                 groups(fleet, machine).join(", "),
             ]
@@ -25,12 +28,18 @@ pub fn list(fleet: &Fleet, machines: &[&Machine]) -> String {
     let titles = ["NAME", "ADDRESS", "MAC", "GROUPS"].map(str::to_owned);
     let width = |column: usize| {
         let cells = rows.iter().chain([&titles]);
-        cells.map(|row| row[column].chars().count()).max().unwrap_or(0)
+        cells
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let (name, ip, mac) = (width(0), width(1), width(2));
     let mut table = String::new();
     for row in std::iter::once(&titles).chain(&rows) {
-        let line = format!("{:name$}  {:ip$}  {:mac$}  {}", row[0], row[1], row[2], row[3]);
+        let line = format!(
+            "{:name$}  {:ip$}  {:mac$}  {}",
+            row[0], row[1], row[2], row[3]
+        );
         table.push_str(line.trim_end());
         table.push('\n');
     }
@@ -38,7 +47,10 @@ pub fn list(fleet: &Fleet, machines: &[&Machine]) -> String {
 }
 
 pub fn list_json(fleet: &Fleet, machines: &[&Machine]) -> anyhow::Result<String> {
-    let machines: Vec<Value> = machines.iter().map(|machine| identity(fleet, machine)).collect();
+    let machines: Vec<Value> = machines
+        .iter()
+        .map(|machine| identity(fleet, machine))
+        .collect();
     written(&Value::Array(machines))
 }
 
@@ -85,7 +97,11 @@ pub fn machine(fleet: &Fleet, machine: &Machine) -> String {
             ]
         })
         .collect();
-    let width = rows.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
+    let width = rows
+        .iter()
+        .map(|row| row[0].chars().count())
+        .max()
+        .unwrap_or(0);
     for [setting, layer] in &rows {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {setting:width$}  {layer}");
