@@ -1,6 +1,7 @@
 //! `pitstop`: the admin's command. Images without a boot, the embedded server, and machines' jobs.
 
 mod commands;
+mod fleet;
 mod host;
 
 use anyhow::Context;
@@ -54,6 +55,8 @@ enum Command {
     Serve(serve::Args),
     /// Set, list and clear the jobs of machines
     Host(host::Args),
+    /// Keep the machines of a lab in one file, and make the configurations of other servers from it
+    Fleet(fleet::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -101,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use pitstop_server::list::{self, jobs};
 use pitstop_server::machine::MachineName;
 use pitstop_server::write::remove;
-use root::Root;
+pub use root::Root;
 use std::io::Write;
 use std::path::Path;
 
