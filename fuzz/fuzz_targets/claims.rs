@@ -3,10 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use pitstop_fuzz::{Sparse, contain_panics};
-use pitstop_payload::source::{Disk, Window};
-use pitstop_payload::table::{self, TableKind};
-use pitstop_payload::used::claims::{Claims, Level, Owner, beside, owned};
-use pitstop_payload::used::survey;
+use pitstop_imaging::source::{Disk, Window};
+use pitstop_imaging::table::{self, TableKind};
+use pitstop_imaging::used::claims::{Claims, Level, Owner, beside, owned};
+use pitstop_imaging::used::survey;
 use std::ops::Range;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -51,7 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn meets(
-    other: &pitstop_payload::used::PartitionSummary,
+    other: &pitstop_imaging::used::PartitionSummary,
     number: u32,
     beyond: &Range<u64>,
 ) -> bool {

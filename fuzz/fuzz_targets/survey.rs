@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pitstop_fuzz::{Sparse, contain_panics};
-use pitstop_payload::used::survey;
+use pitstop_imaging::used::survey;
 
 const EDGE: u64 = 1 << 20;
 

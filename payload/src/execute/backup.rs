@@ -7,15 +7,15 @@
 mod names;
 
 use super::{Labelled, Prepared, Work, listed_disks};
-use crate::efi;
-use crate::event::Reporter;
-use crate::fetch::HttpError;
-use crate::image::{self, CaptureOptions, ImageMeta};
-use crate::inventory::Disk;
-use crate::job;
 use crate::plan::select::select;
 use crate::plan::{Capture, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
 use anyhow::Context;
+use pitstop_imaging::efi;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{self, CaptureOptions, ImageMeta};
+use pitstop_imaging::inventory::Disk;
+use pitstop_protocol::job;
+use pitstop_transport::fetch::HttpError;
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     let listed = listed_disks(work)?;
@@ -140,14 +140,15 @@ fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
     use crate::execute::broken::{self, BrokenShare};
     use crate::execute::log::RunLog;
     use crate::execute::wait::Watch;
-    use crate::fetch::fake::{FakeServer, Fault, impatient};
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-    use crate::job::Action;
-    use crate::share::{HttpShare, Share};
+    use pitstop_imaging::event::Silent;
+    use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+    use pitstop_protocol::fake::lease;
+    use pitstop_protocol::job::Action;
+    use pitstop_transport::fetch::fake::{FakeServer, Fault, impatient};
+    use pitstop_transport::share::{HttpShare, Share};
     use std::fs;
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
@@ -191,7 +192,7 @@ mod tests {
             let job = broken::job(action, "m");
             let mut work = Work {
                 machine: &machine,
-                lease: &FakeMachine::lease(),
+                lease: &lease(),
                 job: &job,
                 share,
                 log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
@@ -205,7 +206,7 @@ mod tests {
         }
 
         fn files(&self) -> Vec<String> {
-            crate::inventory::names(&self.at("m")).unwrap()
+            pitstop_imaging::inventory::names(&self.at("m")).unwrap()
         }
 
         fn old_image_is_whole(&self, at: &str) {

@@ -2,8 +2,8 @@
 
 use super::attempts::put;
 use crate::plan::{Plan, Steps};
-use crate::share::Share;
 use anyhow::Context;
+use pitstop_transport::share::Share;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -105,7 +105,7 @@ pub(super) fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::DirectoryShare;
+    use pitstop_transport::share::DirectoryShare;
 
     #[test]
     fn each_kind_of_work_has_its_own_pace() {

@@ -2,16 +2,18 @@
 //! first byte of any disk is written.
 
 use super::{Labelled, Prepared, Work, entries, listed_disks};
-use crate::disk::Target;
-use crate::event::Reporter;
-use crate::image::{self, Growth, ImageMeta, ImageSource, Kind, Least, Part, RestoreOptions};
-use crate::inventory::{Disk, DiskIdentity};
-use crate::job;
 use crate::plan::matching::{self, Match, MatchError, Stored};
 use crate::plan::select::select;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
-use crate::units;
 use anyhow::{Context, bail};
+use pitstop_imaging::disk::Target;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{
+    self, Growth, ImageMeta, ImageSource, Kind, Least, Part, RestoreOptions,
+};
+use pitstop_imaging::inventory::{Disk, DiskIdentity};
+use pitstop_imaging::units;
+use pitstop_protocol::job;
 use std::io::Read;
 
 /// Names that images of other machines, or of this one before its disks moved, may have.

@@ -5,12 +5,12 @@
 
 use super::attempts::put;
 use super::{Labelled, Prepared, Work, listed_disks, pace};
-use crate::event::Reporter;
-use crate::inventory::Disk;
 use crate::plan::select::select;
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
 use anyhow::Context;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::inventory::Disk;
 use serde::Serialize;
 
 /// `wipe-sda-20261121T060000Z.toml`
@@ -126,14 +126,15 @@ fn record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
     use crate::execute::broken;
     use crate::execute::log::RunLog;
     use crate::execute::wait::Watch;
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-    use crate::inventory::names;
-    use crate::job::{Action, DiskSelector, Method};
-    use crate::share::DirectoryShare;
+    use pitstop_imaging::event::Silent;
+    use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+    use pitstop_imaging::inventory::names;
+    use pitstop_protocol::fake::lease;
+    use pitstop_protocol::job::{Action, DiskSelector, Method};
+    use pitstop_transport::share::DirectoryShare;
     use std::fs;
     use std::sync::Arc;
     use std::time::Duration;
@@ -153,7 +154,7 @@ mod tests {
         job.disks = vec![DiskSelector::Name("sda".into())];
         let mut work = Work {
             machine: &machine,
-            lease: &FakeMachine::lease(),
+            lease: &lease(),
             job: &job,
             share: &share,
             log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),

@@ -2,7 +2,7 @@
 
 use super::site::{Console, HOME, MIB, Site, names_below, noise};
 use super::*;
-use crate::inventory::fake::FakeMachine;
+use pitstop_protocol::fake::lease;
 use std::fs;
 
 #[test]
@@ -371,12 +371,7 @@ fn a_crash_is_logged_where_the_policy_says() {
         ..CrashPolicy::default()
     };
     let console = Console::default();
-    let finish = after_crash(
-        &FakeMachine::lease(),
-        &policy,
-        "killed by signal 9",
-        &console,
-    );
+    let finish = after_crash(&lease(), &policy, "killed by signal 9", &console);
     assert_eq!(
         finish.result_line,
         "pitstop: result failed restore: killed by signal 9"

@@ -3,7 +3,8 @@
 use super::backup::NewImage;
 use super::place::{Destination, reporter, source};
 use anyhow::bail;
-use pitstop_payload::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
+use pitstop_imaging::disk::is_device_path;
+use pitstop_imaging::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         "raw" | "img" => to_raw(args, &*image, &reporter),
         _ => bail!(
-            "{}: what to convert to is told by the name: .gz, .zst, .raw or .img",
+            "{}: its name must end in .gz, .zst, .raw or .img, which says what to make",
             args.to
         ),
     }
@@ -58,12 +59,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// A restore to a new file: on all cores, with holes where there are zeros.
 fn to_raw(
     args: &Args,
-    image: &dyn pitstop_payload::image::ImageSource,
-    reporter: &dyn pitstop_payload::event::Reporter,
+    image: &dyn pitstop_imaging::image::ImageSource,
+    reporter: &dyn pitstop_imaging::event::Reporter,
 ) -> anyhow::Result<()> {
     let path = Path::new(&args.to);
     if path.exists() && !args.made.force {
         bail!("{} is there already: remove it, or say --force", args.to);
+    }
+    if !path.exists() && is_device_path(path) {
+        bail!("there is no {}", args.to);
     }
     let part = std::path::PathBuf::from(format!("{}.part", args.to));
     let options = RestoreOptions {

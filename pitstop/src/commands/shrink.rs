@@ -6,20 +6,20 @@ mod owned;
 mod scratch;
 
 use super::backup::NewImage;
-use super::place::{Destination, is_local, reporter, source};
+use super::place::{Destination, is_local, reporter, source, url};
 use anyhow::{Context, bail};
 use filesystems::Shrinker;
 use last::Last;
 use percent_encoding::percent_decode_str;
-use pitstop_payload::disk::{LoopDevice, same_bytes};
-use pitstop_payload::event::Reporter;
-use pitstop_payload::image::{CaptureOptions, ImageMeta, ImageReader};
-use pitstop_payload::inventory::DiskIdentity;
-use pitstop_payload::table::Resized;
-use pitstop_payload::units::{self, parse_bytes};
+use pitstop_imaging::disk::{LoopDevice, same_bytes};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{CaptureOptions, ImageMeta, ImageReader};
+use pitstop_imaging::inventory::DiskIdentity;
+use pitstop_imaging::table::Resized;
+use pitstop_imaging::units::{self, parse_bytes};
 use scratch::Scratch;
 use std::path::{Path, PathBuf};
-use url::{Position, Url};
+use url::Position;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -28,7 +28,7 @@ use url::{Position, Url};
   pitstop shrink http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz smaller.raw.gz --scratch /var/tmp
 
 The filesystem of the last partition is shrunk: ext2-4 by resize2fs, NTFS by ntfsresize, Btrfs by the kernel. Swap
-behind it moves. IMAGE stays as it is. Needs root, and room for what the disk has in use beside NEW.")]
+after it moves. IMAGE stays as it is. Needs root, and room for what the disk has in use beside NEW.")]
 pub struct Args {
     /// A path or an `http(s)://` URL of an image with an index
     image: String,
@@ -118,8 +118,8 @@ fn is_same(image: &str, new: &str) -> bool {
 }
 
 /// The host, port and path of a URL: who asks, and what signs it, make no other image of it.
-fn place(url: &str) -> Option<Vec<u8>> {
-    let url = Url::parse(url).ok()?;
+fn place(name: &str) -> Option<Vec<u8>> {
+    let url = self::url(name).ok()??;
     let place = &url[Position::BeforeHost..Position::AfterPath];
     Some(percent_decode_str(place).collect())
 }
@@ -169,7 +169,8 @@ mod tests {
         for (new, same) in [
             ("http://server/share/a b/sda.raw.gz", true),
             ("HTTP://me:secret@Server/x/../share/a%20b/sda.raw.gz", true),
-            ("http://server/share/a%20b/%73da.raw.gz#it", true),
+            ("http://server/share/a%20b/%73da.raw.gz", true),
+            ("http://server/share/a%20b/sda.raw.gz#it", false),
             ("http://server:8080/share/a%20b/sda.raw.gz", false),
             ("http://server/share/a%20b/sdb.raw.gz", false),
             ("share/a b/sda.raw.gz", false),

@@ -3,12 +3,14 @@
 use super::renew;
 use super::*;
 use crate::net::netns::Cable;
-use pitstop_payload::event::Silent;
+use pitstop_imaging::event::Silent;
 
 pub fn ask(nic: &Nic, patience: Duration) -> Option<Granted> {
     let began = Instant::now();
     let mut backoff = Backoff::default();
-    acquire(nic, began, began + patience, &mut backoff, &Silent).unwrap()
+    acquire(nic, began, began + patience, &mut backoff, &Silent)
+        .unwrap()
+        .ok()
 }
 
 #[test]

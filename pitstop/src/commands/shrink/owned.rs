@@ -3,10 +3,10 @@
 
 use super::filesystems::Shrinker;
 use anyhow::Context;
-use pitstop_payload::disk::{DiskInput, Input};
-use pitstop_payload::extents::Extents;
-use pitstop_payload::source::{Disk, ReadAt};
-use pitstop_payload::used::claims::{self, Filesystem};
+use pitstop_imaging::disk::{DiskInput, Input};
+use pitstop_imaging::extents::Extents;
+use pitstop_imaging::source::{Disk, ReadAt};
+use pitstop_imaging::used::claims::{self, Filesystem};
 use std::path::Path;
 
 /// `s_log_block_size` (the kernel's `Documentation/filesystems/ext4/super.rst`).

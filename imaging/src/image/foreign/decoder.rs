@@ -1,0 +1,162 @@
+//! The raw bytes of an image in their order, whatever packs them.
+
+use super::gzip::{Behind, Gunzip};
+use super::windows;
+use crate::event::Reporter;
+use crate::image::ImageSource;
+use crate::image::codec::Inflater;
+use crate::image::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
+use crate::image::index::Item;
+use crate::image::verify::Kind;
+use anyhow::Context;
+use std::io::{self, BufReader, Read};
+
+/// Bytes of compressed data read at once.
+const READ: usize = 256 << 10;
+
+/// The raw bytes of any image, from the first to the proven last.
+pub struct Decoder<'a>(Inner<'a>);
+
+enum Inner<'a> {
+    Gzip(Gunzip<Box<dyn Read + Send>>),
+    Xz(Box<liblzma::bufread::XzDecoder<BufReader<Box<dyn Read + Send>>>>),
+    Other(Box<dyn Read + Send + 'a>),
+}
+
+impl<'a> Decoder<'a> {
+    /// # Errors
+    /// When the image cannot be read, or its decoder has no memory.
+    pub fn open(image: &'a dyn ImageSource, kind: Kind) -> anyhow::Result<Self> {
+        let stream = image
+            .stream_from(0)
+            .with_context(|| format!("reading {}", image.name()))?;
+        Ok(Self(match kind {
+            Kind::Gzip | Kind::Pitstop => Inner::Gzip(Gunzip::new(stream)),
+            Kind::Xz => {
+                let flags = liblzma::stream::CONCATENATED;
+                let decoder = liblzma::stream::Stream::new_stream_decoder(windows::xz(), flags)
+                    .context("setting up xz")?;
+                let stream = BufReader::with_capacity(READ, stream);
+                let decoder = liblzma::bufread::XzDecoder::new_stream(stream, decoder);
+                Inner::Xz(Box::new(decoder))
+            }
+            Kind::Zstd => {
+                let window = windows::zstd(image)?;
+                let mut decoder =
+                    zstd::stream::read::Decoder::new(stream).context("setting up zstd")?;
+                decoder.window_log_max(window).context("setting up zstd")?;
+                Inner::Other(Box::new(decoder))
+            }
+            Kind::Raw => Inner::Other(stream),
+        }))
+    }
+
+    /// Bytes that follow the data of a gzip and are none, once its end was reached. As gunzip has it they are left
+    /// out, with a warning; zeros are padding, and not counted.
+    pub fn behind(&self) -> Option<Behind> {
+        match &self.0 {
+            Inner::Gzip(gunzip) => gunzip.behind(),
+            Inner::Xz(_) | Inner::Other(_) => None,
+        }
+    }
+
+    /// Tells what follows the data, if something does.
+    pub fn warn_of_behind(&self, image: &dyn ImageSource, reporter: &dyn Reporter) {
+        if let Some(behind) = self.behind() {
+            reporter.warn(format!("{}: {behind}", image.name()));
+        }
+    }
+
+    /// The raw bytes of an image with an index, each chunk proven before it is given out.
+    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a Loaded) -> anyhow::Result<Self> {
+        let index = &loaded.index;
+        Ok(Self(Inner::Other(Box::new(Chunks {
+            image,
+            loaded,
+            feed: Feed::new(image, index, false),
+            inflater: Inflater::new()?,
+            member: vec![0; largest_member(index)],
+            raw: vec![0; chunk_bytes(index)],
+            at: 0,
+            length: 0,
+            zeros: 0,
+        }))))
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Inner::Gzip(gunzip) => gunzip.read(buf),
+            Inner::Xz(xz) => xz.read(buf).map_err(windows::explained),
+            Inner::Other(other) => other.read(buf),
+        }
+    }
+}
+
+struct Chunks<'a> {
+    image: &'a dyn ImageSource,
+    loaded: &'a Loaded,
+    feed: Feed<'a>,
+    inflater: Inflater,
+    member: Vec<u8>,
+    raw: Vec<u8>,
+    at: usize,
+    length: usize,
+    zeros: u64,
+}
+
+impl Read for Chunks<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let index = &self.loaded.index;
+        while self.at == self.length && self.zeros == 0 && !buf.is_empty() {
+            match self
+                .feed
+                .next(&mut self.member)
+                .map_err(|error| other(&error))?
+            {
+                None => return Ok(0),
+                Some(Item::Zeros { count, .. }) => {
+                    self.zeros = count * u64::from(index.chunk_size());
+                }
+                Some(Item::Chunk(chunk)) => {
+                    let size = usize::try_from(chunk.size).map_err(io::Error::other)?;
+                    (self.at, self.length) = (0, index.length(chunk.number));
+                    let raw = &mut self.raw[..self.length];
+                    open_chunk(&mut self.inflater, &chunk, &self.member[..size], raw)
+                        .with_context(|| place(index, self.image, &chunk))
+                        .map_err(|error| other(&error))?;
+                }
+            }
+        }
+        if self.zeros > 0 {
+            let zeros = usize::try_from(self.zeros).unwrap_or(usize::MAX);
+            let now = buf.len().min(zeros);
+            buf[..now].fill(0);
+            self.zeros -= now as u64;
+            return Ok(now);
+        }
+        let now = buf.len().min(self.length - self.at);
+        buf[..now].copy_from_slice(&self.raw[self.at..self.at + now]);
+        self.at += now;
+        Ok(now)
+    }
+}
+
+fn other(error: &anyhow::Error) -> io::Error {
+    io::Error::other(format!("{error:#}"))
+}
+
+/// Fills `buffer` unless the stream ends first; how much it has.
+pub fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

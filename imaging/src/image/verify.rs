@@ -1,0 +1,249 @@
+//! Looking at an image without restoring it.
+
+use super::codec::{Inflater, is_zero};
+use super::feed::{Feed, Loaded, chunk_bytes, largest_member, load, open_chunk, place};
+use super::format::{FOOTER, begins_like_ours, parse_footer};
+use super::index::{Index, Item};
+use super::workers::{Crew, Meter, lock};
+use super::{ImageMeta, ImageSource};
+use super::{Least, fit, foreign};
+use crate::event::Reporter;
+use anyhow::{Context, bail};
+use std::io::Read;
+use std::sync::Mutex;
+
+/// What sort of image a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// With an index: `docs/image-format.md`.
+    Pitstop,
+    Gzip,
+    Xz,
+    Zstd,
+    Raw,
+}
+
+/// What a cheap look at an image tells.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub kind: Kind,
+    /// Raw bytes, where the format tells.
+    pub raw_size: Option<u64>,
+    /// The smallest disk that it can be restored to, as far as its index tells.
+    pub least: Option<Least>,
+    /// Only of an image with an index.
+    pub meta: Option<ImageMeta>,
+}
+
+/// Proof that every chunk of an image was seen and found right. Only a whole pass makes one.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    bytes: u64,
+    checksums: bool,
+}
+
+impl Verified {
+    /// To be called where a pass over all of an image ends.
+    pub(super) fn of(bytes: u64) -> Self {
+        Self {
+            bytes,
+            checksums: true,
+        }
+    }
+
+    /// Raw bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the image has any: without, all that was seen is that its bytes can be read.
+    pub fn has_checksums(&self) -> bool {
+        self.checksums
+    }
+}
+
+/// An image, with its index if it has one.
+pub enum Look {
+    Ours(Box<Loaded>),
+    Foreign { kind: Kind, raw_size: Option<u64> },
+}
+
+/// Reads the beginning of `image`, and its index if it should have one.
+pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
+    let mut start = [0; 20];
+    let wanted = usize::try_from(image.size()).map_or(start.len(), |size| size.min(start.len()));
+    let start = &mut start[..wanted];
+    image
+        .read_exact_at(start, 0)
+        .with_context(|| format!("reading {}", image.name()))?;
+    // One of ours whose first bytes are damaged must not pass for an image of another tool.
+    if begins_like_ours(start) || ends_like_ours(image)? {
+        return load(image).map(|loaded| Look::Ours(Box::new(loaded)));
+    }
+    let kind = foreign::kind(start);
+    if kind == Kind::Raw
+        && let Some(format) = packed_by_name(image.name())
+    {
+        bail!(
+            "{} is not a {format} file, whatever its name says",
+            image.name()
+        );
+    }
+    foreign::check(image, kind)?;
+    let raw_size = foreign::raw_size(image, kind)?;
+    Ok(Look::Foreign { kind, raw_size })
+}
+
+/// Whether a sound footer ends `image`.
+fn ends_like_ours(image: &dyn ImageSource) -> anyhow::Result<bool> {
+    let mut footer = [0; FOOTER];
+    let size = image.size();
+    let Some(at) = size.checked_sub(FOOTER as u64) else {
+        return Ok(false);
+    };
+    image
+        .read_exact_at(&mut footer, at)
+        .with_context(|| format!("reading the end of {}", image.name()))?;
+    Ok(parse_footer(&footer, size).is_ok())
+}
+
+/// What the name says an image is packed with. A server's error page, a file of zeros that a crash left: anything is
+/// a raw image, so that a name that says otherwise is believed.
+fn packed_by_name(name: &str) -> Option<&'static str> {
+    // A path may have these characters as any others.
+    let path = match name.contains("://") {
+        true => name.split('?').next().unwrap_or(name),
+        false => name,
+    };
+    let (_, suffix) = path.rsplit_once('.')?;
+    [("gz", "gzip"), ("xz", "xz"), ("zst", "zstd")]
+        .into_iter()
+        .find(|(known, _)| *known == suffix)
+        .map(|(_, format)| format)
+}
+
+/// Looks at the beginning and the end of `image`: two or three small reads.
+///
+/// # Errors
+/// When it cannot be read, is empty, or should have an index that is not whole: it is cut short,
+/// damaged, or something follows its end.
+pub fn probe(image: &dyn ImageSource) -> anyhow::Result<Probe> {
+    Ok(match look(image)? {
+        Look::Ours(loaded) => Probe {
+            kind: Kind::Pitstop,
+            raw_size: Some(loaded.index.raw_size()),
+            least: Some(fit::least(&loaded)),
+            meta: Some(loaded.meta),
+        },
+        Look::Foreign { kind, raw_size } => Probe {
+            kind,
+            raw_size,
+            least: raw_size.map(Least::of),
+            meta: None,
+        },
+    })
+}
+
+/// Reads all of `image` and checks every chunk, on `threads` cores, 0 for all. Of a foreign image
+/// only its own checksums can be checked; a raw one has none.
+///
+/// # Errors
+/// The first wrong chunk, named with its place.
+pub fn verify(
+    image: &dyn ImageSource,
+    threads: usize,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Verified> {
+    match look(image)? {
+        Look::Ours(loaded) => verify_ours(image, &loaded, threads, reporter),
+        Look::Foreign { kind, raw_size } => {
+            let meter = Meter::new("verifying", image.name(), raw_size, reporter);
+            let mut decoder = foreign::Decoder::open(image, kind)?;
+            let mut buffer = vec![0; 1 << 20];
+            let mut bytes = 0;
+            loop {
+                let read = decoder.read(&mut buffer);
+                let read = read.with_context(|| format!("{} at raw byte {bytes}", image.name()))?;
+                if read == 0 {
+                    break;
+                }
+                bytes += read as u64;
+                meter.done(read as u64);
+            }
+            foreign::check_size(image, kind, raw_size, bytes)?;
+            decoder.warn_of_behind(image, reporter);
+            Ok(Verified {
+                bytes,
+                checksums: foreign::has_checksums(image, kind)?,
+            })
+        }
+    }
+}
+
+fn verify_ours(
+    image: &dyn ImageSource,
+    loaded: &Loaded,
+    threads: usize,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Verified> {
+    let index = &loaded.index;
+    let size = index.raw_size();
+    let meter = Meter::new("verifying", image.name(), Some(size), reporter);
+    let (chunk, bound) = (chunk_bytes(index), largest_member(index));
+    let feed = Mutex::new(Feed::new(image, index, true));
+    let crew = Crew::new(threads, chunk + bound);
+    crew.run(|| {
+        let mut member = vec![0; bound];
+        let mut raw = vec![0; chunk];
+        let mut inflater = Inflater::new()?;
+        while !crew.stopped() {
+            let next = lock(&feed).next(&mut member)?;
+            let _core = crew.core();
+            match next {
+                None => break,
+                Some(Item::Zeros { first, count, .. }) => {
+                    check_zeros(index, &mut inflater, &member, &mut raw, count)
+                        .with_context(|| format!("zero chunks from {first} in {}", image.name()))?;
+                    meter.done(count * chunk as u64);
+                }
+                Some(Item::Chunk(chunk)) => {
+                    let member = &member[..usize::try_from(chunk.size)?];
+                    let raw = &mut raw[..index.length(chunk.number)];
+                    open_chunk(&mut inflater, &chunk, member, raw)
+                        .with_context(|| place(index, image, &chunk))?;
+                    meter.done(raw.len() as u64);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if index.hash().to_string() != loaded.meta.blake3 {
+        bail!(
+            "{}: the hash in its metadata is not that of its chunks",
+            image.name()
+        );
+    }
+    Ok(Verified::of(size))
+}
+
+/// Checks `count` members of zeros: the first by inflating it, the others against the first.
+fn check_zeros(
+    index: &Index,
+    inflater: &mut Inflater,
+    members: &[u8],
+    raw: &mut [u8],
+    count: u64,
+) -> anyhow::Result<()> {
+    let size = usize::try_from(index.zero_member())?;
+    let members = &members[..size * usize::try_from(count)?];
+    let first = &members[..size];
+    inflater.member(first, raw)?;
+    if !is_zero(raw) {
+        bail!("the first does not hold zeros");
+    }
+    match members.chunks_exact(size).position(|one| one != first) {
+        None => Ok(()),
+        Some(at) => bail!("the one {at} further differs from the first"),
+    }
+}
