@@ -72,7 +72,8 @@ const FORMATS: &[Format] = &[
     read("ntfs", Tool("mkfs.ntfs -F -Q -q VOLUME")),
     read("f2fs", Tool("mkfs.f2fs -q -f VOLUME >&2")),
     read("swap", Tool("mkswap -q -f VOLUME")),
-    read(
+    // Without a volume group its map is on no disk.
+    whole(
         "LVM2",
         OnDevice("lvm pvcreate --config 'devices { use_devicesfile=0 }' -q -ff -y VOLUME >&2"),
     ),
@@ -279,11 +280,7 @@ fn is_whole(survey: &Survey, owner: &Format, pair: &str) -> bool {
         return true;
     }
     assert!(owner.is_read, "{pair}: {survey:?}");
-    let name = match owner.name {
-        "LVM2" => "LVM2_member",
-        name => name,
-    };
-    assert_eq!(partition.filesystem, name, "{pair}");
+    assert_eq!(partition.filesystem, owner.name, "{pair}");
     assert!(partition.claims.is_empty(), "{pair}: {survey:?}");
     false
 }
