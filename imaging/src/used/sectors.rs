@@ -95,7 +95,7 @@ mod tests {
         for (filesystem, why) in [
             ("ntfs", "Windows"),
             ("exfat", "Windows"),
-            ("", "nothing known"),
+            ("", "not recognised"),
             ("LVM2_member", "not known"),
             ("ext4 or xfs", "not known"),
         ] {
