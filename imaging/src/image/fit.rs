@@ -147,7 +147,7 @@ pub fn least(loaded: &Loaded) -> Least {
         format!("data outside its partitions goes on to byte {last} at least")
     } else {
         let filesystem = match furthest.filesystem.as_str() {
-            "" => "nothing known",
+            "" => "contents unknown",
             known => known,
         };
         let number = furthest.number;
