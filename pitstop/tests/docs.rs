@@ -167,9 +167,14 @@ fn prose(text: &str) -> String {
 
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
-    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-        .map(|name| workspace().join(name))
-        .to_vec();
+    let top = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ];
+    let mut pages: Vec<PathBuf> = top.map(|name| workspace().join(name)).to_vec();
     let docs = fs::read_dir(workspace().join("docs")).unwrap();
     pages.extend(docs.map(|entry| entry.unwrap().path()));
     pages.retain(|path| path.extension().is_some_and(|end| end == "md"));

@@ -1,7 +1,7 @@
 //! A disk becomes an image: read once, in order, only where something is kept.
 
 use super::encode::{Content, Encoding, Intake, Piece, encode};
-use super::index::chunk_size_for;
+use super::index::{CHUNK_MOST, chunk_size_of};
 use super::salvage::{BadSectors, read_all};
 use super::workers::{Meter, lock};
 use super::{CaptureOptions, ImageMeta, ReadErrors};
@@ -10,6 +10,7 @@ use crate::event::Reporter;
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use crate::units;
+use crate::used::claims::Contested;
 use crate::used::survey;
 use anyhow::{Context, bail};
 use std::io::Write;
@@ -44,7 +45,6 @@ pub fn capture(
             identity.size
         );
     }
-    let mut meta = ImageMeta::new(identity.clone(), chunk_size_for(size), options.exact);
     let mut file = input.file();
     let mut found = survey(&mut file, size, identity.logical_sector_size)
         .with_context(|| format!("looking for the filesystems of {name}"))?;
@@ -55,6 +55,14 @@ pub fn capture(
         .data()
         .with_context(|| format!("looking for the holes of {name}"))?;
     let kept = both(&found.kept.clipped(0..size), &data);
+    let chunk_size = chunk_size_of(size, &kept).with_context(|| {
+        format!(
+            "{name} has {} in use: more than an image can hold, whose index ends with that of 6,900,000 chunks of {}",
+            units::bytes(kept.total()),
+            units::bytes(CHUNK_MOST.into())
+        )
+    })?;
+    let mut meta = ImageMeta::new(identity.clone(), chunk_size, options.exact);
     meta.kept = kept.total();
     meta.table = found.table;
     meta.partitions = found.partitions;
@@ -64,11 +72,42 @@ pub fn capture(
         units::bytes(meta.kept),
         units::bytes(size)
     ));
+    tell_contested(&name, &meta, reporter);
     let meter = Meter::new("backing up", &identity.device, Some(size), reporter);
     capture_from(&input, &kept, &mut meta, options, out, &meter)
         .with_context(|| format!("backing up {name}"))?;
     report_bad(&name, &meta, options.read_errors, reporter)?;
     Ok(meta)
+}
+
+/// Says where somebody else may own blocks, so that a leftover can be cleared by whoever knows it for one.
+fn tell_contested(name: &str, meta: &ImageMeta, reporter: &dyn Reporter) {
+    let told = |claims: &[Contested]| {
+        let claims: Vec<String> = claims.iter().map(Contested::to_string).collect();
+        claims.join("; ")
+    };
+    if !meta.table.claims.is_empty() {
+        reporter.info(format!(
+            "{name}: {}: {}",
+            meta.table.note,
+            told(&meta.table.claims)
+        ));
+    }
+    for part in meta
+        .partitions
+        .iter()
+        .filter(|part| !part.claims.is_empty())
+    {
+        let what = match part.number {
+            0 => "the disk".into(),
+            number => format!("partition {number}"),
+        };
+        reporter.info(format!(
+            "{name}: every block of {what} is kept: {}: {}",
+            part.reason,
+            told(&part.claims)
+        ));
+    }
 }
 
 /// What is in both sets.

@@ -23,6 +23,7 @@ mod media;
 mod network;
 mod nfs;
 mod other_servers;
+mod package;
 mod partitions;
 mod power;
 mod sectors;

@@ -4,6 +4,7 @@
 //! hibernate on it, and the bitmap has every cluster that a file says is its own. What page files hold, and a hibernation file that was woken from, is left out.
 
 mod boot_files;
+mod directory;
 mod files;
 mod record;
 
@@ -18,7 +19,6 @@ use ntfs::{KnownNtfsFileRecordNumber as Known, Ntfs, NtfsError, NtfsReadSeek};
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 
-const OEM: &[u8] = b"NTFS    ";
 /// Fragments of `$Bitmap`; a healthy volume has one or two.
 const RUNS_MAX: usize = 1 << 16;
 const LOG_PAGE: u64 = 4096;
@@ -31,10 +31,6 @@ impl From<NtfsError> for Doubt {
     fn from(err: NtfsError) -> Self {
         Self::new(format!("its metadata is damaged: {err}"))
     }
-}
-
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    volume.bytes_at(3, 8).is_ok_and(|oem| oem == OEM)
 }
 
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
@@ -67,13 +63,13 @@ fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
 fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let size = volume.size();
     let mut stream = Stream::new(volume);
-    let mut ntfs = Ntfs::new(&mut stream)?;
+    let ntfs = Ntfs::new(&mut stream)?;
     if ntfs.size() > size || ntfs.size() == 0 {
         return Err(Doubt::new("it says it is larger than the partition"));
     }
     check_volume_flags(&ntfs, &mut stream)?;
     check_log(&ntfs, &mut stream)?;
-    let unneeded = boot_files::contents(&mut ntfs, &mut stream)?;
+    let unneeded = boot_files::contents(&ntfs, &mut stream)?;
     let cluster = u64::from(ntfs.cluster_size());
     let clusters = ntfs.size() / cluster;
     let runs = bitmap_runs(&ntfs, &mut stream, clusters.div_ceil(8))?;
