@@ -12,25 +12,21 @@ pub struct Arguments {
     pub command: Command,
 }
 
-const BUILD: &str = "\
-  Every wired NIC and disk driver of the kernel that is installed here:
+const BUILD: &str = "  Every wired NIC and disk driver of the kernel that is installed here:
     mkimage build --init out/init --kernel-version $(uname -r) -o out/initramfs.img
 
   For one kind of virtual machine, with a shell and SSH for rescue:
     mkimage build --init out/init --kernel-version 6.1.0-56-cloud-amd64 --drivers virtio,nvme \\
         --busybox /bin/busybox --dropbear /usr/sbin/dropbear --authorized-keys ~/.ssh/id_ed25519.pub -o initramfs.img";
 
-const LIST: &str = "\
-  What is in it, and what it weighs:
+const LIST: &str = "  What is in it, and what it weighs:
     mkimage list out/initramfs.img";
 
-const UKI: &str = "\
-  One UEFI program of it, for UEFI HTTP boot and Secure Boot:
+const UKI: &str = "  One UEFI program of it, for UEFI HTTP boot and Secure Boot:
     mkimage uki --kernel out/vmlinuz --initramfs out/initramfs.img \\
         --cmdline 'pitstop.host=http://10.0.0.1:8080/hosts/' -o pitstop.efi";
 
-const ISO: &str = "\
-  A CD or USB stick that does one job:
+const ISO: &str = "  A CD or USB stick that does one job:
     mkimage iso --kernel out/vmlinuz --initramfs out/initramfs.img --host-file host.toml -o pitstop.iso";
 
 const COMPLETIONS: &str = "  mkimage completions bash > /etc/bash_completion.d/mkimage";
