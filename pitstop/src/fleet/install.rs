@@ -157,7 +157,7 @@ fn load(reload: &Reload) -> anyhow::Result<String> {
     match reload {
         Reload::Nothing => Ok("nothing has to be reloaded".into()),
         Reload::Command([program, arguments @ ..]) => {
-            done(system_command(program).args(*arguments), program)?;
+            done(system_command(program).args(arguments), program)?;
             Ok(format!("{program} has read it"))
         }
         Reload::Command([]) => Ok(String::new()),
