@@ -11,10 +11,10 @@ use crate::problem::{BadFleet, Problem};
 use crate::range::Pattern;
 use crate::written::{Section, Written};
 use ipnet::IpNet;
+use pitstop_protocol::host_name::Uuid;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// `[network."192.168.1.0/24"]`
 #[derive(Debug, Clone, PartialEq)]
@@ -156,7 +156,7 @@ impl Fleet {
             let uuid = who.uuid.as_ref()?;
             self.uuids
                 .get(uuid)
-                .or_else(|| self.uuids.get(&swapped(*uuid)))
+                .or_else(|| self.uuids.get(&uuid.turned()))
         };
         let by_serial = || self.serials.get(who.serial.as_ref()?.trim());
         let by_ip = || self.addresses.get(who.ip.as_ref()?);
@@ -193,11 +193,6 @@ impl Fleet {
             .chain(ip)
             .collect()
     }
-}
-
-/// Firmware and programs differ in whether the first three fields are little-endian (SMBIOS 3.7, 7.2.1).
-pub(crate) fn swapped(uuid: Uuid) -> Uuid {
-    Uuid::from_bytes(uuid.to_bytes_le())
 }
 
 #[cfg(test)]

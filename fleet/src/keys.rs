@@ -246,7 +246,7 @@ pub(crate) fn name(text: &str) -> Result<(), String> {
             "each part between dots has 1 to 63 letters, none of them a dash at its edge",
         );
     }
-    if text.parse::<IpAddr>().is_ok() || text.parse::<crate::Mac>().is_ok() {
+    if text.parse::<IpAddr>().is_ok() || crate::identity::mac(text).is_ok() {
         return wrong("it would be taken for an address");
     }
     Ok(())

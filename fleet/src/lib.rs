@@ -4,9 +4,9 @@
 pub mod edit;
 mod fleet;
 pub mod generate;
+mod identity;
 pub mod import;
 mod keys;
-mod mac;
 mod problem;
 mod range;
 mod selector;
@@ -15,7 +15,7 @@ mod written;
 
 pub use fleet::{Fleet, Group, Identity, Machine, Network, Server, Unknown};
 pub use keys::Kind;
-pub use mac::{BadMac, Mac};
+pub use pitstop_protocol::host_name::{Mac, Uuid};
 pub use problem::{BadFleet, Problem};
 pub use range::{BadRange, MOST, Pattern, Range};
 pub use selector::{NoMachine, Selector, selectors};

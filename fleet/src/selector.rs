@@ -5,10 +5,10 @@ use crate::fleet::{Fleet, Identity, Machine};
 use crate::problem::nearest;
 use crate::range::{BadRange, Pattern};
 use ipnet::IpNet;
+use pitstop_protocol::host_name::Uuid;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::str::FromStr;
-use uuid::Uuid;
 
 /// One word of a selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl FromStr for Selector {
             Self::Mac(mac)
         } else if Pattern::is_one(text) {
             Self::Pattern(text.to_owned())
-        } else if let (36, Ok(uuid)) = (text.len(), text.parse()) {
+        } else if let (36, Some(uuid)) = (text.len(), Uuid::parse(text)) {
             Self::Uuid(uuid)
         } else {
             Self::Name(text.to_owned())

@@ -363,7 +363,7 @@ fn every_format_is_made_and_the_servers_own_checkers_take_it() {
     let lab = Lab::new();
     lab.write(FORTY);
     for format in ["dnsmasq", "dhcpd", "kea", "exports", "hosts"] {
-        let file = lab.path().join(format);
+        let file = lab.path().join(format!("{format}.conf"));
         let path = file.to_str().unwrap();
         lab.does(&["generate", format, "--install", "-o", path]);
         assert_eq!(
@@ -387,5 +387,92 @@ fn every_format_is_made_and_the_servers_own_checkers_take_it() {
     assert!(
         lab.does(&["generate", "kea", "--url", "http://10.0.0.2:8080"])
             .contains("boot.ipxe")
+    );
+}
+
+#[test]
+fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
+    let lab = Lab::new();
+    lab.write(&format!(
+        "{FORTY}[ip.\"192.168.1.102\"]\nimage = \"two\"\ngrow = true\n[host.cardonly]\nmac = \"52:54:00:00:09:09\"\n"
+    ));
+    for folder in ["golden-lab3", "two"] {
+        let folder = lab.path().join("share").join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("sda.raw.gz"), "").unwrap();
+    }
+    let host = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
+        let root = lab.path();
+        command.arg("host").args(words).arg("--root").arg(root);
+        command.output().unwrap()
+    };
+    let does = |words: &[&str]| {
+        let output = host(words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let url = ["--url", "http://192.168.1.10:8080"];
+    let hosts = || {
+        let entries = fs::read_dir(lab.path().join("hosts")).unwrap();
+        entries.count()
+    };
+    let file = |name: &str| fs::read_to_string(lab.path().join("hosts").join(name)).unwrap();
+
+    let said = does(&[&["set", "@lab3", "restore", "--attempts", "9"], &url[..]].concat());
+    assert!(said.contains("40 machines do: restore"), "{said}");
+    assert!(said.contains("  lab3-02 (192.168.1.102)  two\n"), "{said}");
+    assert_eq!(hosts(), 40);
+    let first = file("C0A80165.toml");
+    for line in [
+        "action = \"restore\"",
+        "image = \"golden-lab3\"",
+        "attempts = 9",
+        "token = \"hush\"",
+        "delete = [\"http://192.168.1.10:8080/hosts/C0A80165.toml\"]",
+    ] {
+        assert!(first.lines().any(|there| there == line), "{line}: {first}");
+    }
+    assert!(
+        !first.contains("kernel-args") && !first.contains("router"),
+        "{first}"
+    );
+    assert!(file("C0A80166.toml").contains("grow = true\n"));
+
+    // By its address a machine of the file has its layers, too; grow is of no use to a backup.
+    does(&[&["set", "192.168.1.102", "backup-again"], &url[..]].concat());
+    let second = file("C0A80166.toml");
+    assert!(
+        second.contains("image = \"two\"\n") && !second.contains("grow"),
+        "{second}"
+    );
+    let one = does(&[&["set", "cardonly", "rescue"], &url[..]].concat());
+    assert!(
+        one.contains("cardonly (52:54:00:00:09:09) does: rescue"),
+        "{one}"
+    );
+    assert_eq!(hosts(), 41);
+
+    assert_eq!(does(&["list", "lab3-0[1-3],cardonly"]).lines().count(), 5);
+    assert_eq!(does(&["clear", "lab3-*"]).lines().count(), 40);
+    assert_eq!(hosts(), 1);
+
+    // One that would not be taken: no job is set.
+    fs::remove_file(lab.path().join("share/two/sda.raw.gz")).unwrap();
+    let refused = failed(&host(
+        &[&["set", "lab3-01,lab3-02", "restore"], &url[..]].concat(),
+    ));
+    assert!(refused.contains("there is no image"), "{refused}");
+    assert_eq!(hosts(), 1);
+    let none = failed(&host(&[&["set", "lab9", "restore"], &url[..]].concat()));
+    assert!(none.contains("no machine is named lab9"), "{none}");
+    lab.write("version = 2\n");
+    let broken = failed(&host(
+        &[&["set", "192.168.1.102", "restore"], &url[..]].concat(),
+    ));
+    assert!(
+        broken.contains("fleet.toml, line 1: version = 2"),
+        "{broken}"
     );
 }

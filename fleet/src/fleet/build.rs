@@ -1,6 +1,7 @@
 //! From the file as written to networks, groups and machines: each value by itself.
 
 use super::{Fleet, Group, Machine, Network, Server, Unknown};
+use crate::identity;
 use crate::keys::{self, Checker, Kind};
 use crate::problem::{Problem, nearest};
 use crate::range::{MOST, Range};
@@ -9,7 +10,6 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use toml::Value;
-use uuid::Uuid;
 
 pub(super) fn build(written: Written, problems: &mut Vec<Problem>) -> Fleet {
     let mut checker = Checker::default();
@@ -285,18 +285,11 @@ fn machine(
     let macs = read.get("mac", |value| {
         let value = own(value);
         let texts = keys::texts(&value)?.into_iter();
-        texts
-            .map(|text| text.parse::<crate::Mac>().map_err(|e| e.to_string()))
-            .collect::<Result<Vec<_>, _>>()
+        texts.map(identity::mac).collect::<Result<Vec<_>, _>>()
     });
     let uuid = |value: &Value| {
         let value = own(value);
-        let text = keys::text(&value)?;
-        let uuid = text
-            .parse::<Uuid>()
-            .ok()
-            .filter(|uuid| !uuid.is_nil() && !uuid.is_max());
-        uuid.ok_or_else(|| format!("{text:?} is not the UUID of a machine"))
+        identity::uuid(keys::text(&value)?)
     };
     let serial = |value: &Value| {
         let value = own(value);

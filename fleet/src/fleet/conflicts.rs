@@ -1,7 +1,7 @@
 //! What is wrong between the parts of a file: names and addresses that two have, and addresses out of place.
 
+use super::Fleet;
 use super::build::usable;
-use super::{Fleet, swapped};
 use crate::problem::Problem;
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -73,7 +73,7 @@ fn identities(fleet: &mut Fleet, problems: &mut Vec<Problem>) {
         if let Some(uuid) = machine.uuid {
             taken.take(&mut fleet.uuids, uuid, at, ("uuid", &uuid));
             // A UUID of a palindrome's kind is its own other order.
-            let other = swapped(uuid);
+            let other = uuid.turned();
             if let Some(first) = fleet
                 .uuids
                 .get(&other)

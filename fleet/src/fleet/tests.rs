@@ -108,7 +108,7 @@ fn a_machine_is_found_by_all_it_is_known_by() {
         "00112233-4455-6677-8899-aabbccddeeff",
         "33221100-5544-7766-8899-aabbccddeeff",
     ] {
-        let uuid = uuid.parse().ok();
+        let uuid = Uuid::parse(uuid);
         assert_eq!(found(Identity { uuid, ..empty() }), desk);
     }
     assert_eq!(

@@ -1,7 +1,7 @@
 //! sslbootmgr's `clients.conf`: `!client-N name mac ip`, `!kernel-N file`, `!nfsroot-N folder`, `!option-N parameters`.
 
 use super::{Found, Imported, NotTaken, short};
-use crate::Mac;
+use crate::identity;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -75,7 +75,7 @@ fn machine(line: usize, rest: &str) -> Result<Found, String> {
             short(rest)
         ));
     };
-    let mac: Mac = mac.parse().map_err(|error| format!("{name}: {error}"))?;
+    let mac = identity::mac(mac).map_err(|error| format!("{name}: {error}"))?;
     let ip: IpAddr = ip
         .parse()
         .map_err(|_| format!("{name}: {ip:?} is not an IP address"))?;

@@ -3,6 +3,7 @@
 use super::{Found, Imported, short};
 use crate::Mac;
 use crate::edit;
+use crate::identity;
 use crate::keys::Kind;
 use ::csv::{ReaderBuilder, StringRecord};
 use std::net::IpAddr;
@@ -68,12 +69,7 @@ fn macs(text: &str) -> Result<Vec<Mac>, String> {
     let words = text
         .split(['|', ';', ',', ' '])
         .filter(|word| !word.is_empty());
-    words
-        .map(|word| {
-            word.parse()
-                .map_err(|error: crate::BadMac| error.to_string())
-        })
-        .collect()
+    words.map(identity::mac).collect()
 }
 
 pub(super) fn with_header(text: &str) -> Result<Imported, String> {
@@ -138,13 +134,7 @@ fn row(line: usize, record: &StringRecord, columns: &[Option<String>]) -> Result
                         .map_err(|_| format!("{value:?} is not an IP address"))?,
                 )
             }
-            "uuid" => {
-                found.uuid = Some(
-                    value
-                        .parse()
-                        .map_err(|_| format!("{value:?} is not a UUID"))?,
-                )
-            }
+            "uuid" => found.uuid = Some(identity::uuid(value)?),
             "serial" => found.serial = Some(value.to_owned()),
             "groups" => {
                 found.groups = value

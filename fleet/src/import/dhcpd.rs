@@ -1,7 +1,7 @@
 //! ISC dhcpd: `dhcpd.conf`, and its leases, which are written in the same way.
 
 use super::{Found, FoundNetwork, Imported, name_of, short, unquoted};
-use crate::Mac;
+use crate::identity;
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,11 +11,14 @@ use toml::Value;
 const DEEPEST: usize = 32;
 
 /// A statement up to its `;`, or a block's head and what is in it.
+#[derive(Default)]
 struct Statement {
     line: usize,
     /// Words; of texts with their quotation marks.
     words: Vec<String>,
     block: Option<Vec<Statement>>,
+    /// The block has an end: else the file was cut off in it.
+    whole: bool,
 }
 
 impl Statement {
@@ -43,7 +46,7 @@ pub(super) fn read(text: &str, leases: bool) -> Imported {
     let mut imported = Imported::default();
     let words = words(text);
     let mut at = 0;
-    let statements = statements(&words, &mut at, 0, &mut imported);
+    let (statements, _) = statements(&words, &mut at, 0, &mut imported);
     if leases {
         lease_statements(&statements, &mut imported);
     } else {
@@ -95,13 +98,9 @@ fn statements(
     at: &mut usize,
     depth: usize,
     imported: &mut Imported,
-) -> Vec<Statement> {
+) -> (Vec<Statement>, bool) {
     let mut list = Vec::new();
-    let mut current = Statement {
-        line: 0,
-        words: Vec::new(),
-        block: None,
-    };
+    let mut current = Statement::default();
     while let Some((line, word)) = words.get(*at) {
         *at += 1;
         match word.as_str() {
@@ -109,21 +108,18 @@ fn statements(
                 if word == "{" && depth >= DEEPEST {
                     imported.leave(*line, "blocks lie too deep in each other");
                 } else if word == "{" {
-                    current.block = Some(statements(words, at, depth + 1, imported));
+                    let (block, whole) = statements(words, at, depth + 1, imported);
+                    current.block = Some(block);
+                    current.whole = whole;
                 }
-                let next = Statement {
-                    line: 0,
-                    words: Vec::new(),
-                    block: None,
-                };
-                let whole = std::mem::replace(&mut current, next);
-                if !whole.words.is_empty() || whole.block.is_some() {
-                    list.push(whole);
+                let done = std::mem::take(&mut current);
+                if !done.words.is_empty() || done.block.is_some() {
+                    list.push(done);
                 }
             }
             "}" => {
                 if depth > 0 {
-                    return list;
+                    return (list, true);
                 }
                 imported.leave(*line, "a } that closes nothing");
             }
@@ -138,7 +134,7 @@ fn statements(
     if !current.words.is_empty() {
         imported.leave(current.line, format!("no ; ends it: {}", current.shown()));
     }
-    list
+    (list, depth == 0)
 }
 
 /// Goes through a configuration. What concerns no machine and no network is no one's loss: only these are listed.
@@ -182,6 +178,10 @@ fn walk(statements: &[Statement], group: Option<&str>, imported: &mut Imported) 
 }
 
 fn host(statement: &Statement, block: &[Statement], group: Option<&str>, imported: &mut Imported) {
+    if !statement.whole {
+        let what = format!("{}: the file ends in the middle of it", statement.shown());
+        return imported.leave(statement.line, what);
+    }
     let mut found = Found {
         line: statement.line,
         name: statement
@@ -194,7 +194,7 @@ fn host(statement: &Statement, block: &[Statement], group: Option<&str>, importe
     };
     for inner in block {
         if let Some(mac) = inner.value(&["hardware", "ethernet"]) {
-            match mac.parse::<Mac>() {
+            match identity::mac(mac) {
                 Ok(mac) => found.macs.push(mac),
                 Err(error) => {
                     return imported.leave(inner.line, format!("{}: {error}", found.name));
@@ -299,13 +299,17 @@ fn lease_statements(statements: &[Statement], imported: &mut Imported) {
     for (at, ip) in places {
         let statement = &statements[at];
         let block = statement.block.as_deref().unwrap_or_default();
+        if !statement.whole {
+            imported.leave(statement.line, format!("the lease of {ip} is cut off"));
+            continue;
+        }
         let get = |words: &[&str]| block.iter().find_map(|inner| inner.value(words));
         let state = get(&["binding", "state"]).unwrap_or("active");
         if state != "active" {
             imported.leave(statement.line, format!("the lease of {ip} is {state}"));
             continue;
         }
-        match get(&["hardware", "ethernet"]).map(str::parse::<Mac>) {
+        match get(&["hardware", "ethernet"]).map(identity::mac) {
             Some(Ok(mac)) => imported.machines.push(Found {
                 line: statement.line,
                 name: get(&["client-hostname"]).map_or_else(|| name_of(ip), str::to_owned),

@@ -1,7 +1,7 @@
 //! Kea's DHCPv4 configuration: JSON with comments.
 
 use super::{Found, FoundNetwork, Imported, name_of};
-use crate::Mac;
+use crate::identity;
 use ipnet::IpNet;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -123,7 +123,7 @@ impl Reader<'_> {
             );
         };
         let line = self.line(mac);
-        let Ok(card) = mac.parse::<Mac>() else {
+        let Ok(card) = identity::mac(mac) else {
             return self
                 .imported
                 .leave(line, format!("{mac:?} is not the MAC address of a card"));

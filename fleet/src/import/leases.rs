@@ -1,7 +1,7 @@
 //! The lease files of ISC dhcpd, dnsmasq and Kea: what has an address keeps it.
 
 use super::{Found, Imported, dhcpd, name_of, short};
-use crate::Mac;
+use crate::identity;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ fn dnsmasq(text: &str) -> Imported {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [] | ["duid", ..] => {}
-            [_, mac, ip, name, ..] => match (mac.parse::<Mac>(), ip.parse::<IpAddr>()) {
+            [_, mac, ip, name, ..] => match (identity::mac(mac), ip.parse::<IpAddr>()) {
                 (Ok(mac), Ok(ip)) => imported.machines.push(Found {
                     line: at + 1,
                     name: if name == "*" {
@@ -93,7 +93,7 @@ fn kea(text: &str) -> Imported {
             imported.leave(line, format!("the lease of {ip} has ended"));
             continue;
         }
-        match get(hwaddr).parse::<Mac>() {
+        match identity::mac(get(hwaddr)) {
             Ok(mac) => imported.machines.push(Found {
                 line,
                 name: match get(hostname).trim_end_matches('.') {

@@ -13,9 +13,9 @@ pub use take::{Report, take};
 
 use crate::Mac;
 use ipnet::IpNet;
+use pitstop_protocol::host_name::Uuid;
 use std::net::IpAddr;
 use toml::Value;
-use uuid::Uuid;
 
 /// A kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -137,6 +137,13 @@ impl Taking<'_> {
         if let Err(what) = keys::name(&name) {
             return Ok(Err(what));
         }
+        if found.macs.is_empty()
+            && found.ip.is_none()
+            && found.uuid.is_none()
+            && found.serial.is_none()
+        {
+            return Ok(Err(format!("{name}: nothing tells which machine it is")));
+        }
         match self.known(found, &name) {
             Ok(true) => {
                 self.report.there.push(name);

@@ -98,11 +98,16 @@ fn dnsmasq_kea_and_tables_are_taken() {
         [
             "a 52:54:00:00:00:01 10.0.0.11",
             "b 52:54:00:00:00:02+52:54:00:00:00:03 10.0.0.12",
-            "c 52:54:00:00:00:04 10.0.0.13",
-            "x  -"
+            "c 52:54:00:00:00:04 10.0.0.13"
         ]
     );
-    assert_eq!(left(&report), ["10: not taken over: id:*"]);
+    assert_eq!(
+        left(&report),
+        [
+            "10: not taken over: id:*",
+            "10: x: nothing tells which machine it is"
+        ]
+    );
     assert_eq!(fleet.networks[0].router, "10.0.0.1".parse().ok());
 
     let kea = "// ours\n{ \"Dhcp4\": { # all\n \"subnet4\": [ { \"subnet\": \"10.0.0.0/24\", /* one\n two */\n \"pools\": [{\"pool\": \"10.0.0.200 - 10.0.0.220\"}],\n\

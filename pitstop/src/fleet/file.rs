@@ -32,6 +32,14 @@ impl FleetFile {
         Ok(self.parse(&self.bytes()?)?)
     }
 
+    /// `None` where there is no file.
+    pub fn read_if_there(&self) -> anyhow::Result<Option<Fleet>> {
+        match self.bytes_if_there()? {
+            Some(bytes) => Ok(Some(self.parse(&bytes)?)),
+            None => Ok(None),
+        }
+    }
+
     pub fn parse(&self, bytes: &[u8]) -> Result<Fleet, BadFleet> {
         Fleet::parse(bytes, &self.name())
     }

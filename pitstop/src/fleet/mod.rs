@@ -10,7 +10,7 @@ mod show;
 use crate::host::Root;
 use anyhow::Context;
 use clap::Subcommand;
-use file::FleetFile;
+pub use file::FleetFile;
 use std::io::Write;
 
 const EXAMPLES: &str = "\

@@ -3,23 +3,24 @@
 mod image;
 mod root;
 mod set;
+mod target;
 
 use anyhow::{Context, bail};
-use cap_std::fs::Dir;
 use clap::Subcommand;
 use pitstop_server::list::{self, jobs};
-use pitstop_server::machine::MachineName;
 use pitstop_server::write::remove;
 pub use root::Root;
+use std::collections::HashSet;
 use std::io::Write;
-use std::path::Path;
+use target::{Target, Who, targets};
 
 const EXAMPLES: &str = "\
 Examples:
   pitstop host set 192.168.1.50 backup
   pitstop host set 52:54:00:12:34:56 restore --image 192.168.1.50 --disk serial=S4EVNX0M123456
   pitstop host list
-  pitstop host clear 192.168.1.50";
+  pitstop host clear 192.168.1.50
+  pitstop host set @lab3 restore";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -35,6 +36,9 @@ enum Command {
     /// List machines with jobs
     #[command(after_help = "Example:\n  pitstop host list --json")]
     List {
+        /// Only these machines: IP or MAC address, UUID, or of fleet.toml: a name, @GROUP, network, pattern
+        #[arg(value_name = "SELECTOR")]
+        machine: Option<Who>,
         #[command(flatten)]
         root: Root,
         /// An array of objects, for programs
@@ -44,9 +48,9 @@ enum Command {
     /// Drop a machine's job: it boots from its disk again
     #[command(after_help = "Example:\n  pitstop host clear 192.168.1.50")]
     Clear {
-        /// The machine's IP or MAC address, or its UUID
-        #[arg(value_name = "IP|MAC|UUID")]
-        machine: MachineName,
+        /// IP or MAC address, UUID, or of fleet.toml: a name, @GROUP, network, pattern, several with commas
+        #[arg(value_name = "SELECTOR")]
+        machine: Who,
         #[command(flatten)]
         root: Root,
     },
@@ -55,32 +59,52 @@ enum Command {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Set(args) => say(&set::run(args)?),
-        Command::List { root, json } => {
-            let jobs = jobs(&root.hosts()?)?;
+        Command::List {
+            machine,
+            root,
+            json,
+        } => {
+            let mut jobs = jobs(&root.hosts()?)?;
+            if let Some(who) = machine {
+                let targets = targets(root, who)?;
+                let files: HashSet<String> = targets.iter().flat_map(Target::files).collect();
+                jobs.retain(|job| files.contains(&job.file));
+            }
             say(&if *json {
                 list::json(&jobs)?
             } else {
                 list::table(&jobs)
             })
         }
-        Command::Clear { machine, root } => clear(machine, &root.path, &root.hosts()?),
+        Command::Clear { machine, root } => clear(machine, root),
     }
 }
 
-fn clear(machine: &MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
-    let folder = root.join("hosts");
-    let mut found = false;
-    for file in machine.files() {
-        found |= remove(hosts, &file)
-            .with_context(|| format!("removing {}", folder.join(&file).display()))?;
+fn clear(who: &Who, root: &Root) -> anyhow::Result<()> {
+    let folder = root.path.join("hosts");
+    let hosts = root.hosts()?;
+    let targets = targets(root, who)?;
+    let mut cleared = String::new();
+    for target in &targets {
+        let mut found = false;
+        for file in target.files() {
+            found |= remove(&hosts, &file)
+                .with_context(|| format!("removing {}", folder.join(&file).display()))?;
+        }
+        if found {
+            cleared += &format!("{target} has no job any more: it boots from its own disk\n");
+        }
     }
-    if !found {
-        let path = folder.join(machine.file());
-        bail!("{machine} has no job: there is no {}", path.display());
+    if cleared.is_empty() {
+        match &targets[..] {
+            [target] => bail!(
+                "{target} has no job: there is no {}",
+                folder.join(target.machine.file()).display()
+            ),
+            targets => bail!("none of these {} machines has a job", targets.len()),
+        }
     }
-    say(&format!(
-        "{machine} has no job any more: it boots from its own disk\n"
-    ))
+    say(&cleared)
 }
 
 /// Says it on standard output, where a closed pipe is an error like any other.

@@ -2,13 +2,13 @@
 
 use super::Root;
 use super::image::Images;
+use super::target::{Target, Who, targets};
 use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use pitstop_imaging::table::PartitionSelector;
 use pitstop_imaging::units;
-use pitstop_protocol::job::{Action, After, DiskSelector, Job};
-use pitstop_server::machine::MachineName;
+use pitstop_protocol::job::{Action, After, DiskSelector, Job, is_of_action};
 use pitstop_server::write::{remove, replace};
 use pitstop_server::{list, read_server_file, valid_url};
 use std::fmt::Write;
@@ -20,15 +20,17 @@ use toml::Value;
   pitstop host set 192.168.1.50 restore --disk serial=S4EVNX0M123456 --verify
   pitstop host set 52:54:00:12:34:56 restore --image 192.168.1.50 --new-ids
   pitstop host set 192.168.1.50 wipe --disk sda --method discard
-  pitstop host set 192.168.1.50 rescue")]
+  pitstop host set 192.168.1.50 rescue
+  pitstop host set @lab3 restore
+  pitstop host set lab3-01,lab3-07 backup")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
 pub struct Args {
-    /// The machine's IP or MAC address, or its UUID
-    #[arg(value_name = "IP|MAC|UUID")]
-    machine: MachineName,
+    /// IP or MAC address, UUID, or of fleet.toml: a name, @GROUP, network, pattern, several with commas
+    #[arg(value_name = "SELECTOR")]
+    machine: Who,
     /// backup, backup-again, restore, refresh-info, wipe, partition or rescue
     action: Action,
     #[command(flatten)]
@@ -107,28 +109,78 @@ pub struct Args {
     force: bool,
 }
 
-/// Writes the host file. Returns what will happen, for people.
+/// A job that is checked, and not yet set.
+struct Prepared<'a> {
+    target: &'a Target,
+    file: String,
+    text: String,
+    job: Job,
+    warning: String,
+}
+
+/// Writes the host files. Returns what will happen, for people.
 pub fn run(args: &Args) -> anyhow::Result<String> {
     let hosts = args.root.hosts()?;
-    let file = args.machine.file();
     let url = match &args.url {
         Some(url) => Some(url.clone()),
         None => read_server_file(&args.root.path)?,
     };
-    let text = host_file(args, &file, url.as_deref())?;
-    let job = list::preview(text.as_bytes(), &file, args.machine.address())
+    let targets = targets(&args.root, &args.machine)?;
+    // Every job is checked before the first is set.
+    let prepared: Vec<Prepared> = targets
+        .iter()
+        .map(|target| prepare(args, target, url.as_deref()))
+        .collect::<anyhow::Result<_>>()?;
+    let mut answer = String::new();
+    if let [one] = &prepared[..] {
+        let before = write(args, &hosts, one)?;
+        answer.push_str(&describe(args, one.target, &one.job));
+        answer.push_str(&one.warning);
+        // Writing to a String cannot fail.
+        if let Some(was) = before {
+            let _ = writeln!(answer, "  replaces    the job it had: {was}");
+        }
+        let path = args.root.path.join("hosts").join(&one.file);
+        let _ = writeln!(answer, "  host file   {}", path.display());
+        return Ok(answer);
+    }
+    let _ = writeln!(
+        answer,
+        "At their next network boot {} machines do: {}",
+        prepared.len(),
+        args.action
+    );
+    for one in &prepared {
+        let before = write(args, &hosts, one)?;
+        let folder = folder_known(args, one.target, &one.job);
+        let folder = folder
+            .or_else(|| image(args, one.target))
+            .unwrap_or_default();
+        let _ = write!(answer, "  {}  {folder}", one.target);
+        let _ = match before {
+            Some(was) => writeln!(answer, ", in place of {was}"),
+            None => writeln!(answer),
+        };
+        answer.push_str(&one.warning);
+    }
+    Ok(answer)
+}
+
+fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Result<Prepared<'a>> {
+    let file = target.machine.file();
+    let text = host_file(args, target, &file, url)?;
+    let job = list::preview(text.as_bytes(), &file, target.machine.address())
         .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
     let ruins = matches!(job.action, Action::Wipe | Action::Partition);
     if ruins && job.disks.is_empty() && !args.force {
         bail!(
-            "this would be done to every fixed disk of {}: name them with --disk, or say --force",
-            args.machine
+            "this would be done to every fixed disk of {target}: name them with --disk, or say --force"
         );
     }
-    let own_share = url.as_ref().map(|url| format!("{url}/share"));
+    let own_share = url.map(|url| format!("{url}/share"));
     let on_own_share = job.share.as_ref().map(ToString::to_string) == own_share;
     let mut warning = String::new();
-    if on_own_share && let Some(folder) = folder_known(args, &job) {
+    if on_own_share && let Some(folder) = folder_known(args, target, &job) {
         match check_images(args, &job, &folder) {
             Err(problem) if args.force => warning = format!("  warning     {problem:#}\n"),
             checked => {
@@ -136,30 +188,40 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
             }
         }
     }
-    let files = args.machine.files();
-    let before = list::jobs(&hosts)?
+    Ok(Prepared {
+        target,
+        file,
+        text,
+        job,
+        warning,
+    })
+}
+
+/// Sets a job. Returns the action of the one that the machine had.
+fn write(args: &Args, hosts: &Dir, one: &Prepared) -> anyhow::Result<Option<String>> {
+    let Prepared { file, text, .. } = one;
+    let files = one.target.files();
+    let before = list::jobs(hosts)?
         .into_iter()
         .find(|job| files.contains(&job.file));
-    let path = args.root.path.join("hosts").join(&file);
-    replace(&hosts, &file, &text).with_context(|| format!("writing {}", path.display()))?;
+    let path = args.root.path.join("hosts").join(file);
+    replace(hosts, file, text).with_context(|| format!("writing {}", path.display()))?;
     // Under its other name the machine would find the old job, or find it when this one is done.
-    for other in files.iter().filter(|other| **other != file) {
-        remove(&hosts, other)
+    for other in files.iter().filter(|other| *other != file) {
+        remove(hosts, other)
             .with_context(|| format!("removing the job it had under the name {other}"))?;
     }
-    check_written(&args.root, &file, &text)?;
+    check_written(&args.root, file, text)?;
+    Ok(before.map(|job| {
+        job.action
+            .unwrap_or_else(|| "a file that could not be read".into())
+    }))
+}
 
-    let mut answer = describe(args, &job);
-    answer.push_str(&warning);
-    if let Some(before) = before {
-        let was = before
-            .action
-            .unwrap_or_else(|| "a file that could not be read".into());
-        // Writing to a String cannot fail.
-        let _ = writeln!(answer, "  replaces    the job it had: {was}");
-    }
-    let _ = writeln!(answer, "  host file   {}", path.display());
-    Ok(answer)
+/// The folder that is asked for: by the command line, else by the fleet file.
+fn image(args: &Args, target: &Target) -> Option<String> {
+    let layer = target.settings.get("image").and_then(Value::as_str);
+    args.image.clone().or_else(|| layer.map(str::to_owned))
 }
 
 /// Whether the file is where a server of the root will find it: the folder may have been replaced by another one.
@@ -178,12 +240,10 @@ fn check_written(root: &Root, file: &str, text: &str) -> anyhow::Result<()> {
 }
 
 /// The folder on the share, where it can be known before the machine has an address.
-fn folder_known(args: &Args, job: &Job) -> Option<String> {
-    let by_address = args.machine.address().is_some() && args.image.is_none();
-    let plain = args
-        .image
-        .as_ref()
-        .is_some_and(|image| !image.contains('{'));
+fn folder_known(args: &Args, target: &Target, job: &Job) -> Option<String> {
+    let image = image(args, target);
+    let by_address = target.machine.address().is_some() && image.is_none();
+    let plain = image.is_some_and(|image| !image.contains('{'));
     (by_address || plain).then(|| job.image.clone())
 }
 
@@ -216,9 +276,15 @@ fn check_images(args: &Args, job: &Job, folder: &str) -> anyhow::Result<()> {
     }
 }
 
-fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<String> {
-    let share = match (&args.share, url) {
-        (Some(share), _) => Some(share.clone()),
+fn host_file(
+    args: &Args,
+    target: &Target,
+    file: &str,
+    url: Option<&str>,
+) -> anyhow::Result<String> {
+    let layered = target.settings.get("share").and_then(Value::as_str);
+    let share = match (args.share.as_deref().or(layered), url) {
+        (Some(share), _) => Some(share.to_owned()),
         (None, Some(url)) => Some(format!("{url}/share")),
         (None, None) if args.action == Action::Rescue => None,
         (None, None) => bail!(
@@ -227,13 +293,15 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ),
     };
     let mut delete = args.delete.clone();
-    if let (true, Some(url)) = (delete.is_empty(), url) {
+    let layered = target.settings.contains_key("delete");
+    if let (true, false, Some(url)) = (delete.is_empty(), layered, url) {
         delete.push(format!("{url}/hosts/{file}"));
     }
     let disks: Vec<Value> = args.disks.iter().map(|disk| selector(disk)).collect();
     let list = |values: Vec<Value>| (!values.is_empty()).then_some(Value::Array(values));
     let text = |value: &Option<String>| value.clone().map(Value::String);
     let flag = |value: bool| value.then_some(Value::Boolean(true));
+    let needs_layout = args.action == Action::Partition && !target.settings.contains_key("layout");
     let keys = [
         ("version", Some(Value::Integer(1))),
         ("action", Some(args.action.name().into())),
@@ -272,14 +340,21 @@ fn host_file(args: &Args, file: &str, url: Option<&str>) -> anyhow::Result<Strin
         ("rate-limit", text(&args.rate_limit)),
         (
             "layout",
-            text(&args.layout)
-                .or_else(|| (args.action == Action::Partition).then(|| "layout.toml".into())),
+            text(&args.layout).or_else(|| needs_layout.then(|| "layout.toml".into())),
         ),
     ];
-    let mut file = format!("# Written by pitstop host set, for {}.\n", args.machine);
+    let mut file = format!("# Written by pitstop host set, for {target}.\n");
+    let mut said = Vec::new();
     for (key, value) in keys {
         if let Some(value) = value {
             // Writing to a String cannot fail.
+            let _ = writeln!(file, "{key} = {value}");
+            said.push(key);
+        }
+    }
+    // What the command line does not say, the fleet file may; of it what this action has no use for is left out.
+    for (key, value) in &target.settings {
+        if !said.contains(&key.as_str()) && is_of_action(key, value, args.action) {
             let _ = writeln!(file, "{key} = {value}");
         }
     }
@@ -305,9 +380,8 @@ fn selector(text: &str) -> Value {
 }
 
 /// What will happen at the next boot, step by step.
-fn describe(args: &Args, job: &Job) -> String {
-    let machine = &args.machine;
-    let mut text = format!("At its next network boot {machine} does: {}\n", job.action);
+fn describe(args: &Args, target: &Target, job: &Job) -> String {
+    let mut text = format!("At its next network boot {target} does: {}\n", job.action);
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name:<11} {value}");
@@ -319,10 +393,9 @@ fn describe(args: &Args, job: &Job) -> String {
         );
         return text;
     }
-    let folder = folder_known(args, job).unwrap_or_else(|| match &args.image {
-        Some(image) => image.clone(),
-        None => "(its IP address)".into(),
-    });
+    let folder = folder_known(args, target, job)
+        .or_else(|| image(args, target))
+        .unwrap_or_else(|| "(its IP address)".into());
     if let Some(share) = &job.share {
         line("image", &format!("{share}/{folder}"));
     }

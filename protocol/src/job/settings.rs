@@ -32,6 +32,15 @@ pub fn setting_keys() -> &'static [&'static str] {
 /// # Errors
 /// A sentence that says what is wrong with the value, or that there is no such key.
 pub fn check_setting(key: &str, value: &toml::Value) -> Result<(), String> {
+    check_for(key, value, &Action::ALL)
+}
+
+/// Whether `key = value` means something to `action`: `keep`, for one, is of a restore alone.
+pub fn is_of_action(key: &str, value: &toml::Value, action: Action) -> bool {
+    check_for(key, value, &[action]).is_ok()
+}
+
+fn check_for(key: &str, value: &toml::Value, actions: &[Action]) -> Result<(), String> {
     if !setting_keys().contains(&key) {
         return Err(format!("there is no key {key:?} in a host file"));
     }
@@ -42,9 +51,9 @@ pub fn check_setting(key: &str, value: &toml::Value) -> Result<(), String> {
     }
     let placeholders = placeholders(None);
     let mut wrong = None;
-    for action in Action::ALL {
+    for action in actions {
         let line = CommandLine {
-            action: file.action.is_none().then_some(action),
+            action: file.action.is_none().then_some(*action),
             ..CommandLine::default()
         };
         match check::job(&line, &file, None, &placeholders) {

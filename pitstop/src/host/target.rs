@@ -1,0 +1,149 @@
+//! Which machines a job is for: one by its address, or those of the fleet file that a selector means.
+
+use super::Root;
+use crate::fleet::FleetFile;
+use anyhow::{Context, bail};
+use pitstop_fleet::{Fleet, Identity, Machine, selectors};
+use pitstop_protocol::host_name::Uuid;
+use pitstop_protocol::job::setting_keys;
+use pitstop_server::machine::MachineName;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use toml::Value;
+
+/// A machine, or several, as the command line names them.
+#[derive(Debug, Clone)]
+pub enum Who {
+    One(MachineName),
+    /// With commas between: `lab3-01,@lab4`.
+    Selector(String),
+}
+
+impl FromStr for Who {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.parse() {
+            Ok(name) => Self::One(name),
+            Err(_) => Self::Selector(text.to_owned()),
+        })
+    }
+}
+
+/// One machine of a command.
+pub struct Target {
+    /// By what its host file is named.
+    pub machine: MachineName,
+    /// By what else it may be named.
+    others: Vec<MachineName>,
+    /// Its name in the fleet file.
+    label: Option<String>,
+    /// What the layers of the fleet file say, by the host file's keys.
+    pub settings: BTreeMap<String, Value>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.label {
+            Some(label) => write!(f, "{label} ({})", self.machine),
+            None => self.machine.fmt(f),
+        }
+    }
+}
+
+impl Target {
+    /// Every name that its host file may have, the best first.
+    pub fn files(&self) -> Vec<String> {
+        let names = std::iter::once(&self.machine).chain(&self.others);
+        names.flat_map(MachineName::files).collect()
+    }
+
+    fn alone(machine: MachineName) -> Self {
+        Self {
+            machine,
+            others: Vec::new(),
+            label: None,
+            settings: BTreeMap::new(),
+        }
+    }
+
+    /// `name` is how the command line has it; without one the address, which the folder on the share follows, comes first.
+    fn of(fleet: &Fleet, machine: &Machine, name: Option<MachineName>) -> anyhow::Result<Self> {
+        let ip = machine.ip.map(|ip| ip.to_string());
+        let macs = machine.macs.iter().map(ToString::to_string);
+        let uuid = machine.uuid.map(|uuid| uuid.to_string());
+        let mut names: Vec<MachineName> = ip
+            .into_iter()
+            .chain(macs)
+            .chain(uuid)
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        if let Some(name) = name {
+            names.retain(|other| *other != name);
+            names.insert(0, name);
+        }
+        if names.is_empty() {
+            bail!(
+                "{} has neither ip, mac nor uuid in {}, line {}: no host file would be for it",
+                machine.name,
+                fleet.file,
+                machine.line
+            );
+        }
+        let settings = fleet.settings(machine).into_iter();
+        Ok(Self {
+            machine: names.remove(0),
+            others: names,
+            label: Some(machine.name.clone()),
+            settings: settings
+                .filter(|(key, _)| setting_keys().contains(key))
+                .map(|(key, setting)| (key.to_owned(), setting.value))
+                .collect(),
+        })
+    }
+}
+
+/// The machines that are meant, each once.
+pub fn targets(root: &Root, who: &Who) -> anyhow::Result<Vec<Target>> {
+    let file = FleetFile::at(root);
+    match who {
+        Who::One(name) => {
+            // A file that is wrong is an error here, too: its settings would be missing in the job.
+            let Some(fleet) = file.read_if_there()? else {
+                return Ok(vec![Target::alone(name.clone())]);
+            };
+            Ok(vec![match fleet.find(&identity(name)) {
+                Some(machine) => Target::of(&fleet, machine, Some(name.clone()))?,
+                None => Target::alone(name.clone()),
+            }])
+        }
+        Who::Selector(text) => {
+            let fleet = file.read_if_there()?.with_context(|| {
+                format!(
+                    "{text:?} is neither an IP address like 192.168.1.50, nor a MAC address like 52:54:00:12:34:56, nor a \
+                     UUID like 4c4c4544-0038-4a10-804e-b7c04f503132; and there is no {} that has names",
+                    file.name()
+                )
+            })?;
+            let machines = fleet
+                .select(&selectors(&[text]))
+                .with_context(|| format!("looking in {}", fleet.file))?;
+            machines
+                .into_iter()
+                .map(|machine| Target::of(&fleet, machine, None))
+                .collect()
+        }
+    }
+}
+
+fn identity(name: &MachineName) -> Identity {
+    let text = name.to_string();
+    Identity {
+        macs: text.parse().ok().into_iter().collect(),
+        ip: name.address(),
+        uuid: Uuid::parse(&text),
+        serial: None,
+    }
+}
