@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+/// Where the CD or stick is mounted that the machine booted from.
+pub const MEDIUM: &str = "/run/medium";
+
 /// Where the kernel's view of the machine is. Tests point these at folders of their own.
 #[derive(Debug, Clone)]
 pub struct Machine {

@@ -295,7 +295,10 @@ pub(crate) mod tests {
                 physical_sector_size: 512,
             },
             standing: Standing::Fixed,
+            unused: Standing::Fixed,
             read_only: false,
+            also: Vec::new(),
+            doubles: Vec::new(),
             used_by: Vec::new(),
             partitions: Vec::new(),
         }

@@ -6,6 +6,7 @@ pub(crate) mod fake;
 pub mod firmware;
 mod identity;
 pub mod nics;
+mod paths;
 
 use crate::machine::Machine;
 use anyhow::Context;
@@ -18,6 +19,7 @@ pub use disks::{Disk, Standing};
 pub use firmware::Firmware;
 pub use identity::identify;
 pub use nics::Nic;
+pub use paths::joined;
 
 /// A disk as the kernel and the device itself name it. Absent facts are empty strings, never guesses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,10 @@ pub struct DiskIdentity {
 pub struct Inventory {
     /// Ascending by name, as people count them: `sda`, `sdb`, …, `sdaa`.
     pub disks: Vec<Disk>,
+    /// Disks that tell no size: broken, or not ready yet.
+    pub without_size: Vec<Disk>,
+    /// Other names of disks that are in `disks`, each with the name that it has there; see [`joined`].
+    pub paths: Vec<(Disk, String)>,
     pub nics: Vec<Nic>,
     pub firmware: Firmware,
 }
@@ -54,8 +60,13 @@ pub struct Inventory {
 /// # Errors
 /// When the kernel's folders cannot be read at all. A device that goes away meanwhile is left out.
 pub fn read(machine: &Machine) -> anyhow::Result<Inventory> {
+    let (disks, without_size) = disks::read_all(machine)?
+        .into_iter()
+        .partition(|disk| disk.identity.size > 0);
     Ok(Inventory {
-        disks: disks::read(machine)?,
+        disks,
+        without_size,
+        paths: Vec::new(),
         nics: nics::read(&machine.sysfs)?,
         firmware: firmware::read(&machine.sysfs),
     })
