@@ -37,6 +37,7 @@ pub fn dry_run(
         lease: &lease,
         job,
         share,
+        request: None,
         log: &log,
         watch: &mut Watch::new(machine, Duration::ZERO),
     };

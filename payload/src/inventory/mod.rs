@@ -42,6 +42,13 @@ pub struct DiskIdentity {
     pub physical_sector_size: u32,
 }
 
+impl DiskIdentity {
+    /// Whether it has nothing but its kernel name to be told by.
+    pub fn is_nameless(&self) -> bool {
+        self.serial.is_empty() && self.wwn.is_empty()
+    }
+}
+
 /// All that a plan needs to know of the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {

@@ -129,9 +129,7 @@ fn of_one_controller(machine: &Machine, one: &Disk, other: &Disk) -> bool {
         let name = &disk.identity.device;
         let block = machine.sysfs.join("block").join(name);
         let nvme = name.starts_with("nvme");
-        fs::canonicalize(block.join("device"))
-            .ok()
-            .filter(|_| nvme)
+        fs::canonicalize(block.join("device")).ok().filter(|_| nvme)
     };
     controller(one).is_some_and(|path| controller(other) == Some(path))
 }
@@ -169,7 +167,7 @@ mod tests {
             .model("LUN")
             .serial("S1")
             .on(parent);
-        fake.add_with(&disk, &[content; SIZE]);
+        fake.add_with(&disk, &vec![content; SIZE]);
         if !wwn.is_empty() {
             let device = fake.machine().sysfs.join("block").join(name).join("device");
             fs::write(device.join("wwid"), wwn).unwrap();

@@ -4,18 +4,6 @@ use crate::inventory::firmware;
 use crate::machine::{Lease, Machine, hex_address};
 use url::Url;
 
-/// What firmware vendors leave where a serial number belongs.
-const NO_SERIALS: [&str; 8] = [
-    "to be filled by o.e.m.",
-    "default string",
-    "system serial number",
-    "not specified",
-    "not applicable",
-    "none",
-    "n/a",
-    "0",
-];
-
 /// What the placeholders in URLs and names stand for on this machine, each safe as a part of a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Placeholders {
@@ -35,19 +23,17 @@ pub(super) struct Placeholders {
 impl Placeholders {
     pub fn new(machine: &Machine, lease: &Lease) -> Self {
         let firmware = firmware::read(&machine.sysfs);
-        let blank_serial = NO_SERIALS.contains(&firmware.serial.to_ascii_lowercase().as_str());
-        let blank_uuid = firmware.uuid.chars().all(|c| matches!(c, '0' | 'f' | '-'));
-        let known = |text: &str, blank: bool| (!blank && !text.is_empty()).then(|| component(text));
         Self {
             ip: lease.folder(),
             hexip: hex_address(lease.address),
             mac: lease.mac.map(|byte| format!("{byte:02x}")).join("-"),
-            uuid: known(&firmware.uuid, blank_uuid),
-            serial: known(&firmware.serial, blank_serial),
+            uuid: firmware.known_uuid().map(component),
+            serial: firmware.known_serial().map(component),
             hostname: lease
                 .hostname
                 .as_deref()
-                .and_then(|name| known(name, false)),
+                .filter(|name| !name.is_empty())
+                .map(component),
         }
     }
 

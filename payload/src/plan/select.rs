@@ -36,8 +36,10 @@ pub enum SelectError {
          are meant in the job's `disks`"
     )]
     LeftOut { disk: String, why: String },
-    #[error("{disk} tells no size: it is broken or not ready, and a job that names no disk means every fixed one: \
-             name the disks that are meant in the job's `disks`")]
+    #[error(
+        "{disk} tells no size: it is broken or not ready, and a job that names no disk means every fixed one: \
+             name the disks that are meant in the job's `disks`"
+    )]
     NoSize { disk: String },
     #[error("disk-devices.lst lists {line}, and no such disk is here; {seen}")]
     ListedGone { line: String, seen: String },
@@ -92,8 +94,7 @@ pub fn select(
     listed: Option<&[String]>,
     will_write: bool,
 ) -> Result<Selection, SelectError> {
-    let is_listed =
-        |disk: &Disk| listed.is_none_or(|lines| lines.iter().any(|line| matches_line(disk, line)));
+    let is_listed = |disk: &Disk| listed.is_none_or(|lines| self::is_listed(disk, lines));
     let mut selection = Selection::default();
     let chosen = selectors
         .iter()
@@ -153,7 +154,7 @@ fn check_every_one(
         check_line(inventory, line)?;
     }
     let meant = |disk: &&Disk| {
-        let is_listed = listed.is_none_or(|lines| lines.iter().any(|line| matches_line(disk, line)));
+        let is_listed = listed.is_none_or(|lines| is_listed(disk, lines));
         disk.unused == Standing::Fixed && disk.standing != Standing::Medium && is_listed
     };
     if let Some(disk) = inventory.without_size.iter().find(meant) {
@@ -287,12 +288,32 @@ pub fn why(disk: &Disk, selectors: &[DiskSelector]) -> String {
     }
 }
 
+/// The kernel names of those disks that the selectors mean by their kernel names.
+pub fn named_by_name(disks: &[Disk], selectors: &[DiskSelector]) -> Vec<String> {
+    let by_name = |selector: &&DiskSelector| matches!(selector, DiskSelector::Name(_));
+    disks
+        .iter()
+        .filter(|disk| {
+            selectors
+                .iter()
+                .filter(by_name)
+                .any(|name| means(name, disk))
+        })
+        .map(|disk| disk.identity.device.clone())
+        .collect()
+}
+
 fn means(selector: &DiskSelector, disk: &Disk) -> bool {
     match selector {
         DiskSelector::Name(name) => is_name(disk, name),
         DiskSelector::Serial(serial) => is_serial(disk, serial),
         DiskSelector::Wwn(wwn) => is_wwn(disk, wwn),
     }
+}
+
+/// Whether one of the lines of `disk-devices.lst` means `disk`.
+pub fn is_listed(disk: &Disk, lines: &[String]) -> bool {
+    lines.iter().any(|line| matches_line(disk, line))
 }
 
 fn matches_line(disk: &Disk, line: &str) -> bool {
@@ -352,6 +373,7 @@ mod tests {
     fn three() -> Inventory {
         let mut usb = disk("sdc", "STICK", 1 << 20);
         usb.standing = Standing::Usb;
+        usb.unused = Standing::Usb;
         let mut second = disk("sdb", "B", 2 << 20);
         second.identity.wwn = "naa.5000c50012345678".into();
         Inventory {
@@ -453,15 +475,16 @@ mod tests {
         let gone = select(&three(), &[], Some(&lines), true).unwrap_err();
         assert!(gone.may_pass());
         assert!(
-            gone.to_string()
-                .starts_with("disk-devices.lst lists /dev/sdz, and no such disk is here; seen: sda (")
+            gone.to_string().starts_with(
+                "disk-devices.lst lists /dev/sdz, and no such disk is here; seen: sda ("
+            )
         );
         let stick = ["B".to_owned(), "sdc".to_owned()];
         let stick = select(&three(), &[], Some(&stick), true).unwrap_err();
         assert!(
-            stick
-                .to_string()
-                .starts_with("sdc (serial STICK, 1.0 MiB) is in disk-devices.lst and is on USB, and a job"),
+            stick.to_string().starts_with(
+                "sdc (serial STICK, 1.0 MiB) is in disk-devices.lst and is on USB, and a job"
+            ),
             "{stick}"
         );
         let forbidden = select(
@@ -504,9 +527,9 @@ mod tests {
         inventory.disks[0].used_by = vec!["sda1 is mounted at /mnt".into()];
         let error = select(&inventory, &[], None, false).unwrap_err();
         assert!(
-            error
-                .to_string()
-                .starts_with("sda (serial A, 1.0 MiB) is in use (sda1 is mounted at /mnt), and a job"),
+            error.to_string().starts_with(
+                "sda (serial A, 1.0 MiB) is in use (sda1 is mounted at /mnt), and a job"
+            ),
             "{error}"
         );
         let error = select(&inventory, &named("sda"), None, false).unwrap_err();

@@ -91,6 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             &args.disk,
             identity.logical_sector_size,
         ),
+        origin: None,
     };
     let reporter = reporter();
     Destination::new(&args.image, args.made.force)?
