@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pitstop_payload::job::{BootParameters, CommandLine};
+use pitstop_protocol::job::{BootParameters, CommandLine};
 
 fuzz_target!(|text: &str| {
     let _ = BootParameters::parse(text);

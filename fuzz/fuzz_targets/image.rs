@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use pitstop_fuzz::Bytes;
-use pitstop_payload::event::Silent;
-use pitstop_payload::image;
+use pitstop_imaging::event::Silent;
+use pitstop_imaging::image;
 
 fuzz_target!(|bytes: &[u8]| {
     let image = Bytes(bytes.to_vec());

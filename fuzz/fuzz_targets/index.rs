@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use pitstop_fuzz::Bytes;
-use pitstop_payload::event::Silent;
-use pitstop_payload::image;
+use pitstop_imaging::event::Silent;
+use pitstop_imaging::image;
 
 /// `docs/image-format.md`: an empty member with `data` in the field `id`.
 fn member(id: [u8; 2], data: &[u8], out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pitstop_fuzz::Sparse;
-use pitstop_payload::used::survey;
+use pitstop_imaging::used::survey;
 use std::panic;
 use std::sync::LazyLock;
 

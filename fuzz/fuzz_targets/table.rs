@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use pitstop_fuzz::Sparse;
-use pitstop_payload::source::Disk;
-use pitstop_payload::table::{self, Known, Partition, Pieces, Table};
+use pitstop_imaging::source::Disk;
+use pitstop_imaging::table::{self, Known, Partition, Pieces, Table};
 
 const MIB: u64 = 1 << 20;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pitstop_payload::fetch::tftp::packet::Packet;
+use pitstop_transport::fetch::tftp::packet::Packet;
 
 fuzz_target!(|datagram: &[u8]| {
     if let Ok(packet) = Packet::parse(datagram) {

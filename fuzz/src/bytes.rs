@@ -1,6 +1,6 @@
 //! An image that lies in memory.
 
-use pitstop_payload::image::ImageSource;
+use pitstop_imaging::image::ImageSource;
 use std::io::{self, Read};
 
 pub struct Bytes(pub Vec<u8>);

@@ -4,9 +4,9 @@
 //! port whose far end holds it back, must not stop the work. What it cannot take is dropped.
 
 use nix::sys::termios;
-use pitstop_payload::event::{Event, Level, Reporter};
-use pitstop_payload::job::{BootParameters, with_defaults};
-use pitstop_payload::render::{Renderer, Style};
+use pitstop_imaging::event::{Event, Level, Reporter};
+use pitstop_imaging::render::{Renderer, Style};
+use pitstop_protocol::job::{BootParameters, with_defaults};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -120,7 +120,7 @@ impl Consoles {
 
     fn note_failure(&self, outcome: std::io::Result<()>) {
         if let Err(error) = outcome {
-            self.debug(format!("the kernel's log level stays: {error}"));
+            self.debug(format!("setting the kernel's log level: {error}"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the libraries log, shown with `pitstop.log=debug`: a warning of the TLS library may be more than its error says.
 
 use log::{LevelFilter, Log, Metadata, Record};
-use pitstop_payload::event::Reporter;
+use pitstop_imaging::event::Reporter;
 use std::sync::Arc;
 
 /// Where they say more they write whole URLs, which may have credentials in them.
@@ -38,7 +38,7 @@ impl Log for Libraries {
 mod tests {
     use super::*;
     use log::Level;
-    use pitstop_payload::event::{self, Event};
+    use pitstop_imaging::event::{self, Event};
     use std::sync::Mutex;
 
     #[derive(Default)]

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
-use pitstop_payload::machine::MEDIUM;
+use pitstop_imaging::inventory::MEDIUM;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -1,8 +1,8 @@
 //! What the worker tells PID 1: a JSON value a line, on the worker's standard output.
 
-use pitstop_payload::event::{Event, Reporter};
+use pitstop_imaging::event::{Event, Reporter};
 use pitstop_payload::finish::{CrashPolicy, Finish};
-use pitstop_payload::machine::Lease;
+use pitstop_protocol::machine::Lease;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};

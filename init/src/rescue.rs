@@ -5,7 +5,7 @@ use crate::supervise::{start_shell, unblocked};
 use crate::worker::become_mortal;
 use anyhow::{Context, bail};
 use nix::unistd::Pid;
-use pitstop_payload::event::{Reporter, Silent};
+use pitstop_imaging::event::{Reporter, Silent};
 use rustix::process::ioctl_tiocsctty;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr};

@@ -7,7 +7,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, sync};
-use pitstop_payload::event::Reporter;
+use pitstop_imaging::event::Reporter;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -50,9 +50,9 @@ pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> 
     // A disk that hangs would keep the kernel too, when it switches its devices off.
     if written {
         let Err(error) = reboot(mode);
-        consoles.error(format!("the kernel does not: {error}"));
+        consoles.error(format!("the kernel does not leave: {error}"));
     } else {
-        consoles.error("what is still to be written cannot be: leaving without it".into());
+        consoles.error("data cannot be written to the disks any more: leaving without it".into());
         consoles.drain();
     }
     // The same, past everything that the kernel would do first.

@@ -1,12 +1,10 @@
 //! The child that does the work: network, job, end. It may crash; PID 1 goes on.
 
 use crate::console::{Consoles, boot_parameters, command_line};
-use crate::libraries;
-use crate::medium;
-use crate::net;
 use crate::report::{Crash, Pulse, Report};
-use pitstop_payload::event::Reporter;
-use pitstop_payload::machine::Machine;
+use crate::{libraries, medium, net};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::inventory::Machine;
 use pitstop_payload::run::{self, Options};
 use std::io::Read;
 use std::path::PathBuf;

@@ -1,19 +1,10 @@
 //! What the machine does when the work is over, well or not. Pure: whoever holds a [`Finish`] carries it out.
 
-use crate::fetch::Credentials;
+use pitstop_imaging::render::one_line;
+use pitstop_protocol::credentials::Credentials;
+use pitstop_protocol::job::After;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// What becomes of the machine. The names are the host file's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum After {
-    Reboot,
-    Poweroff,
-    /// Stays up with a shell: no reboot by itself.
-    #[serde(rename = "rescue")]
-    Hold,
-}
 
 /// The end of a run. Configurations are deleted and logs are written by the time there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,11 +93,6 @@ pub fn succeeded(action: &str, then: After) -> Finish {
         wait: Duration::ZERO,
         then,
     }
-}
-
-/// Folds what may have several lines into one, so that a result stays one line on a console.
-pub fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ pub mod matching;
 pub mod select;
 mod show;
 
-use crate::image::{Growth, Part};
-use crate::inventory::Disk;
-use crate::job::{Action, Method};
-use crate::layout::apply::Changes;
 use matching::{How, Match, Stored};
+use pitstop_imaging::image::{Growth, Part};
+use pitstop_imaging::inventory::Disk;
+use pitstop_imaging::layout::apply::Changes;
+use pitstop_protocol::job::{Action, Method};
 use select::Selection;
 use std::time::Duration;
 
@@ -308,8 +308,8 @@ impl Plan {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::inventory::{DiskIdentity, Standing};
-    use crate::table::PartitionSelector;
+    use pitstop_imaging::inventory::{DiskIdentity, Standing};
+    use pitstop_imaging::table::PartitionSelector;
 
     pub(crate) fn disk(device: &str, serial: &str, size: u64) -> Disk {
         Disk {

@@ -5,18 +5,20 @@
 
 mod crash;
 
-use crate::event::{Level, Reporter};
 use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, info, name, record};
-use crate::fetch::Listener;
-use crate::finish::{After, CrashPolicy, Finish, succeeded};
-use crate::inventory;
-use crate::job::{self, Action, DeleteTarget, Job, JobError, Policy, Transfer};
-use crate::machine::{Lease, Machine, hex_address};
-use crate::share::{self, Carriers, Share, ShareUrl, Throttle, Throttled, delete};
+use crate::finish::{CrashPolicy, Finish, succeeded};
+use crate::load::{self, JobError};
 use anyhow::{Context, anyhow, bail};
+use pitstop_imaging::event::{Level, Reporter};
+use pitstop_imaging::inventory::{self, Machine};
+use pitstop_protocol::job::{Action, After, DeleteTarget, Job, Policy, Transfer};
+use pitstop_protocol::machine::{Lease, hex_address};
+use pitstop_protocol::share_url::ShareUrl;
+use pitstop_transport::fetch::Listener;
+use pitstop_transport::share::{self, Carriers, Share, Throttle, Throttled, delete};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -214,7 +216,7 @@ impl Run<'_> {
     }
 
     fn learn_job(&mut self, carriers: &Carriers) -> anyhow::Result<Job> {
-        match job::load(self.machine, self.lease, &*self.log) {
+        match load::load(self.machine, self.lease, &*self.log) {
             Ok(job) => {
                 job.action.name().clone_into(&mut self.policy.action);
                 self.keep_to(&job.policy, &job.transfer);
@@ -369,13 +371,14 @@ impl Run<'_> {
                 ));
             }
             if let Err(error) = attempts::clear(share, &home) {
-                self.log
-                    .warn(format!("the count of attempts stays: {error:#}"));
+                self.log.warn(format!(
+                    "the count of attempts could not be removed: {error:#}"
+                ));
             }
         }
         if let Err(error) = self.flush() {
             self.log
-                .warn(format!("the end is on the console only: {error:#}"));
+                .warn(format!("the result is on the console only: {error:#}"));
         }
         Ok(finish)
     }

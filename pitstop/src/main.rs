@@ -2,12 +2,12 @@
 
 mod commands;
 mod host;
-mod serve;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use commands::{backup, convert, inspect, layout, mount, plan, restore, shrink, verify};
+use pitstop_server as serve;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -19,7 +19,7 @@ Examples:
   pitstop backup /dev/sda http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz
   pitstop restore sda.raw.gz /dev/sda --verify
 
-Exit status: 0 the work is whole, 1 it failed, 2 wrong command line.";
+Exit status: 0 all is done, 1 it failed, 2 the command line is wrong.";
 
 /// Back up, restore and look after the disks of machines that boot over the network
 #[derive(Parser)]

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Answer, PATIENCE, Server};
-use pitstop_payload::fetch::tftp::packet::{Direction, Packet, Request, code};
-use pitstop_payload::fetch::tftp::{self, Patience, TftpError};
+use pitstop_transport::fetch::tftp::packet::{Direction, Packet, Request, code};
+use pitstop_transport::fetch::tftp::{self, Patience, TftpError};
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;

@@ -2,7 +2,7 @@
 
 mod common;
 mod shrink_common;
-#[path = "../../payload/tests/used_common/mod.rs"]
+#[path = "../../imaging/tests/used_common/mod.rs"]
 mod used_common;
 
 use common::{everything_in, pitstop, run as pitstop_run};

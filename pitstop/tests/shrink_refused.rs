@@ -2,7 +2,7 @@
 
 mod common;
 mod shrink_common;
-#[path = "../../payload/tests/used_common/mod.rs"]
+#[path = "../../imaging/tests/used_common/mod.rs"]
 mod used_common;
 
 use shrink_common::{Bench, EXT4, GPT, done, make, native};

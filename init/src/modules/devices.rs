@@ -6,7 +6,7 @@ use super::uevent;
 use crate::console::{Consoles, boot_parameters};
 use netlink_sys::protocols::NETLINK_KOBJECT_UEVENT;
 use netlink_sys::{Socket, SocketAddr};
-use pitstop_payload::event::Reporter;
+use pitstop_imaging::event::Reporter;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;

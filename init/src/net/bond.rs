@@ -3,8 +3,8 @@
 use super::netlink::Netlink;
 use super::nics::{self, Nic};
 use anyhow::{Context, anyhow, bail};
-use pitstop_payload::event::Reporter;
-use pitstop_payload::job::{Bond, BondCard};
+use pitstop_imaging::event::Reporter;
+use pitstop_protocol::job::{Bond, BondCard};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -112,7 +112,7 @@ impl Bonding {
         for missing in &self.bond.cards {
             if !cards.iter().any(|card| is(missing, card)) {
                 reporter.warn(format!(
-                    "{name} does without {}: it is not there",
+                    "{name} goes without {}: that card is not there",
                     title(missing)
                 ));
             }
@@ -156,7 +156,7 @@ fn set(folder: &Path, option: &str, value: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pitstop_payload::job::BootParameters;
+    use pitstop_protocol::job::BootParameters;
 
     fn bonding(text: &str) -> Bonding {
         let boot = BootParameters::parse(text);

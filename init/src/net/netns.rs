@@ -5,7 +5,7 @@ use super::nics::Nic;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
-use pitstop_payload::event::{Event, Reporter};
+use pitstop_imaging::event::{Event, Reporter};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};

@@ -9,10 +9,10 @@ use super::nics::{self, Nic, Wanted, mac_text};
 use super::slaac::{self, Announced, Routers};
 use super::vlan;
 use anyhow::{anyhow, bail};
-use pitstop_payload::event::Reporter;
-use pitstop_payload::job::{BootParameters, IpSetting, Vlan};
-use pitstop_payload::machine::Machine;
-use pitstop_payload::units;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::inventory::Machine;
+use pitstop_imaging::units;
+use pitstop_protocol::job::{BootParameters, IpSetting, Vlan};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -202,7 +202,10 @@ impl Search {
             && self.wanted != Wanted::Any
             && self.began.elapsed() >= PATIENCE_FOR_WANTED
         {
-            reporter.warn(format!("{} is not there: any other will do", self.wanted));
+            reporter.warn(format!(
+                "{} is not there: using any other card",
+                self.wanted
+            ));
             self.wanted = Wanted::Any;
         }
         nics.retain(|nic| self.wanted.matches(nic));
@@ -280,7 +283,7 @@ impl Search {
             }
             let waited = units::duration(self.began.elapsed());
             reporter.warn(format!(
-                "no DHCP answer on {} after {waited}: IPv6 it is",
+                "no DHCP answer on {} after {waited}: using IPv6",
                 nic.name
             ));
         }

@@ -1,4 +1,4 @@
-//! What a link is to have, wherever it comes from, and giving it that.
+//! The settings of a link (address, routes, MTU, name servers), wherever they come from, and applying them.
 
 use super::dhcp::Granted;
 use super::dhcp::settings::{default_route, host_name};
@@ -8,8 +8,8 @@ use super::nics::Nic;
 use super::resolver;
 use super::slaac::Announced;
 use anyhow::Context;
-use pitstop_payload::event::Reporter;
-use pitstop_payload::job::StaticAddress;
+use pitstop_imaging::event::Reporter;
+use pitstop_protocol::job::StaticAddress;
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 

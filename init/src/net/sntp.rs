@@ -5,8 +5,8 @@
 
 use super::dhcp::random;
 use crate::clock;
-use pitstop_payload::event::Reporter;
-use pitstop_payload::job::NtpServer;
+use pitstop_imaging::event::Reporter;
+use pitstop_protocol::job::NtpServer;
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
@@ -112,7 +112,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Unrelated | Trouble::Silence => f.write_str("no answer in time"),
-            Trouble::KissOfDeath(code) => write!(f, "it wants not to be asked ({code})"),
+            Trouble::KissOfDeath(code) => write!(f, "it refuses to be asked ({code})"),
             Trouble::Unsynchronised => f.write_str("it does not know the time itself"),
             Trouble::Network(why) => f.write_str(why),
         }
@@ -310,7 +310,7 @@ mod tests {
             packet[12..16].copy_from_slice(b"RATE");
         });
         let error = ask_all(std::slice::from_ref(&kiss), soon()).unwrap_err();
-        assert_eq!(error, format!("{kiss}: it wants not to be asked (RATE)"));
+        assert_eq!(error, format!("{kiss}: it refuses to be asked (RATE)"));
         let lost = serve(|packet| packet[0] |= 3 << 6);
         let error = ask_all(std::slice::from_ref(&lost), soon()).unwrap_err();
         assert_eq!(error, format!("{lost}: it does not know the time itself"));

@@ -1,4 +1,4 @@
-//! Starts the children, all of them this program in another part.
+//! Starts the child processes, all of them this program in another role.
 
 use super::signals::unblocked;
 use crate::identity::SELF;

@@ -1,6 +1,6 @@
 //! A wait that is announced, but sparsely.
 
-use pitstop_payload::units;
+use pitstop_imaging::units;
 use std::time::{Duration, Instant};
 
 /// Says now and then how long it still takes.

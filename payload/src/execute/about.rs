@@ -1,16 +1,14 @@
 //! What is worth knowing of each disk before it is touched: why it was chosen, what will be lost, how long it takes.
 
 use super::{Prepared, Work, pace};
-use crate::event::Reporter;
-use crate::image::{Part, foresee};
-use crate::inventory::Disk;
 use crate::plan::select::why;
 use crate::plan::{About, Steps};
-use crate::source::{self, ReadAt, Window};
-use crate::table;
-use crate::units;
-use crate::used;
 use anyhow::Context;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{Part, foresee};
+use pitstop_imaging::inventory::Disk;
+use pitstop_imaging::source::{self, ReadAt, Window};
+use pitstop_imaging::{table, units, used};
 use std::fs::File;
 use std::path::Path;
 
@@ -119,8 +117,8 @@ fn line(name: &str, size: u64, found: &used::Contents) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-    use crate::inventory::{disks, names};
+    use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+    use pitstop_imaging::inventory::{disks, names};
 
     #[test]
     fn partitions_are_told_with_what_is_in_them() {

@@ -3,8 +3,8 @@
 //!
 //! The count goes up before the work begins, so that a machine that crashes or loses power counts too.
 
-use crate::share::Share;
 use anyhow::{Context, bail};
+use pitstop_transport::share::Share;
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
@@ -88,7 +88,7 @@ fn path(folder: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::DirectoryShare;
+    use pitstop_transport::share::DirectoryShare;
 
     #[test]
     fn the_count_belongs_to_one_job_and_goes_when_cleared() {

@@ -8,15 +8,15 @@ mod names;
 
 use super::owner::{self, Owners};
 use super::{Labelled, Prepared, Work, record};
-use crate::efi;
-use crate::event::Reporter;
-use crate::fetch::HttpError;
-use crate::image::{self, CaptureOptions, ImageMeta, Origin};
-use crate::inventory::{self, Disk, Inventory};
-use crate::job;
 use crate::plan::matching::is_of;
 use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
 use anyhow::Context;
+use pitstop_imaging::efi;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{self, CaptureOptions, ImageMeta, Origin};
+use pitstop_imaging::inventory::{self, Disk, Inventory};
+use pitstop_protocol::job;
+use pitstop_transport::fetch::HttpError;
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     let (inventory, selection) = work.select(false)?;
@@ -177,14 +177,15 @@ fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
     use crate::execute::broken::{self, BrokenShare};
     use crate::execute::log::RunLog;
     use crate::execute::wait::Watch;
-    use crate::fetch::fake::{FakeServer, Fault, impatient};
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-    use crate::job::Action;
-    use crate::share::{HttpShare, Share};
+    use pitstop_imaging::event::Silent;
+    use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+    use pitstop_protocol::fake::lease;
+    use pitstop_protocol::job::Action;
+    use pitstop_transport::fetch::fake::{FakeServer, Fault, impatient};
+    use pitstop_transport::share::{HttpShare, Share};
     use std::fs;
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
@@ -228,7 +229,7 @@ mod tests {
             let job = broken::job(action, "m");
             let mut work = Work {
                 machine: &machine,
-                lease: &FakeMachine::lease(),
+                lease: &lease(),
                 job: &job,
                 share,
                 request: None,
@@ -243,7 +244,7 @@ mod tests {
         }
 
         fn files(&self) -> Vec<String> {
-            crate::inventory::names(&self.at("m")).unwrap()
+            pitstop_imaging::inventory::names(&self.at("m")).unwrap()
         }
 
         fn old_image_is_whole(&self, at: &str) {
@@ -350,7 +351,7 @@ mod tests {
         let job = broken::job(Action::BackupAgain, "m");
         let mut work = Work {
             machine: &machine,
-            lease: &FakeMachine::lease(),
+            lease: &lease(),
             job: &job,
             share: &share,
             request: None,

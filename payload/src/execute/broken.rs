@@ -1,9 +1,9 @@
 //! A share that fails where a test wants it to.
 
-use crate::image::{ImageSource, Part};
-use crate::job::{Action, Delta, Job, Level, Policy, ReadErrors, Transfer};
-use crate::share::{DirectoryShare, Pending, Share, Stat};
 use anyhow::bail;
+use pitstop_imaging::image::{ImageSource, Part};
+use pitstop_protocol::job::{Action, Delta, Job, Level, Policy, ReadErrors, Transfer};
+use pitstop_transport::share::{DirectoryShare, Pending, Share, Stat};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;

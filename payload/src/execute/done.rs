@@ -10,9 +10,9 @@
 //! is done again, too.
 
 use super::pace::{self, LastRun};
-use crate::job::{Action, DeleteTarget, Job};
-use crate::share::delete::{self, Seen};
-use crate::share::{Carriers, Share};
+use pitstop_protocol::job::{Action, DeleteTarget, Job};
+use pitstop_transport::share::delete::{self, Seen};
+use pitstop_transport::share::{Carriers, Share};
 use serde::{Deserialize, Serialize};
 
 /// A job as it is set now.
@@ -157,7 +157,7 @@ pub fn clear(share: &dyn Share, folder: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::DirectoryShare;
+    use pitstop_transport::share::DirectoryShare;
 
     fn request(versions: &[(&str, Seen)]) -> Request {
         let named = versions.iter();

@@ -3,11 +3,12 @@
 use super::Work;
 use super::log::RunLog;
 use super::wait::Watch;
-use crate::event::Reporter;
-use crate::job::Job;
-use crate::machine::{BootSource, Lease, Machine};
 use crate::plan::Plan;
-use crate::share::Share;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::inventory::Machine;
+use pitstop_protocol::job::Job;
+use pitstop_protocol::machine::{BootSource, Lease};
+use pitstop_transport::share::Share;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,13 +1,12 @@
 //! The firmware's boot entries after a restore.
 
 use super::Work;
-use crate::efi::{self, Loader, Startable};
-use crate::event::Reporter;
-use crate::image::Part;
-use crate::inventory::{self, Disk};
-use crate::source;
-use crate::table;
 use anyhow::Context;
+use pitstop_imaging::efi::{self, Loader, Startable};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::Part;
+use pitstop_imaging::inventory::{self, Disk};
+use pitstop_imaging::{source, table};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +88,7 @@ fn restored(
 mod tests {
     use super::*;
     use crate::plan::tests::disk;
-    use crate::table::PartitionSelector;
+    use pitstop_imaging::table::PartitionSelector;
 
     #[test]
     fn partitions_that_were_not_restored_leave_the_firmware_alone() {

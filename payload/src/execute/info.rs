@@ -3,8 +3,9 @@
 use super::Work;
 use super::attempts::put;
 use super::record;
-use crate::event::Reporter;
-use crate::{info, inventory};
+use crate::info;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::inventory;
 
 /// Collects and writes both files. What a machine does not tell is a warning; what the share does not
 /// take is an error.

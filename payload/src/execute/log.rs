@@ -3,11 +3,11 @@
 //! Lines are kept here until they are flushed at the milestones of a run: an append over HTTP costs a
 //! read and a write of the whole log.
 
-use crate::event::{Event, Level, Reporter};
-use crate::finish::one_line;
-use crate::share::Share;
 use anyhow::Context;
 use jiff::Timestamp;
+use pitstop_imaging::event::{Event, Level, Reporter};
+use pitstop_imaging::render::one_line;
+use pitstop_transport::share::Share;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -151,8 +151,8 @@ fn one_line_keeping_indent(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
-    use crate::share::DirectoryShare;
+    use pitstop_imaging::event::Silent;
+    use pitstop_transport::share::DirectoryShare;
     use std::fs;
 
     fn log() -> RunLog {

@@ -18,18 +18,18 @@ pub mod restore;
 pub mod wait;
 mod wipe;
 
-use crate::event::{Event, Reporter};
-use crate::image::ImageSource;
-use crate::inventory::disks::describe;
-use crate::inventory::{Disk, Inventory};
-use crate::job::Job;
-use crate::machine::{Lease, Machine};
 use crate::plan::select::{self, Selection};
 use crate::plan::{Heading, Plan, Steps};
-use crate::share::Share;
 use anyhow::{Context, bail};
 pub use dry::dry_run;
 use log::RunLog;
+use pitstop_imaging::event::{Event, Reporter};
+use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::inventory::disks::describe;
+use pitstop_imaging::inventory::{Disk, Inventory, Machine};
+use pitstop_protocol::job::Job;
+use pitstop_protocol::machine::Lease;
+use pitstop_transport::share::Share;
 use std::time::Instant;
 
 /// What every step of a run needs.
@@ -54,15 +54,19 @@ impl Work<'_> {
 
     fn decide(&mut self) -> anyhow::Result<Prepared> {
         match self.job.action {
-            crate::job::Action::Backup | crate::job::Action::BackupAgain => backup::plan(self),
-            crate::job::Action::Restore => restore::plan(self),
-            crate::job::Action::Partition => partition::plan(self),
-            crate::job::Action::Wipe => wipe::plan(self),
-            crate::job::Action::RefreshInfo | crate::job::Action::Rescue => Ok(Prepared {
-                plan: Plan::info(self.heading()),
-                images: Vec::new(),
-                done: false,
-            }),
+            pitstop_protocol::job::Action::Backup | pitstop_protocol::job::Action::BackupAgain => {
+                backup::plan(self)
+            }
+            pitstop_protocol::job::Action::Restore => restore::plan(self),
+            pitstop_protocol::job::Action::Partition => partition::plan(self),
+            pitstop_protocol::job::Action::Wipe => wipe::plan(self),
+            pitstop_protocol::job::Action::RefreshInfo | pitstop_protocol::job::Action::Rescue => {
+                Ok(Prepared {
+                    plan: Plan::info(self.heading()),
+                    images: Vec::new(),
+                    done: false,
+                })
+            }
         }
     }
 

@@ -5,10 +5,10 @@
 //! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is.
 
 use super::{Work, record};
-use crate::image::{self, ImageMeta, MachineIdentity};
-use crate::inventory::{Disk, DiskIdentity, Inventory, disks::describe};
 use crate::plan::matching::{How, Match, same_disk};
 use anyhow::bail;
+use pitstop_imaging::image::{self, ImageMeta, MachineIdentity};
+use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory, disks::describe};
 
 /// What is known of the folder and of this machine.
 pub(super) struct Owners {
@@ -151,7 +151,7 @@ pub(super) fn told_by(work: &Work<'_>, file: &str) -> Option<ImageMeta> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Origin;
+    use pitstop_imaging::image::Origin;
 
     fn machine(mac: &str) -> MachineIdentity {
         MachineIdentity {

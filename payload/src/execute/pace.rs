@@ -3,8 +3,8 @@
 use super::attempts::put;
 use super::done::Done;
 use crate::plan::{Plan, Steps};
-use crate::share::Share;
 use anyhow::Context;
+use pitstop_transport::share::Share;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -122,7 +122,7 @@ pub(super) fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::DirectoryShare;
+    use pitstop_transport::share::DirectoryShare;
 
     #[test]
     fn each_kind_of_work_has_its_own_pace() {

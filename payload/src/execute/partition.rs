@@ -1,11 +1,11 @@
 //! `partition`: disks as a layout says. What is right already is left alone.
 
 use super::{Labelled, Prepared, Work};
-use crate::event::Reporter;
-use crate::layout::Layout;
-use crate::layout::apply::{apply, compare};
 use crate::plan::{Arrange, Plan};
 use anyhow::Context;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::layout::Layout;
+use pitstop_imaging::layout::apply::{apply, compare};
 use std::io::Read;
 
 /// Far more than a layout of 128 partitions.
@@ -74,13 +74,14 @@ pub(super) fn run(work: &Work<'_>, steps: &[Arrange]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
     use crate::execute::broken;
     use crate::execute::log::RunLog;
     use crate::execute::wait::Watch;
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-    use crate::job::Action;
-    use crate::share::DirectoryShare;
+    use pitstop_imaging::event::Silent;
+    use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+    use pitstop_protocol::fake::lease;
+    use pitstop_protocol::job::Action;
+    use pitstop_transport::share::DirectoryShare;
     use std::fs;
     use std::sync::Arc;
     use std::time::Duration;
@@ -99,7 +100,7 @@ mod tests {
         let once = || {
             let mut work = Work {
                 machine: &machine,
-                lease: &FakeMachine::lease(),
+                lease: &lease(),
                 job: &job,
                 share: &share,
                 request: None,

@@ -4,11 +4,11 @@
 //! `testbox-info.txt` tells, also that of VirtualBox's script.
 
 use super::attempts::put;
-use crate::image::MachineIdentity;
-use crate::inventory::{DiskIdentity, Inventory, Standing, firmware};
-use crate::machine::Lease;
-use crate::share::Share;
 use anyhow::Context;
+use pitstop_imaging::image::MachineIdentity;
+use pitstop_imaging::inventory::{DiskIdentity, Inventory, Standing, firmware};
+use pitstop_protocol::machine::Lease;
+use pitstop_transport::share::Share;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
@@ -157,7 +157,7 @@ fn is_mac(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::plan::tests::disk;
-    use crate::share::DirectoryShare;
+    use pitstop_transport::share::DirectoryShare;
     use std::fs;
 
     fn machine(mac: &str) -> MachineIdentity {

@@ -2,18 +2,20 @@
 //! first byte of any disk is written.
 
 use super::{Labelled, Prepared, Work, entries, owner};
-use crate::disk::Target;
-use crate::event::Reporter;
-use crate::image::{self, Growth, ImageMeta, ImageSource, Kind, Least, Part, RestoreOptions};
-use crate::inventory::{Disk, DiskIdentity, Inventory};
-use crate::job;
 use crate::plan::matching::{self, Hints, Match, Stored, same_disk};
 use crate::plan::select::named_by_name;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
-use crate::source;
-use crate::table;
-use crate::units;
 use anyhow::{Context, bail};
+use pitstop_imaging::disk::Target;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{
+    self, Growth, ImageMeta, ImageSource, Kind, Least, Part, RestoreOptions,
+};
+use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory};
+use pitstop_imaging::source;
+use pitstop_imaging::table;
+use pitstop_imaging::units;
+use pitstop_protocol::job;
 use std::fs::File;
 use std::io::Read;
 

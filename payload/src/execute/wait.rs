@@ -1,9 +1,8 @@
 //! Disks appear late: controllers probe side by side and drives spin up. A job waits for what it needs.
 
-use crate::inventory::{self, Disk, DiskIdentity, Inventory, Standing, names};
-use crate::machine::Machine;
 use crate::plan::matching::{is_of, same_disk};
 use crate::plan::select::{SelectError, Selection};
+use pitstop_imaging::inventory::{self, Disk, DiskIdentity, Inventory, Machine, Standing, names};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,9 +117,9 @@ fn block_devices(machine: &Machine) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-    use crate::job::DiskSelector;
     use crate::plan::select::select;
+    use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+    use pitstop_protocol::job::DiskSelector;
 
     #[test]
     fn a_disk_that_appears_late_is_waited_for() {
@@ -187,7 +186,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the disk sdb is not here; seen: sda (4.0 KiB)"
+            "the disk sdb is not in this machine; seen: sda (4.0 KiB)"
         );
     }
 }

@@ -5,11 +5,11 @@
 
 use super::attempts::put;
 use super::{Labelled, Prepared, Work, pace};
-use crate::event::Reporter;
-use crate::inventory::Disk;
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
 use anyhow::Context;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::inventory::Disk;
 use serde::Serialize;
 
 /// `wipe-sda-20261121T060000Z.toml`
@@ -123,14 +123,15 @@ fn record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
     use crate::execute::broken;
     use crate::execute::log::RunLog;
     use crate::execute::wait::Watch;
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-    use crate::inventory::names;
-    use crate::job::{Action, DiskSelector, Method};
-    use crate::share::DirectoryShare;
+    use pitstop_imaging::event::Silent;
+    use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+    use pitstop_imaging::inventory::names;
+    use pitstop_protocol::fake::lease;
+    use pitstop_protocol::job::{Action, DiskSelector, Method};
+    use pitstop_transport::share::DirectoryShare;
     use std::fs;
     use std::sync::Arc;
     use std::time::Duration;
@@ -150,7 +151,7 @@ mod tests {
         job.disks = vec![DiskSelector::Name("sda".into())];
         let mut work = Work {
             machine: &machine,
-            lease: &FakeMachine::lease(),
+            lease: &lease(),
             job: &job,
             share: &share,
             request: None,
@@ -201,7 +202,7 @@ mod tests {
         job.method = Some(Method::Zero);
         let mut work = Work {
             machine: &machine,
-            lease: &FakeMachine::lease(),
+            lease: &lease(),
             job: &job,
             share: &share,
             request: None,

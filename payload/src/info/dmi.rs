@@ -165,7 +165,7 @@ fn next(bytes: &[u8]) -> Option<(Structure<'_>, &[u8])> {
             rest = after;
             break;
         }
-        strings.push(crate::inventory::printable(string));
+        strings.push(pitstop_imaging::inventory::printable(string));
         rest = after;
     }
     let structure = Structure {

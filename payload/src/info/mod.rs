@@ -5,9 +5,9 @@ mod kernel_log;
 mod pci;
 mod tables;
 
-use crate::inventory::{Inventory, disks};
-use crate::machine::{Lease, Machine, hex_address};
-use crate::units;
+use pitstop_imaging::inventory::{Inventory, Machine, disks};
+use pitstop_imaging::units;
+use pitstop_protocol::machine::{Lease, hex_address};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -203,10 +203,11 @@ fn network(lease: &Lease, inventory: &Inventory) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{
+    use pitstop_imaging::inventory::{
         self,
         fake::{FakeDisk, FakeMachine},
     };
+    use pitstop_protocol::fake::lease;
 
     #[test]
     fn the_text_tells_who_what_and_which_disks() {
@@ -221,7 +222,7 @@ mod tests {
         let mut machine = fake.machine();
         machine.command_line = "quiet pitstop.share=http://me:secret@10.0.2.2/share".into();
         let inventory = inventory::read(&machine).unwrap();
-        let info = text(&machine, &FakeMachine::lease(), &inventory);
+        let info = text(&machine, &lease(), &inventory);
         for part in [
             "Name: testbox7\nIP: 10.0.2.15\nHex IP: 0A00020F\n",
             "MAC: 52:54:00:12:34:56",

@@ -1,6 +1,6 @@
 //! PCI devices from sysfs, with names where the list of names was put into the image.
 
-use crate::inventory::{fact, names};
+use pitstop_imaging::inventory::{fact, names};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -143,7 +143,7 @@ fn parse_names(lines: impl Iterator<Item = String>, wanted: &HashSet<Key>) -> Ha
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fake::FakeMachine;
+    use pitstop_imaging::inventory::fake::FakeMachine;
 
     const LIST: &str = "# comment\n1af4  Red Hat, Inc.\n\t1000  Virtio network device\n\
         \t\t1af4 0001  subsystem\n8086  Intel Corporation\n\t1000  Another\n\

@@ -38,7 +38,7 @@ struct Zip {
 
 impl Zip {
     fn add_folder(&mut self, sysfs: &Path, folder: &str) -> anyhow::Result<()> {
-        for name in crate::inventory::names(&sysfs.join(folder))? {
+        for name in pitstop_imaging::inventory::names(&sysfs.join(folder))? {
             let inner = format!("{folder}/{name}");
             let path = sysfs.join(&inner);
             let kind = match fs::symlink_metadata(&path) {
@@ -84,7 +84,7 @@ impl Zip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fake::FakeMachine;
+    use pitstop_imaging::inventory::fake::FakeMachine;
     use std::io::Read;
 
     #[test]

@@ -2,9 +2,9 @@
 
 use super::matching::How;
 use super::{About, Plan, Steps};
-use crate::image::{Growth, Part};
-use crate::inventory::Disk;
-use crate::table::PartitionSelector;
+use pitstop_imaging::image::{Growth, Part};
+use pitstop_imaging::inventory::Disk;
+use pitstop_imaging::table::PartitionSelector;
 use serde_json::{Map, Value, json};
 
 impl Plan {

@@ -4,11 +4,11 @@ mod fit;
 mod twins;
 
 use super::select::bare_wwn;
-use crate::image::Least;
-use crate::inventory::disks::describe;
-use crate::inventory::{Disk, DiskIdentity};
-use crate::units;
 use fit::{because, check_fit};
+use pitstop_imaging::image::Least;
+use pitstop_imaging::inventory::disks::describe;
+use pitstop_imaging::inventory::{Disk, DiskIdentity};
+use pitstop_imaging::units;
 use std::collections::BTreeMap;
 
 /// An image on the share, as far as matching needs to know it.

@@ -1,7 +1,7 @@
 //! Which of the machine's disks a job is about.
 
-use crate::inventory::{Disk, Inventory, Standing};
-use crate::job::DiskSelector;
+use pitstop_imaging::inventory::{Disk, Inventory, Standing};
+use pitstop_protocol::job::DiskSelector;
 use std::fmt::Write as _;
 
 /// Why no plan can be made of the disks. Each says what was seen, so that the next try can name it.
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 pub enum SelectError {
     #[error("no fixed disk to work on; {seen}")]
     NoDisk { seen: String },
-    #[error("the disk {wanted} is not here; {seen}")]
+    #[error("the disk {wanted} is not in this machine; {seen}")]
     NoMatch { wanted: String, seen: String },
     #[error(
         "the disk {wanted} could be any of {matches}; name it by its WWN or by its device name"
@@ -440,7 +440,7 @@ mod tests {
         let text = error.unwrap_err().to_string();
         assert_eq!(
             text,
-            "the disk sdq is not here; seen: sda (serial A, 1.0 MiB), sdb (serial B, 2.0 MiB), \
+            "the disk sdq is not in this machine; seen: sda (serial A, 1.0 MiB), sdb (serial B, 2.0 MiB), \
              sdc (serial STICK, 1.0 MiB)"
         );
         inventory.disks[1].identity.serial = "A".into();

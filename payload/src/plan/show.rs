@@ -2,11 +2,11 @@
 
 use super::matching::How;
 use super::{About, Arrange, Capture, Heading, Plan, Restore, Steps, Wipe};
-use crate::image::Part;
-use crate::inventory::disks::describe;
-use crate::job::Method;
-use crate::table::PartitionSelector;
-use crate::units;
+use pitstop_imaging::image::Part;
+use pitstop_imaging::inventory::disks::describe;
+use pitstop_imaging::table::PartitionSelector;
+use pitstop_imaging::units;
+use pitstop_protocol::job::Method;
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -101,7 +101,7 @@ impl fmt::Display for Restore {
         if larger && !matches!(part, Part::Only(_)) {
             write!(
                 f,
-                "\n    the disk is smaller than the image's; what lies behind its end is free, and the table ends with it"
+                "\n    the disk is smaller than the image's; the space past its end is unused, so the table is shortened to fit"
             )?;
         }
         if let Some(growth) = grows {

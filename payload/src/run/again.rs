@@ -1,7 +1,7 @@
 //! The last step: a run that meets its own finished work deletes the job, and nothing else.
 
 use super::site::{Ended, MIB, Site, noise};
-use crate::fetch::fake::{FakeServer, Fault};
+use pitstop_transport::fetch::fake::{FakeServer, Fault};
 use std::fs;
 use std::path::PathBuf;
 

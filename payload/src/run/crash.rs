@@ -1,14 +1,17 @@
 //! The end of a run that cannot speak for itself: its worker crashed, or it never came to a job.
 
 use super::MOUNTS;
-use crate::event::{Level, Reporter};
 use crate::execute::attempts;
 use crate::execute::log::{LOG, log_line};
-use crate::fetch::{Access, Listener};
-use crate::finish::{After, CrashPolicy, Finish};
-use crate::job::{Action, CommandLine, Transfer};
-use crate::machine::{Lease, Machine};
-use crate::share::{self, Carriers, ShareUrl};
+use crate::finish::{CrashPolicy, Finish};
+use pitstop_imaging::event::{Level, Reporter};
+use pitstop_imaging::inventory::Machine;
+use pitstop_protocol::credentials::Access;
+use pitstop_protocol::job::{Action, After, CommandLine, Transfer};
+use pitstop_protocol::machine::Lease;
+use pitstop_protocol::share_url::ShareUrl;
+use pitstop_transport::fetch::Listener;
+use pitstop_transport::share::{self, Carriers};
 use std::path::Path;
 
 /// The end of a boot that never came to a job: no network card, no DHCP answer.

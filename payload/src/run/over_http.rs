@@ -2,9 +2,9 @@
 
 use super::after_crash;
 use super::site::{Console, Site, noise};
-use crate::fetch::fake::{FakeServer, Fault};
-use crate::finish::After;
-use crate::inventory::fake::FakeMachine;
+use pitstop_protocol::fake::lease;
+use pitstop_protocol::job::After;
+use pitstop_transport::fetch::fake::{FakeServer, Fault};
 use std::fs;
 
 const CONFIGURATION: &str = "/hosts/0A00020F.toml";
@@ -152,7 +152,7 @@ fn a_crash_report_shows_the_share_the_jobs_credentials() {
     let before = server.seen("authorization").len();
     let asked = server.log().len();
     let console = Console::default();
-    after_crash(&FakeMachine::lease(), &policy, "killed", &console);
+    after_crash(&lease(), &policy, "killed", &console);
     let (shown, asked) = (
         server.seen("authorization").split_off(before),
         server.log().len() - asked,

@@ -1,8 +1,9 @@
 //! A machine and its share on plain files, for tests: a folder as share, a fake sysfs, files as disks.
 
 use super::*;
-use crate::event::Event;
-use crate::inventory::fake::{FakeDisk, FakeMachine};
+use pitstop_imaging::event::Event;
+use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+use pitstop_protocol::fake::lease;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -108,7 +109,7 @@ impl Site {
             disk_patience: Duration::from_millis(30),
             mounts: self.root.path().join("mounts"),
         };
-        let finish = run(&machine, &FakeMachine::lease(), console.clone(), &options);
+        let finish = run(&machine, &lease(), console.clone(), &options);
         let console = console.0.lock().unwrap().clone();
         Ended { finish, console }
     }

@@ -2,7 +2,7 @@
 
 use super::site::{Console, HOME, MIB, Site, names_below, noise};
 use super::*;
-use crate::inventory::fake::FakeMachine;
+use pitstop_protocol::fake::lease;
 use std::fs;
 
 #[test]
@@ -205,7 +205,12 @@ fn what_becomes_of_single_partitions_is_told_or_refused_before_the_first_write()
     let there = "there are 1 (1.0 MiB at 1048576), 2 (1.0 MiB at 2097152)";
     site.fails(
         "restore",
-        &["restoring sda (", "from sda.raw.gz: 3 is on ", there],
+        &[
+            "restoring sda (",
+            "from sda.raw.gz: ",
+            "sda has no partition 3: ",
+            there,
+        ],
     );
     assert!(fs::read(&node).unwrap() == other);
     let published = site.text("10.0.2.15/plan.json");
@@ -371,12 +376,7 @@ fn a_crash_is_logged_where_the_policy_says() {
         ..CrashPolicy::default()
     };
     let console = Console::default();
-    let finish = after_crash(
-        &FakeMachine::lease(),
-        &policy,
-        "killed by signal 9",
-        &console,
-    );
+    let finish = after_crash(&lease(), &policy, "killed by signal 9", &console);
     assert_eq!(
         finish.result_line,
         "pitstop: result failed restore: killed by signal 9"

@@ -2,16 +2,16 @@
 
 mod ata;
 mod nvme;
+mod passthrough;
 mod samples;
 
-use crate::disk::Output;
-use crate::disk::Target;
-use crate::event::{Event, Progress, Reporter};
-use crate::inventory::DiskIdentity;
-use crate::job::Method;
-use crate::units;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
+use pitstop_imaging::disk::{Output, Target};
+use pitstop_imaging::event::{Event, Progress, Reporter};
+use pitstop_imaging::inventory::DiskIdentity;
+use pitstop_imaging::units;
+use pitstop_protocol::job::Method;
 use samples::{Findings, Samples};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -237,8 +237,8 @@ fn steps(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
     use crate::plan::tests::disk;
+    use pitstop_imaging::event::Silent;
     use std::fs;
 
     fn noise(path: &Path) {

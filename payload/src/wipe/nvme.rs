@@ -1,7 +1,7 @@
 //! What an NVMe drive can erase by itself, and the commands for it. Numbers are those of the NVM Express Base
 //! Specification 2.0: figures 138 (admin opcodes), 275 (Identify Controller), 5.14 (Format), 5.24 (Sanitize).
 
-use crate::disk::passthrough::{NvmeCommand, nvme_admin, nvme_namespace};
+use super::passthrough::{NvmeCommand, nvme_admin, nvme_namespace};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io;
@@ -82,7 +82,7 @@ pub fn find(drive: &dyn Admin) -> anyhow::Result<Erase> {
         Some((_, action)) if others == 0 => Ok(Erase::Sanitize { action }),
         None if !formats => bail!("the drive can neither format itself nor sanitize"),
         _ => bail!(
-            "the drive can only erase all of its namespaces together, and has {others} more than this one"
+            "the drive can only erase all of its namespaces together, and it has {others} besides this one"
         ),
     }
 }
@@ -299,7 +299,7 @@ mod tests {
                 ..Fake::default()
             };
             let error = find(&drive).unwrap_err().to_string();
-            assert!(error.contains("has 2 more than this one"), "{error}");
+            assert!(error.contains("has 2 besides this one"), "{error}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Looks at a sample of a disk before and after it is wiped: what a drive says it did is one thing, what it still
 //! answers another.
 
-use crate::disk::{Buffer, Output, Target};
 use anyhow::Context;
+use pitstop_imaging::disk::{Buffer, Output, Target};
 use std::fmt;
 
 /// Bytes of a sample.

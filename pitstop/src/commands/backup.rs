@@ -2,10 +2,10 @@
 
 use super::place::{Destination, RateLimit, is_local, reporter};
 use anyhow::{Context, bail};
-use pitstop_payload::disk::{DiskInput, Input, same_bytes};
-use pitstop_payload::efi;
-use pitstop_payload::image::{CaptureOptions, Level, ReadErrors, capture};
-use pitstop_payload::inventory::{DiskIdentity, identify};
+use pitstop_imaging::disk::{DiskInput, Input, same_bytes};
+use pitstop_imaging::efi;
+use pitstop_imaging::image::{CaptureOptions, Level, ReadErrors, capture};
+use pitstop_imaging::inventory::{DiskIdentity, identify};
 use std::fs;
 use std::path::{Path, PathBuf};
 

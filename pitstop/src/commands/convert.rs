@@ -3,7 +3,7 @@
 use super::backup::NewImage;
 use super::place::{Destination, reporter, source};
 use anyhow::bail;
-use pitstop_payload::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
+use pitstop_imaging::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         "raw" | "img" => to_raw(args, &*image, &reporter),
         _ => bail!(
-            "{}: what to convert to is told by the name: .gz, .zst, .raw or .img",
+            "{}: its name must end in .gz, .zst, .raw or .img, which says what to make",
             args.to
         ),
     }
@@ -58,8 +58,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// A restore to a new file: on all cores, with holes where there are zeros.
 fn to_raw(
     args: &Args,
-    image: &dyn pitstop_payload::image::ImageSource,
-    reporter: &dyn pitstop_payload::event::Reporter,
+    image: &dyn pitstop_imaging::image::ImageSource,
+    reporter: &dyn pitstop_imaging::event::Reporter,
 ) -> anyhow::Result<()> {
     let path = Path::new(&args.to);
     if path.exists() && !args.made.force {

@@ -2,8 +2,8 @@
 
 use super::place::{columns, source};
 use anyhow::Context;
-use pitstop_payload::image::{Cell, ImageMeta, Indexed, Inspection, Kind, inspect};
-use pitstop_payload::units;
+use pitstop_imaging::image::{Cell, ImageMeta, Indexed, Inspection, Kind, inspect};
+use pitstop_imaging::units;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -80,7 +80,7 @@ fn describe_indexed(text: &mut String, found: &Inspection, indexed: &Indexed) {
     line(
         text,
         "disk",
-        &pitstop_payload::inventory::disks::describe(disk),
+        &pitstop_imaging::inventory::disks::describe(disk),
     );
     line(
         text,

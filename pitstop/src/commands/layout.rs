@@ -2,9 +2,9 @@
 
 use super::place::reporter;
 use anyhow::{Context, bail};
-use pitstop_payload::event::Reporter;
-use pitstop_payload::layout::apply::{apply, compare};
-use pitstop_payload::layout::{Layout, capture, import};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::layout::apply::{apply, compare};
+use pitstop_imaging::layout::{Layout, capture, import};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

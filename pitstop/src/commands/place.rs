@@ -3,12 +3,13 @@
 use anyhow::{Context, bail};
 use nix::libc;
 use percent_encoding::percent_decode_str;
-use pitstop_payload::event::{Level, Reporter};
-use pitstop_payload::fetch::{HttpClient, Roots, Settings, redacted};
-use pitstop_payload::image::{FileSource, ImageMeta, ImageSource};
-use pitstop_payload::job::parse_rate;
-use pitstop_payload::render::{Output, Renderer, Style};
-use pitstop_payload::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
+use pitstop_imaging::event::{Level, Reporter};
+use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
+use pitstop_imaging::render::{Output, Renderer, Style};
+use pitstop_protocol::job::parse_rate;
+use pitstop_protocol::redacted;
+use pitstop_transport::fetch::{HttpClient, Roots, Settings};
+use pitstop_transport::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
@@ -64,8 +65,8 @@ impl Destination {
                 shown = redacted(&url);
                 if url.query().is_some() {
                     bail!(
-                        "{shown} has a ? part: what is signed for one name cannot take an image, which is \
-                         written under another name first"
+                        "{shown} has a ? part: a presigned URL cannot take an image, because the image is first \
+                         written under another name"
                     );
                 }
                 let (base, name) = split(&url)?;

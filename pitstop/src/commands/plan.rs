@@ -2,10 +2,10 @@
 
 use super::place::reporter;
 use anyhow::{Context, anyhow};
+use pitstop_imaging::inventory::Machine;
 use pitstop_payload::execute::dry_run;
-use pitstop_payload::job::{Action, Job, preview};
-use pitstop_payload::machine::Machine;
-use pitstop_payload::share::{Carriers, connect};
+use pitstop_protocol::job::{Action, Job, preview};
+use pitstop_transport::share::{Carriers, connect};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;

@@ -2,11 +2,11 @@
 
 use super::place::{RateLimit, is_local, reporter, slowed_source};
 use anyhow::bail;
-use pitstop_payload::disk::same_bytes;
-use pitstop_payload::event::Reporter;
-use pitstop_payload::image::{Delta, Part, RestoreOptions, restore};
-use pitstop_payload::table::PartitionSelector;
-use pitstop_payload::units;
+use pitstop_imaging::disk::same_bytes;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{Delta, Part, RestoreOptions, restore};
+use pitstop_imaging::table::PartitionSelector;
+use pitstop_imaging::units;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -50,7 +50,7 @@ pub struct Args {
     /// Restore only this partition of the image, into the same of DISK, by number, GUID or GPT name; may be repeated
     #[arg(long, value_name = "PARTITION")]
     partition: Vec<PartitionSelector>,
-    /// Cores to inflate on; 0 is all
+    /// Cores to decompress on; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
     #[command(flatten)]

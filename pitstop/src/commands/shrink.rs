@@ -11,12 +11,12 @@ use anyhow::{Context, bail};
 use filesystems::Shrinker;
 use last::Last;
 use percent_encoding::percent_decode_str;
-use pitstop_payload::disk::{LoopDevice, same_bytes};
-use pitstop_payload::event::Reporter;
-use pitstop_payload::image::{CaptureOptions, ImageMeta, ImageReader, Origin};
-use pitstop_payload::inventory::DiskIdentity;
-use pitstop_payload::table::Resized;
-use pitstop_payload::units::{self, parse_bytes};
+use pitstop_imaging::disk::{LoopDevice, same_bytes};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{CaptureOptions, ImageMeta, ImageReader, Origin};
+use pitstop_imaging::inventory::DiskIdentity;
+use pitstop_imaging::table::Resized;
+use pitstop_imaging::units::{self, parse_bytes};
 use scratch::Scratch;
 use std::path::{Path, PathBuf};
 use url::{Position, Url};
@@ -28,7 +28,7 @@ use url::{Position, Url};
   pitstop shrink http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz smaller.raw.gz --scratch /var/tmp
 
 The filesystem of the last partition is shrunk: ext2-4 by resize2fs, NTFS by ntfsresize, Btrfs by the kernel. Swap
-behind it moves. IMAGE stays as it is. Needs root, and room for what the disk has in use beside NEW.")]
+after it moves. IMAGE stays as it is. Needs root, and room for what the disk has in use beside NEW.")]
 pub struct Args {
     /// A path or an `http(s)://` URL of an image with an index
     image: String,

@@ -1,9 +1,9 @@
 //! `pitstop verify IMAGE`: every chunk is checked.
 
 use super::place::{reporter, source};
-use pitstop_payload::event::Reporter;
-use pitstop_payload::image::verify;
-use pitstop_payload::units;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::verify;
+use pitstop_imaging::units;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pitstop verify sda.raw.gz")]

@@ -1,19 +1,14 @@
 //! Machines' jobs: plain host files under the server's root.
 
 mod image;
-mod list;
-mod machine;
 mod set;
-mod write;
-
-pub use list::jobs;
-pub use write::replace;
 
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
-use machine::MachineName;
+use pitstop_server::list::{self, jobs};
+use pitstop_server::machine::MachineName;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 

@@ -2,17 +2,15 @@
 
 use super::Root;
 use super::image::Images;
-use super::list;
-use super::machine::MachineName;
-use super::write::replace;
-use crate::serve::{read_server_file, valid_url};
 use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use pitstop_payload::finish::After;
-use pitstop_payload::job::{Action, DiskSelector, Job};
-use pitstop_payload::table::PartitionSelector;
-use pitstop_payload::units;
+use pitstop_imaging::table::PartitionSelector;
+use pitstop_imaging::units;
+use pitstop_protocol::job::{Action, After, DiskSelector, Job};
+use pitstop_server::machine::MachineName;
+use pitstop_server::write::replace;
+use pitstop_server::{list, read_server_file, valid_url};
 use std::fmt::Write;
 use toml::Value;
 
@@ -113,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
     };
     let text = host_file(args, &file, url.as_deref())?;
     let job = list::preview(text.as_bytes(), &file, Some(args.machine))
-        .map_err(|error| anyhow!("this job would not be taken: {error}"))?;
+        .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
     let ruins = matches!(job.action, Action::Wipe | Action::Partition);
     if ruins && job.disks.is_empty() && !args.force {
         bail!(

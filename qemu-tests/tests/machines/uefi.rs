@@ -45,7 +45,7 @@ fn a_restored_disk_has_its_boot_entry_right_behind_the_network() -> Result<()> {
     ensure!(vm.wait_for_end(PATIENCE)? == End::PowerOff);
     let log = fs::read_to_string(site.folder().join("maintenance.log"))?;
     ensure!(
-        !log.contains("the kernel sees it otherwise"),
+        !log.contains("the kernel sees other partitions"),
         "the kernel's partitions are not the table's:\n{log}"
     );
     Ok(())

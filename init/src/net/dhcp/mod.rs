@@ -16,7 +16,7 @@ use crate::net::nics::Nic;
 use anyhow::Context;
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use packet::{Answer, Transaction};
-use pitstop_payload::event::Reporter;
+use pitstop_imaging::event::Reporter;
 use settings::Settings;
 use socket::ClientSocket;
 use std::net::Ipv4Addr;
@@ -193,7 +193,7 @@ impl Client<'_> {
         if !self.others.contains(&server) {
             self.others.push(server);
             self.reporter.warn(format!(
-                "DHCP on {}: there is a second DHCP server, {server}: its answers are left aside",
+                "DHCP on {}: there is a second DHCP server, {server}: its answers are ignored",
                 self.nic.name
             ));
         }

@@ -142,7 +142,7 @@ fn of_two_servers_only_the_chosen_one_grants_and_refuses() {
     assert!(matches!(renewed, renew::Reply::Granted(_)), "{renewed:?}");
     wait_for(
         &said,
-        "there is a second DHCP server, 10.77.0.9: its answers are left aside",
+        "there is a second DHCP server, 10.77.0.9: its answers are ignored",
     );
 }
 

@@ -3,7 +3,7 @@
 use super::renew;
 use super::*;
 use crate::net::netns::Cable;
-use pitstop_payload::event::Silent;
+use pitstop_imaging::event::Silent;
 
 pub fn ask(nic: &Nic, patience: Duration) -> Option<Granted> {
     let began = Instant::now();

@@ -9,7 +9,7 @@ use crate::net::dhcp::settings::Settings;
 use crate::net::dhcp::socket::ClientSocket;
 use crate::net::nics::Nic;
 use dhcproto::v4::MessageType;
-use pitstop_payload::event::Reporter;
+use pitstop_imaging::event::Reporter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, Instant};

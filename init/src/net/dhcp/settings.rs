@@ -3,7 +3,7 @@
 use super::packet::Answer;
 use crate::net::netlink::Route;
 use dhcproto::v4::{DhcpOption, OptionCode};
-use pitstop_payload::machine::BootSource;
+use pitstop_protocol::machine::BootSource;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn6, bind, setsockopt, socket, sockopt,
 };
 use packet::{Answer, Question};
-use pitstop_payload::event::Reporter;
+use pitstop_imaging::event::Reporter;
 use std::ffi::OsString;
 use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::net::netns::{Cable, MAC};
 use crate::net::slaac;
-use pitstop_payload::event::Silent;
+use pitstop_imaging::event::Silent;
 use std::path::Path;
 use std::thread;
 

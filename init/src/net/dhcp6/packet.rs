@@ -35,7 +35,7 @@ pub struct Question<'a> {
     pub address: Option<Ipv6Addr>,
 }
 
-/// What servers tell beside an address.
+/// What servers configure besides the address: name servers, time servers, the boot file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
     pub dns: Vec<IpAddr>,

@@ -5,12 +5,12 @@
 //! are of one run, and the next `backup` finds the folder as this one found it.
 
 use super::new_path;
-use crate::event::Reporter;
 use crate::execute::Work;
 use crate::execute::attempts::put;
-use crate::image::ImageMeta;
 use crate::plan::Capture;
 use anyhow::{Context, anyhow, bail};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::ImageMeta;
 
 /// What has been renamed so far for one image.
 struct Placing<'a> {

@@ -1,13 +1,13 @@
 //! Whether an image can go to the disk that it belongs on.
 
 use super::{How, MatchError, Stored};
-use crate::image::Least;
-use crate::inventory::Disk;
+use pitstop_imaging::image::Least;
+use pitstop_imaging::inventory::Disk;
 
 pub(super) fn check_fit(disk: &Disk, image: &Stored, how: How) -> Result<(), MatchError> {
     // The same disk may have been formatted to other sectors; another one is not what a name means.
     let why = match how {
-        How::Name => Some("no name alone leads to such a disk"),
+        How::Name => Some("a disk with other sectors is not chosen by its name alone"),
         How::Serial | How::Wwn | How::Table if image.indexed => None,
         How::Serial | How::Wwn | How::Table => Some("what it holds could not be read there"),
     };

@@ -99,8 +99,8 @@ fn a_replaced_disk_is_found_by_name_when_it_fits() {
     let error = match_images(&other, &other, &images, &Hints::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "sda.raw.gz is of a disk with sectors of 512 bytes, sda (serial NEW, 200 B) has sectors of 4096: no name \
-         alone leads to such a disk"
+        "sda.raw.gz is of a disk with sectors of 512 bytes, sda (serial NEW, 200 B) has sectors of 4096: a disk \
+         with other sectors is not chosen by its name alone"
     );
 }
 

@@ -2,7 +2,7 @@
 //! them may tell, or the job does.
 
 use super::{Hints, How, MatchError, Stored, same_disk};
-use crate::inventory::{Disk, DiskIdentity};
+use pitstop_imaging::inventory::{Disk, DiskIdentity};
 
 /// Whether an image of `of` could be of `disk` by what both say: the same disk, or one like it.
 fn alike(of: &DiskIdentity, disk: &DiskIdentity) -> bool {

@@ -5,7 +5,7 @@ use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
     OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
 };
-use pitstop_payload::image::ImageReader;
+use pitstop_imaging::image::ImageReader;
 use std::ffi::OsStr;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};

@@ -1,12 +1,12 @@
-//! What of an image's disk ends last, and how small the disk can be.
+//! The last partition of an image's disk, and how small the disk can become.
 
 use super::scratch::Scratch;
 use anyhow::{Context, bail};
-use pitstop_payload::extents::Extents;
-use pitstop_payload::image::ImageReader;
-use pitstop_payload::table::{Known, MovedSwap, Partition, Resized, Tail, tail};
-use pitstop_payload::units;
-use pitstop_payload::used::PartitionSummary;
+use pitstop_imaging::extents::Extents;
+use pitstop_imaging::image::ImageReader;
+use pitstop_imaging::table::{Known, MovedSwap, Partition, Resized, Tail, tail};
+use pitstop_imaging::units;
+use pitstop_imaging::used::PartitionSummary;
 use std::fmt;
 
 const MIB: u64 = 1 << 20;
@@ -132,8 +132,7 @@ impl Last {
         }
         if let Some(at) = scratch.first_data(&own.gaps(0..self.disk))? {
             bail!(
-                "{} has data at byte {at}, behind {self}, that belongs to no filesystem: where it goes on a smaller disk \
-                 cannot be told",
+                "{} has data at byte {at}, after {self}, that belongs to no filesystem: it would not be on a smaller disk",
                 self.image
             );
         }

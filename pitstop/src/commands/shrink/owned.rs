@@ -3,9 +3,9 @@
 
 use super::filesystems::Shrinker;
 use anyhow::Context;
-use pitstop_payload::disk::{DiskInput, Input};
-use pitstop_payload::extents::Extents;
-use pitstop_payload::source::{Disk, ReadAt};
+use pitstop_imaging::disk::{DiskInput, Input};
+use pitstop_imaging::extents::Extents;
+use pitstop_imaging::source::{Disk, ReadAt};
 use std::io;
 use std::path::Path;
 

@@ -3,16 +3,16 @@
 use super::last::Last;
 use anyhow::{Context, bail};
 use nix::sys::statvfs::statvfs;
-use pitstop_payload::disk::{DiskInput, Input, LoopDevice};
-use pitstop_payload::event::{Event, Progress, Reporter};
-use pitstop_payload::extents::Extents;
-use pitstop_payload::image::{
+use pitstop_imaging::disk::{DiskInput, Input, LoopDevice};
+use pitstop_imaging::event::{Event, Progress, Reporter};
+use pitstop_imaging::extents::Extents;
+use pitstop_imaging::image::{
     CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, capture, restore,
 };
-use pitstop_payload::inventory::DiskIdentity;
-use pitstop_payload::source::Disk;
-use pitstop_payload::table::{self, Known, Resized, Table};
-use pitstop_payload::units;
+use pitstop_imaging::inventory::DiskIdentity;
+use pitstop_imaging::source::Disk;
+use pitstop_imaging::table::{self, Known, Resized, Table};
+use pitstop_imaging::units;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;

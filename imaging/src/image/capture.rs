@@ -1,0 +1,218 @@
+//! A disk becomes an image: read once, in order, only where something is kept.
+
+use super::encode::{Content, Encoding, Intake, Piece, encode};
+use super::index::chunk_size_for;
+use super::salvage::{BadSectors, read_all};
+use super::workers::{Meter, lock};
+use super::{CaptureOptions, ImageMeta, ReadErrors};
+use crate::disk::{DiskInput, Input};
+use crate::event::Reporter;
+use crate::extents::Extents;
+use crate::inventory::DiskIdentity;
+use crate::units;
+use crate::used::survey;
+use anyhow::{Context, bail};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Reads across gaps up to this many bytes: cheaper than another request.
+const READ_ACROSS: u64 = 64 << 10;
+const ALIGNMENT: u64 = 4096;
+/// The most chunks in one run, so that progress and failures are noticed.
+const RUN: u64 = 1 << 16;
+
+/// Reads `disk` once and writes its image to `out`, which is not buffered further; returns what the
+/// `.toml` beside the image is to say. Peak memory is bounded whatever the size of the disk.
+///
+/// # Errors
+/// When the disk or `out` fails; when `identity` has another size than the disk; and with
+/// [`ReadErrors::Fail`], after all is written, when sectors could not be read: drop the image then.
+pub fn capture(
+    disk: &Path,
+    identity: &DiskIdentity,
+    options: &CaptureOptions,
+    out: &mut (dyn Write + Send),
+    reporter: &dyn Reporter,
+) -> anyhow::Result<ImageMeta> {
+    let name = disk.display().to_string();
+    let input = DiskInput::open(disk)?;
+    let size = input.size();
+    if identity.size != size {
+        bail!(
+            "{name} has {size} bytes now, but had {} when it was found: was it replaced?",
+            identity.size
+        );
+    }
+    let mut meta = ImageMeta::new(identity.clone(), chunk_size_for(size), options.exact);
+    let mut file = input.file();
+    let mut found = survey(&mut file, size, identity.logical_sector_size)
+        .with_context(|| format!("looking for the filesystems of {name}"))?;
+    if options.exact {
+        found.kept = Extents::single(0..size);
+    }
+    let data = input
+        .data()
+        .with_context(|| format!("looking for the holes of {name}"))?;
+    let kept = both(&found.kept.clipped(0..size), &data);
+    meta.kept = kept.total();
+    meta.table = found.table;
+    meta.partitions = found.partitions;
+    meta.loaders.clone_from(&options.loaders);
+    meta.origin.clone_from(&options.origin);
+    reporter.info(format!(
+        "{name}: {} of {} in use",
+        units::bytes(meta.kept),
+        units::bytes(size)
+    ));
+    let meter = Meter::new("backing up", &identity.device, Some(size), reporter);
+    capture_from(&input, &kept, &mut meta, options, out, &meter)
+        .with_context(|| format!("backing up {name}"))?;
+    report_bad(&name, &meta, options.read_errors, reporter)?;
+    Ok(meta)
+}
+
+/// What is in both sets.
+fn both(one: &Extents, other: &Extents) -> Extents {
+    let mut both = Extents::new();
+    for range in other.iter() {
+        for part in one.within(range) {
+            both.insert(part);
+        }
+    }
+    both
+}
+
+fn report_bad(
+    name: &str,
+    meta: &ImageMeta,
+    wanted: ReadErrors,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    let bad = &meta.read_errors;
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let mut places: Vec<String> = bad
+        .iter()
+        .take(8)
+        .map(|range| format!("{} bytes at {}", range.length, range.offset))
+        .collect();
+    if bad.len() > places.len() {
+        places.push(format!("{} more", bad.len() - places.len()));
+    }
+    let what = format!(
+        "{name} cannot be read in {} places: {}",
+        bad.len(),
+        places.join(", ")
+    );
+    match wanted {
+        ReadErrors::Record => reporter.warn(format!("{what}; they are zeros in the image")),
+        ReadErrors::Fail => bail!("{what}; replace the disk, or allow read errors to be recorded"),
+    }
+    Ok(())
+}
+
+/// The capture itself, from anything that can be read; fills in what `meta` lacks.
+pub fn capture_from(
+    input: &dyn Input,
+    kept: &Extents,
+    meta: &mut ImageMeta,
+    options: &CaptureOptions,
+    out: &mut (dyn Write + Send),
+    meter: &Meter,
+) -> anyhow::Result<()> {
+    let encoding = Encoding {
+        chunk_size: meta.chunk_size,
+        level: options.level,
+        threads: options.threads,
+    };
+    let intake = FromDisk {
+        input,
+        kept,
+        chunk: u64::from(meta.chunk_size),
+        next: Mutex::new((0, 0)),
+        bad: BadSectors::default(),
+    };
+    let encoded = encode(&intake, &encoding, out, meter)?;
+    meta.read_errors = intake.bad.into_ranges();
+    encoded.finish(meta)
+}
+
+struct FromDisk<'a> {
+    input: &'a dyn Input,
+    kept: &'a Extents,
+    chunk: u64,
+    /// The next ticket and the next chunk.
+    next: Mutex<(u64, u64)>,
+    bad: BadSectors,
+}
+
+impl FromDisk<'_> {
+    /// The next ticket with the chunks it is for: a run without anything kept, or one chunk.
+    fn claim(&self) -> Option<(u64, u64, Option<u32>)> {
+        let size = self.input.size();
+        let mut next = lock(&self.next);
+        let (ticket, number) = *next;
+        let start = number * self.chunk;
+        if start >= size {
+            return None;
+        }
+        let used = self.kept.within(start..size).next();
+        let empty = used.map_or(size, |range| range.start) / self.chunk - number;
+        let run = u32::try_from(empty.min(RUN)).ok().filter(|run| *run > 0);
+        *next = (ticket + 1, number + u64::from(run.unwrap_or(1)));
+        Some((ticket, start, run))
+    }
+
+    /// Reads what is kept of `raw`, which is at `start` on the disk, and zeroes the rest.
+    fn read(&self, raw: &mut [u8], start: u64) -> anyhow::Result<()> {
+        let end = start + raw.len() as u64;
+        let within = |at: u64| usize::try_from(at - start).unwrap_or(raw.len());
+        let mut reads = Extents::new();
+        for range in self.kept.within(start..end) {
+            let from = range.start / ALIGNMENT * ALIGNMENT;
+            let to = range.end.next_multiple_of(ALIGNMENT).min(end);
+            match reads.end() {
+                last if !reads.is_empty() && from < last.saturating_add(READ_ACROSS) => {
+                    reads.insert(last.min(from)..to);
+                }
+                _ => reads.insert(from..to),
+            }
+        }
+        let places: Vec<_> = reads
+            .iter()
+            .map(|range| (within(range.start)..within(range.end), range.start))
+            .collect();
+        let unused: Vec<_> = self
+            .kept
+            .gaps(start..end)
+            .iter()
+            .map(|range| within(range.start)..within(range.end))
+            .collect();
+        for (place, at) in places {
+            read_all(self.input, &mut raw[place], at, &self.bad)?;
+        }
+        for gap in unused {
+            raw[gap].fill(0);
+        }
+        Ok(())
+    }
+}
+
+impl Intake for FromDisk<'_> {
+    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Piece>> {
+        let Some((ticket, start, run)) = self.claim() else {
+            return Ok(None);
+        };
+        let content = if let Some(run) = run {
+            Content::Zeros(run)
+        } else {
+            let left = self.input.size() - start;
+            let length = usize::try_from(left.min(self.chunk))?;
+            self.read(&mut raw[..length], start)?;
+            Content::Chunk(length)
+        };
+        Ok(Some(Piece { ticket, content }))
+    }
+}

@@ -1,0 +1,378 @@
+//! An image goes back to a disk. What could boot is written last, and only when all else is proven.
+
+use super::codec::{Inflater, MemberError};
+use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
+use super::foreign;
+use super::index::{Chunk, Index, Item};
+use super::selected::Task;
+use super::verify::{Look, Verified, look};
+use super::workers::{Crew, Meter, lock};
+use super::{
+    Delta, ImageMeta, ImageSource, Part, RestoreOptions, behind, delta, fit, grow, ids, kernel,
+    readback,
+};
+use crate::disk::{Buffer, Output, Target};
+use crate::event::Reporter;
+use crate::extents::Extents;
+use crate::table::{Piece, TableKind};
+use crate::units;
+use anyhow::{Context, bail};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// So much of the beginning and of the end of a disk, where partition tables and boot loaders are.
+pub const TABLES: u64 = 1 << 20;
+
+/// What a restore did. All counts are raw bytes of the disk unless said.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// The size of the image.
+    pub size: u64,
+    /// Written as data.
+    pub written: u64,
+    /// Zeroed: discarded, punched or written.
+    pub zeroed: u64,
+    /// Found on the target already.
+    pub unchanged: u64,
+    /// Bytes read from the image.
+    pub transferred: u64,
+    /// Whether the target was read back and found right.
+    pub verified: bool,
+    /// What the image says of itself; `None` for a foreign one.
+    pub meta: Option<ImageMeta>,
+}
+
+/// Writes `image` to `target`: a block device that nothing else uses, or a plain file. A file that is
+/// not there is made with the image's size; whatever is larger keeps what is behind that size, but for
+/// the backup of a GPT, which moves to the end.
+///
+/// # Errors
+/// Before anything is written: when the image is not whole as far as its end tells, when the target
+/// is too small or in use. Later: when a chunk is not what the index says, when reading or writing
+/// fails, or when `verify` finds a difference twice. The target's first MiB is zeros then: it does
+/// not boot half an image.
+pub fn restore(
+    image: &dyn ImageSource,
+    target: &Path,
+    options: &RestoreOptions,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Restored> {
+    if options.new_ids && options.part != Part::Whole {
+        bail!("new-ids is for all partitions of a disk: it does not go with keep or partitions");
+    }
+    let look = look(image)?;
+    let output = Target::open(target)?;
+    let growth = grow::wanted(image, &look, &output, options, reporter)?;
+    let task = Task {
+        image,
+        output: &output,
+        options,
+        reporter,
+    };
+    let restored = match &options.part {
+        Part::Whole => match task.remade(&look)? {
+            Some(plan) => task.remake(look, &plan)?,
+            None => whole(&task, look)?,
+        },
+        Part::Keep(selectors) => task.keep(look, selectors)?,
+        Part::Only(selectors) => task.only(look, selectors)?,
+    };
+    if options.new_ids {
+        let sector = output
+            .sector_size()
+            .or_else(|| Some(restored.meta.as_ref()?.disk.logical_sector_size));
+        let limit = output.limit().unwrap_or(restored.size);
+        ids::renew(&output, limit, sector.unwrap_or(512), reporter)
+            .with_context(|| format!("giving {} new identifiers", output.name()))?;
+    }
+    match growth {
+        None => kernel::tell(&output, reporter),
+        Some(growth) => growth.run(target, output, reporter).with_context(|| {
+            format!(
+                "{} is whole on {}, but {growth} did not grow",
+                image.name(),
+                target.display()
+            )
+        })?,
+    }
+    Ok(restored)
+}
+
+fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
+    let Task {
+        image,
+        output,
+        options,
+        reporter,
+    } = *task;
+    let old = behind::remember(output);
+    let restored = match look {
+        Look::Ours(loaded) => restore_ours(image, *loaded, output, options, reporter)?,
+        Look::Foreign { kind, raw_size } => {
+            let stream = foreign::Stream {
+                sector: output.sector_size(),
+                ..foreign::Stream::whole(kind, raw_size)
+            };
+            foreign::restore(image, stream, output, options, reporter)?
+        }
+    };
+    behind::clear(output, restored.size, &old, &Extents::new(), reporter)
+        .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
+    fit::follow_end(output, restored.size, reporter)
+        .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
+    Ok(restored)
+}
+
+/// Whether the target ends before the image does, which has an index and a table that tell what of its end is free.
+pub fn is_larger(look: &Look, output: &dyn Output) -> bool {
+    let Look::Ours(loaded) = look else {
+        return false;
+    };
+    let has_table = loaded.meta.table.kind != TableKind::None.name();
+    let limit = output.limit();
+    has_table && limit.is_some_and(|has| has < loaded.index.raw_size())
+}
+
+/// Refuses a target that is too small.
+pub fn check_fits(output: &dyn Output, needed: u64) -> anyhow::Result<()> {
+    match output.limit() {
+        Some(has) if has < needed => bail!(
+            "{} is too small: it has {has} bytes ({}), the image needs {needed} ({})",
+            output.name(),
+            units::bytes(has),
+            units::bytes(needed)
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a disk unbootable before its first other byte is written.
+pub fn invalidate(output: &dyn Output, size: Option<u64>) -> anyhow::Result<()> {
+    if output.is_blank() {
+        return Ok(());
+    }
+    let zeros = Buffer::new(usize::try_from(TABLES)?);
+    let end = size.or(output.limit()).unwrap_or(TABLES);
+    let tail = size.map(|size| size.saturating_sub(TABLES)..size);
+    for place in std::iter::once(0..TABLES.min(end)).chain(tail) {
+        let length = usize::try_from(place.end - place.start)?;
+        output
+            .write_at(&zeros[..length], place.start)
+            .with_context(|| writing(output, place.start))?;
+    }
+    flush(output)
+}
+
+/// `writing /dev/sda at 41943040`
+pub fn writing(output: &dyn Output, at: u64) -> String {
+    format!("writing {} at {at}", output.name())
+}
+
+pub fn flush(output: &dyn Output) -> anyhow::Result<()> {
+    output
+        .flush()
+        .with_context(|| format!("flushing {}", output.name()))
+}
+
+/// Writes pieces of tables and waits until they are safe.
+pub fn write_pieces(output: &dyn Output, pieces: &[Piece]) -> anyhow::Result<()> {
+    for (at, bytes) in pieces {
+        output
+            .write_at(bytes, *at)
+            .with_context(|| writing(output, *at))?;
+    }
+    flush(output)
+}
+
+/// A restore under way.
+pub struct Restoring<'a> {
+    pub image: &'a dyn ImageSource,
+    pub index: &'a Index,
+    pub output: &'a dyn Output,
+    pub meter: &'a Meter<'a>,
+    /// Chunks that are proven but must wait: where the tables are.
+    held: Mutex<BTreeMap<u64, Vec<u8>>>,
+    pub written: AtomicU64,
+    pub zeroed: AtomicU64,
+    pub unchanged: AtomicU64,
+}
+
+/// Writes an image with an index to `output`.
+pub fn restore_ours(
+    image: &dyn ImageSource,
+    loaded: Loaded,
+    output: &dyn Output,
+    options: &RestoreOptions,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Restored> {
+    let Loaded { index, meta } = loaded;
+    let size = index.raw_size();
+    check_fits(output, size)?;
+    output.set_size(size)?;
+    let compare = match options.delta {
+        _ if output.is_blank() => false,
+        Delta::Off => false,
+        Delta::On => true,
+        Delta::Auto => delta::pays(&index, output),
+    };
+    if compare && options.delta == Delta::Auto {
+        reporter.info(format!(
+            "{} has much of the image already: only what differs is moved",
+            output.name()
+        ));
+    }
+    let meter = Meter::new("restoring", output.name(), Some(index.walked()), reporter);
+    let restoring = Restoring {
+        image,
+        index: &index,
+        output,
+        meter: &meter,
+        held: Mutex::default(),
+        written: AtomicU64::new(0),
+        zeroed: AtomicU64::new(0),
+        unchanged: AtomicU64::new(0),
+    };
+    let what = || format!("restoring {} to {}", image.name(), output.name());
+    restoring.run(compare, options.threads).with_context(what)?;
+    if options.verify {
+        readback::verify(&restoring, options.threads, reporter).with_context(what)?;
+    }
+    Ok(Restored {
+        size,
+        written: restoring.written.into_inner(),
+        zeroed: restoring.zeroed.into_inner(),
+        unchanged: restoring.unchanged.into_inner(),
+        transferred: meter.transferred(),
+        verified: options.verify,
+        meta: Some(meta),
+    })
+}
+
+impl Restoring<'_> {
+    fn run(&self, compare: bool, threads: usize) -> anyhow::Result<()> {
+        invalidate(self.output, Some(self.index.raw_size()))?;
+        if compare {
+            delta::run(self, threads)?;
+        } else {
+            self.stream(threads)?;
+        }
+        flush(self.output)?;
+        // Every chunk was inflated and matched its hash, or was found on the target as it should be.
+        let verified = Verified::of(self.index.raw_size());
+        self.write_held(&verified)?;
+        flush(self.output)
+    }
+
+    /// One pass over the image, every chunk of it.
+    fn stream(&self, threads: usize) -> anyhow::Result<()> {
+        let (chunk, bound) = (chunk_bytes(self.index), largest_member(self.index));
+        let feed = Mutex::new(Feed::new(self.image, self.index, false));
+        let crew = Crew::new(threads, chunk + bound);
+        crew.run(|| {
+            let mut member = vec![0; bound];
+            let mut raw = Buffer::new(chunk);
+            let mut inflater = Inflater::new()?;
+            while !crew.stopped() {
+                let next = lock(&feed).next(&mut member)?;
+                match next {
+                    None => break,
+                    Some(Item::Zeros { first, count, .. }) => self.zero(first, count)?,
+                    Some(Item::Chunk(chunk)) => {
+                        let member = &member[..usize::try_from(chunk.size)?];
+                        self.meter.moved(member.len() as u64);
+                        self.put(&crew, &mut inflater, &chunk, member, &mut raw)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Proves one chunk, then writes it or holds it back.
+    pub fn put(
+        &self,
+        crew: &Crew,
+        inflater: &mut Inflater,
+        chunk: &Chunk,
+        member: &[u8],
+        raw: &mut [u8],
+    ) -> anyhow::Result<()> {
+        let raw = &mut raw[..self.index.length(chunk.number)];
+        let core = crew.core();
+        let proven = open_chunk(inflater, chunk, member, raw);
+        drop(core);
+        if let Err(error) = proven {
+            self.read_again(inflater, chunk, raw, &error)?;
+        }
+        let length = raw.len() as u64;
+        if self.is_held(chunk.number) {
+            lock(&self.held).insert(chunk.number, raw.to_vec());
+        } else {
+            self.write(raw, self.index.position(chunk.number))?;
+        }
+        self.meter.done(length);
+        Ok(())
+    }
+
+    /// What came wrong may have been changed on its way: TCP's sum misses one in 65,536 of what Ethernet's misses.
+    fn read_again(
+        &self,
+        inflater: &mut Inflater,
+        chunk: &Chunk,
+        raw: &mut [u8],
+        error: &MemberError,
+    ) -> anyhow::Result<()> {
+        let place = place(self.index, self.image, chunk);
+        self.meter
+            .warn(format!("{place}: {error}: it is read once more"));
+        let mut member = vec![0; usize::try_from(chunk.size)?];
+        self.image
+            .read_exact_at(&mut member, chunk.offset)
+            .with_context(|| format!("reading {place}"))?;
+        self.meter.moved(member.len() as u64);
+        open_chunk(inflater, chunk, &member, raw).context(place)
+    }
+
+    pub fn write(&self, raw: &[u8], at: u64) -> anyhow::Result<()> {
+        self.output
+            .write_at(raw, at)
+            .with_context(|| writing(self.output, at))?;
+        self.written.fetch_add(raw.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes `count` whole chunks from `first` on read as zeros.
+    pub fn zero(&self, first: u64, count: u64) -> anyhow::Result<()> {
+        let start = self.index.position(first);
+        let length = count * u64::from(self.index.chunk_size());
+        self.output
+            .zero(start..start + length)
+            .with_context(|| format!("zeroing {} at {start}", self.output.name()))?;
+        self.zeroed.fetch_add(length, Ordering::Relaxed);
+        self.meter.done(length);
+        Ok(())
+    }
+
+    /// Whether a chunk reaches into the first or the last MiB.
+    pub fn is_held(&self, number: u64) -> bool {
+        let start = self.index.position(number);
+        let end = start + self.index.length(number) as u64;
+        start < TABLES || end > self.index.raw_size().saturating_sub(TABLES)
+    }
+
+    /// The tables and boot loaders, the first chunk last: without proof of all else they stay away.
+    fn write_held(&self, _proof: &Verified) -> anyhow::Result<()> {
+        let held = std::mem::take(&mut *lock(&self.held));
+        for (number, raw) in held.into_iter().rev() {
+            if number == 0 {
+                flush(self.output)?;
+            }
+            let mut aligned = Buffer::new(raw.len());
+            aligned.copy_from_slice(&raw);
+            self.write(&aligned, self.index.position(number))?;
+        }
+        Ok(())
+    }
+}

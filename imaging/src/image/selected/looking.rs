@@ -1,0 +1,157 @@
+//! Reading an image's partition table, and single bytes of its disk, before any of it is restored.
+
+use super::super::feed::Loaded;
+use super::super::foreign::{Decoder, read_full};
+use super::super::index::{Index, Item, Mark};
+use super::super::reader::{fetch, find, marks};
+use super::super::verify::{Kind, Look};
+use super::super::{ImageSource, restore::TABLES};
+use crate::extents::Extents;
+use crate::source::ReadAt;
+use crate::table::{Known, gpt_sector_size};
+use anyhow::Context;
+use std::io;
+use std::ops::Range;
+
+/// The table of an image, and what its sectors are.
+pub struct Seen {
+    pub known: Known,
+    pub sector: u32,
+    /// Bytes of its disk, where they are known.
+    pub size: Option<u64>,
+}
+
+/// Reads the table of an image; `None` where it has none. `sector` is what the target's sectors are.
+pub fn seen(image: &dyn ImageSource, look: &Look, sector: u32) -> anyhow::Result<Option<Seen>> {
+    let what = || format!("the partition table in {}", image.name());
+    let (read, sector, size) = match look {
+        Look::Ours(loaded) => {
+            let sector = loaded.meta.disk.logical_sector_size;
+            let size = loaded.index.raw_size();
+            (
+                Known::read(&mut Bytes::new(image, loaded), sector),
+                sector,
+                Some(size),
+            )
+        }
+        Look::Foreign { kind, raw_size } => {
+            let mut head = Head::read(image, *kind)?;
+            let sector = gpt_sector_size(&head.0).unwrap_or(sector);
+            (Known::read(&mut head, sector), sector, *raw_size)
+        }
+    };
+    let known = read.with_context(what)?;
+    Ok(known.map(|known| Seen {
+        known,
+        sector,
+        size,
+    }))
+}
+
+/// The disk in an image that has an index.
+pub struct Bytes<'a> {
+    image: &'a dyn ImageSource,
+    index: &'a Index,
+    marks: Vec<Mark>,
+    held: Option<(u64, Vec<u8>)>,
+}
+
+impl<'a> Bytes<'a> {
+    pub fn new(image: &'a dyn ImageSource, loaded: &'a Loaded) -> Self {
+        Self {
+            image,
+            index: &loaded.index,
+            marks: marks(&loaded.index),
+            held: None,
+        }
+    }
+
+    /// The first byte of `range` that is not zero, but for those in `except`.
+    pub fn first_data(&self, range: Range<u64>, except: &Extents) -> anyhow::Result<Option<u64>> {
+        let wanted = except.gaps(range);
+        for item in self.index.items() {
+            let Item::Chunk(chunk) = item else { continue };
+            let start = self.index.position(chunk.number);
+            let place = start..start + self.index.length(chunk.number) as u64;
+            if !wanted.touches(place.clone()) {
+                continue;
+            }
+            let raw = fetch(self.image, self.index, &chunk)?;
+            for part in wanted.within(place) {
+                let from = usize::try_from(part.start - start)?;
+                let to = usize::try_from(part.end - start)?;
+                let data = raw.get(from..to).unwrap_or_default();
+                if let Some(at) = data.iter().position(|byte| *byte != 0) {
+                    return Ok(Some(part.start + at as u64));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn chunk(&mut self, number: u64) -> anyhow::Result<&[u8]> {
+        if self.held.as_ref().is_none_or(|(held, _)| *held != number) {
+            let raw = match find(self.index, &self.marks, number) {
+                Some(chunk) => fetch(self.image, self.index, &chunk)?,
+                None => vec![0; self.index.length(number)],
+            };
+            self.held = Some((number, raw));
+        }
+        Ok(self.held.as_ref().map_or(&[], |(_, raw)| raw))
+    }
+}
+
+impl ReadAt for Bytes<'_> {
+    fn size(&self) -> u64 {
+        self.index.raw_size()
+    }
+
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let size = u64::from(self.index.chunk_size());
+        let mut done = 0;
+        while done < buffer.len() {
+            let place = at + done as u64;
+            let raw = self
+                .chunk(place / size)
+                .map_err(|error| io::Error::other(format!("{error:#}")))?;
+            let within = usize::try_from(place % size).map_err(io::Error::other)?;
+            let rest = raw.get(within..).unwrap_or_default();
+            let now = rest.len().min(buffer.len() - done);
+            if now == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer[done..done + now].copy_from_slice(&rest[..now]);
+            done += now;
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of a disk of which no more is known: the rest reads as zeros.
+struct Head(Vec<u8>);
+
+impl Head {
+    fn read(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<Self> {
+        let mut head = vec![0; usize::try_from(TABLES)?];
+        let read = read_full(&mut Decoder::open(image, kind)?, &mut head);
+        let length = read.with_context(|| format!("reading the beginning of {}", image.name()))?;
+        head.truncate(length);
+        Ok(Self(head))
+    }
+}
+
+impl ReadAt for Head {
+    fn size(&self) -> u64 {
+        // More than any disk has, and whole sectors.
+        1 << 62
+    }
+
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let from = usize::try_from(at).unwrap_or(usize::MAX);
+        let held = self.0.get(from..).unwrap_or_default();
+        let now = held.len().min(buffer.len());
+        buffer[..now].copy_from_slice(&held[..now]);
+        buffer[now..].fill(0);
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! Restoring a part: partitions of the target that survive, single partitions of the image, a disk that is smaller
+//! than the image's or has other sectors.
+
+mod check;
+mod keep;
+pub mod looking;
+mod only;
+mod sectors;
+mod through;
+
+use super::fit::Written;
+use super::restore::{Restored, restore_ours, write_pieces};
+use super::verify::{Look, look};
+use super::{ImageSource, Part, RestoreOptions, foreign};
+use crate::disk::{Output, Target};
+use crate::event::{Reporter, Silent};
+use crate::extents::Extents;
+use crate::table::{Known, Partition, Piece};
+use anyhow::{Context, bail};
+use only::Pair;
+use std::path::Path;
+use through::Through;
+
+/// One restore, and what it goes to.
+pub struct Task<'a> {
+    pub image: &'a dyn ImageSource,
+    pub output: &'a Target,
+    pub options: &'a RestoreOptions,
+    pub reporter: &'a dyn Reporter,
+}
+
+/// What a restore of `part` would do with single partitions of the disk at `target`, a sentence each. Writes nothing.
+///
+/// # Errors
+/// What such a restore would refuse before its first write.
+pub fn foresee(image: &dyn ImageSource, target: &Path, part: &Part) -> anyhow::Result<Vec<String>> {
+    let output = Target::look(target)?;
+    let look = look(image)?;
+    let options = RestoreOptions::default();
+    let task = Task {
+        image,
+        output: &output,
+        options: &options,
+        reporter: &Silent,
+    };
+    match part {
+        Part::Whole => {
+            let plan = task.remade(&look)?;
+            let told = plan.and_then(|_| task.told(&look));
+            Ok(told.into_iter().collect())
+        }
+        Part::Keep(selectors) => {
+            let (_, kept) = task.kept(&look, selectors)?;
+            let tell = |keep: &Partition| format!("partition {keep} stays as it is");
+            Ok(task
+                .told(&look)
+                .into_iter()
+                .chain(kept.iter().map(tell))
+                .collect())
+        }
+        Part::Only(selectors) => {
+            let pairs = task.pairs(&look, selectors)?;
+            let tell = |Pair { from, to }: &Pair| {
+                format!("partition {from} of the image goes to partition {to}")
+            };
+            Ok(pairs.iter().map(tell).collect())
+        }
+    }
+}
+
+impl Task<'_> {
+    /// Bytes of the target.
+    fn disk(&self) -> anyhow::Result<u64> {
+        let name = self.output.name();
+        self.output
+            .limit()
+            .with_context(|| format!("{name} has no partitions yet: it is new"))
+    }
+
+    /// The table of the target, whose sectors are `sector` bytes.
+    fn target(&self, sector: u32) -> anyhow::Result<Known> {
+        let (output, name) = (self.output, self.output.name());
+        let limit = self.disk()?;
+        if let Some(own) = output.sector_size().filter(|own| *own != sector) {
+            bail!(
+                "{} is of a disk with sectors of {sector} bytes, {name} has sectors of {own}: without an index the two \
+                 do not go together; convert it",
+                self.image.name()
+            );
+        }
+        let mut disk = Written { output, limit };
+        Known::read(&mut disk, sector)
+            .with_context(|| format!("the partition table on {name}"))?
+            .with_context(|| format!("{name} has no partition table"))
+    }
+
+    /// Runs the restore with `through` as its target. Chunks wholly in `left_out` are not fetched.
+    fn pour(&self, look: Look, through: &Through, left_out: &Extents) -> anyhow::Result<Restored> {
+        let Self {
+            image,
+            options,
+            reporter,
+            ..
+        } = *self;
+        match look {
+            Look::Ours(mut loaded) => {
+                loaded.index.leave_out(left_out);
+                restore_ours(image, *loaded, through, options, reporter)
+            }
+            Look::Foreign { kind, raw_size } => {
+                let stream = foreign::Stream {
+                    kind,
+                    raw_size,
+                    sector: self.output.sector_size(),
+                    left_out: left_out.clone(),
+                };
+                foreign::restore(image, stream, through, options, reporter)
+            }
+        }
+    }
+
+    /// Writes `pieces` and waits until they are safe; reads them back where that is asked for.
+    fn write(&self, pieces: &[Piece]) -> anyhow::Result<()> {
+        let output = self.output;
+        write_pieces(output, pieces)?;
+        if !self.options.verify {
+            return Ok(());
+        }
+        let name = output.name();
+        output
+            .drop_cache()
+            .with_context(|| format!("dropping what is cached of {name}"))?;
+        for (at, bytes) in pieces {
+            let mut read = vec![0; bytes.len()];
+            output
+                .read_at(&mut read, *at)
+                .with_context(|| format!("reading {name} back at {at}"))?;
+            if read != *bytes {
+                bail!("{name} does not read back as written at {at}: replace the disk");
+            }
+        }
+        Ok(())
+    }
+}

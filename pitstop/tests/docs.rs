@@ -1,0 +1,202 @@
+//! The pages in `docs/` against the program: every key, parameter, command and option stands in its page, none stands
+//! there that does not exist, and every link leads somewhere. What there is, the program's own answers tell.
+
+mod common;
+
+use common::run;
+use pitstop_protocol::job::{CommandLine, preview};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// Options that every command of a kind has, and the page tells of once.
+const EVERYWHERE: [&str; 2] = ["--help", "--root"];
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn page(name: &str) -> String {
+    let path = workspace().join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The part of a page from the heading to the next one of its level.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let start = page
+        .find(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("no heading {heading:?}"));
+    let level = heading.split(' ').next().unwrap();
+    let body = &page[start + heading.len() + 2..];
+    let end = body.find(&format!("\n{level} "));
+    &body[..end.unwrap_or(body.len())]
+}
+
+/// The first cell of each row whose first cell is code, without what follows the name: of `ip=URL` it is `ip`.
+fn rows(text: &str) -> BTreeSet<String> {
+    let code = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let name = |rest: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        let end = rest.find(|c| !plain(c)).unwrap_or(rest.len());
+        rest[..end].to_owned()
+    };
+    code.map(name).collect()
+}
+
+/// What an error says there is, after `there are`.
+fn known(error: &str) -> BTreeSet<String> {
+    let (_, list) = error
+        .rsplit_once("there are ")
+        .unwrap_or_else(|| panic!("{error}"));
+    list.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_a_host_file_is_in_its_page() {
+    let url = Url::parse("file:///host.toml").unwrap();
+    let error = preview(b"version = 1\nquetzalcoatlus = 1\n", &url, None).unwrap_err();
+    let page = page("docs/host-file.md");
+    assert_eq!(rows(section(&page, "## Keys")), known(&error));
+}
+
+#[test]
+fn every_parameter_is_in_the_page_about_booting() {
+    let error = CommandLine::parse("pitstop.quetzalcoatlus").unwrap_err();
+    let page = page("docs/boot.md");
+    let told = rows(section(&page, "## Kernel parameters"));
+    let ours = told.into_iter().filter(|name| name.starts_with("pitstop."));
+    assert_eq!(ours.collect::<BTreeSet<_>>(), known(&error.to_string()));
+}
+
+fn help(command: &[&str]) -> String {
+    let output = run(&[command, &["--help"]].concat());
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The names at the beginnings of the lines below a heading of a help.
+fn listed<'a>(help: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+    let below = help.split_once(&format!("\n{heading}:\n"));
+    let lines = below.map_or("", |(_, below)| below).lines();
+    lines
+        .take_while(|line| !line.is_empty())
+        // Deeper lines go on with a text.
+        .filter(|line| line.len() - line.trim_start().len() <= 6)
+        .filter_map(|line| line.split_whitespace().find(|word| !word.ends_with(',')))
+}
+
+/// Each command that does something, by its words.
+fn commands() -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut open = vec![Vec::new()];
+    while let Some(command) = open.pop() {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let help = help(&words);
+        let inner: Vec<&str> = listed(&help, "Commands")
+            .filter(|name| *name != "help")
+            .collect();
+        if inner.is_empty() {
+            found.push(command.clone());
+        }
+        open.extend(inner.iter().map(|name| {
+            let mut inner = command.clone();
+            inner.push((*name).to_owned());
+            inner
+        }));
+    }
+    assert!(found.len() > 10, "{found:?}");
+    found
+}
+
+fn options(command: &[String]) -> BTreeSet<String> {
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let help = help(&words);
+    listed(&help, "Options")
+        .map(|word| word.split(['[', '=']).next().unwrap_or(word).to_owned())
+        .filter(|name| !EVERYWHERE.contains(&name.as_str()))
+        .collect()
+}
+
+#[test]
+fn every_command_and_option_is_in_the_manual() {
+    let page = page("docs/pitstop.md");
+    for command in commands() {
+        let name = command.join(" ");
+        let synopsis = format!("\n    pitstop {name}");
+        assert!(page.contains(&synopsis), "no synopsis of {name}");
+        for option in options(&command) {
+            let told = ["`", "[", " "].iter().any(|before| {
+                let start = format!("{before}{option}");
+                page.match_indices(&start).any(|(at, _)| {
+                    let next = page[at + start.len()..].chars().next();
+                    next.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '-')
+                })
+            });
+            assert!(told, "pitstop {name} has {option}, and the page does not");
+        }
+    }
+}
+
+#[test]
+fn the_table_of_host_set_has_each_option_and_no_other() {
+    let page = page("docs/pitstop.md");
+    let command = ["host", "set"].map(str::to_owned);
+    assert_eq!(rows(section(&page, "## Jobs")), options(&command));
+}
+
+/// As GitHub makes an anchor of a heading.
+fn anchor(heading: &str) -> String {
+    let lower = heading.trim().to_lowercase();
+    let kept = lower
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// A page without the code in fences.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.starts_with("```");
+        fenced ^= fence;
+        !fence && !fenced
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+        .map(|name| workspace().join(name))
+        .to_vec();
+    let docs = fs::read_dir(workspace().join("docs")).unwrap();
+    pages.extend(docs.map(|entry| entry.unwrap().path()));
+    pages.retain(|path| path.extension().is_some_and(|end| end == "md"));
+    let mut wrong = Vec::new();
+    for path in &pages {
+        let text = prose(&fs::read_to_string(path).unwrap());
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap();
+            if target.contains("://") {
+                continue;
+            }
+            let (file, place) = target.split_once('#').unwrap_or((target, ""));
+            let there = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            let found = there.exists()
+                && (place.is_empty()
+                    || prose(&fs::read_to_string(&there).unwrap())
+                        .lines()
+                        .filter(|line| line.starts_with('#'))
+                        .map(|line| line.trim_start_matches('#'))
+                        .any(|heading| anchor(heading) == place));
+            if !found {
+                wrong.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}

@@ -1,0 +1,414 @@
+//! What was written becomes what can be run: every value checked, every default filled in.
+
+use crate::credentials::{Access, Credentials};
+use crate::job::cmdline::CommandLine;
+use crate::job::hostfile::{BoolOrWord, HostFile, Secret, WrittenSelector};
+use crate::job::locate::Placeholders;
+use crate::job::part::{grow, part};
+use crate::job::places::nothing_said;
+use crate::job::transfer::trusted;
+use crate::job::{
+    Action, After, DeleteTarget, Delta, DiskSelector, Job, Level, Method, Policy, RETRY_FOR,
+    ReadErrors, Salvaged, Transfer, check_folder,
+};
+use crate::share_url::ShareUrl;
+use pitstop_imaging::units;
+use std::num::NonZeroU64;
+use std::time::Duration;
+use url::Url;
+
+/// A wait longer than this is a typing error.
+const LONGEST_DELAY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A value that makes no sense.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The host file's key, where it is to blame.
+    pub key: Option<&'static str>,
+    pub what: String,
+}
+
+fn at(key: &'static str) -> impl Fn(String) -> Wrong {
+    move |what| Wrong {
+        key: Some(key),
+        what,
+    }
+}
+
+fn general(what: impl Into<String>) -> Wrong {
+    Wrong {
+        key: None,
+        what: what.into(),
+    }
+}
+
+/// Joins both: the command line wins, its deletions are added.
+pub fn job(
+    line: &CommandLine,
+    file: &HostFile,
+    from: Option<&Url>,
+    placeholders: &Placeholders,
+) -> Result<Job, Wrong> {
+    let filled = |text: &str| placeholders.fill(text);
+    let written_action = match &file.action {
+        None => None,
+        Some(name) => Some(
+            name.parse::<Action>()
+                .map_err(|e| at("action")(e.to_string()))?,
+        ),
+    };
+    let written_share = match &file.share {
+        None => None,
+        Some(text) => Some(share(text, placeholders).map_err(at("share"))?),
+    };
+    let action = line
+        .action
+        .or(written_action)
+        .ok_or_else(|| no_action(from))?;
+    let share = line.share_url(filled).map_err(general)?.or(written_share);
+    if share.is_none() && action != Action::Rescue {
+        return Err(general(format!(
+            "{action} needs a share: give it as share in the host file or as pitstop.share"
+        )));
+    }
+    let mut job = Job {
+        action,
+        transfer: transfer(file, share.as_ref(), from)?,
+        share,
+        image: image(file, placeholders).map_err(at("image"))?,
+        image_named: file.image.is_some(),
+        disks: disks(file).map_err(at("disks"))?,
+        delete: delete(line, file, from, placeholders)?,
+        policy: policy(file)?,
+        exact: file.exact.unwrap_or_default(),
+        delta: delta(file).map_err(at("delta"))?,
+        verify: file.verify.unwrap_or_default(),
+        new_ids: file.new_ids.unwrap_or_default(),
+        grow: grow(file, action).map_err(at("grow"))?,
+        level: word(
+            file.level.as_deref(),
+            &[("fast", Level::Fast), ("small", Level::Small)],
+        )
+        .map_err(at("level"))?,
+        read_errors: word(
+            file.read_errors.as_deref(),
+            &[("fail", ReadErrors::Fail), ("record", ReadErrors::Record)],
+        )
+        .map_err(at("read-errors"))?,
+        method: method(file, action)?,
+        layout: layout(file, action)?,
+        part: part(file, action).map_err(|(key, what)| at(key)(what))?,
+        digest: String::new(),
+        source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
+    };
+    job.digest = job.fingerprint();
+    Ok(job)
+}
+
+/// There is no default: a wipe is never begun by one word on a command line.
+fn method(file: &HostFile, action: Action) -> Result<Option<Method>, Wrong> {
+    let known = [Method::Discard, Method::Zero, Method::Secure];
+    let names = "there are discard, zero and secure";
+    match file.method.as_deref() {
+        Some(text) => match known.into_iter().find(|method| method.name() == text) {
+            Some(method) => Ok(Some(method)),
+            None => Err(at("method")(format!("{text:?}: {names}"))),
+        },
+        None if action == Action::Wipe => Err(general(format!(
+            "a wipe needs a method in the host file: {names}"
+        ))),
+        None => Ok(None),
+    }
+}
+
+fn layout(file: &HostFile, action: Action) -> Result<Option<String>, Wrong> {
+    match &file.layout {
+        Some(path) => {
+            check_folder(path).map_err(at("layout"))?;
+            Ok(Some(path.clone()))
+        }
+        None if action == Action::Partition => Err(general(
+            "partition needs a layout in the host file: layout = \"layout.toml\", a file in the image folder",
+        )),
+        None => Ok(None),
+    }
+}
+
+fn no_action(from: Option<&Url>) -> Wrong {
+    general(match from {
+        Some(url) => format!(
+            "host file {}: there is no action: give it as action in the host file or as pitstop.action",
+            crate::redacted(url)
+        ),
+        None => nothing_said(),
+    })
+}
+
+fn share(text: &str, placeholders: &Placeholders) -> Result<ShareUrl, String> {
+    let filled = placeholders.fill(text)?;
+    filled
+        .parse()
+        .map_err(|error: crate::share_url::BadShareUrl| error.to_string())
+}
+
+fn image(file: &HostFile, placeholders: &Placeholders) -> Result<String, String> {
+    let image = match &file.image {
+        None => placeholders.ip.clone(),
+        Some(text) => placeholders.fill(text)?,
+    };
+    check_folder(&image)?;
+    Ok(image)
+}
+
+fn disks(file: &HostFile) -> Result<Vec<DiskSelector>, String> {
+    let Some(written) = &file.disks else {
+        return Ok(Vec::new());
+    };
+    if written.is_empty() {
+        return Err(
+            "an empty list could mean no disk or every disk: name disks, or leave the key out for \
+             every fixed disk"
+                .into(),
+        );
+    }
+    written.iter().map(selector).collect()
+}
+
+fn selector(written: &WrittenSelector) -> Result<DiskSelector, String> {
+    let (text, selector) = match written {
+        WrittenSelector::Name(name) => {
+            let name = name.trim().trim_start_matches("/dev/");
+            if name.contains('/') {
+                return Err(format!("{name:?} is not a disk's name: write \"sda\""));
+            }
+            (name, DiskSelector::Name(name.to_owned()))
+        }
+        WrittenSelector::Serial(serial) => (
+            serial.trim(),
+            DiskSelector::Serial(serial.trim().to_owned()),
+        ),
+        WrittenSelector::Wwn(wwn) => (wwn.trim(), DiskSelector::Wwn(wwn.trim().to_owned())),
+    };
+    if text.is_empty() {
+        return Err("a disk's name, serial or wwn is empty".into());
+    }
+    Ok(selector)
+}
+
+/// The file's own list, else the file itself where that can be deleted; then the command line's.
+fn delete(
+    line: &CommandLine,
+    file: &HostFile,
+    from: Option<&Url>,
+    placeholders: &Placeholders,
+) -> Result<Vec<DeleteTarget>, Wrong> {
+    let added = line
+        .targets(|text| placeholders.fill(text))
+        .map_err(general)?;
+    let mut targets = Vec::new();
+    match (&file.delete, from) {
+        (Some(written), _) => {
+            for text in written {
+                let target = placeholders.fill(text).and_then(|text| text.parse());
+                targets.push(target.map_err(at("delete"))?);
+            }
+        }
+        // A file in the initramfs is not what makes the machine boot again.
+        (None, Some(url)) if url.scheme() == "file" => {}
+        // TFTP deletes nothing; the command line's URL stands for the same file.
+        (None, Some(url)) if url.scheme() == "tftp" && !added.is_empty() => {}
+        (None, Some(url)) => targets.push(url.as_str().parse().map_err(general)?),
+        (None, None) => {}
+    }
+    for target in added {
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    // The file itself goes last: while others are left to delete, the next run has to find its job.
+    targets.sort_by_key(|target| Some(target.url()) == from);
+    Ok(targets)
+}
+
+fn policy(file: &HostFile) -> Result<Policy, Wrong> {
+    let default = Policy::default();
+    if file.attempts == Some(0) {
+        return Err(at("attempts")("it must be 1 or more".into()));
+    }
+    Ok(Policy {
+        attempts: file.attempts.unwrap_or(default.attempts),
+        failure_delay: match &file.failure_delay {
+            None => default.failure_delay,
+            Some(text) => delay(text).map_err(at("failure-delay"))?,
+        },
+        progress_timeout: match &file.progress_timeout {
+            None => default.progress_timeout,
+            Some(text) => patience(text).map_err(at("progress-timeout"))?,
+        },
+        on_success: after(file.on_success.as_deref()).map_err(at("on-success"))?,
+        on_failure: after(file.on_failure.as_deref()).map_err(at("on-failure"))?,
+    })
+}
+
+/// Slower than this, servers would take the machine for gone.
+const SLOWEST: u64 = 64 << 10;
+
+fn transfer(
+    file: &HostFile,
+    share: Option<&ShareUrl>,
+    from: Option<&Url>,
+) -> Result<Transfer, Wrong> {
+    let retry_for = match &file.retry_for {
+        None => RETRY_FOR,
+        Some(text) => delay(text).map_err(at("retry-for"))?,
+    };
+    let rate_limit = match &file.rate_limit {
+        None => None,
+        Some(text) => Some(rate(text).map_err(at("rate-limit"))?),
+    };
+    Ok(Transfer {
+        retry_for,
+        rate_limit,
+        access: access(file, share, from)?,
+    })
+}
+
+/// Reads `80MiB/s`.
+///
+/// # Errors
+/// A sentence about what it should be.
+pub fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let amount = text.trim().strip_suffix("/s").ok_or_else(|| {
+        format!("{text:?} is not a rate: write bytes per second, as in \"80MiB/s\"")
+    })?;
+    let rate = units::parse_bytes(amount)?;
+    NonZeroU64::new(rate)
+        .filter(|rate| rate.get() >= SLOWEST)
+        .ok_or_else(|| format!("{text} is less than {}/s", units::bytes(SLOWEST)))
+}
+
+/// Nothing here may show what it is about.
+fn access(
+    file: &HostFile,
+    share: Option<&ShareUrl>,
+    from: Option<&Url>,
+) -> Result<Option<Access>, Wrong> {
+    let credentials = match (&file.token, &file.user, &file.password) {
+        (None, None, None) => return Ok(None),
+        (Some(Secret(token)), None, None) => {
+            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(at("token")(
+                    "it must be visible ASCII without spaces".into(),
+                ));
+            }
+            Credentials::Bearer {
+                token: token.clone(),
+            }
+        }
+        (None, Some(user), Some(Secret(password))) => {
+            // RFC 7617 2: the first colon ends the name.
+            if user.is_empty() || user.contains(':') || user.chars().any(char::is_control) {
+                return Err(at("user")("it must be a name without a colon".into()));
+            }
+            Credentials::Basic {
+                user: user.clone(),
+                password: password.clone(),
+            }
+        }
+        (Some(_), _, _) => {
+            return Err(at("token")(
+                "it goes alone: leave user and password out".into(),
+            ));
+        }
+        (None, Some(_), None) => return Err(at("user")("the password is missing".into())),
+        (None, None, Some(_)) => return Err(at("password")("the user is missing".into())),
+    };
+    Ok(Some(Access::new(credentials, trusted(share, from))))
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = units::parse_duration(text)?;
+    if delay > LONGEST_DELAY {
+        return Err(format!("{text} is longer than a week"));
+    }
+    Ok(delay)
+}
+
+/// Shorter, and a disk that spins up or a server that thinks would count as hung.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(10);
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let patience = delay(text)?;
+    if patience < SHORTEST_PATIENCE {
+        return Err(format!("{text} is less than 10s"));
+    }
+    Ok(patience)
+}
+
+fn after(text: Option<&str>) -> Result<After, String> {
+    match text {
+        None | Some("reboot") => Ok(After::Reboot),
+        Some("poweroff") => Ok(After::Poweroff),
+        Some("rescue") => Ok(After::Hold),
+        Some(other) => Err(format!("{other:?}: there are reboot, poweroff and rescue")),
+    }
+}
+
+fn delta(file: &HostFile) -> Result<Delta, String> {
+    match &file.delta {
+        Some(BoolOrWord::Bool(true)) => Ok(Delta::Always),
+        Some(BoolOrWord::Bool(false)) => Ok(Delta::Never),
+        Some(BoolOrWord::Word(word)) if word != "auto" => {
+            Err(format!("{word:?}: there are true, false and \"auto\""))
+        }
+        Some(BoolOrWord::Word(_)) | None => Ok(Delta::Auto),
+    }
+}
+
+fn word<T: Copy + Default>(text: Option<&str>, known: &[(&str, T)]) -> Result<T, String> {
+    let Some(text) = text else {
+        return Ok(T::default());
+    };
+    known
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            format!("{text:?}: there are {}", names.join(" and "))
+        })
+}
+
+/// What holds in spite of an error elsewhere: each value that makes sense by itself.
+pub fn salvage(
+    line: &CommandLine,
+    file: &HostFile,
+    from: Option<&Url>,
+    placeholders: &Placeholders,
+) -> Salvaged {
+    let default = Policy::default();
+    let filled = |text: &str| placeholders.fill(text);
+    let written_share = || share(file.share.as_deref()?, placeholders).ok();
+    let written_action = || file.action.as_deref()?.parse().ok();
+    let written_delay = file
+        .failure_delay
+        .as_deref()
+        .and_then(|text| delay(text).ok());
+    let share = line.share_url(filled).ok().flatten().or_else(written_share);
+    Salvaged {
+        transfer: Transfer {
+            access: access(file, share.as_ref(), from).ok().flatten(),
+            ..Transfer::default()
+        },
+        policy: Policy {
+            attempts: file.attempts.filter(|n| *n > 0).unwrap_or(default.attempts),
+            failure_delay: written_delay.unwrap_or(default.failure_delay),
+            progress_timeout: default.progress_timeout,
+            on_success: default.on_success,
+            on_failure: after(file.on_failure.as_deref()).unwrap_or(default.on_failure),
+        },
+        share,
+        image: image(file, placeholders).unwrap_or_else(|_| placeholders.ip.clone()),
+        action: line.action.or_else(written_action),
+    }
+}

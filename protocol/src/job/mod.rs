@@ -1,0 +1,27 @@
+//! The job: what the command line and the host file ask of this machine, checked.
+
+mod after;
+pub mod check;
+pub mod cmdline;
+pub mod hostfile;
+pub mod locate;
+mod part;
+pub mod places;
+mod preview;
+mod runnable;
+mod target;
+mod transfer;
+
+pub use after::After;
+pub use check::rate as parse_rate;
+pub use cmdline::{
+    Bond, BondCard, BootParameters, CommandLine, CommandLineError, IpSetting, NtpServer,
+    StaticAddress, Vlan, with_defaults,
+};
+pub use preview::preview;
+pub use runnable::{
+    Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Salvaged, UnknownAction,
+    check_folder,
+};
+pub use target::DeleteTarget;
+pub use transfer::{RETRY_FOR, Transfer};

@@ -1,0 +1,44 @@
+//! How the machine talks to the servers of a job: patience, speed and credentials.
+
+use crate::credentials::Access;
+use crate::share_url::ShareUrl;
+use std::num::NonZeroU64;
+use std::time::Duration;
+use url::Url;
+
+/// The default of [`Transfer::retry_for`]: a server's restart, or a switch's.
+pub const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// The host file's keys about transfers, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// How long a server that went away is waited for.
+    pub retry_for: Duration,
+    /// Image bytes per second, at most.
+    pub rate_limit: Option<NonZeroU64>,
+    /// Credentials for the share's and the configuration's own servers.
+    pub access: Option<Access>,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        Self {
+            retry_for: RETRY_FOR,
+            rate_limit: None,
+            access: None,
+        }
+    }
+}
+
+/// The URLs whose servers may see a job's credentials: the share's, and the configuration's that was read. What
+/// is merely to be deleted may be anywhere.
+pub fn trusted<'a>(share: Option<&'a ShareUrl>, from: Option<&'a Url>) -> Vec<&'a Url> {
+    let share = match share {
+        Some(ShareUrl::Http(url)) => Some(url),
+        _ => None,
+    };
+    share
+        .into_iter()
+        .chain(from.filter(|url| matches!(url.scheme(), "http" | "https")))
+        .collect()
+}

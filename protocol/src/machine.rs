@@ -1,0 +1,69 @@
+//! What the network gave a machine, and what its address names.
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What the network gave the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The NIC that is up: `eth0`.
+    pub interface: String,
+    pub mac: [u8; 6],
+    /// This machine's address: names its folder on the share.
+    pub address: IpAddr,
+    /// DHCP option 12, else reverse DNS, else nothing.
+    pub hostname: Option<String>,
+    pub boot: BootSource,
+}
+
+impl Lease {
+    /// The machine's folder on the share; see [`folder`].
+    pub fn folder(&self) -> String {
+        folder(self.address)
+    }
+}
+
+/// What names a machine's folder, and what `{ip}` stands for: the address. Of an IPv6 address every colon is a
+/// dash (`2001-db8--7`), as in Windows' `ipv6-literal.net`: not every filesystem takes colons.
+pub fn folder(address: IpAddr) -> String {
+    address.to_string().replace(':', "-")
+}
+
+/// An address in hexadecimal, as PXELINUX names configurations: 8 digits, of an IPv6 address 32.
+pub fn hex_address(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{:08X}", u32::from(address)),
+        IpAddr::V6(address) => format!("{:032X}", u128::from(address)),
+    }
+}
+
+/// What DHCP or `ip=` say about the server that the machine booted from: host files may lie there too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BootSource {
+    /// `siaddr`
+    pub next_server: Option<Ipv4Addr>,
+    /// Option 66, or the field `sname`; the second field of `ip=`.
+    pub server_name: Option<String>,
+    /// Option 67, or the field `file`.
+    pub file: Option<String>,
+    /// Option 209 (RFC 5071): the configuration file.
+    pub config_file: Option<String>,
+    /// Option 210 (RFC 5071): what its path begins with.
+    pub path_prefix: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_a_folder_on_any_filesystem() {
+        let names = |text: &str| {
+            let address = text.parse().unwrap();
+            (folder(address), hex_address(address))
+        };
+        assert_eq!(names("10.0.2.15"), ("10.0.2.15".into(), "0A00020F".into()));
+        let hex = "20010DB8000000000000000000000007".to_owned();
+        assert_eq!(names("2001:db8::7"), ("2001-db8--7".into(), hex));
+    }
+}

@@ -1,0 +1,67 @@
+//! Boot files: the admin's, or the boot loaders that the distribution has installed.
+
+use crate::bootconf;
+use crate::path::RelPath;
+use crate::site::Site;
+use std::io::{Error, ErrorKind, Result};
+use std::path::Path;
+
+/// Where Debian's packages pxelinux, syslinux-common and ipxe put what network boot needs.
+const INSTALLED: [(&str, &[&str]); 3] = [
+    ("/usr/lib/PXELINUX", &["pxelinux.0", "lpxelinux.0"]),
+    ("/usr/lib/syslinux/modules/bios", &[".c32"]),
+    (
+        "/usr/lib/ipxe",
+        &["undionly.kpxe", "ipxe.pxe", "ipxe.efi", "snponly.efi"],
+    ),
+];
+
+/// Opens a boot file: below the boot folder under its path, or without a leading `boot/`, or, for a
+/// loader that looks beside itself, by its last name alone; else one that the distribution installed.
+pub fn open(site: &Site, path: &RelPath) -> Result<cap_std::fs::File> {
+    let name = path
+        .split()
+        .map(|(_, name)| name)
+        .ok_or(ErrorKind::NotFound)?;
+    let below = path.below("boot");
+    let by_name = RelPath::from_text(name).ok();
+    for wanted in [Some(path), below.as_ref(), by_name.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        if site.boot.is_file(wanted.as_path()) {
+            return site.boot.open(wanted.as_path());
+        }
+    }
+    for (folder, names) in INSTALLED {
+        // The distribution's own folders may have symlinks to anywhere; the name is one of a few.
+        let installed = Path::new(folder).join(name);
+        if names.iter().any(|end| name.ends_with(end)) && installed.is_file() {
+            return std::fs::File::open(installed).map(cap_std::fs::File::from_std);
+        }
+    }
+    // Told apart from a symlink that leads out, which is there but is not served.
+    match site.boot.symlink_metadata(path.as_path()) {
+        Ok(metadata) if metadata.is_symlink() => site.boot.open(path.as_path()),
+        _ => Err(Error::from(ErrorKind::NotFound)),
+    }
+}
+
+/// The text that is made for `path`, where there is one: boot loader configurations.
+///
+/// The admin's own `pxelinux.cfg/NAME` gives way to a job, and wins over the generated `default`.
+pub fn generated(site: &Site, path: &RelPath, url: &str) -> Option<String> {
+    let (folder, name) = path.split()?;
+    if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
+        let job = site.hosts.is_file(format!("{name}.toml"));
+        if !job && open(site, path).is_ok() {
+            return None;
+        }
+        return bootconf::pxelinux(name, url, &site.append, &site.hosts);
+    }
+    // iPXE looks for autoexec.ipxe by itself.
+    if matches!(name, "boot.ipxe" | "autoexec.ipxe") && open(site, path).is_err() {
+        return Some(bootconf::ipxe_entry(url));
+    }
+    None
+}

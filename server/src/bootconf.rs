@@ -1,0 +1,162 @@
+//! Configurations for boot loaders: with a job the payload, without one the machine's own disk.
+
+use crate::jobs::Asker;
+use crate::site::{INITRAMFS, KERNEL};
+use cap_std::fs::Dir;
+
+/// What `/boot.ipxe` says: ask again, with the machine's names.
+pub fn ipxe_entry(url: &str) -> String {
+    format!(
+        "#!ipxe\n\
+         # iPXE fills in what it knows; the answer boots the payload or the machine's own disk.\n\
+         chain {url}/ipxe?mac=${{mac}}&ip=${{ip}}&uuid=${{uuid}} || exit 1\n"
+    )
+}
+
+/// The answer to `/ipxe?mac=…`: `job` is the name of the machine's host file.
+pub fn ipxe(url: &str, job: Option<&str>, append: &str) -> String {
+    let Some(job) = job else {
+        // UEFI goes on to the next boot option only if this one fails (UEFI 2.10 3.1.1). A BIOS is
+        // spared the decision: some give up instead of trying the disk.
+        return "#!ipxe\n\
+                echo Pitstop: no job for ${ip}: booting from the local disk\n\
+                iseq ${platform} efi && exit 1 ||\n\
+                sanboot --no-describe --drive 0x80 || exit 1\n"
+            .into();
+    };
+    let parameters = parameters(url, job, append);
+    format!(
+        "#!ipxe\n\
+         echo Pitstop: {job} is the job of ${{ip}}\n\
+         # Under UEFI the kernel finds its initramfs only by the name in initrd=.\n\
+         kernel {url}/boot/{KERNEL} initrd={INITRAMFS} {parameters} BOOTIF=01-${{mac:hexhyp}} || goto failed\n\
+         initrd --name {INITRAMFS} {url}/boot/{INITRAMFS} || goto failed\n\
+         boot || goto failed\n\
+         :failed\n\
+         echo Pitstop: cannot load {url}/boot/{KERNEL} and {INITRAMFS}: trying again in 30 seconds\n\
+         sleep 30\n\
+         reboot\n"
+    )
+}
+
+/// The answer to `pxelinux.cfg/NAME`. PXELINUX itself puts the folder it was loaded from before the names.
+///
+/// `None` where there is nothing under that name, so that PXELINUX goes on with its search: only
+/// `default` always has an answer.
+pub fn pxelinux(name: &str, url: &str, append: &str, hosts: &Dir) -> Option<String> {
+    let job = format!("{name}.toml");
+    if !name.contains('/') && !name.starts_with('.') && hosts.is_file(&job) {
+        let parameters = parameters(url, &job, append);
+        return Some(format!(
+            "DEFAULT pitstop\n\
+             SAY Pitstop: {job} is the job of this machine\n\
+             LABEL pitstop\n  \
+             KERNEL {KERNEL}\n  \
+             INITRD {INITRAMFS}\n  \
+             APPEND {parameters}\n  \
+             IPAPPEND 2\n"
+        ));
+    }
+    // -1 hands back to the BIOS for its next boot device.
+    (name == "default").then(|| {
+        "DEFAULT local\n\
+         SAY Pitstop: no job for this machine: booting from the local disk\n\
+         LABEL local\n  \
+         LOCALBOOT -1\n"
+            .into()
+    })
+}
+
+fn parameters(url: &str, job: &str, append: &str) -> String {
+    format!("pitstop.host={url}/hosts/{job} {append}")
+        .trim_end()
+        .to_owned()
+}
+
+/// Reads the query of `/ipxe`: `mac=…&ip=…&uuid=…`. Other names are let pass.
+pub fn asker(query: &str) -> Asker {
+    let value = |wanted: &str| {
+        query.split('&').find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            (name == wanted).then(|| {
+                percent_encoding::percent_decode_str(value)
+                    .decode_utf8_lossy()
+                    .into_owned()
+            })
+        })
+    };
+    Asker::new(
+        value("ip").as_deref(),
+        value("mac").as_deref(),
+        value("uuid").as_deref(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cap_std::ambient_authority;
+
+    #[test]
+    fn a_job_boots_the_payload_and_none_the_disk() {
+        let script = ipxe(
+            "http://10.0.2.2:8080",
+            Some("0A00020F.toml"),
+            "console=ttyS0",
+        );
+        assert!(script.starts_with("#!ipxe\n"));
+        assert!(
+            script.contains(
+                "\nkernel http://10.0.2.2:8080/boot/vmlinuz initrd=initramfs.img \
+                 pitstop.host=http://10.0.2.2:8080/hosts/0A00020F.toml console=ttyS0 \
+                 BOOTIF=01-${mac:hexhyp} || goto failed\n\
+                 initrd --name initramfs.img http://10.0.2.2:8080/boot/initramfs.img || goto failed\n\
+                 boot ||"
+            ),
+            "{script}"
+        );
+        let local = ipxe("http://10.0.2.2:8080", None, "console=ttyS0");
+        assert!(
+            local.contains("\nsanboot --no-describe --drive 0x80 || exit 1\n"),
+            "{local}"
+        );
+        assert!(!local.contains("kernel"), "{local}");
+        assert!(
+            ipxe_entry("http://a:1")
+                .contains("chain http://a:1/ipxe?mac=${mac}&ip=${ip}&uuid=${uuid}")
+        );
+    }
+
+    #[test]
+    fn pxelinux_finds_a_job_under_its_names_and_else_boots_the_disk() {
+        let temp = tempfile::tempdir().unwrap();
+        let hosts = Dir::open_ambient_dir(temp.path(), ambient_authority()).unwrap();
+        hosts.write("0A00020F.toml", "").unwrap();
+        let config = |name: &str| pxelinux(name, "http://s:80", "quiet", &hosts);
+        assert_eq!(
+            config("0A00020F").as_deref(),
+            Some(
+                "DEFAULT pitstop\nSAY Pitstop: 0A00020F.toml is the job of this machine\n\
+                 LABEL pitstop\n  KERNEL vmlinuz\n  INITRD initramfs.img\n  \
+                 APPEND pitstop.host=http://s:80/hosts/0A00020F.toml quiet\n  IPAPPEND 2\n"
+            )
+        );
+        assert_eq!(config("01-52-54-00-12-34-56"), None);
+        assert_eq!(config("../hosts/0A00020F"), None);
+        assert!(config("default").unwrap().contains("LOCALBOOT -1"));
+        hosts.write("default.toml", "").unwrap();
+        assert!(
+            config("default")
+                .unwrap()
+                .contains("/hosts/default.toml quiet")
+        );
+    }
+
+    #[test]
+    fn a_query_is_read() {
+        let asker = asker("mac=52%3A54:00:12:34:56&ip=10.0.2.15&uuid=&x&serial=a=b");
+        assert_eq!(asker.mac.as_deref(), Some("52-54-00-12-34-56"));
+        assert_eq!(asker.ip, Some("10.0.2.15".parse().unwrap()));
+        assert_eq!(asker.uuid, None);
+    }
+}

@@ -1,0 +1,89 @@
+//! Host files over HTTP: anybody reads them, a machine deletes its own, nobody writes.
+
+use crate::claims::{self, Claims};
+use crate::file::{self, Found};
+use crate::listing;
+use crate::path::RelPath;
+use crate::refusal::{Refusal, blocking};
+use crate::site::Site;
+use crate::upload::sync_folder;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
+
+/// Answers a request of `peer` for `path` below `/hosts/`.
+pub async fn handle(
+    site: &Arc<Site>,
+    path: RelPath,
+    peer: IpAddr,
+    request: Request,
+) -> Result<Response, Refusal> {
+    // `pitstop host set` writes under such names before it renames.
+    if path.as_str().split('/').any(|part| part.starts_with('.')) {
+        return Err(Refusal::not_found(path));
+    }
+    let (parts, _) = request.into_parts();
+    match parts.method.as_str() {
+        "GET" | "HEAD" => {
+            let (hosts, wanted) = (Arc::clone(&site.hosts), path.clone());
+            match blocking(move || file::open(&hosts, &wanted)).await? {
+                Found::File(file, metadata) => {
+                    site.claims.read_by(&path, peer);
+                    file::send(file, metadata, &path, &parts.method, &parts.headers).await
+                }
+                Found::Folder(folder) => {
+                    let shown = format!("/hosts/{path}");
+                    let entries = blocking(move || listing::read(&folder, &shown)).await?;
+                    Ok(listing::answer(&entries, parts.uri.path(), &parts.headers))
+                }
+            }
+        }
+        "DELETE" => {
+            let site = Arc::clone(site);
+            blocking(move || delete(&site, &path, peer, &parts.headers)).await
+        }
+        _ => Err(Refusal::method("GET, HEAD, DELETE")),
+    }
+}
+
+fn delete(
+    site: &Site,
+    path: &RelPath,
+    peer: IpAddr,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let Some((parent, _)) = path.split() else {
+        return Err(Refusal::method("GET, HEAD"));
+    };
+    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    let metadata = match site.hosts.symlink_metadata(path.as_path()) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // A machine probes with a name beside its own whether it may delete its own: answer that.
+            if let Some(meant) = claims::probed(path) {
+                allowed(&site.claims, &meant, peer)?;
+            }
+            return Err(Refusal::not_found(path));
+        }
+        Err(error) => return Err(Refusal::io(&format!("deleting {path}"), &error)),
+    };
+    allowed(&site.claims, path, peer)?;
+    if !file::preconditions_hold(headers, Some(&metadata)) {
+        return Err(Refusal::precondition());
+    }
+    site.hosts
+        .remove_file(path.as_path())
+        .and_then(|()| sync_folder(&site.hosts.open_dir(parent.as_path())?))
+        .map_err(|e| Refusal::io(&format!("deleting {path}"), &e))?;
+    site.claims.forget(path);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn allowed(claims: &Claims, path: &RelPath, peer: IpAddr) -> Result<(), Refusal> {
+    claims
+        .may_delete(path, peer)
+        .map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))
+}

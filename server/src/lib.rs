@@ -1,0 +1,250 @@
+//! The embedded server: host files, boot files and the share over HTTP; boot files over TFTP.
+
+mod append;
+mod boot;
+mod bootconf;
+mod claims;
+mod file;
+mod hosts;
+mod http;
+mod jobs;
+mod journal;
+pub mod list;
+mod listing;
+pub mod machine;
+mod path;
+mod range;
+mod refusal;
+mod share;
+mod site;
+mod status;
+mod tftp;
+mod upload;
+mod url;
+pub mod write;
+
+pub use url::{read_server_file, valid_url};
+
+use anyhow::Context;
+use axum::serve::ListenerExt;
+use journal::Journal;
+use site::{Folders, Site};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long requests that are under way may take when the server is told to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// A machine that was switched off in the middle is noticed after about this long.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Where boot ROMs look for TFTP.
+const TFTP_PORT: u16 = 69;
+
+const EXAMPLES: &str = "\
+Examples:
+  pitstop serve --root /srv/pitstop --boot out
+  pitstop serve --root lab --listen 127.0.0.1:8080 --tftp off --url http://10.0.2.2:8080
+
+Put jobs in with `pitstop host set`. SIGTERM or Ctrl-C end the server.";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The folder that is served: hosts/, share/ and boot/ are made in it if missing
+    #[arg(long, env = "PITSTOP_ROOT", value_name = "DIR")]
+    root: PathBuf,
+    /// Where HTTP listens; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Where TFTP listens, or `off` [default: the same address, port 69, if it can be had]
+    #[arg(long, value_name = "ADDR:PORT|off")]
+    tftp: Option<Tftp>,
+    /// The URL under which machines reach this server [default: the name they use, else its address]
+    #[arg(long, value_name = "URL", value_parser = valid_url)]
+    url: Option<String>,
+    /// The folder with vmlinuz and initramfs.img [default: boot/ under the root]
+    #[arg(long, value_name = "DIR")]
+    boot: Option<PathBuf>,
+    /// More kernel parameters for machines with a job
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "console=ttyS0,115200 console=tty0",
+        value_parser = one_line,
+        allow_hyphen_values = true
+    )]
+    append: String,
+    /// No line for each request
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Tftp {
+    Off,
+    At(SocketAddr),
+}
+
+impl std::str::FromStr for Tftp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address
+                .parse()
+                .map(Self::At)
+                .map_err(|_| "write an address and a port, as in 0.0.0.0:69, or off".into()),
+        }
+    }
+}
+
+fn one_line(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("kernel parameters are one line".into());
+    }
+    Ok(text.trim().to_owned())
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let folders = Folders::open(&args.root, args.boot.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // TFTP and uploads each hold a thread for as long as they take.
+        .max_blocking_threads(2 * tftp::MOST_CLIENTS)
+        .build()
+        .context("starting the server's threads")?;
+    let end = runtime.block_on(serve(args, folders));
+    // A TFTP client that has gone silent would be waited for otherwise.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    end
+}
+
+async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
+    // From here on a signal is an orderly end.
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("listening on {} for HTTP", args.listen))?;
+    let address = listener
+        .local_addr()
+        .context("asking for the server's address")?;
+    let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
+    let url = args.url.clone().unwrap_or_else(|| url::own(address));
+    url::write_server_file(&args.root, &url)?;
+    announce(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
+    let site = Arc::new(Site {
+        share: Arc::new(folders.share),
+        hosts: Arc::new(folders.hosts),
+        boot: Arc::new(folders.boot),
+        journal: Journal::new(args.quiet),
+        claims: claims::Claims::default(),
+        append: args.append.clone(),
+        url_given: args.url.is_some(),
+        url,
+        changes: Mutex::new(()),
+    });
+    let (stop, mut stopped) = tokio::sync::watch::channel(());
+    let service = http::router(&site).into_make_service_with_connect_info::<SocketAddr>();
+    let http = axum::serve(listener.tap_io(set_up), service).with_graceful_shutdown(async move {
+        // Either a message or a sender that is gone.
+        let _ = stopped.changed().await;
+    });
+    let mut http = tokio::spawn(async move { http.await });
+    let tftp = tftp.map(|socket| tokio::spawn(tftp::serve(socket, site, address.port())));
+    let failed_tftp = async {
+        match tftp {
+            Some(task) => task.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        end = &mut http => return end.context("the HTTP server")?.context("the HTTP server"),
+        end = failed_tftp => return end.context("the TFTP server")?.context("the TFTP server"),
+    }
+    drop(stop);
+    eprintln!("pitstop: ending; another signal ends it at once");
+    tokio::select! {
+        // What is still under way then leaves nothing behind: see upload.rs.
+        _ = tokio::time::timeout(GRACE, http) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// The TFTP socket, or, where it is off without having been told so, why.
+async fn bind_tftp(
+    wanted: Option<Tftp>,
+    default: IpAddr,
+) -> anyhow::Result<(Option<UdpSocket>, Option<String>)> {
+    match wanted {
+        Some(Tftp::Off) => Ok((None, None)),
+        Some(Tftp::At(address)) => {
+            let socket = UdpSocket::bind(address)
+                .await
+                .with_context(|| format!("listening on {address} for TFTP"))?;
+            Ok((Some(socket), None))
+        }
+        None => {
+            let address = SocketAddr::new(default, TFTP_PORT);
+            match UdpSocket::bind(address).await {
+                Ok(socket) => Ok((Some(socket), None)),
+                Err(error) => Ok((None, Some(format!("{address}: {error}")))),
+            }
+        }
+    }
+}
+
+/// Says on standard output where everything is, so that a script can wait for it.
+fn announce(
+    args: &Args,
+    folders: &Folders,
+    address: SocketAddr,
+    url: &str,
+    tftp: Option<&UdpSocket>,
+    no_tftp: Option<String>,
+) -> anyhow::Result<()> {
+    let mut lines = vec![format!(
+        "serving {} on http://{address}",
+        args.root.display()
+    )];
+    if let Some(socket) = tftp {
+        let address = socket.local_addr().context("asking for TFTP's address")?;
+        lines.push(format!("TFTP on {address}"));
+    }
+    if let Some(why) = no_tftp {
+        lines.push(format!("TFTP is off: {why}"));
+    }
+    lines.push(format!("machines reach it as {url}"));
+    let missing = folders.missing_boot_files();
+    if !missing.is_empty() {
+        lines.push(format!(
+            "{} is missing {}: machines cannot boot the payload",
+            folders.boot_path.display(),
+            missing.join(" and ")
+        ));
+    }
+    let text = format!("pitstop: {}\n", lines.join("\npitstop: "));
+    let mut output = std::io::stdout().lock();
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .context("writing to standard output")
+}
+
+fn set_up(stream: &mut TcpStream) {
+    // Both only make things better: a socket without them works.
+    let _ = stream.set_nodelay(true);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 6);
+    let _ = socket2::SockRef::from(&*stream).set_tcp_keepalive(&keepalive);
+}

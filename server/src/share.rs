@@ -1,0 +1,297 @@
+//! The share over HTTP: what nginx and Apache with `WebDAV` can do, as far as Pitstop needs it.
+
+use crate::append;
+use crate::file::{self, Found};
+use crate::listing;
+use crate::path::RelPath;
+use crate::refusal::{Refusal, blocking};
+use crate::site::{Site, is_marker};
+use crate::upload;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use cap_std::fs::{File, Metadata};
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+const METHODS: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MOVE, MKCOL";
+
+/// Answers a request for `path` below `/share/`.
+pub async fn handle(
+    site: &Arc<Site>,
+    path: RelPath,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    match parts.method.as_str() {
+        "GET" | "HEAD" => get(site, path, &parts.method, &parts.uri, &parts.headers).await,
+        "PUT" if parts.uri.path().ends_with('/') => Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "a name that ends in / is a folder: make it with MKCOL",
+        )),
+        "PUT" if parts.headers.contains_key(header::CONTENT_RANGE) => {
+            append::put(site, path, parts.headers, body).await
+        }
+        "PUT" => upload::put(site, path, parts.headers, body).await,
+        "DELETE" => {
+            let site = Arc::clone(site);
+            blocking(move || delete(&site, &path, &parts.headers)).await
+        }
+        "MOVE" => {
+            let to = destination(&parts.headers, &site.url)?;
+            let site = Arc::clone(site);
+            blocking(move || rename(&site, &path, &to, &parts.headers)).await
+        }
+        "MKCOL" => {
+            let site = Arc::clone(site);
+            blocking(move || make_folder(&site, &path)).await
+        }
+        "OPTIONS" => Ok(options(&path)),
+        _ => Err(Refusal::method(METHODS)),
+    }
+}
+
+fn options(path: &RelPath) -> Response {
+    let mut response = (
+        StatusCode::NO_CONTENT,
+        [
+            (header::ALLOW, METHODS),
+            (header::HeaderName::from_static("dav"), "1"),
+        ],
+    )
+        .into_response();
+    response.headers_mut().extend(append::offer(path));
+    response
+}
+
+/// A file's head or body; a HEAD may ask for a digest of a part.
+async fn send(
+    mut file: File,
+    metadata: Metadata,
+    path: &RelPath,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    if method != Method::HEAD || !headers.contains_key(append::DIGEST) {
+        return file::send(file, metadata, path, method, headers).await;
+    }
+    let asked = headers.clone();
+    let (file, digest) = blocking(move || {
+        let digest = append::digest(&mut file, &asked)?;
+        Ok((file, digest))
+    })
+    .await?;
+    let mut response = file::send(file, metadata, path, method, headers).await?;
+    response.headers_mut().extend(digest);
+    Ok(response)
+}
+
+/// GET and HEAD, with listings of folders.
+pub async fn get(
+    site: &Arc<Site>,
+    path: RelPath,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let (share, wanted) = (Arc::clone(&site.share), path.clone());
+    match blocking(move || file::open(&share, &wanted)).await? {
+        Found::File(..) if uri.path().ends_with('/') => Err(Refusal::not_found(format!("{path}/"))),
+        Found::File(file, metadata) => send(file, metadata, &path, method, headers).await,
+        Found::Folder(_) if !uri.path().ends_with('/') => Ok(with_slash(uri)),
+        Found::Folder(folder) => {
+            let shown = format!("/share/{path}");
+            let entries = blocking(move || listing::read(&folder, &shown)).await?;
+            Ok(listing::answer(&entries, uri.path(), headers))
+        }
+    }
+}
+
+/// A folder's relative links need its name to end in a slash.
+fn with_slash(uri: &Uri) -> Response {
+    // `//host/` would be another server: begin with one slash only.
+    let target = format!("/{}/", uri.path().trim_start_matches('/'));
+    match HeaderValue::try_from(target) {
+        Ok(target) => (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, target)]).into_response(),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn delete(site: &Site, path: &RelPath, headers: &HeaderMap) -> Result<Response, Refusal> {
+    if path.is_root() || is_marker(path) {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "the share itself stays, and its marker",
+        ));
+    }
+    let failed = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal::not_found(path),
+        _ => Refusal::io(&format!("deleting {path}"), error),
+    };
+    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    let metadata = site
+        .share
+        .symlink_metadata(path.as_path())
+        .map_err(|e| failed(&e))?;
+    if !file::preconditions_hold(headers, Some(&metadata)) {
+        return Err(Refusal::precondition());
+    }
+    // A folder with something in it stays: one mistyped name must not cost a lab its images.
+    if metadata.is_dir() {
+        site.share.remove_dir(path.as_path())
+    } else {
+        site.share.remove_file(path.as_path())
+    }
+    .map_err(|e| failed(&e))?;
+    sync_parent(site, path)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn rename(
+    site: &Site,
+    from: &RelPath,
+    to: &RelPath,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let refuse = |status, reason: &str| Err(Refusal::new(status, reason));
+    if from.is_root() || to.is_root() || is_marker(from) || from == to {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "the source and the destination must differ, and neither be the share or its marker",
+        );
+    }
+    let failed = |error: &io::Error| Refusal::io(&format!("moving {from} to {to}"), error);
+    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    let source = match site.share.symlink_metadata(from.as_path()) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Refusal::not_found(from));
+        }
+        Err(error) => return Err(failed(&error)),
+    };
+    if !file::preconditions_hold(headers, Some(&source)) {
+        return Err(Refusal::precondition());
+    }
+    let replaced = match site.share.symlink_metadata(to.as_path()) {
+        Ok(metadata) if metadata.is_dir() => {
+            return refuse(StatusCode::CONFLICT, "the destination is a folder");
+        }
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(failed(&error)),
+    };
+    // RFC 4918 10.6: without the header it may.
+    let overwrite = headers.get("overwrite").is_none_or(|value| value != "F");
+    if replaced && !overwrite {
+        return refuse(StatusCode::PRECONDITION_FAILED, "the destination is there");
+    }
+    append::make_safe(site, from).map_err(|error| failed(&error))?;
+    match site.share.rename(from.as_path(), &site.share, to.as_path()) {
+        Ok(()) => {}
+        // RFC 4918 9.9.4: the folder of the destination must be there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return refuse(
+                StatusCode::CONFLICT,
+                "the folder of the destination is not there",
+            );
+        }
+        Err(error) => return Err(failed(&error)),
+    }
+    sync_parent(site, to)?;
+    sync_parent(site, from)?;
+    Ok(if replaced {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::CREATED
+    }
+    .into_response())
+}
+
+fn make_folder(site: &Site, path: &RelPath) -> Result<Response, Refusal> {
+    match site.share.create_dir(path.as_path()) {
+        Ok(()) => {
+            sync_parent(site, path)?;
+            Ok(StatusCode::CREATED.into_response())
+        }
+        // RFC 4918 9.3.1 has these two statuses.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("{path} is there already"),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refusal::new(
+            StatusCode::CONFLICT,
+            format!("the folder of {path} is not there"),
+        )),
+        Err(error) => Err(Refusal::io(&format!("making {path}"), &error)),
+    }
+}
+
+fn sync_parent(site: &Site, path: &RelPath) -> Result<(), Refusal> {
+    let Some((parent, _)) = path.split() else {
+        return Ok(());
+    };
+    site.share
+        .open_dir(parent.as_path())
+        .and_then(|folder| upload::sync_folder(&folder))
+        .map_err(|e| Refusal::io(&format!("syncing {parent}"), &e))
+}
+
+/// Reads MOVE's `Destination` (RFC 4918 10.3): a path, or a URL of this server, below `/share/`.
+fn destination(headers: &HeaderMap, own_url: &str) -> Result<RelPath, Refusal> {
+    let bad = |reason: &str| Refusal::new(StatusCode::BAD_REQUEST, reason);
+    let uri: Uri = headers
+        .get("destination")
+        .ok_or_else(|| bad("MOVE needs a Destination"))?
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| bad("the Destination is no URL"))?;
+    if let Some(authority) = uri.authority() {
+        let host = headers.get(header::HOST).and_then(|v| v.to_str().ok());
+        let own = own_url.split_once("://").map(|(_, rest)| rest);
+        if host != Some(authority.as_str()) && own != Some(authority.as_str()) {
+            return Err(Refusal::new(
+                StatusCode::BAD_GATEWAY,
+                format!("{authority} is another server"),
+            ));
+        }
+    }
+    RelPath::from_url(uri.path())?
+        .below("share")
+        .ok_or_else(|| {
+            Refusal::new(
+                StatusCode::FORBIDDEN,
+                "the Destination is not below /share/",
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(destination_header: &str) -> Result<String, StatusCode> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("10.0.2.2:8080"));
+        headers.insert(
+            "destination",
+            HeaderValue::from_str(destination_header).unwrap(),
+        );
+        destination(&headers, "http://srv:80")
+            .map(|path| path.as_str().to_owned())
+            .map_err(|refusal| refusal.status)
+    }
+
+    #[test]
+    fn a_destination_is_a_path_or_a_url_of_this_server() {
+        assert_eq!(to("/share/a%20b"), Ok("a b".into()));
+        assert_eq!(to("http://10.0.2.2:8080/share/a/b"), Ok("a/b".into()));
+        assert_eq!(to("http://srv:80/share/a"), Ok("a".into()));
+        assert_eq!(to("http://other/share/a"), Err(StatusCode::BAD_GATEWAY));
+        assert_eq!(to("/hosts/a"), Err(StatusCode::FORBIDDEN));
+        assert_eq!(to("/share/../hosts/a"), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(to("/share/%2e%2e/a"), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(to(""), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(to("/sharex/a"), Err(StatusCode::FORBIDDEN));
+    }
+}

@@ -1,0 +1,43 @@
+//! The page at `/`: machines with jobs, and what went on lately.
+
+use crate::list;
+use crate::listing::escape;
+use crate::site::Site;
+use std::fmt::Write;
+
+pub fn page(site: &Site) -> String {
+    let mut page = String::from(
+        "<!DOCTYPE html><meta charset=utf-8><meta http-equiv=refresh content=10>\
+         <title>Pitstop</title><h1>Pitstop</h1>\n\
+         <p><a href=/share/>share</a> · <a href=/hosts/>host files</a>\n<h2>Machines with jobs</h2>\n",
+    );
+    // Writing to a String cannot fail.
+    match list::jobs(&site.hosts) {
+        Err(error) => {
+            let _ = writeln!(page, "<p>{}", escape(&format!("{error:#}")));
+        }
+        Ok(jobs) if jobs.is_empty() => {
+            page.push_str("<p>None: every machine boots from its disk.\n");
+        }
+        Ok(jobs) => {
+            page.push_str("<table><tr><th>machine<th>action<th>image\n");
+            for job in jobs {
+                let _ = writeln!(
+                    page,
+                    "<tr><td><a href=\"/hosts/{0}\">{1}</a><td>{2}<td>{3}",
+                    escape(&job.file),
+                    escape(&job.machine),
+                    job.action.as_deref().unwrap_or("wrong"),
+                    escape(job.image.or(job.error).as_deref().unwrap_or_default()),
+                );
+            }
+            page.push_str("</table>\n");
+        }
+    }
+    page.push_str("<h2>Lately</h2>\n<pre>");
+    for line in site.journal.last().iter().rev() {
+        let _ = writeln!(page, "{}", escape(line));
+    }
+    page.push_str("</pre>\n");
+    page
+}

@@ -1,0 +1,139 @@
+//! The URL under which machines reach the server, and the file that tells it to `pitstop host set`.
+
+use crate::write::replace;
+use anyhow::{Context, bail};
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+
+/// Beside `hosts/` and `share/` under the root.
+const FILE: &str = "server.toml";
+
+#[derive(Serialize, Deserialize)]
+struct ServerFile {
+    url: String,
+}
+
+/// Checks a URL of the form `http(s)://host[:port]`; drops a slash at its end.
+pub fn valid_url(text: &str) -> Result<String, String> {
+    let url = text.trim_end_matches('/');
+    let uri: axum::http::Uri = url.parse().map_err(|_| "it is not a URL")?;
+    let plain = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+        && matches!(uri.path(), "" | "/")
+        && uri.query().is_none();
+    if plain {
+        Ok(url.to_owned())
+    } else {
+        Err("write it as http://host:port".into())
+    }
+}
+
+/// How QEMU's user network shows the host's loopback to its guests.
+const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// Addresses for documentation (RFC 5737, RFC 3849): never this machine's own.
+const TEST_NET_1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const DOCUMENTATION: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// The best guess at how machines reach a server that listens on `address`. On the loopback no machine
+/// does but a guest of QEMU's user network.
+pub fn own(address: SocketAddr) -> String {
+    let ip = match address.ip().to_canonical() {
+        ip if ip.is_loopback() => QEMU_HOST.into(),
+        // Boot ROMs speak IPv4 first.
+        ip if ip.is_unspecified() => outgoing(Ipv4Addr::UNSPECIFIED.into(), TEST_NET_1.into())
+            .or_else(|| outgoing(Ipv6Addr::UNSPECIFIED.into(), DOCUMENTATION.into()))
+            .unwrap_or(QEMU_HOST.into()),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// The address that this machine has towards the rest of the world, as which `far` will do. No packet is
+/// sent: connecting a UDP socket only looks at the routes.
+fn outgoing(any: IpAddr, far: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((far, 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+/// Writes down the URL of the server that now serves `root`.
+pub fn write_server_file(root: &Path, url: &str) -> anyhow::Result<()> {
+    let path = root.join(FILE);
+    let text = toml::to_string(&ServerFile { url: url.into() }).context("writing TOML")?;
+    let text = format!("# Written by pitstop serve; pitstop host set reads it.\n{text}");
+    Dir::open_ambient_dir(root, ambient_authority())
+        .and_then(|root| replace(&root, FILE, &text))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// The URL of the server that serves `root`, or served it last; `None` if none ever did.
+pub fn read_server_file(root: &Path) -> anyhow::Result<Option<String>> {
+    let path = root.join(FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    let file: ServerFile =
+        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    match valid_url(&file.url) {
+        Ok(url) => Ok(Some(url)),
+        Err(why) => bail!("{}: {:?} is no URL: {why}", path.display(), file.url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_scheme_and_a_host_and_nothing_else() {
+        assert_eq!(
+            valid_url("http://10.0.2.2:8080/"),
+            Ok("http://10.0.2.2:8080".into())
+        );
+        assert_eq!(valid_url("https://srv"), Ok("https://srv".into()));
+        for wrong in [
+            "srv:8080",
+            "ftp://srv",
+            "http://srv/share",
+            "http://u@srv",
+            "http://",
+            "",
+            "http://a b",
+        ] {
+            assert!(valid_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_file_reads_back() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(read_server_file(root.path()).unwrap(), None);
+        write_server_file(root.path(), "http://srv:80").unwrap();
+        assert_eq!(
+            read_server_file(root.path()).unwrap().as_deref(),
+            Some("http://srv:80")
+        );
+        std::fs::write(root.path().join(FILE), "url = 1").unwrap();
+        let error = format!("{:#}", read_server_file(root.path()).unwrap_err());
+        assert!(error.contains("server.toml"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_given_is_kept() {
+        assert_eq!(own("192.0.2.1:81".parse().unwrap()), "http://192.0.2.1:81");
+        assert_eq!(own("127.0.0.1:81".parse().unwrap()), "http://10.0.2.2:81");
+        assert_eq!(
+            own("[::ffff:192.0.2.1]:81".parse().unwrap()),
+            "http://192.0.2.1:81"
+        );
+        assert!(own("0.0.0.0:81".parse().unwrap()).ends_with(":81"));
+    }
+}

@@ -1,0 +1,255 @@
+//! A share on an HTTP server: GET with Range, PUT, DELETE and `WebDAV`'s MOVE (RFC 9110, RFC 4918), as nginx,
+//! Apache and the embedded server have them.
+
+mod append;
+mod image;
+mod pending;
+mod segments;
+
+pub use image::HttpImage;
+
+use super::{Pending, Share, Stat};
+use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away};
+use crate::fetch::{HttpClient, HttpError};
+use anyhow::{Context as _, anyhow, bail};
+use image::Resuming;
+use pending::HttpPending;
+use pitstop_imaging::image::ImageSource;
+use pitstop_protocol::job::check_folder;
+use pitstop_protocol::redacted;
+use reqwest::{Method, StatusCode};
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+use url::Url;
+
+/// A folder on an HTTP server.
+#[derive(Debug)]
+pub struct HttpShare {
+    http: HttpClient,
+    /// Ends in `/`.
+    base: Url,
+    name: String,
+    /// Folders that have been asked for already.
+    made: Mutex<HashSet<String>>,
+}
+
+/// What HEAD, or its stand-in, says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    size: u64,
+    etag: Option<String>,
+}
+
+impl HttpShare {
+    /// The share whose root is at `base`, which ends in `/`. Nothing is asked of the server yet.
+    pub fn new(base: &Url, http: &HttpClient) -> Self {
+        Self {
+            http: http.clone(),
+            base: base.clone(),
+            name: redacted(base).trim_end_matches('/').to_owned(),
+            made: Mutex::default(),
+        }
+    }
+
+    /// The URL of a path on the share, whatever characters it has.
+    fn url(&self, path: &str) -> anyhow::Result<Url> {
+        check_folder(path).map_err(|why| anyhow!(why))?;
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow!("{} cannot hold files", self.name))?
+            .pop_if_empty()
+            .extend(path.split('/'));
+        Ok(url)
+    }
+
+    /// Makes the folders that `path` lies in. A server without MKCOL makes them by itself or refuses the PUT.
+    fn make_parents(&self, path: &str) -> anyhow::Result<()> {
+        for (at, _) in path.match_indices('/') {
+            let folder = &path[..at];
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            if made.contains(folder) {
+                continue;
+            }
+            let mut url = self.url(folder)?;
+            url.set_path(&format!("{}/", url.path()));
+            let mkcol = Method::from_bytes(b"MKCOL").context("MKCOL")?;
+            // Whatever it answers: 405 says that the folder is there, and the PUT tells the rest. Some servers
+            // hang up on a method that they do not know.
+            if send(|| self.http.request(mkcol.clone(), &url)).is_ok() {
+                made.insert(folder.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self, path: &str) -> anyhow::Result<Option<Facts>> {
+        facts(&self.http, &self.url(path)?)
+    }
+}
+
+impl Share for HttpShare {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn stat(&self, path: &str) -> anyhow::Result<Option<Stat>> {
+        Ok(self.facts(path)?.map(|facts| Stat { size: facts.size }))
+    }
+
+    fn open(&self, path: &str) -> anyhow::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Resuming::whole(&self.http, &self.url(path)?)?))
+    }
+
+    fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+        Ok(Box::new(HttpImage::open(&self.http, &self.url(path)?)?))
+    }
+
+    fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {
+        let target = self.url(path)?;
+        let part = self.url(&format!("{path}.part"))?;
+        self.make_parents(path)?;
+        Ok(Box::new(HttpPending::new(&self.http, part, target)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        self.make_parents(to)?;
+        move_file(&self.http, &self.url(from)?, &self.url(to)?)
+    }
+
+    fn remove(&self, path: &str) -> anyhow::Result<()> {
+        let url = self.url(path)?;
+        let response = send(|| self.http.request(Method::DELETE, &url))?;
+        match response.status() {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
+            status if status.is_success() => Ok(()),
+            _ => bail!(response.refusal()),
+        }
+    }
+
+    fn append(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        let url = self.url(path)?;
+        self.make_parents(path)?;
+        append::append(&self.http, &url, text)
+    }
+}
+
+/// Sends a request that may be repeated, and repeats it while no connection comes about or a server
+/// behind a proxy is away.
+fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
+    let mut asked = request();
+    let client = asked.client().clone();
+    let mut backoff = Backoff::new(&client);
+    loop {
+        let outcome = asked.send();
+        let passing = match &outcome {
+            Ok(response) => {
+                let status = response.status();
+                (asks_for_patience(status) || is_away(status)).then(|| response.refusal())
+            }
+            Err(error) => error.failure.is_passing().then(|| error.to_string()),
+        };
+        let Some(what) = passing else {
+            return outcome;
+        };
+        if !backoff.again(&what) {
+            return outcome.map_err(|mut error| {
+                client.give_up();
+                error.what.push_str(&backoff.told());
+                error
+            });
+        }
+        asked = request();
+    }
+}
+
+/// Size and tag of a file; `None` when there is none.
+fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
+    let response = send(|| http.request(Method::HEAD, url))?;
+    match response.status() {
+        StatusCode::OK => {
+            if let Some(size) = response.length() {
+                let etag = response.etag().map(str::to_owned);
+                return Ok(Some(Facts { size, etag }));
+            }
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+        // Servers made by hand often know no HEAD.
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST => {}
+        // A presigned URL is signed for GET alone.
+        StatusCode::FORBIDDEN if url.query().is_some() => {}
+        _ => bail!(response.refusal()),
+    }
+    facts_by_get(http, url)
+}
+
+/// Asks for the first byte: the answer tells the size of the whole.
+fn facts_by_get(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
+    let response = send(|| http.request(Method::GET, url).header("range", "bytes=0-0"))?;
+    let size = match response.status() {
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+        StatusCode::PARTIAL_CONTENT => response.content_range().map(|(_, _, whole)| whole),
+        StatusCode::OK => response.length(),
+        // Nothing can be had from an empty file (RFC 9110 15.5.17).
+        StatusCode::RANGE_NOT_SATISFIABLE => Some(0),
+        _ => bail!(response.refusal()),
+    };
+    let etag = response.etag().map(str::to_owned);
+    match size {
+        Some(size) => Ok(Some(Facts { size, etag })),
+        None => bail!(
+            "GET {}: the server does not tell the file's size",
+            redacted(url)
+        ),
+    }
+}
+
+/// MOVE, replacing what is there (RFC 4918 9.9). When the answer is lost, the files tell whether it was done.
+fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new(http);
+    loop {
+        let lost = match move_once(http, from, to) {
+            Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
+            outcome => return outcome,
+        };
+        if !backoff.again(&lost) {
+            return Err(lost);
+        }
+        if facts(http, from)?.is_none() {
+            return match facts(http, to)? {
+                Some(_) => Ok(()),
+                None => Err(lost),
+            };
+        }
+    }
+}
+
+fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+    let mut destination = to.clone();
+    // A Destination with credentials is another server's to some, and ends up in logs.
+    let _ = destination.set_password(None);
+    let _ = destination.set_username("");
+    let request = http
+        .request(Method::from_bytes(b"MOVE").context("MOVE")?, from)
+        .header("destination", destination.as_str())
+        .header("overwrite", "T");
+    let response = request.send()?;
+    if !response.status().is_success() {
+        bail!(response.refusal());
+    }
+    drop(response);
+    // Something between here and the server may answer what it does not know with a friendly page.
+    if facts(http, from)?.is_some() || facts(http, to)?.is_none() {
+        bail!(
+            "the server says that it moved {} to {}, but it did not: does it know MOVE?",
+            redacted(from),
+            redacted(to)
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod patience_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! A file on its way to an HTTP share: PUT under a temporary name, proven, then moved to its own.
+//!
+//! A small file is kept until its end and can be sent again as a whole. A large one goes in segments where the
+//! server appends, else in one stream that nobody can take up again.
+
+use super::segments::{SEGMENT, Segments, appends};
+use super::{facts, move_file, send};
+use crate::fetch::http::{Upload, is_away};
+use crate::fetch::{HttpClient, HttpError};
+use anyhow::{Context as _, bail};
+use bytes::{Bytes, BytesMut};
+use pitstop_protocol::redacted;
+use reqwest::Method;
+use std::io::{self, Write};
+use url::Url;
+
+pub(super) struct HttpPending {
+    http: HttpClient,
+    part: Url,
+    target: Url,
+    body: Option<Body>,
+    moved: bool,
+}
+
+enum Body {
+    /// Not sent yet; shorter than a segment.
+    Small(BytesMut),
+    Segments(Box<Segments>),
+    Stream(Box<Upload>),
+}
+
+impl HttpPending {
+    pub fn new(http: &HttpClient, part: Url, target: Url) -> Self {
+        Self {
+            http: http.clone(),
+            part,
+            target,
+            body: Some(Body::Small(BytesMut::new())),
+            moved: false,
+        }
+    }
+
+    fn body(&mut self) -> io::Result<&mut Body> {
+        self.body
+            .as_mut()
+            .ok_or_else(|| io::Error::other("the upload has ended"))
+    }
+
+    /// Begins to send what has grown too large to keep.
+    fn begin(&self, kept: &[u8]) -> anyhow::Result<Body> {
+        let mut body = if appends(&self.http, &self.part)? {
+            Body::Segments(Box::new(Segments::begin(&self.http, &self.part)?))
+        } else {
+            Body::Stream(Box::new(self.http.upload(&self.part)?))
+        };
+        match &mut body {
+            Body::Segments(segments) => segments.write_all(kept)?,
+            Body::Stream(upload) => upload.write_all(kept)?,
+            Body::Small(_) => {}
+        }
+        Ok(body)
+    }
+
+    /// Sends what is left; returns how many bytes the server should hold.
+    fn send_rest(&mut self) -> anyhow::Result<u64> {
+        let (response, written) = match self.body.take().context("the upload has ended")? {
+            Body::Segments(segments) => return segments.finish(),
+            Body::Small(bytes) => {
+                let bytes: Bytes = bytes.freeze();
+                let put = || self.http.request(Method::PUT, &self.part);
+                let response = send(|| put().body(bytes.clone()))?;
+                (response, bytes.len() as u64)
+            }
+            Body::Stream(upload) => {
+                let written = upload.written();
+                (upload.finish()?, written)
+            }
+        };
+        if is_away(response.status()) {
+            return Err(response.broken().into());
+        }
+        if !response.status().is_success() {
+            bail!(response.refusal());
+        }
+        Ok(written)
+    }
+}
+
+/// An error for `Write`; what the network did stays to be found by [`HttpError::behind`].
+pub(super) fn as_io(error: anyhow::Error) -> io::Error {
+    match error.downcast::<HttpError>() {
+        Ok(error) => io::Error::other(error),
+        Err(error) => match error.downcast::<io::Error>() {
+            Ok(error) => error,
+            Err(error) => io::Error::other(format!("{error:#}")),
+        },
+    }
+}
+
+impl Write for HttpPending {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let kept = match self.body()? {
+            Body::Segments(segments) => return segments.write(data),
+            Body::Stream(upload) => return upload.write(data),
+            Body::Small(bytes) if bytes.len() + data.len() < SEGMENT => {
+                bytes.extend_from_slice(data);
+                return Ok(data.len());
+            }
+            Body::Small(bytes) => bytes.split().freeze(),
+        };
+        match self.begin(&kept) {
+            Ok(body) => self.body = Some(body),
+            Err(error) => {
+                // What was written before is lost: this must not become a file.
+                self.body = None;
+                return Err(as_io(error));
+            }
+        }
+        self.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.body()? {
+            Body::Small(_) => Ok(()),
+            Body::Segments(segments) => segments.flush(),
+            Body::Stream(upload) => upload.flush(),
+        }
+    }
+}
+
+impl super::Pending for HttpPending {
+    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
+        let written = self.send_rest()?;
+        let shown = redacted(&self.part);
+        match facts(&self.http, &self.part)? {
+            Some(facts) if facts.size == written => {}
+            Some(facts) => bail!(
+                "{shown}: {written} bytes were sent, but the server holds {}",
+                facts.size
+            ),
+            None => bail!("{shown}: the server took it, but does not have it"),
+        }
+        move_file(&self.http, &self.part, &self.target)?;
+        self.moved = true;
+        match facts(&self.http, &self.target)? {
+            Some(facts) if facts.size == written => Ok(()),
+            _ => bail!(
+                "{}: moved there, but the server does not hold its {written} bytes",
+                redacted(&self.target)
+            ),
+        }
+    }
+}
+
+impl Drop for HttpPending {
+    fn drop(&mut self) {
+        if self.moved {
+            return;
+        }
+        // First the connection, then the file: the server may still be writing.
+        self.body = None;
+        // Best effort: the error that led here is the one to report, and the next upload replaces the rest.
+        let _ = self.http.request(Method::DELETE, &self.part).send();
+    }
+}

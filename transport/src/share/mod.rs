@@ -1,0 +1,115 @@
+//! The share: where images, logs and info files are kept. One trait, whatever carries it: HTTP, NFS, a folder.
+//!
+//! Paths are relative, `/`-separated, never empty, without `.` or `..`: `10.0.2.15/sda.raw.gz`.
+
+pub mod delete;
+mod directory;
+mod http;
+pub mod nfs;
+mod throttle;
+
+pub use directory::DirectoryShare;
+pub use http::{HttpImage, HttpShare};
+pub use throttle::{Throttle, Throttled};
+
+use crate::fetch::{HttpClient, Listener, Settings};
+use anyhow::Context as _;
+use pitstop_imaging::image::ImageSource;
+use pitstop_protocol::job::Transfer;
+use pitstop_protocol::share_url::ShareUrl;
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// What reaching shares and configurations takes: connections and mount points.
+#[derive(Debug, Clone)]
+pub struct Carriers {
+    pub http: HttpClient,
+    /// A folder under which NFS exports are mounted.
+    pub mounts: PathBuf,
+    /// This machine's address, which an NFS 4.0 server calls back.
+    pub address: IpAddr,
+}
+
+impl Carriers {
+    /// For a machine whose address is `address`; exports are mounted under `mounts`.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up: a trusted certificate that cannot be read.
+    pub fn new(address: IpAddr, mounts: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: HttpClient::new(Settings::default())?,
+            mounts: mounts.to_owned(),
+            address,
+        })
+    }
+
+    /// The same, as the job wants servers to be talked to.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up anew.
+    pub fn for_job(self, transfer: &Transfer, listener: Listener) -> anyhow::Result<Self> {
+        let settings = Settings::of_job(transfer, listener);
+        Ok(Self {
+            http: HttpClient::new(settings)?,
+            ..self
+        })
+    }
+}
+
+/// Reaches or mounts a share. Whether it is the right one, its marker tells.
+///
+/// # Errors
+/// An export that cannot be mounted, a folder that is not there. An HTTP server is not asked yet.
+pub fn connect(url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<Box<dyn Share>> {
+    match url {
+        ShareUrl::Http(url) => Ok(Box::new(HttpShare::new(url, &carriers.http))),
+        ShareUrl::Nfs(nfs) => {
+            let mounted = nfs::mount(nfs, carriers)?;
+            let share = DirectoryShare::mounted(mounted, url.to_string());
+            Ok(Box::new(share.with_context(|| format!("opening {url}"))?))
+        }
+        ShareUrl::Directory(path) => Ok(Box::new(DirectoryShare::open(path)?)),
+    }
+}
+
+/// What is known of a file on the share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A file being written under a temporary name. Dropped without [`finish`](Pending::finish), nothing of it stays.
+pub trait Pending: Write + Send {
+    /// Flushes, proves that the share holds every byte that was written, and only then puts the file
+    /// under its name. An error means that the name still has what it had before.
+    fn finish(self: Box<Self>) -> anyhow::Result<()>;
+}
+
+/// A place that holds images: an HTTP server, a mounted NFS export, a local directory.
+pub trait Share: Send + Sync {
+    /// The URL or path, without credentials, for messages.
+    fn name(&self) -> &str;
+
+    /// `None` when there is no such file.
+    fn stat(&self, path: &str) -> anyhow::Result<Option<Stat>>;
+
+    /// The whole file from its beginning. The reader fails if the body ends early.
+    fn open(&self, path: &str) -> anyhow::Result<Box<dyn Read + Send>>;
+
+    /// The file for random access: what the image engine reads chunks from.
+    fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>>;
+
+    /// Begins a file that appears under `path` only when [`Pending::finish`] says so. Parent folders are made.
+    fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>>;
+
+    /// Moves a file within the share, replacing what is there.
+    fn rename(&self, from: &str, to: &str) -> anyhow::Result<()>;
+
+    /// Removes a file. One that is not there is no error.
+    fn remove(&self, path: &str) -> anyhow::Result<()>;
+
+    /// Adds lines to the end of a file, which is made if missing. Other machines append to the same file.
+    fn append(&self, path: &str, text: &str) -> anyhow::Result<()>;
+}
