@@ -12,12 +12,20 @@ MKIMAGE ?=
 # When the image counts as built: the same commit gives the same bytes.
 EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null))
 BUILD = $(if $(EPOCH),SOURCE_DATE_EPOCH=$(EPOCH)) $(OUT)/mkimage build
+# A source without its history is as old as its change log.
+DATED = $(or $(EPOCH),$(shell stat -c %Y CHANGELOG.md))
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 TARGET = x86_64-unknown-linux-musl
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
+# The folders of this computer do not go into the binaries: the same commit gives the same bytes in any folder. Given
+# this way the flags are joined to those of .cargo/config.toml; in RUSTFLAGS they would replace them.
+REMAP = --config "target.$(TARGET).rustflags=[\
+'--remap-path-prefix=$(abspath .)=/pitstop','--remap-path-prefix=$(abspath $(or $(CARGO_TARGET_DIR),target))=/target',\
+'--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo']"
 BASE = --init $(OUT)/init --busybox /bin/busybox --pci-ids /usr/share/misc/pci.ids
 
-.PHONY: help setup image kernel demo test lint bench deny clean
+.PHONY: help setup image kernel demo test test-quick lint bench deny deb dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,11 +34,15 @@ setup: ## install what building needs (Debian packages, the musl target)
 	@.ci/setup build
 
 image: setup ## out/: vmlinuz, initramfs.img, init, pitstop, mkimage (KERNEL=amd64, cloud or custom)
-	cargo build --release --target $(TARGET) -p init -p mkimage -p pitstop
-	@mkdir -p $(OUT)
-	@install -m 755 $(BINARIES)/init $(BINARIES)/mkimage $(BINARIES)/pitstop $(OUT)/
+	@$(MAKE) --no-print-directory binaries
 	@$(MAKE) --no-print-directory image-$(KERNEL)
 	@ls -l $(OUT)/vmlinuz $(OUT)/initramfs.img $(OUT)/init | awk '{print $$NF ": " int(($$5 + 1023) / 1024) " KiB"}'
+
+.PHONY: binaries
+binaries: # The three programs, into out/.
+	cargo build --release --locked $(REMAP) --target $(TARGET) -p init -p mkimage -p pitstop
+	@mkdir -p $(OUT)
+	@install -m 755 $(BINARIES)/init $(BINARIES)/mkimage $(BINARIES)/pitstop $(OUT)/
 
 .PHONY: image-amd64 image-cloud image-custom
 image-amd64 image-cloud: image-%: $(OUT)/.kernel/%/.fetched
@@ -62,7 +74,12 @@ test: ## every check; the last line counts them
 	@.ci/setup test
 	@$(MAKE) --no-print-directory image
 	@$(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud
+	@packaging/deb $(OUT) $(VERSION) $(DATED)
 	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
+
+test-quick: ## the everyday checks, in about three minutes: formatting, lints, unit tests
+	@.ci/setup build
+	@.ci/test quick
 
 .PHONY: test-matrix
 test-matrix: ## boot machines of every kind; writes docs/hardware-matrix.md (builds the custom kernel: 18 CPU-minutes)
@@ -75,8 +92,19 @@ lint: ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-deny: ## licences and sources of every dependency (needs cargo-deny)
-	cargo deny check licenses bans sources
+deny: ## licences, sources and known faults of every dependency (asks GitHub for the faults)
+	@.ci/setup deny
+	target/tools/cargo-deny check
+
+deb: ## Debian packages of the programs, server and boot files: out/deb/
+	@.ci/setup package
+	@$(MAKE) --no-print-directory binaries
+	@packaging/deb $(OUT) $(VERSION) $(DATED)
+
+dist: ## a tarball of the static programs, its checksums and bill of materials: out/dist/
+	@.ci/setup package
+	@$(MAKE) --no-print-directory binaries
+	@packaging/dist $(OUT) $(VERSION) $(DATED)
 
 bench: ## measure against the peers; writes docs/benchmarks.md
 	@.ci/setup test

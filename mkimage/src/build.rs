@@ -2,6 +2,7 @@
 
 use crate::command::{BuildOptions, Drivers};
 use crate::elf;
+use crate::input;
 use crate::modules::{Kernel, Selection, Wanted, pack};
 use crate::output;
 use crate::tree::{Node, Tree};
@@ -68,7 +69,7 @@ fn skeleton(tree: &mut Tree) -> Result<()> {
 
 /// Returns when the image counts as built: `SOURCE_DATE_EPOCH`, else the init's modification time (Unix seconds).
 fn add_init(tree: &mut Tree, init: &Path) -> Result<u64> {
-    let data = std::fs::read(init).with_context(|| format!("reading {}", init.display()))?;
+    let data = input::read(init)?;
     elf::require_static(&data, init)?;
     tree.add("init", 0o755, Node::File(data))?;
     match std::env::var("SOURCE_DATE_EPOCH") {
@@ -127,8 +128,7 @@ fn add_firmware(tree: &mut Tree, selection: &Selection, folder: &Path) -> Result
 
 fn add_rescue(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
     if let Some(busybox) = &options.busybox {
-        let data =
-            std::fs::read(busybox).with_context(|| format!("reading {}", busybox.display()))?;
+        let data = input::read(busybox)?;
         elf::require_static(&data, busybox)?;
         tree.add("bin/busybox", 0o755, Node::File(data))?;
         // The other commands are linked by `busybox --install` when a shell is wanted.
@@ -140,8 +140,7 @@ fn add_rescue(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
     if !options.authorized_keys.is_empty() {
         let mut keys = Vec::new();
         for file in &options.authorized_keys {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("reading {}", file.display()))?;
+            let text = input::text(file)?;
             if !text
                 .lines()
                 .any(|line| line.contains("ssh-") || line.contains("ecdsa-"))
@@ -174,20 +173,15 @@ fn add_configuration(tree: &mut Tree, options: &BuildOptions, built: u64) -> Res
         let line = options.params.join(" ") + "\n";
         tree.add("etc/pitstop/params", 0o644, Node::File(line.into_bytes()))?;
     }
+    let line = input::parameters("--param", &options.params.join(" "))?;
     if let Some(file) = &options.host_file {
-        tree.add_file("etc/pitstop/host.toml", 0o600, file)?;
+        let data = input::host_file(file, &line)?;
+        tree.add("etc/pitstop/host.toml", 0o600, Node::File(data))?;
     }
     for (number, file) in options.ca.iter().enumerate() {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        if !text.contains("-----BEGIN CERTIFICATE-----") {
-            bail!("{} holds no PEM certificate", file.display());
-        }
-        tree.add(
-            &format!("etc/pitstop/ca/{number:02}.pem"),
-            0o644,
-            Node::File(text.into_bytes()),
-        )?;
+        let data = input::certificates(file)?;
+        let inside = format!("etc/pitstop/ca/{number:02}.pem");
+        tree.add(&inside, 0o644, Node::File(data))?;
     }
     if let Some(file) = &options.pci_ids {
         tree.add_file("usr/share/misc/pci.ids", 0o644, file)?;

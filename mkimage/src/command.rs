@@ -3,33 +3,53 @@
 use crate::codec::Codec;
 use crate::modules::classes::Class;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Parser)]
-#[command(name = "mkimage", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = name(), version, about, arg_required_else_help = true, after_help = examples(&[BUILD, LIST, UKI, ISO]))]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
+const BUILD: &str = "\
   Every wired NIC and disk driver of the kernel that is installed here:
     mkimage build --init out/init --kernel-version $(uname -r) -o out/initramfs.img
 
   For one kind of virtual machine, with a shell and SSH for rescue:
     mkimage build --init out/init --kernel-version 6.1.0-56-cloud-amd64 --drivers virtio,nvme \\
-        --busybox /bin/busybox --dropbear /usr/sbin/dropbear --authorized-keys ~/.ssh/id_ed25519.pub -o initramfs.img
+        --busybox /bin/busybox --dropbear /usr/sbin/dropbear --authorized-keys ~/.ssh/id_ed25519.pub -o initramfs.img";
 
+const LIST: &str = "\
   What is in it, and what it weighs:
-    mkimage list out/initramfs.img
+    mkimage list out/initramfs.img";
 
+const UKI: &str = "\
   One UEFI program of it, for UEFI HTTP boot and Secure Boot:
     mkimage uki --kernel out/vmlinuz --initramfs out/initramfs.img \\
-        --cmdline 'pitstop.host=http://10.0.0.1:8080/hosts/' -o pitstop.efi
+        --cmdline 'pitstop.host=http://10.0.0.1:8080/hosts/' -o pitstop.efi";
 
+const ISO: &str = "\
   A CD or USB stick that does one job:
     mkimage iso --kernel out/vmlinuz --initramfs out/initramfs.img --host-file host.toml -o pitstop.iso";
+
+const COMPLETIONS: &str = "  mkimage completions bash > /etc/bash_completion.d/mkimage";
+
+const MAN: &str = "  mkimage man /usr/local/share/man/man1";
+
+/// What this program is called here: Debian has a `mkimage` of U-Boot's, so its package gives this one a longer name.
+pub fn name() -> &'static str {
+    const NAMES: [&str; 2] = ["mkimage", "pitstop-mkimage"];
+    let called = std::env::args_os().next();
+    let called = called.as_deref().map(Path::new).and_then(Path::file_name);
+    let is_called = |name: &&str| called.is_some_and(|called| called == *name);
+    NAMES.into_iter().find(is_called).unwrap_or(NAMES[0])
+}
+
+/// What `--help` ends with: all examples of the command, those of one subcommand of each.
+fn examples(examples: &[&str]) -> String {
+    format!("Examples:\n{}", examples.join("\n\n")).replace("mkimage", name())
+}
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -44,10 +64,19 @@ pub enum Command {
     /// Show what an initramfs holds
     List(ListOptions),
     /// Print tab completions for a shell
+    #[command(after_help = examples(&[COMPLETIONS]))]
     Completions { shell: clap_complete::Shell },
+    /// Write the manual pages of every command
+    #[command(after_help = examples(&[MAN]))]
+    Man {
+        /// The folder they go to; made if missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples(&[BUILD]))]
 pub struct BuildOptions {
     /// Pitstop's init: a static ELF
     #[arg(long, value_name = "FILE")]
@@ -191,6 +220,7 @@ pub struct BootOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples(&[UKI]))]
 pub struct UkiOptions {
     #[command(flatten)]
     pub boot: BootOptions,
@@ -200,6 +230,7 @@ pub struct UkiOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples(&[ISO]))]
 pub struct IsoOptions {
     #[command(flatten)]
     pub boot: BootOptions,
@@ -212,10 +243,30 @@ pub struct IsoOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples(&[LIST]))]
 pub struct ListOptions {
     /// The initramfs
     pub image: PathBuf,
     /// For programs
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_shows_how_it_is_used() {
+        Arguments::command().debug_assert();
+        for command in pitstop_manual::all(Arguments::command()) {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|text| text.starts_with("Example")),
+                "{:?} has no examples",
+                command.get_display_name()
+            );
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Programs: whether one is static, and which shared libraries one needs. The loader is never run to find out.
 
+use crate::input;
 use anyhow::{Context, Result, bail};
 use object::Endianness;
 use object::elf::{self, FileHeader64};
@@ -104,7 +105,7 @@ pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
         if files.insert(inside.to_owned(), path.clone()).is_some() {
             continue;
         }
-        let data = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let data = input::read(&path)?;
         let needs =
             needs(&data).with_context(|| format!("{} is no x86-64 program", path.display()))?;
         queue.extend(needs.interpreter.map(PathBuf::from));

@@ -2,6 +2,7 @@
 
 use crate::codec::Codec;
 use crate::command::ListOptions;
+use crate::input;
 use crate::weigh::{self, Weight};
 use anyhow::{Context, Result, ensure};
 use cpio::newc::Reader;
@@ -29,7 +30,7 @@ struct Entry {
 
 pub fn run(options: &ListOptions) -> Result<()> {
     let name = options.image.display();
-    let packed = std::fs::read(&options.image).with_context(|| format!("reading {name}"))?;
+    let packed = input::read(&options.image)?;
     let found = contents(&packed).with_context(|| format!("{name} is no initramfs"))?;
     let regular = found
         .iter()

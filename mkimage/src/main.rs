@@ -5,6 +5,7 @@ mod build;
 mod codec;
 mod command;
 mod elf;
+mod input;
 mod iso;
 mod list;
 mod modules;
@@ -26,8 +27,11 @@ fn main() -> ExitCode {
         Command::List(options) => list::run(&options),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "mkimage", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command, command::name(), &mut std::io::stdout());
             Ok(())
+        }
+        Command::Man { folder } => {
+            pitstop_manual::write(Arguments::command(), &folder).map_err(Into::into)
         }
     };
     match outcome {

@@ -1,5 +1,6 @@
 //! The initramfs as a tree of entries, and its newc archive (Linux Documentation/driver-api/early-userspace/buffer-format.rst).
 
+use crate::input;
 use anyhow::{Context, Result, bail};
 use cpio::newc::{Builder, ModeFileType};
 use std::collections::BTreeMap;
@@ -74,9 +75,7 @@ impl Tree {
 
     /// Reads `source` into a file at `path`.
     pub fn add_file(&mut self, path: &str, mode: u32, source: &Path) -> Result<()> {
-        let data =
-            std::fs::read(source).with_context(|| format!("reading {}", source.display()))?;
-        self.add(path, mode, Node::File(data))
+        self.add(path, mode, Node::File(input::read(source)?))
     }
 
     /// Every path with its content; empty for what is not a file.

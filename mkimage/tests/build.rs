@@ -66,6 +66,20 @@ impl Bench {
             .arg(source));
     }
 
+    /// A certificate authority, made as admins make it.
+    fn certificate(&self) -> PathBuf {
+        let (key, ca) = (self.path("ca.key"), self.path("ca.pem"));
+        run(Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            ])
+            .args(["-subj", "/CN=Pitstop tests", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&ca));
+        ca
+    }
+
     fn mkimage(&self, more: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_mkimage"))
             .arg("build")
@@ -238,7 +252,7 @@ fn every_compression_unpacks_with_its_own_tool() {
 fn keys_files_and_programs_land_where_they_were_sent() {
     let bench = Bench::new();
     let keys = bench.file("key.pub", b"ssh-ed25519 AAAA admin\n");
-    let ca = bench.file("ca.pem", b"-----BEGIN CERTIFICATE-----\n");
+    let ca = bench.certificate();
     let note = bench.file("note", b"hello");
     let image = bench.nic_image(
         "extras.img",
@@ -272,6 +286,47 @@ fn keys_files_and_programs_land_where_they_were_sent() {
     assert!(root.join("etc/pitstop/ca/00.pem").is_file());
     assert!(root.join("bin/busybox").is_file());
     assert!(root.join("lib64/ld-linux-x86-64.so.2").exists());
+}
+
+#[test]
+fn what_a_machine_will_refuse_is_refused_before() {
+    let bench = Bench::new();
+    let image = bench.path("never.img");
+    let text = |name: &str, text: &str| {
+        let path = bench.file(name, text.as_bytes());
+        path.to_str().unwrap().to_owned()
+    };
+    let rubbish = "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n";
+    let ca = text("ca.pem", rubbish);
+    let job = text("job.toml", "version = 1\nactoin = \"backup\"\n");
+    let wipe = text(
+        "wipe.toml",
+        "version = 1\naction = \"wipe\"\nmethod = \"gently\"\n",
+    );
+    let cases: [(&[&str], &str); 8] = [
+        (&["--ca", &ca], "ca.pem"),
+        (&["--ca", &job], "holds no PEM certificate"),
+        (
+            &["--param", "pitstop.hsot="],
+            "unknown parameter pitstop.hsot",
+        ),
+        (&["--param", "pitstop.action=melt"], "unknown action"),
+        (&["--host-file", &job], "line 2"),
+        (
+            &["--host-file", &wipe],
+            "there are discard, zero and secure",
+        ),
+        (&["--host-file", "/dev/zero"], "/dev/zero is no file"),
+        (&["--file", "/dev/zero:/x"], "/dev/zero is no file"),
+    ];
+    for (more, why) in cases {
+        let out = image.to_str().unwrap();
+        let output = bench.mkimage(&[&["--drivers", "nic", "-o", out], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{more:?}: {said}");
+        assert!(said.contains(why), "{more:?}: {said}");
+        assert!(!image.exists());
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `pitstop`: the admin's command. Images without a boot, the embedded server, and machines' jobs.
 
 mod commands;
+mod fleet;
 mod host;
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 use commands::{backup, convert, inspect, layout, mount, plan, restore, shrink, verify};
 use pitstop_server as serve;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -53,9 +55,18 @@ enum Command {
     Serve(serve::Args),
     /// Set, list and clear the jobs of machines
     Host(host::Args),
+    /// Keep the machines of a lab in one file, and make the configurations of other servers from it
+    Fleet(fleet::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
+    /// Write the manual pages of every command
+    #[command(after_help = "Example:\n  pitstop man /usr/local/share/man/man1")]
+    Man {
+        /// The folder they go to; made if missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -93,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);
@@ -100,6 +112,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 .write_all(&script)
                 .context("writing the completion script to standard output")
         }
+        Command::Man { folder } => Ok(pitstop_manual::write(Cli::command(), &folder)?),
     }
 }
 
@@ -110,5 +123,17 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_how_it_is_used() {
+        for command in pitstop_manual::all(Cli::command()) {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|text| text.starts_with("Example")),
+                "{:?} has no examples",
+                command.get_display_name()
+            );
+        }
     }
 }

@@ -197,6 +197,83 @@ fn tftp_paths_do_not_leave_the_root_and_nothing_is_written() {
     );
 }
 
+#[test]
+fn names_of_old_and_foreign_boot_roms_are_answered() {
+    let server = Server::start();
+    fs::write(server.path("boot/loader"), "loader").unwrap();
+    let raw = |name: &[u8]| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let packet = [b"\0\x01", name, b"\0octet\0"].concat();
+        socket.send_to(&packet, server.tftp).unwrap();
+        receive(&socket).0
+    };
+    for name in [&b"loader\xff"[..], b"boot\\loader", b"\\boot\\loader\xff"] {
+        let Packet::Data { data, .. } = raw(name) else {
+            panic!("{}: {:?}", name.escape_ascii(), raw(name))
+        };
+        assert_eq!(data, b"loader");
+    }
+    for (name, why) in [(&b"caf\xe9"[..], "UTF-8"), (b"..\\share\\x", "..")] {
+        let Packet::Error { message, .. } = raw(name) else {
+            panic!("{}: {:?}", name.escape_ascii(), raw(name))
+        };
+        assert!(message.contains(why), "{message}");
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(b"\0\x01loader\0octet", server.tftp).unwrap();
+    assert!(matches!(receive(&socket).0, Packet::Error { .. }));
+    let page = server.get("/").text();
+    for line in [
+        "caf\\xe9 refused",
+        "TFTP request refused: not a TFTP packet",
+    ] {
+        assert!(page.contains(line), "{page}");
+    }
+}
+
+#[test]
+fn a_machine_that_was_reset_is_served_at_once() {
+    let server = Server::start();
+    fs::write(server.path("boot/x"), vec![7; 5000]).unwrap();
+    let socket = request(&server, Direction::Read, "x", "octet", &[]);
+    let (_, old) = receive(&socket);
+    socket.send_to(&Packet::Ack(1).encode(), old).unwrap();
+    receive(&socket);
+    // Switched off and on: the same port, the same question, sent twice as by a slow network.
+    let again = Packet::Request(Request {
+        direction: Direction::Read,
+        file: b"x".to_vec(),
+        mode: "octet".into(),
+        options: Vec::new(),
+    });
+    for _ in 0..2 {
+        socket.send_to(&again.encode(), server.tftp).unwrap();
+    }
+    let began = std::time::Instant::now();
+    let (mut got, mut new) = (0, None);
+    while got < 5000 {
+        let (packet, from) = receive(&socket);
+        if from == old {
+            continue;
+        }
+        assert_eq!(*new.get_or_insert(from), from);
+        let Packet::Data { block, data } = packet else {
+            panic!("not data")
+        };
+        socket.send_to(&Packet::Ack(block).encode(), from).unwrap();
+        got += data.len();
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+    common::wait_until("the old transfer's end", || {
+        server
+            .get("/")
+            .text()
+            .contains("stopped by the client: it was reset")
+    });
+}
+
 fn ask(
     server: &Server,
     direction: Direction,
@@ -219,7 +296,7 @@ fn request(
     let options = options.iter().map(|(n, v)| ((*n).into(), (*v).into()));
     let packet = Packet::Request(Request {
         direction,
-        file: file.into(),
+        file: file.as_bytes().to_owned(),
         mode: mode.into(),
         options: options.collect(),
     });

@@ -75,14 +75,14 @@ fn help(command: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The names at the beginnings of the lines below a heading of a help.
+/// The names below a heading of a help: each at the beginning of its line, which deeper lines explain.
 fn listed<'a>(help: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
     let below = help.split_once(&format!("\n{heading}:\n"));
     let lines = below.map_or("", |(_, below)| below).lines();
     lines
-        .take_while(|line| !line.is_empty())
-        // Deeper lines go on with a text.
+        .take_while(|line| line.is_empty() || line.starts_with(' '))
         .filter(|line| line.len() - line.trim_start().len() <= 6)
+        // Of `-o, --output` the long name.
         .filter_map(|line| line.split_whitespace().find(|word| !word.ends_with(',')))
 }
 
@@ -167,9 +167,14 @@ fn prose(text: &str) -> String {
 
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
-    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-        .map(|name| workspace().join(name))
-        .to_vec();
+    let top = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ];
+    let mut pages: Vec<PathBuf> = top.map(|name| workspace().join(name)).to_vec();
     let docs = fs::read_dir(workspace().join("docs")).unwrap();
     pages.extend(docs.map(|entry| entry.unwrap().path()));
     pages.retain(|path| path.extension().is_some_and(|end| end == "md"));

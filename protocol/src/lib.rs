@@ -4,6 +4,7 @@
 pub mod credentials;
 #[cfg(feature = "fakes")]
 pub mod fake;
+pub mod host_name;
 pub mod job;
 pub mod machine;
 mod redacted;

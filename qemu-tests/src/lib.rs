@@ -5,6 +5,7 @@
 pub mod bus;
 pub mod compare;
 pub mod console;
+pub mod debian;
 pub mod disks;
 pub mod golden;
 pub mod https;

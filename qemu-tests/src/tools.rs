@@ -24,6 +24,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mkfs.xfs", "xfsprogs"),
     ("mkswap", "util-linux"),
     ("mmd", "mtools"),
+    ("mmdebstrap", "mmdebstrap"),
     ("modprobe", "kmod"),
     ("mount", "mount"),
     ("nginx", "nginx-light"),

@@ -14,10 +14,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cap_std::fs::{File, OpenOptions};
 use cap_tempfile::TempFile;
-use headers::HeaderMapExt;
+use headers::{ETag, HeaderMapExt};
 use http_body_util::{BodyExt, Limited};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// The most bytes of one segment: each client's is held in memory.
 const MOST: usize = 4 << 20;
@@ -103,7 +103,6 @@ fn store(
     let (parent, name) = path
         .split()
         .ok_or_else(|| bad("the share itself is no file".into()))?;
-    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
     let (status, tag) = if first == 0 {
         make_parents(&site.share, path)?;
         let folder = site
@@ -114,10 +113,14 @@ fn store(
         check_space(file.as_file(), bytes.len() as u64, path)?;
         file.write_all(bytes).map_err(|e| failed(&e))?;
         let tag = file.as_file().metadata().map(|metadata| etag(&metadata));
+        let one_at_a_time = site.locks.one(path);
         file.replace(name).map_err(|e| failed(&e))?;
+        drop(one_at_a_time);
         sync_folder(&folder).map_err(|e| failed(&e))?;
         (StatusCode::CREATED, tag)
     } else {
+        // To the page cache alone: a flush waits for nobody's sake but its own file's.
+        let _one_at_a_time = site.locks.one(path);
         let mut file = open_at(site, path, headers, first)?;
         file.write_all(bytes).map_err(|e| failed(&e))?;
         begin_writeback(&file, first, bytes.len() as u64);
@@ -195,12 +198,28 @@ pub fn digest(
     Ok(Some((DIGEST, value)))
 }
 
-/// Makes the bytes of a file that was appended to safe from a power cut, before it gets another name.
-pub fn make_safe(site: &Site, path: &RelPath) -> io::Result<()> {
-    if path.as_str().ends_with(SUFFIX) {
-        site.share.open(path.as_path())?.sync_all()?;
+/// Makes the bytes of a file that was appended to safe from a power cut, before it gets another name. Returns the tag
+/// of what is safe; `None` for a file that was written in one go, or is not there.
+pub fn make_safe(site: &Site, path: &RelPath) -> io::Result<Option<ETag>> {
+    if !path.as_str().ends_with(SUFFIX) {
+        return Ok(None);
     }
-    Ok(())
+    let file = match site.share.open(path.as_path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    // Its state before the flush: what comes after that is not safe.
+    let tag = etag(&file.metadata()?);
+    file.sync_all()?;
+    Ok(tag)
+}
+
+/// Whether the file is as it was when it was made safe.
+pub fn is_still(site: &Site, path: &RelPath, safe: Option<&ETag>) -> bool {
+    safe.is_none_or(|safe| {
+        let now = site.share.metadata(path.as_path());
+        now.is_ok_and(|now| etag(&now).as_ref() == Some(safe))
+    })
 }
 
 #[cfg(test)]

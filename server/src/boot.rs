@@ -1,6 +1,7 @@
 //! Boot files: the admin's, or the boot loaders that the distribution has installed.
 
 use crate::bootconf;
+use crate::jobs;
 use crate::path::RelPath;
 use crate::site::Site;
 use std::io::{Error, ErrorKind, Result};
@@ -53,11 +54,11 @@ pub fn open(site: &Site, path: &RelPath) -> Result<cap_std::fs::File> {
 pub fn generated(site: &Site, path: &RelPath, url: &str) -> Option<String> {
     let (folder, name) = path.split()?;
     if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
-        let job = site.hosts.is_file(format!("{name}.toml"));
-        if !job && open(site, path).is_ok() {
+        let job = jobs::of_name(&site.hosts, name);
+        if job.is_none() && open(site, path).is_ok() {
             return None;
         }
-        return bootconf::pxelinux(name, url, &site.append, &site.hosts);
+        return bootconf::pxelinux(name, job.as_deref(), url, &site.append);
     }
     // iPXE looks for autoexec.ipxe by itself.
     if matches!(name, "boot.ipxe" | "autoexec.ipxe") && open(site, path).is_err() {

@@ -1,12 +1,11 @@
 //! Whose configuration a host file is: a machine can delete its own and nobody else's.
 
 use crate::path::RelPath;
-use std::collections::{HashMap, HashSet};
+use crate::readers::Readers;
+use pitstop_protocol::host_name::{HostName, Mac, SUFFIX};
+use std::io;
 use std::net::{IpAddr, UdpSocket};
-use std::sync::{Mutex, PoisonError};
-
-/// Machines that are remembered for one file; more than that is not a machine looking for its job.
-const READERS: usize = 64;
+use std::path::Path;
 
 /// What a host file's name says about whom it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,34 +13,43 @@ enum Owner {
     /// `C0A80132.toml`
     Address(IpAddr),
     /// `01-52-54-00-12-34-56.toml`
-    Mac(String),
+    Mac(Mac),
     /// `<uuid>.toml`, `<hostname>.toml`: the name tells nothing of the address.
-    Reader(String),
+    Reader,
     /// `default.toml`, `C0A801.toml`: several machines share it.
     Many,
 }
 
-/// Who read which host file since the server began.
-#[derive(Debug, Default)]
+/// Who may delete what. What a name does not tell, who read the file does.
+#[derive(Debug)]
 pub struct Claims {
-    readers: Mutex<HashMap<String, HashSet<IpAddr>>>,
+    readers: Readers,
 }
 
 impl Claims {
-    /// Notes that `peer` fetched the host file at `path`.
-    pub fn read_by(&self, path: &RelPath, peer: IpAddr) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let peers = readers.entry(path.as_str().to_owned()).or_default();
-        if peers.len() == READERS {
-            peers.clear();
+    /// Who read a file is kept below `root`.
+    pub fn new(root: &Path) -> Self {
+        Self {
+            readers: Readers::new(root),
         }
-        peers.insert(peer);
+    }
+
+    /// Notes that `peer` fetched the host file at `path`. An error is that this will be forgotten with the server's end.
+    pub fn read_by(&self, path: &RelPath, peer: IpAddr) -> io::Result<()> {
+        match owner(path) {
+            Owner::Mac(_) | Owner::Reader => self.readers.add(path, peer),
+            Owner::Address(_) | Owner::Many => Ok(()),
+        }
     }
 
     /// Forgets a file that is gone.
     pub fn forget(&self, path: &RelPath) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.remove(path.as_str());
+        self.readers.forget(path);
+    }
+
+    /// Forgets the files that are not in the folder any more.
+    pub fn tidy(&self, is_there: impl Fn(&RelPath) -> bool) {
+        self.readers.tidy(is_there);
     }
 
     /// Whether `peer` may delete the host file at `path`; if not, why.
@@ -58,16 +66,14 @@ impl Claims {
         if is_own_address(peer) {
             return Ok(());
         }
-        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_read = |name: &str| readers.get(name).is_some_and(|peers| peers.contains(&peer));
         let allowed = match owner {
             Owner::Address(address) => address == peer,
             Owner::Mac(mac) => match neighbour(peer) {
                 Some(known) => known == mac,
                 // Behind a router there is no telling: that it looked for this name must do.
-                None => has_read(path.as_str()),
+                None => self.readers.has(path, peer),
             },
-            Owner::Reader(name) => has_read(&name),
+            Owner::Reader => self.readers.has(path, peer),
             Owner::Many => false,
         };
         if allowed {
@@ -81,33 +87,21 @@ impl Claims {
 /// The host file that a name stands for: the name itself, or, of a name made to probe
 /// (`0A00020F.toml.probe`), the part up to `.toml`.
 pub fn probed(path: &RelPath) -> Option<RelPath> {
-    let (end, _) = path.as_str().match_indices(".toml").last()?;
-    RelPath::from_text(&path.as_str()[..end + ".toml".len()]).ok()
+    let (end, _) = path.as_str().match_indices(SUFFIX).last()?;
+    RelPath::from_text(&path.as_str()[..end + SUFFIX.len()]).ok()
 }
 
 fn owner(path: &RelPath) -> Owner {
     let name = path.split().map_or("", |(_, name)| name);
-    let stem = name.strip_suffix(".toml").unwrap_or(name);
-    let hex = !stem.is_empty()
-        && stem.len() <= 8
-        && stem.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
-    if stem == "default" || (hex && stem.len() < 8) {
-        return Owner::Many;
+    let stem = name.strip_suffix(SUFFIX).unwrap_or(name);
+    match HostName::from_stem(stem) {
+        Some(HostName::Ip(address)) => Owner::Address(address),
+        Some(HostName::Mac(mac)) => Owner::Mac(mac),
+        Some(name) if name.is_shared() => Owner::Many,
+        Some(HostName::Uuid(_) | HostName::Shortened(_) | HostName::Default) | None => {
+            Owner::Reader
+        }
     }
-    if hex && let Ok(bits) = u32::from_str_radix(stem, 16) {
-        return Owner::Address(IpAddr::V4(bits.into()));
-    }
-    match stem.strip_prefix("01-") {
-        Some(mac) if is_mac(mac) => Owner::Mac(mac.to_ascii_lowercase()),
-        _ => Owner::Reader(path.as_str().to_owned()),
-    }
-}
-
-/// Six pairs of hex digits with dashes.
-fn is_mac(text: &str) -> bool {
-    let mut pairs = text.split('-');
-    let hex = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
-    pairs.by_ref().take(6).filter(|pair| hex(pair)).count() == 6 && pairs.next().is_none()
 }
 
 /// Whether `peer` is this machine: only an address of its own can be bound.
@@ -115,12 +109,12 @@ fn is_own_address(peer: IpAddr) -> bool {
     peer.is_loopback() || UdpSocket::bind((peer, 0)).is_ok()
 }
 
-/// The MAC of a machine on the same wire, lower case with dashes, as the kernel's neighbour table has it.
-fn neighbour(peer: IpAddr) -> Option<String> {
+/// The MAC of a machine on the same wire, as the kernel's neighbour table has it.
+fn neighbour(peer: IpAddr) -> Option<Mac> {
     neighbour_in(&std::fs::read_to_string("/proc/net/arp").ok()?, peer)
 }
 
-fn neighbour_in(table: &str, peer: IpAddr) -> Option<String> {
+fn neighbour_in(table: &str, peer: IpAddr) -> Option<Mac> {
     /// `ATF_COM`: the entry is complete.
     const COMPLETE: u32 = 2;
     table.lines().skip(1).find_map(|line| {
@@ -129,7 +123,7 @@ fn neighbour_in(table: &str, peer: IpAddr) -> Option<String> {
         let flags = columns.nth(1)?.strip_prefix("0x")?;
         let mac = columns.next()?;
         let complete = u32::from_str_radix(flags, 16).ok()? & COMPLETE != 0;
-        (address == peer && complete).then(|| mac.to_ascii_lowercase().replace(':', "-"))
+        (address == peer && complete).then(|| mac.parse().ok())?
     })
 }
 
@@ -141,9 +135,15 @@ mod tests {
         RelPath::from_text(text).unwrap()
     }
 
+    fn claims() -> (tempfile::TempDir, Claims) {
+        let root = tempfile::tempdir().unwrap();
+        let claims = Claims::new(root.path());
+        (root, claims)
+    }
+
     #[test]
     fn a_machine_deletes_its_own_file_only() {
-        let claims = Claims::default();
+        let (_root, claims) = claims();
         // TEST-NET-3: never an address of the machine that runs the test.
         let peer: IpAddr = "203.0.113.9".parse().unwrap();
         assert_eq!(claims.may_delete(&path("CB007109.toml"), peer), Ok(()));
@@ -161,8 +161,36 @@ mod tests {
     }
 
     #[test]
+    fn of_ipv6_a_machine_deletes_its_own_file_and_no_shared_one() {
+        let (root, claims) = claims();
+        // RFC 3849: nobody's address.
+        let peer: IpAddr = "2001:db8::7".parse().unwrap();
+        let own = path("20010DB8000000000000000000000007.toml");
+        let beside = path("20010DB8000000000000000000000008.toml");
+        let shared = [
+            "20010DB8000000.toml",
+            "20010DB80000000000000000000000.toml",
+            "20010DB.toml",
+            "2.toml",
+        ];
+        for name in [own.as_str(), beside.as_str()].into_iter().chain(shared) {
+            claims.read_by(&path(name), peer).unwrap();
+        }
+        for claims in [claims, Claims::new(root.path())] {
+            assert_eq!(claims.may_delete(&own, peer), Ok(()));
+            assert!(claims.may_delete(&beside, peer).is_err());
+            for name in shared {
+                let error = claims.may_delete(&path(name), peer).unwrap_err();
+                assert!(error.contains("more than one machine"), "{error}");
+            }
+            // What could be an IPv4 address is not this machine's either.
+            assert!(claims.may_delete(&path("20010DB8.toml"), peer).is_err());
+        }
+    }
+
+    #[test]
     fn behind_the_servers_own_address_any_machine_may_be() {
-        let claims = Claims::default();
+        let (_root, claims) = claims();
         for local in ["127.0.0.1", "127.9.9.9", "::1"] {
             let peer = local.parse().unwrap();
             assert_eq!(claims.may_delete(&path("0A00020F.toml"), peer), Ok(()));
@@ -171,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_name_without_an_address_belongs_to_who_read_it() {
-        let claims = Claims::default();
+        let (root, claims) = claims();
         let (peer, other) = (
             "203.0.113.9".parse().unwrap(),
             "203.0.113.10".parse().unwrap(),
@@ -182,8 +210,10 @@ mod tests {
             "rack1/web.toml",
         ] {
             assert!(claims.may_delete(&path(name), peer).is_err(), "{name}");
-            claims.read_by(&path(name), peer);
+            claims.read_by(&path(name), peer).unwrap();
             assert_eq!(claims.may_delete(&path(name), peer), Ok(()), "{name}");
+            let later = Claims::new(root.path());
+            assert_eq!(later.may_delete(&path(name), peer), Ok(()), "{name}");
             assert!(claims.may_delete(&path(name), other).is_err(), "{name}");
             claims.forget(&path(name));
             assert!(claims.may_delete(&path(name), peer).is_err(), "{name}");
@@ -197,7 +227,7 @@ mod tests {
                      192.168.1.51     0x1         0x0         00:00:00:00:00:00     *        br0\n\
                      nonsense\n";
         let mac = |ip: &str| neighbour_in(table, ip.parse().unwrap());
-        assert_eq!(mac("192.168.1.50").as_deref(), Some("52-54-00-ab-cd-01"));
+        assert_eq!(mac("192.168.1.50"), "52:54:00:ab:cd:01".parse().ok());
         assert_eq!(mac("192.168.1.51"), None);
         assert_eq!(mac("192.168.1.52"), None);
     }
@@ -213,7 +243,5 @@ mod tests {
             let probed = probed(&path(name));
             assert_eq!(probed.as_ref().map(RelPath::as_str), stands_for);
         }
-        assert!(is_mac("52-54-00-12-34-56"));
-        assert!(!is_mac("52-54-00-12-34") && !is_mac("52-54-00-12-34-56-78"));
     }
 }

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Answers a request of `peer` for `path` below `/hosts/`.
 pub async fn handle(
@@ -21,17 +21,15 @@ pub async fn handle(
     peer: IpAddr,
     request: Request,
 ) -> Result<Response, Refusal> {
-    // `pitstop host set` writes under such names before it renames.
-    if path.as_str().split('/').any(|part| part.starts_with('.')) {
+    if is_hidden(&path) {
         return Err(Refusal::not_found(path));
     }
     let (parts, _) = request.into_parts();
     match parts.method.as_str() {
         "GET" | "HEAD" => {
-            let (hosts, wanted) = (Arc::clone(&site.hosts), path.clone());
-            match blocking(move || file::open(&hosts, &wanted)).await? {
+            let (site, wanted) = (Arc::clone(site), path.clone());
+            match blocking(move || open(&site, &wanted, peer)).await? {
                 Found::File(file, metadata) => {
-                    site.claims.read_by(&path, peer);
                     file::send(file, metadata, &path, &parts.method, &parts.headers).await
                 }
                 Found::Folder(folder) => {
@@ -49,6 +47,24 @@ pub async fn handle(
     }
 }
 
+/// `pitstop host set` writes under such names before it renames.
+pub fn is_hidden(path: &RelPath) -> bool {
+    path.as_str().split('/').any(|part| part.starts_with('.'))
+}
+
+/// Opens what `peer` asks for, and remembers who asked.
+pub fn open(site: &Site, path: &RelPath, peer: IpAddr) -> Result<Found, Refusal> {
+    let found = file::open(&site.hosts, path)?;
+    if let Found::File(..) = found
+        && let Err(error) = site.claims.read_by(path, peer)
+    {
+        site.journal.note(&format!(
+            "{peer} read {path}, which is forgotten when the server ends: {error}"
+        ));
+    }
+    Ok(found)
+}
+
 fn delete(
     site: &Site,
     path: &RelPath,
@@ -58,7 +74,7 @@ fn delete(
     let Some((parent, _)) = path.split() else {
         return Err(Refusal::method("GET, HEAD"));
     };
-    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    let one_at_a_time = site.locks.one(path);
     let metadata = match site.hosts.symlink_metadata(path.as_path()) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -76,7 +92,11 @@ fn delete(
     }
     site.hosts
         .remove_file(path.as_path())
-        .and_then(|()| sync_folder(&site.hosts.open_dir(parent.as_path())?))
+        .map_err(|e| Refusal::io(&format!("deleting {path}"), &e))?;
+    drop(one_at_a_time);
+    site.hosts
+        .open_dir(parent.as_path())
+        .and_then(|folder| sync_folder(&folder))
         .map_err(|e| Refusal::io(&format!("deleting {path}"), &e))?;
     site.claims.forget(path);
     Ok(StatusCode::NO_CONTENT.into_response())

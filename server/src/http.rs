@@ -1,18 +1,20 @@
 //! The HTTP server: which request goes where, and a line in the journal for each.
 
+use crate::connections::{AtWork, Peer};
+use crate::journal::Journal;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
-use crate::site::Site;
+use crate::site::{Site, Sites};
 use crate::upload::Received;
 use crate::{boot, bootconf, file, hosts, share, status};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use http_body::{Frame, SizeHint};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,23 +22,30 @@ use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// The whole site. It needs to know its clients: serve it with connection information.
-pub fn router(site: &Arc<Site>) -> Router {
+pub fn router(sites: &Arc<Sites>) -> Router {
     Router::new()
         .fallback(dispatch)
         .layer(CatchPanicLayer::new())
-        .layer(from_fn_with_state(Arc::clone(site), note))
-        .with_state(Arc::clone(site))
+        .layer(from_fn_with_state(Arc::clone(sites), note))
+        .with_state(Arc::clone(sites))
 }
 
 async fn dispatch(
-    State(site): State<Arc<Site>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    State(sites): State<Arc<Sites>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> Response {
     let head = request.method() == Method::HEAD;
-    let mut response = route(&site, peer.ip().to_canonical(), request)
-        .await
-        .unwrap_or_else(IntoResponse::into_response);
+    let site = blocking(move || {
+        sites
+            .now()
+            .map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("{e:#}")))
+    });
+    let answer = match site.await {
+        Ok(site) => route(&site, peer.address, request).await,
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     if head {
         let length = response.body().size_hint().exact();
         *response.body_mut() = Body::empty();
@@ -133,26 +142,27 @@ fn url(site: &Site, headers: &HeaderMap) -> String {
 
 /// Notes each request when its answer has been sent, or has not.
 async fn note(
-    State(site): State<Arc<Site>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    State(sites): State<Arc<Sites>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let mut line = Line {
         what: format!(
             "{} {} {}",
-            peer.ip().to_canonical(),
+            peer.address,
             request.method(),
             // What follows a ? may be a secret.
             request.uri().path()
         ),
-        site,
+        journal: Arc::clone(&sites.journal),
         began: Instant::now(),
         status: None,
         received: 0,
         sent: 0,
         expected: None,
         whole: false,
+        _at_work: peer.connection.begin(),
     };
     let response = next.run(request).await;
     line.status = Some(response.status().as_u16());
@@ -171,7 +181,7 @@ async fn note(
 
 /// A line of the journal, written when it is dropped: at the end of the answer, or when the client went away.
 struct Line {
-    site: Arc<Site>,
+    journal: Arc<Journal>,
     what: String,
     began: Instant,
     status: Option<u16>,
@@ -180,6 +190,8 @@ struct Line {
     /// Bytes of the body, where they are known beforehand.
     expected: Option<u64>,
     whole: bool,
+    /// Until the line is written: the connection is not a silent one.
+    _at_work: AtWork,
 }
 
 impl Drop for Line {
@@ -197,7 +209,7 @@ impl Drop for Line {
             Some(status) => format!("{what} {status} {bytes} bytes {took:.3} s, cut off"),
             None => format!("{what} - the client went away after {took:.3} s"),
         };
-        self.site.journal.note(&line);
+        self.journal.note(&line);
     }
 }
 

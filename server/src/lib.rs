@@ -4,6 +4,7 @@ mod append;
 mod boot;
 mod bootconf;
 mod claims;
+mod connections;
 mod file;
 mod hosts;
 mod http;
@@ -11,9 +12,11 @@ mod jobs;
 mod journal;
 pub mod list;
 mod listing;
+mod locks;
 pub mod machine;
 mod path;
 mod range;
+mod readers;
 mod refusal;
 mod share;
 mod site;
@@ -26,21 +29,19 @@ pub mod write;
 pub use url::{read_server_file, valid_url};
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
+use connections::{Connections, Peer};
 use journal::Journal;
-use site::{Folders, Site};
+use site::{Folders, Site, Sites};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
-/// A machine that was switched off in the middle is noticed after about this long.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Where boot ROMs look for TFTP.
 const TFTP_PORT: u16 = 69;
 
@@ -138,25 +139,16 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let url = args.url.clone().unwrap_or_else(|| url::own(address));
     url::write_server_file(&args.root, &url)?;
     announce(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
-    let site = Arc::new(Site {
-        share: Arc::new(folders.share),
-        hosts: Arc::new(folders.hosts),
-        boot: Arc::new(folders.boot),
-        journal: Journal::new(args.quiet),
-        claims: claims::Claims::default(),
-        append: args.append.clone(),
-        url_given: args.url.is_some(),
-        url,
-        changes: Mutex::new(()),
-    });
+    let sites = Arc::new(sites(args, &folders, url));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
-    let service = http::router(&site).into_make_service_with_connect_info::<SocketAddr>();
-    let http = axum::serve(listener.tap_io(set_up), service).with_graceful_shutdown(async move {
+    let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
+    let listener = Connections::new(listener, Arc::clone(&sites.journal));
+    let http = axum::serve(listener, service).with_graceful_shutdown(async move {
         // Either a message or a sender that is gone.
         let _ = stopped.changed().await;
     });
     let mut http = tokio::spawn(async move { http.await });
-    let tftp = tftp.map(|socket| tokio::spawn(tftp::serve(socket, site, address.port())));
+    let tftp = tftp.map(|socket| tokio::spawn(tftp::serve(socket, sites, address.port())));
     let failed_tftp = async {
         match tftp {
             Some(task) => task.await,
@@ -178,6 +170,23 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
+    let claims = claims::Claims::new(&args.root);
+    claims.tidy(|path| folders.hosts.is_file(path.as_path()));
+    let site = Site {
+        share: Arc::clone(&folders.share),
+        hosts: Arc::clone(&folders.hosts),
+        boot: Arc::clone(&folders.boot),
+        journal: Arc::new(Journal::new(args.quiet)),
+        claims: Arc::new(claims),
+        append: args.append.clone(),
+        url_given: args.url.is_some(),
+        url,
+        locks: Arc::default(),
+    };
+    Sites::new(folders, site)
 }
 
 /// The TFTP socket, or, where it is off without having been told so, why.
@@ -238,13 +247,4 @@ fn announce(
         .write_all(text.as_bytes())
         .and_then(|()| output.flush())
         .context("writing to standard output")
-}
-
-fn set_up(stream: &mut TcpStream) {
-    // Both only make things better: a socket without them works.
-    let _ = stream.set_nodelay(true);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 6);
-    let _ = socket2::SockRef::from(&*stream).set_tcp_keepalive(&keepalive);
 }

@@ -1,5 +1,6 @@
 //! Listings of folders: HTML for people, JSON for programs.
 
+use crate::path::RelPath;
 use crate::refusal::Refusal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -46,7 +47,8 @@ pub fn read(folder: &Dir, shown: &str) -> Result<Vec<Entry>, Refusal> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        if name.starts_with('.') {
+        // Nor what no request can name.
+        if name.starts_with('.') || RelPath::from_text(&name).is_err() {
             continue;
         }
         // Followed, so that a symlink within the share looks like what it leads to. One that leads
@@ -104,7 +106,7 @@ fn html(entries: &[Entry], path: &str) -> String {
         let _ = writeln!(
             page,
             "<tr><td><a href=\"./{}{slash}\">{}{slash}</a><td align=right>{}<td>{}",
-            utf8_percent_encode(&entry.name, COMPONENT),
+            component(&entry.name),
             escape(&entry.name),
             entry
                 .size
@@ -115,6 +117,11 @@ fn html(entries: &[Entry], path: &str) -> String {
     }
     page.push_str("</table>\n");
     page
+}
+
+/// A name as one component of a link.
+pub fn component(name: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(name, COMPONENT)
 }
 
 /// Text for HTML, in content and in quoted attributes.
@@ -135,6 +142,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("b & <c>.gz"), [0; 2048]).unwrap();
         std::fs::write(temp.path().join(".hidden"), "").unwrap();
+        std::fs::write(temp.path().join("a\u{1b}[2J"), "").unwrap();
         std::fs::create_dir(temp.path().join("z")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", temp.path().join("out")).unwrap();
         let folder = Dir::open_ambient_dir(temp.path(), ambient_authority()).unwrap();

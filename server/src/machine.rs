@@ -1,51 +1,37 @@
-//! How a machine is named: by its IP or its MAC address.
+//! How a machine is named on the command line: by its IP address, its MAC address or its UUID.
 
-use pitstop_protocol::machine::hex_address;
+use pitstop_protocol::host_name::{HostName, SUFFIX, Uuid};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Names one machine, and thereby its host file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MachineName {
-    Ip(IpAddr),
-    Mac([u8; 6]),
-}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineName(HostName);
 
 impl MachineName {
-    /// The file's name, as boot loaders look for it: `C0A80132.toml`, `01-52-54-00-12-34-56.toml`.
-    pub fn file(self) -> String {
-        match self {
-            MachineName::Ip(ip) => format!("{}.toml", hex_address(ip)),
-            MachineName::Mac(mac) => {
-                format!("01-{}.toml", mac.map(|b| format!("{b:02x}")).join("-"))
-            }
-        }
+    /// The name of its host file, as boot loaders look for it: `C0A80132.toml`, `01-52-54-00-12-34-56.toml`.
+    pub fn file(&self) -> String {
+        self.0.file()
     }
 
-    /// The machine that a host file of this name is for.
-    pub fn of_file(file: &str) -> Option<Self> {
-        let stem = file.strip_suffix(".toml")?;
-        let named = match stem.strip_prefix("01-") {
-            Some(mac) => mac_address(mac).map(Self::Mac),
-            None if stem.len() <= 8 => u32::from_str_radix(stem, 16)
-                .ok()
-                .map(|bits| Self::Ip(Ipv4Addr::from(bits).into())),
-            None => u128::from_str_radix(stem, 16)
-                .ok()
-                .map(|bits| Self::Ip(Ipv6Addr::from(bits).into())),
-        };
-        // Only a name that boot loaders ask for: neither shortened nor in other letters.
-        named.filter(|name| name.file() == file)
+    /// Every name that its host file may have, [`file`](Self::file) first.
+    pub fn files(&self) -> Vec<String> {
+        let stems = self.0.stems().into_iter();
+        stems.map(|stem| stem + SUFFIX).collect()
+    }
+
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.0 {
+            HostName::Ip(address) => Some(address),
+            _ => None,
+        }
     }
 }
 
 impl fmt::Display for MachineName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MachineName::Ip(ip) => ip.fmt(f),
-            MachineName::Mac(mac) => f.write_str(&mac.map(|b| format!("{b:02x}")).join(":")),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -62,28 +48,17 @@ impl FromStr for MachineName {
             if everybodys || ip.is_unspecified() || ip.is_multicast() {
                 return Err(format!("{ip} is not the address of one machine"));
             }
-            return Ok(Self::Ip(ip));
+            return Ok(Self(HostName::Ip(ip)));
         }
-        mac_address(text).map(Self::Mac).ok_or_else(|| {
-            "it is neither an IP address like 192.168.1.50 nor a MAC address like 52:54:00:12:34:56"
+        if let Ok(mac) = text.parse() {
+            return Ok(Self(HostName::Mac(mac)));
+        }
+        Uuid::parse(text).map(|uuid| Self(HostName::Uuid(uuid))).ok_or_else(|| {
+            "it is neither an IP address like 192.168.1.50, nor a MAC address like 52:54:00:12:34:56, nor a UUID \
+             like 4c4c4544-0038-4a10-804e-b7c04f503132"
                 .into()
         })
     }
-}
-
-/// Six pairs of hex digits with colons or dashes.
-fn mac_address(text: &str) -> Option<[u8; 6]> {
-    let mut mac = [0; 6];
-    let mut pairs = text.split([':', '-']);
-    for byte in &mut mac {
-        let pair = pairs.next()?;
-        if pair.len() != 2 || !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        *byte = u8::from_str_radix(pair, 16).ok()?;
-    }
-    let one_machine = mac[0] & 1 == 0 && mac != [0; 6];
-    (pairs.next().is_none() && one_machine).then_some(mac)
 }
 
 #[cfg(test)]
@@ -109,22 +84,18 @@ mod tests {
                 "52:54:00:ab:34:56",
                 "01-52-54-00-ab-34-56.toml",
             ),
+            (
+                "4C4C4544-0038-4A10-804E-B7C04F503132",
+                "4c4c4544-0038-4a10-804e-b7c04f503132",
+                "4c4c4544-0038-4a10-804e-b7c04f503132.toml",
+            ),
         ] {
             let name: MachineName = text.parse().unwrap();
             assert_eq!(
                 (name.to_string().as_str(), name.file().as_str()),
                 (shown, file)
             );
-            assert_eq!(MachineName::of_file(file), Some(name));
-        }
-        for other in [
-            "default.toml",
-            "C0A801.toml",
-            "c0a80132.toml",
-            "C0A80132",
-            "+0A80132.toml",
-        ] {
-            assert_eq!(MachineName::of_file(other), None, "{other}");
+            assert_eq!(name.files()[0], file);
         }
     }
 
@@ -137,6 +108,7 @@ mod tests {
             ("52:54:00:12:34:56:78", "neither"),
             ("ff:ff:ff:ff:ff:ff", "neither"),
             ("+2:54:00:12:34:56", "neither"),
+            ("00000000-0000-0000-0000-000000000000", "neither"),
             ("fe80::1", "one machine"),
             ("0.0.0.0", "one machine"),
             ("255.255.255.255", "one machine"),

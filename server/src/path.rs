@@ -11,7 +11,7 @@ use std::path::Path;
 const LONGEST: usize = 4096;
 
 /// A path below a served folder: `/`-separated, without empty components, `.` or `..`. Empty means the folder itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelPath(String);
 
 /// Why a name is refused.

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use cap_std::fs::{File, Metadata};
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 const METHODS: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MOVE, MKCOL";
 
@@ -128,7 +128,7 @@ fn delete(site: &Site, path: &RelPath, headers: &HeaderMap) -> Result<Response, 
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal::not_found(path),
         _ => Refusal::io(&format!("deleting {path}"), error),
     };
-    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    let one_at_a_time = site.locks.one(path);
     let metadata = site
         .share
         .symlink_metadata(path.as_path())
@@ -143,6 +143,7 @@ fn delete(site: &Site, path: &RelPath, headers: &HeaderMap) -> Result<Response, 
         site.share.remove_file(path.as_path())
     }
     .map_err(|e| failed(&e))?;
+    drop(one_at_a_time);
     sync_parent(site, path)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -153,15 +154,38 @@ fn rename(
     to: &RelPath,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let refuse = |status, reason: &str| Err(Refusal::new(status, reason));
     if from.is_root() || to.is_root() || is_marker(from) || from == to {
-        return refuse(
+        return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "the source and the destination must differ, and neither be the share or its marker",
-        );
+        ));
     }
+    let safe = append::make_safe(site, from)
+        .map_err(|error| Refusal::io(&format!("moving {from} to {to}"), &error))?;
+    let replaced = {
+        let _one_at_a_time = site.locks.both(from, to);
+        if !append::is_still(site, from, safe.as_ref()) {
+            return Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "somebody else appended to the source while it was moved",
+            ));
+        }
+        swap(site, from, to, headers)?
+    };
+    sync_parent(site, to)?;
+    sync_parent(site, from)?;
+    Ok(if replaced {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::CREATED
+    }
+    .into_response())
+}
+
+/// Renames, where the request's conditions allow it. Returns whether something was replaced.
+fn swap(site: &Site, from: &RelPath, to: &RelPath, headers: &HeaderMap) -> Result<bool, Refusal> {
+    let refuse = |status, reason: &str| Err(Refusal::new(status, reason));
     let failed = |error: &io::Error| Refusal::io(&format!("moving {from} to {to}"), error);
-    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
     let source = match site.share.symlink_metadata(from.as_path()) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -185,26 +209,15 @@ fn rename(
     if replaced && !overwrite {
         return refuse(StatusCode::PRECONDITION_FAILED, "the destination is there");
     }
-    append::make_safe(site, from).map_err(|error| failed(&error))?;
     match site.share.rename(from.as_path(), &site.share, to.as_path()) {
-        Ok(()) => {}
+        Ok(()) => Ok(replaced),
         // RFC 4918 9.9.4: the folder of the destination must be there.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return refuse(
-                StatusCode::CONFLICT,
-                "the folder of the destination is not there",
-            );
-        }
-        Err(error) => return Err(failed(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => refuse(
+            StatusCode::CONFLICT,
+            "the folder of the destination is not there",
+        ),
+        Err(error) => Err(failed(&error)),
     }
-    sync_parent(site, to)?;
-    sync_parent(site, from)?;
-    Ok(if replaced {
-        StatusCode::NO_CONTENT
-    } else {
-        StatusCode::CREATED
-    }
-    .into_response())
 }
 
 fn make_folder(site: &Site, path: &RelPath) -> Result<Response, Refusal> {

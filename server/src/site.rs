@@ -2,12 +2,15 @@
 
 use crate::claims::Claims;
 use crate::journal::Journal;
+use crate::locks::Locks;
 use crate::path::RelPath;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The marker that makes a folder the share.
 const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
@@ -22,35 +25,142 @@ pub const KERNEL: &str = "vmlinuz";
 pub const INITRAMFS: &str = "initramfs.img";
 
 /// Everything the handlers need. The folders are open: nothing below them can lead out.
+#[derive(Clone)]
 pub struct Site {
     pub share: Arc<Dir>,
     pub hosts: Arc<Dir>,
     pub boot: Arc<Dir>,
-    pub journal: Journal,
-    pub claims: Claims,
+    pub journal: Arc<Journal>,
+    pub claims: Arc<Claims>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
     /// The URL under which machines reach this server, without a slash at its end.
     pub url: String,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
-    /// Held from the check of a condition to the change it allows, so that of two that fit one fails.
-    pub changes: Mutex<()>,
+    pub locks: Arc<Locks>,
+}
+
+/// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
+/// is served is what an admin sees under that name.
+pub struct Sites {
+    pub journal: Arc<Journal>,
+    places: Places,
+    current: RwLock<(Ids, Arc<Site>)>,
+    /// The journal has been told that a folder is gone.
+    told: AtomicBool,
+}
+
+/// Where the folders are.
+#[derive(Debug, Clone)]
+struct Places {
+    share: PathBuf,
+    hosts: PathBuf,
+    boot: PathBuf,
+}
+
+/// What tells one folder from another: the devices' and inodes' numbers of all three.
+type Ids = [(u64, u64); 3];
+
+impl Places {
+    fn all(&self) -> [&Path; 3] {
+        [&self.share, &self.hosts, &self.boot]
+    }
+
+    /// Which folders are under these names now. None has another's numbers as long as it is open.
+    fn ids(&self) -> anyhow::Result<Ids> {
+        let mut ids = Ids::default();
+        for (id, path) in ids.iter_mut().zip(self.all()) {
+            let found = std::fs::metadata(path)
+                .with_context(|| format!("looking for the folder {}", path.display()))?;
+            *id = (found.dev(), found.ino());
+        }
+        Ok(ids)
+    }
+}
+
+impl Sites {
+    /// The site of the folders that `folders` opened.
+    pub fn new(folders: &Folders, site: Site) -> Self {
+        Self {
+            journal: Arc::clone(&site.journal),
+            places: folders.places.clone(),
+            current: RwLock::new((folders.ids, Arc::new(site))),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// The folders that are there now. Nothing is made of what is missing: the disk that should be there may not be
+    /// mounted.
+    ///
+    /// # Errors
+    /// Names the folder that cannot be opened.
+    pub fn now(&self) -> anyhow::Result<Arc<Site>> {
+        let found = self.look();
+        match &found {
+            Ok(_) => self.told.store(false, Ordering::Relaxed),
+            Err(error) if !self.told.swap(true, Ordering::Relaxed) => {
+                self.journal
+                    .note(&format!("nothing can be served: {error:#}"));
+            }
+            Err(_) => {}
+        }
+        found
+    }
+
+    fn look(&self) -> anyhow::Result<Arc<Site>> {
+        let ids = self.places.ids()?;
+        let site = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if current.0 == ids {
+                return Ok(Arc::clone(&current.1));
+            }
+            Arc::clone(&current.1)
+        };
+        let [share, hosts, boot] = self.places.all().map(open);
+        let anew = Arc::new(Site {
+            share: Arc::new(share?),
+            hosts: Arc::new(hosts?),
+            boot: Arc::new(boot?),
+            ..Site::clone(&site)
+        });
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != ids {
+            self.journal
+                .note(&"the folders that are served were replaced by others: they are opened anew");
+            *current = (ids, Arc::clone(&anew));
+        }
+        Ok(anew)
+    }
 }
 
 /// The folders of a root, made and opened.
 pub struct Folders {
-    pub share: Dir,
-    pub hosts: Dir,
-    pub boot: Dir,
+    pub share: Arc<Dir>,
+    pub hosts: Arc<Dir>,
+    pub boot: Arc<Dir>,
     pub boot_path: PathBuf,
+    places: Places,
+    ids: Ids,
 }
 
 impl Folders {
     /// Makes what is missing of the layout below `root`. `boot` takes the place of `root`'s own.
     pub fn open(root: &Path, boot: Option<&Path>) -> anyhow::Result<Self> {
         let boot_path = boot.map_or_else(|| root.join("boot"), Path::to_path_buf);
-        let share = make(&root.join("share"))?;
+        let places = Places {
+            share: root.join("share"),
+            hosts: root.join("hosts"),
+            boot: boot_path.clone(),
+        };
+        make(&places.share)?;
+        make(&places.hosts)?;
+        if boot.is_none() {
+            make(&places.boot)?;
+        }
+        // Before they are opened: one that is replaced in between is noticed at the first request.
+        let ids = places.ids()?;
+        let share = open(&places.share)?;
         if !MARKERS.iter().any(|marker| share.exists(marker)) {
             let marker = root.join("share").join(MARKERS[0]);
             share
@@ -58,14 +168,12 @@ impl Folders {
                 .with_context(|| format!("writing {}", marker.display()))?;
         }
         Ok(Self {
-            share,
-            hosts: make(&root.join("hosts"))?,
-            boot: if boot.is_some() {
-                open(&boot_path)?
-            } else {
-                make(&boot_path)?
-            },
+            share: Arc::new(share),
+            hosts: Arc::new(open(&places.hosts)?),
+            boot: Arc::new(open(&places.boot)?),
             boot_path,
+            places,
+            ids,
         })
     }
 
@@ -78,9 +186,8 @@ impl Folders {
     }
 }
 
-fn make(path: &Path) -> anyhow::Result<Dir> {
-    std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
-    open(path)
+fn make(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))
 }
 
 fn open(path: &Path) -> anyhow::Result<Dir> {
@@ -109,7 +216,7 @@ mod tests {
             .err()
             .unwrap();
         assert!(
-            format!("{error:#}").starts_with("opening /nowhere/out: "),
+            format!("{error:#}").starts_with("looking for the folder /nowhere/out: "),
             "{error:#}"
         );
     }

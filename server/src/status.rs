@@ -1,8 +1,9 @@
 //! The page at `/`: machines with jobs, and what went on lately.
 
 use crate::list;
-use crate::listing::escape;
+use crate::listing::{component, escape};
 use crate::site::Site;
+use pitstop_protocol::host_name::printable;
 use std::fmt::Write;
 
 pub fn page(site: &Site) -> String {
@@ -22,14 +23,19 @@ pub fn page(site: &Site) -> String {
         Ok(jobs) => {
             page.push_str("<table><tr><th>machine<th>action<th>image\n");
             for job in jobs {
-                let _ = writeln!(
+                let shown = |text: Option<String>| escape(&printable(&text.unwrap_or_default()));
+                let _ = write!(
                     page,
-                    "<tr><td><a href=\"/hosts/{0}\">{1}</a><td>{2}<td>{3}",
-                    escape(&job.file),
+                    "<tr><td><a href=\"/hosts/{}\">{}</a><td>{}<td>{}",
+                    component(&job.file),
                     escape(&job.machine),
                     job.action.as_deref().unwrap_or("wrong"),
-                    escape(job.image.or(job.error).as_deref().unwrap_or_default()),
+                    shown(job.image.or(job.error)),
                 );
+                if let Some(note) = job.note {
+                    let _ = write!(page, "<br>{}: {}", shown(Some(job.file)), escape(&note));
+                }
+                page.push('\n');
             }
             page.push_str("</table>\n");
         }

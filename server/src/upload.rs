@@ -17,7 +17,7 @@ use headers::{ContentLength, ETag, HeaderMapExt};
 use http_body_util::BodyExt;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -176,10 +176,10 @@ fn write(
     receive(&mut file, queue, path)?;
     file.as_file().sync_all().map_err(|e| failed(&e))?;
     let tag = etag(&file.as_file().metadata().map_err(|e| failed(&e))?);
-    // Whoever panicked while it held the lock changed nothing by halves: a rename is one step.
-    let _one_at_a_time = site.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    let one_at_a_time = site.locks.one(path);
     let current = check(&site.share, path, headers)?;
     file.replace(name).map_err(|e| failed(&e))?;
+    drop(one_at_a_time);
     sync_folder(folder).map_err(|e| failed(&e))?;
     Ok(Stored {
         created: current.is_none(),

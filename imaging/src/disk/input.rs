@@ -3,6 +3,8 @@
 use super::buffer::is_aligned;
 use super::ioctl;
 use crate::extents::Extents;
+use crate::source::Disk;
+use crate::table;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -54,6 +56,10 @@ impl DiskInput {
                 .custom_flags(O_DIRECT)
                 .open(path)
                 .ok();
+        } else {
+            let told = table::sector_size_of(&mut Disk::new(&mut &file, size));
+            let sector = told.with_context(|| format!("looking for a table in {name}"))?;
+            sectors = sector.map_or(sectors, |sector| (sector, sector));
         }
         // Only advice: nothing depends on it.
         let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
@@ -65,7 +71,7 @@ impl DiskInput {
         })
     }
 
-    /// Logical and physical sector size, bytes; 512 for a plain file.
+    /// Logical and physical sector size, bytes; of a plain file what its GPT counts in, 512 where it has none.
     pub fn sector_sizes(&self) -> (u32, u32) {
         self.sectors
     }
@@ -117,6 +123,52 @@ impl Input for DiskInput {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file with a GPT of sectors of `sector` bytes, as sgdisk would write it.
+    fn with_gpt(path: &Path, sector: u64) -> File {
+        const SIZE: u64 = 64 << 20;
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        file.set_len(SIZE).unwrap();
+        let block = gpt::disk::LogicalBlockSize::try_from(sector).unwrap();
+        let last = u32::try_from(SIZE / sector - 1).unwrap();
+        let mbr = gpt::mbr::ProtectiveMBR::with_lb_size(last);
+        mbr.overwrite_lba0(&mut &file).unwrap();
+        let mut table = gpt::GptConfig::new()
+            .writable(true)
+            .logical_block_size(block)
+            .create_from_device(file.try_clone().unwrap(), None)
+            .unwrap();
+        table.write_inplace().unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_of_a_disk_has_the_sectors_that_its_gpt_counts_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let sectors = || DiskInput::open(&path).unwrap().sector_sizes();
+        for sector in [512u32, 4096] {
+            let file = with_gpt(&path, sector.into());
+            assert_eq!(sectors(), (sector, sector));
+            // The first copy is gone, then only its sum is wrong, then there is none at all.
+            file.write_all_at(&[0; 512], sector.into()).unwrap();
+            assert_eq!(sectors(), (sector, sector));
+            let end = (64 << 20) - u64::from(sector);
+            file.write_all_at(b"EFI PART", sector.into()).unwrap();
+            file.write_all_at(&[0; 512], end).unwrap();
+            assert_eq!(sectors(), (sector, sector));
+            file.write_all_at(&[0; 512], sector.into()).unwrap();
+            assert_eq!(sectors(), (512, 512));
+        }
+        std::fs::write(&path, b"short").unwrap();
+        assert_eq!(sectors(), (512, 512));
+    }
 
     #[test]
     fn holes_of_a_file_are_not_data() {

@@ -7,6 +7,7 @@ mod ioctl;
 mod kernel_view;
 pub mod leftovers;
 mod loop_device;
+mod mounted;
 pub mod nodes;
 pub mod signatures;
 mod target;
@@ -21,7 +22,8 @@ pub use backing::{busy_loop_of, same_bytes};
 pub use buffer::Buffer;
 pub use input::{DiskInput, Input};
 pub use loop_device::LoopDevice;
-pub use target::{Output, Target};
+pub use mounted::mounted_for_writing;
+pub use target::{Output, Target, is_device_path};
 
 /// Bytes of an open plain file or block device.
 ///
@@ -52,12 +54,40 @@ pub(crate) fn open_to_read(path: &Path) -> anyhow::Result<File> {
     if found.file_type().is_fifo() {
         anyhow::bail!("{name} is a pipe: this needs a plain file or a block device");
     }
+    if found.is_dir() {
+        if is_of_clonezilla(path) {
+            anyhow::bail!(
+                "{name} is a folder of Clonezilla's, which Pitstop does not read: restore it with Clonezilla, or each \
+                 partition with: cat {name}/PARTITION.*-ptcl-img.gz.* | gzip -dc | partclone.restore -s - -o /dev/PARTITION"
+            );
+        }
+        anyhow::bail!("{name} is a folder: this needs a plain file or a block device");
+    }
     File::open(path).with_context(|| format!("opening {name}"))
+}
+
+/// Clonezilla says in each of its folders what it is, and which partitions are in it.
+fn is_of_clonezilla(folder: &Path) -> bool {
+    ["clonezilla-img", "parts"]
+        .iter()
+        .all(|mark| folder.join(mark).is_file())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_no_disk_and_clonezillas_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = open_to_read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is a folder: this needs"), "{error}");
+        for mark in ["clonezilla-img", "parts"] {
+            fs::write(folder.path().join(mark), "sda1\n").unwrap();
+        }
+        let error = open_to_read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("a folder of Clonezilla's"), "{error}");
+    }
 
     #[test]
     fn a_pipe_is_refused_and_not_waited_for() {

@@ -291,7 +291,8 @@ fn device_number(number: u64) -> String {
     format!("{}:{}", major(number), minor(number))
 }
 
-fn is_device_path(path: &Path) -> bool {
+/// Whether a new file at this path would be one among the devices, in memory: a mistyped disk.
+pub fn is_device_path(path: &Path) -> bool {
     path.starts_with("/dev") && !path.starts_with("/dev/shm")
 }
 

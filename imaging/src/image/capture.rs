@@ -1,7 +1,7 @@
 //! A disk becomes an image: read once, in order, only where something is kept.
 
 use super::encode::{Content, Encoding, Intake, Piece, encode};
-use super::index::chunk_size_for;
+use super::index::{CHUNK_MOST, chunk_size_of};
 use super::salvage::{BadSectors, read_all};
 use super::workers::{Meter, lock};
 use super::{CaptureOptions, ImageMeta, ReadErrors};
@@ -44,7 +44,6 @@ pub fn capture(
             identity.size
         );
     }
-    let mut meta = ImageMeta::new(identity.clone(), chunk_size_for(size), options.exact);
     let mut file = input.file();
     let mut found = survey(&mut file, size, identity.logical_sector_size)
         .with_context(|| format!("looking for the filesystems of {name}"))?;
@@ -55,6 +54,14 @@ pub fn capture(
         .data()
         .with_context(|| format!("looking for the holes of {name}"))?;
     let kept = both(&found.kept.clipped(0..size), &data);
+    let chunk_size = chunk_size_of(size, &kept).with_context(|| {
+        format!(
+            "{name} has {} in use: more than an image can hold, whose index ends with that of 6,900,000 chunks of {}",
+            units::bytes(kept.total()),
+            units::bytes(CHUNK_MOST.into())
+        )
+    })?;
+    let mut meta = ImageMeta::new(identity.clone(), chunk_size, options.exact);
     meta.kept = kept.total();
     meta.table = found.table;
     meta.partitions = found.partitions;

@@ -2,11 +2,12 @@
 
 use super::encode::{Content, Encoding, Intake, Piece, encode};
 use super::foreign::{Decoder, check_size, read_full};
-use super::index::chunk_size_for;
+use super::index::chunk_size_of;
 use super::verify::{Kind, Look, look};
 use super::workers::{Meter, lock};
 use super::{ImageMeta, ImageSource, Level};
 use crate::event::Reporter;
+use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use crate::table::gpt_sector_size;
 use anyhow::Context;
@@ -36,7 +37,11 @@ pub fn to_indexed(
             loaded.meta.clone(),
         ),
         Look::Foreign { kind, raw_size } => {
-            let chunk_size = chunk_size_for(raw_size.unwrap_or(0));
+            // Of what does not tell its size, so much is known that it has.
+            let least = raw_size.unwrap_or_else(|| image.size());
+            let all = Extents::single(0..least);
+            let chunk_size = chunk_size_of(least, &all)
+                .with_context(|| format!("{} holds more than an image can", image.name()))?;
             let mut disk = nobody(image.name());
             disk.logical_sector_size = sector_size(image, *kind)?;
             let meta = ImageMeta::new(disk, chunk_size, true);
@@ -58,6 +63,7 @@ pub fn to_indexed(
     let encoded = encode(&intake, &encoding, out, &meter).with_context(what)?;
     if let Look::Foreign { kind, raw_size } = &look {
         check_size(image, *kind, *raw_size, encoded.raw())?;
+        lock(&intake.0).decoder.warn_of_behind(image, reporter);
         meta.kept = encoded.raw();
     }
     encoded.finish(&mut meta).with_context(what)?;
@@ -106,6 +112,7 @@ pub fn to_zstd(
     }
     if let Look::Foreign { kind, raw_size } = &look {
         check_size(image, *kind, *raw_size, raw)?;
+        decoder.warn_of_behind(image, reporter);
     }
     let out = encoder.finish().context("writing the zstd image")?;
     out.flush().context("writing the zstd image")

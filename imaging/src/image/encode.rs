@@ -1,12 +1,13 @@
 //! Chunks to an image: compressed on every core, written in order, the index at the end.
 
 use super::codec::{Deflater, is_zero, member_bound};
-use super::format::{HEADER, Record, TRAILER, encode_tail, put_header};
-use super::index::Index;
+use super::format::{HEADER, INDEX_MOST, Record, TRAILER, encode_tail, put_header};
+use super::index::{Index, RECORDS_MOST};
 use super::workers::{Crew, InOrder, Meter};
 use super::{ImageMeta, Level};
 use crate::disk::Buffer;
-use anyhow::{Context, anyhow};
+use crate::units;
+use anyhow::{Context, anyhow, bail};
 use libdeflater::{CompressionLvl, Compressor};
 use std::io::Write;
 
@@ -134,6 +135,14 @@ impl Encoded<'_> {
     }
 
     fn push(&mut self, record: Record) -> anyhow::Result<()> {
+        if self.index.stored() > RECORDS_MOST {
+            bail!(
+                "more than {} bytes of index, which no restore takes: {} of data in chunks of {} bytes",
+                RECORDS_MOST,
+                units::bytes(self.raw),
+                self.index.chunk_size()
+            );
+        }
         self.index.push(record).map_err(|wrong| anyhow!("{wrong}"))
     }
 
@@ -157,6 +166,12 @@ impl Encoded<'_> {
         meta.disk.size = self.raw;
         meta.blake3 = self.index.hash().to_string();
         let tail = encode_tail(&self.index, &meta.to_toml()?, self.index.data_size());
+        if tail.len() as u64 > INDEX_MOST {
+            bail!(
+                "its index has {} bytes with its metadata, more than the {INDEX_MOST} that a restore takes",
+                tail.len()
+            );
+        }
         self.out
             .write_all(&tail)
             .and_then(|()| self.out.flush())

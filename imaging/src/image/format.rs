@@ -12,13 +12,15 @@ pub const HEADER: usize = 20;
 pub const TRAILER: usize = 8;
 /// Magic, deflate, FEXTRA, no time, no flags, unknown system.
 const FIXED: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
-const SIZE_FIELD: [u8; 4] = [b'P', b'S', 4, 0];
+/// What the EXTRA of every member begins with: a subfield of four bytes.
+pub const SIZE_FIELD: [u8; 4] = [b'P', b'S', 4, 0];
 const INDEX_FIELD: [u8; 2] = *b"PI";
 const FOOTER_FIELD: [u8; 2] = *b"PF";
 /// An empty final block with fixed codes, then CRC-32 and ISIZE of nothing.
 const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// The most that XLEN leaves for the index field's data.
-const INDEX_PIECE: usize = 65535 - 8 - 4;
+/// Bytes of the index in one member. XLEN would leave room for 65,523, as images before this version have them, but
+/// busybox's gunzip complains of more than 16 KiB of EXTRA.
+const INDEX_PIECE: usize = 16_000;
 const INDEX_MAGIC: [u8; 8] = *b"PITSTOP1";
 const FOOTER_MAGIC: [u8; 8] = *b"PITSTOPF";
 const FOOTER_DATA: usize = 8 + 8 + 8 + 8 + 32 + 4;
@@ -28,8 +30,8 @@ pub const FOOTER: usize = HEADER + 4 + FOOTER_DATA + EMPTY_BODY.len();
 const INDEX_FIXED: usize = 8 + 4 + 8 + 8 + 4 + 4 + 4;
 /// A record with this bit counts zero chunks.
 const ZEROS: u32 = 1 << 31;
-/// More than the index of a full disk of 28 TiB; a claim above it is damage, not memory to reserve.
-const INDEX_MOST: u64 = 256 << 20;
+/// The most bytes that all index members may have together; a claim above it is damage, not memory to reserve.
+pub const INDEX_MOST: u64 = 256 << 20;
 
 /// Why an index or a footer cannot be what Pitstop wrote.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -96,6 +98,13 @@ fn empty_member(id: [u8; 2], data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&u16::try_from(data.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(data);
     out.extend_from_slice(&EMPTY_BODY);
+}
+
+/// Bytes of the members that an index of so many bytes takes.
+#[cfg(test)]
+pub fn members_of(index: u64) -> u64 {
+    let each = (HEADER + 4 + EMPTY_BODY.len()) as u64;
+    index + index.div_ceil(INDEX_PIECE as u64) * each
 }
 
 /// The index members and the footer that end the image; `offset` is where they begin.

@@ -10,7 +10,13 @@ use crate::extents::Extents;
 /// Chunks are whole multiples of this many bytes, so that direct I/O can write them.
 pub const CHUNK_UNIT: u32 = 4096;
 /// The largest chunk that is read: bounds the memory of a restore.
-pub const CHUNK_MOST: u32 = 4 << 20;
+pub const CHUNK_MOST: u32 = 64 << 20;
+/// The most bytes of records that an index may have, so that what is written can be read: the rest of
+/// [`INDEX_MOST`](super::format::INDEX_MOST) is for metadata and for what the members add.
+pub const RECORDS_MOST: u64 = 240 << 20;
+/// Bytes of a record of data and of one of zeros.
+const DATA_RECORD: u64 = 36;
+const ZEROS_RECORD: u64 = 4;
 const GIB: u64 = 1 << 30;
 
 /// The chunk size for a disk: larger for huge ones so that the index stays small.
@@ -18,8 +24,31 @@ pub fn chunk_size_for(raw_size: u64) -> u32 {
     match raw_size / GIB {
         0..=1024 => 1 << 20,
         1025..=2048 => 2 << 20,
-        _ => CHUNK_MOST,
+        _ => 4 << 20,
     }
+}
+
+/// The chunk size for a disk of which `kept` is captured: [`chunk_size_for`], or larger where more is kept than an
+/// index of so small chunks has room for. `None` when no chunks are large enough.
+pub fn chunk_size_of(raw_size: u64, kept: &Extents) -> Option<u32> {
+    let mut size = chunk_size_for(raw_size);
+    while most_records(kept, u64::from(size)) > RECORDS_MOST {
+        size = size.checked_mul(2).filter(|size| *size <= CHUNK_MOST)?;
+    }
+    Some(size)
+}
+
+/// The most bytes of records for `kept`: every chunk that it touches, and zeros before and behind each run of them.
+fn most_records(kept: &Extents, chunk: u64) -> u64 {
+    let (mut chunks, mut runs, mut next) = (0u64, 1u64, 0u64);
+    for range in kept.iter().filter(|range| !range.is_empty()) {
+        let first = (range.start / chunk).max(next);
+        let end = range.end.div_ceil(chunk).max(first);
+        runs += u64::from(first > next);
+        chunks += end - first;
+        next = end;
+    }
+    chunks * DATA_RECORD + runs * ZEROS_RECORD
 }
 
 /// The index of a whole image, or of one that is growing.
@@ -34,6 +63,8 @@ pub struct Index {
     chunks: u64,
     /// Bytes of members so far.
     data_size: u64,
+    /// Bytes of records so far.
+    stored: u64,
     /// Numbers of the chunks that walks pass over.
     left_out: Extents,
 }
@@ -63,6 +94,7 @@ impl Index {
             data: Vec::new(),
             chunks: 0,
             data_size: 0,
+            stored: 0,
             left_out: Extents::new(),
         })
     }
@@ -137,7 +169,10 @@ impl Index {
                     Some(Run::Zeros(held)) if u64::from(*held) + u64::from(count) < 1 << 31 => {
                         *held += count;
                     }
-                    _ => self.runs.push(Run::Zeros(count)),
+                    _ => {
+                        self.runs.push(Run::Zeros(count));
+                        self.stored += ZEROS_RECORD;
+                    }
                 }
                 let bytes = u64::from(count) * u64::from(self.zero_member);
                 (u64::from(count), bytes)
@@ -145,6 +180,7 @@ impl Index {
             Record::Data { size: 0, .. } => return Err("a member of no bytes"),
             Record::Data { size, hash } => {
                 self.data.push(Data { size, hash });
+                self.stored += DATA_RECORD;
                 match self.runs.last_mut() {
                     Some(Run::Data(count)) => *count += 1,
                     _ => self.runs.push(Run::Data(1)),
@@ -176,6 +212,11 @@ impl Index {
             return Err("a member is larger than any chunk makes");
         }
         Ok(())
+    }
+
+    /// Bytes of its records as they are stored.
+    pub fn stored(&self) -> u64 {
+        self.stored
     }
 
     /// How many records describe it.
@@ -214,13 +255,18 @@ impl Index {
 
     /// BLAKE3 over the concatenated hashes of all chunks.
     pub fn hash(&self) -> blake3::Hash {
+        // Hashes of zeros are hashed many at a time: a large disk has millions.
+        const AT_ONCE: usize = 4096;
         let zero = zero_hash(usize::try_from(self.chunk_size).unwrap_or(0));
+        let zeros = zero.repeat(AT_ONCE);
         let mut hasher = blake3::Hasher::new();
         for item in self.items() {
             match item {
-                Item::Zeros { count, .. } => {
-                    for _ in 0..count {
-                        hasher.update(&zero);
+                Item::Zeros { mut count, .. } => {
+                    while count > 0 {
+                        let now = usize::try_from(count).unwrap_or(AT_ONCE).min(AT_ONCE);
+                        hasher.update(&zeros[..now * zero.len()]);
+                        count -= now as u64;
                     }
                 }
                 Item::Chunk(chunk) => {
@@ -240,7 +286,9 @@ pub fn zero_hash(length: usize) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::format::{FOOTER, FormatError, encode_tail, parse_footer, parse_index};
+    use crate::image::format::{
+        FOOTER, FormatError, INDEX_MOST, encode_tail, members_of, parse_footer, parse_index,
+    };
     use proptest::prelude::*;
 
     fn sample(records: &[Record], last: u64) -> Index {
@@ -319,6 +367,54 @@ mod tests {
         assert_eq!(
             index.check_whole(54),
             Err("its short last chunk is in a run of whole ones")
+        );
+    }
+
+    #[test]
+    fn chunks_grow_with_what_is_kept_until_the_index_has_room() {
+        const TIB: u64 = 1 << 40;
+        let full = |tib: u64| Extents::single(0..tib * TIB);
+        for (tib, mib) in [(1, 1), (2, 2), (20, 4), (64, 16), (200, 32), (400, 64)] {
+            let size = chunk_size_of(tib * TIB, &full(tib));
+            assert_eq!(size, Some(mib << 20), "{tib} TiB");
+        }
+        // A disk of any size whose filesystems use little.
+        assert_eq!(chunk_size_of(1024 * TIB, &full(20)), Some(4 << 20));
+        assert_eq!(chunk_size_of(1024 * TIB, &full(1024)), None);
+        // A block in every chunk is a record for every chunk, however little that is.
+        let mut scattered = Extents::new();
+        for at in 0..8_000_000u64 {
+            scattered.insert(at * (4 << 20)..at * (4 << 20) + 4096);
+        }
+        assert_eq!(chunk_size_of(32 * TIB, &scattered), Some(8 << 20));
+    }
+
+    #[test]
+    fn an_index_of_a_pebibyte_reads_back() {
+        let mut index = Index::new(CHUNK_MOST, 1 << 50, 27).unwrap();
+        let hash = [7; 32];
+        for _ in 0..4 {
+            index.push(Record::Zeros((1 << 22) - 1)).unwrap();
+            index.push(Record::Data { size: 99, hash }).unwrap();
+        }
+        let tail = encode_tail(&index, "x = 1", index.data_size());
+        assert_eq!(index.stored(), 4 * 40);
+        let (read, toml) = parse(&tail, index.data_size()).unwrap();
+        assert_eq!((read, toml.as_str()), (index, "x = 1"));
+    }
+
+    #[test]
+    fn an_index_that_is_written_is_small_enough_to_be_read() {
+        let metadata = 8 << 20;
+        let members = members_of(RECORDS_MOST + metadata);
+        assert!(members <= INDEX_MOST, "{members}");
+        let index = sample(&[Record::Zeros(1000)], 0);
+        let toml = "x".repeat(100_000);
+        let tail = encode_tail(&index, &toml, index.data_size());
+        let stored = 40 + index.stored() + toml.len() as u64;
+        assert_eq!(
+            tail.len() - FOOTER,
+            usize::try_from(members_of(stored)).unwrap()
         );
     }
 

@@ -90,14 +90,7 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
             image.name()
         );
     }
-    if kind == Kind::Raw
-        && let Some(format) = foreign::other_format(start)
-    {
-        bail!(
-            "{} is {format}, which Pitstop does not read: convert it to a raw image first",
-            image.name()
-        );
-    }
+    foreign::check(image, kind)?;
     let raw_size = foreign::raw_size(image, kind)?;
     Ok(Look::Foreign { kind, raw_size })
 }
@@ -118,7 +111,11 @@ fn ends_like_ours(image: &dyn ImageSource) -> anyhow::Result<bool> {
 /// What the name says an image is packed with. A server's error page, a file of zeros that a crash left: anything is
 /// a raw image, so that a name that says otherwise is believed.
 fn packed_by_name(name: &str) -> Option<&'static str> {
-    let path = name.split(['?', '#']).next().unwrap_or(name);
+    // A path may have these characters as any others.
+    let path = match name.contains("://") {
+        true => name.split('?').next().unwrap_or(name),
+        false => name,
+    };
     let (_, suffix) = path.rsplit_once('.')?;
     [("gz", "gzip"), ("xz", "xz"), ("zst", "zstd")]
         .into_iter()
@@ -175,6 +172,7 @@ pub fn verify(
                 meter.done(read as u64);
             }
             foreign::check_size(image, kind, raw_size, bytes)?;
+            decoder.warn_of_behind(image, reporter);
             Ok(Verified {
                 bytes,
                 checksums: foreign::has_checksums(image, kind)?,

@@ -36,22 +36,12 @@ impl Firmware {
         (!blank && !self.serial.is_empty()).then_some(self.serial.as_str())
     }
 
-    /// The UUID, where the vendor gave one.
-    pub fn known_uuid(&self) -> Option<&str> {
-        is_uuid(&self.uuid).then_some(self.uuid.as_str())
-    }
-
     /// `Dell Inc. OptiPlex 7050`, or nothing.
     pub fn machine(&self) -> String {
         format!("{} {}", self.vendor, self.product)
             .trim()
             .to_owned()
     }
-}
-
-/// Whether `uuid` is one: vendors who did not bother left zeros or ones.
-pub fn is_uuid(uuid: &str) -> bool {
-    !uuid.chars().all(|c| matches!(c, '0' | 'f' | '-'))
 }
 
 pub fn read(sysfs: &Path) -> Firmware {

@@ -13,6 +13,8 @@ use std::ops::Range;
 pub(super) const SIGNATURE: &[u8] = b"EFI PART";
 /// All tools write 128 entries, some up to a few thousand; more than this is a corrupt header.
 const ENTRIES_MAX: u32 = 16384;
+/// Sectors that disks have.
+const SECTORS: [u32; 2] = [512, 4096];
 /// UEFI allows larger entries; no tool writes them.
 const ENTRY_SIZE: u32 = 128;
 
@@ -113,6 +115,29 @@ fn without_protective_mbr(
             "there is a GPT but no protective MBR",
         )),
     }
+}
+
+/// Bytes of the sectors that a GPT of this disk counts in; `None` where it has none. A copy that its checksums prove
+/// tells it, the one at the end as well as the first.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub(super) fn sector_size(disk: &mut dyn ReadAt) -> Result<Option<u32>, TableError> {
+    for at_end in [false, true] {
+        for size in SECTORS {
+            let sector = u64::from(size);
+            let lba = if at_end {
+                (disk.size() / sector).saturating_sub(1)
+            } else {
+                1
+            };
+            let copy = read_copy(disk, LogicalBlockSize::try_from(sector)?, lba)?;
+            if copy.good().is_some() {
+                return Ok(Some(size));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn refuse_other_sector_size(disk: &mut dyn ReadAt, sector_size: u32) -> Result<(), TableError> {

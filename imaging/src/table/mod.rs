@@ -143,6 +143,19 @@ pub(crate) fn gpt_sector_size(head: &[u8]) -> Option<u32> {
     })
 }
 
+/// The sector size for which the disk in a file has a GPT, one that is whole or else one that was; `None` if it has
+/// none, as most disks with an MBR: what their sectors are cannot be told.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn sector_size_of(disk: &mut dyn ReadAt) -> Result<Option<u32>, TableError> {
+    if let Some(proven) = gpt::sector_size(disk)? {
+        return Ok(Some(proven));
+    }
+    let length = usize::try_from(disk.size().min(2 * 4096)).unwrap_or(0);
+    Ok(gpt_sector_size(&disk.bytes_at(0, length)?))
+}
+
 /// The first 512 bytes, which hold an MBR whatever the sector size; fewer on a smaller disk.
 fn first_sector(disk: &mut dyn ReadAt) -> io::Result<Vec<u8>> {
     disk.bytes_at(0, usize::try_from(disk.size().min(512)).unwrap_or(512))

@@ -2,7 +2,7 @@
 //! carriers appear late, so the search waits for them.
 
 use super::bond::Bonding;
-use super::dhcp::{self, Backoff, Granted};
+use super::dhcp::{self, Backoff, Granted, NoAddress};
 use super::dhcp6::{self, Identity, Told};
 use super::netlink::{LinkWatch, Netlink};
 use super::nics::{self, Nic, Wanted, mac_text};
@@ -169,18 +169,19 @@ impl Search {
             };
             let until = (Instant::now() + turn).min(self.began + PATIENCE);
             match dhcp::acquire(&nic, self.began, until, backoff, reporter) {
-                Ok(Some(granted)) => {
+                Ok(Ok(granted)) => {
                     let source = Source::Leased(Box::new(granted));
                     return Ok(self.found(nic, source));
                 }
-                Ok(None) if self.began.elapsed() >= PATIENCE => bail!(
-                    "no DHCP answer on {} ({}) after {}: is a DHCP server on this network, and has it \
-                     a free address for this machine?",
-                    nic.name,
-                    mac_text(nic.mac),
-                    units::duration(PATIENCE)
-                ),
-                Ok(None) => reporter.info(format!("no DHCP answer on {} so far", nic.name)),
+                Ok(Err(why)) if self.began.elapsed() >= PATIENCE => {
+                    return Err(no_address(&nic, &why));
+                }
+                Ok(Err(NoAddress::Silence)) => {
+                    reporter.info(format!("no DHCP answer on {} so far", nic.name));
+                }
+                Ok(Err(NoAddress::Unusable(why))) => {
+                    reporter.warn(format!("DHCP on {}: {why}", nic.name));
+                }
                 Err(error) => {
                     // The card went down or away; the next look tells.
                     reporter.warn(format!("{error:#}"));
@@ -378,6 +379,20 @@ fn wanted(boot: &BootParameters) -> Wanted {
         (Some(name), _) => Wanted::Name(name),
         (None, Some(mac)) => Wanted::Mac(mac),
         (None, None) => Wanted::Any,
+    }
+}
+
+fn no_address(nic: &Nic, why: &NoAddress) -> anyhow::Error {
+    let (name, mac) = (&nic.name, mac_text(nic.mac));
+    let waited = units::duration(PATIENCE);
+    match why {
+        NoAddress::Silence => anyhow!(
+            "no DHCP answer on {name} ({mac}) after {waited}: is a DHCP server on this network, and has it a free \
+             address for this machine?"
+        ),
+        NoAddress::Unusable(why) => {
+            anyhow!("no usable DHCP answer on {name} ({mac}) after {waited}: {why}")
+        }
     }
 }
 

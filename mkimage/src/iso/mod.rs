@@ -3,6 +3,7 @@
 mod esp;
 
 use crate::command::IsoOptions;
+use crate::input;
 use crate::output;
 use crate::tools;
 use crate::uki::{self, Parts, Signer};
@@ -23,8 +24,8 @@ const HOST_FILE: &str = "pitstop.host=file:///run/medium/pitstop/host.toml";
 pub fn run(options: &IsoOptions) -> Result<()> {
     let tools = Tools::find()?;
     let signer = Signer::of(&options.boot)?;
-    let kernel = uki::read(&options.boot.kernel)?;
-    let initramfs = uki::read(&options.boot.initramfs)?;
+    let kernel = input::read(&options.boot.kernel)?;
+    let initramfs = input::read(&options.boot.initramfs)?;
     let line = command_line(&options.boot.cmdline, options.host_file.is_some());
     let parts = Parts {
         kernel: &kernel,
@@ -48,10 +49,11 @@ pub fn run(options: &IsoOptions) -> Result<()> {
     put("boot/initramfs.img", &initramfs)?;
     put("boot/efi.img", &esp::with(&program)?)?;
     put("isolinux/isolinux.cfg", menu(&line).as_bytes())?;
-    put("isolinux/isolinux.bin", &uki::read(&tools.isolinux)?)?;
-    put("isolinux/ldlinux.c32", &uki::read(&tools.ldlinux)?)?;
+    put("isolinux/isolinux.bin", &input::read(&tools.isolinux)?)?;
+    put("isolinux/ldlinux.c32", &input::read(&tools.ldlinux)?)?;
     if let Some(file) = &options.host_file {
-        put("pitstop/host.toml", &uki::read(file)?)?;
+        let given = input::parameters("--cmdline", &line)?;
+        put("pitstop/host.toml", &input::host_file(file, &given)?)?;
     }
     let made = tempfile::tempdir().context("making a folder for the image")?;
     let image = made.path().join("image.iso");

@@ -4,6 +4,7 @@
 mod pe;
 
 use crate::command::{BootOptions, UkiOptions};
+use crate::input;
 use crate::output;
 use crate::tools;
 use crate::weigh;
@@ -23,8 +24,8 @@ pub struct Parts<'a> {
 
 pub fn run(options: &UkiOptions) -> Result<()> {
     let signer = Signer::of(&options.boot)?;
-    let kernel = read(&options.boot.kernel)?;
-    let initramfs = read(&options.boot.initramfs)?;
+    let kernel = input::read(&options.boot.kernel)?;
+    let initramfs = input::read(&options.boot.initramfs)?;
     let parts = Parts {
         kernel: &kernel,
         initramfs: &initramfs,
@@ -44,7 +45,7 @@ pub fn run(options: &UkiOptions) -> Result<()> {
 
 /// The stub with everything it boots. The same input gives the same bytes.
 pub fn assemble(stub: &Path, parts: &Parts) -> Result<Vec<u8>> {
-    let program = fs::read(stub).with_context(|| {
+    let program = input::read(stub).with_context(|| {
         let path = stub.display();
         format!("reading systemd's UEFI stub {path} (Debian's package systemd-boot-efi has it)")
     })?;
@@ -56,6 +57,7 @@ pub fn assemble(stub: &Path, parts: &Parts) -> Result<Vec<u8>> {
         "the kernel has no UEFI entry: it was built without CONFIG_EFI_STUB"
     );
     check_command_line(parts.command_line)?;
+    input::parameters("--cmdline", parts.command_line)?;
     let about = about();
     let sections = [
         Section {
@@ -136,12 +138,8 @@ impl<'a> Signer<'a> {
         command.arg("--cert").arg(self.certificate);
         tools::run(command.arg("--output").arg(&done).arg(&plain))
             .with_context(|| format!("signing with {}", self.key.display()))?;
-        read(&done)
+        input::read(&done)
     }
-}
-
-pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 #[cfg(test)]

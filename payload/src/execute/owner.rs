@@ -4,7 +4,8 @@
 //! An image that tells its machine counts first, then what the folder tells. A disk that was exchanged is no reason: then
 //! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is.
 
-use super::{Work, record};
+use super::Work;
+use super::record::{self, same_machine};
 use crate::plan::matching::{How, Match, same_disk};
 use anyhow::bail;
 use pitstop_imaging::image::{self, ImageMeta, MachineIdentity};
@@ -36,7 +37,8 @@ impl Owners {
 
     fn of(&self, meta: Option<&ImageMeta>) -> Owner {
         let origin = meta.and_then(|meta| meta.origin.as_ref());
-        let told = origin.map(|origin| (&origin.machine, origin.machine.is(&self.this)));
+        let told =
+            origin.map(|origin| (&origin.machine, same_machine(&origin.machine, &self.this)));
         match told {
             Some((_, Some(true))) => return Owner::This,
             Some((other, Some(false))) => return Owner::Other(other.to_string()),
@@ -45,7 +47,7 @@ impl Owners {
         let folder = self
             .machines
             .iter()
-            .map(|known| (known, known.is(&self.this)));
+            .map(|known| (known, same_machine(known, &self.this)));
         let mut owner = Owner::Unknown;
         for (known, is_this) in folder {
             match is_this {

@@ -3,12 +3,16 @@
 //! A folder is named after an address, and addresses go from machine to machine. Where there is no such file yet,
 //! `testbox-info.txt` tells, also that of VirtualBox's script.
 
+mod same;
+
 use super::attempts::put;
 use anyhow::Context;
 use pitstop_imaging::image::MachineIdentity;
-use pitstop_imaging::inventory::{DiskIdentity, Inventory, Standing, firmware};
+use pitstop_imaging::inventory::{DiskIdentity, Inventory, Standing};
+use pitstop_protocol::host_name::{Mac, Uuid};
 use pitstop_protocol::machine::Lease;
 use pitstop_transport::share::Share;
+pub(super) use same::same_machine;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
@@ -38,19 +42,13 @@ pub struct Record {
 
 /// What this machine is told by.
 pub fn identity(lease: &Lease, inventory: &Inventory) -> MachineIdentity {
-    let text = |known: Option<&str>| known.unwrap_or_default().to_owned();
-    let own = lease.mac.map(|byte| format!("{byte:02x}")).join(":");
-    let cards = inventory
-        .nics
-        .iter()
-        .map(|nic| nic.mac.to_ascii_lowercase());
-    let mut macs: Vec<String> = cards.chain([own]).filter(|mac| is_mac(mac)).collect();
-    macs.sort();
-    macs.dedup();
+    let own = Mac(lease.mac).to_string();
+    let cards = inventory.nics.iter().map(|nic| nic.mac.as_str());
+    let firmware = &inventory.firmware;
     MachineIdentity {
-        uuid: text(inventory.firmware.known_uuid()),
-        serial: text(inventory.firmware.known_serial()),
-        macs,
+        uuid: uuid(&firmware.uuid).unwrap_or_default(),
+        serial: firmware.known_serial().unwrap_or_default().to_owned(),
+        macs: macs(cards.chain([own.as_str()])),
     }
 }
 
@@ -80,7 +78,7 @@ pub fn write(
     inventory: &Inventory,
 ) -> anyhow::Result<()> {
     let mut machines = read(share, folder)?.machines;
-    machines.retain(|known| known.is(&this) != Some(true));
+    machines.retain(|known| same_machine(known, &this) != Some(true));
     machines.push(this);
     let surplus = machines.len().saturating_sub(MOST_MACHINES);
     machines.drain(..surplus);
@@ -101,7 +99,7 @@ impl Record {
     /// The disks that the last run knew, if it was this machine's.
     pub fn disks_of(&self, this: &MachineIdentity) -> Vec<DiskIdentity> {
         match self.machines.last() {
-            Some(last) if last.is(this) == Some(true) => self.disks.clone(),
+            Some(last) if same_machine(last, this) == Some(true) => self.disks.clone(),
             _ => Vec::new(),
         }
     }
@@ -122,35 +120,28 @@ fn small_file(share: &dyn Share, path: &str) -> anyhow::Result<Option<String>> {
 
 /// The first UUID that has its label, and every MAC address.
 fn of_info(text: &str) -> Option<MachineIdentity> {
-    let uuid = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("UUID:"))
-        .map(|value| value.trim().to_ascii_lowercase())
-        .find(|uuid| uuid.len() == 36 && firmware::is_uuid(uuid))
-        .unwrap_or_default();
-    let mut macs: Vec<String> = text
-        .split(|c: char| !(c.is_ascii_hexdigit() || c == ':'))
-        .map(|word| word.trim_matches(':').to_ascii_lowercase())
-        .filter(|word| is_mac(word))
-        .collect();
-    macs.sort();
-    macs.dedup();
+    let labelled = |line: &str| uuid(line.trim().strip_prefix("UUID:")?.trim());
+    let words = text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
     let found = MachineIdentity {
-        uuid,
+        uuid: text.lines().find_map(labelled).unwrap_or_default(),
         serial: String::new(),
-        macs,
+        macs: macs(words.map(|word| word.trim_matches(':'))),
     };
     (found != MachineIdentity::default()).then_some(found)
 }
 
-fn is_mac(text: &str) -> bool {
-    let mut bytes = text.split(':');
-    let well_formed = text.len() == 17 && bytes.clone().count() == 6;
-    let all = |digit: char| text.chars().all(|c| c == digit || c == ':');
-    well_formed
-        && bytes.all(|byte| byte.len() == 2 && byte.chars().all(|c| c.is_ascii_hexdigit()))
-        && !all('0')
-        && !all('f')
+/// As the record spells it, if it is one.
+fn uuid(text: &str) -> Option<String> {
+    Uuid::parse(text).map(|uuid| uuid.to_string())
+}
+
+/// Those that are one card's, as the record spells them.
+fn macs<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let cards = words.filter_map(|word| word.parse::<Mac>().ok());
+    let mut macs: Vec<String> = cards.map(|mac| mac.to_string()).collect();
+    macs.sort();
+    macs.dedup();
+    macs
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ mod tables;
 
 use pitstop_imaging::inventory::{Inventory, Machine, disks};
 use pitstop_imaging::units;
-use pitstop_protocol::machine::{Lease, hex_address};
+use pitstop_protocol::host_name::hex_address;
+use pitstop_protocol::machine::Lease;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -2,8 +2,9 @@
 
 use super::place::{Destination, RateLimit, is_local, reporter};
 use anyhow::{Context, bail};
-use pitstop_imaging::disk::{DiskInput, Input, same_bytes};
+use pitstop_imaging::disk::{DiskInput, Input, mounted_for_writing, same_bytes};
 use pitstop_imaging::efi;
+use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{CaptureOptions, Level, ReadErrors, capture};
 use pitstop_imaging::inventory::{DiskIdentity, identify};
 use std::fs;
@@ -94,9 +95,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         origin: None,
     };
     let reporter = reporter();
+    warn_of_writers(&args.disk, &reporter);
     Destination::new(&args.image, args.made.force)?
         .slowed(args.rate_limit)
         .write(|out| capture(&args.disk, &identity, &options, out, &reporter).map(Some))
+}
+
+/// What is written meanwhile may be in the image by half.
+fn warn_of_writers(disk: &Path, reporter: &dyn Reporter) {
+    let shown = disk.display();
+    match mounted_for_writing(disk) {
+        Ok(places) => {
+            for place in places {
+                reporter.warn(format!(
+                    "{shown} is mounted for writing at {place}: what is written meanwhile may be in the image by half; \
+                     unmount it first, or: mount -o remount,ro {place}"
+                ));
+            }
+        }
+        Err(error) => reporter.warn(format!(
+            "whether {shown} is mounted cannot be told: {error}"
+        )),
+    }
 }
 
 /// The image must not take the place of the disk that it is of.

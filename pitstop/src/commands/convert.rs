@@ -3,6 +3,7 @@
 use super::backup::NewImage;
 use super::place::{Destination, reporter, source};
 use anyhow::bail;
+use pitstop_imaging::disk::is_device_path;
 use pitstop_imaging::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
 use std::path::Path;
 
@@ -64,6 +65,9 @@ fn to_raw(
     let path = Path::new(&args.to);
     if path.exists() && !args.made.force {
         bail!("{} is there already: remove it, or say --force", args.to);
+    }
+    if !path.exists() && is_device_path(path) {
+        bail!("there is no {}", args.to);
     }
     let part = std::path::PathBuf::from(format!("{}.part", args.to));
     let options = RestoreOptions {

@@ -24,6 +24,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Write the layout of a disk
+    #[command(after_help = "Example:\n  pitstop layout capture /dev/sda -o layout.toml")]
     Capture {
         /// A block device or a plain file
         disk: PathBuf,
@@ -35,6 +36,9 @@ enum Command {
         exact: bool,
     },
     /// Make a disk look as a layout says; what is right already is left alone
+    #[command(after_help = "Examples:
+  pitstop layout apply layout.toml /dev/sdb --dry-run
+  pitstop layout apply layout.toml /dev/sdb")]
     Apply {
         /// The layout
         file: PathBuf,
@@ -45,6 +49,7 @@ enum Command {
         dry_run: bool,
     },
     /// Make a layout of KA's `linux 4000` lines
+    #[command(after_help = "Example:\n  pitstop layout import desc -o layout.toml")]
     Import {
         /// The description
         file: PathBuf,

@@ -3,10 +3,11 @@
 use anyhow::{Context, bail};
 use nix::libc;
 use percent_encoding::percent_decode_str;
+use pitstop_imaging::disk::is_device_path;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
 use pitstop_imaging::render::{Output, Renderer, Style};
-use pitstop_protocol::job::parse_rate;
+use pitstop_protocol::job::{check_folder, parse_rate};
 use pitstop_protocol::redacted;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
 use pitstop_transport::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
@@ -148,6 +149,10 @@ fn local(path: &Path) -> anyhow::Result<Local> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
+    let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    if !path.exists() && is_device_path(&real) {
+        bail!("there is no {shown}: a file there would be in memory, and gone at the next boot");
+    }
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
@@ -166,39 +171,64 @@ pub fn is_local(image: &str) -> bool {
     })
 }
 
-fn url(image: &str) -> anyhow::Result<Option<Url>> {
+/// The URL of an image; `None` of a path.
+///
+/// # Errors
+/// When it is none.
+pub fn url(image: &str) -> anyhow::Result<Option<Url>> {
     if is_local(image) {
         return Ok(None);
     }
     // It may carry a password: it is not shown.
-    let url = Url::parse(image).context("reading the image's URL")?;
+    let url = Url::parse(&literal(image)).context("reading the image's URL")?;
     Ok(Some(url))
 }
 
-/// A URL's path and what it starts from. The folder is part of the path, so that it is made where there is none.
+/// A URL of which every character is meant: what follows a `#` would not be sent, and two images would be one file. A
+/// `%` is itself where no two hex digits follow. Only a `?` keeps its meaning: signed URLs have it.
+fn literal(image: &str) -> String {
+    let bytes = image.as_bytes();
+    let mut literal = String::with_capacity(image.len());
+    for (at, character) in image.char_indices() {
+        let is_escape = || {
+            let digits = bytes.get(at + 1..at + 3);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        };
+        match character {
+            '#' => literal.push_str("%23"),
+            '%' if !is_escape() => literal.push_str("%25"),
+            other => literal.push(other),
+        }
+    }
+    literal
+}
+
+/// A URL's path and what it starts from. The folders are part of the path, so that they are made where there are none.
 fn split(url: &Url) -> anyhow::Result<(Url, String)> {
+    let parts: Vec<&str> = url.path_segments().into_iter().flatten().collect();
     let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-    let mut parts: Vec<String> = url
-        .path_segments()
-        .into_iter()
-        .flatten()
-        .map(decoded)
-        .collect();
-    let Some(name) = parts.pop().filter(|name| !name.is_empty()) else {
+    let mut names: Vec<String> = Vec::new();
+    for part in parts.iter().rev() {
+        let name = decoded(part);
+        // What is no name on a share stays where it is: the share begins behind it.
+        if check_folder(&name).is_err() || name.contains('/') {
+            break;
+        }
+        names.insert(0, name);
+    }
+    if names.is_empty() {
         bail!("{} does not end in a file name", redacted(url));
-    };
-    Ok(
-        match parts
-            .pop()
-            .filter(|folder| !folder.is_empty() && !folder.contains('/'))
-        {
-            Some(folder) => {
-                let base = url.join("..").context("what the URL's folder lies in")?;
-                (base, format!("{folder}/{name}"))
-            }
-            None => (url.join(".").context("the URL's folder")?, name),
-        },
-    )
+    }
+    let kept = &parts[..parts.len() - names.len()];
+    let mut base = url.clone();
+    base.set_path(
+        &kept
+            .iter()
+            .flat_map(|part| ["/", part])
+            .chain(["/"])
+            .collect::<String>(),
+    );
+    Ok((base, names.join("/")))
 }
 
 fn client() -> anyhow::Result<HttpClient> {
@@ -243,8 +273,14 @@ mod tests {
     fn a_url_is_split_into_folder_and_name() {
         let url = Url::parse("http://server:8080/share/10.0.2.15/a%20b.raw.gz").unwrap();
         let (base, name) = split(&url).unwrap();
-        assert_eq!(base.as_str(), "http://server:8080/share/");
-        assert_eq!(name, "10.0.2.15/a b.raw.gz");
+        assert_eq!(base.as_str(), "http://server:8080/");
+        assert_eq!(name, "share/10.0.2.15/a b.raw.gz");
+        let (base, name) =
+            split(&Url::parse("http://u:p@server//a%2Fb/c/d/e.gz").unwrap()).unwrap();
+        assert_eq!(
+            (base.as_str(), name.as_str()),
+            ("http://u:p@server//a%2Fb/", "c/d/e.gz")
+        );
         let (base, name) = split(&Url::parse("http://server/sda.raw.gz").unwrap()).unwrap();
         assert_eq!(
             (base.as_str(), name.as_str()),
@@ -252,6 +288,42 @@ mod tests {
         );
         let err = split(&Url::parse("http://server/").unwrap()).unwrap_err();
         assert!(err.to_string().ends_with("does not end in a file name"));
+    }
+
+    #[test]
+    fn every_character_of_a_url_is_part_of_the_image_s_name() {
+        for (image, sent, name) in [
+            ("http://s/f/a#1.raw.gz", "/f/a%231.raw.gz", "f/a#1.raw.gz"),
+            (
+                "http://s/f/100%.raw.gz",
+                "/f/100%25.raw.gz",
+                "f/100%.raw.gz",
+            ),
+            ("http://s/f/a%20b c.gz", "/f/a%20b%20c.gz", "f/a b c.gz"),
+            ("http://s/f/what%3F.gz", "/f/what%3F.gz", "f/what?.gz"),
+        ] {
+            let url = url(image).unwrap().unwrap();
+            assert_eq!(
+                (url.path(), url.fragment(), url.query()),
+                (sent, None, None)
+            );
+            assert_eq!(split(&url).unwrap().1, name);
+        }
+        let signed = url("http://s/a#b.gz?X=1#2").unwrap().unwrap();
+        assert_eq!(
+            (signed.path(), signed.query()),
+            ("/a%23b.gz", Some("X=1%232"))
+        );
+    }
+
+    #[test]
+    fn a_mistyped_device_is_no_file_to_make() {
+        for path in ["/dev/pitstop-typo", "/dev/mapper/pitstop-typo"] {
+            let error = Destination::new(path, true).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("there is no {path}")), "{error}");
+            assert!(!Path::new(path).exists());
+        }
+        assert!(Destination::new("/dev/shm/pitstop-new", false).is_ok());
     }
 
     #[test]

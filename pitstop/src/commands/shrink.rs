@@ -6,7 +6,7 @@ mod owned;
 mod scratch;
 
 use super::backup::NewImage;
-use super::place::{Destination, is_local, reporter, source};
+use super::place::{Destination, is_local, reporter, source, url};
 use anyhow::{Context, bail};
 use filesystems::Shrinker;
 use last::Last;
@@ -19,7 +19,7 @@ use pitstop_imaging::table::Resized;
 use pitstop_imaging::units::{self, parse_bytes};
 use scratch::Scratch;
 use std::path::{Path, PathBuf};
-use url::{Position, Url};
+use url::Position;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -119,8 +119,8 @@ fn is_same(image: &str, new: &str) -> bool {
 }
 
 /// The host, port and path of a URL: who asks, and what signs it, make no other image of it.
-fn place(url: &str) -> Option<Vec<u8>> {
-    let url = Url::parse(url).ok()?;
+fn place(name: &str) -> Option<Vec<u8>> {
+    let url = self::url(name).ok()??;
     let place = &url[Position::BeforeHost..Position::AfterPath];
     Some(percent_decode_str(place).collect())
 }
@@ -170,7 +170,8 @@ mod tests {
         for (new, same) in [
             ("http://server/share/a b/sda.raw.gz", true),
             ("HTTP://me:secret@Server/x/../share/a%20b/sda.raw.gz", true),
-            ("http://server/share/a%20b/%73da.raw.gz#it", true),
+            ("http://server/share/a%20b/%73da.raw.gz", true),
+            ("http://server/share/a%20b/sda.raw.gz#it", false),
             ("http://server:8080/share/a%20b/sda.raw.gz", false),
             ("http://server/share/a%20b/sdb.raw.gz", false),
             ("share/a b/sda.raw.gz", false),

@@ -1,16 +1,18 @@
 //! Machines' jobs: plain host files under the server's root.
 
 mod image;
+mod root;
 mod set;
 
 use anyhow::{Context, bail};
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
 use pitstop_server::list::{self, jobs};
 use pitstop_server::machine::MachineName;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use pitstop_server::write::remove;
+pub use root::Root;
+use std::io::Write;
+use std::path::Path;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +33,7 @@ enum Command {
     /// Give a machine a job for its next network boot
     Set(Box<set::Args>),
     /// List machines with jobs
+    #[command(after_help = "Example:\n  pitstop host list --json")]
     List {
         #[command(flatten)]
         root: Root,
@@ -39,47 +42,14 @@ enum Command {
         json: bool,
     },
     /// Drop a machine's job: it boots from its disk again
+    #[command(after_help = "Example:\n  pitstop host clear 192.168.1.50")]
     Clear {
-        /// The machine's IPv4 or MAC address
-        #[arg(value_name = "IP|MAC")]
+        /// The machine's IP or MAC address, or its UUID
+        #[arg(value_name = "IP|MAC|UUID")]
         machine: MachineName,
         #[command(flatten)]
         root: Root,
     },
-}
-
-/// Where the server's folders are.
-#[derive(clap::Args)]
-pub struct Root {
-    /// The folder that `pitstop serve` serves
-    #[arg(
-        long = "root",
-        env = "PITSTOP_ROOT",
-        value_name = "DIR",
-        default_value = "/srv/pitstop"
-    )]
-    path: PathBuf,
-}
-
-impl Root {
-    /// The folder of host files. The root must be there: one that is not is a mistyped name.
-    fn hosts(&self) -> anyhow::Result<Dir> {
-        const NAME: &str = "hosts";
-        let root = Dir::open_ambient_dir(&self.path, ambient_authority()).with_context(|| {
-            format!(
-                "opening {}: is it what pitstop serve serves? (--root, PITSTOP_ROOT)",
-                self.path.display()
-            )
-        })?;
-        if root.symlink_metadata(NAME).is_err() {
-            root.create_dir(NAME)
-                .with_context(|| format!("making {}/{NAME}", self.path.display()))?;
-        }
-        // Opened by its whole path: the admin may have made it a symlink to elsewhere.
-        let path = self.path.join(NAME);
-        Dir::open_ambient_dir(&path, ambient_authority())
-            .with_context(|| format!("opening {}", path.display()))
-    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -93,19 +63,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 list::table(&jobs)
             })
         }
-        Command::Clear { machine, root } => clear(*machine, &root.path, &root.hosts()?),
+        Command::Clear { machine, root } => clear(machine, &root.path, &root.hosts()?),
     }
 }
 
-fn clear(machine: MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
-    let file = machine.file();
-    let path = root.join("hosts").join(&file);
-    match hosts.remove_file(&file) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("{machine} has no job: there is no {}", path.display())
-        }
-        Err(error) => return Err(error).with_context(|| format!("removing {}", path.display())),
+fn clear(machine: &MachineName, root: &Path, hosts: &Dir) -> anyhow::Result<()> {
+    let folder = root.join("hosts");
+    let mut found = false;
+    for file in machine.files() {
+        found |= remove(hosts, &file)
+            .with_context(|| format!("removing {}", folder.join(&file).display()))?;
+    }
+    if !found {
+        let path = folder.join(machine.file());
+        bail!("{machine} has no job: there is no {}", path.display());
     }
     say(&format!(
         "{machine} has no job any more: it boots from its own disk\n"

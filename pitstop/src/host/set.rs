@@ -9,19 +9,25 @@ use pitstop_imaging::table::PartitionSelector;
 use pitstop_imaging::units;
 use pitstop_protocol::job::{Action, After, DiskSelector, Job};
 use pitstop_server::machine::MachineName;
-use pitstop_server::write::replace;
+use pitstop_server::write::{remove, replace};
 use pitstop_server::{list, read_server_file, valid_url};
 use std::fmt::Write;
 use toml::Value;
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop host set 192.168.1.50 backup
+  pitstop host set 192.168.1.50 restore --disk serial=S4EVNX0M123456 --verify
+  pitstop host set 52:54:00:12:34:56 restore --image 192.168.1.50 --new-ids
+  pitstop host set 192.168.1.50 wipe --disk sda --method discard
+  pitstop host set 192.168.1.50 rescue")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
 pub struct Args {
-    /// The machine's IPv4 or MAC address
-    #[arg(value_name = "IP|MAC")]
+    /// The machine's IP or MAC address, or its UUID
+    #[arg(value_name = "IP|MAC|UUID")]
     machine: MachineName,
     /// backup, backup-again, restore, refresh-info, wipe, partition or rescue
     action: Action,
@@ -110,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         None => read_server_file(&args.root.path)?,
     };
     let text = host_file(args, &file, url.as_deref())?;
-    let job = list::preview(text.as_bytes(), &file, Some(args.machine))
+    let job = list::preview(text.as_bytes(), &file, args.machine.address())
         .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
     let ruins = matches!(job.action, Action::Wipe | Action::Partition);
     if ruins && job.disks.is_empty() && !args.force {
@@ -130,9 +136,18 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
             }
         }
     }
-    let before = list::jobs(&hosts)?.into_iter().find(|job| job.file == file);
+    let files = args.machine.files();
+    let before = list::jobs(&hosts)?
+        .into_iter()
+        .find(|job| files.contains(&job.file));
     let path = args.root.path.join("hosts").join(&file);
     replace(&hosts, &file, &text).with_context(|| format!("writing {}", path.display()))?;
+    // Under its other name the machine would find the old job, or find it when this one is done.
+    for other in files.iter().filter(|other| **other != file) {
+        remove(&hosts, other)
+            .with_context(|| format!("removing the job it had under the name {other}"))?;
+    }
+    check_written(&args.root, &file, &text)?;
 
     let mut answer = describe(args, &job);
     answer.push_str(&warning);
@@ -147,9 +162,24 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
     Ok(answer)
 }
 
+/// Whether the file is where a server of the root will find it: the folder may have been replaced by another one.
+fn check_written(root: &Root, file: &str, text: &str) -> anyhow::Result<()> {
+    let path = root.path.join("hosts").join(file);
+    let found = std::fs::read_to_string(&path);
+    let found = found.with_context(|| format!("reading {} back", path.display()))?;
+    if found != text {
+        bail!(
+            "{} holds something else than was written: somebody else sets jobs at the same time, or the folder was \
+             replaced",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// The folder on the share, where it can be known before the machine has an address.
 fn folder_known(args: &Args, job: &Job) -> Option<String> {
-    let by_address = matches!(args.machine, MachineName::Ip(_)) && args.image.is_none();
+    let by_address = args.machine.address().is_some() && args.image.is_none();
     let plain = args
         .image
         .as_ref()

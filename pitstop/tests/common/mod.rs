@@ -43,7 +43,21 @@ impl Server {
     }
 
     pub fn start_at(root: &Path, ip: &str, arguments: &[&str]) -> Self {
-        let mut child = pitstop()
+        Self::start_by(pitstop(), root, ip, arguments)
+    }
+
+    /// A server that may have so many handles and no more.
+    pub fn start_limited(root: &Path, handles: u32) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .env_remove("PITSTOP_ROOT")
+            .args(["-c", &format!("ulimit -n {handles}; exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_pitstop"));
+        Self::start_by(command, root, "127.0.0.1", &[])
+    }
+
+    fn start_by(mut command: Command, root: &Path, ip: &str, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--quiet", "--root"])
             .arg(root)
             .args(["--listen", &format!("{ip}:0"), "--tftp", &format!("{ip}:0")])

@@ -167,6 +167,10 @@ pub fn value_error(bytes: &[u8], file: &str, key: &str, what: &str) -> HostFileE
 
 /// The file as text; what is plainly something else gets a plainer answer than a TOML error.
 fn text(bytes: &[u8]) -> Result<&str, String> {
+    // RFC 1952 2.3.1. A server that says so beside it, as Content-Encoding, has had it unpacked before.
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return Err("it is compressed with gzip: put it there as plain text".into());
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         format!(
             "it is not a TOML file: byte {} is not UTF-8 text",

@@ -1,6 +1,7 @@
 //! Where the host file is: placeholders, and PXELINUX's search order for a URL that ends in `/`.
 
-use crate::machine::{Lease, hex_address};
+use crate::host_name::{self, Mac, SUFFIX, Uuid, hex_address};
+use crate::machine::Lease;
 use pitstop_imaging::inventory::{Machine, firmware};
 use url::Url;
 
@@ -18,22 +19,24 @@ pub struct Placeholders {
     /// The firmware's system serial number.
     pub serial: Option<String>,
     pub hostname: Option<String>,
+    /// Under which its host file is looked for, best first, without `.toml`.
+    pub names: Vec<String>,
 }
 
 impl Placeholders {
     pub fn new(machine: &Machine, lease: &Lease) -> Self {
         let firmware = firmware::read(&machine.sysfs);
+        let known = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(component);
+        let uuid = Uuid::parse(&firmware.uuid);
+        let mac = Mac(lease.mac);
         Self {
             ip: lease.folder(),
             hexip: hex_address(lease.address),
-            mac: lease.mac.map(|byte| format!("{byte:02x}")).join("-"),
-            uuid: firmware.known_uuid().map(component),
-            serial: firmware.known_serial().map(component),
-            hostname: lease
-                .hostname
-                .as_deref()
-                .filter(|name| !name.is_empty())
-                .map(component),
+            mac: mac.dashed(),
+            uuid: uuid.map(|uuid| uuid.to_string()),
+            serial: known(firmware.known_serial()),
+            hostname: known(lease.hostname.as_deref()),
+            names: host_name::search(uuid, Some(mac), Some(lease.address)),
         }
     }
 
@@ -85,23 +88,12 @@ impl Placeholders {
         if !url.path().ends_with('/') {
             return vec![url.clone()];
         }
-        let mut names: Vec<String> = self.uuid.iter().cloned().collect();
-        names.push(format!("01-{}", self.mac));
-        let hexip = self.hexip.as_str();
-        names.extend(
-            (1..=hexip.len())
-                .rev()
-                .map(|digits| hexip[..digits].to_owned()),
-        );
-        names.push("default".into());
-        names
-            .into_iter()
-            .map(|name| {
-                let mut candidate = url.clone();
-                candidate.set_path(&format!("{}{name}.toml", url.path()));
-                candidate
-            })
-            .collect()
+        let beside = |name: &String| {
+            let mut candidate = url.clone();
+            candidate.set_path(&format!("{}{name}{SUFFIX}", url.path()));
+            candidate
+        };
+        self.names.iter().map(beside).collect()
     }
 }
 
@@ -187,6 +179,7 @@ mod tests {
             .collect();
         let expected = [
             "abcd1234-0000-0000-0000-000000000001.toml",
+            "3412cdab-0000-0000-0000-000000000001.toml",
             "01-52-54-00-12-34-ab.toml",
             "0A00020F.toml",
             "0A00020.toml",

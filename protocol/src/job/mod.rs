@@ -9,6 +9,7 @@ mod part;
 pub mod places;
 mod preview;
 mod runnable;
+mod settings;
 mod target;
 mod transfer;
 
@@ -18,10 +19,11 @@ pub use cmdline::{
     Bond, BondCard, BootParameters, CommandLine, CommandLineError, IpSetting, NtpServer,
     StaticAddress, Vlan, with_defaults,
 };
-pub use preview::preview;
+pub use preview::{check_host_file, check_parameters, preview};
 pub use runnable::{
     Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Salvaged, UnknownAction,
     check_folder,
 };
+pub use settings::{check_setting, is_secret, setting_keys};
 pub use target::DeleteTarget;
 pub use transfer::{RETRY_FOR, Transfer};

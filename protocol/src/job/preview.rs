@@ -1,10 +1,12 @@
 //! A host file seen from the server: whether the machine will take it, before it boots.
 
+use crate::host_name::hex_address;
+use crate::job::Job;
+use crate::job::check::{self, Wrong};
 use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::{HostFile, value_error};
 use crate::job::locate::Placeholders;
-use crate::job::{Job, check};
-use crate::machine::{folder, hex_address};
+use crate::machine::folder;
 use std::net::IpAddr;
 use url::Url;
 
@@ -16,20 +18,65 @@ use url::Url;
 pub fn preview(bytes: &[u8], url: &Url, address: Option<IpAddr>) -> Result<Job, String> {
     let shown = crate::redacted(url);
     let file = HostFile::parse(bytes, &shown).map_err(|error| error.to_string())?;
+    let line = CommandLine::default();
+    check::job(&line, &file, Some(url), &placeholders(address))
+        .map_err(|wrong| sentence(wrong, bytes, &shown))
+}
+
+/// Checks kernel parameters as every machine will that gets them, whatever its boot loader adds.
+///
+/// # Errors
+/// The sentence that the machine would end its run with.
+pub fn check_parameters(text: &str) -> Result<CommandLine, String> {
+    let line = CommandLine::parse(text).map_err(|error| error.to_string())?;
+    let placeholders = placeholders(None);
+    let urls = line.host.iter().chain(&line.share).chain(&line.delete);
+    for text in urls {
+        placeholders
+            .fill(text)
+            .map_err(|why| format!("kernel command line: {why}"))?;
+    }
+    Ok(line)
+}
+
+/// Checks a host file that goes with these parameters. A boot loader may add an action and a share to both: that one
+/// is missing is no error yet.
+///
+/// # Errors
+/// The sentence that every machine would end its run with.
+pub fn check_host_file(bytes: &[u8], name: &str, line: &CommandLine) -> Result<(), String> {
+    let file = HostFile::parse(bytes, name).map_err(|error| error.to_string())?;
+    if line.action.is_none() && file.action.is_none() {
+        return Ok(());
+    }
+    let mut line = line.clone();
+    if line.share.is_none() && file.share.is_none() {
+        line.share = Some("http://server/share".into());
+    }
+    let from = Url::parse("file:///etc/pitstop/host.toml").ok();
+    check::job(&line, &file, from.as_ref(), &placeholders(None))
+        .map(drop)
+        .map_err(|wrong| sentence(wrong, bytes, name))
+}
+
+fn sentence(wrong: Wrong, bytes: &[u8], file: &str) -> String {
+    match wrong.key {
+        Some(key) => value_error(bytes, file, key, &wrong.what).to_string(),
+        None => wrong.what,
+    }
+}
+
+fn placeholders(address: Option<IpAddr>) -> Placeholders {
     let name = |name: &str| Some(name.to_owned());
-    let placeholders = Placeholders {
+    Placeholders {
         ip: address.map_or_else(|| "IP".into(), folder),
         hexip: address.map_or_else(|| "HEXIP".into(), hex_address),
         mac: "MAC".into(),
         uuid: name("UUID"),
         serial: name("SERIAL"),
         hostname: name("HOSTNAME"),
-    };
-    let line = CommandLine::default();
-    check::job(&line, &file, Some(url), &placeholders).map_err(|wrong| match wrong.key {
-        Some(key) => value_error(bytes, &shown, key, &wrong.what).to_string(),
-        None => wrong.what,
-    })
+        names: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -54,5 +101,45 @@ mod tests {
             preview(&wrong, &url, ip).unwrap_err(),
             "host file http://srv/hosts/0A00020F.toml, line 4, column 1: key \"attempts\": it must be 1 or more"
         );
+    }
+
+    #[test]
+    fn what_every_machine_will_refuse_is_refused_beforehand() {
+        for (line, why) in [
+            ("pitstop.hsot=http://srv/", "unknown parameter pitstop.hsot"),
+            ("pitstop.action=melt", "unknown action"),
+            (
+                "pitstop.host=http://srv/{nic}.toml",
+                "unknown placeholder {nic}",
+            ),
+        ] {
+            let error = check_parameters(line).unwrap_err();
+            assert!(error.contains(why), "{line}: {error}");
+        }
+        let none = check_parameters("quiet console=ttyS0").unwrap();
+        let check =
+            |text: &str, line: &CommandLine| check_host_file(text.as_bytes(), "job.toml", line);
+        for (text, why) in [
+            ("hello", "job.toml, line 1"),
+            ("version = 1\nactoin = \"backup\"\n", "actoin"),
+            (
+                "version = 1\naction = \"backup\"\nattempts = 0\n",
+                "line 3, column 1",
+            ),
+            ("version = 1\naction = \"wipe\"\n", "a wipe needs a method"),
+        ] {
+            let error = check(text, &none).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        // A boot loader says the rest.
+        for text in [
+            "version = 1\n",
+            "version = 1\naction = \"backup\"\n",
+            "version = 1\ngrow = true\n",
+        ] {
+            check(text, &none).unwrap();
+        }
+        let wipe = check_parameters("pitstop.action=wipe").unwrap();
+        assert!(check("version = 1\n", &wipe).is_err());
     }
 }

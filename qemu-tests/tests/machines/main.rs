@@ -24,6 +24,7 @@ mod narrowed;
 mod network;
 mod nfs;
 mod other_servers;
+mod package;
 mod partitions;
 mod power;
 mod sectors;

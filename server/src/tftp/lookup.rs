@@ -1,10 +1,10 @@
 //! What a TFTP name leads to: a host file, a configuration made for the asker, or a boot file.
 
 use super::error;
-use crate::boot;
-use crate::file::{self, Found};
+use crate::file::Found;
 use crate::path::RelPath;
 use crate::site::Site;
+use crate::{boot, hosts};
 use pitstop_transport::fetch::tftp::packet::{Packet, Request, code};
 use std::io::{BufReader, Cursor, ErrorKind, Read};
 use std::net::IpAddr;
@@ -24,9 +24,14 @@ pub fn open(site: &Site, request: &Request, peer: IpAddr, url: &str) -> Result<C
     if request.mode != "octet" {
         return Err(error(code::ILLEGAL, "the only mode here is octet"));
     }
-    let path =
-        RelPath::from_text(&request.file).map_err(|why| error(code::ACCESS, why.to_string()))?;
+    let path = path(request).map_err(|why| error(code::ACCESS, why))?;
     find(site, &path, peer, url)
+}
+
+/// The path that a client means: loaders from Windows write backslashes.
+fn path(request: &Request) -> Result<RelPath, String> {
+    let name = request.name().map_err(|why| why.to_string())?;
+    RelPath::from_text(&name.replace('\\', "/")).map_err(|why| why.to_string())
 }
 
 fn find(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Result<Content, Packet> {
@@ -37,14 +42,11 @@ fn find(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Result<Content,
         });
     }
     if let Some(host) = path.below("hosts") {
-        if host.as_str().starts_with('.') {
+        if hosts::is_hidden(&host) {
             return Err(error(code::NOT_FOUND, "no such file"));
         }
-        return match file::open(&site.hosts, &host) {
-            Ok(Found::File(file, metadata)) => {
-                site.claims.read_by(&host, peer);
-                Ok(content(file, metadata.len()))
-            }
+        return match hosts::open(site, &host, peer) {
+            Ok(Found::File(file, metadata)) => Ok(content(file, metadata.len())),
             Ok(Found::Folder(_)) => Err(error(code::NOT_FOUND, "it is a folder")),
             Err(refusal) if refusal.status == axum::http::StatusCode::NOT_FOUND => {
                 Err(error(code::NOT_FOUND, "no such file"))
@@ -67,5 +69,46 @@ fn content(file: cap_std::fs::File, length: u64) -> Content {
     Content {
         bytes: Box::new(BufReader::with_capacity(READ_SIZE, file)),
         length,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitstop_transport::fetch::tftp::packet::Direction;
+    use proptest::prelude::*;
+    use std::path::{Component, Path};
+
+    fn named(file: &[u8]) -> Result<String, String> {
+        let request = Request {
+            direction: Direction::Read,
+            file: file.to_vec(),
+            mode: "octet".into(),
+            options: Vec::new(),
+        };
+        path(&request).map(|path| path.as_str().to_owned())
+    }
+
+    #[test]
+    fn names_of_old_and_of_foreign_loaders_are_understood() {
+        assert_eq!(
+            named(b"boot\\x64\\wdsnbp.com\xff").as_deref(),
+            Ok("boot/x64/wdsnbp.com")
+        );
+        assert_eq!(named(b"\\boot\\bcd").as_deref(), Ok("boot/bcd"));
+        assert!(named(b"..\\share\\x").unwrap_err().contains("\"..\""));
+        assert!(named(b"caf\xe9").unwrap_err().contains("UTF-8"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_stranger_names_stays_below(file in prop::collection::vec(prop_oneof![
+            Just(b'.'), Just(b'/'), Just(b'\\'), Just(0xff), any::<u8>(),
+        ], 0..60)) {
+            if let Ok(path) = named(&file) {
+                let inside = Path::new(&path).components().all(|c| matches!(c, Component::Normal(_)));
+                prop_assert!(inside && !path.contains('\\'), "{path}");
+            }
+        }
     }
 }

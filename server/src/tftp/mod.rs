@@ -6,48 +6,22 @@
 mod lookup;
 mod options;
 mod transfer;
+mod turns;
 
-use crate::site::Site;
+pub use turns::MOST_CLIENTS;
+
+use crate::site::{Site, Sites};
 use crate::url;
 use pitstop_transport::fetch::tftp::packet::{Direction, Packet, Request, code};
-use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::net::UdpSocket;
-
-/// Machines that are served at once. More of them ask again after a second or two, as every client does.
-pub const MOST_CLIENTS: usize = 1024;
-
-/// Clients with a transfer under way: a request that is repeated because the answer is slow begins no second one.
-#[derive(Default)]
-struct Busy(Mutex<HashSet<SocketAddr>>);
-
-impl Busy {
-    fn begin(self: &Arc<Self>, peer: SocketAddr) -> Option<BusyGuard> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (peers.len() < MOST_CLIENTS && peers.insert(peer)).then(|| BusyGuard {
-            busy: Arc::clone(self),
-            peer,
-        })
-    }
-}
-
-struct BusyGuard {
-    busy: Arc<Busy>,
-    peer: SocketAddr,
-}
-
-impl Drop for BusyGuard {
-    fn drop(&mut self) {
-        let mut peers = self.busy.0.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.remove(&self.peer);
-    }
-}
+use turns::{Turn, Turns};
 
 /// Serves until the socket itself fails. `http_port` goes into the URLs of generated configurations.
-pub async fn serve(socket: UdpSocket, site: Arc<Site>, http_port: u16) -> io::Result<()> {
-    let busy = Arc::new(Busy::default());
+pub async fn serve(socket: UdpSocket, sites: Arc<Sites>, http_port: u16) -> io::Result<()> {
+    let turns = Arc::new(Turns::default());
     let local = socket.local_addr()?;
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -59,19 +33,27 @@ pub async fn serve(socket: UdpSocket, site: Arc<Site>, http_port: u16) -> io::Re
         };
         match Packet::parse(&buffer[..length]) {
             Ok(Packet::Request(request)) if request.direction == Direction::Read => {
-                if let Some(guard) = busy.begin(peer) {
-                    let site = Arc::clone(&site);
+                if let Some(turn) = turns.begin(peer, &request.file) {
+                    let sites = Arc::clone(&sites);
                     // A thread of its own: one packet at a time, it is woken once for each.
                     tokio::task::spawn_blocking(move || {
-                        answer(&site, local, peer, &request, http_port);
-                        drop(guard);
+                        answer(&sites, local, peer, &request, http_port, &turn);
                     });
                 }
             }
             Ok(Packet::Request(request)) => {
-                site.journal
-                    .note(&format!("{} TFTP put {} refused", peer.ip(), request.file));
+                let who = peer.ip().to_canonical();
+                let line = format!("{who} TFTP put {} refused", shown(&request));
+                sites.journal.note(&line);
                 let refusal = error(code::ACCESS, "this server is for reading only");
+                let _ = socket.send_to(&refusal.encode(), peer).await;
+            }
+            Err(why) if is_request(&buffer[..length]) => {
+                let who = peer.ip().to_canonical();
+                sites
+                    .journal
+                    .note(&format!("{who} TFTP request refused: {why}"));
+                let refusal = error(code::ILLEGAL, why.to_string());
                 let _ = socket.send_to(&refusal.encode(), peer).await;
             }
             // Strays of transfers that ended, and noise: RFC 1350 has no answer for them on this port.
@@ -80,21 +62,40 @@ pub async fn serve(socket: UdpSocket, site: Arc<Site>, http_port: u16) -> io::Re
     }
 }
 
-fn answer(site: &Site, local: SocketAddr, peer: SocketAddr, request: &Request, http_port: u16) {
+/// Whether a datagram begins as a request does (RFC 1350 5).
+fn is_request(datagram: &[u8]) -> bool {
+    matches!(datagram, [0, 1 | 2, ..])
+}
+
+/// The name that a client asks for, for the journal.
+fn shown(request: &Request) -> String {
+    match request.name() {
+        Ok(name) => name.to_owned(),
+        Err(_) => request.file.escape_ascii().to_string(),
+    }
+}
+
+fn answer(
+    sites: &Sites,
+    local: SocketAddr,
+    peer: SocketAddr,
+    request: &Request,
+    http_port: u16,
+    turn: &Turn,
+) {
     let who = peer.ip().to_canonical();
-    let what = format!("{who} TFTP get {}", request.file);
+    let what = format!("{who} TFTP get {}", shown(request));
     let outcome = || -> io::Result<String> {
         // Each transfer has a port of its own (RFC 1350 4).
         let socket = std::net::UdpSocket::bind((local.ip(), 0))?;
         socket.connect(peer)?;
-        let url = if site.url_given {
-            site.url.clone()
-        } else {
-            // The address that this client sees, on a server with several.
-            url::own(SocketAddr::new(socket.local_addr()?.ip(), http_port))
-        };
-        match lookup::open(site, request, who, &url) {
-            Ok(content) => transfer::send(&socket, request, content),
+        let own = SocketAddr::new(socket.local_addr()?.ip(), http_port);
+        let found = sites
+            .now()
+            .map_err(|gone| error(code::UNDEFINED, format!("{gone:#}")))
+            .and_then(|site| lookup::open(&site, request, who, &reached_as(&site, own)));
+        match found {
+            Ok(content) => transfer::send(&socket, request, content, turn),
             Err(refusal) => {
                 socket.send(&refusal.encode())?;
                 Ok(match refusal {
@@ -105,8 +106,17 @@ fn answer(site: &Site, local: SocketAddr, peer: SocketAddr, request: &Request, h
         }
     };
     match outcome() {
-        Ok(end) => site.journal.note(&format!("{what} {end}")),
-        Err(error) => site.journal.note(&format!("{what} failed: {error}")),
+        Ok(end) => sites.journal.note(&format!("{what} {end}")),
+        Err(error) => sites.journal.note(&format!("{what} failed: {error}")),
+    }
+}
+
+/// The server's URL: the one given at the start, else the address that this client sees, on a server with several.
+fn reached_as(site: &Site, own: SocketAddr) -> String {
+    if site.url_given {
+        site.url.clone()
+    } else {
+        url::own(own)
     }
 }
 

@@ -75,7 +75,7 @@ mod tests {
             .collect();
         let request = Request {
             direction: Direction::Read,
-            file: "f".into(),
+            file: b"f".to_vec(),
             mode: "octet".into(),
             options,
         };

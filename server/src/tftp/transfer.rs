@@ -3,6 +3,7 @@
 use super::error;
 use super::lookup::Content;
 use super::options::{Agreed, agree};
+use super::turns::Turn;
 use pitstop_transport::fetch::tftp::packet::{Packet, Request, code};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -26,11 +27,17 @@ enum Reply {
 }
 
 /// Sends the file over a socket that is connected to the client. The words are for the journal.
-pub fn send(socket: &UdpSocket, request: &Request, content: Content) -> io::Result<String> {
+pub fn send(
+    socket: &UdpSocket,
+    request: &Request,
+    content: Content,
+    turn: &Turn,
+) -> io::Result<String> {
     let length = content.length;
     let agreed = agree(request, length);
     let mut transfer = Transfer {
         socket,
+        turn,
         agreed,
         content,
         window: VecDeque::new(),
@@ -52,6 +59,7 @@ pub fn send(socket: &UdpSocket, request: &Request, content: Content) -> io::Resu
 
 struct Transfer<'a> {
     socket: &'a UdpSocket,
+    turn: &'a Turn,
     agreed: Agreed,
     content: Content,
     /// Packets that were sent and not acknowledged.
@@ -111,11 +119,15 @@ impl Transfer<'_> {
     fn deliver(&mut self) -> io::Result<Option<String>> {
         let mut wait = self.agreed.patience;
         for _ in 0..TRIES {
+            if self.turn.is_over() {
+                return Ok(Some("it was reset and asks again".into()));
+            }
             for packet in &self.window {
                 self.socket.send(packet)?;
             }
             match self.reply(Instant::now() + wait)? {
                 Reply::Has(blocks) => {
+                    self.turn.acknowledged();
                     self.window.drain(..blocks);
                     let step = u16::try_from(blocks).unwrap_or(u16::MAX);
                     self.acknowledged = self.acknowledged.wrapping_add(step);

@@ -46,6 +46,8 @@ struct State {
     no_tags: AtomicBool,
     /// Appends as the embedded server does.
     appends: AtomicBool,
+    /// Has folders, and makes none that is not asked for.
+    nested: AtomicBool,
     /// Every request is hung up on.
     down: AtomicBool,
     /// The headers of all requests.
@@ -117,6 +119,11 @@ impl FakeServer {
 
     pub fn appending(&self) {
         self.state.appends.store(true, Ordering::SeqCst);
+    }
+
+    /// Has folders, each with a `/` behind its name, and makes none by itself.
+    pub fn with_folders(&self) {
+        self.state.nested.store(true, Ordering::SeqCst);
     }
 
     /// Hangs up on every request, as a server does that restarts, or no longer.
@@ -287,6 +294,13 @@ fn answer(
                 || asked.headers.contains_key("if-none-match")
         },
     );
+    let mkcol = asked.method == "MKCOL" && state.nested.load(Ordering::SeqCst);
+    let (folder, above) = (
+        asked.path.trim_end_matches('/'),
+        asked.path.trim_end_matches('/').rsplit_once('/'),
+    );
+    let lacks_parent = above
+        .is_some_and(|(above, _)| !above.is_empty() && !files.contains_key(&format!("{above}/")));
     let status = |writer: &mut TcpStream, status: u16| {
         write!(writer, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").is_ok()
     };
@@ -310,7 +324,17 @@ fn answer(
     if tags && failed {
         return status(writer, 412);
     }
+    if state.nested.load(Ordering::SeqCst)
+        && lacks_parent
+        && matches!(asked.method.as_str(), "PUT" | "MKCOL")
+    {
+        return status(writer, 409);
+    }
     match asked.method.as_str() {
+        "MKCOL" if mkcol => {
+            let was_there = files.insert(format!("{folder}/"), Vec::new()).is_some();
+            status(writer, if was_there { 405 } else { 201 })
+        }
         "OPTIONS" if state.appends.load(Ordering::SeqCst) => write!(
             writer,
             "HTTP/1.1 204 X\r\nPitstop-Append: 4194304\r\nContent-Length: 0\r\n\r\n"
@@ -340,7 +364,8 @@ fn answer(
             status(writer, code)
         }
         "MOVE" => {
-            let to = Url::parse(&asked.headers["destination"]).unwrap();
+            let base = Url::parse("http://fake").unwrap();
+            let to = base.join(&asked.headers["destination"]).unwrap();
             match files.remove(&asked.path) {
                 Some(bytes) => {
                     files.insert(to.path().to_owned(), bytes);

@@ -7,8 +7,9 @@ pub mod tftp;
 mod tls;
 
 pub use http::{HttpClient, HttpError, HttpFailure, Listener, Settings};
-pub use tls::Roots;
+pub use tls::{Roots, check_certificates};
 
+use flate2::read::MultiGzDecoder;
 use pitstop_imaging::event::Reporter;
 use pitstop_protocol::redacted;
 use reqwest::{Method, StatusCode};
@@ -111,7 +112,17 @@ fn over_http(url: &Url, limit: usize, http: &HttpClient) -> Result<Vec<u8>, Fail
     {
         return Err(Failure::Lasting(too_large(&shown, limit)));
     }
-    read_limited(response, limit, &shown)
+    // Nobody asked for it, and some servers do it all the same.
+    let encoding = response
+        .header("content-encoding")
+        .map(str::to_ascii_lowercase);
+    match encoding.as_deref().map(str::trim) {
+        None | Some("" | "identity") => read_limited(response, limit, &shown),
+        Some("gzip" | "x-gzip") => read_limited(MultiGzDecoder::new(response), limit, &shown),
+        Some(other) => Err(Failure::Lasting(format!(
+            "{shown}: the server sends it encoded as {other:?}: have it send the file as it is"
+        ))),
+    }
 }
 
 fn over_tftp(url: &Url, limit: usize) -> Result<Vec<u8>, Failure> {
@@ -155,4 +166,53 @@ fn read_limited(source: impl Read, limit: usize, shown: &str) -> Result<Vec<u8>,
 fn too_large(shown: &str, limit: usize) -> String {
     let limit = pitstop_imaging::units::bytes(limit as u64);
     format!("{shown} is larger than {limit}: is the URL right?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitstop_imaging::event::Silent;
+    use std::io::Write as _;
+
+    /// A server that answers every request with this head and body.
+    fn answering(head: &str, body: Vec<u8>) -> Url {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x.toml", listener.local_addr().unwrap());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(&body));
+            }
+        });
+        Url::parse(&url).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_the_server_sends_compressed_is_unpacked_within_its_limit() {
+        let packed = |bytes: &[u8]| {
+            let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            writer.write_all(bytes).unwrap();
+            writer.finish().unwrap()
+        };
+        let get = |url: &Url| file(url, 1000, &fake::impatient(), &Silent);
+        for head in ["Content-Encoding: gzip\r\n", "Content-Encoding: X-GZIP\r\n"] {
+            let bytes = get(&answering(head, packed(b"version = 1")));
+            assert_eq!(bytes.unwrap(), b"version = 1");
+        }
+        let gzip = "Content-Encoding: gzip\r\n";
+        let error = get(&answering(gzip, packed(&[b'x'; 100_000]))).unwrap_err();
+        assert!(error.to_string().contains("is larger than"), "{error}");
+        let error = get(&answering("Content-Encoding: br\r\n", b"x".to_vec())).unwrap_err();
+        assert!(error.to_string().contains("encoded as \"br\""), "{error}");
+        // Not said to be: it is what the file holds.
+        let bytes = packed(b"x");
+        assert_eq!(get(&answering("", bytes.clone())).unwrap(), bytes);
+    }
 }

@@ -1,6 +1,6 @@
 //! What a TLS connection trusts: nothing but what the admin put in.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -71,6 +71,19 @@ fn add_file(store: &mut RootCertStore, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Checks a file of certificate authorities as a machine will read it.
+///
+/// # Errors
+/// There is no certificate in it, or one that no connection could be checked against.
+pub fn check_certificates(pem: &[u8]) -> anyhow::Result<()> {
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        store.add(certificate?)?;
+    }
+    ensure!(!store.is_empty(), "it holds no PEM certificate");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +92,23 @@ mod tests {
     fn a_missing_folder_trusts_nobody() {
         let (_, trusts) = client_config(&Roots::Folder("/nonexistent/ca".into())).unwrap();
         assert!(!trusts);
+    }
+
+    #[test]
+    fn what_holds_no_certificate_is_refused_beforehand() {
+        for (text, why) in [
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "",
+            ),
+            ("-----BEGIN CERTIFICATE-----\n", ""),
+            ("hello", "it holds no PEM certificate"),
+        ] {
+            let error = format!("{:#}", check_certificates(text.as_bytes()).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+        let signed = rcgen::generate_simple_self_signed(["lab".to_owned()]).unwrap();
+        check_certificates(signed.cert.pem().as_bytes()).unwrap();
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A share that is a folder: a mounted NFS export, or a local disk.
 
 mod pending;
+mod place;
 
 use self::pending::DirectoryPending;
+use self::place::{Keeper, Place, explain};
 use super::nfs::Mounted;
 use super::{Pending, Share, Stat};
 use anyhow::{Context as _, anyhow, bail};
@@ -25,7 +27,7 @@ const LOCK_TRIES: u32 = 20;
 #[derive(Debug)]
 pub struct DirectoryShare {
     root: PathBuf,
-    name: String,
+    place: Place,
     /// Unmounts when the share is dropped.
     _mounted: Option<Mounted>,
 }
@@ -34,22 +36,24 @@ impl DirectoryShare {
     /// # Errors
     /// When there is no such folder.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
-        Self::new(root.to_owned(), root.display().to_string(), None)
+        let place = Place::new(root.display().to_string(), Keeper::Here);
+        Self::new(root.to_owned(), place, None)
     }
 
     /// A mounted export under the name that people know it by.
     pub(super) fn mounted(mounted: Mounted, name: String) -> anyhow::Result<Self> {
-        Self::new(mounted.path().to_owned(), name, Some(mounted))
+        let place = Place::new(name, Keeper::Server);
+        Self::new(mounted.path().to_owned(), place, Some(mounted))
     }
 
-    fn new(root: PathBuf, name: String, mounted: Option<Mounted>) -> anyhow::Result<Self> {
-        let metadata = fs::metadata(&root).map_err(|error| explain("opening", &name, &error))?;
+    fn new(root: PathBuf, place: Place, mounted: Option<Mounted>) -> anyhow::Result<Self> {
+        let metadata = fs::metadata(&root).map_err(|error| explain("opening", &place, &error))?;
         if !metadata.is_dir() {
-            bail!("{name} is not a folder");
+            bail!("{place} is not a folder");
         }
         Ok(Self {
             root,
-            name,
+            place,
             _mounted: mounted,
         })
     }
@@ -60,8 +64,8 @@ impl DirectoryShare {
     }
 
     /// For messages: the share's name and the path on it.
-    fn shown(&self, path: &str) -> String {
-        format!("{}/{path}", self.name.trim_end_matches('/'))
+    fn shown(&self, path: &str) -> Place {
+        self.place.file(path)
     }
 
     fn file(&self, path: &str) -> anyhow::Result<Opened> {
@@ -78,7 +82,7 @@ impl DirectoryShare {
         })
     }
 
-    fn make_parent(&self, target: &Path, name: &str) -> anyhow::Result<()> {
+    fn make_parent(&self, target: &Path, name: &Place) -> anyhow::Result<()> {
         match target.parent() {
             Some(parent) if parent != self.root => {
                 fs::create_dir_all(parent).map_err(|e| explain("making the folder of", name, &e))
@@ -90,7 +94,7 @@ impl DirectoryShare {
 
 impl Share for DirectoryShare {
     fn name(&self) -> &str {
-        &self.name
+        self.place.name()
     }
 
     fn stat(&self, path: &str) -> anyhow::Result<Option<Stat>> {
@@ -189,7 +193,7 @@ fn locked(mut file: File) -> MaybeLocked {
 struct Opened {
     file: Arc<File>,
     size: u64,
-    name: String,
+    name: Place,
 }
 
 impl Opened {
@@ -205,7 +209,7 @@ impl Opened {
 
 impl ImageSource for Opened {
     fn name(&self) -> &str {
-        &self.name
+        self.name.name()
     }
 
     fn size(&self) -> u64 {
@@ -216,7 +220,11 @@ impl ImageSource for Opened {
         self.file.read_exact_at(buf, offset).map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("reading {} at {offset}: {}", self.name, meaning(&error)),
+                format!(
+                    "reading {} at {offset}: {}",
+                    self.name,
+                    self.name.meaning(&error)
+                ),
             )
         })
     }
@@ -230,7 +238,7 @@ struct Reader {
     file: Arc<File>,
     at: u64,
     size: u64,
-    name: String,
+    name: Place,
 }
 
 impl Read for Reader {
@@ -254,14 +262,19 @@ impl Read for Reader {
             }
             Err(error) => Err(io::Error::new(
                 error.kind(),
-                format!("reading {} at {}: {}", self.name, self.at, meaning(&error)),
+                format!(
+                    "reading {} at {}: {}",
+                    self.name,
+                    self.at,
+                    self.name.meaning(&error)
+                ),
             )),
         }
     }
 }
 
 /// Without this a power cut could undo a rename that was reported as done.
-fn sync_folder(target: &Path, name: &str) -> anyhow::Result<()> {
+fn sync_folder(target: &Path, name: &Place) -> anyhow::Result<()> {
     let folder = target.parent().context("a file without a folder")?;
     let outcome = File::open(folder).and_then(|folder| folder.sync_all());
     match outcome {
@@ -276,31 +289,6 @@ fn is_absence(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
-}
-
-fn explain(act: &str, name: &str, error: &io::Error) -> anyhow::Error {
-    anyhow!("{act} {name}: {}", meaning(error))
-}
-
-/// An error of the share's filesystem in words that say what to do.
-fn meaning(error: &io::Error) -> String {
-    let meaning = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOSPC) => "the share is full: make room on the server",
-        Some(Errno::EDQUOT) => "the quota on the share is used up: raise it, or make room",
-        Some(Errno::EROFS) => "the share is read-only: export it for writing (rw)",
-        Some(Errno::ESTALE) => {
-            "the server has replaced the file or the export: when it is in place again, a new try mounts it anew"
-        }
-        Some(Errno::EACCES | Errno::EPERM) => {
-            "not allowed: check the permissions (NFS: root may be squashed)"
-        }
-        Some(Errno::ENOENT) => "there is no such file",
-        Some(Errno::EFBIG) => "the share's filesystem takes no file of this size",
-        Some(Errno::ETIMEDOUT) => "the server does not answer: is it up, and the network between?",
-        Some(Errno::EIO) => "input/output error of the share: look at the server's log and disks",
-        _ => return error.to_string(),
-    };
-    format!("{meaning} ({error})")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod append;
 mod image;
+mod moving;
 mod pending;
 mod segments;
 
@@ -13,6 +14,7 @@ use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away}
 use crate::fetch::{HttpClient, HttpError};
 use anyhow::{Context as _, anyhow, bail};
 use image::Resuming;
+use moving::move_file;
 use pending::HttpPending;
 use pitstop_imaging::image::ImageSource;
 use pitstop_protocol::job::check_folder;
@@ -20,7 +22,7 @@ use pitstop_protocol::redacted;
 use reqwest::{Method, StatusCode};
 use std::collections::HashSet;
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use url::Url;
 
 /// A folder on an HTTP server.
@@ -65,22 +67,43 @@ impl HttpShare {
 
     /// Makes the folders that `path` lies in. A server without MKCOL makes them by itself or refuses the PUT.
     fn make_parents(&self, path: &str) -> anyhow::Result<()> {
-        for (at, _) in path.match_indices('/') {
-            let folder = &path[..at];
-            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-            if made.contains(folder) {
-                continue;
-            }
-            let mut url = self.url(folder)?;
-            url.set_path(&format!("{}/", url.path()));
-            let mkcol = Method::from_bytes(b"MKCOL").context("MKCOL")?;
-            // Whatever it answers: 405 says that the folder is there, and the PUT tells the rest. Some servers
-            // hang up on a method that they do not know.
-            if send(|| self.http.request(mkcol.clone(), &url)).is_ok() {
-                made.insert(folder.to_owned());
-            }
+        match path.rsplit_once('/') {
+            Some((folder, _)) => self.make_folder(folder),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a folder, and where the one it lies in is missing (RFC 4918 9.3.1 has 409 for it) that one first: those
+    /// further out mostly exist, and may be nobody's to make.
+    fn make_folder(&self, folder: &str) -> anyhow::Result<()> {
+        if self.made().contains(folder) {
+            return Ok(());
+        }
+        let mut answer = self.mkcol(folder)?;
+        if answer.is_some_and(wants_parents)
+            && let Some((above, _)) = folder.rsplit_once('/')
+        {
+            self.make_folder(above)?;
+            answer = self.mkcol(folder)?;
+        }
+        // Whatever it answers: 405 says that the folder is there, and the PUT tells the rest.
+        if answer.is_some() {
+            self.made().insert(folder.to_owned());
         }
         Ok(())
+    }
+
+    /// `None` where there is no answer: some servers hang up on a method that they do not know.
+    fn mkcol(&self, folder: &str) -> anyhow::Result<Option<StatusCode>> {
+        let mut url = self.url(folder)?;
+        url.set_path(&format!("{}/", url.path()));
+        let mkcol = Method::from_bytes(b"MKCOL").context("MKCOL")?;
+        let answer = send(|| self.http.request(mkcol.clone(), &url));
+        Ok(answer.ok().map(|answer| answer.status()))
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn facts(&self, path: &str) -> anyhow::Result<Option<Facts>> {
@@ -132,6 +155,15 @@ impl Share for HttpShare {
         self.make_parents(path)?;
         append::append(&self.http, &url, text)
     }
+}
+
+/// Whether MKCOL failed for something that the folder around it may mend. 405: it is there, or the server makes none.
+fn wants_parents(status: StatusCode) -> bool {
+    let none_are_made = matches!(
+        status,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+    );
+    status.is_client_error() && !none_are_made
 }
 
 /// Sends a request that may be repeated, and repeats it while no connection comes about or a server
@@ -202,51 +234,6 @@ fn facts_by_get(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
             redacted(url)
         ),
     }
-}
-
-/// MOVE, replacing what is there (RFC 4918 9.9). When the answer is lost, the files tell whether it was done.
-fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
-    let mut backoff = Backoff::new(http);
-    loop {
-        let lost = match move_once(http, from, to) {
-            Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
-            outcome => return outcome,
-        };
-        if !backoff.again(&lost) {
-            return Err(lost);
-        }
-        if facts(http, from)?.is_none() {
-            return match facts(http, to)? {
-                Some(_) => Ok(()),
-                None => Err(lost),
-            };
-        }
-    }
-}
-
-fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
-    let mut destination = to.clone();
-    // A Destination with credentials is another server's to some, and ends up in logs.
-    let _ = destination.set_password(None);
-    let _ = destination.set_username("");
-    let request = http
-        .request(Method::from_bytes(b"MOVE").context("MOVE")?, from)
-        .header("destination", destination.as_str())
-        .header("overwrite", "T");
-    let response = request.send()?;
-    if !response.status().is_success() {
-        bail!(response.refusal());
-    }
-    drop(response);
-    // Something between here and the server may answer what it does not know with a friendly page.
-    if facts(http, from)?.is_some() || facts(http, to)?.is_none() {
-        bail!(
-            "the server says that it moved {} to {}, but it did not: does it know MOVE?",
-            redacted(from),
-            redacted(to)
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use anyhow::Context;
 
 /// Skippable frames that are passed over to find the first with data.
 const MOST_SKIPPED: usize = 16;
+/// The most bytes of a zstd frame's header (RFC 8878 3.1.1.1).
+const FRAME_HEADER: usize = 18;
 
 /// Whether the format has checksums, and this file uses them; of several zstd frames or xz streams the first tells.
 ///
@@ -24,15 +26,23 @@ pub fn has_checksums(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<bool
 
 /// By the `Content_Checksum_flag` of the first frame that is not skipped (RFC 8878 3.1.1.1.1).
 fn zstd(image: &dyn ImageSource) -> anyhow::Result<bool> {
+    let header = first_frame(image)?;
+    Ok(header.is_some_and(|header| header.get(4).is_some_and(|flags| flags & 0b100 != 0)))
+}
+
+/// The header of the first zstd frame that is not skipped, as much as there is of it.
+pub fn first_frame(image: &dyn ImageSource) -> anyhow::Result<Option<Vec<u8>>> {
     let mut at = 0;
     for _ in 0..MOST_SKIPPED {
-        let start = bytes(image, at)?;
-        let [0x50..=0x5f, 0x2a, 0x4d, 0x18, size @ ..] = start else {
-            return Ok(start[4] & 0b100 != 0);
+        let left = usize::try_from(image.size().saturating_sub(at)).unwrap_or(usize::MAX);
+        let mut start = vec![0; left.min(FRAME_HEADER)];
+        image.read_exact_at(&mut start, at)?;
+        let Some([0x50..=0x5f, 0x2a, 0x4d, 0x18, size @ ..]) = start.first_chunk::<8>() else {
+            return Ok(Some(start));
         };
-        at += 8 + u64::from(u32::from_le_bytes(size));
+        at += 8 + u64::from(u32::from_le_bytes(*size));
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn bytes(image: &dyn ImageSource, at: u64) -> anyhow::Result<[u8; 8]> {

@@ -1,6 +1,8 @@
 //! The raw bytes of an image in their order, whatever packs them.
 
-use super::gzip::Gunzip;
+use super::gzip::{Behind, Gunzip};
+use super::windows;
+use crate::event::Reporter;
 use crate::image::ImageSource;
 use crate::image::codec::Inflater;
 use crate::image::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
@@ -9,13 +11,17 @@ use crate::image::verify::Kind;
 use anyhow::Context;
 use std::io::{self, BufReader, Read};
 
-/// What an xz stream may need: its presets end at 65 MiB (`xz -9`).
-const XZ_MEMORY: u64 = 80 << 20;
 /// Bytes of compressed data read at once.
 const READ: usize = 256 << 10;
 
 /// The raw bytes of any image, from the first to the proven last.
-pub struct Decoder<'a>(Box<dyn Read + Send + 'a>);
+pub struct Decoder<'a>(Inner<'a>);
+
+enum Inner<'a> {
+    Gzip(Gunzip<Box<dyn Read + Send>>),
+    Xz(Box<liblzma::bufread::XzDecoder<BufReader<Box<dyn Read + Send>>>>),
+    Other(Box<dyn Read + Send + 'a>),
+}
 
 impl<'a> Decoder<'a> {
     /// # Errors
@@ -25,25 +31,46 @@ impl<'a> Decoder<'a> {
             .stream_from(0)
             .with_context(|| format!("reading {}", image.name()))?;
         Ok(Self(match kind {
-            Kind::Gzip | Kind::Pitstop => Box::new(Gunzip::new(stream)),
+            Kind::Gzip | Kind::Pitstop => Inner::Gzip(Gunzip::new(stream)),
             Kind::Xz => {
                 let flags = liblzma::stream::CONCATENATED;
-                let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)
+                let decoder = liblzma::stream::Stream::new_stream_decoder(windows::xz(), flags)
                     .context("setting up xz")?;
                 let stream = BufReader::with_capacity(READ, stream);
-                Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
+                let decoder = liblzma::bufread::XzDecoder::new_stream(stream, decoder);
+                Inner::Xz(Box::new(decoder))
             }
             Kind::Zstd => {
-                Box::new(zstd::stream::read::Decoder::new(stream).context("setting up zstd")?)
+                let window = windows::zstd(image)?;
+                let mut decoder =
+                    zstd::stream::read::Decoder::new(stream).context("setting up zstd")?;
+                decoder.window_log_max(window).context("setting up zstd")?;
+                Inner::Other(Box::new(decoder))
             }
-            Kind::Raw => stream,
+            Kind::Raw => Inner::Other(stream),
         }))
+    }
+
+    /// Bytes that follow the data of a gzip and are none, once its end was reached. As gunzip has it they are left
+    /// out, with a warning; zeros are padding, and not counted.
+    pub fn behind(&self) -> Option<Behind> {
+        match &self.0 {
+            Inner::Gzip(gunzip) => gunzip.behind(),
+            Inner::Xz(_) | Inner::Other(_) => None,
+        }
+    }
+
+    /// Tells what follows the data, if something does.
+    pub fn warn_of_behind(&self, image: &dyn ImageSource, reporter: &dyn Reporter) {
+        if let Some(behind) = self.behind() {
+            reporter.warn(format!("{}: {behind}", image.name()));
+        }
     }
 
     /// The raw bytes of an image with an index, each chunk proven before it is given out.
     pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a Loaded) -> anyhow::Result<Self> {
         let index = &loaded.index;
-        Ok(Self(Box::new(Chunks {
+        Ok(Self(Inner::Other(Box::new(Chunks {
             image,
             loaded,
             feed: Feed::new(image, index, false),
@@ -53,13 +80,17 @@ impl<'a> Decoder<'a> {
             at: 0,
             length: 0,
             zeros: 0,
-        })))
+        }))))
     }
 }
 
 impl Read for Decoder<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
+        match &mut self.0 {
+            Inner::Gzip(gunzip) => gunzip.read(buf),
+            Inner::Xz(xz) => xz.read(buf).map_err(windows::explained),
+            Inner::Other(other) => other.read(buf),
+        }
     }
 }
 

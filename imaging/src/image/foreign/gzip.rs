@@ -1,7 +1,13 @@
-//! Any gzip, one member or many, by ISA-L. Its end is proven: the last trailer, then nothing.
+//! Any gzip, one member or many, by ISA-L. Its end is proven: the last trailer, then nothing that begins like a member.
+//!
+//! What else follows is left out and told, as gunzip does: builders of firmware put their metadata there. Behind
+//! members of Pitstop's own it is an error.
 
+use crate::image::format::SIZE_FIELD;
+use crate::units;
 use flate2::Crc;
 use isal::isal_sys::igzip_lib as isal_sys;
+use std::fmt;
 use std::io::{self, Read};
 use std::ptr::null_mut;
 
@@ -12,6 +18,28 @@ const FEXTRA: u8 = 4;
 const FNAME: u8 = 8;
 const FCOMMENT: u8 = 16;
 const RESERVED: u8 = 0xe0;
+/// How a member begins: the magic, and deflate.
+const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
+
+/// Bytes that follow a gzip and are no part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Where they begin in the file.
+    pub at: u64,
+    pub bytes: u64,
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({} bytes) from byte {} on are behind the gzip data and no part of it: left out, as gunzip does",
+            units::bytes(self.bytes),
+            self.bytes,
+            self.at
+        )
+    }
+}
 
 /// Inflates a gzip stream.
 pub struct Gunzip<R> {
@@ -22,12 +50,22 @@ pub struct Gunzip<R> {
     to: usize,
     within: bool,
     members: u64,
+    /// Bytes taken from `inner`.
+    taken: u64,
+    /// Whether a member had the field of Pitstop's own.
+    ours: bool,
+    behind: Option<Behind>,
     /// Of the header that is being read.
     header: Crc,
 }
 
 // SAFETY: the pointers in the state are set for each call and null between calls; the rest is plain data.
 unsafe impl<R: Send> Send for Gunzip<R> {}
+
+/// Whether these bytes begin a member, as far as they tell.
+fn is_member(start: &[u8]) -> bool {
+    matches!(start, [0x1f, 0x8b, 8, flags, ..] if flags & RESERVED == 0)
+}
 
 fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
@@ -55,6 +93,9 @@ impl<R: Read> Gunzip<R> {
             to: 0,
             within: false,
             members: 0,
+            taken: 0,
+            ours: false,
+            behind: None,
             header: Crc::new(),
         }
     }
@@ -68,6 +109,7 @@ impl<R: Read> Gunzip<R> {
             match self.inner.read(&mut self.input[self.to..]) {
                 Ok(read) => {
                     self.to += read;
+                    self.taken += read as u64;
                     return Ok(read > 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -92,38 +134,68 @@ impl<R: Read> Gunzip<R> {
         Ok(())
     }
 
-    /// Zeros may fill the last block of a tape, as gzip has it too.
-    fn only_padding_is_left(&mut self) -> io::Result<()> {
+    /// Up to `count` bytes that come next; fewer at the end.
+    fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
+        while self.to - self.from < count && self.refill()? {}
+        let end = self.to.min(self.from + count);
+        Ok(&self.input[self.from..end])
+    }
+
+    /// Reads all that is left, which begins like no member. Zeros alone fill the last block of a tape, as gzip has it
+    /// too.
+    fn pass_over_the_rest(&mut self) -> io::Result<()> {
+        if self.ours {
+            return Err(damaged("something follows the end of the image"));
+        }
+        let at = self.taken - (self.to - self.from) as u64;
+        let mut zeros = true;
         loop {
-            if self.input[self.from..self.to].iter().any(|byte| *byte != 0) {
-                return Err(damaged("something follows the end of the gzip data"));
+            let rest = &self.input[self.from..self.to];
+            zeros &= rest.iter().all(|byte| *byte == 0);
+            // A damaged header would take all members behind it along.
+            if rest.windows(4).any(is_member) {
+                return Err(damaged("what is between two members is damaged"));
             }
-            self.from = self.to;
+            // A header may lie across two reads.
+            self.from = self.to - rest.len().min(3);
             if !self.refill()? {
-                return Ok(());
+                break;
             }
         }
+        self.from = self.to;
+        let bytes = self.taken - at;
+        self.behind = (!zeros).then_some(Behind { at, bytes });
+        Ok(())
+    }
+
+    /// What was passed over at the end of the stream.
+    pub fn behind(&self) -> Option<Behind> {
+        self.behind
     }
 
     /// Reads the next member's header (RFC 1952 2.3); false when the stream ends where one may begin.
     fn begin(&mut self) -> io::Result<bool> {
-        if self.from == self.to && !self.refill()? {
-            return match self.members {
-                0 => Err(damaged("this is not gzip data")),
-                _ => Ok(false),
-            };
+        let members = self.members;
+        let start = self.peek(MAGIC.len())?;
+        let alike = start
+            .iter()
+            .zip(MAGIC)
+            .filter(|(is, magic)| *is == magic)
+            .count();
+        match (start, members) {
+            ([0x1f, 0x8b, ..], _) => {}
+            ([], 1..) => return Ok(false),
+            // Most of a header: one that is cut short or damaged is no end.
+            ([0x1f], _) => return Err(cut_short()),
+            (_, 1..) if alike + 1 >= MAGIC.len() => {
+                return Err(damaged("a gzip header is damaged"));
+            }
+            (_, 1..) => return self.pass_over_the_rest().map(|()| false),
+            (_, 0) => return Err(damaged("this is not gzip data")),
         }
         self.header.reset();
-        let first = self.byte()?;
-        if first == 0 && self.members > 0 {
-            return self.only_padding_is_left().map(|()| false);
-        }
-        if first != 0x1f || self.byte()? != 0x8b {
-            return Err(damaged(match self.members {
-                0 => "this is not gzip data",
-                _ => "something follows the end of the gzip data",
-            }));
-        }
+        self.byte()?;
+        self.byte()?;
         let (method, flags) = (self.byte()?, self.byte()?);
         if method != 8 || flags & RESERVED != 0 {
             return Err(damaged("a gzip header is damaged"));
@@ -133,9 +205,14 @@ impl<R: Read> Gunzip<R> {
         }
         if flags & FEXTRA != 0 {
             let length = u16::from_le_bytes([self.byte()?, self.byte()?]);
-            for _ in 0..length {
-                self.byte()?;
+            let mut field = [0; SIZE_FIELD.len()];
+            for at in 0..usize::from(length) {
+                let byte = self.byte()?;
+                if let Some(place) = field.get_mut(at) {
+                    *place = byte;
+                }
             }
+            self.ours |= field == SIZE_FIELD;
         }
         if flags & FNAME != 0 {
             self.skip_text()?;
@@ -258,18 +335,80 @@ mod tests {
         }
     }
 
+    /// Also what follows the data.
+    fn told(bytes: &[u8], drip: usize) -> io::Result<(Vec<u8>, Option<Behind>)> {
+        let mut raw = Vec::new();
+        let mut gunzip = Gunzip::new(Drip(bytes, drip));
+        gunzip.read_to_end(&mut raw)?;
+        Ok((raw, gunzip.behind()))
+    }
+
     #[test]
-    fn zeros_may_fill_up_a_tape_and_nothing_else() {
+    fn what_follows_the_data_is_told_and_left_out() {
+        let good = gzip(&b"pitstop ".repeat(1000));
+        let size = good.len() as u64;
+        for tail in [
+            &b"x"[..],
+            b"\0\0{ \"metadata\": 1 }",
+            b"FWx0",
+            &[7; 700_000],
+        ] {
+            for drip in [1000, 1 << 20] {
+                let (raw, behind) = told(&[&good[..], tail].concat(), drip).unwrap();
+                assert_eq!(raw, b"pitstop ".repeat(1000));
+                let bytes = tail.len() as u64;
+                assert_eq!(behind, Some(Behind { at: size, bytes }));
+            }
+        }
+        assert_eq!(told(&good, 7).unwrap().1, None);
+    }
+
+    #[test]
+    fn a_damaged_header_is_no_end_of_the_data() {
+        let (one, two) = (gzip(b"one"), gzip(b"two"));
+        for bit in 0..24 {
+            let mut image = [&one[..], &two].concat();
+            image[one.len() + bit / 8] ^= 1 << (bit % 8);
+            let error = gunzip(&image, 4096).unwrap_err().to_string();
+            assert_eq!(error, "a gzip header is damaged", "bit {bit}");
+        }
+        let hole = [&one[..], &[0; 5000], &two].concat();
+        for drip in [1, 4096] {
+            assert_eq!(
+                gunzip(&hole, drip).unwrap_err().to_string(),
+                "what is between two members is damaged"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_may_follow_members_of_our_own() {
+        let mut ours = vec![0x1f, 0x8b, 8, FEXTRA, 0, 0, 0, 0, 0, 255, 8, 0];
+        ours.extend_from_slice(&SIZE_FIELD);
+        ours.extend_from_slice(&40u32.to_le_bytes());
+        ours.extend_from_slice(&gzip(b"pitstop")[10..]);
+        assert_eq!(gunzip(&ours, 4096).unwrap(), b"pitstop");
+        for tail in [&b"x"[..], &[0; 512]] {
+            let error = gunzip(&[&ours[..], tail].concat(), 4096).unwrap_err();
+            assert_eq!(error.to_string(), "something follows the end of the image");
+        }
+    }
+
+    #[test]
+    fn zeros_may_fill_up_a_tape() {
         let mut padded = [gzip(b"one "), gzip(b"two")].concat();
         padded.resize(1 << 20, 0);
         for drip in [1, 10_240, 1 << 20] {
             assert_eq!(gunzip(&padded, drip).unwrap(), b"one two");
         }
-        let follows = "something follows the end of the gzip data";
         for at in [100, (1 << 20) - 1] {
-            let mut wrong = padded.clone();
-            wrong[at] = 0x1f;
-            assert_eq!(gunzip(&wrong, 4096).unwrap_err().to_string(), follows);
+            let mut more = padded.clone();
+            more[at] = 0x1f;
+            let (raw, behind) = told(&more, 4096).unwrap();
+            assert_eq!(raw, b"one two");
+            let at = (gzip(b"one ").len() + gzip(b"two").len()) as u64;
+            let bytes = (1 << 20) - at;
+            assert_eq!(behind, Some(Behind { at, bytes }));
         }
         assert_eq!(
             gunzip(&[0; 512], 4096).unwrap_err().to_string(),
@@ -284,10 +423,10 @@ mod tests {
             let err = gunzip(&good[..cut], 4096).unwrap_err();
             assert_eq!(err.to_string(), "the gzip data is cut short", "{cut}");
         }
-        let garbage = [&good[..], b"x"].concat();
+        let one = [&good[..], b"\x1f"].concat();
         assert_eq!(
-            gunzip(&garbage, 4096).unwrap_err().to_string(),
-            "something follows the end of the gzip data"
+            gunzip(&one, 4096).unwrap_err().to_string(),
+            "the gzip data is cut short"
         );
         let mut wrong = good.clone();
         let crc = wrong.len() - 8;

@@ -1,9 +1,12 @@
 //! Images without an index: any gzip, xz, zstd, raw. Nothing is proven before the end of the stream.
 
 mod checksums;
+pub mod containers;
 mod decoder;
 mod gzip;
+mod refusal;
 mod sizes;
+mod windows;
 
 use super::codec::is_zero;
 use super::restore::{Restored, TABLES, check_fits, flush, invalidate, writing};
@@ -24,6 +27,7 @@ use std::thread;
 
 pub use checksums::has_checksums;
 pub use decoder::{Decoder, read_full};
+pub use refusal::check;
 pub use sizes::raw_size;
 
 const PIECE: usize = 1 << 20;
@@ -39,29 +43,6 @@ pub fn kind(start: &[u8]) -> Kind {
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Kind::Zstd,
         _ => Kind::Raw,
     }
-}
-
-/// What else an image may be by its first bytes: written as raw it would be no disk.
-pub fn other_format(start: &[u8]) -> Option<&'static str> {
-    let formats: [(&[u8], &str); 13] = [
-        (b"BZh", "a bzip2 file"),
-        (b"LZIP", "an lzip file"),
-        (b"\x04\x22\x4d\x18", "an lz4 file"),
-        (b"\x1f\x9d", "a file of compress"),
-        (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-        (b"PK\x03\x04", "a zip archive"),
-        (b"Rar!\x1a\x07", "a RAR archive"),
-        (b"QFI\xfb", "a qcow2 image"),
-        (b"KDMV", "a VMDK image"),
-        (b"vhdxfile", "a VHDX image"),
-        (b"<<< Oracle VM Virtu", "a VDI image"),
-        (b"partclone-image", "an image of partclone"),
-        (b"MSWIM\0\0\0", "a WIM image"),
-    ];
-    formats
-        .into_iter()
-        .find(|(magic, _)| start.starts_with(magic))
-        .map(|(_, format)| format)
 }
 
 /// Checks that a stream had as many bytes as its format told beforehand.
@@ -155,12 +136,7 @@ pub fn restore(
         check_fits(output, size)?;
         output.set_size(size)?;
     } else if kind == Kind::Gzip {
-        check_fits(output, sizes::last_member(image)?).with_context(|| {
-            format!(
-                "going by its last four bytes, which tell its size unless {} is cut short",
-                image.name()
-            )
-        })?;
+        sizes::check_gzip(image, output, reporter)?;
     }
     let mut decoder = Masked {
         inner: Decoder::open(image, kind)?,
@@ -172,6 +148,11 @@ pub fn restore(
     let length = read_full(&mut decoder, &mut head).with_context(what)?;
     if length == 0 {
         bail!("{} unpacks to nothing: it is no disk image", image.name());
+    }
+    if length < head.len()
+        && let Some(why) = containers::no_disk(&head[..length], length as u64)
+    {
+        bail!("{} holds no disk: {why}", image.name());
     }
     check_fits(output, length as u64)?;
     check_sectors(image, &head[..length], output, stream.sector)?;
@@ -189,6 +170,7 @@ pub fn restore(
         .all(&mut decoder, length as u64, hashes.as_mut())
         .with_context(what)?;
     check_size(image, kind, raw_size, size)?;
+    decoder.inner.warn_of_behind(image, reporter);
     output.set_size(size)?;
     flush(output)?;
     // The stream ended where its format says that it ends, with its checksums right.

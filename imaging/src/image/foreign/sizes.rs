@@ -1,10 +1,12 @@
 //! How large a foreign image is before it is decoded, where its format tells.
 
-use super::Kind;
+use super::{Decoder, Kind, containers, read_full};
+use crate::disk::Output;
+use crate::event::Reporter;
 use crate::image::ImageSource;
+use crate::units;
 use anyhow::{Context, bail};
 
-const SECTOR: u64 = 512;
 /// Bytes of an xz stream header and of its footer (xz file format 2.1.1, 2.1.2).
 const XZ_EDGE: u64 = 12;
 /// An index of more bytes than this is not read just to learn a size.
@@ -18,11 +20,18 @@ pub fn raw_size(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<Option<u6
     let name = image.name();
     match kind {
         Kind::Raw if image.size() == 0 => bail!("{name} is empty"),
-        Kind::Raw if !image.size().is_multiple_of(SECTOR) => bail!(
-            "{name} is neither gzip, xz nor zstd, and its {} bytes are not whole sectors: it is no disk image",
-            image.size()
-        ),
-        Kind::Raw => Ok(Some(image.size())),
+        Kind::Raw => {
+            let mut start = vec![0; containers::START];
+            let length =
+                usize::try_from(image.size()).map_or(start.len(), |size| size.min(start.len()));
+            image
+                .read_exact_at(&mut start[..length], 0)
+                .with_context(|| format!("reading {name}"))?;
+            match containers::no_disk(&start[..length], image.size()) {
+                Some(why) => bail!("{name} is neither gzip, xz nor zstd, and no raw disk: {why}"),
+                None => Ok(Some(image.size())),
+            }
+        }
         Kind::Xz => xz(image).with_context(|| format!("reading the index of {name}")),
         Kind::Zstd => zstd(image).with_context(|| format!("reading the header of {name}")),
         // ISIZE is modulo 2^32 and of the last member only (RFC 1952 2.3.1).
@@ -30,8 +39,48 @@ pub fn raw_size(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<Option<u6
     }
 }
 
-/// The least that a gzip file unpacks to: its last member's ISIZE (RFC 1952 2.3.1), modulo 2^32.
-pub fn last_member(image: &dyn ImageSource) -> anyhow::Result<u64> {
+/// Refuses a gzip that is too large for `output`, as far as that can be known.
+///
+/// The last four bytes are the last member's size, modulo 2^32 (RFC 1952 2.3.1), unless something follows the data.
+/// So they forbid nothing by themselves: where they would, the image is unpacked once to know.
+pub fn check_gzip(
+    image: &dyn ImageSource,
+    output: &dyn Output,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    let Some(limit) = output.limit() else {
+        return Ok(());
+    };
+    let told = last_bytes(image)?;
+    if told <= limit {
+        return Ok(());
+    }
+    let (from, to) = (image.name(), output.name());
+    reporter.info(format!(
+        "{from} ends as if it unpacked to {}, more than {to} has: it is unpacked once to know, and nothing written \
+         meanwhile",
+        units::bytes(told)
+    ));
+    let mut decoder = Decoder::open(image, Kind::Gzip)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut size = 0;
+    loop {
+        let read = read_full(&mut decoder, &mut buffer);
+        match read.with_context(|| format!("{from} at raw byte {size}"))? as u64 {
+            0 => return Ok(()),
+            read => size += read,
+        }
+        if size > limit {
+            bail!(
+                "{to} is too small: it has {limit} bytes ({}), {from} unpacks to more",
+                units::bytes(limit)
+            );
+        }
+    }
+}
+
+/// The last four bytes as a number.
+fn last_bytes(image: &dyn ImageSource) -> anyhow::Result<u64> {
     let mut size = [0; 4];
     let Some(at) = image.size().checked_sub(size.len() as u64) else {
         return Ok(0);
@@ -136,7 +185,13 @@ mod tests {
     fn a_text_file_is_no_disk() {
         let (_folder, image) = source(b"hello");
         let err = raw_size(&image, Kind::Raw).unwrap_err();
-        assert!(err.to_string().ends_with("it is no disk image"), "{err}");
+        let why = "and no raw disk: 5 bytes are less than a sector of 512";
+        assert!(err.to_string().ends_with(why), "{err}");
+        let (_folder, image) = source(&b"a line\n".repeat(300));
+        let err = raw_size(&image, Kind::Raw).unwrap_err();
+        assert!(err.to_string().ends_with("and no whole sectors"), "{err}");
+        let (_folder, image) = source(&[7, 0, 9].repeat(301));
+        assert_eq!(raw_size(&image, Kind::Raw).unwrap(), Some(903));
     }
 
     proptest! {

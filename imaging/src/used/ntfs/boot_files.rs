@@ -2,10 +2,10 @@
 //! the machine woke from it. The files stay, their contents need not.
 
 use super::Doubt;
+use super::directory::{self, Entry};
 use crate::extents::Extents;
 use crate::source::Stream;
 use ntfs::attribute_value::NtfsAttributeValue;
-use ntfs::indexes::NtfsFileNameIndex;
 use ntfs::structured_values::NtfsFileAttributeFlags;
 use ntfs::{Ntfs, NtfsAttributeFlags, NtfsFile, NtfsReadSeek};
 
@@ -17,33 +17,21 @@ const HEADER: u64 = 64 << 10;
 const RUNS_MAX: usize = 1 << 16;
 
 /// Refuses a volume that Windows hibernated on, and answers what of it holds memory that nobody will ask for.
-pub(super) fn contents(ntfs: &mut Ntfs, stream: &mut Stream<'_>) -> Result<Extents, Doubt> {
-    ntfs.read_upcase_table(stream)?;
+pub(super) fn contents(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<Extents, Doubt> {
+    let root = ntfs.root_directory(stream)?;
     let mut contents = Extents::new();
-    if let Some(file) = find(ntfs, stream, HIBERNATION)? {
-        check_awake(&file, stream)?;
-        add(&file, stream, HEADER, &mut contents)?;
-    }
-    for name in PAGES {
-        if let Some(file) = find(ntfs, stream, name)? {
+    for Entry { name, file } in directory::entries(&root, stream)? {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+        if is(HIBERNATION) {
+            let file = ntfs.file(stream, file)?;
+            check_awake(&file, stream)?;
+            add(&file, stream, HEADER, &mut contents)?;
+        } else if PAGES.into_iter().any(is) {
+            let file = ntfs.file(stream, file)?;
             add(&file, stream, 0, &mut contents)?;
         }
     }
     Ok(contents)
-}
-
-fn find<'n>(
-    ntfs: &'n Ntfs,
-    stream: &mut Stream<'_>,
-    name: &str,
-) -> Result<Option<NtfsFile<'n>>, Doubt> {
-    let root = ntfs.root_directory(stream)?;
-    let index = root.directory_index(stream)?;
-    let mut finder = index.finder();
-    match NtfsFileNameIndex::find(&mut finder, ntfs, stream, name) {
-        Some(entry) => Ok(Some(entry?.to_file(ntfs, stream)?)),
-        None => Ok(None),
-    }
 }
 
 /// Windows with fast start-up hibernates at every shutdown: `hiberfil.sys` then begins with `hibr`.

@@ -4,6 +4,7 @@
 //! hibernate on it, and the bitmap has every cluster that a file says is its own. What page files hold, and a hibernation file that was woken from, is left out.
 
 mod boot_files;
+mod directory;
 mod files;
 mod record;
 
@@ -67,13 +68,13 @@ fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
 fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let size = volume.size();
     let mut stream = Stream::new(volume);
-    let mut ntfs = Ntfs::new(&mut stream)?;
+    let ntfs = Ntfs::new(&mut stream)?;
     if ntfs.size() > size || ntfs.size() == 0 {
         return Err(Doubt::new("it says it is larger than the partition"));
     }
     check_volume_flags(&ntfs, &mut stream)?;
     check_log(&ntfs, &mut stream)?;
-    let unneeded = boot_files::contents(&mut ntfs, &mut stream)?;
+    let unneeded = boot_files::contents(&ntfs, &mut stream)?;
     let cluster = u64::from(ntfs.cluster_size());
     let clusters = ntfs.size() / cluster;
     let runs = bitmap_runs(&ntfs, &mut stream, clusters.div_ceil(8))?;

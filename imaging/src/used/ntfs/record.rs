@@ -10,7 +10,7 @@ const STRIDE: usize = 512;
 const SIGNATURE: &[u8] = b"FILE";
 const IN_USE: u16 = 1;
 /// The record number within a file reference; above it is a sequence number.
-const NUMBER: u64 = 0xffff_ffff_ffff;
+pub(super) const NUMBER: u64 = 0xffff_ffff_ffff;
 const END_OF_ATTRIBUTES: u32 = 0xffff_ffff;
 
 /// A record that is in use.
@@ -61,7 +61,7 @@ fn broken() -> Doubt {
 }
 
 /// The last two bytes of each sector are in the update sequence, and its number is there instead.
-fn put_back(bytes: &mut [u8]) -> Result<(), Doubt> {
+pub(super) fn put_back(bytes: &mut [u8]) -> Result<(), Doubt> {
     let header = Fields(bytes);
     let (at, count) = (
         usize::from(header.u16(4)?),

@@ -45,6 +45,15 @@ pub struct Granted {
     pub since: Instant,
 }
 
+/// Why there is no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAddress {
+    /// Nobody answered, or nobody granted what was offered.
+    Silence,
+    /// Somebody answered, and what it said is of no use.
+    Unusable(String),
+}
+
 /// Growing waits with a jitter, so that machines that were switched on together do not ask together.
 #[derive(Debug, Clone)]
 pub struct Backoff {
@@ -66,7 +75,7 @@ impl Backoff {
     }
 }
 
-/// Asks for an address on one card until `until`. `Ok(None)` when nobody gave one.
+/// Asks for an address on one card until `until`. The inner error says why nobody gave one.
 ///
 /// # Errors
 /// The card went away or down.
@@ -76,7 +85,7 @@ pub fn acquire(
     until: Instant,
     backoff: &mut Backoff,
     reporter: &dyn Reporter,
-) -> anyhow::Result<Option<Granted>> {
+) -> anyhow::Result<Result<Granted, NoAddress>> {
     let socket = ClientSocket::unconfigured(nic)?;
     let mut client = Client {
         nic,
@@ -87,6 +96,7 @@ pub fn acquire(
         broadcast: false,
         no_use: Vec::new(),
         others: Vec::new(),
+        flaw: None,
     };
     client.broadcast = client.socket.needs_broadcast();
     while Instant::now() < until {
@@ -101,7 +111,7 @@ pub fn acquire(
             nic.name, offer.server, offer.address
         ));
         match client.request(&transaction, &offer)? {
-            Verdict::Granted(granted) => return Ok(Some(*granted)),
+            Verdict::Granted(granted) => return Ok(Ok(*granted)),
             Verdict::No(why) => {
                 client.no_use.push(offer.server);
                 reporter.warn(format!(
@@ -113,7 +123,9 @@ pub fn acquire(
             Verdict::Nothing => client.no_use.push(offer.server),
         }
     }
-    Ok(None)
+    Ok(Err(client
+        .flaw
+        .map_or(NoAddress::Silence, NoAddress::Unusable)))
 }
 
 struct Client<'a> {
@@ -127,6 +139,8 @@ struct Client<'a> {
     no_use: Vec<Ipv4Addr>,
     /// Servers that were told of, because they answer beside the chosen one.
     others: Vec<Ipv4Addr>,
+    /// What was wrong with an offer.
+    flaw: Option<String>,
 }
 
 enum Verdict {
@@ -142,7 +156,7 @@ impl Client<'_> {
 
     /// One question and the wait for an offer.
     fn discover(
-        &self,
+        &mut self,
         transaction: &Transaction,
         backoff: &mut Backoff,
     ) -> anyhow::Result<Option<Settings>> {
@@ -150,11 +164,13 @@ impl Client<'_> {
         let deadline = (Instant::now() + backoff.wait()).min(self.until);
         let mut second_choice = None;
         while let Some(answer) = self.receive(transaction, deadline)? {
-            if let (MessageType::Offer, Some(offer)) = (answer.kind, Settings::read(&answer)) {
-                if !self.no_use.contains(&offer.server) {
-                    return Ok(Some(offer));
-                }
-                second_choice = Some(offer);
+            if answer.kind != MessageType::Offer {
+                continue;
+            }
+            match Settings::read(&answer) {
+                Some(offer) if !self.no_use.contains(&offer.server) => return Ok(Some(offer)),
+                Some(offer) => second_choice = Some(offer),
+                None => self.flaw = settings::flaw(&answer).or(self.flaw.take()),
             }
         }
         Ok(second_choice)

@@ -6,6 +6,7 @@ use super::*;
 use crate::net::netns::{Cable, Heard, SERVER, wait_for};
 use dhcproto::v4::{DhcpOptions, Message, Opcode};
 use dhcproto::{Decodable, Decoder, Encodable};
+use pitstop_imaging::event::Silent;
 use std::net::UdpSocket;
 
 const RANGE: &str = "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,2h";
@@ -144,6 +145,34 @@ fn of_two_servers_only_the_chosen_one_grants_and_refuses() {
         &said,
         "there is a second DHCP server, 10.77.0.9: its answers are ignored",
     );
+}
+
+#[test]
+fn an_offer_that_does_not_name_its_server_is_told_with_what_it_lacks() {
+    let cable = Cable::lay("nameless");
+    let address = Ipv4Addr::new(10, 77, 0, 55);
+    let server = cable.at_server(move |socket| {
+        let asked = question(&socket);
+        let mut answer = asked.clone();
+        answer.set_opcode(Opcode::BootReply);
+        answer.set_yiaddr(address);
+        answer.set_opts(DhcpOptions::from_iter([DhcpOption::MessageType(
+            MessageType::Offer,
+        )]));
+        let all = (Ipv4Addr::BROADCAST, CLIENT_PORT);
+        socket.send_to(&answer.to_vec().unwrap(), all).unwrap();
+    });
+    let outcome = cable.at_client(|nic| {
+        let began = Instant::now();
+        let until = began + Duration::from_secs(4);
+        acquire(&nic, began, until, &mut Backoff::default(), &Silent).unwrap()
+    });
+    server.join().unwrap();
+    let Err(NoAddress::Unusable(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("offers 10.77.0.55"), "{why}");
+    assert!(why.contains("server identifier"), "{why}");
 }
 
 #[test]

@@ -92,6 +92,18 @@ impl Settings {
     }
 }
 
+/// Why an answer that offers an address cannot be used; `None` where it can, or offers none, as a PXE proxy's does.
+pub fn flaw(answer: &Answer) -> Option<String> {
+    let address = answer.address;
+    if address.is_unspecified() || answer.server().is_some() {
+        return None;
+    }
+    Some(format!(
+        "a server offers {address} and does not say who it is (option 54, the server identifier, is missing: RFC 2131 \
+         4.3.1): the address cannot be asked for"
+    ))
+}
+
 /// RFC 3442: with option 121, option 3 is ignored.
 fn routes(answer: &Answer) -> Vec<Route> {
     let options = &answer.options;

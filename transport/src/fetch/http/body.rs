@@ -2,9 +2,14 @@
 
 use super::{Asked, HttpClient, HttpError, HttpFailure};
 use bytes::Bytes;
+use pitstop_protocol::host_name::printable;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
 use std::io::{self, Read};
+
+/// Bytes of an explanation that are looked at, and characters of it that are shown.
+const WORDS_READ: u64 = 4096;
+const WORDS_SHOWN: usize = 200;
 
 /// The head of an answer; reading it gives the body. The end of the body is an error where bytes
 /// that the head promised are missing, and where the server is silent for too long.
@@ -76,6 +81,15 @@ impl Response {
         super::refusal(&self.asked.method, &self.asked.url, self.status())
     }
 
+    /// The beginning of the body as one line of text, without markup; `None` where there is none. Servers explain
+    /// there what they refuse.
+    pub fn words(&mut self) -> Option<String> {
+        let mut bytes = Vec::new();
+        // What came before it broke off is better than nothing.
+        let _ = self.take(WORDS_READ).read_to_end(&mut bytes);
+        words(&String::from_utf8_lossy(&bytes))
+    }
+
     /// Waits for the next piece; `None` at the proven end.
     fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         let limit = self.http.settings().stall;
@@ -111,5 +125,46 @@ impl Read for Response {
         let piece = self.chunk.split_to(count);
         buf[..count].copy_from_slice(&piece);
         Ok(count)
+    }
+}
+
+/// Text without tags, each run of blanks one blank.
+fn words(text: &str) -> Option<String> {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('<') {
+        plain.push_str(before);
+        plain.push(' ');
+        rest = after.split_once('>').map_or("", |(_tag, after)| after);
+    }
+    plain.push_str(rest);
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    let mut line = words.join(" ");
+    if let Some((end, _)) = line.char_indices().nth(WORDS_SHOWN) {
+        line.truncate(end);
+        line.push('…');
+    }
+    (!line.is_empty()).then(|| printable(&line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_page_becomes_a_sentence() {
+        let page = "<html>\r\n<body><h1>400 Bad Request</h1>\n<hr>\u{1b}nginx</body>\n";
+        assert_eq!(words(page).as_deref(), Some("400 Bad Request \\u{1b}nginx"));
+        assert_eq!(words("<br>\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_one_short_line(body in "\\PC{0,300}|[<> a\n]{0,900}") {
+            if let Some(line) = words(&body) {
+                prop_assert!(!line.contains('\n') && line.chars().count() <= 12 * WORDS_SHOWN);
+            }
+        }
     }
 }

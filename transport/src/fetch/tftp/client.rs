@@ -120,7 +120,7 @@ fn transfer(
     };
     let request = Packet::Request(Request {
         direction: Direction::Read,
-        file: file.to_owned(),
+        file: file.as_bytes().to_owned(),
         mode: "octet".into(),
         options,
     });

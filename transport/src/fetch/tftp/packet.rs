@@ -33,7 +33,8 @@ pub enum Direction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub direction: Direction,
-    pub file: String,
+    /// As it came, in whatever encoding.
+    pub file: Vec<u8>,
     /// `octet` or `netascii`, in lower case.
     pub mode: String,
     /// Names in lower case, in the order they came.
@@ -41,6 +42,19 @@ pub struct Request {
 }
 
 impl Request {
+    /// The file's name. Some old boot ROMs put a byte 0xFF behind it, which no UTF-8 has.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    pub fn name(&self) -> Result<&str, Malformed> {
+        let end = self
+            .file
+            .iter()
+            .rposition(|b| *b != 0xff)
+            .map_or(0, |at| at + 1);
+        std::str::from_utf8(&self.file[..end]).map_err(|_| Malformed("the name is not UTF-8"))
+    }
+
     /// The value of an option by its lower-case name.
     pub fn option(&self, name: &str) -> Option<&str> {
         value(&self.options, name)
@@ -161,26 +175,32 @@ fn number(bytes: &[u8]) -> Result<(u16, &[u8]), Malformed> {
     }
 }
 
-fn put(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend(text.bytes().take_while(|b| *b != 0));
+fn put(bytes: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    bytes.extend(text.as_ref().iter().take_while(|b| **b != 0));
     bytes.push(0);
 }
 
-fn text(bytes: &[u8]) -> Result<(String, &[u8]), Malformed> {
+/// The bytes up to a zero, and what follows it.
+fn terminated(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let end = bytes
         .iter()
         .position(|b| *b == 0)
         .ok_or(Malformed("a text has no end"))?;
-    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| Malformed("a text is not UTF-8"))?;
-    Ok((text.to_owned(), &bytes[end + 1..]))
+    Ok((&bytes[..end], &bytes[end + 1..]))
+}
+
+fn text(bytes: &[u8]) -> Result<(String, &[u8]), Malformed> {
+    let (text, rest) = terminated(bytes)?;
+    let text = std::str::from_utf8(text).map_err(|_| Malformed("a text is not UTF-8"))?;
+    Ok((text.to_owned(), rest))
 }
 
 fn request(direction: Direction, bytes: &[u8]) -> Result<Packet, Malformed> {
-    let (file, rest) = text(bytes)?;
+    let (file, rest) = terminated(bytes)?;
     let (mode, rest) = text(rest)?;
     Ok(Packet::Request(Request {
         direction,
-        file,
+        file: file.to_owned(),
         mode: mode.to_ascii_lowercase(),
         options: options(rest)?,
     }))
@@ -210,8 +230,8 @@ mod tests {
             panic!("not a request")
         };
         assert_eq!(
-            (request.file.as_str(), request.mode.as_str()),
-            ("hosts/x.toml", "octet")
+            (request.name(), request.mode.as_str()),
+            (Ok("hosts/x.toml"), "octet")
         );
         assert_eq!(request.option("blksize"), Some("1428"));
         assert_eq!(request.option("windowsize"), None);
@@ -223,7 +243,7 @@ mod tests {
             (&b""[..], "too short"),
             (b"\0\x09", "opcode"),
             (b"\0\x01file", "no end"),
-            (b"\0\x01\xff\0octet\0", "UTF-8"),
+            (b"\0\x01x\0\xff\0", "UTF-8"),
             (b"\0\x04\0", "too short"),
             (&[&b"\0\x01"[..], &[b'a'; 600]].concat(), "too long"),
         ] {
@@ -240,6 +260,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_name_loses_what_old_boot_roms_put_behind_it() {
+        for (file, name) in [
+            (&b"pxelinux.0\xff"[..], Some("pxelinux.0")),
+            (b"pxelinux.0\xff\xff", Some("pxelinux.0")),
+            (b"\xff", Some("")),
+            (b"caf\xe9.0", None),
+            (b"\xffx", None),
+        ] {
+            let bytes = [b"\0\x01", file, b"\0octet\0"].concat();
+            let Ok(Packet::Request(request)) = Packet::parse(&bytes) else {
+                panic!("not a request")
+            };
+            assert_eq!(request.name().ok(), name);
+        }
+    }
+
     fn packets() -> impl Strategy<Value = Packet> {
         let options = prop::collection::vec(("[a-z]{1,8}", "[0-9]{1,5}"), 0..4);
         prop_oneof![
@@ -252,7 +289,7 @@ mod tests {
                 let mode = "octet".into();
                 Packet::Request(Request {
                     direction,
-                    file,
+                    file: file.into_bytes(),
                     mode,
                     options,
                 })
@@ -275,6 +312,10 @@ mod tests {
         #[test]
         fn noise_is_read_without_panic(noise in prop::collection::vec(any::<u8>(), 0..700)) {
             if let Ok(packet) = Packet::parse(&noise) {
+                if let Packet::Request(request) = &packet {
+                    let name = request.name();
+                    prop_assert!(name.is_err() || request.file.starts_with(name.unwrap_or_default().as_bytes()));
+                }
                 prop_assert!(packet.encode().len() <= noise.len() + 8 + noise.len() * 2);
             }
         }

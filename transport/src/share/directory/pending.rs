@@ -1,6 +1,7 @@
 //! A file on its way to a folder: written under another name, renamed when it is whole.
 
-use super::{explain, meaning, sync_folder};
+use super::place::{Place, explain};
+use super::sync_folder;
 use crate::share::Pending;
 use anyhow::bail;
 use nix::errno::Errno;
@@ -15,14 +16,14 @@ pub(super) struct DirectoryPending {
     file: PartFile,
     part: PathBuf,
     target: PathBuf,
-    name: String,
+    name: Place,
     written: u64,
     renamed: bool,
 }
 
 impl DirectoryPending {
     /// Takes over what a run that died left under the name `part`, but not from one that is still writing.
-    pub(super) fn begin(part: PathBuf, target: PathBuf, name: String) -> anyhow::Result<Self> {
+    pub(super) fn begin(part: PathBuf, target: PathBuf, name: Place) -> anyhow::Result<Self> {
         let file = PartFile::open(&part, &name)?;
         Ok(Self {
             file,
@@ -49,7 +50,7 @@ impl Write for DirectoryPending {
                     "writing {} at {}: {}",
                     self.name,
                     self.written,
-                    meaning(&error)
+                    self.name.meaning(&error)
                 ),
             )),
         }
@@ -102,7 +103,7 @@ enum PartFile {
 }
 
 impl PartFile {
-    fn open(part: &Path, name: &str) -> anyhow::Result<Self> {
+    fn open(part: &Path, name: &Place) -> anyhow::Result<Self> {
         let failed = |error: &io::Error| explain("creating", name, error);
         loop {
             // Not truncated before the lock is had: it may be another's.
@@ -141,27 +142,30 @@ impl PartFile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::place::Keeper;
     use super::*;
 
     #[test]
-    fn a_full_share_is_said_to_be_full() {
-        // /dev/full is what a full disk looks like to a writer.
-        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut pending = DirectoryPending {
-            file: PartFile::Free(file),
-            part: "/nonexistent/x.part".into(),
-            target: "/nonexistent/x".into(),
-            name: "share/x".into(),
-            written: 4096,
-            renamed: false,
-        };
-        let error = pending.write_all(b"x").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert!(
-            error
-                .to_string()
-                .contains("writing share/x at 4096: the share is full"),
-            "{error}"
-        );
+    fn who_is_full_is_said() {
+        let share = "writing nfs://server/x at 4096: the share is full: make room on the server";
+        let here = "writing /backups/lab/x at 4096: /backups/lab is full: make room there";
+        for (name, keeper, text) in [
+            ("nfs://server/x", Keeper::Server, share),
+            ("/backups/lab/x", Keeper::Here, here),
+        ] {
+            // /dev/full is what a full disk looks like to a writer.
+            let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let mut pending = DirectoryPending {
+                file: PartFile::Free(file),
+                part: "/nonexistent/x.part".into(),
+                target: "/nonexistent/x".into(),
+                name: Place::new(name.to_owned(), keeper),
+                written: 4096,
+                renamed: false,
+            };
+            let error = pending.write_all(b"x").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert!(error.to_string().starts_with(text), "{error}");
+        }
     }
 }

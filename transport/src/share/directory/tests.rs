@@ -83,6 +83,7 @@ fn a_missing_share_is_named() {
 
 #[test]
 fn each_error_of_the_share_is_a_sentence_that_says_what_to_do() {
+    let place = Place::new("nfs://s/x/a".to_owned(), Keeper::Server);
     for (errno, part) in [
         (Errno::ENOSPC, "the share is full: make room"),
         (Errno::EDQUOT, "quota on the share is used up: raise it"),
@@ -96,10 +97,25 @@ fn each_error_of_the_share_is_a_sentence_that_says_what_to_do() {
         (Errno::EIO, "the server's log and disks"),
     ] {
         let error = io::Error::from(errno);
-        let text = explain("writing", "nfs://s/x/a", &error).to_string();
+        let text = explain("writing", &place, &error).to_string();
         assert!(text.starts_with("writing nfs://s/x/a: "), "{text}");
         assert!(text.contains(part), "{text}");
         assert!(text.ends_with(&format!("({error})")), "{text}");
+    }
+}
+
+#[test]
+fn an_error_of_a_folder_here_names_the_folder() {
+    let place = Place::new("/backups/a".to_owned(), Keeper::Here);
+    for (errno, part) in [
+        (Errno::ENOSPC, "/backups is full: make room there"),
+        (Errno::EROFS, "/backups is read-only"),
+        (Errno::EIO, "nput/output error"),
+    ] {
+        let error = io::Error::from(errno);
+        let text = explain("writing", &place, &error).to_string();
+        assert!(!text.contains("server"), "{text}");
+        assert!(text.contains(part), "{text}");
     }
 }
 

@@ -136,9 +136,57 @@ fn a_lost_answer_to_a_move_is_made_out_from_the_files() {
         assert_eq!(server.get("/share/y").unwrap(), b"new");
     }
     server.put("/share/x", b"new");
+    // Whatever the destination looks like.
+    server.fail("MOVE", Fault::Status(403));
     server.fail("MOVE", Fault::Status(403));
     let error = error(share.rename("x", "y"));
     assert!(error.contains("403"), "{error}");
+}
+
+#[test]
+fn a_server_behind_a_proxy_that_ends_tls_moves_by_the_path_alone() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    for status in [502, 400] {
+        server.put("/share/a b", b"new");
+        server.fail("MOVE", Fault::Status(status));
+        share.rename("a b", "c d").unwrap();
+        assert_eq!(server.names(), ["/share/c%20d"]);
+        let last = server.seen("destination").pop();
+        assert_eq!(last.as_deref(), Some("/share/c%20d"));
+    }
+    server.put("/share/x", b"new");
+    for _ in 0..2 {
+        server.fail("MOVE", Fault::Status(400));
+    }
+    let said = error(share.rename("x", "y"));
+    for part in [
+        "(HTTP 400)",
+        "for the Destination http://127.0.0.1",
+        "for /share/y alone 400",
+        "the header Host",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    // 502 is what a proxy says of a server that is away, too: that passes.
+    for _ in 0..4 {
+        server.fail("MOVE", Fault::Status(502));
+    }
+    share.rename("x", "y").unwrap();
+}
+
+#[test]
+fn every_folder_on_the_way_is_made_where_the_server_makes_none() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    server.with_folders();
+    server.put("/share/", b"");
+    upload(&share, "lab/row 1/pc/x", b"bytes").unwrap();
+    assert_eq!(server.get("/share/lab/row%201/pc/x").unwrap(), b"bytes");
+    let before = server.log().len();
+    upload(&share, "lab/row 1/pc/y", b"bytes").unwrap();
+    let log = server.log().split_off(before);
+    assert!(!log.iter().any(|line| line.starts_with("MKCOL")), "{log:?}");
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn files_of_every_awkward_length_arrive_with_options_and_without() {
             let bytes = get(&url, 10_000, &patience()).unwrap();
             assert_eq!(bytes, content(length));
             let requests = server.join().unwrap();
-            assert_eq!(requests[0].file, "hosts/x.toml");
+            assert_eq!(requests[0].name(), Ok("hosts/x.toml"));
             assert_eq!(requests[0].option("tsize"), Some("0"));
         }
     }

@@ -1,0 +1,232 @@
+use super::*;
+use std::io::Write as _;
+use std::process::Command;
+
+const LAB: &str = r#"version = 1
+[server]
+url = "http://192.168.1.10:8080"
+[network."192.168.1.0/24"]
+router = "192.168.1.1"
+dns = ["192.168.1.1", "9.9.9.9"]
+domain = "lab.example"
+range = "192.168.1.150-192.168.1.199"
+ntp = "192.168.1.2"
+[network."10.0.0.0/16"]
+next-server = "10.0.0.5"
+lease-time = "30m"
+[network."fd00::/64"]
+[group.lab3]
+match = "lab3-*"
+kernel-args = "console=ttyS1,115200"
+[host."lab3-[01-02]"]
+mac = ["52:54:00:00:01:[01-02]"]
+ip = "192.168.1.[101-102]"
+[host.two]
+mac = ["52:54:00:00:02:01", "52:54:00:00:02:02"]
+ip = "10.0.7.7"
+action = "refresh-info"
+[host.six]
+mac = "52:54:00:00:03:01"
+ip = "fd00::7"
+[host.bare]
+mac = "52:54:00:00:04:01"
+[host.cardless]
+ip = "10.0.7.8"
+"#;
+
+fn lab() -> Fleet {
+    Fleet::parse(LAB.as_bytes(), "/srv/pitstop/fleet.toml").unwrap()
+}
+
+fn made(fleet: &Fleet, format: Format) -> Made {
+    let around = Around {
+        share: "/srv/pitstop/share",
+        jobs: ["01-52-54-00-00-01-02.toml".to_owned()].into(),
+        ..Around::default()
+    };
+    generate(fleet, format, &around).unwrap()
+}
+
+fn text(fleet: &Fleet, format: Format) -> String {
+    made(fleet, format).files.remove(0).1
+}
+
+/// Fleets of every shape: with and without pools, options, machines; only what is known; another server's names.
+fn fleets() -> Vec<Fleet> {
+    let small =
+        "version = 1\n[server]\nurl = \"http://192.168.1.10:8080\"\n[network.\"192.168.1.0/24\"]\n";
+    let named = "version = 1\n[server]\nurl = \"http://pxe.lab:8080\"\naddress = \"192.168.1.10\"\nloader-bios = \"undionly.kpxe\"\n[network.\"192.168.1.0/30\"]\nrange = [\"192.168.1.1-192.168.1.1\", \"192.168.1.2-192.168.1.2\"]\n";
+    let ignoring = LAB.replace("[server]", "[server]\nunknown = \"ignore\"");
+    let many = format!("{small}[host.\"m-[1-200]\"]\nmac = \"52:54:00:00:00:[01-99]\"\n")
+        .replace("[1-200]", "[1-99]");
+    [LAB, small, named, &ignoring, &many]
+        .into_iter()
+        .map(|text| Fleet::parse(text.as_bytes(), "fleet.toml").unwrap())
+        .collect()
+}
+
+/// Asks a daemon about a configuration, as the command does before it installs one.
+fn checked(program: &str, arguments: &[&str], text: &str) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(file.path())
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .unwrap_or_else(|error| panic!("running {program}: {error}; .ci/setup test installs it"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{program}: {said}\n{text}");
+    assert!(
+        !said.to_lowercase().contains("warning"),
+        "{program}: {said}\n{text}"
+    );
+}
+
+#[test]
+fn dnsmasq_takes_its_configuration() {
+    for fleet in fleets() {
+        checked("dnsmasq", &["--test", "-C"], &text(&fleet, Format::Dnsmasq));
+    }
+}
+
+#[test]
+fn dhcpd_takes_its_configuration() {
+    for fleet in fleets() {
+        checked("dhcpd", &["-4", "-t", "-cf"], &text(&fleet, Format::Dhcpd));
+    }
+}
+
+#[test]
+fn kea_takes_its_configuration() {
+    for fleet in fleets() {
+        checked("kea-dhcp4", &["-t"], &text(&fleet, Format::Kea));
+    }
+}
+
+#[test]
+fn dnsmasq_is_told_of_networks_loaders_and_machines() {
+    let text = text(&lab(), Format::Dnsmasq);
+    for line in [
+        "# Made by pitstop fleet generate dnsmasq of fleet.toml: changes here are lost.",
+        "dhcp-range=set:net0,192.168.1.150,192.168.1.199,255.255.255.0,43200s",
+        "dhcp-range=set:net1,10.0.0.0,static,255.255.0.0,1800s",
+        "dhcp-option=tag:net0,option:router,192.168.1.1",
+        "dhcp-option=tag:net0,option:dns-server,192.168.1.1,9.9.9.9",
+        "domain=lab.example,192.168.1.0/24",
+        "dhcp-match=set:efi-arm64,option:client-arch,11",
+        "dhcp-option-force=tag:http-x64,60,HTTPClient",
+        "dhcp-boot=tag:net0,tag:!efi-x64,tag:!efi-arm64,tag:!http-x64,tag:!http-arm64,tag:!ipxe,pxelinux.0,,192.168.1.10",
+        "dhcp-boot=tag:net0,tag:efi-x64,tag:!ipxe,ipxe.efi,,192.168.1.10",
+        "dhcp-boot=tag:net1,tag:efi-arm64,tag:!ipxe,ipxe-arm64.efi,,10.0.0.5",
+        "dhcp-boot=tag:net0,tag:http-x64,tag:!ipxe,http://192.168.1.10:8080/boot/ipxe.efi,,192.168.1.10",
+        "dhcp-boot=tag:net0,tag:ipxe,http://192.168.1.10:8080/boot.ipxe,,192.168.1.10",
+        "dhcp-host=52:54:00:00:01:01,192.168.1.101,lab3-01",
+        "dhcp-host=52:54:00:00:02:01,52:54:00:00:02:02,10.0.7.7,two",
+        "dhcp-host=52:54:00:00:04:01,bare",
+    ] {
+        assert!(text.lines().any(|there| there == line), "{line}\n{text}");
+    }
+    let notes = made(&lab(), Format::Dnsmasq).notes;
+    assert_eq!(
+        notes,
+        [
+            "six is left out: its address is not IPv4",
+            "cardless is left out: it has no mac"
+        ]
+    );
+}
+
+#[test]
+fn dhcpd_is_told_of_networks_loaders_and_machines() {
+    let text = text(&lab(), Format::Dhcpd);
+    for part in [
+        "subnet 192.168.1.0 netmask 255.255.255.0 {\n  option routers 192.168.1.1;\n  option domain-name-servers 192.168.1.1, 9.9.9.9;\n",
+        "  range 192.168.1.150 192.168.1.199;\n",
+        "subnet 10.0.0.0 netmask 255.255.0.0 {\n  next-server 10.0.0.5;\n  default-lease-time 1800;\n",
+        "host lab3-01 { hardware ethernet 52:54:00:00:01:01; fixed-address 192.168.1.101; option host-name \"lab3-01\"; }\n",
+        "host two-card2 { hardware ethernet 52:54:00:00:02:02; fixed-address 10.0.7.7;",
+        "filename \"http://192.168.1.10:8080/boot.ipxe\";",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
+fn kea_is_told_of_networks_loaders_and_machines() {
+    let config: serde_json::Value = serde_json::from_str(&text(&lab(), Format::Kea)).unwrap();
+    let subnet = &config["Dhcp4"]["subnet4"][0];
+    assert_eq!(subnet["pools"][0]["pool"], "192.168.1.150 - 192.168.1.199");
+    assert_eq!(subnet["reservations"][1]["hw-address"], "52:54:00:00:01:02");
+    assert_eq!(subnet["reservations"][1]["hostname"], "lab3-02");
+    assert_eq!(config["Dhcp4"]["subnet4"][1]["next-server"], "10.0.0.5");
+    assert_eq!(config["Dhcp4"]["ip-reservations-unique"], false);
+    let notes = made(&lab(), Format::Kea).notes;
+    assert!(
+        notes.contains(&"bare is left out: it has no ip".to_owned()),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn pxelinux_boots_pitstop_where_there_is_a_job() {
+    let files = made(&lab(), Format::Pxelinux).files;
+    let file = |name: &str| {
+        let found = files.iter().find(|(file, _)| file == name);
+        found.unwrap_or_else(|| panic!("{name}")).1.clone()
+    };
+    assert!(file("default").contains("DEFAULT local\n"));
+    assert!(file("01-52-54-00-00-01-01").contains("DEFAULT local\n"));
+    let job = file("01-52-54-00-00-01-02");
+    assert!(job.contains("DEFAULT pitstop\n"), "{job}");
+    assert!(
+        job.contains("APPEND pitstop.host=http://192.168.1.10:8080/hosts/01-52-54-00-00-01-02.toml console=ttyS1,115200\n"),
+        "{job}"
+    );
+    // An action that the file itself gives is a job at every boot.
+    assert!(file("01-52-54-00-00-02-02").contains("DEFAULT pitstop\n"));
+    assert!(file("0A000708").contains("DEFAULT local\n"));
+}
+
+#[test]
+fn exports_and_hosts_are_for_the_networks_and_machines() {
+    let exports = text(&lab(), Format::Exports);
+    assert!(
+        exports.contains("\n/srv/pitstop/share 192.168.1.0/24(rw,sync,no_subtree_check,no_root_squash) 10.0.0.0/16("),
+        "{exports}"
+    );
+    let hosts = text(&lab(), Format::Hosts);
+    assert!(
+        hosts.contains("\n192.168.1.101\tlab3-01.lab.example lab3-01\n"),
+        "{hosts}"
+    );
+    assert!(
+        hosts.contains("\n10.0.7.7\ttwo\n") && hosts.contains("\nfd00::7\tsix\n"),
+        "{hosts}"
+    );
+    let there = "127.0.0.1 localhost\n";
+    let merged = merge_hosts(there, &hosts);
+    assert!(merged.starts_with(there) && merged.ends_with(&hosts));
+    let more = merged + "10.9.9.9 mine\n";
+    assert_eq!(merge_hosts(&more, &hosts), more);
+    assert_eq!(merge_hosts("", &hosts), hosts);
+    let open = "# Begin of pitstop's machines. cut off\n1.2.3.4 mine";
+    assert!(merge_hosts(open, &hosts).starts_with(open));
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let error = |text: &str| {
+        let fleet = Fleet::parse(text.as_bytes(), "fleet.toml").unwrap();
+        generate(&fleet, Format::Dnsmasq, &Around::default()).unwrap_err()
+    };
+    assert!(error("version = 1\n").contains("has no IPv4 network"));
+    let net = "[network.\"10.0.0.0/8\"]\n";
+    assert!(
+        error(&format!("version = 1\n{net}"))
+            .contains("write url = \"http://192.168.1.10:8080\" into [server]")
+    );
+    let named = format!("version = 1\n{net}[server]\nurl = \"http://pxe:80\"\n");
+    assert!(error(&named).contains("http://pxe:80 has none: write address ="));
+}

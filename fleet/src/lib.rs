@@ -1,0 +1,22 @@
+//! A lab of machines from one file: `fleet.toml`, its layers, and what is made of them and into them. Pure: bytes in, values and texts
+//! out. Files, daemons and machines are the command's.
+
+pub mod edit;
+mod fleet;
+pub mod generate;
+mod keys;
+mod mac;
+mod problem;
+mod range;
+mod selector;
+mod settings;
+mod written;
+
+pub use fleet::{Fleet, Group, Identity, Machine, Network, Server, Unknown};
+pub use keys::Kind;
+pub use mac::{BadMac, Mac};
+pub use problem::{BadFleet, Problem};
+pub use range::{BadRange, MOST, Pattern, Range};
+pub use selector::{NoMachine, Selector, selectors};
+pub use settings::{Layer, Setting};
+pub use written::LARGEST;

@@ -1,0 +1,42 @@
+//! `docs/mkimage.md` against the program: every option of every command stands in it.
+
+mod common;
+
+use common::run;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn every_option_is_in_the_manual() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mkimage.md");
+    let page = fs::read_to_string(path).unwrap();
+    for command in ["build", "uki", "iso", "list"] {
+        let mut mkimage = Command::new(env!("CARGO_BIN_EXE_mkimage"));
+        let help = String::from_utf8(run(mkimage.args([command, "--help"]))).unwrap();
+        let (_, options) = help.split_once("\nOptions:\n").unwrap();
+        let mut count = 0;
+        let lines = options
+            .lines()
+            .take_while(|line| line.is_empty() || line.starts_with(' '));
+        for line in lines.filter(|line| line.trim_start().starts_with('-')) {
+            // Deeper are the values of an option.
+            if line.len() - line.trim_start().len() > 6 {
+                continue;
+            }
+            let mut words = line.split_whitespace();
+            // Of `-o, --output` the page has the short one.
+            let name = words.next().unwrap().trim_end_matches(',');
+            count += 1;
+            let told = page.split_whitespace().any(|word| {
+                let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+                word == name
+            });
+            assert!(
+                told || name == "-h",
+                "mkimage {command} has {name}, and the page does not"
+            );
+        }
+        assert!(count > 1, "{help}");
+    }
+}

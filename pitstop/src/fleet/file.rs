@@ -1,0 +1,134 @@
+//! `fleet.toml` on the disk: read in one go, replaced in one step, changed by one command at a time.
+
+use crate::host::Root;
+use anyhow::{Context, bail};
+use pitstop_fleet::{BadFleet, Fleet, LARGEST};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+pub const NAME: &str = "fleet.toml";
+
+/// Where the file is.
+pub struct FleetFile {
+    root: PathBuf,
+    path: PathBuf,
+}
+
+impl FleetFile {
+    pub fn at(root: &Root) -> Self {
+        Self {
+            root: root.path.clone(),
+            path: root.path.join(NAME),
+        }
+    }
+
+    /// As messages name it.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    pub fn read(&self) -> anyhow::Result<Fleet> {
+        Ok(self.parse(&self.bytes()?)?)
+    }
+
+    pub fn parse(&self, bytes: &[u8]) -> Result<Fleet, BadFleet> {
+        Fleet::parse(bytes, &self.name())
+    }
+
+    pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        match self.bytes_if_there()? {
+            Some(bytes) => Ok(bytes),
+            None => bail!(
+                "there is no {}: begin one with pitstop fleet add or import, or is the root another? (--root, PITSTOP_ROOT)",
+                self.path.display()
+            ),
+        }
+    }
+
+    /// No more than shows that it is too large.
+    fn bytes_if_there(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let reading = || format!("reading {}", self.path.display());
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(reading),
+        };
+        let mut bytes = Vec::new();
+        let most = 4 * LARGEST as u64;
+        file.take(most)
+            .read_to_end(&mut bytes)
+            .with_context(reading)?;
+        Ok(Some(bytes))
+    }
+
+    /// Changes the text, if what comes out checks. Two commands at once take turns. What `change` returns beside the text is returned.
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&str) -> anyhow::Result<(String, T)>,
+    ) -> anyhow::Result<T> {
+        let root = File::open(&self.root).with_context(|| {
+            format!(
+                "opening {}: is it what pitstop serve serves? (--root, PITSTOP_ROOT)",
+                self.root.display()
+            )
+        })?;
+        // Held until the file is in place.
+        root.lock()
+            .with_context(|| format!("locking {}", self.root.display()))?;
+        let bytes = self.bytes_if_there()?;
+        let text = match &bytes {
+            Some(bytes) => {
+                // What is wrong already is told as such, not as a fault of the change.
+                self.parse(bytes)?;
+                std::str::from_utf8(bytes)
+                    .with_context(|| format!("reading {}", self.path.display()))?
+            }
+            None => pitstop_fleet::edit::NEW_FILE,
+        };
+        let (changed, result) = change(text)?;
+        self.parse(changed.as_bytes()).with_context(|| {
+            format!("{} stays as it is: it would be wrong", self.path.display())
+        })?;
+        if bytes.is_none() || changed != text {
+            replace(&self.path, changed.as_bytes())?;
+        }
+        Ok(result)
+    }
+}
+
+/// Puts `bytes` in place of the file at `path`, or of what it is a symlink to, in one step. Mode and owner stay.
+pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let writing = || format!("writing {}", path.display());
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut new = tempfile::Builder::new()
+        .prefix(".pitstop-")
+        .tempfile_in(folder)
+        .with_context(writing)?;
+    new.write_all(bytes).with_context(writing)?;
+    dress(new.as_file(), &target).with_context(writing)?;
+    new.as_file().sync_all().with_context(writing)?;
+    new.persist(&target)
+        .map_err(|error| error.error)
+        .with_context(writing)?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(writing)
+}
+
+/// Gives a new file the mode and owner of the one it takes the place of, or those of a configuration that all may read.
+fn dress(new: &File, old: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let Ok(metadata) = std::fs::metadata(old) else {
+        return new.set_permissions(std::fs::Permissions::from_mode(0o644));
+    };
+    let own = new.metadata()?;
+    if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
+        fchown(new, Some(metadata.uid()), Some(metadata.gid()))?;
+    }
+    new.set_permissions(metadata.permissions())
+}

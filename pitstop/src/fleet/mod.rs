@@ -1,0 +1,172 @@
+//! `pitstop fleet`: the machines of a lab from one file.
+
+mod change;
+mod file;
+mod show;
+
+use crate::host::Root;
+use anyhow::Context;
+use clap::Subcommand;
+use file::FleetFile;
+use std::io::Write;
+
+const EXAMPLES: &str = "\
+Examples:
+  pitstop fleet set 192.168.1.0/24 router=192.168.1.1 dns=192.168.1.1
+  pitstop fleet add 'lab3-[01-40]' --mac '52:54:00:00:01:[01-40]' --ip '192.168.1.[101-140]'
+  pitstop fleet set @lab3 'match=lab3-*' image=golden-lab3
+  pitstop fleet check
+  pitstop fleet list @lab3
+  pitstop fleet show lab3-07
+
+The file is fleet.toml in the root: edit it by hand as you like.";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what is wrong with fleet.toml, with its lines
+    Check {
+        #[command(flatten)]
+        root: Root,
+        /// An array of problems, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List machines
+    List {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        root: Root,
+        /// An array of objects, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what holds for a machine, each setting with the layer and the line that gave it
+    Show {
+        /// A name, an address or a MAC
+        #[arg(value_name = "NAME")]
+        machine: String,
+        #[command(flatten)]
+        root: Root,
+        /// An object, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a machine, or a range of them
+    Add(change::Add),
+    /// Change keys of a machine, a group, a network, an address or of all
+    Set(change::Set),
+    /// Drop machines
+    Remove(change::Remove),
+}
+
+/// Which machines are meant.
+#[derive(clap::Args)]
+pub struct Selection {
+    /// Names, addresses, MACs, @GROUP, networks (192.168.1.0/24), patterns (lab3-*) [default: all]
+    #[arg(value_name = "SELECTOR")]
+    words: Vec<String>,
+    /// Every machine
+    #[arg(long, conflicts_with = "words")]
+    all: bool,
+}
+
+impl Selection {
+    /// The machines of `fleet` that are meant.
+    fn of<'a>(
+        &self,
+        fleet: &'a pitstop_fleet::Fleet,
+    ) -> anyhow::Result<Vec<&'a pitstop_fleet::Machine>> {
+        if self.words.is_empty() {
+            return Ok(fleet.machines.iter().collect());
+        }
+        let selectors = pitstop_fleet::selectors(&self.words);
+        fleet
+            .select(&selectors)
+            .with_context(|| format!("looking in {}", fleet.file))
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.command {
+        Command::Check { root, json } => check(&FleetFile::at(root), *json),
+        Command::List {
+            selection,
+            root,
+            json,
+        } => {
+            let fleet = FleetFile::at(root).read()?;
+            let machines = selection.of(&fleet)?;
+            say(&if *json {
+                show::list_json(&fleet, &machines)?
+            } else {
+                show::list(&fleet, &machines)
+            })
+        }
+        Command::Show {
+            machine,
+            root,
+            json,
+        } => {
+            let fleet = FleetFile::at(root).read()?;
+            let machines = fleet.select(&pitstop_fleet::selectors(&[machine]))?;
+            let mut text = String::new();
+            for machine in machines {
+                text.push_str(&if *json {
+                    show::machine_json(&fleet, machine)?
+                } else {
+                    show::machine(&fleet, machine)
+                });
+            }
+            say(&text)
+        }
+        Command::Add(args) => say(&change::add(args)?),
+        Command::Set(args) => say(&change::set(args)?),
+        Command::Remove(args) => say(&change::remove(args)?),
+    }
+}
+
+fn check(file: &FleetFile, json: bool) -> anyhow::Result<()> {
+    let bytes = file.bytes()?;
+    let fleet = match file.parse(&bytes) {
+        Ok(fleet) => fleet,
+        Err(bad) => {
+            if json {
+                let text = serde_json::to_string_pretty(&bad.problems).context("writing JSON")?;
+                say(&(text + "\n"))?;
+            }
+            return Err(bad.into());
+        }
+    };
+    say(&if json {
+        "[]\n".into()
+    } else {
+        format!(
+            "{}: {}, {}, {}: all is well\n",
+            fleet.file,
+            counted(fleet.machines.len(), "machine"),
+            counted(fleet.networks.len(), "network"),
+            counted(fleet.groups.len(), "group")
+        )
+    })
+}
+
+/// `1 machine`, `2 machines`.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// Says it on standard output, where a closed pipe is an error like any other.
+fn say(text: &str) -> anyhow::Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")
+}

@@ -1,0 +1,405 @@
+//! Connections: how many there may be, and which one goes when there are too many.
+//!
+//! A connection at work, one with a request that is not answered yet, is never closed for another's sake. A silent one
+//! is: first one that never asked anything, then the one that has been silent longest.
+
+mod guarded;
+
+pub use guarded::Guarded;
+
+use crate::journal::Journal;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use nix::libc;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// A machine that was switched off in the middle is noticed after about this long.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Handles that are not connections: the server's own, TFTP's first ones.
+const OTHER_HANDLES: u64 = 32;
+/// A connection at work has its socket, its file and the file's folder.
+const HANDLES_EACH: u64 = 3;
+/// More connections than this are no lab.
+const MOST: u64 = 8192;
+
+/// Between two lines about connections: who opens them by the thousand must not fill the journal.
+const COMPLAINTS: Duration = Duration::from_secs(10);
+/// The wait after an accept that failed for want of something.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+
+/// One connection, as those who need its place see it.
+#[derive(Debug)]
+pub struct Connection {
+    peer: IpAddr,
+    /// Requests that are not answered yet.
+    at_work: AtomicUsize,
+    /// Requests so far.
+    asked: AtomicU64,
+    /// When a byte moved last, in milliseconds since `Table::began`.
+    moved: AtomicU64,
+    /// It has to make room.
+    unwanted: AtomicBool,
+    /// Who waits for its next byte.
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Connection {
+    /// A request has come: the connection is at work until the answer's end, when this is dropped.
+    pub fn begin(self: &Arc<Self>) -> AtWork {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        AtWork(Arc::clone(self))
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.at_work.load(Ordering::Relaxed) > 0
+    }
+
+    /// Orders silent connections: who goes first is least.
+    fn worth(&self) -> (bool, u64) {
+        let asked = self.asked.load(Ordering::Relaxed) > 0;
+        (asked, self.moved.load(Ordering::Relaxed))
+    }
+
+    fn dismiss(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waker) = waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Ends a request's time at work when it is dropped.
+pub struct AtWork(Arc<Connection>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Who is connected, and where: what a request knows of its connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: IpAddr,
+    pub connection: Arc<Connection>,
+}
+
+impl Connected<IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        let connection = stream.io().connection();
+        Self {
+            address: connection.peer,
+            connection,
+        }
+    }
+}
+
+/// All connections.
+struct Table {
+    began: Instant,
+    most: usize,
+    /// Of one address: it must not be able to take all.
+    most_of_one: usize,
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    freed: Notify,
+    journal: Arc<Journal>,
+    complaints: Mutex<Complaints>,
+}
+
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+/// Whether a connection gets a place.
+enum Admission {
+    Granted(Guest),
+    /// Its address has too many at work.
+    Refused,
+    /// All are at work: somebody has to end first.
+    Later,
+}
+
+/// A place among the connections; given back when it is dropped.
+struct Guest {
+    table: Arc<Table>,
+    number: u64,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.table.open().remove(&self.number);
+        self.table.freed.notify_one();
+    }
+}
+
+impl Table {
+    fn new(most: usize, journal: Arc<Journal>) -> Self {
+        Self {
+            began: Instant::now(),
+            most,
+            most_of_one: (most / 2).max(1),
+            next: AtomicU64::new(0),
+            open: Mutex::default(),
+            freed: Notify::new(),
+            journal,
+            complaints: Mutex::default(),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn admit(self: &Arc<Self>, peer: IpAddr) -> Admission {
+        let mut open = self.open();
+        let of_peer = open.values().filter(|other| other.peer == peer).count();
+        if of_peer >= self.most_of_one && !self.make_room(&mut open, Some(peer)) {
+            self.complain(&format!(
+                "{peer} has {of_peer} connections at work: it gets no more"
+            ));
+            return Admission::Refused;
+        }
+        if open.len() >= self.most && !self.make_room(&mut open, None) {
+            self.complain(&format!(
+                "all {} connections are at work: {peer} waits for one to end",
+                self.most
+            ));
+            return Admission::Later;
+        }
+        let connection = Arc::new(Connection {
+            peer,
+            at_work: AtomicUsize::new(0),
+            asked: AtomicU64::new(0),
+            moved: AtomicU64::new(self.now()),
+            unwanted: AtomicBool::new(false),
+            waker: Mutex::default(),
+        });
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        open.insert(number, Arc::clone(&connection));
+        Admission::Granted(Guest {
+            table: Arc::clone(self),
+            number,
+            connection,
+        })
+    }
+
+    /// Closes the connection that is missed least, of one address or of all. `false`: all are at work.
+    fn make_room(&self, open: &mut HashMap<u64, Arc<Connection>>, peer: Option<IpAddr>) -> bool {
+        let silent = open
+            .iter()
+            .filter(|(_, other)| peer.is_none_or(|peer| other.peer == peer) && !other.is_at_work())
+            .min_by_key(|(_, other)| other.worth())
+            .map(|(number, _)| *number);
+        let Some(connection) = silent.and_then(|number| open.remove(&number)) else {
+            return false;
+        };
+        connection.dismiss();
+        self.complain(&format!(
+            "too many connections: a silent one of {} is closed",
+            connection.peer
+        ));
+        true
+    }
+
+    /// A line in the journal, if there was none lately.
+    fn complain(&self, line: &str) {
+        let mut complaints = self
+            .complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if complaints
+            .last
+            .is_some_and(|last| last.elapsed() < COMPLAINTS)
+        {
+            complaints.left_out += 1;
+            return;
+        }
+        let left_out = std::mem::take(&mut complaints.left_out);
+        complaints.last = Some(Instant::now());
+        drop(complaints);
+        match left_out {
+            0 => self.journal.note(&line),
+            more => self
+                .journal
+                .note(&format!("{line} ({more} more of such lines are left out)")),
+        }
+    }
+}
+
+/// The server's listener: it hands out connections that are watched.
+pub struct Connections {
+    listener: TcpListener,
+    table: Arc<Table>,
+}
+
+impl Connections {
+    /// As many connections as the process may have handles for.
+    pub fn new(listener: TcpListener, journal: Arc<Journal>) -> Self {
+        let most = (handles().saturating_sub(OTHER_HANDLES) / HANDLES_EACH).clamp(8, MOST);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self {
+            listener,
+            table: Arc::new(Table::new(most, journal)),
+        }
+    }
+
+    async fn guest(&self, peer: IpAddr) -> Option<Guest> {
+        loop {
+            match self.table.admit(peer) {
+                Admission::Granted(guest) => return Some(guest),
+                Admission::Refused => return None,
+                Admission::Later => self.table.freed.notified().await,
+            }
+        }
+    }
+}
+
+impl Listener for Connections {
+    type Io = Guarded;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+        loop {
+            let (stream, address) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                // The client changed its mind.
+                Err(error) if is_clients(error.kind()) => continue,
+                // Most likely there are no handles left, TFTP's and files' counted.
+                Err(error) => {
+                    self.table
+                        .complain(&format!("a connection cannot be taken: {error}"));
+                    self.table.make_room(&mut self.table.open(), None);
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
+                }
+            };
+            if let Some(guest) = self.guest(address.ip().to_canonical()).await {
+                set_up(&stream);
+                return (Guarded::new(stream, guest), address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+fn is_clients(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+    )
+}
+
+fn set_up(stream: &TcpStream) {
+    // All only make things better: a socket without them works.
+    let _ = stream.set_nodelay(true);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 6);
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+/// How many handles this process may have: as many as it is allowed to allow itself.
+fn handles() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure is written to by the first call and read by the second, and outlives both.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return 256;
+        }
+        let soft = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max;
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+            return soft;
+        }
+    }
+    limit.rlim_cur
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(most: usize) -> Arc<Table> {
+        Arc::new(Table::new(most, Arc::new(Journal::new(true))))
+    }
+
+    fn admit(table: &Arc<Table>, peer: [u8; 4]) -> Option<Guest> {
+        match table.admit(peer.into()) {
+            Admission::Granted(guest) => Some(guest),
+            Admission::Refused | Admission::Later => None,
+        }
+    }
+
+    #[test]
+    fn who_never_asked_anything_goes_first_and_who_is_at_work_stays() {
+        let table = table(4);
+        let working = admit(&table, [1; 4]).unwrap();
+        let work = working.connection.begin();
+        let idle = admit(&table, [2; 4]).unwrap();
+        drop(idle.connection.begin());
+        let silent = admit(&table, [3; 4]).unwrap();
+        let other = admit(&table, [4; 4]).unwrap();
+        other.connection.moved.store(u64::MAX, Ordering::Relaxed);
+        let unwanted = |guest: &Guest| guest.connection.unwanted.load(Ordering::Relaxed);
+        let _fifth = admit(&table, [5; 4]).unwrap();
+        assert!(unwanted(&silent) && !unwanted(&idle) && !unwanted(&working));
+        // Its place is free although its socket may not be closed yet.
+        drop(silent);
+        assert_eq!(table.open().len(), 4);
+        drop(work);
+        drop(working);
+        assert_eq!(table.open().len(), 3);
+        assert!(table.journal.last()[0].contains("a silent one of 3.3.3.3 is closed"));
+    }
+
+    #[test]
+    fn one_address_does_not_take_all_places() {
+        let table = table(8);
+        let mut mine: Vec<Guest> = (0..4).filter_map(|_| admit(&table, [1; 4])).collect();
+        let works: Vec<AtWork> = mine.iter().map(|guest| guest.connection.begin()).collect();
+        assert!(admit(&table, [1; 4]).is_none());
+        assert!(admit(&table, [2; 4]).is_some());
+        drop(works);
+        mine.extend(admit(&table, [1; 4]));
+        let unwanted = |guest: &&Guest| guest.connection.unwanted.load(Ordering::Relaxed);
+        assert_eq!((mine.len(), mine.iter().filter(unwanted).count()), (5, 1));
+    }
+
+    #[test]
+    fn when_all_are_at_work_the_next_one_waits() {
+        let table = table(2);
+        let guests: Vec<Guest> = (1..3).filter_map(|ip| admit(&table, [ip; 4])).collect();
+        let _works: Vec<AtWork> = guests
+            .iter()
+            .map(|guest| guest.connection.begin())
+            .collect();
+        assert!(matches!(table.admit([9; 4].into()), Admission::Later));
+        drop(guests);
+        assert!(matches!(table.admit([9; 4].into()), Admission::Granted(_)));
+    }
+}

@@ -1,0 +1,103 @@
+//! MOVE (RFC 4918 9.9), through whatever is in between.
+//!
+//! A proxy that ends TLS hands the request on over http, and the server behind it takes a `Destination` with https for
+//! another server's. RFC 4918 10.3 allows the path alone, which most servers take as their own. Apache behind TLS takes
+//! neither: there the admin has to help, and is told how.
+
+use super::facts;
+use crate::fetch::http::{Backoff, Response, is_away};
+use crate::fetch::{HttpClient, HttpError};
+use anyhow::{Context as _, bail};
+use pitstop_protocol::redacted;
+use reqwest::{Method, StatusCode};
+use url::Url;
+
+/// Moves a file, replacing what is there. When the answer is lost, the files tell whether it was done.
+pub(super) fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new(http);
+    loop {
+        let lost = match move_once(http, from, to) {
+            Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
+            outcome => return outcome,
+        };
+        if !backoff.again(&lost) {
+            return Err(lost);
+        }
+        if facts(http, from)?.is_none() {
+            return match facts(http, to)? {
+                Some(_) => Ok(()),
+                None => Err(lost),
+            };
+        }
+    }
+}
+
+fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+    let mut destination = to.clone();
+    // A Destination with credentials is another server's to some, and ends up in logs.
+    let _ = destination.set_password(None);
+    let _ = destination.set_username("");
+    let mut response = ask(http, from, destination.as_str())?;
+    if may_mean_the_destination(response.status()) {
+        let first = told(&mut response);
+        drop(response);
+        response = ask(http, from, to.path())?;
+        if may_mean_the_destination(response.status()) {
+            if is_away(response.status()) {
+                return Err(response.broken().into());
+            }
+            let second = told(&mut response);
+            bail!(
+                "{}; for the Destination {destination} it says {first}, for {} alone {second}. Where a proxy is in \
+                 between, it has to pass the header Host on, and a Destination that the server knows for its own: see \
+                 docs/share.md",
+                response.refusal(),
+                to.path()
+            );
+        }
+    }
+    if !response.status().is_success() {
+        bail!("{}: it says {}", response.refusal(), told(&mut response));
+    }
+    drop(response);
+    // Something between here and the server may answer what it does not know with a friendly page.
+    if facts(http, from)?.is_some() || facts(http, to)?.is_none() {
+        bail!(
+            "the server says that it moved {} to {}, but it did not: does it know MOVE?",
+            redacted(from),
+            redacted(to)
+        );
+    }
+    Ok(())
+}
+
+fn ask(http: &HttpClient, from: &Url, destination: &str) -> anyhow::Result<Response> {
+    let request = http
+        .request(Method::from_bytes(b"MOVE").context("MOVE")?, from)
+        .header("destination", destination)
+        .header("overwrite", "T");
+    Ok(request.send()?)
+}
+
+/// What servers answer to a Destination that they take for another server's: 502 by RFC 4918 9.9.4, 400 of nginx and
+/// Apache, the others of smaller ones.
+fn may_mean_the_destination(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::FORBIDDEN
+            | StatusCode::CONFLICT
+            | StatusCode::PRECONDITION_FAILED
+            | StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+    )
+}
+
+/// A refusal in the server's own words.
+fn told(response: &mut Response) -> String {
+    let status = response.status().as_u16();
+    match response.words() {
+        Some(words) => format!("{status}: {words:?}"),
+        None => format!("{status} and nothing else"),
+    }
+}
