@@ -3,7 +3,7 @@
 
 use super::{Boot, Format, header};
 use crate::fleet::{Fleet, Machine};
-use pitstop_protocol::machine::hex_address;
+use pitstop_protocol::host_name::hex_address;
 use std::collections::BTreeSet;
 
 pub(super) fn files(

@@ -66,7 +66,8 @@ fn sentence(wrong: Wrong, bytes: &[u8], file: &str) -> String {
     }
 }
 
-fn placeholders(address: Option<IpAddr>) -> Placeholders {
+/// What a machine puts in for placeholders, as far as its address tells; the names of the others stand for themselves.
+pub(super) fn placeholders(address: Option<IpAddr>) -> Placeholders {
     let name = |name: &str| Some(name.to_owned());
     Placeholders {
         ip: address.map_or_else(|| "IP".into(), folder),

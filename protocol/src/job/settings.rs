@@ -3,7 +3,7 @@
 
 use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::HostFile;
-use crate::job::locate::Placeholders;
+use crate::job::preview::placeholders;
 use crate::job::{Action, check};
 use serde::Deserialize;
 use serde::de::value::Error;
@@ -40,15 +40,7 @@ pub fn check_setting(key: &str, value: &toml::Value) -> Result<(), String> {
     if file.share.is_none() {
         file.share = Some("http://server/share".into());
     }
-    let name = |name: &str| Some(name.to_owned());
-    let placeholders = Placeholders {
-        ip: "IP".into(),
-        hexip: "HEXIP".into(),
-        mac: "MAC".into(),
-        uuid: name("UUID"),
-        serial: name("SERIAL"),
-        hostname: name("HOSTNAME"),
-    };
+    let placeholders = placeholders(None);
     let mut wrong = None;
     for action in Action::ALL {
         let line = CommandLine {
