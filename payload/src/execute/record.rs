@@ -60,10 +60,11 @@ pub fn read(share: &dyn Share, folder: &str) -> anyhow::Result<Record> {
     if let Some(text) = small_file(share, &format!("{folder}/{FILE}"))? {
         return Ok(toml::from_str(&text).unwrap_or_default());
     }
-    let info = small_file(share, &format!("{folder}/{INFO}"))?;
+    let info = small_file(share, &format!("{folder}/{INFO}"))?.unwrap_or_default();
     Ok(Record {
-        machines: info.as_deref().and_then(of_info).into_iter().collect(),
-        ..Record::default()
+        version: 0,
+        machines: of_info(&info).into_iter().collect(),
+        disks: disks_of_info(&info),
     })
 }
 
@@ -130,6 +131,33 @@ fn of_info(text: &str) -> Option<MachineIdentity> {
     (found != MachineIdentity::default()).then_some(found)
 }
 
+/// The fixed disks, as older versions wrote them: `sda (QEMU HARDDISK, serial QM00001, 4.0 GiB), fixed`. Only what tells
+/// them again is taken.
+fn disks_of_info(text: &str) -> Vec<DiskIdentity> {
+    let disk = |line: &str| {
+        let (device, facts) = line.strip_suffix("), fixed")?.split_once(" (")?;
+        let is_name = device
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '!');
+        let fact = |label: &str| {
+            let mut told = facts.rsplit(", ");
+            let told = told.find_map(|fact| fact.strip_prefix(label));
+            told.unwrap_or_default().to_owned()
+        };
+        is_name.then(|| DiskIdentity {
+            device: device.to_owned(),
+            model: String::new(),
+            serial: fact("serial "),
+            wwn: fact("WWN "),
+            transport: String::new(),
+            size: 0,
+            logical_sector_size: 512,
+            physical_sector_size: 512,
+        })
+    };
+    text.lines().filter_map(disk).collect()
+}
+
 /// As the record spells it, if it is one.
 fn uuid(text: &str) -> Option<String> {
     Uuid::parse(text).map(|uuid| uuid.to_string())
@@ -192,12 +220,21 @@ mod tests {
         assert_eq!(found.uuid, "4c4c4544-0044-4210-8053-b7c04f4d3132");
         assert_eq!(found.macs, ["08:00:27:ab:cd:ef"]);
         assert_eq!(of_info("nothing: 12:00:00 2001:db8::1"), None);
+        let disks = "sda (QEMU HARDDISK, serial QM00001, 4.0 GiB), fixed\n    4294967296 bytes\n\
+                     sdb (STICK, serial S, 1.0 GiB), on USB\nvda (1.0 GiB), fixed\n";
+        let disks = disks_of_info(disks);
+        let told: Vec<_> = disks
+            .iter()
+            .map(|disk| (disk.device.as_str(), disk.serial.as_str()))
+            .collect();
+        assert_eq!(told, [("sda", "QM00001"), ("vda", "")]);
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC*") {
             let _ = of_info(&text);
+            let _ = disks_of_info(&text);
         }
     }
 }
