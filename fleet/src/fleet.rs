@@ -3,6 +3,8 @@
 mod build;
 mod conflicts;
 
+pub(crate) use build::usable;
+
 use crate::Mac;
 use crate::keys::Kind;
 use crate::problem::{BadFleet, Problem};

@@ -4,6 +4,7 @@
 pub mod edit;
 mod fleet;
 pub mod generate;
+pub mod import;
 mod keys;
 mod mac;
 mod problem;

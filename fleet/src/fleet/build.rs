@@ -180,7 +180,7 @@ fn network(section: Section, problems: &mut Vec<Problem>) -> Option<Network> {
 }
 
 /// Whether a machine may have `ip`: of IPv4 the first and the last are everybody's, unless there are only two.
-pub(super) fn usable(net: IpNet, ip: IpAddr) -> bool {
+pub(crate) fn usable(net: IpNet, ip: IpAddr) -> bool {
     let everybodys = net.max_prefix_len() == 32
         && net.prefix_len() < 31
         && (ip == net.network() || ip == net.broadcast());

@@ -2,6 +2,9 @@
 
 mod change;
 mod file;
+mod generate;
+mod import;
+mod install;
 mod show;
 
 use crate::host::Root;
@@ -18,6 +21,8 @@ Examples:
   pitstop fleet check
   pitstop fleet list @lab3
   pitstop fleet show lab3-07
+  pitstop fleet import /etc/dhcp/dhcpd.conf --from dhcpd
+  pitstop fleet generate dnsmasq --install --reload
 
 The file is fleet.toml in the root: edit it by hand as you like.";
 
@@ -65,6 +70,10 @@ enum Command {
     Set(change::Set),
     /// Drop machines
     Remove(change::Remove),
+    /// Add the machines of another program's file
+    Import(import::Args),
+    /// Make the configuration of another server
+    Generate(generate::Args),
 }
 
 /// Which machines are meant.
@@ -130,6 +139,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Command::Add(args) => say(&change::add(args)?),
         Command::Set(args) => say(&change::set(args)?),
         Command::Remove(args) => say(&change::remove(args)?),
+        Command::Import(args) => say(&import::run(args)?),
+        Command::Generate(args) => say(&generate::run(args)?),
     }
 }
 

@@ -1,0 +1,193 @@
+//! Kea's DHCPv4 configuration: JSON with comments.
+
+use super::{Found, FoundNetwork, Imported, name_of};
+use crate::Mac;
+use ipnet::IpNet;
+use serde_json::Value;
+use std::net::IpAddr;
+
+pub(super) fn read(text: &str) -> Result<Imported, String> {
+    let plain = without_comments(text);
+    let config: Value = serde_json::from_str(&plain)
+        .map_err(|error| format!("it is no configuration of Kea: {error}"))?;
+    let dhcp = config
+        .get("Dhcp4")
+        .ok_or("it is no configuration of Kea's DHCPv4 server: there is no Dhcp4 in it")?;
+    let mut reader = Reader {
+        text,
+        after: 0,
+        imported: Imported::default(),
+    };
+    reader.scope(dhcp);
+    for shared in list(dhcp, "shared-networks") {
+        reader.scope(shared);
+    }
+    Ok(reader.imported)
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get(key).and_then(Value::as_str)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    /// Where the last thing was found: the next one stands behind it, if it is there twice.
+    after: usize,
+    imported: Imported,
+}
+
+impl Reader<'_> {
+    /// The line of a text in the file: the parser does not tell it.
+    fn line(&mut self, value: &str) -> usize {
+        let quoted = format!("\"{value}\"");
+        let behind = self
+            .text
+            .get(self.after..)
+            .and_then(|rest| rest.find(&quoted))
+            .map(|at| self.after + at);
+        let at = behind.or_else(|| self.text.find(&quoted)).unwrap_or(0);
+        self.after = at;
+        self.text
+            .get(..at)
+            .unwrap_or_default()
+            .matches('\n')
+            .count()
+            + 1
+    }
+
+    fn scope(&mut self, scope: &Value) {
+        for subnet in list(scope, "subnet4") {
+            self.subnet(subnet);
+        }
+        for reservation in list(scope, "reservations") {
+            self.reservation(reservation);
+        }
+    }
+
+    fn subnet(&mut self, subnet: &Value) {
+        let name = text(subnet, "subnet").unwrap_or_default();
+        let line = self.line(name);
+        let Ok(net) = name.parse::<IpNet>() else {
+            return self.imported.leave(line, format!("{name:?} is no network"));
+        };
+        let mut keys: Vec<(&'static str, toml::Value)> = Vec::new();
+        for option in list(subnet, "option-data") {
+            let data = text(option, "data").unwrap_or_default();
+            let words = || data.split(',').map(str::trim);
+            let all = || toml::Value::Array(words().map(toml::Value::from).collect());
+            match text(option, "name") {
+                Some("routers") => keys.extend(words().next().map(|word| ("router", word.into()))),
+                Some("domain-name-servers") => keys.push(("dns", all())),
+                Some("ntp-servers") => keys.push(("ntp", all())),
+                Some("domain-name") => keys.push(("domain", data.into())),
+                _ => {}
+            }
+        }
+        let pools: Vec<toml::Value> = list(subnet, "pools")
+            .filter_map(|pool| text(pool, "pool"))
+            .map(|pool| pool.replace(' ', "").into())
+            .collect();
+        if !pools.is_empty() {
+            keys.push(("range", toml::Value::Array(pools)));
+        }
+        self.imported.networks.push(FoundNetwork {
+            line,
+            net: net.trunc(),
+            keys,
+        });
+        for reservation in list(subnet, "reservations") {
+            self.reservation(reservation);
+        }
+    }
+
+    fn reservation(&mut self, reservation: &Value) {
+        let ip: Option<IpAddr> = text(reservation, "ip-address").and_then(|ip| ip.parse().ok());
+        let host = text(reservation, "hostname").filter(|name| !name.is_empty());
+        let Some(mac) = text(reservation, "hw-address") else {
+            let known = text(reservation, "ip-address")
+                .or(host)
+                .unwrap_or("?")
+                .to_owned();
+            let line = self.line(&known);
+            return self.imported.leave(
+                line,
+                format!("the reservation of {known} names no network card"),
+            );
+        };
+        let line = self.line(mac);
+        let Ok(card) = mac.parse::<Mac>() else {
+            return self
+                .imported
+                .leave(line, format!("{mac:?} is not the MAC address of a card"));
+        };
+        let Some(name) = host.map(str::to_owned).or_else(|| ip.map(name_of)) else {
+            return self
+                .imported
+                .leave(line, format!("{mac} has neither name nor address"));
+        };
+        // A machine of two cards has a reservation for each.
+        let same = self
+            .imported
+            .machines
+            .iter_mut()
+            .find(|found| found.name == name && found.ip == ip);
+        match same {
+            Some(found) => found.macs.push(card),
+            None => self.imported.machines.push(Found {
+                line,
+                name,
+                macs: vec![card],
+                ip,
+                ..Found::default()
+            }),
+        }
+    }
+}
+
+/// Blanks in place of comments (`#`, `//`, `/* */`), so that errors keep their lines.
+fn without_comments(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    let mut quoted = false;
+    while let Some(c) = letters.next() {
+        if quoted {
+            plain.push(c);
+            if c == '\\' {
+                plain.extend(letters.next());
+            } else {
+                quoted = c != '"';
+            }
+            continue;
+        }
+        match (c, letters.peek()) {
+            ('"', _) => {
+                quoted = true;
+                plain.push(c);
+            }
+            ('#', _) | ('/', Some('/')) => while letters.next_if(|c| *c != '\n').is_some() {},
+            ('/', Some('*')) => {
+                let mut last = ' ';
+                letters.next();
+                for c in letters.by_ref() {
+                    if c == '\n' {
+                        plain.push(c);
+                    }
+                    if last == '*' && c == '/' {
+                        break;
+                    }
+                    last = c;
+                }
+            }
+            _ => plain.push(c),
+        }
+    }
+    plain
+}

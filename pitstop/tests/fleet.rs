@@ -1,0 +1,391 @@
+//! `pitstop fleet` from outside: a lab in one file, changed by command, imported, and installed into other servers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+struct Lab(tempfile::TempDir);
+
+impl Lab {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.path().join("fleet.toml"), text).unwrap();
+    }
+
+    fn file(&self) -> String {
+        fs::read_to_string(self.path().join("fleet.toml")).unwrap()
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.run_with(words, "")
+    }
+
+    /// With a folder before those of the system's programs.
+    fn run_with(&self, words: &[&str], path: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_pitstop"))
+            .arg("fleet")
+            .args(words)
+            .arg("--root")
+            .arg(self.path())
+            .env("PATH", format!("{path}:/usr/sbin:/usr/bin:/sbin:/bin"))
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn does(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn fails(&self, words: &[&str]) -> String {
+        failed(&self.run(words))
+    }
+}
+
+#[track_caller]
+fn failed(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const FORTY: &str = r#"version = 1
+[server]
+url = "http://192.168.1.10:8080"
+[base]
+attempts = 3
+[network."192.168.1.0/24"]
+router = "192.168.1.1"
+dns = ["192.168.1.1"]
+domain = "lab.example"
+range = "192.168.1.150-192.168.1.199"
+[group.lab3]
+match = "lab3-*"
+image = "golden-lab3"
+kernel-args = "console=ttyS1,115200"
+[host."lab3-[01-40]"]
+mac = ["52:54:00:00:01:[01-40]"]
+ip = "192.168.1.[101-140]"
+token = "hush"
+"#;
+
+#[test]
+fn forty_machines_are_listed_shown_and_checked() {
+    let lab = Lab::new();
+    lab.write(FORTY);
+    assert!(
+        lab.does(&["check"])
+            .contains("fleet.toml: 40 machines, 1 network, 1 group: all is well")
+    );
+    assert_eq!(lab.does(&["check", "--json"]), "[]\n");
+    assert_eq!(lab.does(&["list"]).lines().count(), 41);
+    assert_eq!(lab.does(&["list", "--all"]).lines().count(), 41);
+    let some = lab.does(&["list", "lab3-0[1-3]", "192.168.1.140", "52:54:00:00:01:20"]);
+    assert_eq!(some.lines().count(), 6, "{some}");
+    assert!(
+        some.contains("lab3-40  192.168.1.140  52:54:00:00:01:40  lab3\n"),
+        "{some}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&lab.does(&["list", "--json", "@lab3"])).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 40);
+    assert_eq!(json[6]["ip"], "192.168.1.107");
+    let shown = lab.does(&["show", "lab3-07"]);
+    for words in [
+        "image = \"golden-lab3\"",
+        "group.lab3, line 13",
+        "attempts = 3",
+        "base, line 5",
+        "router = \"192.168.1.1\"",
+        "network.\"192.168.1.0/24\", line 7",
+        "mac = [\"52:54:00:00:01:07\"]",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(
+        !shown.contains("hush") && shown.contains("(secret)"),
+        "{shown}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&lab.does(&["show", "lab3-07", "--json"])).unwrap();
+    assert_eq!(json["settings"]["image"]["layer"], "group.lab3");
+    assert_eq!(json["settings"]["image"]["line"], 13);
+    assert!(
+        lab.fails(&["list", "lab3-99"])
+            .contains("no machine is named lab3-99")
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_file_and_both_lines() {
+    let lab = Lab::new();
+    assert!(lab.fails(&["check"]).contains("there is no "));
+    lab.write(&format!(
+        "{FORTY}[host.other]\nmac = \"52:54:00:00:01:05\"\nip = \"10.0.0.1\"\nimgae = \"x\"\n"
+    ));
+    let errors = lab.fails(&["check"]);
+    for words in [
+        "fleet.toml, line 20: the mac 52:54:00:00:01:05 of other is also that of lab3-05 in line 16",
+        "fleet.toml, line 21: the address 10.0.0.1 of other is in no network",
+        "fleet.toml, line 22: unknown key \"imgae\": did you mean \"image\"?",
+    ] {
+        assert!(errors.contains(words), "{words}: {errors}");
+    }
+    lab.write(&"[".repeat(10 << 20));
+    assert!(lab.fails(&["list"]).contains("it has 10 MiB"));
+}
+
+#[test]
+fn commands_change_the_file_and_nothing_else_in_it() {
+    let lab = Lab::new();
+    lab.does(&[
+        "set",
+        "10.0.0.0/24",
+        "router=10.0.0.1",
+        "dns=10.0.0.1,9.9.9.9",
+    ]);
+    lab.does(&[
+        "add",
+        "desk",
+        "--mac",
+        "52:54:00:00:00:01",
+        "--ip",
+        "10.0.0.9",
+        "attempts=5",
+    ]);
+    let text = format!(
+        "# Mine\n{}",
+        lab.file()
+            .replace("attempts = 5", "attempts = 5 # patience")
+    );
+    lab.write(&text);
+    fs::set_permissions(
+        lab.path().join("fleet.toml"),
+        fs::Permissions::from_mode(0o640),
+    )
+    .unwrap();
+    lab.does(&["set", "desk", "attempts=7", "disks=sda"]);
+    lab.does(&["set", "@front", "match=de*", "image=golden"]);
+    lab.does(&["set", "--base", "verify=true"]);
+    assert_eq!(
+        lab.file(),
+        "# Mine\nversion = 1\n\n[network.\"10.0.0.0/24\"]\nrouter = \"10.0.0.1\"\ndns = [\"10.0.0.1\", \"9.9.9.9\"]\n\n\
+         [host.desk]\nmac = [\"52:54:00:00:00:01\"]\nip = \"10.0.0.9\"\nattempts = 7 # patience\ndisks = [\"sda\"]\n\n\
+         [group.front]\nmatch = \"de*\"\nimage = \"golden\"\n\n[base]\nverify = true\n"
+    );
+    let mode = fs::metadata(lab.path().join("fleet.toml"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let before = lab.file();
+    for (words, why) in [
+        (&["add", "desk"][..], "is in "),
+        (
+            &["add", "b", "--mac", "52:54:00:00:00:01"],
+            "stays as it is: it would be wrong",
+        ),
+        (&["add", "b", "--ip", "10.0.1.9"], "is in no network"),
+        (&["set", "desk", "attempts=0"], "1 or more"),
+        (&["set", "desk", "zebra=0"], "unknown key \"zebra\""),
+        (&["set", "dekk", "attempts=1"], "did you mean desk?"),
+        (&["set", "desk", "--unset", "verify"], "has no verify"),
+        (&["remove", "dekk"], "did you mean desk?"),
+    ] {
+        let error = lab.fails(words);
+        assert!(error.contains(why), "{words:?}: {error}");
+        assert_eq!(lab.file(), before);
+    }
+    lab.does(&["add", "l-[1-3]", "--ip", "10.0.0.[11-13]"]);
+    assert!(
+        lab.fails(&["set", "l-2", "attempts=1"])
+            .contains("pitstop fleet set 10.0.0.12")
+    );
+    lab.does(&["set", "10.0.0.12", "attempts=1"]);
+    assert!(lab.does(&["show", "l-2"]).contains("attempts = 1"));
+    lab.does(&["remove", "l-[1-3]", "desk"]);
+    assert!(lab.does(&["list"]).contains("no machines yet"));
+}
+
+#[test]
+fn two_commands_at_once_both_count() {
+    let lab = Lab::new();
+    lab.write("version = 1\n");
+    std::thread::scope(|threads| {
+        for n in 0..8 {
+            let lab = &lab;
+            threads.spawn(move || {
+                lab.does(&[
+                    "add",
+                    &format!("m{n}"),
+                    "--mac",
+                    &format!("52:54:00:00:00:0{n}"),
+                ])
+            });
+        }
+    });
+    assert_eq!(lab.does(&["list"]).lines().count(), 9);
+}
+
+#[test]
+fn an_import_is_whole_and_lists_what_it_leaves() {
+    let lab = Lab::new();
+    let conf = lab.path().join("clients.conf");
+    fs::write(&conf, "!client-1 homer 00:11:22:33:44:55 192.168.1.11\n!kernel-1 2.6\n!option-1 quiet\n!client-2 marge 00:11 192.168.1.12\n").unwrap();
+    let conf = conf.to_str().unwrap();
+    lab.does(&["import", conf, "--from", "clients.conf", "--dry-run"]);
+    assert!(!lab.path().join("fleet.toml").exists() || lab.file() == "version = 1\n");
+    let output = lab.run(&["import", conf, "--from", "clients.conf"]);
+    assert!(output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("clients.conf, line 2: the kernel 2.6"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("clients.conf, line 4: marge: \"00:11\" is not the MAC"),
+        "{errors}"
+    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 machine of "));
+    assert!(
+        lab.does(&["show", "homer"])
+            .contains("kernel-args = \"quiet\"")
+    );
+    let before = lab.file();
+    assert!(
+        lab.does(&["import", conf, "--from", "clients.conf"])
+            .contains("1 machine there already")
+    );
+    assert_eq!(lab.file(), before);
+    let none = lab.fails(&["import", "/etc/hostname", "--from", "clients.conf"]);
+    assert!(
+        none.contains("has no machine that could be taken"),
+        "{none}"
+    );
+}
+
+/// Programs that stand for systemd's and a checker, and write down what they were asked.
+fn programs(lab: &Lab, systemctl: &str) -> String {
+    let folder = lab.path().join("programs");
+    fs::create_dir_all(&folder).unwrap();
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}/asked\n{systemctl}\n",
+        lab.path().display()
+    );
+    let file = folder.join("systemctl");
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    folder.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_configuration_is_checked_installed_once_and_put_back_if_the_server_dies() {
+    let lab = Lab::new();
+    lab.write(FORTY);
+    let conf = lab.path().join("pitstop.conf");
+    let old = lab.path().join("pitstop.conf.old");
+    fs::write(&conf, "# the admin's\n").unwrap();
+    let words = [
+        "generate",
+        "dnsmasq",
+        "--install",
+        "--reload",
+        "-o",
+        conf.to_str().unwrap(),
+    ];
+    let asked = || fs::read_to_string(lab.path().join("asked")).unwrap_or_default();
+
+    let dies = programs(&lab, "[ \"$1\" = restart ]");
+    let error = failed(&lab.run_with(&words, &dies));
+    assert!(
+        error.contains("pitstop.conf does not work: the file before is back"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&conf).unwrap(), "# the admin's\n");
+    fs::remove_file(lab.path().join("asked")).unwrap();
+
+    let lives = programs(&lab, "exit 0");
+    assert!(lab.run_with(&words, &lives).status.success());
+    assert!(
+        fs::read_to_string(&conf)
+            .unwrap()
+            .contains("dhcp-host=52:54:00:00:01:40,192.168.1.140,lab3-40\n")
+    );
+    assert_eq!(fs::read_to_string(&old).unwrap(), "# the admin's\n");
+    assert_eq!(asked(), "restart dnsmasq\nis-active dnsmasq\n");
+
+    // Unchanged: neither a file nor the server is touched.
+    let made = fs::metadata(&conf).unwrap().modified().unwrap();
+    assert!(lab.run_with(&words, &lives).status.success());
+    assert_eq!(fs::metadata(&conf).unwrap().modified().unwrap(), made);
+    assert_eq!(asked(), "restart dnsmasq\nis-active dnsmasq\n");
+
+    // A loader's name that dnsmasq's check cannot refuse is refused by ours; a checker that refuses changes nothing.
+    let refuses = lab.path().join("programs/dnsmasq");
+    fs::write(
+        &refuses,
+        "#!/bin/sh\necho 'bad option at line 7' >&2\nexit 1\n",
+    )
+    .unwrap();
+    fs::set_permissions(&refuses, fs::Permissions::from_mode(0o755)).unwrap();
+    let before = fs::read_to_string(&conf).unwrap();
+    lab.does(&[
+        "add",
+        "more",
+        "--mac",
+        "52:54:00:00:02:01",
+        "--ip",
+        "192.168.1.20",
+    ]);
+    let error = failed(&lab.run_with(&words, &lives));
+    assert!(
+        error.contains("dnsmasq does not take the configuration")
+            && error.contains("bad option at line 7"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&conf).unwrap(), before);
+    assert_eq!(fs::read_to_string(&old).unwrap(), "# the admin's\n");
+}
+
+#[test]
+fn every_format_is_made_and_the_servers_own_checkers_take_it() {
+    let lab = Lab::new();
+    lab.write(FORTY);
+    for format in ["dnsmasq", "dhcpd", "kea", "exports", "hosts"] {
+        let file = lab.path().join(format);
+        let path = file.to_str().unwrap();
+        lab.does(&["generate", format, "--install", "-o", path]);
+        assert_eq!(
+            fs::read_to_string(&file).unwrap(),
+            lab.does(&["generate", format]),
+            "{format}"
+        );
+    }
+    let folder = lab.path().join("pxelinux.cfg");
+    lab.does(&["generate", "pxelinux", "-o", folder.to_str().unwrap()]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 41);
+    assert!(
+        lab.does(&["generate", "pxelinux"])
+            .contains("# pxelinux.cfg/01-52-54-00-00-01-40\n")
+    );
+    lab.write("version = 1\n[network.\"10.0.0.0/24\"]\n");
+    assert!(
+        lab.fails(&["generate", "kea"])
+            .contains("nothing says where the server is")
+    );
+    assert!(
+        lab.does(&["generate", "kea", "--url", "http://10.0.0.2:8080"])
+            .contains("boot.ipxe")
+    );
+}
