@@ -3,6 +3,7 @@
 
 use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
+use pitstop_imaging::inventory::MEDIUM;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where files of the medium are: `file:///run/medium/pitstop/host.toml`.
-const MOUNT_POINT: &str = "/run/medium";
+/// Files of the medium are below it: `file:///run/medium/pitstop/host.toml`.
+const MOUNT_POINT: &str = MEDIUM;
 
 /// A CD drive spins up and a USB stick is found by then.
 const PATIENCE: Duration = Duration::from_secs(30);

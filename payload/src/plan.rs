@@ -40,6 +40,17 @@ pub struct Capture {
     pub file: String,
     /// Images of this disk that are there already, which `backup-again` keeps as `.old`.
     pub replaces: Vec<String>,
+    /// An earlier try of this very job has put its image there: the new one takes its place, and `.old` stays.
+    pub redoes: bool,
+}
+
+/// What the folder has of a disk before a backup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Existing {
+    /// Images of the time before this job.
+    pub before: Vec<String>,
+    /// This job has put its image there in an earlier try.
+    pub own: bool,
 }
 
 /// Writes an image to a disk.
@@ -119,18 +130,21 @@ pub struct ImageExists {
 }
 
 impl Plan {
-    /// Plans a backup. `existing` says which of an image's possible names the share has.
+    /// Plans a backup. `existing` says which images the share has of each disk.
     ///
     /// # Errors
     /// When the action is `backup` and there is an image of any of the disks.
     pub fn capture(
         heading: Heading,
         selection: Selection,
-        existing: &[Vec<String>],
+        existing: &[Existing],
     ) -> Result<Self, ImageExists> {
         let mut captures = Vec::new();
         for (index, disk) in selection.disks.into_iter().enumerate() {
-            let replaces = existing.get(index).cloned().unwrap_or_default();
+            let Existing {
+                before: replaces,
+                own,
+            } = existing.get(index).cloned().unwrap_or_default();
             if heading.action == Action::Backup && !replaces.is_empty() {
                 return Err(ImageExists {
                     folder: heading.folder,
@@ -142,6 +156,7 @@ impl Plan {
                 file: format!("{}{IMAGE_SUFFIX}", disk.identity.device),
                 disk,
                 replaces,
+                redoes: own,
             });
         }
         Ok(Self {
@@ -150,6 +165,20 @@ impl Plan {
             left_alone: selection.left_alone,
             about: Vec::new(),
         })
+    }
+
+    /// Plans nothing: the job was done by an earlier try, and `left_alone` tells why of each disk.
+    pub fn done_already(heading: Heading, selection: Selection) -> Self {
+        let done = selection.disks.into_iter().map(|disk| {
+            let why = "its image of this job is whole and in place".to_owned();
+            (disk, why)
+        });
+        Self {
+            heading,
+            steps: Steps::Capture(Vec::new()),
+            left_alone: done.chain(selection.left_alone).collect(),
+            about: Vec::new(),
+        }
     }
 
     /// Plans a restore of what [`matching::match_images`] found.
@@ -295,7 +324,10 @@ pub(crate) mod tests {
                 physical_sector_size: 512,
             },
             standing: Standing::Fixed,
+            unused: Standing::Fixed,
             read_only: false,
+            also: Vec::new(),
+            doubles: Vec::new(),
             used_by: Vec::new(),
             partitions: Vec::new(),
         }
@@ -317,9 +349,16 @@ pub(crate) mod tests {
         }
     }
 
+    fn existing(file: &str) -> Existing {
+        Existing {
+            before: vec![file.to_owned()],
+            own: false,
+        }
+    }
+
     #[test]
     fn the_dry_run_of_a_backup_says_what_is_kept_and_what_is_left_alone() {
-        let existing = [vec!["sda.raw.gz".to_owned()]];
+        let existing = [existing("sda.raw.gz")];
         let plan = Plan::capture(heading(Action::BackupAgain), selection(), &existing).unwrap();
         assert_eq!(
             plan.to_string(),
@@ -332,7 +371,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_backup_refuses_where_there_is_an_image_even_the_old_scripts() {
-        let existing = [vec!["sda.gz".to_owned()]];
+        let existing = [existing("sda.gz")];
         let error = Plan::capture(heading(Action::Backup), selection(), &existing).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -347,6 +386,7 @@ pub(crate) mod tests {
             file: "sda.raw.gz".into(),
             stem: "sda".into(),
             of: Some(disk("sda", "DEAD", 2 << 30).identity),
+            table: String::new(),
             raw_size: Some(2 << 30),
             least: None,
             indexed: true,

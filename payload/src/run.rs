@@ -5,16 +5,17 @@
 
 mod crash;
 
+use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
-use crate::execute::{Work, attempts, name};
+use crate::execute::{Work, attempts, info, name, record};
 use crate::finish::{CrashPolicy, Finish, succeeded};
 use crate::load::{self, JobError};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::{Level, Reporter};
-use pitstop_imaging::inventory::Machine;
+use pitstop_imaging::inventory::{self, Machine};
 use pitstop_protocol::host_name::hex_address;
-use pitstop_protocol::job::{Action, After, Job, Policy, Transfer};
+use pitstop_protocol::job::{Action, After, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::Listener;
@@ -102,6 +103,25 @@ struct Run<'a> {
     share: Option<Box<dyn Share>>,
 }
 
+/// The job as it is set, and the note of its being done.
+#[derive(Default)]
+struct Asked {
+    request: Option<Request>,
+    before: Option<Done>,
+}
+
+impl Asked {
+    /// The configurations that are to be deleted. Of a job that was done some may be gone already.
+    fn left(&self, job: &Job) -> Vec<DeleteTarget> {
+        let gone = |target: &&DeleteTarget| {
+            let request = self.request.as_ref().filter(|_| self.before.is_some());
+            request.is_some_and(|request| request.is_gone(target))
+        };
+        let left = job.delete.iter().filter(|target| !gone(target));
+        left.cloned().collect()
+    }
+}
+
 impl Run<'_> {
     fn stages(&mut self) -> anyhow::Result<Finish> {
         (self.options.on_policy)(&self.policy);
@@ -114,26 +134,86 @@ impl Run<'_> {
         }
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
-        self.count_attempt(&job.digest)?;
-        delete::check(&job.delete, &carriers).context("the job would be repeated for ever")?;
+        let attempt = self.count_attempt(&job.digest)?;
+        let asked = self.look_back(&job, &carriers);
+        let (request, before) = (asked.request.as_ref(), asked.before.as_ref());
+        delete::check(asked.left(&job).as_slice(), &carriers)
+            .context("the job would be repeated for ever")?;
 
         self.throttle(job.transfer.rate_limit);
 
         let share = self.share.as_deref().context("the share went away")?;
+        let id = before
+            .map(|before| before.request.clone())
+            .or_else(|| request.map(Request::id));
+        let known = record::read(share, &self.home())?;
+        let this = record::identity(self.lease, &inventory::read(self.machine)?);
+        watch.expect(known.disks_of(&this));
         let mut work = Work {
             machine: self.machine,
             lease: self.lease,
             job: &job,
             share,
+            request: id.as_deref().map(|id| done::Current {
+                id,
+                was_begun: attempt > 1 || before.is_some(),
+            }),
             log: &self.log,
             watch: &mut watch,
         };
+        let images_tell = matches!(job.action, Action::Backup | Action::BackupAgain);
+        if let Some(before) = before.filter(|_| !images_tell) {
+            self.log.info(format!(
+                "the {} was done at {}: only its configuration is left to be deleted",
+                job.action, before.finished
+            ));
+            info::write(&work)?;
+            return self.succeeded(&job, &carriers);
+        }
         let prepared = work.plan()?;
         self.log.info(prepared.plan.to_string());
+        if prepared.done {
+            self.log.info(format!(
+                "an earlier try has done the {}: only its configuration is left to be deleted",
+                job.action
+            ));
+            info::write(&work)?;
+            return self.succeeded(&job, &carriers);
+        }
         work.publish(&prepared.plan)?;
         self.flush()?;
-        work.execute(&prepared)?;
+        work.execute(&prepared, || self.note_done(request))?;
         self.succeeded(&job, &carriers)
+    }
+
+    /// Whether the job as it is set now was done by an earlier try. What cannot be found out is told, and the job is done:
+    /// twice is better than never.
+    fn look_back(&self, job: &Job, carriers: &Carriers) -> Asked {
+        let looked = Request::look(job, carriers).and_then(|request| {
+            let before = match (&request, self.share.as_deref()) {
+                (Some(request), Some(share)) => done::find(share, &self.home(), request)?,
+                _ => None,
+            };
+            Ok(Asked { request, before })
+        });
+        looked.unwrap_or_else(|error| {
+            self.log.warn(format!(
+                "whether an earlier try has done the job is not known: {error:#}"
+            ));
+            Asked::default()
+        })
+    }
+
+    /// Everything is on the disks or on the share: a later try only has to delete the configuration.
+    fn note_done(&self, request: Option<&Request>) {
+        nix::unistd::sync();
+        let (Some(request), Some(share)) = (request, self.share.as_deref()) else {
+            return;
+        };
+        if let Err(error) = done::note(share, &self.home(), request) {
+            self.log
+                .warn(format!("that the work is done is not noted: {error:#}"));
+        }
     }
 
     fn learn_job(&mut self, carriers: &Carriers) -> anyhow::Result<Job> {
@@ -181,7 +261,7 @@ impl Run<'_> {
             .clone()
             .for_job(&salvaged.transfer, self.listener())
             .and_then(|carriers| self.reach_share(url, &carriers))
-            .and_then(|()| self.count_attempt(&digest));
+            .and_then(|()| self.count_attempt(&digest).map(drop));
         if let Err(second) = reached {
             self.log
                 .error(format!("the logs are on the console only: {second:#}"));
@@ -251,7 +331,7 @@ impl Run<'_> {
     }
 
     /// Counts this try before it begins: one that crashes the machine counts too.
-    fn count_attempt(&mut self, digest: &str) -> anyhow::Result<()> {
+    fn count_attempt(&mut self, digest: &str) -> anyhow::Result<u32> {
         let home = self.home();
         let share = self.share.as_deref().context("the share went away")?;
         let begun = attempts::begun(share, &home, digest)?;
@@ -268,7 +348,7 @@ impl Run<'_> {
         (self.options.on_policy)(&self.policy);
         self.log
             .info(format!("attempt {attempt} of {}", self.policy.attempts));
-        Ok(())
+        Ok(attempt)
     }
 
     /// The work is done: nothing of it may be lost any more when the configuration goes.
@@ -284,14 +364,18 @@ impl Run<'_> {
         let finish = succeeded(job.action.name(), job.policy.on_success);
         self.log.record(Level::Info, &finish.result_line);
         // The job is done and cannot come again: what fails from here on is told, and changes nothing.
-        let cleared = match self.share.as_deref() {
-            Some(share) => attempts::clear(share, &self.home()),
-            None => Ok(()),
-        };
-        if let Err(error) = cleared {
-            self.log.warn(format!(
-                "the count of attempts could not be removed: {error:#}"
-            ));
+        if let Some(share) = self.share.as_deref() {
+            let home = self.home();
+            if let Err(error) = done::clear(share, &home) {
+                self.log.warn(format!(
+                    "the note that the job is done stays in {home}/last-run.toml: {error:#}"
+                ));
+            }
+            if let Err(error) = attempts::clear(share, &home) {
+                self.log.warn(format!(
+                    "the count of attempts could not be removed: {error:#}"
+                ));
+            }
         }
         if let Err(error) = self.flush() {
             self.log
@@ -362,8 +446,12 @@ fn is_file_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
+mod again;
+#[cfg(test)]
 mod over_http;
 #[cfg(test)]
 mod site;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod tests;

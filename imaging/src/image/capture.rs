@@ -67,6 +67,7 @@ pub fn capture(
     meta.table = found.table;
     meta.partitions = found.partitions;
     meta.loaders.clone_from(&options.loaders);
+    meta.origin.clone_from(&options.origin);
     reporter.info(format!(
         "{name}: {} of {} in use",
         units::bytes(meta.kept),

@@ -1,5 +1,6 @@
 //! What an image is of: the `.toml` beside it, also embedded in its index.
 
+use super::Origin;
 use crate::efi::Loader;
 use crate::inventory::DiskIdentity;
 use crate::used::{PartitionSummary, TableSummary};
@@ -40,6 +41,9 @@ pub struct ImageMeta {
     /// What a UEFI firmware starts of the disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaders: Vec<Loader>,
+    /// The machine that it was taken on, where that was a machine's own job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// A stretch of the disk, in bytes.
@@ -76,6 +80,7 @@ impl ImageMeta {
             table: TableSummary::default(),
             partitions: Vec::new(),
             loaders: Vec::new(),
+            origin: None,
         }
     }
 

@@ -28,6 +28,7 @@ mod meta;
 #[cfg(test)]
 mod mishaps;
 mod options;
+mod origin;
 mod readback;
 mod reader;
 mod restore;
@@ -46,6 +47,7 @@ pub use grow::{Growth, growth};
 pub use inspect::{Cell, Indexed, Inspection, inspect};
 pub use meta::{ByteRange, ImageMeta};
 pub use options::{CaptureOptions, Delta, Level, Part, ReadErrors, RestoreOptions};
+pub use origin::{MachineIdentity, Origin};
 pub use reader::ImageReader;
 pub use restore::{Restored, restore};
 pub use selected::foresee;

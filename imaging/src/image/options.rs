@@ -1,5 +1,6 @@
 //! What a caller may choose about a capture or a restore.
 
+use super::Origin;
 use crate::efi::Loader;
 use crate::table::PartitionSelector;
 use serde::Deserialize;
@@ -46,6 +47,8 @@ pub struct CaptureOptions {
     pub read_errors: ReadErrors,
     /// The disk's boot loaders, for the image's metadata.
     pub loaders: Vec<Loader>,
+    /// Where the image comes from, for its metadata.
+    pub origin: Option<Origin>,
 }
 
 /// What of the image goes to the target.

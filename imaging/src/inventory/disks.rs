@@ -1,8 +1,7 @@
 //! Disks from `/sys/block`: which there are, what they say of themselves, and which a job may mean.
 
 use super::identity::{SYSFS_SECTOR, identify, number};
-use super::{DiskIdentity, fact, names};
-use crate::inventory::Machine;
+use super::{DiskIdentity, MEDIUM, Machine, fact, names};
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
@@ -14,8 +13,10 @@ pub enum Standing {
     Fixed,
     Removable,
     Usb,
-    /// Mounted, or held by another device: such as the medium the machine booted from.
+    /// Mounted, or held by another device.
     InUse,
+    /// The machine booted from it.
+    Medium,
 }
 
 impl fmt::Display for Standing {
@@ -25,6 +26,7 @@ impl fmt::Display for Standing {
             Standing::Removable => "removable",
             Standing::Usb => "on USB",
             Standing::InUse => "in use",
+            Standing::Medium => "the medium that the machine booted from",
         })
     }
 }
@@ -45,8 +47,15 @@ pub struct Partition {
 pub struct Disk {
     pub identity: DiskIdentity,
     pub standing: Standing,
+    /// What `standing` would be if nothing used it: [`Fixed`](Standing::Fixed), and a job without a selector means it.
+    pub unused: Standing,
     /// The kernel refuses writes.
     pub read_only: bool,
+    /// Further kernel names of the same disk: other paths to it.
+    pub also: Vec<String>,
+    /// Disks that say of themselves what this one says, and hold the same where they were looked at: they may be this
+    /// one by another path. Kernel names.
+    pub doubles: Vec<String>,
     /// What holds it, for people: `sda1 is mounted at /mnt`. Empty unless it is in use.
     pub used_by: Vec<String>,
     pub partitions: Vec<Partition>,
@@ -82,11 +91,11 @@ pub fn describe(identity: &DiskIdentity) -> String {
     format!("{} ({})", identity.device, facts.join(", "))
 }
 
-/// Every disk of the machine that holds at least one sector, ascending by name.
+/// Every disk of the machine, ascending by name; also one that tells no size.
 ///
 /// Optical and floppy drives, hardware partitions of flash chips and what the kernel makes up (loop,
 /// RAM, device-mapper, RAID, network block devices) are no disks.
-pub fn read(machine: &Machine) -> anyhow::Result<Vec<Disk>> {
+pub(super) fn read_all(machine: &Machine) -> anyhow::Result<Vec<Disk>> {
     let busy = busy_devices(&machine.procfs);
     let mut disks = Vec::new();
     for name in names(&machine.sysfs.join("block"))? {
@@ -101,21 +110,29 @@ pub fn read(machine: &Machine) -> anyhow::Result<Vec<Disk>> {
     Ok(disks)
 }
 
+/// Every disk of the machine that holds at least one sector, ascending by name.
+///
+/// # Errors
+/// When the kernel's list cannot be read.
+pub fn read(machine: &Machine) -> anyhow::Result<Vec<Disk>> {
+    let mut disks = read_all(machine)?;
+    disks.retain(|disk| disk.identity.size > 0);
+    Ok(disks)
+}
+
 fn read_one(sysfs: &Path, name: &str, busy: &Busy) -> Option<Disk> {
     let block = sysfs.join("block").join(name);
     let real = fs::canonicalize(&block).ok()?;
     if !is_disk(name, &block, &real) {
         return None;
     }
-    let identity = identify(sysfs, name).filter(|identity| identity.size > 0)?;
+    let identity = identify(sysfs, name)?;
     let partitions = partitions(&block);
     let mut used_by = users(sysfs, &block, name, busy);
     for part in &partitions {
         used_by.extend(users(sysfs, &block.join(&part.name), &part.name, busy));
     }
-    let standing = if !used_by.is_empty() {
-        Standing::InUse
-    } else if on_usb(&real) {
+    let unused = if on_usb(&real) {
         Standing::Usb
     } else if number(&block.join("removable")) == Some(1)
         || fact(&block.join("device/type")) == "SD"
@@ -124,10 +141,20 @@ fn read_one(sysfs: &Path, name: &str, busy: &Busy) -> Option<Disk> {
     } else {
         Standing::Fixed
     };
+    let standing = if busy.medium.as_deref() == Some(name) {
+        Standing::Medium
+    } else if !used_by.is_empty() {
+        Standing::InUse
+    } else {
+        unused
+    };
     Some(Disk {
         identity,
         standing,
+        unused,
         read_only: number(&block.join("ro")) == Some(1),
+        also: Vec::new(),
+        doubles: Vec::new(),
         used_by,
         partitions,
     })
@@ -198,11 +225,23 @@ fn partitions(block: &Path) -> Vec<Partition> {
     found
 }
 
-/// Kernel names of devices that are mounted or swapped on, and how, for people.
-type Busy = HashMap<String, String>;
+/// What the kernel says of devices in use.
+#[derive(Default)]
+struct Busy {
+    /// Kernel names of devices that are mounted or swapped on, and how, for people.
+    devices: HashMap<String, String>,
+    /// The kernel name of the medium that the machine booted from.
+    medium: Option<String>,
+}
+
+impl Busy {
+    fn get(&self, name: &str) -> Option<&String> {
+        self.devices.get(name)
+    }
+}
 
 fn busy_devices(procfs: &Path) -> Busy {
-    let mut devices = Busy::new();
+    let mut busy = Busy::default();
     for table in ["mounts", "swaps"] {
         let text = fs::read_to_string(procfs.join(table)).unwrap_or_default();
         for line in text.lines() {
@@ -211,14 +250,20 @@ fn busy_devices(procfs: &Path) -> Busy {
             let Some(name) = source.strip_prefix("/dev/") else {
                 continue;
             };
-            let how = match table {
-                "swaps" => "is used as swap".to_owned(),
-                _ => format!("is mounted at {}", words.next().unwrap_or_default()),
+            let name = name.replace('/', "!");
+            let how = match (table, words.next().unwrap_or_default()) {
+                ("swaps", _) => "is used as swap".to_owned(),
+                (_, place) => {
+                    if place == MEDIUM {
+                        busy.medium = Some(name.clone());
+                    }
+                    format!("is mounted at {place}")
+                }
             };
-            devices.entry(name.replace('/', "!")).or_insert(how);
+            busy.devices.entry(name).or_insert(how);
         }
     }
-    devices
+    busy
 }
 
 /// What uses one device: mounts, swap, and the devices that stand on it.

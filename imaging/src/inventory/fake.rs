@@ -105,6 +105,16 @@ impl FakeMachine {
         block
     }
 
+    /// Takes a disk out of sysfs.
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.root.path().join("sys/block").join(name)).unwrap();
+        for entry in walk(&self.root.path().join("sys/devices")) {
+            if entry.ends_with(format!("of-{name}")) {
+                fs::remove_dir_all(entry).unwrap();
+            }
+        }
+    }
+
     /// Adds a disk to sysfs and the bytes it holds to `/dev`.
     pub fn add_with(&self, disk: &FakeDisk, content: &[u8]) -> PathBuf {
         self.add(disk);
@@ -126,4 +136,17 @@ impl FakeMachine {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
+}
+
+/// The folders below `folder`; links are not followed.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(walk(&path));
+            found.push(path);
+        }
+    }
+    found
 }

@@ -17,7 +17,25 @@ pub struct Firmware {
     pub bios_date: String,
 }
 
+/// What firmware vendors leave where a serial number belongs.
+const NO_SERIALS: [&str; 8] = [
+    "to be filled by o.e.m.",
+    "default string",
+    "system serial number",
+    "not specified",
+    "not applicable",
+    "none",
+    "n/a",
+    "0",
+];
+
 impl Firmware {
+    /// The serial number, where the vendor gave one.
+    pub fn known_serial(&self) -> Option<&str> {
+        let blank = NO_SERIALS.contains(&self.serial.to_ascii_lowercase().as_str());
+        (!blank && !self.serial.is_empty()).then_some(self.serial.as_str())
+    }
+
     /// `Dell Inc. OptiPlex 7050`, or nothing.
     pub fn machine(&self) -> String {
         format!("{} {}", self.vendor, self.product)

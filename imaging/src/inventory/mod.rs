@@ -6,6 +6,7 @@ pub mod fake;
 pub mod firmware;
 mod identity;
 pub mod nics;
+mod paths;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ pub use disks::{Disk, Standing};
 pub use firmware::Firmware;
 pub use identity::identify;
 pub use nics::Nic;
+pub use paths::joined;
+
+/// Where the CD or stick is mounted that the machine booted from.
+pub const MEDIUM: &str = "/run/medium";
 
 /// Where the kernel's view of the machine is. Tests point these at folders of their own.
 #[derive(Debug, Clone)]
@@ -52,11 +57,22 @@ pub struct DiskIdentity {
     pub physical_sector_size: u32,
 }
 
+impl DiskIdentity {
+    /// Whether it has nothing but its kernel name to be told by.
+    pub fn is_nameless(&self) -> bool {
+        self.serial.is_empty() && self.wwn.is_empty()
+    }
+}
+
 /// All that a plan needs to know of the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
     /// Ascending by name, as people count them: `sda`, `sdb`, …, `sdaa`.
     pub disks: Vec<Disk>,
+    /// Disks that tell no size: broken, or not ready yet.
+    pub without_size: Vec<Disk>,
+    /// Other names of disks that are in `disks`, each with the name that it has there; see [`joined`].
+    pub paths: Vec<(Disk, String)>,
     pub nics: Vec<Nic>,
     pub firmware: Firmware,
 }
@@ -66,8 +82,13 @@ pub struct Inventory {
 /// # Errors
 /// When the kernel's folders cannot be read at all. A device that goes away meanwhile is left out.
 pub fn read(machine: &Machine) -> anyhow::Result<Inventory> {
+    let (disks, without_size) = disks::read_all(machine)?
+        .into_iter()
+        .partition(|disk| disk.identity.size > 0);
     Ok(Inventory {
-        disks: disks::read(machine)?,
+        disks,
+        without_size,
+        paths: Vec::new(),
         nics: nics::read(&machine.sysfs)?,
         firmware: firmware::read(&machine.sysfs),
     })

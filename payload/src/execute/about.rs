@@ -17,13 +17,13 @@ use std::path::Path;
 pub(super) fn about(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<About>> {
     let plan = &prepared.plan;
     let home = work.lease.folder();
-    let paces = pace::read(work.share, &home).unwrap_or_else(|error| {
+    let last = pace::read(work.share, &home).unwrap_or_else(|error| {
         work.log.warn(format!(
             "how fast the last run went is not known: {error:#}"
         ));
-        pace::Paces::new()
+        pace::LastRun::default()
     });
-    let pace = pace::kind(plan).and_then(|kind| paces.get(&kind));
+    let pace = pace::kind(plan).and_then(|kind| last.paces.get(&kind));
     let mut partitions = partitions(work, prepared)?.into_iter();
     let disks = plan.disks().into_iter();
     let about = disks

@@ -6,44 +6,75 @@
 
 mod names;
 
-use super::{Labelled, Prepared, Work, listed_disks};
-use crate::plan::select::select;
-use crate::plan::{Capture, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
+use super::owner::{self, Owners};
+use super::{Labelled, Prepared, Work, record};
+use crate::plan::matching::is_of;
+use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
 use anyhow::Context;
 use pitstop_imaging::efi;
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::image::{self, CaptureOptions, ImageMeta};
-use pitstop_imaging::inventory::Disk;
+use pitstop_imaging::image::{self, CaptureOptions, ImageMeta, Origin};
+use pitstop_imaging::inventory::{self, Disk, Inventory};
 use pitstop_protocol::job;
 use pitstop_transport::fetch::HttpError;
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
-    let listed = listed_disks(work)?;
-    let job = work.job;
-    let (_, selection) = work.watch.wait_for(work.machine, |inventory| {
-        select(inventory, &job.disks, listed.as_deref(), false)
-    })?;
+    let (inventory, selection) = work.select(false)?;
+    let owners = Owners::read(work, &inventory)?;
     let existing = selection
         .disks
         .iter()
-        .map(|disk| existing_images(work, disk))
+        .map(|disk| existing_images(work, &owners, &inventory, disk))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let done = existing.iter().all(|existing| existing.own);
+    let plan = if done {
+        Plan::done_already(work.heading(), selection)
+    } else {
+        Plan::capture(work.heading(), selection, &existing)?
+    };
     Ok(Prepared {
-        plan: Plan::capture(work.heading(), selection, &existing)?,
+        plan,
         images: Vec::new(),
+        done,
     })
 }
 
 /// Which files of the folder are already images of a disk of this name.
-fn existing_images(work: &Work<'_>, disk: &Disk) -> anyhow::Result<Vec<String>> {
-    let mut found = Vec::new();
+fn existing_images(
+    work: &Work<'_>,
+    owners: &Owners,
+    inventory: &Inventory,
+    disk: &Disk,
+) -> anyhow::Result<Existing> {
+    let mut existing = Existing::default();
     for suffix in [IMAGE_SUFFIX].iter().chain(&OTHER_SUFFIXES) {
         let file = format!("{}{suffix}", disk.identity.device);
-        if work.share.stat(&work.image_path(&file))?.is_some() {
-            found.push(file);
+        if work.share.stat(&work.image_path(&file))?.is_none() {
+            continue;
         }
+        let meta = owner::told_by(work, &file);
+        if *suffix == IMAGE_SUFFIX && is_own(work, inventory, meta.as_ref()) {
+            existing.own = true;
+            continue;
+        }
+        owner::check_replaced(work, owners, inventory, &file, meta.as_ref())?;
+        existing.before.push(file);
     }
-    Ok(found)
+    Ok(existing)
+}
+
+/// Whether an earlier try of this job has made the image, of a disk that is here.
+fn is_own(work: &Work<'_>, inventory: &Inventory, meta: Option<&ImageMeta>) -> bool {
+    let of_request = |meta: &&ImageMeta| {
+        let begun = work.request.filter(|request| request.was_begun);
+        let origin = meta.origin.as_ref();
+        begun.is_some_and(|it| origin.is_some_and(|origin| origin.request == it.id))
+    };
+    let here = |meta: &ImageMeta| {
+        let mut disks = inventory.disks.iter();
+        disks.any(|disk| is_of(&meta.disk, &disk.identity))
+    };
+    meta.filter(of_request).is_some_and(here)
 }
 
 pub(super) fn run(work: &Work<'_>, captures: &[Capture]) -> anyhow::Result<()> {
@@ -54,6 +85,7 @@ pub(super) fn run(work: &Work<'_>, captures: &[Capture]) -> anyhow::Result<()> {
             staged.push(stage_again(work, capture)?);
             Ok(())
         })
+        .and_then(|()| work.check_none_late())
         .and_then(|()| names::put_in_place(work, captures, &staged));
     let Err(mut error) = outcome else {
         return Ok(());
@@ -100,6 +132,7 @@ fn new_path(work: &Work<'_>, capture: &Capture) -> String {
 /// Reads the disk into `X.new`, whole and proven to be on the share.
 fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
     let disk = &capture.disk;
+    let inventory = inventory::read(work.machine)?;
     let path = new_path(work, capture);
     let options = CaptureOptions {
         exact: work.job.exact,
@@ -117,6 +150,10 @@ fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
             &disk.node(&work.machine.dev),
             disk.identity.logical_sector_size,
         ),
+        origin: Some(Origin {
+            request: work.request.map(|it| it.id.to_owned()).unwrap_or_default(),
+            machine: record::identity(work.lease, &inventory),
+        }),
     };
     let reporter = Labelled::new(work.log, disk);
     let mut image = work
@@ -195,6 +232,7 @@ mod tests {
                 lease: &lease(),
                 job: &job,
                 share,
+                request: None,
                 log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
                 watch: &mut Watch::new(&machine, Duration::ZERO),
             };
@@ -299,6 +337,35 @@ mod tests {
         let error = format!("{:#}", bench.back_up(&share).unwrap_err());
         assert!(
             error.contains("keeping m/sda.raw.gz as m/sda.raw.gz.old"),
+            "{error}"
+        );
+        bench.old_image_is_whole("m/sda.raw.gz");
+        assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+    }
+
+    #[test]
+    fn a_disk_that_appears_during_a_backup_fails_it_before_any_image_takes_its_name() {
+        let bench = Bench::new();
+        let share = BrokenShare::at(bench.root.path());
+        let machine = bench.fake.machine();
+        let job = broken::job(Action::BackupAgain, "m");
+        let mut work = Work {
+            machine: &machine,
+            lease: &lease(),
+            job: &job,
+            share: &share,
+            request: None,
+            log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
+            watch: &mut Watch::new(&machine, Duration::ZERO),
+        };
+        let prepared = plan(&mut work).unwrap();
+        let crate::plan::Steps::Capture(captures) = &prepared.plan.steps else {
+            panic!("a backup captures");
+        };
+        bench.fake.add(&FakeDisk::new("sdb", 4096).serial("LATE"));
+        let error = run(&work, captures).unwrap_err().to_string();
+        assert!(
+            error.starts_with("sdb (serial LATE, 4.0 KiB) appeared"),
             "{error}"
         );
         bench.old_image_is_whole("m/sda.raw.gz");

@@ -120,6 +120,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         action,
         share: None,
         image: folder.into(),
+        image_named: true,
         disks: Vec::new(),
         delete: Vec::new(),
         policy: Policy::default(),

@@ -38,6 +38,7 @@ pub fn dry_run(
         lease: &lease,
         job,
         share,
+        request: None,
         log: &log,
         watch: &mut Watch::new(machine, Duration::ZERO),
     };

@@ -2,6 +2,7 @@
 
 use super::Work;
 use super::attempts::put;
+use super::record;
 use crate::info;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory;
@@ -9,6 +10,7 @@ use pitstop_imaging::inventory;
 /// Collects and writes both files. What a machine does not tell is a warning; what the share does not
 /// take is an error.
 pub fn write(work: &Work<'_>) -> anyhow::Result<()> {
+    note_machine(work)?;
     write_text(work)?;
     let (zip, unread) = info::zip(&work.machine.sysfs)?;
     for problem in &unread {
@@ -19,6 +21,13 @@ pub fn write(work: &Work<'_>) -> anyhow::Result<()> {
     work.log
         .info("testbox-info.txt and testbox-info.zip are written".into());
     Ok(())
+}
+
+/// Before the text that tells of another machine is replaced: what an older version has left is the only word of it.
+fn note_machine(work: &Work<'_>) -> anyhow::Result<()> {
+    let inventory = inventory::read(work.machine)?;
+    let this = record::identity(work.lease, &inventory);
+    record::write(work.share, &work.lease.folder(), this, &inventory)
 }
 
 /// The text alone, of the machine as it is now.

@@ -5,22 +5,28 @@ pub mod attempts;
 pub mod backup;
 #[cfg(test)]
 mod broken;
+pub mod done;
 mod dry;
 mod entries;
 pub mod info;
 pub mod log;
+mod owner;
 pub mod pace;
 mod partition;
+pub mod record;
 pub mod restore;
 pub mod wait;
 mod wipe;
 
+use crate::plan::select::{self, Selection};
 use crate::plan::{Heading, Plan, Steps};
-use anyhow::Context;
+use anyhow::{Context, bail};
 pub use dry::dry_run;
 use log::RunLog;
 use pitstop_imaging::event::{Event, Reporter};
-use pitstop_imaging::inventory::{Disk, Machine};
+use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::inventory::disks::describe;
+use pitstop_imaging::inventory::{Disk, Inventory, Machine};
 use pitstop_protocol::job::Job;
 use pitstop_protocol::machine::Lease;
 use pitstop_transport::share::Share;
@@ -32,6 +38,8 @@ pub struct Work<'a> {
     pub lease: &'a Lease,
     pub job: &'a Job,
     pub share: &'a dyn Share,
+    /// `None` for a job that is to be done at every boot.
+    pub request: Option<done::Current<'a>>,
     pub log: &'a RunLog,
     pub watch: &'a mut wait::Watch,
 }
@@ -56,16 +64,64 @@ impl Work<'_> {
                 Ok(Prepared {
                     plan: Plan::info(self.heading()),
                     images: Vec::new(),
+                    done: false,
                 })
             }
         }
     }
 
-    /// Does what was planned.
-    pub fn execute(&self, prepared: &Prepared) -> anyhow::Result<()> {
+    /// The disks that the job means, as soon as they are there, and all that the machine has.
+    fn select(&mut self, will_write: bool) -> anyhow::Result<(Inventory, Selection)> {
+        let listed = listed_disks(self)?;
+        let disks = &self.job.disks;
+        let (inventory, selection) =
+            self.watch
+                .wait_for(self.machine, disks.is_empty(), |inventory| {
+                    select::select(inventory, disks, listed.as_deref(), will_write)
+                })?;
+        if disks.is_empty() {
+            for known in self.watch.missing(&inventory) {
+                self.log.warn(format!(
+                    "the last run on this machine knew {}, which is not here now",
+                    describe(&known)
+                ));
+            }
+        }
+        Ok((inventory, selection))
+    }
+
+    /// A job that names no disk means every fixed one, those too that appeared after the plan was made.
+    ///
+    /// # Errors
+    /// Names those disks.
+    fn check_none_late(&self) -> anyhow::Result<()> {
+        if !self.job.disks.is_empty() {
+            return Ok(());
+        }
+        let mut late = self.watch.late(self.machine)?;
+        if late.is_empty() {
+            return Ok(());
+        }
+        if let Some(lines) = listed_disks(self)? {
+            late.retain(|disk| select::is_listed(disk, &lines));
+        }
+        let names: Vec<String> = late.iter().map(ToString::to_string).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "{} appeared after the plan was made, and a job that names no disk means every fixed one: this run missed \
+             it; the next try has it",
+            names.join(", ")
+        )
+    }
+
+    /// Does what was planned. `is_done` is called when all of it is on the disks or on the share.
+    pub fn execute(&self, prepared: &Prepared, is_done: impl FnOnce()) -> anyhow::Result<()> {
         info::write(self)?;
         let began = Instant::now();
         self.walk(prepared)?;
+        is_done();
         if prepared.plan.changes_partitions() {
             // The disks are not what they were.
             info::write_text(self)?;
@@ -91,12 +147,14 @@ impl Work<'_> {
 
     fn walk(&self, prepared: &Prepared) -> anyhow::Result<()> {
         match &prepared.plan.steps {
-            Steps::Capture(captures) => backup::run(self, captures),
-            Steps::Restore(restores) => restore::run(self, restores, &prepared.images),
-            Steps::Arrange(steps) => partition::run(self, steps),
-            Steps::Wipe(wipes) => wipe::run(self, wipes),
-            Steps::Info => Ok(()),
+            // Looks for late disks before any image takes its name.
+            Steps::Capture(captures) => return backup::run(self, captures),
+            Steps::Info => return Ok(()),
+            Steps::Restore(restores) => restore::run(self, restores, &prepared.images)?,
+            Steps::Arrange(steps) => partition::run(self, steps)?,
+            Steps::Wipe(wipes) => wipe::run(self, wipes)?,
         }
+        self.check_none_late()
     }
 
     fn heading(&self) -> Heading {
@@ -117,7 +175,9 @@ impl Work<'_> {
 /// A plan, and the images it found open: one for each restore, in order.
 pub struct Prepared {
     pub plan: Plan,
-    images: Vec<Box<dyn pitstop_imaging::image::ImageSource>>,
+    images: Vec<Box<dyn ImageSource>>,
+    /// An earlier try of this very job has done all of it.
+    pub done: bool,
 }
 
 /// `10.0.2.15 (testbox7)`

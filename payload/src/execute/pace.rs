@@ -1,6 +1,7 @@
 //! How fast the last run went, for the estimate of the next: `last-run.toml` in the machine's folder.
 
 use super::attempts::put;
+use super::done::Done;
 use crate::plan::{Plan, Steps};
 use anyhow::Context;
 use pitstop_transport::share::Share;
@@ -27,6 +28,16 @@ pub struct Pace {
 
 /// Of each kind of work the last that succeeded.
 pub type Paces = BTreeMap<String, Pace>;
+
+/// The file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// The job that was done last, until its configuration is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Done>,
+    #[serde(flatten)]
+    pub paces: Paces,
+}
 
 impl Pace {
     /// How long `bytes` take at this pace.
@@ -55,10 +66,10 @@ pub fn kind(plan: &Plan) -> Option<String> {
 ///
 /// # Errors
 /// When the share cannot be read.
-pub fn read(share: &dyn Share, folder: &str) -> anyhow::Result<Paces> {
+pub fn read(share: &dyn Share, folder: &str) -> anyhow::Result<LastRun> {
     let path = format!("{folder}/{FILE}");
     if share.stat(&path)?.is_none() {
-        return Ok(Paces::new());
+        return Ok(LastRun::default());
     }
     let mut bytes = Vec::new();
     share
@@ -69,7 +80,7 @@ pub fn read(share: &dyn Share, folder: &str) -> anyhow::Result<Paces> {
     Ok(parse(&String::from_utf8_lossy(&bytes)))
 }
 
-fn parse(text: &str) -> Paces {
+fn parse(text: &str) -> LastRun {
     toml::from_str(text).unwrap_or_default()
 }
 
@@ -84,14 +95,20 @@ pub fn record(
     bytes: u64,
     took: Duration,
 ) -> anyhow::Result<()> {
-    let mut paces = read(share, folder)?;
+    let mut last = read(share, folder)?;
     let pace = Pace {
         bytes,
         seconds: took.as_secs_f64(),
         finished: now(),
     };
-    paces.insert(kind.to_owned(), pace);
-    let text = toml::to_string(&paces).context("putting the pace into TOML")?;
+    last.paces.insert(kind.to_owned(), pace);
+    write(share, folder, &last)
+}
+
+/// # Errors
+/// When the share does not take it.
+pub(super) fn write(share: &dyn Share, folder: &str, last: &LastRun) -> anyhow::Result<()> {
+    let text = toml::to_string(last).context("putting the last run into TOML")?;
     put(share, &format!("{folder}/{FILE}"), text.as_bytes())
 }
 
@@ -111,10 +128,10 @@ mod tests {
     fn each_kind_of_work_has_its_own_pace() {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
-        assert!(read(&share, "m").unwrap().is_empty());
+        assert!(read(&share, "m").unwrap().paces.is_empty());
         record(&share, "m", "backup", 100, Duration::from_secs(10)).unwrap();
         record(&share, "m", "restore", 100, Duration::from_secs(20)).unwrap();
-        let paces = read(&share, "m").unwrap();
+        let paces = read(&share, "m").unwrap().paces;
         assert_eq!(paces["backup"].estimate(50), Some(Duration::from_secs(5)));
         assert_eq!(paces["restore"].estimate(50), Some(Duration::from_secs(10)));
     }
@@ -132,7 +149,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC*", bytes: u64) {
-            for pace in parse(&text).values() {
+            for pace in parse(&text).paces.values() {
                 let _ = pace.estimate(bytes);
             }
         }

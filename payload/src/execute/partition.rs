@@ -1,7 +1,6 @@
 //! `partition`: disks as a layout says. What is right already is left alone.
 
-use super::{Labelled, Prepared, Work, listed_disks};
-use crate::plan::select::select;
+use super::{Labelled, Prepared, Work};
 use crate::plan::{Arrange, Plan};
 use anyhow::Context;
 use pitstop_imaging::event::Reporter;
@@ -13,13 +12,10 @@ use std::io::Read;
 const MOST_BYTES: u64 = 1 << 20;
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
-    let listed = listed_disks(work)?;
     let job = work.job;
     let file = job.layout.as_ref().context("the job names no layout")?;
     let layout = read(work, file)?;
-    let (_, selection) = work.watch.wait_for(work.machine, |inventory| {
-        select(inventory, &job.disks, listed.as_deref(), true)
-    })?;
+    let (_, selection) = work.select(true)?;
     let steps = selection
         .disks
         .into_iter()
@@ -37,6 +33,7 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     Ok(Prepared {
         plan: Plan::arrange(work.heading(), steps, selection.left_alone),
         images: Vec::new(),
+        done: false,
     })
 }
 
@@ -106,6 +103,7 @@ mod tests {
                 lease: &lease(),
                 job: &job,
                 share: &share,
+                request: None,
                 log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
                 watch: &mut Watch::new(&machine, Duration::ZERO),
             };

@@ -1,9 +1,9 @@
 //! `restore`: images onto disks. Every image is found, opened and checked against its disk before the
 //! first byte of any disk is written.
 
-use super::{Labelled, Prepared, Work, entries, listed_disks};
-use crate::plan::matching::{self, Match, MatchError, Stored};
-use crate::plan::select::select;
+use super::{Labelled, Prepared, Work, entries, owner};
+use crate::plan::matching::{self, Hints, Match, Stored, same_disk};
+use crate::plan::select::named_by_name;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::Target;
@@ -11,9 +11,12 @@ use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{
     self, Growth, ImageMeta, ImageSource, Kind, Least, Part, RestoreOptions,
 };
-use pitstop_imaging::inventory::{Disk, DiskIdentity};
+use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory};
+use pitstop_imaging::source;
+use pitstop_imaging::table;
 use pitstop_imaging::units;
 use pitstop_protocol::job;
+use std::fs::File;
 use std::io::Read;
 
 /// Names that images of other machines, or of this one before its disks moved, may have.
@@ -27,17 +30,21 @@ const MOST_TOML_BYTES: u64 = 16 << 20;
 
 struct Found {
     stored: Stored,
+    meta: Option<ImageMeta>,
     source: Box<dyn ImageSource>,
 }
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
-    let listed = listed_disks(work)?;
+    let (inventory, selection) = work.select(true)?;
     let job = work.job;
-    let (inventory, selection) = work.watch.wait_for(work.machine, |inventory| {
-        select(inventory, &job.disks, listed.as_deref(), true)
-    })?;
-    let (matches, found) = find(work, &selection.disks, &inventory.disks)?;
+    let (matches, found) = find(work, &selection.disks, &inventory)?;
     check_one_disk(&job.part, &matches)?;
+    let metas: Vec<Option<ImageMeta>> = found.iter().map(|found| found.meta.clone()).collect();
+    let files: Vec<&str> = found
+        .iter()
+        .map(|found| found.stored.file.as_str())
+        .collect();
+    owner::check_restores(work, &inventory, &matches, &metas, &files)?;
     let stored: Vec<Stored> = found.iter().map(|found| found.stored.clone()).collect();
     let order: Vec<usize> = matches.iter().map(|found| found.image).collect();
     let growths = growths(job.grow, &matches, &found)?;
@@ -51,7 +58,11 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
         .into_iter()
         .filter_map(|index| sources.get_mut(index)?.take())
         .collect();
-    Ok(Prepared { plan, images })
+    Ok(Prepared {
+        plan,
+        images,
+        done: false,
+    })
 }
 
 /// What grows on each disk, where that is asked for.
@@ -94,48 +105,79 @@ fn check_one_disk(part: &Part, matches: &[Match]) -> anyhow::Result<()> {
 
 /// Looks under the names of the machine's disks, and wider only where that leaves a doubt: a share
 /// cannot list its files, and each name costs a request.
-fn find(work: &Work<'_>, disks: &[Disk], all: &[Disk]) -> anyhow::Result<(Vec<Match>, Vec<Found>)> {
-    let own: Vec<&str> = all
+fn find(
+    work: &Work<'_>,
+    disks: &[Disk],
+    inventory: &Inventory,
+) -> anyhow::Result<(Vec<Match>, Vec<Found>)> {
+    let all = &inventory.disks;
+    let hints = hints(work, disks, inventory);
+    let mut own: Vec<&str> = all
         .iter()
+        .chain(inventory.paths.iter().map(|(path, _)| path))
         .map(|disk| disk.identity.device.as_str())
         .collect();
+    for gone in &hints.gone {
+        if !own.contains(&gone.device.as_str()) {
+            own.push(&gone.device);
+        }
+    }
     let mut found = probe(work, &own)?;
-    let first = match_found(disks, all, &found);
+    let first = matching::match_images(disks, all, &stored(&found), &hints);
     let settled = first
         .as_ref()
         .is_ok_and(|matches| matching::is_settled(matches, &stored(&found)));
-    if settled {
-        let matches = first?;
-        check_none_missing(work, &matches, all, &found)?;
-        return Ok((matches, found));
+    let matches = if settled {
+        first?
+    } else {
+        let wider: Vec<&str> = USUAL_NAMES
+            .into_iter()
+            .filter(|name| !own.contains(name))
+            .collect();
+        found.extend(probe(work, &wider)?);
+        matching::match_images(disks, all, &stored(&found), &hints).with_context(|| place(work))?
+    };
+    // A job that names disks means these and no other.
+    if work.job.disks.is_empty() {
+        matching::check_none_missing(&matches, all, &stored(&found), &hints.gone)
+            .with_context(|| place(work))?;
     }
-    let wider: Vec<&str> = USUAL_NAMES
-        .into_iter()
-        .filter(|name| !own.contains(name))
-        .collect();
-    found.extend(probe(work, &wider)?);
-    let matches = match_found(disks, all, &found)
-        .with_context(|| format!("folder {} on {}", work.job.image, work.share.name()))?;
-    check_none_missing(work, &matches, all, &found)?;
     Ok((matches, found))
 }
 
-/// A job that names disks means these and no other.
-fn check_none_missing(
-    work: &Work<'_>,
-    matches: &[Match],
-    all: &[Disk],
-    found: &[Found],
-) -> anyhow::Result<()> {
-    if !work.job.disks.is_empty() {
-        return Ok(());
-    }
-    matching::check_none_missing(matches, all, &stored(found))
-        .with_context(|| format!("folder {} on {}", work.job.image, work.share.name()))
+fn place(work: &Work<'_>) -> String {
+    format!("folder {} on {}", work.job.image, work.share.name())
 }
 
-fn match_found(disks: &[Disk], all: &[Disk], found: &[Found]) -> Result<Vec<Match>, MatchError> {
-    matching::match_images(disks, all, &stored(found))
+/// What helps to tell disks apart. They are read only where two say the same of themselves, or nothing.
+fn hints(work: &Work<'_>, disks: &[Disk], inventory: &Inventory) -> Hints {
+    let all = &inventory.disks;
+    let alike = |one: &Disk, other: &Disk| {
+        let (one, other) = (&one.identity, &other.identity);
+        let both_nameless = one.is_nameless() && other.is_nameless();
+        one.device != other.device && (both_nameless || same_disk(one, other).is_some())
+    };
+    let with_twin = all
+        .iter()
+        .filter(|disk| all.iter().any(|other| alike(disk, other)));
+    Hints {
+        tables: with_twin
+            .map(|disk| (disk.identity.device.clone(), table_on(work, disk)))
+            .collect(),
+        named: named_by_name(disks, &work.job.disks),
+        gone: work.watch.missing(inventory),
+    }
+}
+
+/// The identifier of the table on a disk; empty where there is none to be read.
+fn table_on(work: &Work<'_>, disk: &Disk) -> String {
+    let Ok(mut file) = File::open(disk.node(&work.machine.dev)) else {
+        return String::new();
+    };
+    let mut whole = source::Disk::new(&mut file, disk.identity.size);
+    table::read(&mut whole, disk.identity.logical_sector_size)
+        .map(|table| table.id)
+        .unwrap_or_default()
 }
 
 fn stored(found: &[Found]) -> Vec<Stored> {
@@ -163,7 +205,7 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
     let source = work.share.image(&path).with_context(doing)?;
     let probe = image::probe(&*source).with_context(doing)?;
     let beside = describe(work, &path)?;
-    let described = match probe.meta {
+    let meta = match probe.meta {
         // What is in the image went wherever the image went; what lies beside it may be of another.
         Some(meta) => {
             if beside.is_some_and(|it| it.blake3 != meta.blake3 || it.disk != meta.disk) {
@@ -171,15 +213,19 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
                     "{path}.toml is of another image or was changed: what {path} says of itself counts"
                 ));
             }
-            Some(meta.disk)
+            Some(meta)
         }
-        None => beside.map(|beside| beside.disk),
+        None => beside,
     };
     Ok(Found {
         stored: Stored {
             file,
             stem: stem.to_owned(),
-            of: described,
+            of: meta.as_ref().map(|meta| meta.disk.clone()),
+            table: meta
+                .as_ref()
+                .map(|meta| meta.table.id.clone())
+                .unwrap_or_default(),
             raw_size: probe.raw_size,
             indexed: probe.kind == Kind::Pitstop,
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
@@ -188,12 +234,13 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
                 Part::Whole | Part::Keep(_) => probe.least,
             },
         },
+        meta,
         source,
     })
 }
 
 /// What `X.toml` says the image is of. A person may have written it, for an image of another tool.
-fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<ImageMeta>> {
+pub(super) fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<ImageMeta>> {
     let path = format!("{image}.toml");
     if work.share.stat(&path)?.is_none() {
         return Ok(None);

@@ -1,7 +1,8 @@
 //! Disks appear late: controllers probe side by side and drives spin up. A job waits for what it needs.
 
+use crate::plan::matching::{is_of, same_disk};
 use crate::plan::select::{SelectError, Selection};
-use pitstop_imaging::inventory::{self, Inventory, Machine, names};
+use pitstop_imaging::inventory::{self, Disk, DiskIdentity, Inventory, Machine, Standing, names};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ pub struct Watch {
     patience: Duration,
     seen: Vec<String>,
     changed: Instant,
+    /// What the last run on this machine knew.
+    expected: Vec<DiskIdentity>,
+    /// What was there when the plan was made, by every name.
+    planned: Vec<DiskIdentity>,
 }
 
 impl Watch {
@@ -30,16 +35,50 @@ impl Watch {
             patience,
             seen: block_devices(machine),
             changed: now,
+            expected: Vec::new(),
+            planned: Vec::new(),
         }
     }
 
-    /// Waits until `select` is content with what is there and nothing new has appeared for a moment.
+    /// A job that names no disk waits for these as for disks that are named.
+    pub fn expect(&mut self, disks: Vec<DiskIdentity>) {
+        self.expected = disks;
+    }
+
+    /// Of the disks that were expected, those that are not in `inventory`.
+    pub fn missing(&self, inventory: &Inventory) -> Vec<DiskIdentity> {
+        let names = || inventory.disks.iter().chain(paths(inventory));
+        let is_here = |known: &DiskIdentity| names().any(|disk| is_of(known, &disk.identity));
+        let missing = self.expected.iter().filter(|known| !is_here(known));
+        missing.cloned().collect()
+    }
+
+    /// Fixed disks that were not there when the plan was made.
+    ///
+    /// # Errors
+    /// When the machine's disks cannot be read.
+    pub fn late(&self, machine: &Machine) -> anyhow::Result<Vec<Disk>> {
+        let is_new = |disk: &Disk| {
+            let here = &disk.identity;
+            self.planned.iter().all(|known| {
+                let by_wwn = !known.wwn.is_empty() && same_disk(known, here).is_some();
+                known.device != here.device && !by_wwn
+            })
+        };
+        let mut disks = inventory::read(machine)?.disks;
+        disks.retain(|disk| disk.unused == Standing::Fixed && is_new(disk));
+        Ok(disks)
+    }
+
+    /// Waits until `select` is content with what is there and nothing new has appeared for a moment. `every_one` is
+    /// of a job that names no disk: what the last run knew is waited for, too.
     ///
     /// # Errors
     /// What `select` says last, when patience ends or waiting cannot mend it.
     pub fn wait_for(
         &mut self,
         machine: &Machine,
+        every_one: bool,
         select: impl Fn(&Inventory) -> Result<Selection, SelectError>,
     ) -> anyhow::Result<(Inventory, Selection)> {
         loop {
@@ -50,14 +89,23 @@ impl Watch {
             }
             let quiet = self.changed.elapsed() >= QUIET.min(self.patience);
             let patient = self.began.elapsed() < self.patience;
-            let inventory = inventory::read(machine)?;
+            let inventory = inventory::joined(machine, inventory::read(machine)?);
+            let complete = !(every_one && patient) || self.missing(&inventory).is_empty();
             match select(&inventory) {
-                Ok(selection) if quiet => return Ok((inventory, selection)),
+                Ok(selection) if quiet && complete => {
+                    let there = inventory.disks.iter().chain(paths(&inventory));
+                    self.planned = there.map(|disk| disk.identity.clone()).collect();
+                    return Ok((inventory, selection));
+                }
                 Err(error) if !patient || (quiet && !error.may_pass()) => return Err(error.into()),
                 Ok(_) | Err(_) => thread::sleep(LOOK_EVERY),
             }
         }
     }
+}
+
+fn paths(inventory: &Inventory) -> impl Iterator<Item = &Disk> {
+    inventory.paths.iter().map(|(disk, _)| disk)
 }
 
 /// The kernel's names alone: cheap, and partitions are not among them. Folders that cannot be read
@@ -84,10 +132,44 @@ mod tests {
             fake
         });
         let (_, selection) = watch
-            .wait_for(&machine, |inventory| select(inventory, &[], None, true))
+            .wait_for(&machine, true, |inventory| {
+                select(inventory, &[], None, true)
+            })
             .unwrap();
         assert_eq!(selection.disks[0].identity.device, "sda");
         late.join().unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_the_last_run_knew_is_waited_for_where_none_is_named() {
+        let fake = FakeMachine::new();
+        fake.add(&FakeDisk::new("sda", 4096).serial("A"));
+        let machine = fake.machine();
+        fake.add(&FakeDisk::new("sdb", 4096).serial("B"));
+        let known = inventory::read(&machine).unwrap().disks;
+        fake.remove("sdb");
+        let known: Vec<DiskIdentity> = known.into_iter().map(|disk| disk.identity).collect();
+        let all = |inventory: &Inventory| select(inventory, &[], None, true);
+        let mut watch = Watch::new(&machine, Duration::from_secs(10));
+        watch.expect(known.clone());
+        let late = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(700));
+            fake.add(&FakeDisk::new("sdb", 4096).serial("B"));
+            fake
+        });
+        let (_, selection) = watch.wait_for(&machine, true, all).unwrap();
+        assert_eq!(selection.disks.len(), 2);
+        let fake = late.join().unwrap();
+
+        fake.remove("sdb");
+        let mut watch = Watch::new(&machine, Duration::from_millis(100));
+        watch.expect(known);
+        let (inventory, selection) = watch.wait_for(&machine, true, all).unwrap();
+        assert_eq!(selection.disks.len(), 1);
+        assert_eq!(watch.missing(&inventory)[0].serial, "B");
+        assert!(watch.late(&machine).unwrap().is_empty());
+        fake.add(&FakeDisk::new("sdc", 4096).serial("C"));
+        assert_eq!(watch.late(&machine).unwrap()[0].identity.serial, "C");
     }
 
     #[test]
@@ -98,7 +180,9 @@ mod tests {
         let mut watch = Watch::new(&machine, Duration::from_millis(100));
         let wanted = [DiskSelector::Name("sdb".into())];
         let error = watch
-            .wait_for(&machine, |inventory| select(inventory, &wanted, None, true))
+            .wait_for(&machine, true, |inventory| {
+                select(inventory, &wanted, None, true)
+            })
             .unwrap_err();
         assert_eq!(
             error.to_string(),

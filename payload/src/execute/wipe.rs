@@ -4,8 +4,7 @@
 //! the wipe succeeds or not.
 
 use super::attempts::put;
-use super::{Labelled, Prepared, Work, listed_disks, pace};
-use crate::plan::select::select;
+use super::{Labelled, Prepared, Work, pace};
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
 use anyhow::Context;
@@ -40,15 +39,13 @@ struct Record<'a> {
 }
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
-    let listed = listed_disks(work)?;
     let job = work.job;
     let method = job.method.context("the job names no method to wipe by")?;
-    let (_, selection) = work.watch.wait_for(work.machine, |inventory| {
-        select(inventory, &job.disks, listed.as_deref(), true)
-    })?;
+    let (_, selection) = work.select(true)?;
     Ok(Prepared {
         plan: Plan::wipe(work.heading(), selection, method),
         images: Vec::new(),
+        done: false,
     })
 }
 
@@ -157,6 +154,7 @@ mod tests {
             lease: &lease(),
             job: &job,
             share: &share,
+            request: None,
             log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
             watch: &mut Watch::new(&machine, Duration::ZERO),
         };
@@ -187,6 +185,43 @@ mod tests {
         for part in ["result = \"ok\"", "serial = \"sda\"", "method = \"zero\""] {
             assert!(files[1].contains(part), "{part}: {}", files[1]);
         }
+    }
+
+    #[test]
+    fn a_disk_that_appears_after_the_plan_is_missed_and_named() {
+        let fake = FakeMachine::new();
+        let add = |name: &str| {
+            let disk = FakeDisk::new(name, 1 << 20).serial(name).model("M");
+            fake.add_with(&disk, &vec![7; 1 << 20])
+        };
+        let first = add("sda");
+        let root = tempfile::tempdir().unwrap();
+        let share = DirectoryShare::open(root.path()).unwrap();
+        let machine = fake.machine();
+        let mut job = broken::job(Action::Wipe, "m");
+        job.method = Some(Method::Zero);
+        let mut work = Work {
+            machine: &machine,
+            lease: &lease(),
+            job: &job,
+            share: &share,
+            request: None,
+            log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
+            watch: &mut Watch::new(&machine, Duration::ZERO),
+        };
+        let prepared = work.plan().unwrap();
+        let late = add("sdb");
+        let error = work.walk(&prepared).unwrap_err().to_string();
+        assert!(
+            error.starts_with("sdb (M, serial sdb, 1.0 MiB) appeared after the plan was made"),
+            "{error}"
+        );
+        assert!(fs::read(first).unwrap().iter().all(|byte| *byte == 0));
+        assert!(fs::read(late).unwrap().iter().all(|byte| *byte == 7));
+        // A list on the share that does not have it, or disks that the job names, told to leave it alone.
+        fs::create_dir_all(root.path().join("10.0.2.15")).unwrap();
+        fs::write(root.path().join("10.0.2.15/disk-devices.lst"), "sda\n").unwrap();
+        work.walk(&prepared).unwrap();
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn the_command_line_wins_and_adds() {
     assert_eq!(job.image, "lab/lab7");
     let delete: Vec<String> = job.delete.iter().map(ToString::to_string).collect();
     let own = server.url("/hosts/0A00020F.toml").to_string();
-    assert_eq!(delete, [own.as_str(), "http://c/52-54-00-12-34-56"]);
+    assert_eq!(delete, ["http://c/52-54-00-12-34-56", own.as_str()]);
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Plan {
                     let by = match step.how {
                         How::Serial => "serial",
                         How::Wwn => "wwn",
+                        How::Table => "table",
                         How::Name => "name",
                     };
                     let own = json!({

@@ -1,6 +1,7 @@
 //! Which stored image belongs to which disk. Names change from boot to boot; serials and WWNs do not.
 
 mod fit;
+mod twins;
 
 use super::select::bare_wwn;
 use fit::{because, check_fit};
@@ -8,6 +9,7 @@ use pitstop_imaging::image::Least;
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, DiskIdentity};
 use pitstop_imaging::units;
+use std::collections::BTreeMap;
 
 /// An image on the share, as far as matching needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Stored {
     pub stem: String,
     /// The disk it was taken of, where its `.toml` or the image itself tells.
     pub of: Option<DiskIdentity>,
+    /// The identifier of its partition table; empty where it has none or does not tell.
+    pub table: String,
     /// Bytes it restores to; `None` where only reading it all would tell.
     pub raw_size: Option<u64>,
     /// The smallest disk that it can be restored to, where that is known.
@@ -31,6 +35,8 @@ pub struct Stored {
 pub enum How {
     Serial,
     Wwn,
+    /// Of several disks that say the same of themselves, the one with the image's partition table.
+    Table,
     /// The name; the image is of another disk, or does not tell of which.
     Name,
 }
@@ -47,9 +53,19 @@ pub struct Match {
 pub enum MatchError {
     #[error("no image for {disk}; {seen}")]
     Missing { disk: String, seen: String },
-    #[error("{disk} could be restored from any of {images}: remove or rename all but one")]
-    SeveralImages { disk: String, images: String },
-    #[error("{image} could belong on {first} or on {second}: name one disk in the job's `disks`")]
+    #[error(
+        "{disk} could be restored from any of {images}, and the partition table on it does not tell which: remove or \
+         rename all but one, or name the disk, which then gets the image of its name: disks = [{name:?}]"
+    )]
+    SeveralImages {
+        disk: String,
+        images: String,
+        name: String,
+    },
+    #[error(
+        "{image} could belong on {first} or on {second}, and the partition tables on them do not tell: name one disk \
+         in the job's `disks`, by its device name"
+    )]
     SeveralDisks {
         image: String,
         first: String,
@@ -91,15 +107,27 @@ pub enum MatchError {
     },
 }
 
+/// What helps where images and disks do not tell enough of themselves.
+#[derive(Debug, Clone, Default)]
+pub struct Hints {
+    /// The identifiers of the partition tables on the disks, by kernel name; only where some disks are alike.
+    pub tables: BTreeMap<String, String>,
+    /// The disks that the job names by their kernel names.
+    pub named: Vec<String>,
+    /// Disks that the last run on this machine knew, and that are not here.
+    pub gone: Vec<DiskIdentity>,
+}
+
 /// Finds the image of each of `disks`, or says why it is not certain. `all` are the machine's disks.
 pub fn match_images(
     disks: &[Disk],
     all: &[Disk],
     images: &[Stored],
+    hints: &Hints,
 ) -> Result<Vec<Match>, MatchError> {
     let mut matches: Vec<Match> = Vec::new();
     for disk in disks {
-        let found = match_one(disk, all, images)?;
+        let found = match_one(disk, all, images, hints)?;
         if let Some(other) = matches.iter().find(|other| other.image == found.image) {
             return Err(MatchError::SeveralDisks {
                 image: images[found.image].file.clone(),
@@ -124,27 +152,32 @@ pub fn is_settled(matches: &[Match], images: &[Stored]) -> bool {
     })
 }
 
-fn match_one(disk: &Disk, all: &[Disk], images: &[Stored]) -> Result<Match, MatchError> {
+fn match_one(
+    disk: &Disk,
+    all: &[Disk],
+    images: &[Stored],
+    hints: &Hints,
+) -> Result<Match, MatchError> {
+    if let Some((image, how)) = twins::resolve(disk, all, images, hints)? {
+        return Ok(Match {
+            disk: disk.clone(),
+            image,
+            how,
+        });
+    }
     let of_this: Vec<(usize, How)> = images
         .iter()
         .enumerate()
         .filter_map(|(index, image)| Some((index, same_disk(image.of.as_ref()?, &disk.identity)?)))
         .collect();
-    match of_this.as_slice() {
-        [(image, how)] => Ok(Match {
+    // Several are twins, which are dealt with.
+    match of_this.first() {
+        Some((image, how)) => Ok(Match {
             disk: disk.clone(),
             image: *image,
             how: *how,
         }),
-        [] => by_name(disk, all, images),
-        several => Err(MatchError::SeveralImages {
-            disk: disk.to_string(),
-            images: several
-                .iter()
-                .map(|(index, _)| images[*index].file.clone())
-                .collect::<Vec<_>>()
-                .join(", "),
-        }),
+        None => by_name(disk, all, images),
     }
 }
 
@@ -182,7 +215,7 @@ fn by_name(disk: &Disk, all: &[Disk], images: &[Stored]) -> Result<Match, MatchE
 
 /// Whether both are one disk. The namespaces of an NVMe drive share its serial, and cheap drives a WWN:
 /// where both sides tell both, the two must agree.
-fn same_disk(of: &DiskIdentity, disk: &DiskIdentity) -> Option<How> {
+pub fn same_disk(of: &DiskIdentity, disk: &DiskIdentity) -> Option<How> {
     let (stored, here) = (bare_wwn(&of.wwn), bare_wwn(&disk.wwn));
     // A name of another kind says nothing: which one is told depends on the kernel.
     let comparable = !stored.is_empty() && stored.len() == here.len();
@@ -195,13 +228,20 @@ fn same_disk(of: &DiskIdentity, disk: &DiskIdentity) -> Option<How> {
     (same_wwn && !serials).then_some(How::Wwn)
 }
 
+/// Whether a disk is the one that was `known`: by what it says of itself, or by its name where it says nothing.
+pub fn is_of(known: &DiskIdentity, disk: &DiskIdentity) -> bool {
+    let nameless = known.is_nameless() && disk.is_nameless();
+    same_disk(known, disk).is_some() || (nameless && known.device == disk.device)
+}
+
 /// An image whose disk is not on this machine, and whose name another disk took meanwhile, where nobody said
 /// which disks are meant: half the machine would be restored and called whole. (Images under names that no
-/// disk has here may be of a machine that was, and are passed over.)
+/// disk has here may be of a machine that was, and are passed over, unless the last run here knew their disk: `gone`.)
 pub fn check_none_missing(
     matches: &[Match],
     all: &[Disk],
     images: &[Stored],
+    gone: &[DiskIdentity],
 ) -> Result<(), MatchError> {
     let unused = images
         .iter()
@@ -214,7 +254,8 @@ pub fn check_none_missing(
         let here = all
             .iter()
             .any(|disk| same_disk(of, &disk.identity).is_some());
-        if named && known && !here {
+        let was_here = gone.iter().any(|disk| is_of(disk, of));
+        if (named && known && !here) || was_here {
             return Err(MatchError::Gone {
                 image: image.file.clone(),
                 of: describe(of),

@@ -31,6 +31,27 @@ pub enum SelectError {
     ReadOnly { disk: String },
     #[error("{disk} is not in disk-devices.lst, which lists the only disks to touch here")]
     NotListed { disk: String },
+    #[error(
+        "{disk} {why}, and a job that names no disk means every fixed one: mend that, or name the disks that \
+         are meant in the job's `disks`"
+    )]
+    LeftOut { disk: String, why: String },
+    #[error(
+        "{disk} tells no size: it is broken or not ready, and a job that names no disk means every fixed one: \
+             name the disks that are meant in the job's `disks`"
+    )]
+    NoSize { disk: String },
+    #[error("disk-devices.lst lists {line}, and no such disk is here; {seen}")]
+    ListedGone { line: String, seen: String },
+    #[error(
+        "{disk} and {doubles} say the same of themselves and hold the same: they may be one disk by two paths, or two \
+         that cannot be told apart: name the one that is meant by its device name, as in disks = [{name:?}]"
+    )]
+    Doubles {
+        disk: String,
+        doubles: String,
+        name: String,
+    },
 }
 
 impl SelectError {
@@ -38,7 +59,10 @@ impl SelectError {
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            SelectError::NoDisk { .. } | SelectError::NoMatch { .. }
+            SelectError::NoDisk { .. }
+                | SelectError::NoMatch { .. }
+                | SelectError::NoSize { .. }
+                | SelectError::ListedGone { .. }
         )
     }
 }
@@ -60,14 +84,17 @@ pub fn parse_list(text: &str) -> Vec<String> {
 }
 
 /// Applies a job's selectors (none: every fixed disk) and the share's `disk-devices.lst` to what is there.
+///
+/// # Errors
+/// A selector that means no disk, or several; a disk that is meant and cannot be had. Nothing narrows the set but
+/// the job and the list.
 pub fn select(
     inventory: &Inventory,
     selectors: &[DiskSelector],
     listed: Option<&[String]>,
     will_write: bool,
 ) -> Result<Selection, SelectError> {
-    let is_listed =
-        |disk: &Disk| listed.is_none_or(|lines| lines.iter().any(|line| matches_line(disk, line)));
+    let is_listed = |disk: &Disk| listed.is_none_or(|lines| self::is_listed(disk, lines));
     let mut selection = Selection::default();
     let chosen = selectors
         .iter()
@@ -77,6 +104,9 @@ pub fn select(
             Ok(disk)
         })
         .collect::<Result<Vec<_>, SelectError>>()?;
+    if selectors.is_empty() {
+        check_every_one(inventory, listed, will_write)?;
+    }
     for disk in &inventory.disks {
         let named = chosen.contains(&disk);
         if named {
@@ -87,14 +117,13 @@ pub fn select(
         } else if !selectors.is_empty() {
             Some("not named by the job".to_owned())
         } else if disk.standing != Standing::Fixed {
+            // Of fixed ones only the medium comes so far.
             Some(match disk.used_by.as_slice() {
                 [] => disk.standing.to_string(),
                 users => format!("{} ({})", disk.standing, users.join(", ")),
             })
         } else if !is_listed(disk) {
             Some("not in disk-devices.lst".to_owned())
-        } else if will_write && disk.read_only {
-            Some("read-only".to_owned())
         } else {
             None
         };
@@ -102,6 +131,10 @@ pub fn select(
             None => selection.disks.push(disk.clone()),
             Some(reason) => selection.left_alone.push((disk.clone(), reason)),
         }
+    }
+    for (path, of) in &inventory.paths {
+        let reason = format!("another path to {of}: one disk, done once");
+        selection.left_alone.push((path.clone(), reason));
     }
     if selection.disks.is_empty() {
         return Err(SelectError::NoDisk {
@@ -111,12 +144,75 @@ pub fn select(
     Ok(selection)
 }
 
+/// A job without selectors means every fixed disk: one that it cannot have is not passed over in silence.
+fn check_every_one(
+    inventory: &Inventory,
+    listed: Option<&[String]>,
+    will_write: bool,
+) -> Result<(), SelectError> {
+    for line in listed.unwrap_or_default() {
+        check_line(inventory, line)?;
+    }
+    let meant = |disk: &&Disk| {
+        let is_listed = listed.is_none_or(|lines| is_listed(disk, lines));
+        disk.unused == Standing::Fixed && disk.standing != Standing::Medium && is_listed
+    };
+    if let Some(disk) = inventory.without_size.iter().find(meant) {
+        return Err(SelectError::NoSize {
+            disk: disk.to_string(),
+        });
+    }
+    for disk in inventory.disks.iter().filter(meant) {
+        let left_out = |why: String| SelectError::LeftOut {
+            disk: disk.to_string(),
+            why,
+        };
+        if disk.standing == Standing::InUse {
+            return Err(left_out(format!("is in use ({})", disk.used_by.join(", "))));
+        }
+        if will_write && disk.read_only {
+            return Err(left_out("is read-only".into()));
+        }
+        if !disk.doubles.is_empty() {
+            return Err(SelectError::Doubles {
+                disk: disk.to_string(),
+                doubles: disk.doubles.join(", "),
+                name: disk.identity.device.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Who wrote a disk into `disk-devices.lst` wants it touched.
+fn check_line(inventory: &Inventory, line: &str) -> Result<(), SelectError> {
+    let mut of_line = inventory
+        .disks
+        .iter()
+        .chain(&inventory.without_size)
+        .filter(|disk| matches_line(disk, line))
+        .peekable();
+    let Some(first) = of_line.peek().copied() else {
+        return Err(SelectError::ListedGone {
+            line: line.to_owned(),
+            seen: seen(inventory, &[]),
+        });
+    };
+    if of_line.any(|disk| disk.unused == Standing::Fixed) {
+        return Ok(());
+    }
+    Err(SelectError::LeftOut {
+        disk: first.to_string(),
+        why: format!("is in disk-devices.lst and is {}", first.unused),
+    })
+}
+
 fn check_named(disk: &Disk, listed: bool, will_write: bool) -> Result<(), SelectError> {
     let name = || disk.to_string();
     if !listed {
         return Err(SelectError::NotListed { disk: name() });
     }
-    if disk.standing == Standing::InUse {
+    if matches!(disk.standing, Standing::InUse | Standing::Medium) {
         return Err(SelectError::InUse {
             disk: name(),
             used_by: disk.used_by.join(", "),
@@ -192,6 +288,21 @@ pub fn why(disk: &Disk, selectors: &[DiskSelector]) -> String {
     }
 }
 
+/// The kernel names of those disks that the selectors mean by their kernel names.
+pub fn named_by_name(disks: &[Disk], selectors: &[DiskSelector]) -> Vec<String> {
+    let by_name = |selector: &&DiskSelector| matches!(selector, DiskSelector::Name(_));
+    disks
+        .iter()
+        .filter(|disk| {
+            selectors
+                .iter()
+                .filter(by_name)
+                .any(|name| means(name, disk))
+        })
+        .map(|disk| disk.identity.device.clone())
+        .collect()
+}
+
 fn means(selector: &DiskSelector, disk: &Disk) -> bool {
     match selector {
         DiskSelector::Name(name) => is_name(disk, name),
@@ -200,13 +311,19 @@ fn means(selector: &DiskSelector, disk: &Disk) -> bool {
     }
 }
 
+/// Whether one of the lines of `disk-devices.lst` means `disk`.
+pub fn is_listed(disk: &Disk, lines: &[String]) -> bool {
+    lines.iter().any(|line| matches_line(disk, line))
+}
+
 fn matches_line(disk: &Disk, line: &str) -> bool {
     is_name(disk, line) || is_serial(disk, line) || is_wwn(disk, line)
 }
 
 fn is_name(disk: &Disk, name: &str) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
-    disk.identity.device == name.replace('/', "!")
+    let name = name.replace('/', "!");
+    disk.identity.device == name || disk.also.contains(&name)
 }
 
 fn is_serial(disk: &Disk, serial: &str) -> bool {
@@ -256,6 +373,7 @@ mod tests {
     fn three() -> Inventory {
         let mut usb = disk("sdc", "STICK", 1 << 20);
         usb.standing = Standing::Usb;
+        usb.unused = Standing::Usb;
         let mut second = disk("sdb", "B", 2 << 20);
         second.identity.wwn = "naa.5000c50012345678".into();
         Inventory {
@@ -352,8 +470,23 @@ mod tests {
     fn the_list_on_the_share_narrows_and_forbids() {
         let lines = parse_list("# the system disk\n\n  B  # by serial\n/dev/sdz\n");
         assert_eq!(lines, ["B", "/dev/sdz"]);
-        let selection = select(&three(), &[], Some(&lines), true).unwrap();
+        let selection = select(&three(), &[], Some(&lines[..1]), true).unwrap();
         assert_eq!(names(&selection), ["sdb"]);
+        let gone = select(&three(), &[], Some(&lines), true).unwrap_err();
+        assert!(gone.may_pass());
+        assert!(
+            gone.to_string().starts_with(
+                "disk-devices.lst lists /dev/sdz, and no such disk is here; seen: sda ("
+            )
+        );
+        let stick = ["B".to_owned(), "sdc".to_owned()];
+        let stick = select(&three(), &[], Some(&stick), true).unwrap_err();
+        assert!(
+            stick.to_string().starts_with(
+                "sdc (serial STICK, 1.0 MiB) is in disk-devices.lst and is on USB, and a job"
+            ),
+            "{stick}"
+        );
         let forbidden = select(
             &three(),
             &[DiskSelector::Name("sda".into())],
@@ -367,31 +500,104 @@ mod tests {
     }
 
     #[test]
-    fn disks_in_use_or_read_only_are_refused_by_name_and_left_alone_by_default() {
+    fn disks_in_use_or_read_only_are_refused_whether_the_job_names_them_or_none() {
         let mut inventory = three();
-        inventory.disks[0].standing = Standing::InUse;
         inventory.disks[1].read_only = true;
         let error = select(&inventory, &[], None, true).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no fixed disk to work on; seen: sda (serial A, 1.0 MiB) in use, \
-             sdb (serial B, 2.0 MiB) read-only, sdc (serial STICK, 1.0 MiB) on USB"
+            "sdb (serial B, 2.0 MiB) is read-only, and a job that names no disk means every fixed one: mend that, \
+             or name the disks that are meant in the job's `disks`"
         );
-        assert_eq!(
-            names(&select(&inventory, &[], None, false).unwrap()),
-            ["sdb"]
-        );
+        let backed_up = select(&inventory, &[], None, false).unwrap();
+        assert_eq!(names(&backed_up), ["sda", "sdb"]);
         let named = |name: &str| [DiskSelector::Name(name.into())];
+        let told_to = select(&inventory, &named("sda"), None, true).unwrap();
+        assert_eq!(names(&told_to), ["sda"]);
+        let lines = ["sda".to_owned()];
+        let listed = select(&inventory, &[], Some(&lines), true).unwrap();
+        assert_eq!(names(&listed), ["sda"]);
+        let error = select(&inventory, &named("sdb"), None, true);
+        assert!(
+            matches!(error, Err(SelectError::ReadOnly { .. })),
+            "{error:?}"
+        );
+
+        inventory.disks[0].standing = Standing::InUse;
         inventory.disks[0].used_by = vec!["sda1 is mounted at /mnt".into()];
+        let error = select(&inventory, &[], None, false).unwrap_err();
+        assert!(
+            error.to_string().starts_with(
+                "sda (serial A, 1.0 MiB) is in use (sda1 is mounted at /mnt), and a job"
+            ),
+            "{error}"
+        );
         let error = select(&inventory, &named("sda"), None, false).unwrap_err();
         assert_eq!(
             error.to_string(),
             "sda (serial A, 1.0 MiB) is in use on this machine: sda1 is mounted at /mnt; stop that first"
         );
-        let error = select(&inventory, &named("sdb"), None, true);
+        // The medium that the machine booted from is nobody's to wipe or to back up.
+        inventory.disks[0].standing = Standing::Medium;
+        inventory.disks[1].read_only = false;
+        let selection = select(&inventory, &[], None, true).unwrap();
+        assert_eq!(names(&selection), ["sdb"]);
+        assert_eq!(
+            selection.left_alone[0].1,
+            "the medium that the machine booted from (sda1 is mounted at /mnt)"
+        );
+    }
+
+    #[test]
+    fn a_fixed_disk_that_tells_no_size_is_waited_for_and_then_named() {
+        let mut inventory = three();
+        inventory.without_size = vec![disk("sdd", "BROKEN", 0), disk("sde", "", 0)];
+        inventory.without_size[1].unused = Standing::Removable;
+        let error = select(&inventory, &[], None, false).unwrap_err();
+        assert!(error.may_pass());
         assert!(
-            matches!(error, Err(SelectError::ReadOnly { .. })),
-            "{error:?}"
+            error
+                .to_string()
+                .starts_with("sdd (serial BROKEN, 0 B) tells no size: it is broken or not ready"),
+            "{error}"
+        );
+        // An empty card reader is none of it.
+        inventory.without_size.remove(0);
+        assert!(select(&inventory, &[], None, false).is_ok());
+    }
+
+    #[test]
+    fn one_disk_by_two_paths_is_done_once_and_answers_to_both_names() {
+        let mut inventory = three();
+        inventory.disks[0].also = vec!["sdq".into()];
+        inventory.paths = vec![(disk("sdq", "A", 1 << 20), "sda".into())];
+        let selection = select(&inventory, &[], None, true).unwrap();
+        assert_eq!(names(&selection), ["sda", "sdb"]);
+        let told = selection.left_alone.last().unwrap();
+        assert_eq!(told.0.identity.device, "sdq");
+        assert_eq!(told.1, "another path to sda: one disk, done once");
+        let both = ["sda", "sdq"].map(|name| DiskSelector::Name(name.into()));
+        assert_eq!(
+            names(&select(&inventory, &both, None, true).unwrap()),
+            ["sda"]
+        );
+    }
+
+    #[test]
+    fn what_may_be_one_disk_or_two_is_for_the_job_to_say() {
+        let mut inventory = three();
+        inventory.disks[0].doubles = vec!["sdb".into()];
+        inventory.disks[1].doubles = vec!["sda".into()];
+        let error = select(&inventory, &[], None, false).unwrap_err();
+        assert!(!error.may_pass());
+        assert!(
+            error.to_string().ends_with("as in disks = [\"sda\"]"),
+            "{error}"
+        );
+        let named = [DiskSelector::Name("sdb".into())];
+        assert_eq!(
+            names(&select(&inventory, &named, None, true).unwrap()),
+            ["sdb"]
         );
     }
 

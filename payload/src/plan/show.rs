@@ -57,6 +57,13 @@ impl fmt::Display for Capture {
             "\n  read {} into {}; the disk is not written",
             self.disk, self.file
         )?;
+        if self.redoes {
+            write!(
+                f,
+                "\n    {} of an earlier try of this job is replaced",
+                self.file
+            )?;
+        }
         for old in &self.replaces {
             write!(f, "\n    {old} is kept as {old}.old; an older .old is lost")?;
         }
@@ -103,6 +110,7 @@ impl fmt::Display for Restore {
         match (how, &image.of) {
             (How::Serial, _) => write!(f, "\n    the image is of this disk, by its serial"),
             (How::Wwn, _) => write!(f, "\n    the image is of this disk, by its WWN"),
+            (How::Table, _) => write!(f, "\n    the image is of this disk, by its partition table"),
             (How::Name, Some(of)) => {
                 write!(
                     f,

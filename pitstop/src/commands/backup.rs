@@ -92,6 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             &args.disk,
             identity.logical_sector_size,
         ),
+        origin: None,
     };
     let reporter = reporter();
     warn_of_writers(&args.disk, &reporter);

@@ -13,7 +13,7 @@ use last::Last;
 use percent_encoding::percent_decode_str;
 use pitstop_imaging::disk::{LoopDevice, same_bytes};
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::image::{CaptureOptions, ImageMeta, ImageReader};
+use pitstop_imaging::image::{CaptureOptions, ImageMeta, ImageReader, Origin};
 use pitstop_imaging::inventory::DiskIdentity;
 use pitstop_imaging::table::Resized;
 use pitstop_imaging::units::{self, parse_bytes};
@@ -80,6 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         level: args.made.level.into(),
         threads: args.made.threads,
         loaders: meta.loaders.clone(),
+        origin: meta.origin.clone().map(Origin::without_request),
         ..CaptureOptions::default()
     };
     destination.write(|out| {

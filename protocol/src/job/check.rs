@@ -76,6 +76,7 @@ pub fn job(
         transfer: transfer(file, share.as_ref(), from)?,
         share,
         image: image(file, placeholders).map_err(at("image"))?,
+        image_named: file.image.is_some(),
         disks: disks(file).map_err(at("disks"))?,
         delete: delete(line, file, from, placeholders)?,
         policy: policy(file)?,
@@ -224,6 +225,8 @@ fn delete(
             targets.push(target);
         }
     }
+    // The file itself goes last: while others are left to delete, the next run has to find its job.
+    targets.sort_by_key(|target| Some(target.url()) == from);
     Ok(targets)
 }
 

@@ -5,18 +5,6 @@ use crate::machine::Lease;
 use pitstop_imaging::inventory::{Machine, firmware};
 use url::Url;
 
-/// What firmware vendors leave where a serial number belongs.
-const NO_SERIALS: [&str; 8] = [
-    "to be filled by o.e.m.",
-    "default string",
-    "system serial number",
-    "not specified",
-    "not applicable",
-    "none",
-    "n/a",
-    "0",
-];
-
 /// What the placeholders in URLs and names stand for on this machine, each safe as a part of a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placeholders {
@@ -38,8 +26,7 @@ pub struct Placeholders {
 impl Placeholders {
     pub fn new(machine: &Machine, lease: &Lease) -> Self {
         let firmware = firmware::read(&machine.sysfs);
-        let blank_serial = NO_SERIALS.contains(&firmware.serial.to_ascii_lowercase().as_str());
-        let known = |text: &str, blank: bool| (!blank && !text.is_empty()).then(|| component(text));
+        let known = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(component);
         let uuid = Uuid::parse(&firmware.uuid);
         let mac = Mac(lease.mac);
         Self {
@@ -47,11 +34,8 @@ impl Placeholders {
             hexip: hex_address(lease.address),
             mac: mac.dashed(),
             uuid: uuid.map(|uuid| uuid.to_string()),
-            serial: known(&firmware.serial, blank_serial),
-            hostname: lease
-                .hostname
-                .as_deref()
-                .and_then(|name| known(name, false)),
+            serial: known(firmware.known_serial()),
+            hostname: known(lease.hostname.as_deref()),
             names: host_name::search(uuid, Some(mac), Some(lease.address)),
         }
     }

@@ -200,6 +200,8 @@ pub struct Job {
     pub share: Option<ShareUrl>,
     /// The machine's folder on the share: relative, no `..`.
     pub image: String,
+    /// Whether the job names that folder, and does not just have it from the machine's address.
+    pub image_named: bool,
     /// Empty: every fixed disk.
     pub disks: Vec<DiskSelector>,
     /// Configurations to delete when the job is done, without duplicates.
@@ -249,7 +251,7 @@ impl Job {
             "{:?}\n{:?}",
             self.disks,
             (
-                self.exact,
+                (self.image_named, self.exact),
                 self.delta,
                 self.verify,
                 self.new_ids,

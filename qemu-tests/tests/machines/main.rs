@@ -20,6 +20,7 @@ mod local;
 mod lossy;
 mod manners;
 mod media;
+mod narrowed;
 mod network;
 mod nfs;
 mod other_servers;

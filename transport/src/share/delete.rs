@@ -3,7 +3,7 @@
 
 use super::{Carriers, nfs};
 use crate::fetch::HttpClient;
-use crate::fetch::http::{Backoff, asks_for_patience, refusal};
+use crate::fetch::http::{Backoff, Response, asks_for_patience, refusal};
 use anyhow::{Context as _, anyhow, bail};
 use nix::unistd::{AccessFlags, access};
 use pitstop_protocol::job::DeleteTarget;
@@ -12,6 +12,7 @@ use pitstop_protocol::share_url::NfsUrl;
 use reqwest::{Method, StatusCode};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -48,6 +49,61 @@ pub fn delete(targets: &[DeleteTarget], carriers: &Carriers) -> anyhow::Result<(
     bail!("deleting the configuration: {}", failures.join("; "))
 }
 
+/// A configuration as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// With what tells this version from any other, as far as its server tells that; else empty.
+    There(String),
+    Gone,
+}
+
+/// Looks at a target.
+///
+/// # Errors
+/// When it can be told neither to be there nor to be gone.
+pub fn look(target: &DeleteTarget, carriers: &Carriers) -> anyhow::Result<Seen> {
+    let url = target.url();
+    let seen = match url.scheme() {
+        "http" | "https" => look_http(url, &carriers.http),
+        "nfs" => on_nfs(url, carriers, look_at_file),
+        "file" => look_at_file(&local(url)?),
+        scheme => Err(not_over(scheme)),
+    };
+    seen.with_context(|| format!("looking at the configuration {target}"))
+}
+
+fn look_http(url: &Url, http: &HttpClient) -> anyhow::Result<Seen> {
+    let mut answer = answer(&Method::HEAD, url, http)?;
+    if needs_get(answer.status()) {
+        answer = self::answer(&Method::GET, url, http)?;
+    }
+    let status = answer.status();
+    if is_gone(status) {
+        return Ok(Seen::Gone);
+    }
+    if !status.is_success() {
+        bail!(refusal(&Method::GET, &redacted(url), status));
+    }
+    let told = [answer.etag(), answer.header("last-modified")];
+    let told: Vec<&str> = told.into_iter().flatten().collect();
+    Ok(Seen::There(told.join(", ")))
+}
+
+/// Of a file that was put in another's place, the inode or the time of change is another.
+fn look_at_file(path: &Path) -> anyhow::Result<Seen> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Gone),
+        metadata => metadata.context("looking at it")?,
+    };
+    Ok(Seen::There(format!(
+        "{:x}-{:x}-{:x}.{:x}",
+        metadata.ino(),
+        metadata.len(),
+        metadata.ctime(),
+        metadata.ctime_nsec()
+    )))
+}
+
 fn check_one(target: &DeleteTarget, carriers: &Carriers) -> anyhow::Result<()> {
     let url = target.url();
     match url.scheme() {
@@ -82,6 +138,10 @@ fn local(url: &Url) -> anyhow::Result<PathBuf> {
 
 /// Asks again while the server is away; whatever it answers otherwise is the answer.
 fn ask(method: &Method, url: &Url, http: &HttpClient) -> anyhow::Result<StatusCode> {
+    Ok(answer(method, url, http)?.status())
+}
+
+fn answer(method: &Method, url: &Url, http: &HttpClient) -> anyhow::Result<Response> {
     let mut backoff = Backoff::new(http);
     loop {
         let outcome = http.request(method.clone(), url).send();
@@ -99,9 +159,17 @@ fn ask(method: &Method, url: &Url, http: &HttpClient) -> anyhow::Result<StatusCo
             Some(what) => !backoff.again(&what),
         };
         if ended {
-            return Ok(outcome?.status());
+            return Ok(outcome?);
         }
     }
+}
+
+/// Whether the server does not know HEAD.
+fn needs_get(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST
+    )
 }
 
 fn is_gone(status: StatusCode) -> bool {
@@ -112,10 +180,7 @@ fn is_gone(status: StatusCode) -> bool {
 /// deleting is allowed, and 405, 403 and the like that it is not.
 fn check_http(url: &Url, http: &HttpClient) -> anyhow::Result<()> {
     let mut status = ask(&Method::HEAD, url, http)?;
-    if matches!(
-        status,
-        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST
-    ) {
+    if needs_get(status) {
         status = ask(&Method::GET, url, http)?;
     }
     if is_gone(status) {
@@ -153,11 +218,11 @@ fn delete_http(url: &Url, http: &HttpClient) -> anyhow::Result<()> {
 }
 
 /// Mounts the folder that the file is in, and hands over the file's path.
-fn on_nfs(
+fn on_nfs<T>(
     url: &Url,
     carriers: &Carriers,
-    act: impl Fn(&Path) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    act: impl Fn(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let nfs = NfsUrl::from_url(url)?;
     let path = PathBuf::from(&nfs.path);
     let name = path

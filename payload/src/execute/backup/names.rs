@@ -60,7 +60,7 @@ fn place<'a>(work: &Work<'_>, placing: &mut Placing<'a>, meta: &ImageMeta) -> an
             placing.kept.push(old);
         }
     }
-    if share.stat(&path)?.is_some() {
+    if !capture.redoes && share.stat(&path)?.is_some() {
         bail!(
             "{path} has appeared on {} during the backup: it is kept",
             share.name()
@@ -127,7 +127,8 @@ fn take_back(work: &Work<'_>, placing: &Placing<'_>) -> anyhow::Result<()> {
         }
     }
     let file = placing.capture.file.as_str();
-    if placing.begun && !placing.kept.contains(&file) {
+    // What an earlier try of this job had put in place gave way to a newer one, and that is whole.
+    if placing.begun && !placing.capture.redoes && !placing.kept.contains(&file) {
         let path = work.image_path(file);
         share.remove(&path)?;
         share.remove(&format!("{path}.toml"))?;

@@ -1,0 +1,197 @@
+//! Whose an image is. A machine that got another one's address finds that one's images in its folder, and must neither
+//! restore them nor put its own in their place.
+//!
+//! An image that tells its machine counts first, then what the folder tells. A disk that was exchanged is no reason: then
+//! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is.
+
+use super::Work;
+use super::record::{self, same_machine};
+use crate::plan::matching::{How, Match, same_disk};
+use anyhow::bail;
+use pitstop_imaging::image::{self, ImageMeta, MachineIdentity};
+use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory, disks::describe};
+
+/// What is known of the folder and of this machine.
+pub(super) struct Owners {
+    this: MachineIdentity,
+    /// Those that the folder tells of.
+    machines: Vec<MachineIdentity>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Owner {
+    This,
+    Other(String),
+    Unknown,
+}
+
+impl Owners {
+    /// # Errors
+    /// When the share cannot be read.
+    pub(super) fn read(work: &Work<'_>, inventory: &Inventory) -> anyhow::Result<Self> {
+        Ok(Self {
+            this: record::identity(work.lease, inventory),
+            machines: record::read(work.share, &work.job.image)?.machines,
+        })
+    }
+
+    fn of(&self, meta: Option<&ImageMeta>) -> Owner {
+        let origin = meta.and_then(|meta| meta.origin.as_ref());
+        let told =
+            origin.map(|origin| (&origin.machine, same_machine(&origin.machine, &self.this)));
+        match told {
+            Some((_, Some(true))) => return Owner::This,
+            Some((other, Some(false))) => return Owner::Other(other.to_string()),
+            Some((_, None)) | None => {}
+        }
+        let folder = self
+            .machines
+            .iter()
+            .map(|known| (known, same_machine(known, &self.this)));
+        let mut owner = Owner::Unknown;
+        for (known, is_this) in folder {
+            match is_this {
+                // It had the address once: the image may be of that time.
+                Some(false) => return Owner::Other(known.to_string()),
+                Some(true) => owner = Owner::This,
+                None => {}
+            }
+        }
+        owner
+    }
+}
+
+/// Stops a restore of what is another machine's.
+///
+/// # Errors
+/// Names the image, whose it is, and the way on.
+pub(super) fn check_restores(
+    work: &Work<'_>,
+    inventory: &Inventory,
+    matches: &[Match],
+    metas: &[Option<ImageMeta>],
+    files: &[&str],
+) -> anyhow::Result<()> {
+    if work.job.image_named {
+        return Ok(());
+    }
+    let owners = Owners::read(work, inventory)?;
+    for found in matches.iter().filter(|found| found.how == How::Name) {
+        let meta = metas.get(found.image).and_then(Option::as_ref);
+        let file = files.get(found.image).copied().unwrap_or_default();
+        check(work, &owners, meta, file, Some(&found.disk))?;
+    }
+    Ok(())
+}
+
+/// Stops a backup that would put the image of `disk` in the place of another machine's.
+///
+/// # Errors
+/// As [`check_restores`].
+pub(super) fn check_replaced(
+    work: &Work<'_>,
+    owners: &Owners,
+    inventory: &Inventory,
+    file: &str,
+    meta: Option<&ImageMeta>,
+) -> anyhow::Result<()> {
+    if work.job.image_named {
+        return Ok(());
+    }
+    let here = |of: &DiskIdentity| {
+        let mut disks = inventory.disks.iter();
+        disks.any(|disk| same_disk(of, &disk.identity).is_some())
+    };
+    if meta.is_some_and(|meta| here(&meta.disk)) {
+        return Ok(());
+    }
+    check(work, owners, meta, file, None)
+}
+
+fn check(
+    work: &Work<'_>,
+    owners: &Owners,
+    meta: Option<&ImageMeta>,
+    file: &str,
+    disk: Option<&Disk>,
+) -> anyhow::Result<()> {
+    let folder = &work.job.image;
+    let path = work.image_path(file);
+    match owners.of(meta) {
+        Owner::This => Ok(()),
+        Owner::Other(who) => bail!(
+            "{path} belongs to another machine ({who}), which had this address before; nothing of it is restored or \
+             replaced: if it is meant all the same, set image = {folder:?} in the host file, else move the folder away"
+        ),
+        Owner::Unknown => {
+            // An image that tells no disk, or a disk that tells nothing of itself: the name is all there is.
+            let Some(of) = meta.map(|meta| &meta.disk).filter(|of| !of.is_nameless()) else {
+                return Ok(());
+            };
+            let than = match disk {
+                Some(disk) if disk.identity.is_nameless() => return Ok(()),
+                Some(disk) => format!("not of {disk}"),
+                None => "which is no disk of this machine".into(),
+            };
+            bail!(
+                "{path} is of {}, {than}, and nothing in the folder tells that it is this machine's: if it is \
+                 meant all the same, set image = {folder:?} in the host file",
+                describe(of)
+            )
+        }
+    }
+}
+
+/// What an image says of itself, else what lies beside it says; nothing where neither can be made out.
+pub(super) fn told_by(work: &Work<'_>, file: &str) -> Option<ImageMeta> {
+    let path = work.image_path(file);
+    let source = work.share.image(&path).ok()?;
+    let embedded = image::probe(&*source).ok().and_then(|probe| probe.meta);
+    embedded.or_else(|| super::restore::describe(work, &path).ok().flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitstop_imaging::image::Origin;
+
+    fn machine(mac: &str) -> MachineIdentity {
+        MachineIdentity {
+            macs: vec![mac.into()],
+            ..MachineIdentity::default()
+        }
+    }
+
+    fn meta(machine: MachineIdentity) -> ImageMeta {
+        let text = "format = 1\npitstop = '1'\ncreated = ''\ndevice = 'sda'\nmodel = ''\nserial = 'A'\nwwn = ''\n\
+                    size = 1\nlogical-sector-size = 512\nphysical-sector-size = 512\nchunk-size = 1\nexact = true\n\
+                    kept = 1\nblake3 = ''\n";
+        let mut meta = ImageMeta::from_toml(text).unwrap();
+        meta.origin = Some(Origin {
+            machine,
+            ..Origin::default()
+        });
+        meta
+    }
+
+    #[test]
+    fn an_image_counts_before_the_folder_and_doubt_is_for_the_other() {
+        let owners = |known: &[&str]| Owners {
+            this: machine("b"),
+            machines: known.iter().map(|mac| machine(mac)).collect(),
+        };
+        let other = || Owner::Other("MAC a".into());
+        assert_eq!(owners(&[]).of(None), Owner::Unknown);
+        assert_eq!(owners(&["b"]).of(None), Owner::This);
+        assert_eq!(owners(&["a"]).of(None), other());
+        // The address went on: an image that does not tell may be of either.
+        assert_eq!(owners(&["a", "b"]).of(None), other());
+        assert_eq!(
+            owners(&["a", "b"]).of(Some(&meta(machine("b")))),
+            Owner::This
+        );
+        assert_eq!(owners(&["b"]).of(Some(&meta(machine("a")))), other());
+        let silent = meta(MachineIdentity::default());
+        assert_eq!(owners(&["b"]).of(Some(&silent)), Owner::This);
+    }
+}
