@@ -78,9 +78,7 @@ fn an_index_of_many_members_troubles_no_gunzip() {
     let expected = sum(Box::new(File::open(&disk).unwrap()));
     for (program, arguments) in [
         ("zcat", &[][..]),
-        ("gunzip", &["-c"]),
         ("busybox", &["zcat"]),
-        ("busybox", &["gunzip", "-c"]),
         ("pigz", &["-dc"]),
     ] {
         let mut child = Command::new(program)
