@@ -128,8 +128,8 @@ fn of_one_controller(machine: &Machine, one: &Disk, other: &Disk) -> bool {
     let controller = |disk: &Disk| {
         let name = &disk.identity.device;
         let block = machine.sysfs.join("block").join(name);
-        let nvme = name.starts_with("nvme");
-        fs::canonicalize(block.join("device")).ok().filter(|_| nvme)
+        let device = fs::canonicalize(block.join("device")).ok();
+        device.filter(|_| name.starts_with("nvme"))
     };
     controller(one).is_some_and(|path| controller(other) == Some(path))
 }

@@ -4,7 +4,7 @@
 //! run must know its own work. Else a `backup` finds "an image already", a `backup-again` takes the new image for the
 //! old one, and a `wipe` wipes what somebody has installed since.
 //!
-//! What names a job is its work and its configurations, each with the version that its server tells (ETag, time of
+//! What names a job is its work and its configurations, each with the version that its server tells (`ETag`, time of
 //! change): the same job, set again later, is another. It is noted in `last-run.toml` before the deletion, and in
 //! every image; the note goes when the configuration is gone, so that a configuration whose server tells no version
 //! is done again, too.
