@@ -28,7 +28,9 @@ fn whole(input: &[u8]) -> Option<Vec<u8>> {
     let (index, data) = rest.split_at_checked(length)?;
     let mut image = data.to_vec();
     let offset = image.len();
-    for piece in index.chunks(65523) {
+    // As long as they are written now; the first as long as they once were.
+    let (first, rest) = index.split_at(index.len().min(65523));
+    for piece in [first].into_iter().chain(rest.chunks(16_000)) {
         member(*b"PI", piece, &mut image);
     }
     let mut footer = b"PITSTOPF".to_vec();

@@ -3,26 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pitstop_fuzz::Sparse;
+use pitstop_fuzz::{Sparse, contain_panics};
 use pitstop_imaging::used::survey;
-use std::panic;
-use std::sync::LazyLock;
 
 const EDGE: u64 = 1 << 20;
 
-/// The fuzzer ends at every panic. Those of the `ntfs` crate are met by the map reader, so they may go on to it; one that
-/// gets past it ends the fuzzer all the same.
-static LET_CONTAINED_PANICS_BE: LazyLock<()> = LazyLock::new(|| {
-    let strict = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if !info.location().is_some_and(|at| at.file().contains("/ntfs-")) {
-            strict(info);
-        }
-    }));
-});
-
 fuzz_target!(|bytes: &[u8]| {
-    LazyLock::force(&LET_CONTAINED_PANICS_BE);
+    contain_panics();
     let Some(mut disk) = Sparse::parse(bytes) else { return };
     let (size, sector) = (disk.size, disk.logical_sector);
     let Ok(found) = survey(&mut disk, size, sector) else { return };

@@ -118,7 +118,7 @@ impl Seek for Stream<'_> {
     }
 }
 
-fn check_bounds(at: u64, length: usize, size: u64) -> io::Result<()> {
+pub(crate) fn check_bounds(at: u64, length: usize, size: u64) -> io::Result<()> {
     let end = u64::try_from(length)
         .ok()
         .and_then(|length| at.checked_add(length));

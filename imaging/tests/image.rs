@@ -48,6 +48,60 @@ fn a_disk_comes_back_and_zcat_agrees() {
     }
 }
 
+/// Gunzips of other people: each must give the very bytes, and have nothing to say.
+#[test]
+fn an_index_of_many_members_troubles_no_gunzip() {
+    let bench = Bench::new();
+    let disk = bench.path("disk");
+    let file = File::create(&disk).unwrap();
+    file.set_len(1000 << 20).unwrap();
+    for chunk in 0..1000u64 {
+        file.write_all_at(&chunk.to_le_bytes(), chunk << 20)
+            .unwrap();
+    }
+    let options = CaptureOptions {
+        exact: true,
+        ..CaptureOptions::default()
+    };
+    let (image, meta) = bench.capture(&disk, &options);
+    let bytes = fs::read(&image).unwrap();
+    let members = bytes
+        .windows(10)
+        .filter(|field| field.starts_with(b"PS\x04\0") && field.ends_with(b"PI"))
+        .count();
+    assert!(members >= 3, "{members} index members");
+    let sum = |mut from: Box<dyn std::io::Read>| {
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut from, &mut hasher).unwrap();
+        hasher.finalize()
+    };
+    let expected = sum(Box::new(File::open(&disk).unwrap()));
+    for (program, arguments) in [
+        ("zcat", &[][..]),
+        ("gunzip", &["-c"]),
+        ("busybox", &["zcat"]),
+        ("busybox", &["gunzip", "-c"]),
+        ("pigz", &["-dc"]),
+    ] {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .arg(&image)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let found = sum(Box::new(child.stdout.take().unwrap()));
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success() && told.is_empty(),
+            "{program}: {told}"
+        );
+        assert_eq!(found, expected, "{program}");
+    }
+    assert_eq!(meta.disk.size, 1000 << 20);
+}
+
 #[test]
 fn holes_cost_nothing_and_stay_holes() {
     let bench = Bench::new();

@@ -2,9 +2,11 @@
 //! inside the image, behind it, and at the disk's end.
 
 mod image_common;
+mod metadata_common;
 mod used_common;
 
 use image_common::{Bench, plain, source};
+use metadata_common::{md_0, md_1, zfs_label};
 use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::{CaptureOptions, Delta, RestoreOptions, restore};
 use std::ffi::OsStr;
@@ -20,8 +22,6 @@ const OLD: [(u64, u64); 2] = [(20 * MIB, 90 * MIB), (110 * MIB, 180 * MIB)];
 /// Bytes, and where they go.
 type Piece = (u64, Vec<u8>);
 
-const MD_MAGIC: u32 = 0xa92b_4efc;
-
 /// What probes a device as udev does; empty when there is nothing.
 fn probe(path: &Path, start: u64, size: u64) -> String {
     let (start, size) = (start.to_string(), size.to_string());
@@ -32,62 +32,6 @@ fn probe(path: &Path, start: u64, size: u64) -> String {
     // 2: nothing found. 8: more than one thing is, and it cannot decide.
     assert!(matches!(status, Some(0 | 2 | 8)), "{status:?} {text}");
     text
-}
-
-/// A superblock of md 1.0, 1.1 or 1.2 (Linux `md_p.h`), which says of itself that it is `sector` sectors in.
-fn md_1(sector: u64) -> Vec<u8> {
-    let mut block = vec![0; 4096];
-    block[0..4].copy_from_slice(&MD_MAGIC.to_le_bytes());
-    block[4..8].copy_from_slice(&1u32.to_le_bytes());
-    block[16..32].fill(0x11);
-    block[72..76].copy_from_slice(&1u32.to_le_bytes());
-    block[80..88].copy_from_slice(&100_000u64.to_le_bytes());
-    block[92..96].copy_from_slice(&2u32.to_le_bytes());
-    block[144..152].copy_from_slice(&sector.to_le_bytes());
-    block[220..224].copy_from_slice(&2u32.to_le_bytes());
-    let sum = word_sum(&block[..256 + 4]);
-    block[216..220].copy_from_slice(&sum.to_le_bytes());
-    block
-}
-
-/// A superblock of md 0.90.
-fn md_0() -> Vec<u8> {
-    let mut block = vec![0; 4096];
-    for (word, value) in [
-        (0, MD_MAGIC),
-        (1, 0),
-        (2, 90),
-        (5, 0x1234),
-        (7, 1),
-        (8, 1000),
-        (9, 2),
-    ] {
-        block[word * 4..word * 4 + 4].copy_from_slice(&u32::to_le_bytes(value));
-    }
-    let sum = word_sum(&block);
-    block[38 * 4..39 * 4].copy_from_slice(&sum.to_le_bytes());
-    block
-}
-
-fn word_sum(bytes: &[u8]) -> u32 {
-    let words = bytes.chunks(4).map(|word| {
-        let mut whole = [0; 4];
-        whole[..word.len()].copy_from_slice(word);
-        u64::from(u32::from_le_bytes(whole))
-    });
-    let sum: u64 = words.sum();
-    let folded = (sum & 0xffff_ffff) + (sum >> 32);
-    u32::try_from(folded & 0xffff_ffff).unwrap()
-}
-
-/// One of the four labels of ZFS: its ring of uberblocks.
-fn zfs_label() -> Vec<u8> {
-    let mut label = vec![0; 256 << 10];
-    for slot in (128 << 10..256 << 10).step_by(1024) {
-        label[slot..slot + 8].copy_from_slice(&0x00ba_b10c_u64.to_le_bytes());
-        label[slot + 8..slot + 16].copy_from_slice(&5000u64.to_le_bytes());
-    }
-    label
 }
 
 /// Where each kind of metadata is on a device of `size` bytes, and its bytes.

@@ -71,6 +71,38 @@ fn ntfs_with_clusters_of_other_sizes_survives() {
     round_trip(&["-c", "65536"]);
 }
 
+/// So many names that the root folder's index leaves its record.
+#[test]
+fn ntfs_with_a_large_root_folder_survives_with_clusters_of_any_size() {
+    for cluster in ["512", "4096", "8192", "16384", "65536"] {
+        let dir = TempDir::new().unwrap();
+        let image = make(&dir, &["-c", cluster]);
+        let mount = Mount::fuse("ntfs-3g", &image, "rw");
+        for number in 0..300 {
+            let name = format!("some file with a long name {number}");
+            fs::write(mount.path().join(name), number.to_string()).unwrap();
+        }
+        // Freed index records keep what they held.
+        for number in 0..200 {
+            let name = format!("some file with a long name {number}");
+            fs::remove_file(mount.path().join(name)).unwrap();
+        }
+        fs::write(mount.path().join("hiberfil.sys"), vec![0; 8192]).unwrap();
+        drop(mount);
+        let survey = survey_file(&image, 512);
+        assert_used(&survey, "ntfs");
+        let copy = restored(&image, &survey);
+        assert_eq!(files(&image), files(&copy), "{cluster}");
+        let mount = Mount::fuse("ntfs-3g", &image, "rw");
+        fs::write(mount.path().join("hiberfil.sys"), b"hibr and more").unwrap();
+        drop(mount);
+        assert_eq!(
+            reason(&survey_file(&image, 512)),
+            "Windows hibernated on it"
+        );
+    }
+}
+
 #[test]
 fn ntfs_on_4096_byte_sectors_survives() {
     round_trip(&["-s", "4096"]);

@@ -6,7 +6,7 @@ use common::{pitstop, wait_until};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 struct Nginx(Child);
 
@@ -38,7 +38,13 @@ fn start(folder: &Path, proxied: &str) -> (Nginx, u16) {
             "-subj",
             "/CN=localhost",
         ])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-keyout"])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+        ])
         .arg(folder.join("key.pem"))
         .arg("-out")
         .arg(folder.join("ca.pem"))
@@ -64,6 +70,8 @@ fn start(folder: &Path, proxied: &str) -> (Nginx, u16) {
     let nginx = Command::new("nginx")
         .arg("-c")
         .arg(folder.join("nginx.conf"))
+        // It tells of every request that it refuses, as it should.
+        .stderr(Stdio::null())
         .spawn()
         .expect("this test needs nginx");
     let nginx = Nginx(nginx);

@@ -169,3 +169,22 @@ fn filesystems_that_do_not_shrink_or_are_not_whole_are_named() {
         "{esp}"
     );
 }
+
+#[test]
+fn a_disk_that_a_raid_owns_beside_its_table_is_left_alone() {
+    let bench = Bench::new(
+        232 * MIB,
+        "label: gpt\nstart=1MiB, size=200MiB, type=linux\n",
+    );
+    bench.put(MIB, 200 * MIB, small_ext4);
+    // The superblock of md 1.2: its magic, its version, its own place in sectors.
+    write(&bench, 4096, &0xa92b_4efc_u32.to_le_bytes());
+    write(&bench, 4100, &1_u32.to_le_bytes());
+    write(&bench, 4096 + 144, &8_u64.to_le_bytes());
+    bench.backup();
+    let told = bench.refused("disk.raw.gz", "new.raw.gz", &[]);
+    assert!(
+        told.contains("there are both a GPT and a whole-disk md member"),
+        "{told}"
+    );
+}

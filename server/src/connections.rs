@@ -50,6 +50,8 @@ pub struct Connection {
     unwanted: AtomicBool,
     /// Who waits for its next byte.
     waker: Mutex<Option<Waker>>,
+    /// Who waits for a place is told when this one could make room.
+    freed: Arc<Notify>,
 }
 
 impl Connection {
@@ -85,6 +87,7 @@ pub struct AtWork(Arc<Connection>);
 impl Drop for AtWork {
     fn drop(&mut self) {
         self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+        self.0.freed.notify_one();
     }
 }
 
@@ -113,7 +116,7 @@ struct Table {
     most_of_one: usize,
     next: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
-    freed: Notify,
+    freed: Arc<Notify>,
     journal: Arc<Journal>,
     complaints: Mutex<Complaints>,
 }
@@ -155,7 +158,7 @@ impl Table {
             most_of_one: (most / 2).max(1),
             next: AtomicU64::new(0),
             open: Mutex::default(),
-            freed: Notify::new(),
+            freed: Arc::default(),
             journal,
             complaints: Mutex::default(),
         }
@@ -192,6 +195,7 @@ impl Table {
             moved: AtomicU64::new(self.now()),
             unwanted: AtomicBool::new(false),
             waker: Mutex::default(),
+            freed: Arc::clone(&self.freed),
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         open.insert(number, Arc::clone(&connection));
@@ -261,14 +265,15 @@ impl Connections {
             table: Arc::new(Table::new(most, journal)),
         }
     }
+}
 
-    async fn guest(&self, peer: IpAddr) -> Option<Guest> {
-        loop {
-            match self.table.admit(peer) {
-                Admission::Granted(guest) => return Some(guest),
-                Admission::Refused => return None,
-                Admission::Later => self.table.freed.notified().await,
-            }
+/// A place for a connection of `peer`, as soon as there is one; `None` where it gets none.
+async fn guest(table: &Arc<Table>, peer: IpAddr) -> Option<Guest> {
+    loop {
+        match table.admit(peer) {
+            Admission::Granted(guest) => return Some(guest),
+            Admission::Refused => return None,
+            Admission::Later => table.freed.notified().await,
         }
     }
 }
@@ -292,7 +297,7 @@ impl Listener for Connections {
                     continue;
                 }
             };
-            if let Some(guest) = self.guest(address.ip().to_canonical()).await {
+            if let Some(guest) = guest(&self.table, address.ip().to_canonical()).await {
                 set_up(&stream);
                 return (Guarded::new(stream, guest), address);
             }
@@ -401,5 +406,21 @@ mod tests {
         assert!(matches!(table.admit([9; 4].into()), Admission::Later));
         drop(guests);
         assert!(matches!(table.admit([9; 4].into()), Admission::Granted(_)));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_gets_that_of_the_first_who_falls_silent() {
+        let table = table(2);
+        let guests: Vec<Guest> = (1..3).filter_map(|ip| admit(&table, [ip; 4])).collect();
+        let mut works: Vec<AtWork> = guests
+            .iter()
+            .map(|guest| guest.connection.begin())
+            .collect();
+        let waiting = Arc::clone(&table);
+        let guest = tokio::spawn(async move { guest(&waiting, [9; 4].into()).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!guest.is_finished());
+        works.pop();
+        assert!(guest.await.unwrap().is_some());
     }
 }

@@ -9,7 +9,6 @@ pub mod leftovers;
 mod loop_device;
 mod mounted;
 pub mod nodes;
-pub mod signatures;
 mod target;
 
 use anyhow::Context;

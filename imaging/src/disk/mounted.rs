@@ -66,7 +66,7 @@ impl Mount<'_> {
     }
 }
 
-/// The lines of `mountinfo` (proc_pid_mountinfo(5)): id, parent, device, root, place, options, further fields up to a
+/// The lines of `mountinfo` (`proc_pid_mountinfo(5)`): id, parent, device, root, place, options, further fields up to a
 /// `-`, then type, source and the options of the filesystem itself, which tell whether anybody writes to it.
 fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
     table.lines().filter_map(|line| {

@@ -3,11 +3,12 @@
 
 use super::fit::Written;
 use super::restore::{flush, writing};
-use crate::disk::{Buffer, Output, leftovers, signatures};
+use crate::disk::{Buffer, Output, leftovers};
 use crate::event::Reporter;
 use crate::extents::Extents;
 use crate::table;
 use crate::units;
+use crate::used::claims;
 use anyhow::Context;
 use std::ops::Range;
 
@@ -92,7 +93,7 @@ fn recognised(
         output
             .read_at(raw, piece.start)
             .with_context(|| format!("reading {} at {}", output.name(), piece.start))?;
-        let found = signatures::find(raw);
+        let found = claims::find_leftover(raw);
         if found.is_some() {
             return Ok(found);
         }

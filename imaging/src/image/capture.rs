@@ -10,6 +10,7 @@ use crate::event::Reporter;
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use crate::units;
+use crate::used::claims::Contested;
 use crate::used::survey;
 use anyhow::{Context, bail};
 use std::io::Write;
@@ -71,11 +72,42 @@ pub fn capture(
         units::bytes(meta.kept),
         units::bytes(size)
     ));
+    tell_contested(&name, &meta, reporter);
     let meter = Meter::new("backing up", &identity.device, Some(size), reporter);
     capture_from(&input, &kept, &mut meta, options, out, &meter)
         .with_context(|| format!("backing up {name}"))?;
     report_bad(&name, &meta, options.read_errors, reporter)?;
     Ok(meta)
+}
+
+/// Says where somebody else may own blocks, so that a leftover can be cleared by whoever knows it for one.
+fn tell_contested(name: &str, meta: &ImageMeta, reporter: &dyn Reporter) {
+    let told = |claims: &[Contested]| {
+        let claims: Vec<String> = claims.iter().map(Contested::to_string).collect();
+        claims.join("; ")
+    };
+    if !meta.table.claims.is_empty() {
+        reporter.info(format!(
+            "{name}: {}: {}",
+            meta.table.note,
+            told(&meta.table.claims)
+        ));
+    }
+    for part in meta
+        .partitions
+        .iter()
+        .filter(|part| !part.claims.is_empty())
+    {
+        let what = match part.number {
+            0 => "the disk".into(),
+            number => format!("partition {number}"),
+        };
+        reporter.info(format!(
+            "{name}: every block of {what} is kept: {}: {}",
+            part.reason,
+            told(&part.claims)
+        ));
+    }
 }
 
 /// What is in both sets.

@@ -9,7 +9,7 @@ use crate::event::Reporter;
 use crate::source::ReadAt;
 use crate::table::{self, TableError, TableKind};
 use crate::units;
-use crate::used::PartitionSummary;
+use crate::used::{PartitionSummary, claims};
 use std::io;
 
 /// Bytes of the entries of a usual GPT.
@@ -44,6 +44,27 @@ pub fn follow_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) -> an
         output.name()
     ));
     Ok(())
+}
+
+/// Who owns the whole of the disk of `size` bytes that was written to `output`, beside its table. A table that cannot be
+/// read has no say.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub(super) fn owner_of_disk(output: &dyn Output, size: u64) -> io::Result<Option<String>> {
+    let mut disk = Written {
+        output,
+        limit: size,
+    };
+    for sector in [512, 4096] {
+        let Ok(table) = table::read(&mut disk, sector) else {
+            continue;
+        };
+        if table.kind != TableKind::None {
+            return claims::owner_of_disk(&mut disk, &table);
+        }
+    }
+    Ok(None)
 }
 
 /// What was written, read again.
@@ -126,7 +147,7 @@ pub fn least(loaded: &Loaded) -> Least {
         format!("data outside its partitions goes on to byte {last} at least")
     } else {
         let filesystem = match furthest.filesystem.as_str() {
-            "" => "nothing known",
+            "" => "contents unknown",
             known => known,
         };
         let number = furthest.number;

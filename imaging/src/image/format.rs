@@ -18,7 +18,7 @@ const INDEX_FIELD: [u8; 2] = *b"PI";
 const FOOTER_FIELD: [u8; 2] = *b"PF";
 /// An empty final block with fixed codes, then CRC-32 and ISIZE of nothing.
 const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// Bytes of the index in one member. XLEN would leave room for 65,523, as images before this version have them, but
+/// Bytes of the index in one member. XLEN would leave room for 65,523, as images of earlier builds have them, but
 /// busybox's gunzip complains of more than 16 KiB of EXTRA.
 const INDEX_PIECE: usize = 16_000;
 const INDEX_MAGIC: [u8; 8] = *b"PITSTOP1";

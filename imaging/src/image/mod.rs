@@ -18,6 +18,8 @@ mod fit;
 mod foreign;
 mod format;
 mod grow;
+#[cfg(test)]
+mod huge;
 mod ids;
 mod index;
 mod inspect;

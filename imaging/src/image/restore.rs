@@ -5,6 +5,7 @@ use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
 use super::foreign;
 use super::index::{Chunk, Index, Item};
 use super::selected::Task;
+use super::selected::looking::seen;
 use super::verify::{Look, Verified, look};
 use super::workers::{Crew, Meter, lock};
 use super::{
@@ -64,6 +65,10 @@ pub fn restore(
     }
     let look = look(image)?;
     let output = Target::open(target)?;
+    if options.new_ids {
+        // The table must be one that this may change.
+        seen(image, &look, output.sector_size().unwrap_or(512))?;
+    }
     let growth = grow::wanted(image, &look, &output, options, reporter)?;
     let task = Task {
         image,
@@ -118,6 +123,18 @@ fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
             foreign::restore(image, stream, output, options, reporter)?
         }
     };
+    if output.limit().is_none_or(|limit| limit <= restored.size) {
+        return Ok(restored);
+    }
+    let owner = fit::owner_of_disk(output, restored.size)
+        .with_context(|| format!("looking for who owns {}", output.name()))?;
+    if let Some(owner) = owner {
+        reporter.info(format!(
+            "{}: {owner}: nothing on it is moved or cleared",
+            output.name()
+        ));
+        return Ok(restored);
+    }
     behind::clear(output, restored.size, &old, &Extents::new(), reporter)
         .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
     fit::follow_end(output, restored.size, reporter)

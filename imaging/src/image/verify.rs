@@ -112,9 +112,10 @@ fn ends_like_ours(image: &dyn ImageSource) -> anyhow::Result<bool> {
 /// a raw image, so that a name that says otherwise is believed.
 fn packed_by_name(name: &str) -> Option<&'static str> {
     // A path may have these characters as any others.
-    let path = match name.contains("://") {
-        true => name.split('?').next().unwrap_or(name),
-        false => name,
+    let path = if name.contains("://") {
+        name.split('?').next().unwrap_or(name)
+    } else {
+        name
     };
     let (_, suffix) = path.rsplit_once('.')?;
     [("gz", "gzip"), ("xz", "xz"), ("zst", "zstd")]

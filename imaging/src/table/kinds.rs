@@ -25,6 +25,39 @@ impl PartitionKind {
         matches!(self, Self::Code(0x05 | 0x0f | 0x85))
     }
 
+    /// The one whose text, as in an image's `.toml`, begins with its code or GUID.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let word = text.split(' ').next()?;
+        match word.strip_prefix("0x") {
+            Some(code) => u8::from_str_radix(code, 16).ok().map(Self::Code),
+            None if word.len() == 36 => Some(Self::Guid(word.to_uppercase())),
+            None => None,
+        }
+    }
+
+    /// Whether it is for members of a Linux RAID.
+    pub fn is_raid(&self) -> bool {
+        match self {
+            Self::Guid(guid) => guid == "A19D880F-05FC-4D3B-A006-743F0F84911E",
+            Self::Code(code) => *code == 0xfd,
+        }
+    }
+
+    /// Whether firmware or Windows find such a partition by its place, so that it keeps its size: EFI system, BIOS boot,
+    /// Microsoft reserved, Windows recovery.
+    pub fn is_fixed(&self) -> bool {
+        match self {
+            Self::Guid(guid) => matches!(
+                guid.as_str(),
+                "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+                    | "21686148-6449-6E6F-744E-656564454649"
+                    | "E3C9E316-0B5C-4DB8-817D-F92DF00215AE"
+                    | "DE94BBA4-06D1-4D40-A16A-BFD50179D6AC"
+            ),
+            Self::Code(code) => matches!(code, 0xef | 0x27),
+        }
+    }
+
     /// What people call it, where that is known.
     pub fn name(&self) -> Option<&'static str> {
         match self {
@@ -129,3 +162,38 @@ const CODES: &[(u8, &str)] = &[
     (0xef, "EFI system"),
     (0xfd, "Linux RAID"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_type_leads_back_to_it() {
+        let guids = GUIDS
+            .iter()
+            .map(|(guid, _)| PartitionKind::Guid((*guid).into()));
+        for kind in guids.chain((0..=255).map(PartitionKind::Code)) {
+            assert_eq!(PartitionKind::of_text(&kind.to_string()), Some(kind));
+        }
+        for text in ["", "Linux", "0x", "0x123 much"] {
+            assert_eq!(PartitionKind::of_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn fixed_types_are_those_of_these_names() {
+        let names = [
+            "EFI system",
+            "BIOS boot",
+            "Microsoft reserved",
+            "Windows recovery",
+        ];
+        let guids = GUIDS
+            .iter()
+            .map(|(guid, _)| PartitionKind::Guid((*guid).into()));
+        for kind in guids.chain((0..=255).map(PartitionKind::Code)) {
+            let is_one = kind.name().is_some_and(|name| names.contains(&name));
+            assert_eq!(kind.is_fixed(), is_one, "{kind}");
+        }
+    }
+}

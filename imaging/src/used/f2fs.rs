@@ -64,14 +64,6 @@ struct Checkpoint {
     copies: Vec<u8>,
 }
 
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    SUPERBLOCKS.iter().any(|at| {
-        volume
-            .bytes_at(*at, 4)
-            .is_ok_and(|magic| magic == MAGIC.to_le_bytes())
-    })
-}
-
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     let bytes = volume.bytes_at(SUPERBLOCKS[0], SUPERBLOCK_SIZE)?;
     let fields = Fields(&bytes);

@@ -7,12 +7,14 @@
 mod bitmap;
 mod btrfs;
 mod bytes;
+pub mod claims;
 mod exfat;
 mod ext;
 mod f2fs;
 mod fat;
 mod keep;
 mod lvm;
+mod neighbours;
 mod ntfs;
 mod probe;
 mod sectors;
@@ -21,8 +23,10 @@ mod xfs;
 
 use crate::extents::Extents;
 use crate::source::{Disk, ReadAt, Window};
-use crate::table::{self, Partition, Table, TableError, TableKind};
+use crate::table::{self, Partition, PartitionKind, Table, TableError, TableKind};
+use claims::{Beside, Claim, Contested, Filesystem};
 use keep::Keep;
+use neighbours::Neighbours;
 use probe::Found;
 pub use sectors::misfit;
 use serde::{Deserialize, Serialize};
@@ -53,6 +57,9 @@ pub struct TableSummary {
     pub id: String,
     /// What is odd about it: a damaged copy, or why the whole disk is kept. Empty if all is well.
     pub note: String,
+    /// Who claims the whole disk beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Contested>,
 }
 
 /// A partition and its filesystem in short.
@@ -80,26 +87,58 @@ pub struct PartitionSummary {
     pub kept: String,
     /// Why every block is kept, of the partition or of logical volumes in it; else empty.
     pub reason: String,
+    /// All who may own its blocks, where that is more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Contested>,
 }
 
 impl PartitionSummary {
+    /// Its type; `None` without a table.
+    pub fn type_of(&self) -> Option<PartitionKind> {
+        PartitionKind::of_text(&self.kind)
+    }
+
     /// The name of its type, if it is one that keeps its size: firmware and Windows find such a one where it is.
     pub fn fixed_kind(&self) -> Option<&'static str> {
-        const FIXED: [&str; 4] = [
-            "Windows recovery",
-            "EFI system",
-            "BIOS boot",
-            "Microsoft reserved",
-        ];
-        FIXED.into_iter().find(|kind| self.kind.ends_with(kind))
+        let kind = self.type_of()?;
+        kind.is_fixed().then(|| kind.name()).flatten()
+    }
+
+    /// The filesystem on it, if its map can be read.
+    pub fn readable(&self) -> Option<Filesystem> {
+        Filesystem::of_name(&self.filesystem)
     }
 
     /// Whether `pitstop shrink` makes it smaller, as far as that is known without a look at the filesystem.
     pub fn shrinks(&self) -> bool {
-        const SHRINK: [&str; 5] = ["ext4", "ext3", "ext2", "ntfs", "btrfs"];
-        SHRINK.contains(&self.filesystem.as_str())
-            && self.reason.is_empty()
+        matches!(
+            self.readable(),
+            Some(Filesystem::Ext | Filesystem::Ntfs | Filesystem::Btrfs)
+        ) && self.reason.is_empty()
+            && self.claims.is_empty()
             && self.fixed_kind().is_none()
+    }
+
+    /// Fills in what was found on it, and answers which of its bytes must be kept.
+    fn take(&mut self, found: Found) -> Extents {
+        self.filesystem = found.name;
+        self.label = found.label.label;
+        self.uuid = found.label.uuid;
+        self.claims = found.contested;
+        let kept = match found.map {
+            Ok(kept) => {
+                self.kept = USED_BLOCKS.into();
+                self.reason = found.remark;
+                kept
+            }
+            Err(doubt) => {
+                self.kept = EVERY_BLOCK.into();
+                self.reason = doubt.to_string();
+                Extents::single(0..self.size)
+            }
+        };
+        self.used = kept.total();
+        kept
     }
 }
 
@@ -168,21 +207,21 @@ pub fn survey<R: Read + Seek>(
     };
     Ok(match table.kind {
         TableKind::None => unpartitioned(&mut disk),
-        TableKind::Mbr => match probe::beside_mbr(&mut disk) {
-            Some(name) => {
-                let why = format!("there are both an MBR and a whole-disk {name}");
-                whole_disk(
-                    size,
-                    &TableError::Doubtful {
-                        kind: TableKind::Mbr,
-                        why,
-                    },
-                )
+        TableKind::Mbr | TableKind::Gpt => {
+            let beside = claims::beside(&mut disk, &table);
+            match beside.doubt(table.kind) {
+                Some(why) => contested_disk(size, table.kind, why, &beside.claims),
+                None => partitioned(&mut disk, &table, &beside),
             }
-            None => partitioned(&mut disk, &table),
-        },
-        TableKind::Gpt => partitioned(&mut disk, &table),
+        }
     })
+}
+
+/// A disk that somebody may own beside its table.
+fn contested_disk(size: u64, kind: TableKind, why: String, claims: &[Claim]) -> Survey {
+    let mut survey = whole_disk(size, &TableError::Doubtful { kind, why });
+    survey.table.claims = claims.iter().map(Contested::from).collect();
+    survey
 }
 
 fn whole_disk(size: u64, err: &TableError) -> Survey {
@@ -195,6 +234,7 @@ fn whole_disk(size: u64, err: &TableError) -> Survey {
             kind: kind.name().into(),
             id: String::new(),
             note: format!("every block of the disk is kept: {err}"),
+            claims: Vec::new(),
         },
         partitions: Vec::new(),
         kept: Extents::single(0..size),
@@ -207,7 +247,8 @@ fn unpartitioned(disk: &mut dyn ReadAt) -> Survey {
         size,
         ..PartitionSummary::default()
     };
-    let mut kept = look_into(disk, &mut summary);
+    let found = probe::look(disk, None);
+    let mut kept = summary.take(found);
     kept.insert(0..size.min(table::EDGE));
     kept.insert(size.saturating_sub(table::EDGE)..size);
     summary.used = kept.total();
@@ -221,23 +262,35 @@ fn unpartitioned(disk: &mut dyn ReadAt) -> Survey {
     }
 }
 
-fn partitioned(disk: &mut dyn ReadAt, table: &Table) -> Survey {
+fn partitioned(disk: &mut dyn ReadAt, table: &Table, beside: &Beside) -> Survey {
     let size = disk.size();
     let mut keep = Keep::new();
     keep.add_all(&table.reserved);
-    let mut partitions = Vec::with_capacity(table.partitions.len());
+    let theirs = beside.theirs.clone().unwrap_or_default();
+    keep.add_all(&theirs);
+    let mut found: Vec<Found> = Vec::with_capacity(table.partitions.len());
     for partition in &table.partitions {
-        let mut summary = summary_of(partition);
         let mut window = Window::new(disk, partition.start, partition.size);
-        let kept = look_into(&mut window, &mut summary);
+        found.push(probe::look(&mut window, Some(&partition.kind)));
+    }
+    let mut neighbours = Neighbours::of(table, &found);
+    neighbours.settle(beside, &mut found);
+    keep.add_all(&neighbours.claimed);
+    let mut partitions = Vec::with_capacity(table.partitions.len());
+    for (partition, found) in table.partitions.iter().zip(found) {
+        let mut summary = summary_of(partition);
+        let kept = summary.take(found);
         keep.add_all(&kept.shifted(partition.start));
         partitions.push(summary);
     }
+    let notes = [table.note.clone(), beside.note().unwrap_or_default()];
+    let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
     Survey {
         table: TableSummary {
             kind: table.kind.name().into(),
             id: table.id.clone(),
-            note: table.note.clone(),
+            note: notes.join("; "),
+            claims: beside.claims.iter().map(Contested::from).collect(),
         },
         partitions,
         kept: keep.finish(size),
@@ -254,33 +307,6 @@ fn summary_of(partition: &Partition) -> PartitionSummary {
         id: partition.id.clone(),
         ..PartitionSummary::default()
     }
-}
-
-/// Fills in what is on `volume`, and answers which of its bytes must be kept.
-fn look_into(volume: &mut dyn ReadAt, summary: &mut PartitionSummary) -> Extents {
-    let Found {
-        name,
-        label,
-        map,
-        remark,
-    } = probe::look(volume);
-    summary.filesystem = name;
-    summary.label = label.label;
-    summary.uuid = label.uuid;
-    let kept = match map {
-        Ok(kept) => {
-            summary.kept = USED_BLOCKS.into();
-            summary.reason = remark;
-            kept
-        }
-        Err(doubt) => {
-            summary.kept = EVERY_BLOCK.into();
-            summary.reason = doubt.to_string();
-            Extents::single(0..volume.size())
-        }
-    };
-    summary.used = kept.total();
-    kept
 }
 
 #[cfg(test)]
@@ -301,6 +327,11 @@ mod tests {
         };
         assert!(shrinks("ntfs", "0x07 NTFS or exFAT", ""));
         assert!(!shrinks("ntfs", "0x27 Windows recovery", ""));
+        assert!(!shrinks(
+            "ntfs",
+            "C12A7328-F81F-11D2-BA4B-00A0C93EC93B EFI",
+            ""
+        ));
         assert!(!shrinks("ext4", "0x83 Linux", "it was not unmounted"));
         assert!(!shrinks("xfs", "0x83 Linux", ""));
     }

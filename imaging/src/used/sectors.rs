@@ -1,6 +1,7 @@
 //! Whether what is on a volume can be used on a disk with other logical sectors than it was made for.
 
 use super::Contents;
+use super::claims::Filesystem;
 use crate::source::ReadAt;
 use std::io;
 
@@ -19,23 +20,32 @@ pub fn misfit(
         Ok(bytes.rev().fold(0, |all, byte| all << 8 | u64::from(byte)))
     };
     // The smallest pieces that each is read in: Linux mounts none of them where sectors are larger.
-    let unit = match contents.filesystem.as_str() {
+    let filesystem = match (
+        Filesystem::of_name(&contents.filesystem),
+        contents.filesystem.as_str(),
+    ) {
+        (Some(filesystem), _) => filesystem,
+        (None, "") => return Ok(Some("its contents are not recognised".into())),
+        (None, _) => {
+            return Ok(Some("it is not known to work on other sectors".into()));
+        }
+    };
+    let unit = match filesystem {
         // `s_log_block_size` (fs/ext4/super.c: "bad block size").
-        "ext2" | "ext3" | "ext4" => 1024 << field(1024 + 24, 4)?.min(6),
+        Filesystem::Ext => 1024 << field(1024 + 24, 4)?.min(6),
         // `sb_sectsize`, big-endian (fs/xfs/xfs_mount.c: "device supports %u byte sectors").
-        "xfs" => field(102, 2)?.swap_bytes() >> 48,
+        Filesystem::Xfs => field(102, 2)?.swap_bytes() >> 48,
         // `sectorsize` (fs/btrfs/disk-io.c: `btrfs_validate_super`).
-        "btrfs" => field((64 << 10) + 144, 4)?,
+        Filesystem::Btrfs => field((64 << 10) + 144, 4)?,
         // `BPB_BytsPerSec` (fs/fat/inode.c: "logical sector size too small for device").
-        "vfat" => field(11, 2)?,
+        Filesystem::Fat => field(11, 2)?,
         // A page.
-        "swap" => 4096,
-        "ntfs" | "exfat" => {
+        Filesystem::Swap => 4096,
+        Filesystem::Ntfs | Filesystem::Exfat => {
             let why = "its boot sector names the disk's sector size, and Windows accepts no other";
             return Ok(Some(why.into()));
         }
-        "" => return Ok(Some("its contents are not recognised".into())),
-        _ => {
+        Filesystem::F2fs => {
             return Ok(Some("it is not known to work on other sectors".into()));
         }
     };
@@ -95,7 +105,7 @@ mod tests {
         for (filesystem, why) in [
             ("ntfs", "Windows"),
             ("exfat", "Windows"),
-            ("", "nothing known"),
+            ("", "not recognised"),
             ("LVM2_member", "not known"),
             ("ext4 or xfs", "not known"),
         ] {

@@ -22,11 +22,6 @@ const HIBERNATED: [&[u8]; 5] = [
 const VERSION: usize = 1024;
 const LAST_PAGE: usize = 1028;
 
-/// Whether this is swap, hibernated or not.
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    signature(volume).is_some()
-}
-
 fn signature(volume: &mut dyn ReadAt) -> Option<(u64, Vec<u8>)> {
     PAGE_SIZES.iter().find_map(|page| {
         let found = volume.bytes_at(page - 10, 10).ok()?;

@@ -170,7 +170,7 @@ fn a_disk_that_is_too_small_is_told_in_numbers_and_not_touched() {
         &[
             "too small",
             "has 1048576 bytes",
-            "its partition 2, nothing known, ends at byte 3145728",
+            "its partition 2, contents unknown, ends at byte 3145728",
         ],
     );
     assert!(fs::read(&node).unwrap() == noise(5, MIB));

@@ -4,6 +4,7 @@ use super::place::{columns, source};
 use anyhow::Context;
 use pitstop_imaging::image::{Cell, ImageMeta, Indexed, Inspection, Kind, inspect};
 use pitstop_imaging::units;
+use pitstop_imaging::used::claims::Contested;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -136,6 +137,7 @@ fn partitions(text: &mut String, meta: &ImageMeta) {
     let told: Vec<_> = table.into_iter().filter(|fact| !fact.is_empty()).collect();
     let told: Vec<&str> = told.iter().map(|fact| fact.as_str()).collect();
     line(text, "table", &told.join(", "));
+    claims(text, &meta.table.claims);
     for part in &meta.partitions {
         let filesystem = match part.filesystem.as_str() {
             "" => "unknown",
@@ -157,6 +159,14 @@ fn partitions(text: &mut String, meta: &ImageMeta) {
             part.kept,
             facts.join(", ")
         );
+        claims(text, &part.claims);
+    }
+}
+
+/// Who else may own it, and what clears a signature that is only a leftover.
+fn claims(text: &mut String, claims: &[Contested]) {
+    for claim in claims {
+        line(text, "", &format!("claimed by {claim}"));
     }
 }
 

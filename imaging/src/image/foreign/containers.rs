@@ -4,10 +4,12 @@
 //! A raw disk may begin with any bytes. So a short magic counts only with other fields that must be right too, and
 //! never where the first sector is a boot sector.
 
+mod weak;
+
 use crate::units;
 
-/// Bytes of the beginning that are looked at.
-pub const START: usize = 1024;
+/// Bytes of the beginning that are looked at: most texts that are no disk end before.
+pub const START: usize = 64 << 10;
 /// Bytes of the end that are looked at: the footers are as long.
 pub const END: usize = 512;
 /// Every disk has at least one sector of this many bytes.
@@ -66,12 +68,48 @@ enum WayOut {
 impl Container {
     /// With its article.
     pub fn name(self) -> &'static str {
-        self.facts().0
+        match self {
+            Self::Qcow => "a qcow2 image",
+            Self::Vmdk => "a VMDK image",
+            Self::VmdkDescriptor => {
+                "the descriptor of a VMDK image, whose bytes are in other files"
+            }
+            Self::Vdi => "a VDI image",
+            Self::Vhd => "a VHD image",
+            Self::FixedVhd => "a VHD image of fixed size",
+            Self::Vhdx => "a VHDX image",
+            Self::Qed => "a QED image",
+            Self::Parallels => "a Parallels image",
+            Self::Bochs => "a Bochs image",
+            Self::Cloop => "a cloop image",
+            Self::Dmg => "an Apple disk image (dmg)",
+            Self::AndroidSparse => "an Android sparse image",
+            Self::Partclone => "an image of partclone (Clonezilla)",
+            Self::Partimage => "an image of partimage",
+            Self::Ntfsclone => "an image of ntfsclone",
+            Self::Fsarchiver => "an archive of fsarchiver",
+            Self::Wim => "a WIM image",
+            Self::Tar => "a tar archive",
+            Self::Cpio => "a cpio archive",
+            Self::Zip => "a zip archive",
+            Self::SevenZip => "a 7-Zip archive",
+            Self::Rar => "a RAR archive",
+            Self::Gzip => "a gzip file",
+            Self::Xz => "an xz file",
+            Self::Zstd => "a zstd file",
+            Self::Bzip2 => "a bzip2 file",
+            Self::Lz4 => "an lz4 file",
+            Self::Lzip => "an lzip file",
+            Self::Lzop => "an lzop file",
+            Self::Lzma => "an lzma file",
+            Self::Compress => "a file of compress",
+            Self::WebPage => "a web page",
+        }
     }
 
     /// What a person types to get what is in `file`, with what it is for.
     pub fn advice(self, file: &str) -> String {
-        match self.facts().1 {
+        match self.way_out() {
             WayOut::Disk(command) => {
                 format!("to make a raw disk of it: {}", command.replace("{}", file))
             }
@@ -87,75 +125,37 @@ impl Container {
         }
     }
 
-    fn facts(self) -> (&'static str, WayOut) {
+    fn way_out(self) -> WayOut {
         use WayOut::{Disk, Files, Partition};
         match self {
-            Self::Qcow => ("a qcow2 image", Disk("qemu-img convert -O raw {} disk.raw")),
-            Self::Vmdk => ("a VMDK image", Disk("qemu-img convert -O raw {} disk.raw")),
-            Self::VmdkDescriptor => (
-                "the descriptor of a VMDK image, whose bytes are in other files",
-                Disk("qemu-img convert -O raw {} disk.raw"),
-            ),
-            Self::Vdi => ("a VDI image", Disk("qemu-img convert -O raw {} disk.raw")),
-            Self::Vhd => (
-                "a VHD image",
-                Disk("qemu-img convert -f vpc -O raw {} disk.raw"),
-            ),
-            Self::FixedVhd => (
-                "a VHD image of fixed size",
-                Disk("qemu-img convert -f vpc -O raw {} disk.raw"),
-            ),
-            Self::Vhdx => ("a VHDX image", Disk("qemu-img convert -O raw {} disk.raw")),
-            Self::Qed => ("a QED image", Disk("qemu-img convert -O raw {} disk.raw")),
-            Self::Parallels => (
-                "a Parallels image",
-                Disk("qemu-img convert -f parallels -O raw {} disk.raw"),
-            ),
-            Self::Bochs => (
-                "a Bochs image",
-                Disk("qemu-img convert -f bochs -O raw {} disk.raw"),
-            ),
-            Self::Cloop => (
-                "a cloop image",
-                Disk("qemu-img convert -f cloop -O raw {} disk.raw"),
-            ),
-            Self::Dmg => (
-                "an Apple disk image (dmg)",
-                Disk("qemu-img convert -f dmg -O raw {} disk.raw"),
-            ),
-            Self::AndroidSparse => ("an Android sparse image", Disk("simg2img {} disk.raw")),
-            Self::Partclone => (
-                "an image of partclone (Clonezilla)",
-                Partition("partclone.restore -s {} -o /dev/PARTITION"),
-            ),
-            Self::Partimage => (
-                "an image of partimage",
-                Partition("partimage restore /dev/PARTITION {}"),
-            ),
-            Self::Ntfsclone => (
-                "an image of ntfsclone",
-                Partition("ntfsclone --restore-image --overwrite /dev/PARTITION {}"),
-            ),
-            Self::Fsarchiver => (
-                "an archive of fsarchiver",
-                Partition("fsarchiver restfs {} id=0,dest=/dev/PARTITION"),
-            ),
-            Self::Wim => ("a WIM image", Partition("wimapply {} 1 /dev/PARTITION")),
-            Self::Tar => ("a tar archive", Files("tar -xf {}")),
-            Self::Cpio => ("a cpio archive", Files("cpio -i -d < {}")),
-            Self::Zip => ("a zip archive", Files("unzip {}")),
-            Self::SevenZip => ("a 7-Zip archive", Files("7z x {}")),
-            Self::Rar => ("a RAR archive", Files("unrar x {}")),
-            Self::Gzip => ("a gzip file", Disk("gzip -dc {} > disk.raw")),
-            Self::Xz => ("an xz file", Disk("xz -dc {} > disk.raw")),
-            Self::Zstd => ("a zstd file", Disk("zstd -dc {} > disk.raw")),
-            Self::Bzip2 => ("a bzip2 file", Disk("bzip2 -dc {} > disk.raw")),
-            Self::Lz4 => ("an lz4 file", Disk("lz4 -dc {} > disk.raw")),
-            Self::Lzip => ("an lzip file", Disk("lzip -dc {} > disk.raw")),
-            Self::Lzop => ("an lzop file", Disk("lzop -dc {} > disk.raw")),
-            Self::Lzma => ("an lzma file", Disk("xz --format=lzma -dc {} > disk.raw")),
-            Self::Compress => ("a file of compress", Disk("gzip -dc {} > disk.raw")),
-            Self::WebPage => ("a web page", WayOut::None),
+            Self::Qcow | Self::Vmdk | Self::VmdkDescriptor | Self::Vdi | Self::Vhdx | Self::Qed => {
+                Disk("qemu-img convert -O raw {} disk.raw")
+            }
+            Self::Vhd | Self::FixedVhd => Disk("qemu-img convert -f vpc -O raw {} disk.raw"),
+            Self::Parallels => Disk("qemu-img convert -f parallels -O raw {} disk.raw"),
+            Self::Bochs => Disk("qemu-img convert -f bochs -O raw {} disk.raw"),
+            Self::Cloop => Disk("qemu-img convert -f cloop -O raw {} disk.raw"),
+            Self::Dmg => Disk("qemu-img convert -f dmg -O raw {} disk.raw"),
+            Self::AndroidSparse => Disk("simg2img {} disk.raw"),
+            Self::Partclone => Partition("partclone.restore -s {} -o /dev/PARTITION"),
+            Self::Partimage => Partition("partimage restore /dev/PARTITION {}"),
+            Self::Ntfsclone => Partition("ntfsclone --restore-image --overwrite /dev/PARTITION {}"),
+            Self::Fsarchiver => Partition("fsarchiver restfs {} id=0,dest=/dev/PARTITION"),
+            Self::Wim => Partition("wimapply {} 1 /dev/PARTITION"),
+            Self::Tar => Files("tar -xf {}"),
+            Self::Cpio => Files("cpio -i -d < {}"),
+            Self::Zip => Files("unzip {}"),
+            Self::SevenZip => Files("7z x {}"),
+            Self::Rar => Files("unrar x {}"),
+            Self::Gzip | Self::Compress => Disk("gzip -dc {} > disk.raw"),
+            Self::Xz => Disk("xz -dc {} > disk.raw"),
+            Self::Zstd => Disk("zstd -dc {} > disk.raw"),
+            Self::Bzip2 => Disk("bzip2 -dc {} > disk.raw"),
+            Self::Lz4 => Disk("lz4 -dc {} > disk.raw"),
+            Self::Lzip => Disk("lzip -dc {} > disk.raw"),
+            Self::Lzop => Disk("lzop -dc {} > disk.raw"),
+            Self::Lzma => Disk("xz --format=lzma -dc {} > disk.raw"),
+            Self::WebPage => WayOut::None,
         }
     }
 }
@@ -191,27 +191,31 @@ const MAGICS: [(&[u8], Container); 27] = [
     (b"\x04\x22\x4d\x18", Container::Lz4),
 ];
 
+/// Whether a file begins as one of a format does.
+type IsOne = fn(&[u8]) -> bool;
+
 /// What a file is that begins with `start`, of which [`START`] bytes are enough.
 pub fn at_start(start: &[u8]) -> Option<Container> {
     let by_magic = MAGICS.iter().find(|(magic, _)| start.starts_with(magic));
     if let Some((_, found)) = by_magic {
         return Some(*found);
     }
-    if is_web_page(start) {
+    if weak::is_web_page(start) {
         return Some(Container::WebPage);
     }
-    if is_boot_sector(start) {
+    if weak::is_boot_sector(start) {
         return None;
     }
-    let weak: [(fn(&[u8]) -> bool, Container); 8] = [
-        (is_vdi, Container::Vdi),
-        (is_tar, Container::Tar),
-        (is_cpio, Container::Cpio),
-        (is_gzip, Container::Gzip),
-        (is_bzip2, Container::Bzip2),
-        (is_legacy_lz4, Container::Lz4),
-        (is_lzma, Container::Lzma),
-        (is_compress, Container::Compress),
+    let weak: [(IsOne, Container); 9] = [
+        (weak::is_vdi, Container::Vdi),
+        (weak::is_tar, Container::Tar),
+        (weak::is_cpio, Container::Cpio),
+        (weak::is_gzip, Container::Gzip),
+        (weak::is_skippable, Container::Zstd),
+        (weak::is_bzip2, Container::Bzip2),
+        (weak::is_legacy_lz4, Container::Lz4),
+        (weak::is_lzma, Container::Lzma),
+        (weak::is_compress, Container::Compress),
     ];
     let found = weak.iter().find(|(is, _)| is(start));
     found.map(|(_, found)| *found)
@@ -222,156 +226,12 @@ pub fn at_end(end: &[u8], size: u64) -> Option<Container> {
     if end.len() != END {
         return None;
     }
-    if is_vhd_footer(end, size) {
+    if weak::is_vhd_footer(end, size) {
         return Some(Container::FixedVhd);
     }
     // The trailer of a UDIF image: its version is 4, its size 512.
     let is_dmg = end.starts_with(b"koly\0\0\0\x04\0\0\x02\0");
     is_dmg.then_some(Container::Dmg)
-}
-
-/// The footer that is right for just this file: a disk that was written from such a file may end in one too, but is
-/// 512 bytes smaller then, or larger.
-fn is_vhd_footer(footer: &[u8], size: u64) -> bool {
-    let word = |at: usize| footer.get(at..).and_then(|it| it.first_chunk::<4>());
-    let disk = footer.get(48..).and_then(|it| it.first_chunk::<8>());
-    if !footer.starts_with(b"conectix")
-        || disk.map(|disk| u64::from_be_bytes(*disk)) != size.checked_sub(END as u64)
-    {
-        return false;
-    }
-    let others = footer
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| !(64..68).contains(at));
-    let sum: u32 = others.map(|(_, byte)| u32::from(*byte)).sum();
-    word(64).is_some_and(|told| u32::from_be_bytes(*told) == !sum)
-}
-
-/// Whether the first sector ends as the BIOS wants it of a disk it boots.
-fn is_boot_sector(start: &[u8]) -> bool {
-    start.get(510..512) == Some(&[0x55, 0xaa])
-}
-
-/// The text in front may be anybody's, the signature is not.
-fn is_vdi(start: &[u8]) -> bool {
-    start.get(0x40..0x44) == Some(&[0x7f, 0x10, 0xda, 0xbe])
-        && start.get(0x46..0x48) == Some(&[1, 0])
-}
-
-/// The checksum of the first header (POSIX.1-2017 pax, ustar): the sum of its bytes, its own field as spaces. Tars
-/// from before POSIX have nothing else.
-fn is_tar(start: &[u8]) -> bool {
-    const SUM: std::ops::Range<usize> = 148..156;
-    let Some(header) = start.get(..512).filter(|header| header[0] != 0) else {
-        return false;
-    };
-    let told = header[SUM].iter().skip_while(|byte| **byte == b' ');
-    let digits: Vec<u8> = told
-        .copied()
-        .take_while(|byte| (b'0'..=b'7').contains(byte))
-        .collect();
-    let told = digits
-        .iter()
-        .fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
-    let bytes = || {
-        let others = header.iter().enumerate();
-        others.map(|(at, byte)| if SUM.contains(&at) { b' ' } else { *byte })
-    };
-    let unsigned: u32 = bytes().map(u32::from).sum();
-    // Some old ones summed signed bytes.
-    let signed: i32 = bytes().map(|byte| i32::from(byte.cast_signed())).sum();
-    !digits.is_empty() && (told == unsigned || i32::try_from(told) == Ok(signed))
-}
-
-/// Of its three headers the one in binary has a magic of two bytes: the name must be one as well.
-fn is_cpio(start: &[u8]) -> bool {
-    let digits = |from: usize, to: usize, radix: u32| {
-        let field = start.get(from..to).unwrap_or_default();
-        !field.is_empty() && field.iter().all(|byte| char::from(*byte).is_digit(radix))
-    };
-    if start.starts_with(b"070701") || start.starts_with(b"070702") {
-        return digits(6, 110, 16);
-    }
-    if start.starts_with(b"070707") {
-        return digits(6, 76, 8);
-    }
-    let word = |at: usize| start.get(at..).and_then(|it| it.first_chunk::<2>());
-    let length = match word(0) {
-        Some([0xc7, 0x71]) => word(20).map(|length| u16::from_le_bytes(*length)),
-        Some([0x71, 0xc7]) => word(20).map(|length| u16::from_be_bytes(*length)),
-        _ => None,
-    };
-    let name = length.and_then(|length| start.get(26..26 + usize::from(length)));
-    name.and_then(<[u8]>::split_last)
-        .is_some_and(|(end, name)| {
-            *end == 0 && !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
-        })
-}
-
-/// RFC 1952 2.3: deflate, and no flag that is reserved.
-fn is_gzip(start: &[u8]) -> bool {
-    matches!(start, [0x1f, 0x8b, 8, flags, ..] if flags & 0xe0 == 0)
-}
-
-/// The level, then the magic of a block, or of an end without blocks.
-fn is_bzip2(start: &[u8]) -> bool {
-    let magics: [&[u8]; 2] = [b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90"];
-    matches!(start, [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..]
-        if magics.iter().any(|magic| rest.starts_with(magic)))
-}
-
-/// As the kernel's images have it: blocks of at most 8 MiB, with their size.
-fn is_legacy_lz4(start: &[u8]) -> bool {
-    matches!(start, [0x02, 0x21, 0x4c, 0x18, size @ ..]
-        if size.first_chunk().is_some_and(|size| (1..=8 << 20).contains(&u32::from_le_bytes(*size))))
-}
-
-/// It has no magic: the usual properties, a dictionary of a size that encoders choose, a plausible length, and the
-/// first byte of the range coder, which is 0.
-fn is_lzma(start: &[u8]) -> bool {
-    let [0x5d, rest @ ..] = start else {
-        return false;
-    };
-    let (Some(dictionary), Some(length)) = (
-        rest.first_chunk::<4>(),
-        rest.get(4..).and_then(|it| it.first_chunk::<8>()),
-    ) else {
-        return false;
-    };
-    let dictionary = u32::from_le_bytes(*dictionary);
-    let length = u64::from_le_bytes(*length);
-    let usual = dictionary >= 4096
-        && (dictionary.is_power_of_two()
-            || (dictionary / 3).is_power_of_two() && dictionary % 3 == 0);
-    usual && (length == u64::MAX || (4096..1 << 48).contains(&length)) && rest.get(12) == Some(&0)
-}
-
-/// The most bits of a code are 9 to 16.
-fn is_compress(start: &[u8]) -> bool {
-    matches!(start, [0x1f, 0x9d, flags, ..] if flags & 0x60 == 0 && (9..=16).contains(&(flags & 0x1f)))
-}
-
-/// What a server says instead of giving the image.
-fn is_web_page(start: &[u8]) -> bool {
-    let start = start.trim_ascii_start();
-    let begins = |tag: &str| {
-        let text = start.get(..tag.len());
-        text.is_some_and(|text| text.eq_ignore_ascii_case(tag.as_bytes()))
-    };
-    begins("<!doctype html") || begins("<html")
-}
-
-/// Whether these bytes can only be a text.
-pub fn is_text(bytes: &[u8]) -> bool {
-    let printable =
-        |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c) || *byte >= 0x20 && *byte != 0x7f;
-    let whole = match std::str::from_utf8(bytes) {
-        Ok(_) => true,
-        // A character that the end of the piece cuts in two.
-        Err(error) => error.error_len().is_none(),
-    };
-    !bytes.is_empty() && whole && bytes.iter().all(printable)
 }
 
 /// Why what unpacks to `length` bytes, of which `start` are the first, can be no disk; `None` where it can. A disk may
@@ -382,7 +242,7 @@ pub fn no_disk(start: &[u8], length: u64) -> Option<String> {
         return Some(format!("{length} bytes are less than a sector of {SECTOR}"));
     }
     let odd = !length.is_multiple_of(SECTOR as u64);
-    let text = odd && is_text(&start[..start.len().min(START)]);
+    let text = odd && weak::is_text(&start[..start.len().min(START)]);
     text.then(|| format!("{shown} ({length} bytes) of text, and no whole sectors"))
 }
 
@@ -410,7 +270,7 @@ mod tests {
             assert_eq!(at_start(&b"QFI\xfb"[..length]), None);
         }
         assert_eq!(at_start(&[]), None);
-        assert_eq!(at_start(&[0; START]), None);
+        assert_eq!(at_start(&padded(&[])), None);
     }
 
     /// A header as tar wrote it before POSIX: a name, numbers and a sum.
@@ -524,7 +384,7 @@ mod tests {
         fn no_bytes_panic(start in prop::collection::vec(any::<u8>(), 0..1100), size in any::<u64>()) {
             let _ = at_start(&start);
             let _ = at_end(&start, size);
-            let _ = is_text(&start);
+            let _ = weak::is_text(&start);
             let _ = no_disk(&start, size);
         }
 

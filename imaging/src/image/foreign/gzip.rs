@@ -351,7 +351,7 @@ mod tests {
             &b"x"[..],
             b"\0\0{ \"metadata\": 1 }",
             b"FWx0",
-            &[7; 700_000],
+            &vec![7; 700_000],
         ] {
             for drip in [1000, 1 << 20] {
                 let (raw, behind) = told(&[&good[..], tail].concat(), drip).unwrap();

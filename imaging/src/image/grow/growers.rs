@@ -77,6 +77,9 @@ pub fn of(partition: &PartitionSummary) -> anyhow::Result<&'static Grower> {
         .find(|grower| grower.filesystems.contains(&name));
     let fixed = partition.fixed_kind();
     let why = match (known, fixed) {
+        _ if !partition.claims.is_empty() => {
+            format!("it is not the only one who may own the blocks: {}", partition.reason)
+        }
         (Some(grower), None) => return Ok(grower),
         (_, Some(kind)) => format!("it is of the type {kind}"),
         (None, None) => match name {

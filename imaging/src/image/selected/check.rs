@@ -138,7 +138,7 @@ impl Task<'_> {
         let filesystem = summary.map_or("", |summary| summary.filesystem.as_str());
         let advice = fit::least(loaded).advice(from, disk);
         let filesystem = match filesystem {
-            "" => "nothing known",
+            "" => "contents unknown",
             known => known,
         };
         bail!(

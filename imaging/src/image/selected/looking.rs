@@ -9,7 +9,8 @@ use super::super::{ImageSource, restore::TABLES};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use crate::table::{Known, gpt_sector_size};
-use anyhow::Context;
+use crate::used::claims::owner_of_disk;
+use anyhow::{Context, bail};
 use std::io;
 use std::ops::Range;
 
@@ -24,28 +25,41 @@ pub struct Seen {
 /// Reads the table of an image; `None` where it has none. `sector` is what the target's sectors are.
 pub fn seen(image: &dyn ImageSource, look: &Look, sector: u32) -> anyhow::Result<Option<Seen>> {
     let what = || format!("the partition table in {}", image.name());
-    let (read, sector, size) = match look {
+    let mut bytes;
+    let mut head;
+    let (disk, sector, size): (&mut dyn ReadAt, _, _) = match look {
         Look::Ours(loaded) => {
             let sector = loaded.meta.disk.logical_sector_size;
-            let size = loaded.index.raw_size();
-            (
-                Known::read(&mut Bytes::new(image, loaded), sector),
-                sector,
-                Some(size),
-            )
+            bytes = Bytes::new(image, loaded);
+            (&mut bytes, sector, Some(loaded.index.raw_size()))
         }
         Look::Foreign { kind, raw_size } => {
-            let mut head = Head::read(image, *kind)?;
+            head = Head::read(image, *kind)?;
             let sector = gpt_sector_size(&head.0).unwrap_or(sector);
-            (Known::read(&mut head, sector), sector, *raw_size)
+            (&mut head, sector, *raw_size)
         }
     };
-    let known = read.with_context(what)?;
+    let known = Known::read(disk, sector).with_context(what)?;
+    if let Some(known) = &known {
+        check_owner(disk, known).with_context(what)?;
+    }
     Ok(known.map(|known| Seen {
         known,
         sector,
         size,
     }))
+}
+
+/// Whether nobody owns the whole disk beside its table, whose partitions are not to be believed then.
+///
+/// # Errors
+/// When somebody does, with the name; when that cannot be read.
+pub fn check_owner(disk: &mut dyn ReadAt, known: &Known) -> anyhow::Result<()> {
+    let owner = owner_of_disk(disk, &known.table).context("looking for who owns the whole disk")?;
+    match owner {
+        None => Ok(()),
+        Some(owner) => bail!("{owner}: only the whole disk can be restored, as it is"),
+    }
 }
 
 /// The disk in an image that has an index.

@@ -89,9 +89,12 @@ impl Task<'_> {
             );
         }
         let mut disk = Written { output, limit };
-        Known::read(&mut disk, sector)
-            .with_context(|| format!("the partition table on {name}"))?
-            .with_context(|| format!("{name} has no partition table"))
+        let what = || format!("the partition table on {name}");
+        let known = Known::read(&mut disk, sector)
+            .with_context(what)?
+            .with_context(|| format!("{name} has no partition table"))?;
+        looking::check_owner(&mut disk, &known).with_context(what)?;
+        Ok(known)
     }
 
     /// Runs the restore with `through` as its target. Chunks wholly in `left_out` are not fetched.

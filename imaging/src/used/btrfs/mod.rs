@@ -29,10 +29,6 @@ const SUPERBLOCK_SIZE: u64 = 4096;
 /// No block group is ever put here: boot loaders may use it.
 const RESERVED: u64 = 1 << 20;
 
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    superblock::probe(volume)
-}
-
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     superblock::label(volume)
 }

@@ -39,12 +39,6 @@ pub(super) struct Superblock {
     incompat: u64,
 }
 
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    volume
-        .bytes_at(OFFSET + 64, 8)
-        .is_ok_and(|magic| magic == MAGIC)
-}
-
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     let raw = volume.bytes_at(OFFSET, 4096)?;
     let sb = Fields(&raw);

@@ -36,10 +36,6 @@ struct Geometry {
     end: u64,
 }
 
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    volume.bytes_at(3, 8).is_ok_and(|oem| oem == OEM)
-}
-
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     let boot = volume.bytes_at(0, 512)?;
     let serial = Fields(&boot).u32(100)?;

@@ -18,13 +18,6 @@ use groups::{Group, Groups};
 use std::ops::Range;
 use superblock::{Checksums, Superblock};
 
-/// Whether there is an ext superblock.
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    volume
-        .bytes_at(superblock::OFFSET + 0x38, 2)
-        .is_ok_and(|magic| magic == superblock::MAGIC)
-}
-
 /// `ext2`, `ext3` or `ext4`, as blkid tells them apart.
 pub(super) fn name(volume: &mut dyn ReadAt) -> &'static str {
     Superblock::read(volume).map_or("ext4", |superblock| superblock.name())

@@ -60,10 +60,6 @@ pub(super) struct Mapped {
     pub(super) remarks: Vec<String>,
 }
 
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    label_sector(volume).is_some()
-}
-
 fn label_sector(volume: &mut dyn ReadAt) -> Option<u64> {
     (0..LABEL_SECTORS).find(|sector| {
         volume
@@ -112,7 +108,7 @@ fn look_into(volume: &mut dyn ReadAt, logical: &Logical) -> Result<Extents, Doub
     if !logical.whole {
         return Err(Doubt::new("parts of it are on other disks"));
     }
-    probe::look_plain(&mut Linear { volume, logical }).map
+    probe::look_within(&mut Linear { volume, logical }).map
 }
 
 /// A logical volume, read through its segments.

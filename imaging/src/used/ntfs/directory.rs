@@ -170,8 +170,8 @@ mod tests {
     fn names_are_read_with_their_files() {
         let sequence = 3 << 48;
         let bytes = root(&[
-            entry(40 | sequence, "pagefile.sys", 0),
-            entry(41 | sequence, "Übung", 1),
+            entry(40 + sequence, "pagefile.sys", 0),
+            entry(41 + sequence, "Übung", 1),
             entry(0, "", LAST_ENTRY),
         ]);
         let expected = [("pagefile.sys".to_owned(), 40), ("Übung".to_owned(), 41)];

@@ -19,7 +19,6 @@ use ntfs::{KnownNtfsFileRecordNumber as Known, Ntfs, NtfsError, NtfsReadSeek};
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 
-const OEM: &[u8] = b"NTFS    ";
 /// Fragments of `$Bitmap`; a healthy volume has one or two.
 const RUNS_MAX: usize = 1 << 16;
 const LOG_PAGE: u64 = 4096;
@@ -32,10 +31,6 @@ impl From<NtfsError> for Doubt {
     fn from(err: NtfsError) -> Self {
         Self::new(format!("its metadata is damaged: {err}"))
     }
-}
-
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    volume.bytes_at(3, 8).is_ok_and(|oem| oem == OEM)
 }
 
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {

@@ -43,10 +43,6 @@ struct Superblock {
     uuid: [u8; 16],
 }
 
-pub(super) fn probe(volume: &mut dyn ReadAt) -> bool {
-    volume.bytes_at(0, 4).is_ok_and(|magic| magic == MAGIC)
-}
-
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     let head = volume.bytes_at(0, 512)?;
     let sb = Fields(&head);

@@ -7,6 +7,7 @@ use nix::sched::{CloneFlags, unshare};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::tools;
 use pitstop_imaging::used::PartitionSummary;
+use pitstop_imaging::used::claims::Filesystem;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -30,10 +31,10 @@ impl Shrinker {
             0 => "what is on the disk".into(),
             number => format!("partition {number}, which ends last,"),
         };
-        let shrinker = match partition.filesystem.as_str() {
-            "ext2" | "ext3" | "ext4" => Some(Self::Ext),
-            "ntfs" => Some(Self::Ntfs),
-            "btrfs" => Some(Self::Btrfs),
+        let shrinker = match partition.readable() {
+            Some(Filesystem::Ext) => Some(Self::Ext),
+            Some(Filesystem::Ntfs) => Some(Self::Ntfs),
+            Some(Filesystem::Btrfs) => Some(Self::Btrfs),
             _ => None,
         };
         let Some(shrinker) = shrinker.filter(|_| partition.shrinks()) else {

@@ -7,6 +7,7 @@ use pitstop_imaging::image::ImageReader;
 use pitstop_imaging::table::{Known, MovedSwap, Partition, Resized, Tail, tail};
 use pitstop_imaging::units;
 use pitstop_imaging::used::PartitionSummary;
+use pitstop_imaging::used::claims::owner_of_disk;
 use std::fmt;
 
 const MIB: u64 = 1 << 20;
@@ -47,6 +48,14 @@ impl Last {
         let known = Known::read(&mut &*reader, sector)
             .with_context(|| format!("the partition table in {image}"))?;
         let what = || format!("the disk in {image} cannot be made smaller");
+        if let Some(known) = &known {
+            let owner = owner_of_disk(&mut &*reader, &known.table);
+            let owner =
+                owner.with_context(|| format!("looking for who owns the disk in {image}"))?;
+            if let Some(owner) = owner {
+                bail!("the disk in {image} cannot be made smaller: {owner}");
+            }
+        }
         let tail = match &known {
             None => Tail::of_disk(reader.disk_size()),
             Some(known) => tail(known, &meta.swaps()).with_context(what)?,
