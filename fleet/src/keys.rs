@@ -114,13 +114,11 @@ fn unknown(kind: Kind, name: &str, value: &Value) -> String {
             title(kind)
         );
     }
-    match nearest(name, kind.keys()) {
-        Some(near) => format!("unknown key {name:?}: did you mean {near:?}?"),
-        None => {
-            let known: Vec<&str> = kind.keys().collect();
-            format!("unknown key {name:?}: there are {}", known.join(", "))
-        }
+    if let Some(near) = nearest(name, kind.keys()) {
+        return format!("unknown key {name:?}: did you mean {near:?}?");
     }
+    let known: Vec<&str> = kind.keys().collect();
+    format!("unknown key {name:?}: there are {}", known.join(", "))
 }
 
 fn title(kind: Kind) -> &'static str {

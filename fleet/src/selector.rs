@@ -30,11 +30,11 @@ impl FromStr for Selector {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(if let Some(group) = text.strip_prefix('@') {
             Self::Group(group.to_owned())
-        } else if let Ok(ip) = text.parse() {
+        } else if let Ok(ip) = text.parse::<IpAddr>() {
             Self::Address(ip)
         } else if let Ok(net) = text.parse::<IpNet>() {
             Self::Network(net.trunc())
-        } else if let Ok(mac) = text.parse() {
+        } else if let Ok(mac) = text.parse::<Mac>() {
             Self::Mac(mac)
         } else if Pattern::is_one(text) {
             Self::Pattern(text.to_owned())

@@ -62,8 +62,8 @@ impl Written {
             )));
         }
         let text = std::str::from_utf8(bytes).map_err(|error| {
-            let before = &bytes[..error.valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let line = before.matches('\n').count() + 1;
             vec![Problem::at(
                 line,
                 format!("byte {} is not UTF-8 text", error.valid_up_to()),

@@ -296,10 +296,10 @@ fn wrong_keys_groups_types_and_ranges_are_told_with_their_lines() {
 
 #[test]
 fn a_file_of_nothing_but_faults_is_told_in_short() {
-    let hosts: String = (0..500)
+    let hosts: Vec<String> = (0..500)
         .map(|n| format!("[host.h{n}]\nip = \"10.0.1.9\"\n"))
         .collect();
-    let told = problems(&hosts);
+    let told = problems(&hosts.concat());
     assert_eq!(told.len(), 51);
     assert!(told[50].starts_with("fleet.toml: and "), "{}", told[50]);
 }
@@ -325,6 +325,7 @@ fn five_thousand_machines_are_read_and_merged() {
     let began = std::time::Instant::now();
     let fleet = Fleet::parse(text.as_bytes(), "fleet.toml").unwrap();
     let parsed = began.elapsed();
+    let merging = std::time::Instant::now();
     let settings: usize = fleet
         .machines
         .iter()
@@ -333,7 +334,7 @@ fn five_thousand_machines_are_read_and_merged() {
     println!(
         "5,000 machines, {} KB: read and checked in {parsed:?}, {settings} settings merged in {:?}",
         text.len() / 1000,
-        began.elapsed() - parsed
+        merging.elapsed()
     );
     assert_eq!(fleet.machines.len(), 5000);
 }

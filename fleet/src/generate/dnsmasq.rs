@@ -85,10 +85,9 @@ fn loaders(fleet: &Fleet, boot: &Boot, line: &mut impl FnMut(String)) {
         line(format!("dhcp-option-force=tag:{tag},60,HTTPClient"));
     }
     let known = if known_alone(fleet) { "tag:known," } else { "" };
-    let others: String = ARCHITECTURES
-        .iter()
+    let others = ARCHITECTURES
         .map(|(tag, _)| format!("tag:!{tag},"))
-        .collect();
+        .concat();
     let loaders = &boot.loaders;
     let mut from = |network: &str, address: IpAddr| {
         let mut loader = |tags: &str, file: &str| {

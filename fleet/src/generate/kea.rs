@@ -1,4 +1,4 @@
-//! Kea's DHCPv4 server: a whole `kea-dhcp4.conf`. Plain JSON, though Kea would take comments: others read it, too.
+//! Kea's server for IPv4: a whole `kea-dhcp4.conf`. Plain JSON, though Kea would take comments: others read it, too.
 
 use super::{Boot, Format, header, joined, known_alone, known_by_card, networks, v4};
 use crate::fleet::{Fleet, Network};

@@ -132,7 +132,7 @@ fn row(line: usize, record: &StringRecord, columns: &[Option<String>]) -> Result
                     value
                         .parse()
                         .map_err(|_| format!("{value:?} is not an IP address"))?,
-                )
+                );
             }
             "uuid" => found.uuid = Some(identity::uuid(value)?),
             "serial" => found.serial = Some(value.to_owned()),
@@ -141,7 +141,7 @@ fn row(line: usize, record: &StringRecord, columns: &[Option<String>]) -> Result
                     .split([';', '|', ' ', ','])
                     .filter(|word| !word.is_empty())
                     .map(str::to_owned)
-                    .collect()
+                    .collect();
             }
             key => found
                 .keys

@@ -1,4 +1,4 @@
-//! Kea's DHCPv4 configuration: JSON with comments.
+//! Kea's configuration for IPv4: JSON with comments.
 
 use super::{Found, FoundNetwork, Imported, name_of};
 use crate::identity;

@@ -54,7 +54,7 @@ pub fn take(fleet: &Fleet, imported: Imported, editor: &mut Editor) -> Result<Re
             ..Report::default()
         },
     };
-    for network in imported.networks {
+    for network in &imported.networks {
         taking.network(network)?;
     }
     for found in imported.machines {
@@ -81,7 +81,7 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn network(&mut self, network: super::FoundNetwork) -> Result<(), String> {
+    fn network(&mut self, network: &super::FoundNetwork) -> Result<(), String> {
         if self.nets.contains(&network.net) {
             return Ok(());
         }
@@ -100,7 +100,7 @@ impl Taking<'_> {
         self.editor.make(&target)?;
         for (key, value) in &network.keys {
             // What the file would not take is left out key by key: the network is worth having.
-            if self.fits(network.net, key, value) {
+            if fits(network.net, key, value) {
                 self.editor.set(&target, key, value)?;
                 self.reserve(key, value);
             } else {
@@ -114,11 +114,6 @@ impl Taking<'_> {
         self.nets.push(network.net);
         self.report.networks.push(network.net.to_string());
         Ok(())
-    }
-
-    fn fits(&self, net: IpNet, key: &str, value: &Value) -> bool {
-        let text = format!("version = 1\n[network.\"{net}\"]\n{key} = {value}\n");
-        Fleet::parse(text.as_bytes(), "").is_ok()
     }
 
     fn reserve(&mut self, key: &str, value: &Value) {
@@ -267,10 +262,10 @@ impl Taking<'_> {
             });
         }
         if let Some(net) = self.nets.iter().find(|net| net.contains(&ip)) {
-            return match crate::fleet::usable(*net, ip) {
-                true => Ok(None),
-                false => Err(format!("the address {ip} is all machines' in {net}")),
-            };
+            if crate::fleet::usable(*net, ip) {
+                return Ok(None);
+            }
+            return Err(format!("the address {ip} is all machines' in {net}"));
         }
         let IpAddr::V4(v4) = ip else {
             return Err(format!(
@@ -329,6 +324,12 @@ impl Taking<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a network takes a key with this value.
+fn fits(net: IpNet, key: &str, value: &Value) -> bool {
+    let text = format!("version = 1\n[network.\"{net}\"]\n{key} = {value}\n");
+    Fleet::parse(text.as_bytes(), "").is_ok()
 }
 
 fn overlapping(nets: &[IpNet], net: IpNet) -> Option<IpNet> {

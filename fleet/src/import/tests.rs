@@ -3,6 +3,7 @@ use crate::edit::{Editor, NEW_FILE};
 use crate::generate::{Around, Format, generate};
 use crate::{Fleet, Machine};
 use proptest::prelude::*;
+use std::fmt::Write as _;
 
 /// Imports into `there`. Gives the fleet that comes out, and the report.
 fn into(there: &str, text: &str, from: From) -> (Fleet, Report) {
@@ -207,7 +208,7 @@ proptest! {
             text.push_str("range = \"10.0.0.240-10.0.0.250\"\n");
         }
         let macs: Vec<String> = (0..cards).map(|card| format!("\"52:54:00:00:{card:02}:[{first:02}-{last:02}]\"")).collect();
-        text += &format!("[host.\"lab-[{first:03}-{last:03}]\"]\nmac = [{}]\nip = \"10.0.0.[{}-{}]\"\n", macs.join(", "), first + 100, last + 100);
+        let _ = write!(text, "[host.\"lab-[{first:03}-{last:03}]\"]\nmac = [{}]\nip = \"10.0.0.[{}-{}]\"\n", macs.join(", "), first + 100, last + 100);
         let fleet = Fleet::parse(text.as_bytes(), "f").unwrap();
         for (format, from) in [(Format::Dnsmasq, From::Dnsmasq), (Format::Dhcpd, From::Dhcpd), (Format::Kea, From::Kea)] {
             let made = generate(&fleet, format, &Around::default()).unwrap().files.remove(0).1;

@@ -98,7 +98,7 @@ impl FleetFile {
         self.parse(changed.as_bytes()).with_context(|| {
             format!("{} stays as it is: it would be wrong", self.path.display())
         })?;
-        if bytes.is_none() || changed != text {
+        if changed != text {
             replace(&self.path, changed.as_bytes())?;
         }
         Ok(result)

@@ -62,7 +62,8 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
             .files
             .iter()
             .map(|(name, text)| format!("# pxelinux.cfg/{name}\n{text}\n"))
-            .collect()),
+            .collect::<Vec<_>>()
+            .concat()),
         (None, _) => Ok(made.files.into_iter().map(|(_, text)| text).collect()),
         (Some(folder), Format::Pxelinux) => into_folder(folder, &made),
         (Some(file), _) => {

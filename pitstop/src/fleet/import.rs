@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::LARGEST;
 use pitstop_fleet::edit::Editor;
 use pitstop_fleet::import::{self, From, NotTaken, Report};
+use pitstop_protocol::host_name::printable;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
@@ -64,7 +65,8 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         let fleet = file.parse(text.as_bytes())?;
         let mut editor = Editor::new(text, &file.name())?;
         let report = import::take(&fleet, imported, &mut editor).map_err(|what| anyhow!(what))?;
-        let changed = !args.dry_run && !(report.added.is_empty() && report.networks.is_empty());
+        let news = !report.added.is_empty() || !report.networks.is_empty();
+        let changed = news && !args.dry_run;
         let new = if changed {
             editor.text()
         } else {
@@ -111,10 +113,11 @@ fn lines(file: &Path, not_taken: &[NotTaken]) -> String {
                 "pitstop: not taken: {}, line {}: {}\n",
                 file.display(),
                 left.line,
-                left.what
+                printable(&left.what)
             )
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 fn summary(args: &Args, file: &FleetFile, report: &Report, left: usize) -> String {

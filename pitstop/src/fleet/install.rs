@@ -4,6 +4,7 @@ use super::file::replace;
 use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::generate::Format;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -83,7 +84,8 @@ pub fn install(daemon: &Daemon, path: &Path, text: &str, reload: bool) -> anyhow
     replace(path, text.as_bytes())?;
     let mut said = format!("{name} is installed\n");
     if before.is_some() {
-        said += &format!("  the file before is {}\n", old.display());
+        // Writing to a String cannot fail.
+        let _ = writeln!(said, "  the file before is {}", old.display());
     }
     if !reload {
         return Ok(said);

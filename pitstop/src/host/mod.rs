@@ -11,7 +11,8 @@ use pitstop_server::list::{self, jobs};
 use pitstop_server::write::remove;
 pub use root::Root;
 use std::collections::HashSet;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use target::{Target, Who, targets};
 
 const EXAMPLES: &str = "\
@@ -92,7 +93,11 @@ fn clear(who: &Who, root: &Root) -> anyhow::Result<()> {
                 .with_context(|| format!("removing {}", folder.join(&file).display()))?;
         }
         if found {
-            cleared += &format!("{target} has no job any more: it boots from its own disk\n");
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                cleared,
+                "{target} has no job any more: it boots from its own disk"
+            );
         }
     }
     if cleared.is_empty() {
