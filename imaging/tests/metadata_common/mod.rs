@@ -74,22 +74,6 @@ pub fn zfs_label() -> Vec<u8> {
     label
 }
 
-/// The header of a DDF in the last sector (SNIA DDF 2.0 5.5), as far as it is recognised.
-pub fn ddf() -> Vec<u8> {
-    let mut sector = vec![0xff; 512];
-    sector[..4].copy_from_slice(&0xde11_de11_u32.to_be_bytes());
-    sector[32..40].copy_from_slice(b"01.02.00");
-    sector[96..104].fill(0);
-    sector
-}
-
-/// Intel's metadata in the last but one sector.
-pub fn imsm() -> Vec<u8> {
-    let mut sector = vec![0; 512];
-    sector[..32].copy_from_slice(b"Intel Raid ISM Cfg Sig. 1.3.00\0\0");
-    sector
-}
-
 /// The boot sector of a BitLocker To Go.
 pub fn bitlocker_to_go() -> Vec<u8> {
     let mut sector = vec![0; 512];
