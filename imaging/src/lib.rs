@@ -11,6 +11,7 @@ pub mod extents;
 pub mod image;
 pub mod inventory;
 pub mod layout;
+pub mod random;
 pub mod references;
 pub mod render;
 pub mod source;

@@ -28,7 +28,8 @@ pub fn find(program: &str) -> anyhow::Result<PathBuf> {
 /// Runs a program to its end. Statuses up to `accepted` are good ones: 0, but for checkers that mend.
 ///
 /// # Errors
-/// When it is not there, or ends with another status: with the last of what it said.
+/// When it is not there, or ends with another status: with all that it said on its standard error, or else on its
+/// output.
 pub fn run<S: AsRef<OsStr>>(
     program: &str,
     arguments: &[S],
@@ -40,20 +41,48 @@ pub fn run<S: AsRef<OsStr>>(
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("running {program}"))?;
-    let mut last = String::new();
-    for said in [&output.stdout, &output.stderr] {
-        for line in String::from_utf8_lossy(said).lines() {
-            let line = line.trim();
-            if !line.is_empty() {
-                reporter.info(format!("{program}: {line}"));
-                line.clone_into(&mut last);
-            }
-        }
+    let said = [&output.stdout, &output.stderr].map(|said| lines(said));
+    for line in said.iter().flatten() {
+        reporter.info(format!("{program}: {line}"));
     }
     match output.status.code() {
         Some(code) if code <= accepted => Ok(()),
-        _ => bail!("{program}: {}: {last}", output.status),
+        _ => {
+            let [printed, complained] = said;
+            let why = if complained.is_empty() {
+                printed
+            } else {
+                complained
+            };
+            bail!("{program}: {}: {}", output.status, quoted(&why))
+        }
     }
+}
+
+/// What a program said, without empty lines. A carriage return draws a line anew: its last state counts.
+fn lines(said: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(said);
+    let lines = text.lines().map(|line| {
+        let line = line.trim();
+        line.rsplit('\r').next().unwrap_or(line).trim().to_owned()
+    });
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// All of it in one line, and of thousands of lines the first and the last ones.
+fn quoted(lines: &[String]) -> String {
+    const MOST: usize = 40;
+    let half = MOST / 2;
+    if lines.len() <= MOST {
+        return lines.join(" / ");
+    }
+    let (first, last) = (&lines[..half], &lines[lines.len() - half..]);
+    let between = lines.len() - MOST;
+    format!(
+        "{} / ({between} more lines) / {}",
+        first.join(" / "),
+        last.join(" / ")
+    )
 }
 
 #[cfg(test)]
@@ -62,10 +91,17 @@ mod tests {
     use crate::event::Silent;
 
     #[test]
-    fn a_program_that_fails_is_named_with_its_last_words() {
-        let script = ["-c", "echo first; echo bad superblock >&2; exit 4"];
+    fn a_program_that_fails_is_named_with_all_its_words() {
+        let script = [
+            "-c",
+            "echo first; echo bad superblock >&2; echo; echo give up >&2; exit 4",
+        ];
         let error = run("sh", &script, 1, &Silent).unwrap_err().to_string();
-        assert_eq!(error, "sh: exit status: 4: bad superblock");
+        assert_eq!(error, "sh: exit status: 4: bad superblock / give up");
+        let script = ["-c", "for i in $(seq 100); do echo $i; done; exit 9"];
+        let error = run("sh", &script, 1, &Silent).unwrap_err().to_string();
+        assert!(error.starts_with("sh: exit status: 9: 1 / 2 / "), "{error}");
+        assert!(error.contains(" / 20 / (60 more lines) / 81 / "), "{error}");
         run("sh", &["-c", "exit 1"], 1, &Silent).unwrap();
     }
 

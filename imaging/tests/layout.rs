@@ -208,3 +208,83 @@ fn a_filesystem_that_was_lost_alone_is_made_anew() {
         (false, &[1][..])
     );
 }
+
+#[test]
+fn logical_partitions_in_any_order_are_made_as_they_were() {
+    let logicals = [
+        // As deleting one and making it again leaves them.
+        "5: start=50000,size=4096\n6: start=12000,size=4096\n7: start=80000,size=4096\n",
+        "5: start=8194,size=10\n6: start=8205,size=10\n7: start=30000,size=5000\n8: start=29000,size=900\n",
+        "5: start=100000,size=8000\n6: start=90000,size=9000\n7: start=8300,size=900\n",
+    ];
+    for script in logicals {
+        let (folder, from) = disk(64 * MIB);
+        let made = folder.path().join("script");
+        let put = |text: &str, option: &str| {
+            fs::write(&made, text).unwrap();
+            let shell = format!("sfdisk -q {option} {from} < {}", made.display());
+            tool("sh", &["-c", &shell]);
+        };
+        put("label: dos\nstart=8192,size=100000,type=f\n", "");
+        put(script, "-a");
+        let layout = capture(Path::new(&from), false).unwrap();
+        let layout = Layout::parse(&layout.to_toml().unwrap()).unwrap();
+        let (_folder, to) = disk(64 * MIB);
+        apply_twice(&layout, &to);
+        let places = |disk: &str| {
+            let text = tool("sfdisk", &["-d", disk]);
+            let lines = text.lines().filter(|line| line.contains("start="));
+            let lines = lines.map(|line| line.replace(disk, "DISK"));
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(places(&to), places(&from));
+        let text = tool("sfdisk", &["--verify", &to]);
+        assert!(text.contains("No errors detected"), "{text}");
+        // The disk itself is as its own layout says.
+        assert!(compare(&layout, Path::new(&from)).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_a_tool_would_refuse_is_refused_before_the_table_goes() {
+    for (filesystem, size, more) in [
+        ("xfs", "16MiB", ""),
+        ("btrfs", "16MiB", ""),
+        ("ntfs", "512KiB", ""),
+        ("ext4", "16MiB", "uuid = \"no-uuid\"\n"),
+        ("vfat", "16MiB", "uuid = \"no-uuid\"\n"),
+        ("swap", "16MiB", "uuid = \"no-uuid\"\n"),
+    ] {
+        let (_folder, path) = disk(64 * MIB);
+        fs::write(&path, vec![7; 64 << 20]).unwrap();
+        let text = format!(
+            "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"linux\"\nsize = \"{size}\"\n\
+             filesystem = \"{filesystem}\"\n{more}"
+        );
+        let layout = Layout::parse(&text).unwrap();
+        let error = format!("{:#}", compare(&layout, Path::new(&path)).unwrap_err());
+        let told = format!("trying whether partition 1 can be {filesystem}: mk");
+        assert!(error.contains(&told), "{error}");
+    }
+}
+
+#[test]
+fn no_two_layouts_get_the_same_identifiers() {
+    let layout = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"linux\"\nsize = \"8MiB\"\n";
+    let layout = Layout::parse(layout).unwrap();
+    let made = || {
+        let (_folder, path) = disk(32 * MIB);
+        apply(
+            &compare(&layout, Path::new(&path)).unwrap(),
+            Path::new(&path),
+            &Silent,
+        )
+        .unwrap();
+        let exact = capture(Path::new(&path), true).unwrap();
+        [exact.id.unwrap(), exact.partitions[0].id.clone().unwrap()]
+    };
+    let mut all: Vec<String> = (0..8).flat_map(|_| made()).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 16);
+}

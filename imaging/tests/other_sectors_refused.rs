@@ -29,7 +29,7 @@ fn refused(dir: &TempDir, disk: &Path, from: u32) -> String {
         let source = FileSource::open(&image).unwrap();
         (
             try_restore(&image, device, &options).unwrap_err(),
-            foresee(&source, device, &options.part).unwrap_err(),
+            foresee(&source, device, &options).unwrap_err(),
         )
     });
     assert!(fs::read(&target).unwrap() == before, "{error:#}");

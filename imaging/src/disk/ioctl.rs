@@ -18,6 +18,7 @@ mod raw {
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
     nix::ioctl_none_bad!(loop_ctl_get_free, 0x4c82);
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4c0a, super::LoopConfig);
+    nix::ioctl_read_bad!(loop_get_status64, 0x4c05, [u64; 29]);
 }
 
 fn done(result: Result<libc::c_int, Errno>) -> io::Result<()> {
@@ -121,4 +122,41 @@ pub fn set_up_loop(device: &File, file: &File, range: &Range<u64>, sector: u32) 
     };
     // SAFETY: both descriptors are open and the kernel reads one loop_config from a live one of its size.
     done(unsafe { raw::loop_configure(device.as_raw_fd(), &raw const config) })
+}
+
+/// What a loop device shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backing {
+    /// The number of a block device; 0 for a file.
+    pub device: u64,
+    /// Of a file: the number of the device that its filesystem has, major and minor.
+    pub filesystem: (u64, u64),
+    pub inode: u64,
+}
+
+/// Which file or device the loop `device` shows.
+pub fn loop_backing(device: &File) -> io::Result<Backing> {
+    // `struct loop_info64` has 232 bytes: device, inode, device of a device, and what is not asked for here.
+    let mut info = [0; 29];
+    // SAFETY: the descriptor is open and the kernel writes one loop_info64 of 232 bytes to a live array of as many.
+    done(unsafe { raw::loop_get_status64(device.as_raw_fd(), &raw mut info) })?;
+    let [filesystem, inode, device, ..] = info;
+    let (major, minor) = numbers(device);
+    let device = if device == 0 {
+        0
+    } else {
+        nix::sys::stat::makedev(major, minor)
+    };
+    Ok(Backing {
+        device,
+        filesystem: numbers(filesystem),
+        inode,
+    })
+}
+
+/// The kernel's own spelling of a device's number (`huge_encode_dev`).
+fn numbers(device: u64) -> (u64, u64) {
+    let major = (device & 0xf_ff00) >> 8;
+    let minor = device & 0xff | (device >> 12) & 0xf_ff00;
+    (major, minor)
 }

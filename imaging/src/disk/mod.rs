@@ -6,6 +6,7 @@ mod input;
 mod ioctl;
 mod kernel_view;
 pub mod leftovers;
+mod lock;
 mod loop_device;
 mod mounted;
 pub mod nodes;

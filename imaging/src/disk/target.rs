@@ -1,7 +1,7 @@
 //! A disk that is written: opened alone, zeroed by the device where it can, flushed to the platter.
 
 use super::buffer::is_aligned;
-use super::{busy_loop_of, ioctl, kernel_view};
+use super::{busy_loop_of, ioctl, kernel_view, lock};
 use crate::inventory::disks;
 use crate::table::Table;
 use crate::units;
@@ -60,6 +60,21 @@ pub struct Target {
     limit: Option<u64>,
     blank: bool,
     punches: AtomicBool,
+    /// Goes with it.
+    _made: Option<Made>,
+}
+
+/// A file that was not there. What nothing was written to is not left behind.
+#[derive(Debug)]
+struct Made(PathBuf);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if std::fs::metadata(&self.0).is_ok_and(|found| found.len() == 0) {
+            // An empty file harms nobody.
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,24 +94,30 @@ impl Target {
     /// When it is mounted or otherwise in use, cannot be opened, or is a folder or some other thing.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
+        let mut is_new = false;
         let kind = match std::fs::metadata(path) {
             // A mistyped disk must not become a file in memory that looks like a success.
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_device_path(path) => {
                 bail!("there is no {name}")
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Kind::File,
-            Err(error) => return Err(error).with_context(|| format!("looking at {name}")),
-            Ok(found) if found.file_type().is_block_device() => Kind::Block,
-            Ok(found) if found.is_file() => {
-                let busy = busy_loop_of(path).with_context(|| format!("looking at {name}"))?;
-                if let Some(device) = busy {
-                    bail!("{name} is in use as /dev/{device}: unmount that first");
-                }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                is_new = true;
                 Kind::File
             }
+            Err(error) => return Err(error).with_context(|| format!("looking at {name}")),
+            Ok(found) if found.file_type().is_block_device() => Kind::Block,
+            Ok(found) if found.is_file() => Kind::File,
             Ok(_) if path == Path::new("/dev/null") => Kind::Null,
             Ok(_) => bail!("{name} is neither a block device nor a plain file"),
         };
+        if kind == Kind::File || kind == Kind::Block {
+            let busy = busy_loop_of(path).with_context(|| format!("looking at {name}"))?;
+            if let Some(device) = busy {
+                bail!(
+                    "{name} is in use, it has the same bytes as {device}: unmount or stop that first"
+                );
+            }
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         match kind {
@@ -110,6 +131,12 @@ impl Target {
                 Some(code) if code == Errno::EBUSY as i32 => in_use(path),
                 _ => anyhow::Error::new(error).context(format!("opening {name} for writing")),
             })?;
+        let made = is_new.then(|| Made(path.into()));
+        if kind == Kind::File && !lock::take(&file) {
+            bail!(
+                "{name} is in use: another program, such as QEMU or another restore, has it locked: stop that first"
+            );
+        }
         let size = match kind {
             Kind::Null => 0,
             Kind::Block | Kind::File => {
@@ -131,6 +158,7 @@ impl Target {
             limit: (kind != Kind::Null && !blank).then_some(size),
             blank,
             punches: AtomicBool::new(true),
+            _made: made,
         })
     }
 
@@ -157,6 +185,7 @@ impl Target {
             limit: Some(size),
             blank: false,
             punches: AtomicBool::new(false),
+            _made: None,
         })
     }
 

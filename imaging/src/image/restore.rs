@@ -2,24 +2,16 @@
 
 use super::codec::{Inflater, MemberError};
 use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
-use super::foreign;
 use super::index::{Chunk, Index, Item};
-use super::selected::Task;
-use super::selected::looking::seen;
-use super::verify::{Look, Verified, look};
+use super::verify::{Look, Verified};
 use super::workers::{Crew, Meter, lock};
-use super::{
-    Delta, ImageMeta, ImageSource, Part, RestoreOptions, behind, delta, fit, grow, ids, kernel,
-    readback,
-};
-use crate::disk::{Buffer, Output, Target};
+use super::{Delta, ImageMeta, ImageSource, RestoreOptions, delta, readback};
+use crate::disk::{Buffer, Output};
 use crate::event::Reporter;
-use crate::extents::Extents;
 use crate::table::{Piece, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,103 +35,6 @@ pub struct Restored {
     pub verified: bool,
     /// What the image says of itself; `None` for a foreign one.
     pub meta: Option<ImageMeta>,
-}
-
-/// Writes `image` to `target`: a block device that nothing else uses, or a plain file. A file that is
-/// not there is made with the image's size; whatever is larger keeps what is behind that size, but for
-/// the backup of a GPT, which moves to the end.
-///
-/// # Errors
-/// Before anything is written: when the image is not whole as far as its end tells, when the target
-/// is too small or in use. Later: when a chunk is not what the index says, when reading or writing
-/// fails, or when `verify` finds a difference twice. The target's first MiB is zeros then: it does
-/// not boot half an image.
-pub fn restore(
-    image: &dyn ImageSource,
-    target: &Path,
-    options: &RestoreOptions,
-    reporter: &dyn Reporter,
-) -> anyhow::Result<Restored> {
-    if options.new_ids && options.part != Part::Whole {
-        bail!("new-ids is for all partitions of a disk: it does not go with keep or partitions");
-    }
-    let look = look(image)?;
-    let output = Target::open(target)?;
-    if options.new_ids {
-        // The table must be one that this may change.
-        seen(image, &look, output.sector_size().unwrap_or(512))?;
-    }
-    let growth = grow::wanted(image, &look, &output, options, reporter)?;
-    let task = Task {
-        image,
-        output: &output,
-        options,
-        reporter,
-    };
-    let restored = match &options.part {
-        Part::Whole => match task.remade(&look)? {
-            Some(plan) => task.remake(look, &plan)?,
-            None => whole(&task, look)?,
-        },
-        Part::Keep(selectors) => task.keep(look, selectors)?,
-        Part::Only(selectors) => task.only(look, selectors)?,
-    };
-    if options.new_ids {
-        let sector = output
-            .sector_size()
-            .or_else(|| Some(restored.meta.as_ref()?.disk.logical_sector_size));
-        let limit = output.limit().unwrap_or(restored.size);
-        ids::renew(&output, limit, sector.unwrap_or(512), reporter)
-            .with_context(|| format!("giving {} new identifiers", output.name()))?;
-    }
-    match growth {
-        None => kernel::tell(&output, reporter),
-        Some(growth) => growth.run(target, output, reporter).with_context(|| {
-            format!(
-                "{} is whole on {}, but {growth} did not grow",
-                image.name(),
-                target.display()
-            )
-        })?,
-    }
-    Ok(restored)
-}
-
-fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
-    let Task {
-        image,
-        output,
-        options,
-        reporter,
-    } = *task;
-    let old = behind::remember(output);
-    let restored = match look {
-        Look::Ours(loaded) => restore_ours(image, *loaded, output, options, reporter)?,
-        Look::Foreign { kind, raw_size } => {
-            let stream = foreign::Stream {
-                sector: output.sector_size(),
-                ..foreign::Stream::whole(kind, raw_size)
-            };
-            foreign::restore(image, stream, output, options, reporter)?
-        }
-    };
-    if output.limit().is_none_or(|limit| limit <= restored.size) {
-        return Ok(restored);
-    }
-    let owner = fit::owner_of_disk(output, restored.size)
-        .with_context(|| format!("looking for who owns {}", output.name()))?;
-    if let Some(owner) = owner {
-        reporter.info(format!(
-            "{}: {owner}: nothing on it is moved or cleared",
-            output.name()
-        ));
-        return Ok(restored);
-    }
-    behind::clear(output, restored.size, &old, &Extents::new(), reporter)
-        .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
-    fit::follow_end(output, restored.size, reporter)
-        .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
-    Ok(restored)
 }
 
 /// Whether the target ends before the image does, which has an index and a table that tell what of its end is free.

@@ -6,7 +6,7 @@ use crate::disk::{DiskInput, Input as _, Output, Target};
 use crate::disk::{leftovers, nodes};
 use crate::event::Reporter;
 use crate::source::{self, ReadAt, Window};
-use crate::table::{self, PartitionKind, Table, TableKind};
+use crate::table::{self, PartitionKind, Pieces, Table, TableKind};
 use crate::units;
 use crate::used;
 use anyhow::{Context, bail};
@@ -52,7 +52,8 @@ impl Changes {
 /// Compares the disk at `path` with `layout`. Writes nothing.
 ///
 /// # Errors
-/// When the layout does not fit, the disk cannot be read, or a tool is missing for what is to be made.
+/// When the layout does not fit, the disk cannot be read, or a tool is missing for what is to be made, or would refuse
+/// it.
 pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
     let input = DiskInput::open(path)?;
     let (sector, _) = input.sector_sizes();
@@ -80,6 +81,11 @@ pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
         filesystems: wanted,
     };
     filesystems::find_tools(changes.made())?;
+    if changes.table {
+        // What the table has no room for is known now.
+        pieces(&changes.placed)?;
+    }
+    filesystems::rehearse(changes.made(), changes.placed.sector)?;
     Ok(changes)
 }
 
@@ -151,6 +157,9 @@ fn same_primaries(placed: &Placed, disk: &mut dyn ReadAt) -> anyhow::Result<bool
 /// layout. The disk has no table, or a part of the filesystems, then; another try completes it.
 pub fn apply(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow::Result<Outcome> {
     let placed = &changes.placed;
+    if !changes.is_empty() {
+        check_free(changes, path)?;
+    }
     if changes.table {
         write_table(changes, path, reporter)?;
     }
@@ -170,17 +179,32 @@ pub fn apply(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow:
     })
 }
 
+/// Whether the disk can be had, and is the one that was looked at.
+///
+/// # Errors
+/// When it is in use, or has another size.
+pub fn check_free(changes: &Changes, path: &Path) -> anyhow::Result<()> {
+    let target = Target::open(path)?;
+    if target.limit() != Some(changes.placed.disk) {
+        bail!(
+            "{} has another size than when it was looked at",
+            target.name()
+        );
+    }
+    Ok(())
+}
+
+/// The new table, with identifiers of its own.
+fn pieces(placed: &Placed) -> anyhow::Result<Pieces> {
+    let table = placed.new_table().context("making identifiers")?;
+    Ok(table.pieces(placed.disk)?)
+}
+
 fn write_table(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let placed = &changes.placed;
     let target = Target::open(path)?;
     let name = target.name().to_owned();
-    if target.limit() != Some(placed.disk) {
-        bail!("{name} has another size than when it was looked at");
-    }
-    let pieces = placed
-        .new_table()
-        .pieces(placed.disk)
-        .with_context(|| format!("making a table for {name}"))?;
+    let pieces = pieces(placed).with_context(|| format!("making a table for {name}"))?;
     let doing = |at: u64| format!("writing {name} at {at}");
     // The old table goes first: a power cut leaves a disk without one, not one of two.
     for edge in [0..EDGE, placed.disk.saturating_sub(EDGE)..placed.disk] {

@@ -48,7 +48,8 @@ pub fn capture(path: &Path, exact: bool) -> anyhow::Result<Layout> {
         version: VERSION,
         table: table.kind,
         id: exact.then_some(table.id),
-        alignment: Some("512".to_owned()).filter(|_| sector == 512),
+        // Places are those of the disk, aligned or not.
+        alignment: Some(sector.to_string()),
         partitions,
     })
 }

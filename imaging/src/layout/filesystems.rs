@@ -2,7 +2,7 @@
 
 use super::Entry;
 use super::place::Place;
-use crate::event::Reporter;
+use crate::event::{Reporter, Silent};
 use crate::tools;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
@@ -18,6 +18,17 @@ struct Maker {
     label_max: usize,
     /// Empty where the tool takes none.
     uuid: &'static str,
+    /// How it is asked beforehand whether it would.
+    rehearsal: Rehearsal,
+}
+
+/// What tells, before the disk is touched, whether a tool takes a size and all that is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rehearsal {
+    /// With this option it does everything but write.
+    DryRun(&'static str),
+    /// It makes one in a file full of holes, which costs what it writes.
+    File,
 }
 
 const EXT: &[&str] = &["-q", "-F"];
@@ -30,6 +41,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 16,
         uuid: "-U",
+        rehearsal: Rehearsal::DryRun("-n"),
     },
     Maker {
         name: "ext3",
@@ -38,6 +50,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 16,
         uuid: "-U",
+        rehearsal: Rehearsal::DryRun("-n"),
     },
     Maker {
         name: "ext4",
@@ -46,6 +59,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 16,
         uuid: "-U",
+        rehearsal: Rehearsal::DryRun("-n"),
     },
     Maker {
         name: "xfs",
@@ -54,6 +68,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 12,
         uuid: "-m",
+        rehearsal: Rehearsal::DryRun("-N"),
     },
     Maker {
         name: "btrfs",
@@ -62,6 +77,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 255,
         uuid: "-U",
+        rehearsal: Rehearsal::File,
     },
     Maker {
         name: "vfat",
@@ -70,6 +86,7 @@ const MAKERS: &[Maker] = &[
         label: "-n",
         label_max: 11,
         uuid: "-i",
+        rehearsal: Rehearsal::File,
     },
     Maker {
         name: "exfat",
@@ -78,6 +95,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 15,
         uuid: "",
+        rehearsal: Rehearsal::File,
     },
     Maker {
         name: "ntfs",
@@ -86,6 +104,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 32,
         uuid: "",
+        rehearsal: Rehearsal::DryRun("-n"),
     },
     Maker {
         name: "swap",
@@ -94,6 +113,7 @@ const MAKERS: &[Maker] = &[
         label: "-L",
         label_max: 15,
         uuid: "-U",
+        rehearsal: Rehearsal::File,
     },
 ];
 
@@ -155,6 +175,42 @@ pub(super) fn find_tools<'a>(places: impl Iterator<Item = &'a Place>) -> anyhow:
     Ok(())
 }
 
+/// A file allocation table takes a share of the whole: larger ones are not tried beforehand.
+const FILE_MAX: u64 = 64 << 30;
+
+/// Whether each tool will make what is asked of it: a partition may be too small for it, or a word one that this
+/// version does not know.
+///
+/// # Errors
+/// What the tool says: before anything is written.
+pub(super) fn rehearse<'a>(
+    places: impl Iterator<Item = &'a Place>,
+    sector: u64,
+) -> anyhow::Result<()> {
+    for place in places {
+        let Some(name) = place.entry.filesystem.as_deref() else {
+            continue;
+        };
+        let maker = maker(name)?;
+        if maker.rehearsal == Rehearsal::File && place.size > FILE_MAX {
+            continue;
+        }
+        let file = tempfile::NamedTempFile::new().context("making a file for a filesystem")?;
+        // What a folder cannot have a file of is not tried.
+        if file.as_file().set_len(place.size).is_err() {
+            continue;
+        }
+        let mut arguments = arguments(maker, &place.entry, sector);
+        if let Rehearsal::DryRun(option) = maker.rehearsal {
+            arguments.push(option.into());
+        }
+        arguments.push(file.path().into());
+        tools::run(maker.program, &arguments, 0, &Silent)
+            .with_context(|| format!("trying whether partition {} can be {name}", place.number))?;
+    }
+    Ok(())
+}
+
 /// Makes the filesystem of `place` in `device`, the partition's node or a file of its size.
 pub(super) fn make(
     place: &Place,
@@ -168,6 +224,14 @@ pub(super) fn make(
         .as_deref()
         .context("the partition has no filesystem")?;
     let maker = maker(name)?;
+    let mut arguments = arguments(maker, entry, sector);
+    arguments.push(device.into());
+    tools::run(maker.program, &arguments, 0, reporter)
+        .with_context(|| format!("making {name} on partition {}", place.number))
+}
+
+/// All that a tool is told, but for where.
+fn arguments(maker: &Maker, entry: &Entry, sector: u64) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = maker.fixed.iter().map(OsString::from).collect();
     let mut add = |option: &str, value: &str| arguments.extend([option.into(), value.into()]);
     if !entry.label.is_empty() {
@@ -181,12 +245,10 @@ pub(super) fn make(
             _ => add(maker.uuid, &entry.uuid),
         }
     }
-    if name == "vfat" && sector != 512 {
+    if maker.name == "vfat" && sector != 512 {
         add("-S", &sector.to_string());
     }
-    arguments.push(device.into());
-    tools::run(maker.program, &arguments, 0, reporter)
-        .with_context(|| format!("making {name} on partition {}", place.number))
+    arguments
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Where the partitions of a layout go on a disk of a certain size. Pure.
 
 use super::{Entry, Layout, Size, flags, kinds};
+use crate::random;
 use crate::table::{NEW_GPT_ENTRIES, NewPartition, NewTable, Partition, PartitionKind, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
+use std::io;
 use std::ops::Range;
 
 /// A partition with its place.
@@ -45,45 +47,48 @@ pub struct Placed {
 
 impl Placed {
     /// The table to be made, with identifiers made up where none are asked for.
-    pub fn new_table(&self) -> NewTable {
-        let id = self.id.clone().unwrap_or_else(|| match self.table {
-            TableKind::Gpt => random_guid(),
-            _ => format!("0x{:08x}", fastrand::u32(1..)),
-        });
-        NewTable {
+    ///
+    /// # Errors
+    /// When the kernel has no random bytes for them.
+    pub fn new_table(&self) -> io::Result<NewTable> {
+        let id = match (&self.id, self.table) {
+            (Some(id), _) => id.clone(),
+            (None, TableKind::Gpt) => random_guid()?,
+            (None, _) => format!("0x{:08x}", random::signature()?),
+        };
+        let partitions = self.places.iter().map(|place| self.partition(place));
+        Ok(NewTable {
             kind: self.table,
             id,
             sector: self.sector,
-            partitions: self
-                .places
-                .iter()
-                .map(|place| self.partition(place))
-                .collect(),
-        }
+            partitions: partitions.collect::<io::Result<_>>()?,
+        })
     }
 
-    fn partition(&self, place: &Place) -> NewPartition {
+    fn partition(&self, place: &Place) -> io::Result<NewPartition> {
         let gpt = self.table == TableKind::Gpt;
-        NewPartition {
+        let id = match &place.entry.id {
+            Some(id) => id.clone(),
+            None => random_guid()?,
+        };
+        Ok(NewPartition {
             partition: Partition {
                 number: place.number,
                 start: place.start,
                 size: place.size,
                 kind: place.kind.clone(),
                 name: place.entry.name.clone(),
-                id: place.entry.id.clone().unwrap_or_else(random_guid),
+                id,
                 attributes: if gpt { place.flags } else { 0 },
             },
             active: !gpt && place.flags & 1 == 1,
             record: place.record,
-        }
+        })
     }
 }
 
-/// Version 4 (RFC 9562 5.4).
-fn random_guid() -> String {
-    let random = uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes());
-    random.into_uuid().hyphenated().to_string()
+fn random_guid() -> io::Result<String> {
+    Ok(random::guid()?.hyphenated().to_string())
 }
 
 impl Layout {
@@ -121,15 +126,10 @@ impl Layout {
         if let [extended] = extended.as_slice() {
             let ranges = lay_out(&inner, extended, &room, align, align)
                 .context("placing the logical ones")?;
-            // The first record is where the extended partition begins, each other behind the partition before it.
-            let mut record = extended.start;
-            for (number, (entry, range)) in (5..).zip(inner.iter().zip(ranges)) {
-                if record.saturating_add(sector) > range.start {
-                    bail!("there is no room for a boot record before logical partition {number}");
-                }
-                let behind = up(range.end, align);
+            let records = records(&ranges, extended, align, sector)?;
+            let placed = inner.iter().zip(ranges).zip(records);
+            for (number, ((entry, range), record)) in (5..).zip(placed) {
                 places.push(self.place_of(number, entry, range, Some(record))?);
-                record = behind;
             }
         }
         if self.table == TableKind::Mbr && outer.len() > 4 {
@@ -236,6 +236,42 @@ fn lay_out(
         at = end;
     }
     Ok(ranges)
+}
+
+/// Where the boot record of each logical partition is. The chain follows their numbers, which need not be the order
+/// of the disk: the first record is where the extended partition begins, each other in front of its own partition.
+fn records(
+    ranges: &[Range<u64>],
+    extended: &Range<u64>,
+    align: u64,
+    sector: u64,
+) -> anyhow::Result<Vec<u64>> {
+    let place = |(number, range): (u32, &Range<u64>)| {
+        let first = number == 5;
+        let before = ranges.iter().map(|other| other.end);
+        let before = before.filter(|end| *end <= range.start).max();
+        // What comes first on the disk is behind the record of number 5.
+        let free = match before {
+            Some(end) => end,
+            None if first => extended.start,
+            None => extended.start + sector,
+        };
+        let aligned = up(free, align);
+        let fits = |at: u64| at.checked_add(sector).is_some_and(|end| end <= range.start);
+        if first {
+            let taken = ranges
+                .iter()
+                .any(|other| other.start < extended.start + sector);
+            return (!taken).then_some(extended.start);
+        }
+        [aligned, up(free, sector)].into_iter().find(|at| fits(*at))
+    };
+    let room = |(number, range)| {
+        place((number, range)).with_context(|| {
+            format!("there is no room for a boot record before logical partition {number}")
+        })
+    };
+    (5..).zip(ranges).map(room).collect()
 }
 
 fn check_apart(places: &[Place]) -> anyhow::Result<()> {

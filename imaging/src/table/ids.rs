@@ -1,8 +1,10 @@
 //! New identifiers for the copy of a disk: GUIDs of a GPT and its partitions, the signature of an MBR.
 
-use super::gpt::{Copy, choose, read_copy};
-use super::raw::{CRC, put, seal};
-use super::{Piece, TableError, TableKind, first_sector, read};
+use super::gpt::{Copy, Found, choose, read_copy};
+use super::mbr::BootRecord;
+use super::pieces::{Piece, Pieces};
+use super::raw::{CRC, RawGpt, put, seal};
+use super::{TableError, TableKind, first_sector, read};
 use crate::source::ReadAt;
 use gpt::disk::LogicalBlockSize;
 use std::io;
@@ -37,13 +39,15 @@ pub struct Renewed {
     pub backup: Vec<Piece>,
     pub primary: Vec<Piece>,
     pub ids: Vec<NewId>,
+    /// What becomes of a copy of a GPT that was not good. Empty where both were.
+    pub note: String,
 }
 
 /// Gives the table of `disk`, whose logical sectors are `sector_size` bytes, new identifiers; `None` if it has no
-/// table.
+/// table. A GPT's good copy mends a damaged one.
 ///
 /// # Errors
-/// When the disk or the random bytes cannot be read, or the table is in doubt: a GPT must have two good copies.
+/// When the disk or the random bytes cannot be read, or the table is in doubt.
 pub fn renew(
     disk: &mut dyn ReadAt,
     sector_size: u32,
@@ -52,7 +56,26 @@ pub fn renew(
     match read(disk, sector_size)?.kind {
         TableKind::None => Ok(None),
         TableKind::Mbr => renew_mbr(disk, random).map(Some),
-        TableKind::Gpt => renew_gpt(disk, sector_size, random).map(Some),
+        TableKind::Gpt => renew_gpt(disk, sector_size, Believe::Both, random).map(Some),
+    }
+}
+
+/// The same of a disk of which nothing but the beginning was known before it was written: where the copies of its GPT
+/// differ, the primary counts, as it does for every system. Whatever else there is on the disk refuses nothing.
+///
+/// # Errors
+/// When the disk or the random bytes cannot be read, or the beginning has no table that holds.
+pub fn renew_by_primary(
+    disk: &mut dyn ReadAt,
+    sector_size: u32,
+    random: Random<'_>,
+) -> Result<Option<Renewed>, TableError> {
+    match BootRecord::parse(&first_sector(disk)?) {
+        Some(record) if record.is_protective() => {
+            renew_gpt(disk, sector_size, Believe::Primary, random).map(Some)
+        }
+        Some(record) if record.has_partitions() => renew_mbr(disk, random).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -79,67 +102,174 @@ fn renew_mbr(disk: &mut dyn ReadAt, random: Random<'_>) -> Result<Renewed, Table
         backup: Vec::new(),
         primary: vec![(0, first)],
         ids: vec![id],
+        note: String::new(),
     })
+}
+
+/// Whose word counts where a GPT has two good copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Believe {
+    /// They have to agree.
+    Both,
+    Primary,
 }
 
 fn renew_gpt(
     disk: &mut dyn ReadAt,
     sector_size: u32,
+    believe: Believe,
     random: Random<'_>,
 ) -> Result<Renewed, TableError> {
     let size = LogicalBlockSize::try_from(u64::from(sector_size))?;
-    let found = read_copy(disk, size, 1)?;
-    let at = found.good().map_or(0, |copy| copy.header.backup_lba);
-    let other = read_copy(disk, size, at)?;
-    choose(&found, &other)?;
-    let (Some(primary), Some(backup)) = (found.good(), other.good()) else {
-        let why = "one copy of the GPT is damaged: new identifiers need both";
-        return Err(TableError::doubt(TableKind::Gpt, why));
+    let last = (disk.size() / size.as_u64()).saturating_sub(1);
+    let primary = read_copy(disk, size, 1)?;
+    let at = primary.good().map_or(last, |copy| copy.header.backup_lba);
+    let backup = read_copy(disk, size, at)?;
+    let agreed = choose(&primary, &backup);
+    let chosen = match (believe, primary.good()) {
+        (Believe::Primary, Some(copy)) => copy,
+        _ => agreed.as_ref().map(|(copy, _)| *copy).map_err(same_doubt)?,
     };
-    let mut ids = Vec::new();
-    let mut entries = taken(disk, primary, 1)?;
-    for (number, entry) in (1..).zip(entries.chunks_exact_mut(ENTRY)) {
+    let first = first_sector(disk)?;
+    let mut table = RawGpt::of(disk, first, size.as_u64(), chosen)?;
+    let old = table.entries.clone();
+    let ids = new_guids(&mut table, random)?;
+    if let (Some(primary), Some(backup), true) = (primary.good(), backup.good(), agreed.is_ok()) {
+        return Ok(Renewed {
+            backup: in_place(disk, backup, &table)?,
+            primary: in_place(disk, primary, &table)?,
+            ids,
+            note: String::new(),
+        });
+    }
+    let other = if primary.good().is_some() {
+        Other {
+            name: "backup",
+            found: &backup,
+            differs: agreed.is_err(),
+            old: &old,
+        }
+    } else {
+        Other {
+            name: "primary",
+            found: &primary,
+            differs: false,
+            old: &old,
+        }
+    };
+    let end = (at.min(last) + 1) * size.as_u64();
+    let mended = table.pieces(end).and_then(|pieces| {
+        other
+            .check_free(disk, &pieces, sector_size)
+            .map(|()| pieces)
+    });
+    match mended {
+        Ok(Pieces { backup, primary }) => Ok(Renewed {
+            backup,
+            primary,
+            ids,
+            note: format!(
+                "the {} copy of its GPT, which was {}, is made anew",
+                other.name,
+                other.state()
+            ),
+        }),
+        Err(TableError::Read(error)) => Err(error.into()),
+        Err(TableError::Doubtful { why, .. }) => Ok(Renewed {
+            backup: Vec::new(),
+            primary: in_place(disk, chosen, &table)?,
+            ids,
+            note: format!(
+                "the {} copy of its GPT, which was {}, stays so: {why}",
+                other.name,
+                other.state()
+            ),
+        }),
+    }
+}
+
+/// An error that was looked at, again.
+fn same_doubt(error: &TableError) -> TableError {
+    match error {
+        TableError::Doubtful { kind, why } => TableError::doubt(*kind, why.clone()),
+        TableError::Read(error) => {
+            TableError::Read(io::Error::new(error.kind(), error.to_string()))
+        }
+    }
+}
+
+/// The copy of a GPT that cannot be taken as it is.
+struct Other<'a> {
+    name: &'static str,
+    found: &'a Found,
+    /// Whether it is good, and of another table.
+    differs: bool,
+    /// The entries that the good copy has.
+    old: &'a [u8],
+}
+
+impl Other<'_> {
+    fn state(&self) -> &'static str {
+        if self.differs { "another" } else { "damaged" }
+    }
+
+    /// Whether the bytes that it is to take are a copy's or nobody's, and the table with it holds.
+    fn check_free(
+        &self,
+        disk: &mut dyn ReadAt,
+        pieces: &Pieces,
+        sector_size: u32,
+    ) -> Result<(), TableError> {
+        let size = disk.size();
+        pieces.table(disk, size, sector_size)?;
+        if !matches!(self.found, Found::Nothing) {
+            return Ok(());
+        }
+        let own = if self.name == "backup" {
+            &pieces.backup
+        } else {
+            &pieces.primary
+        };
+        // The boot record in front of the primary copy is there, and is its own.
+        for (at, bytes) in own.iter().filter(|(at, _)| *at > 0) {
+            let there = disk.bytes_at(*at, bytes.len())?;
+            let is_old = there.starts_with(self.old);
+            if !is_old && there.iter().any(|byte| *byte != 0) {
+                let why = format!("something else is at byte {at}, where it would be");
+                return Err(TableError::doubt(TableKind::Gpt, why));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// New GUIDs for the disk and for each partition in use.
+fn new_guids(table: &mut RawGpt, random: Random<'_>) -> io::Result<Vec<NewId>> {
+    let of = "the disk".into();
+    let mut ids = vec![new_guid(of, &mut table.header, HEADER_GUID, random)?];
+    for (number, entry) in (1..).zip(table.entries.chunks_exact_mut(ENTRY)) {
         // An entry without a type is free.
         if entry.iter().take(ENTRY_GUID).any(|byte| *byte != 0) {
             let of = format!("partition {number}");
             ids.push(new_guid(of, entry, ENTRY_GUID, random)?);
         }
     }
-    let mut header = taken(disk, primary, 0)?;
-    ids.insert(
-        0,
-        new_guid("the disk".into(), &mut header, HEADER_GUID, random)?,
-    );
-    let guid = header
-        .get(HEADER_GUID..HEADER_GUID + 16)
-        .map(<[u8]>::to_vec);
-    let mut pieces = |copy: &Copy| -> Result<Vec<Piece>, TableError> {
-        let mut header = taken(disk, copy, 0)?;
-        put(
-            &mut header,
-            HEADER_GUID,
-            guid.as_deref().unwrap_or_default(),
-        );
-        put(&mut header, 88, &CRC.checksum(&entries).to_le_bytes());
-        seal(&mut header)?;
-        let [header_at, entries_at] = &copy.taken;
-        Ok(vec![
-            (entries_at.start, entries.clone()),
-            (header_at.start, header),
-        ])
-    };
-    Ok(Renewed {
-        backup: pieces(backup)?,
-        primary: pieces(primary)?,
-        ids,
-    })
+    Ok(ids)
 }
 
-/// The bytes of a copy's header (0) or entries (1).
-fn taken(disk: &mut dyn ReadAt, copy: &Copy, which: usize) -> io::Result<Vec<u8>> {
-    let range = &copy.taken[which];
-    let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-    disk.bytes_at(range.start, length)
+/// A good copy with the entries and the disk's GUID of `table`, all else as it is.
+fn in_place(disk: &mut dyn ReadAt, copy: &Copy, table: &RawGpt) -> Result<Vec<Piece>, TableError> {
+    let [header_at, entries_at] = &copy.taken;
+    let length = usize::try_from(header_at.end - header_at.start).map_err(io::Error::other)?;
+    let mut header = disk.bytes_at(header_at.start, length)?;
+    let guid = table.header.get(HEADER_GUID..HEADER_GUID + 16);
+    put(&mut header, HEADER_GUID, guid.unwrap_or_default());
+    put(&mut header, 88, &CRC.checksum(&table.entries).to_le_bytes());
+    seal(&mut header)?;
+    Ok(vec![
+        (entries_at.start, table.entries.clone()),
+        (header_at.start, header),
+    ])
 }
 
 /// Puts a random GUID (RFC 9562 5.4, in the byte order of UEFI) at `at`.

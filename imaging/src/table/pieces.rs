@@ -82,18 +82,31 @@ impl ReadAt for Over<'_> {
             buffer.split_at_mut(usize::try_from(there).map_err(io::Error::other)?);
         self.under.read_at(at, below)?;
         behind.fill(0);
-        for (from, bytes) in self.pieces.backup.iter().chain(&self.pieces.primary) {
-            let end = (from + bytes.len() as u64).min(at + length);
-            let start = (*from).max(at);
-            if start >= end {
-                continue;
-            }
-            let place =
-                |byte: u64, base: u64| usize::try_from(byte - base).map_err(io::Error::other);
-            let into = place(start, at)?..place(end, at)?;
-            let of = place(start, *from)?..place(end, *from)?;
-            buffer[into].copy_from_slice(&bytes[of]);
-        }
-        Ok(())
+        lay_over(
+            buffer,
+            at,
+            self.pieces.backup.iter().chain(&self.pieces.primary),
+        )
     }
+}
+
+/// Puts what `pieces` have over the bytes of a disk from `at` on, the later ones over those before.
+pub(crate) fn lay_over<'a>(
+    buffer: &mut [u8],
+    at: u64,
+    pieces: impl Iterator<Item = &'a Piece>,
+) -> io::Result<()> {
+    let length = buffer.len() as u64;
+    for (from, bytes) in pieces {
+        let end = (from + bytes.len() as u64).min(at.saturating_add(length));
+        let start = (*from).max(at);
+        if start >= end {
+            continue;
+        }
+        let place = |byte: u64, base: u64| usize::try_from(byte - base).map_err(io::Error::other);
+        let into = place(start, at)?..place(end, at)?;
+        let of = place(start, *from)?..place(end, *from)?;
+        buffer[into].copy_from_slice(&bytes[of]);
+    }
+    Ok(())
 }

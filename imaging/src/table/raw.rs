@@ -97,7 +97,8 @@ impl RawGpt {
         })
     }
 
-    fn of(
+    /// The one that `copy` is of.
+    pub(super) fn of(
         disk: &mut dyn ReadAt,
         first: Vec<u8>,
         sector: u64,

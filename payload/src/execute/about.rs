@@ -1,6 +1,6 @@
 //! What is worth knowing of each disk before it is touched: why it was chosen, what will be lost, how long it takes.
 
-use super::{Prepared, Work, pace};
+use super::{Prepared, Work, pace, restore};
 use crate::plan::select::why;
 use crate::plan::{About, Steps};
 use anyhow::Context;
@@ -47,10 +47,11 @@ fn partitions(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<Vec<St
     let Steps::Restore(restores) = &prepared.plan.steps else {
         return Ok(Vec::new());
     };
+    let options = restore::options(work.job);
     let steps = restores.iter().zip(&prepared.images);
     let told = steps.map(|(step, source)| {
         let node = step.disk.node(&work.machine.dev);
-        foresee(&**source, &node, &step.part)
+        foresee(&**source, &node, &options)
             .with_context(|| format!("restoring {} from {}", step.disk, step.image.file))
     });
     told.collect()

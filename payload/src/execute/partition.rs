@@ -5,7 +5,7 @@ use crate::plan::{Arrange, Plan};
 use anyhow::Context;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::layout::Layout;
-use pitstop_imaging::layout::apply::{apply, compare};
+use pitstop_imaging::layout::apply::{apply, check_free, compare};
 use std::io::Read;
 
 /// Far more than a layout of 128 partitions.
@@ -51,6 +51,11 @@ fn read(work: &Work<'_>, file: &str) -> anyhow::Result<Layout> {
 }
 
 pub(super) fn run(work: &Work<'_>, steps: &[Arrange]) -> anyhow::Result<()> {
+    // A disk that is held would else be found when those before it are written.
+    for step in steps.iter().filter(|step| !step.changes.is_empty()) {
+        check_free(&step.changes, &step.disk.node(&work.machine.dev))
+            .with_context(|| format!("putting {} on {}", step.file, step.disk))?;
+    }
     for step in steps {
         let disk = &step.disk;
         let reporter = Labelled::new(work.log, disk);

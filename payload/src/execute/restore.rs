@@ -6,10 +6,9 @@ use crate::plan::matching::{self, Hints, Match, Stored, same_disk};
 use crate::plan::select::named_by_name;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use anyhow::{Context, bail};
-use pitstop_imaging::disk::Target;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{
-    self, Growth, ImageMeta, ImageSource, Kind, Least, Part, RestoreOptions,
+    self, Growth, ImageMeta, ImageSource, Kind, Least, Part, Ready, RestoreOptions,
 };
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory};
 use pitstop_imaging::source;
@@ -256,32 +255,42 @@ pub(super) fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<Im
     ImageMeta::from_toml(&text).map(Some).with_context(doing)
 }
 
+/// What the job asks of each restore.
+pub(super) fn options(job: &job::Job) -> RestoreOptions {
+    RestoreOptions {
+        part: job.part.clone(),
+        delta: match job.delta {
+            job::Delta::Auto => image::Delta::Auto,
+            job::Delta::Always => image::Delta::On,
+            job::Delta::Never => image::Delta::Off,
+        },
+        verify: job.verify,
+        new_ids: job.new_ids,
+        grow: job.grow,
+        threads: 0,
+    }
+}
+
 pub(super) fn run(
     work: &Work<'_>,
     restores: &[Restore],
     images: &[Box<dyn ImageSource>],
 ) -> anyhow::Result<()> {
-    let options = RestoreOptions {
-        part: work.job.part.clone(),
-        delta: match work.job.delta {
-            job::Delta::Auto => image::Delta::Auto,
-            job::Delta::Always => image::Delta::On,
-            job::Delta::Never => image::Delta::Off,
-        },
-        verify: work.job.verify,
-        new_ids: work.job.new_ids,
-        grow: work.job.grow,
-        threads: 0,
-    };
-    // A disk that is held would else be found when those before it are written.
-    for restore in restores {
-        Target::open(&restore.disk.node(&work.machine.dev))?;
-    }
+    let options = options(work.job);
+    // Whatever is wrong with one of them would else be found when those before it are written.
+    let mut ready = Vec::new();
     for (restore, image) in restores.iter().zip(images) {
         let disk = &restore.disk;
-        let reporter = Labelled::new(work.log, disk);
         let node = disk.node(&work.machine.dev);
-        let done = image::restore(&**image, &node, &options, &reporter)
+        let reporter = Labelled::new(work.log, disk);
+        let what = || format!("restoring {disk} from {}", image.name());
+        ready.push(Ready::new(&**image, &node, &options, &reporter).with_context(what)?);
+    }
+    for ((restore, image), ready) in restores.iter().zip(images).zip(ready) {
+        let disk = &restore.disk;
+        let reporter = Labelled::new(work.log, disk);
+        let done = ready
+            .run(&reporter)
             .with_context(|| format!("restoring {disk} from {}", image.name()))?;
         reporter.info(format!(
             "{}: {} written, {} zeroed, {} right already, {} read from the image",

@@ -14,7 +14,7 @@ use super::verify::{Kind, Verified};
 use super::workers::{Meter, lock};
 use super::{ImageSource, RestoreOptions};
 use crate::disk::{Buffer, Output};
-use crate::event::Reporter;
+use crate::event::{Reporter, Silent};
 use crate::extents::Extents;
 use crate::table::gpt_sector_size;
 use crate::units;
@@ -122,6 +122,40 @@ impl Read for Masked<'_> {
     }
 }
 
+/// What forbids writing a foreign image to `output`, as far as its beginning and its size tell.
+pub fn check_target(
+    image: &dyn ImageSource,
+    stream: &Stream,
+    output: &dyn Output,
+) -> anyhow::Result<()> {
+    match stream.raw_size {
+        Some(size) => check_fits(output, size)?,
+        None if stream.kind == Kind::Gzip => sizes::check_gzip(image, output, &Silent)?,
+        None => {}
+    }
+    let mut head = vec![0; usize::try_from(TABLES)?];
+    let length = read_full(&mut Decoder::open(image, stream.kind)?, &mut head)
+        .with_context(|| format!("restoring {} to {}", image.name(), output.name()))?;
+    check_head(image, &head[..length], output, stream.sector)
+}
+
+fn check_head(
+    image: &dyn ImageSource,
+    head: &[u8],
+    output: &dyn Output,
+    sector: Option<u32>,
+) -> anyhow::Result<()> {
+    if head.is_empty() {
+        bail!("{} unpacks to nothing: it is no disk image", image.name());
+    }
+    let is_all = head.len() < usize::try_from(TABLES)?;
+    if is_all && let Some(why) = containers::no_disk(head, head.len() as u64) {
+        bail!("{} holds no disk: {why}", image.name());
+    }
+    check_fits(output, head.len() as u64)?;
+    check_sectors(image, head, output, sector)
+}
+
 /// Writes a foreign image to `output`, its first MiB last.
 pub fn restore(
     image: &dyn ImageSource,
@@ -146,16 +180,7 @@ pub fn restore(
     let meter = Meter::new("restoring", output.name(), raw_size, reporter);
     let mut head = Buffer::new(usize::try_from(TABLES)?);
     let length = read_full(&mut decoder, &mut head).with_context(what)?;
-    if length == 0 {
-        bail!("{} unpacks to nothing: it is no disk image", image.name());
-    }
-    if length < head.len()
-        && let Some(why) = containers::no_disk(&head[..length], length as u64)
-    {
-        bail!("{} holds no disk: {why}", image.name());
-    }
-    check_fits(output, length as u64)?;
-    check_sectors(image, &head[..length], output, stream.sector)?;
+    check_head(image, &head[..length], output, stream.sector)?;
     invalidate(output, raw_size)?;
     let writing = Writing {
         output,

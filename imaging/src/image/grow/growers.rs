@@ -13,6 +13,8 @@ use sys_mount::{Mount, MountFlags, UnmountFlags, unmount};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Grower {
     filesystems: &'static [&'static str],
+    /// What is asked of a file with the filesystem's first blocks: a program that fails for what it does not know.
+    question: Option<(&'static str, &'static [&'static str])>,
     /// What it is mounted with, where it grows only while it is.
     mount: Option<&'static str>,
     steps: &'static [Step],
@@ -38,6 +40,8 @@ const fn step(program: &'static str, arguments: &'static [&'static str]) -> Step
 const GROWERS: &[Grower] = &[
     Grower {
         filesystems: &["ext2", "ext3", "ext4"],
+        // resize2fs(8): -P tells the least size, and changes nothing.
+        question: Some(("resize2fs", &["-P"])),
         mount: None,
         steps: &[
             Step {
@@ -50,17 +54,20 @@ const GROWERS: &[Grower] = &[
     },
     Grower {
         filesystems: &["xfs"],
+        question: None,
         // The original may be mounted on the machine of an admin.
         mount: Some("nouuid"),
         steps: &[step("xfs_growfs", &[])],
     },
     Grower {
         filesystems: &["btrfs"],
+        question: None,
         mount: Some(""),
         steps: &[step("btrfs", &["filesystem", "resize", "max"])],
     },
     Grower {
         filesystems: &["ntfs"],
+        question: None,
         mount: None,
         steps: &[step("ntfsresize", &["--force", "--no-progress-bar"])],
     },
@@ -107,6 +114,11 @@ impl Grower {
             (Some(_), [name, ..]) => check_mount(name),
             _ => Ok(()),
         }
+    }
+
+    /// A program and its arguments in front of the file.
+    pub fn question(&self) -> Option<(&'static str, &'static [&'static str])> {
+        self.question
     }
 
     /// Lets the filesystem on `device` fill it.

@@ -3,16 +3,18 @@
 //! What can be known is known before the first write: which partition it is, what is on it, and whether the programs
 //! for that are here. The image is proven on the disk before any of it happens.
 
+mod ask;
 mod device;
 mod growers;
 
 use super::fit::Written;
 use super::restore::{flush, write_pieces, writing};
-use super::selected::looking::seen;
+use super::selected::looking::{Bytes, seen};
 use super::verify::{Look, look};
 use super::{ImageSource, Part, RestoreOptions, kernel};
 use crate::disk::{Output, Target, leftovers};
 use crate::event::Reporter;
+use crate::source::Window;
 use crate::table::{self, Known, MovedSwap, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
@@ -143,12 +145,26 @@ fn find(
         meta.check_movable(moved.number).context("grow")?;
     }
     let grower = growers::of(summary)?;
-    grower.check().with_context(|| {
-        format!(
-            "partition {} ({}) is to grow",
-            place.number, summary.filesystem
-        )
-    })?;
+    let growing = Growing {
+        number: place.number,
+        filesystem: &summary.filesystem,
+        start: place.start,
+        size: place.from,
+        to: place.to,
+    };
+    let what = || {
+        let Growing {
+            number, filesystem, ..
+        } = &growing;
+        match number {
+            0 => format!("the {filesystem} is to grow"),
+            number => format!("partition {number} ({filesystem}) is to grow"),
+        }
+    };
+    grower.check().with_context(what)?;
+    let mut bytes = Bytes::new(image, loaded);
+    let mut volume = Window::new(&mut bytes, growing.start, growing.size);
+    grower.ask(&mut volume, &growing).with_context(what)?;
     Ok(Some(Growth {
         place,
         filesystem: summary.filesystem.clone(),
@@ -156,6 +172,16 @@ fn find(
         sector,
         swaps,
     }))
+}
+
+/// A filesystem in an image that is to grow.
+struct Growing<'a> {
+    number: u32,
+    filesystem: &'a str,
+    start: u64,
+    /// Bytes of its partition, now and then.
+    size: u64,
+    to: u64,
 }
 
 fn whole_disk(from: u64, to: u64) -> table::Resized {

@@ -30,7 +30,18 @@ pub struct Plan {
     pub(super) new: Extents,
 }
 
+/// Partitions of the target that survive, and how.
+pub struct Kept {
+    plan: Plan,
+    pub(super) partitions: Vec<Partition>,
+}
+
 impl Plan {
+    /// The table that the disk gets.
+    pub fn last(&self) -> &Pieces {
+        &self.last
+    }
+
     /// What only this module writes: every table that is or was.
     fn tables(&self) -> Extents {
         let mut tables = self.image_table.clone();
@@ -43,28 +54,25 @@ impl Plan {
 }
 
 impl Task<'_> {
-    /// Restores all but the partitions of the target that `selectors` name.
+    /// Restores all but what `kept` has.
     ///
     /// # Errors
-    /// Before anything is written: a selector that names none or two, what the image has where a kept partition is,
-    /// tables that cannot be made one. Later: as any restore; the disk has the kept partitions alone then.
-    pub fn keep(&self, look: Look, selectors: &[PartitionSelector]) -> anyhow::Result<Restored> {
+    /// As any restore; the disk has the kept partitions alone then.
+    pub fn keep(&self, look: Look, kept: &Kept) -> anyhow::Result<Restored> {
         let name = self.output.name();
-        let (plan, kept) = self.kept(&look, selectors)?;
-        for partition in &kept {
+        for partition in &kept.partitions {
             self.reporter
                 .info(format!("{name}: partition {partition} is kept as it is"));
         }
         self.tell(&look);
-        self.run(look, &plan)
+        self.run(look, &kept.plan)
     }
 
-    /// What is to be done so that the partitions that `selectors` name are kept, and which these are.
-    pub(super) fn kept(
-        &self,
-        look: &Look,
-        selectors: &[PartitionSelector],
-    ) -> anyhow::Result<(Plan, Vec<Partition>)> {
+    /// What is to be done so that the partitions of the target that `selectors` name are kept.
+    ///
+    /// # Errors
+    /// A selector that names none or two, what the image has where a kept partition is, tables that cannot be made one.
+    pub fn kept(&self, look: &Look, selectors: &[PartitionSelector]) -> anyhow::Result<Kept> {
         let (image, name) = (self.image.name(), self.output.name());
         let seen = self.seen(look)?.with_context(|| {
             format!("{image} is of a disk without partitions: none can be kept beside it")
@@ -78,7 +86,10 @@ impl Task<'_> {
             }
         }
         let plan = self.plan(look, &seen, Some((&target, &kept)))?;
-        Ok((plan, kept))
+        Ok(Kept {
+            plan,
+            partitions: kept,
+        })
     }
 
     /// Restores an image whose own table does not suit the disk: it gets the one of `plan`.

@@ -35,7 +35,7 @@ pub fn seen(image: &dyn ImageSource, look: &Look, sector: u32) -> anyhow::Result
         }
         Look::Foreign { kind, raw_size } => {
             head = Head::read(image, *kind)?;
-            let sector = gpt_sector_size(&head.0).unwrap_or(sector);
+            let sector = gpt_sector_size(head.bytes()).unwrap_or(sector);
             (&mut head, sector, *raw_size)
         }
     };
@@ -142,27 +142,44 @@ impl ReadAt for Bytes<'_> {
 }
 
 /// The beginning of a disk of which no more is known: the rest reads as zeros.
-struct Head(Vec<u8>);
+pub struct Head {
+    bytes: Vec<u8>,
+    size: u64,
+}
+
+/// More than any disk has, and whole sectors.
+const ENDLESS: u64 = 1 << 62;
 
 impl Head {
-    fn read(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<Self> {
-        let mut head = vec![0; usize::try_from(TABLES)?];
-        let read = read_full(&mut Decoder::open(image, kind)?, &mut head);
+    pub fn read(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<Self> {
+        let mut bytes = vec![0; usize::try_from(TABLES)?];
+        let read = read_full(&mut Decoder::open(image, kind)?, &mut bytes);
         let length = read.with_context(|| format!("reading the beginning of {}", image.name()))?;
-        head.truncate(length);
-        Ok(Self(head))
+        bytes.truncate(length);
+        Ok(Self {
+            bytes,
+            size: ENDLESS,
+        })
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Of a disk of so many bytes, where that is known.
+    pub fn set_size(&mut self, size: Option<u64>) {
+        self.size = size.unwrap_or(ENDLESS);
     }
 }
 
 impl ReadAt for Head {
     fn size(&self) -> u64 {
-        // More than any disk has, and whole sectors.
-        1 << 62
+        self.size
     }
 
     fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         let from = usize::try_from(at).unwrap_or(usize::MAX);
-        let held = self.0.get(from..).unwrap_or_default();
+        let held = self.bytes.get(from..).unwrap_or_default();
         let now = held.len().min(buffer.len());
         buffer[..now].copy_from_slice(&held[..now]);
         buffer[now..].fill(0);

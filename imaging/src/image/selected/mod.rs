@@ -11,13 +11,14 @@ mod through;
 use super::fit::Written;
 use super::restore::{Restored, restore_ours, write_pieces};
 use super::verify::{Look, look};
-use super::{ImageSource, Part, RestoreOptions, foreign};
+use super::{ImageSource, Part, RestoreOptions, foreign, ready};
 use crate::disk::{Output, Target};
 use crate::event::{Reporter, Silent};
 use crate::extents::Extents;
 use crate::table::{Known, Partition, Piece};
 use anyhow::{Context, bail};
-use only::Pair;
+pub use keep::{Kept, Plan};
+pub use only::Pair;
 use std::path::Path;
 use through::Through;
 
@@ -29,28 +30,34 @@ pub struct Task<'a> {
     pub reporter: &'a dyn Reporter,
 }
 
-/// What a restore of `part` would do with single partitions of the disk at `target`, a sentence each. Writes nothing.
+/// What a restore would do with single partitions of the disk at `target`, a sentence each. Writes nothing.
 ///
 /// # Errors
-/// What such a restore would refuse before its first write.
-pub fn foresee(image: &dyn ImageSource, target: &Path, part: &Part) -> anyhow::Result<Vec<String>> {
+/// What such a restore would refuse before its first write, but for what needs the disk for itself.
+pub fn foresee(
+    image: &dyn ImageSource,
+    target: &Path,
+    options: &RestoreOptions,
+) -> anyhow::Result<Vec<String>> {
     let output = Target::look(target)?;
     let look = look(image)?;
-    let options = RestoreOptions::default();
     let task = Task {
         image,
         output: &output,
-        options: &options,
+        options,
         reporter: &Silent,
     };
-    match part {
+    if options.new_ids {
+        ready::check_renewal(&task, &look)?;
+    }
+    match &options.part {
         Part::Whole => {
             let plan = task.remade(&look)?;
             let told = plan.and_then(|_| task.told(&look));
             Ok(told.into_iter().collect())
         }
         Part::Keep(selectors) => {
-            let (_, kept) = task.kept(&look, selectors)?;
+            let kept = task.kept(&look, selectors)?.partitions;
             let tell = |keep: &Partition| format!("partition {keep} stays as it is");
             Ok(task
                 .told(&look)

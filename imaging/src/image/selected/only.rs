@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use std::ops::Range;
 
 /// A partition of the image, and the one of the target that it goes to.
-pub(super) struct Pair {
+pub struct Pair {
     pub(super) from: Partition,
     pub(super) to: Partition,
 }
@@ -34,39 +34,37 @@ impl Pair {
 }
 
 impl Task<'_> {
-    /// Restores the partitions that `selectors` name.
+    /// Restores each of `pairs`.
     ///
     /// # Errors
-    /// Before anything is written: a selector that names none or two, a partition that is missing on the target or
-    /// too small. Later: as any restore; the partition's first MiB is zeros then.
-    pub fn only(&self, look: Look, selectors: &[PartitionSelector]) -> anyhow::Result<Restored> {
-        let pairs = self.pairs(&look, selectors)?;
+    /// As any restore; the partition's first MiB is zeros then.
+    pub fn only(&self, look: Look, pairs: &[Pair]) -> anyhow::Result<Restored> {
         let name = self.output.name();
-        for Pair { from, to } in &pairs {
+        for Pair { from, to } in pairs {
             self.reporter.info(format!(
                 "{name}: partition {from} of the image goes to partition {to}; all else stays as it is"
             ));
         }
         let mut wanted = Extents::new();
-        for pair in &pairs {
+        for pair in pairs {
             wanted.insert(pair.from.range());
         }
-        self.clear_heads(&pairs)?;
+        self.clear_heads(pairs)?;
         let segments = pairs.iter().map(Pair::segment).collect();
         let through = Through::new(self.output, segments, None);
         let left_out = wanted.gaps(0..u64::MAX);
         let mut restored = self.pour(look, &through, &left_out)?;
         // All else is proven and safe.
-        self.write(&heads(&pairs, &through)?)?;
+        self.write(&heads(pairs, &through)?)?;
         restored.size = wanted.total();
         Ok(restored)
     }
 
-    pub(super) fn pairs(
-        &self,
-        look: &Look,
-        selectors: &[PartitionSelector],
-    ) -> anyhow::Result<Vec<Pair>> {
+    /// The partitions that `selectors` name, of the image and of the target.
+    ///
+    /// # Errors
+    /// A selector that names none or two, a partition that is missing on the target or too small.
+    pub fn pairs(&self, look: &Look, selectors: &[PartitionSelector]) -> anyhow::Result<Vec<Pair>> {
         let (image, name) = (self.image.name(), self.output.name());
         let sector = self.output.sector_size().unwrap_or(512);
         let seen = seen(self.image, look, sector)?

@@ -33,6 +33,11 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     superblock::label(volume)
 }
 
+/// Whether it grows while it is mounted, as far as its superblock tells.
+pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+    superblock::check_growth(volume)
+}
+
 pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let size = volume.size();
     let superblock = Superblock::read(volume)?;

@@ -48,6 +48,36 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
+/// Whether the kernel mounts it for writing and lets its only device grow. A log tree is replayed then.
+pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+    let raw = volume.bytes_at(OFFSET, 4096)?;
+    let sb = Fields(&raw);
+    if sb.u16(196)? == 0 {
+        check_crc(&raw, "superblock")?;
+    }
+    let (devices, flags) = (sb.u64(136)?, sb.u64(56)?);
+    if devices != 1 {
+        return Err(Doubt::new(format!("it spans {devices} devices")));
+    }
+    let (incompat, compat_ro) = (sb.u64(188)?, sb.u64(180)?);
+    if flags & !FLAGS_KNOWN != 0
+        || incompat & !INCOMPAT_KNOWN != 0
+        || compat_ro & !COMPAT_RO_KNOWN != 0
+    {
+        return Err(unknown(flags, incompat, compat_ro));
+    }
+    if sb.u64(209)? > volume.size() {
+        return Err(Doubt::new("it says it is larger than the partition"));
+    }
+    Ok(())
+}
+
+fn unknown(flags: u64, incompat: u64, compat_ro: u64) -> Doubt {
+    Doubt::new(format!(
+        "it has unknown features (flags {flags:#x}, incompat {incompat:#x}, compat_ro {compat_ro:#x})"
+    ))
+}
+
 impl Superblock {
     pub(super) fn read(volume: &mut dyn ReadAt) -> Result<Self, Doubt> {
         let raw = volume.bytes_at(OFFSET, 4096)?;
@@ -109,10 +139,7 @@ impl Superblock {
             || self.incompat & !INCOMPAT_KNOWN != 0
             || self.compat_ro & !COMPAT_RO_KNOWN != 0
         {
-            return Err(Doubt::new(format!(
-                "it has unknown features (flags {flags:#x}, incompat {:#x}, compat_ro {:#x})",
-                self.incompat, self.compat_ro
-            )));
+            return Err(unknown(flags, self.incompat, self.compat_ro));
         }
         let sizes_fit = self.sector_size.is_power_of_two()
             && (512..=65536).contains(&self.sector_size)

@@ -27,6 +27,21 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     Superblock::read(volume)?.label()
 }
 
+/// Whether resize2fs lets it grow to `to` bytes, as far as its superblock tells; where that and the group descriptors
+/// are, which are enough for resize2fs to say whether it knows its features.
+pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<Extents, Doubt> {
+    let superblock = Superblock::read(volume)?;
+    superblock.check_growth(volume, to)?;
+    if !superblock.is_clean() {
+        // resize2fs wants e2fsck first, which it gets on the disk.
+        return Ok(Extents::new());
+    }
+    let blocks = superblock.descriptors();
+    let mut head = Extents::single(0..superblock::OFFSET + 1024);
+    head.insert(blocks.start * superblock.block_size..blocks.end * superblock.block_size);
+    Ok(head.clipped(0..volume.size()))
+}
+
 pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let superblock = Superblock::read(volume)?;
     superblock.check(volume.size())?;

@@ -21,6 +21,9 @@ const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
 const INCOMPAT_META_BG: u32 = 0x10;
 const INCOMPAT_64BIT: u32 = 0x80;
+const INCOMPAT_MMP: u32 = 0x100;
+/// Lustre's; no e2fsprogs but its own knows it.
+const INCOMPAT_DIRDATA: u32 = 0x1000;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 // filetype, meta_bg, extents, 64bit, mmp, flex_bg, ea_inode, dirdata, csum_seed, largedir,
 // inline_data, encrypt, casefold.
@@ -32,11 +35,16 @@ const RO_SPARSE_SUPER: u32 = 0x1;
 const RO_GDT_CSUM: u32 = 0x10;
 const RO_BIGALLOC: u32 = 0x200;
 const RO_METADATA_CSUM: u32 = 0x400;
+const RO_READONLY: u32 = 0x1000;
 // sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota,
 // bigalloc, metadata_csum, readonly, project, verity.
 const RO_KNOWN: u32 = 0xb77f;
 // What ext2 and ext3 may have: sparse_super, large_file, btree_dir.
 const RO_EXT3: u32 = 0x7;
+
+/// Bits of `s_state`.
+const STATE_CLEAN: u16 = 1;
+const STATE_ERRORS: u16 = 2;
 
 /// How group descriptors are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,12 +187,8 @@ impl Superblock {
 
     fn check_state(&self) -> Result<(), Doubt> {
         let sb = Fields(&self.raw);
-        if let Checksums::Crc32c(_) = self.checksums
-            && crc32c_raw(!0, sb.slice(0, 0x3fc)?) != sb.u32(0x3fc)?
-        {
-            return Err(Doubt::new("the checksum of its superblock is wrong"));
-        }
-        if sb.u16(0x3a)? != 1 {
+        self.check_checksum()?;
+        if sb.u16(0x3a)? != STATE_CLEAN {
             return Err(Doubt::new("it was not unmounted cleanly, or has errors"));
         }
         if sb.u32(0xe8)? != 0 {
@@ -192,6 +196,104 @@ impl Superblock {
         }
         if self.compat & COMPAT_HAS_JOURNAL != 0 && sb.u32(0xe0)? == 0 {
             return Err(Doubt::new("its journal is on another device"));
+        }
+        Ok(())
+    }
+
+    /// Everything that must hold before e2fsck and resize2fs let it grow to `to` bytes.
+    pub(super) fn check_growth(&self, volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt> {
+        let sb = Fields(&self.raw);
+        if self.incompat & INCOMPAT_JOURNAL_DEV != 0 {
+            return Err(Doubt::new("it is an external journal"));
+        }
+        if self.ro_compat & RO_BIGALLOC != 0 {
+            return Err(Doubt::new("resize2fs refuses the feature bigalloc"));
+        }
+        let unknown = [
+            ("compat", self.compat & !COMPAT_KNOWN),
+            (
+                "incompat",
+                self.incompat & !(INCOMPAT_KNOWN & !INCOMPAT_DIRDATA | INCOMPAT_RECOVER),
+            ),
+            ("ro_compat", self.ro_compat & !(RO_KNOWN & !RO_READONLY)),
+        ];
+        if let Some((set, bits)) = unknown.iter().find(|(_, bits)| *bits != 0) {
+            return Err(Doubt::new(format!("it has {set} features {bits:#x}")));
+        }
+        self.check_checksum()?;
+        let has_journal = self.compat & COMPAT_HAS_JOURNAL != 0;
+        if has_journal && sb.u32(0xe0)? == 0 {
+            return Err(Doubt::new("its journal is on another device"));
+        }
+        let state = sb.u16(0x3a)?;
+        if state & STATE_ERRORS != 0 {
+            return Err(Doubt::new(
+                "it has errors on record: e2fsck -f mends the original",
+            ));
+        }
+        // A journal makes whole what was cut off, and e2fsck -p replays it.
+        if state & STATE_CLEAN == 0 && !has_journal {
+            return Err(Doubt::new(
+                "it was not unmounted cleanly and has no journal: e2fsck -f mends the original",
+            ));
+        }
+        self.check_multiple_mounts(volume)?;
+        self.check_geometry(volume.size())?;
+        let blocks = to / self.block_size;
+        if !self.is_wide() && blocks > u64::from(u32::MAX) {
+            return Err(Doubt::new(format!(
+                "without the feature 64bit it has no more than {} blocks, and would have {blocks}",
+                u32::MAX
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether it was unmounted, with nothing left for e2fsck to finish.
+    pub(super) fn is_clean(&self) -> bool {
+        let sb = Fields(&self.raw);
+        let (Ok(state), Ok(orphan)) = (sb.u16(0x3a), sb.u32(0xe8)) else {
+            return false;
+        };
+        state == STATE_CLEAN && orphan == 0 && self.incompat & INCOMPAT_RECOVER == 0
+    }
+
+    /// A mark that somebody has it mounted is believed by e2fsck, whatever machine that was.
+    fn check_multiple_mounts(&self, volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+        /// `EXT4_MMP_SEQ_CLEAN`
+        const CLEAN: u32 = 0xff4d_4d50;
+        if self.incompat & INCOMPAT_MMP == 0 {
+            return Ok(());
+        }
+        let block = Fields(&self.raw).u64(0x168)?;
+        if block >= self.blocks {
+            return Err(Doubt::new("its superblock contradicts itself"));
+        }
+        let mark = self.read_block(volume, block)?;
+        match Fields(&mark).u32(4)? {
+            CLEAN => Ok(()),
+            _ => Err(Doubt::new("it is marked as mounted by some machine (mmp)")),
+        }
+    }
+
+    /// The first superblock's block and those of the group descriptors behind it.
+    pub(super) fn descriptors(&self) -> Range<u64> {
+        let first = self.descriptor_block(0).min(self.blocks);
+        let in_all = self.groups().div_ceil(self.descriptors_per_block());
+        let behind_it = if self.incompat & INCOMPAT_META_BG != 0 {
+            in_all.min(self.first_meta_group)
+        } else {
+            in_all
+        };
+        first..first.saturating_add(behind_it).min(self.blocks)
+    }
+
+    fn check_checksum(&self) -> Result<(), Doubt> {
+        let sb = Fields(&self.raw);
+        if let Checksums::Crc32c(_) = self.checksums
+            && crc32c_raw(!0, sb.slice(0, 0x3fc)?) != sb.u32(0x3fc)?
+        {
+            return Err(Doubt::new("the checksum of its superblock is wrong"));
         }
         Ok(())
     }

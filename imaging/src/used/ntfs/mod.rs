@@ -14,6 +14,7 @@ use super::keep::Keep;
 use super::{Doubt, Label};
 use crate::extents::Extents;
 use crate::source::{ReadAt, Stream};
+use ntfs::attribute_value::NtfsAttributeValue;
 use ntfs::structured_values::NtfsVolumeFlags;
 use ntfs::{KnownNtfsFileRecordNumber as Known, Ntfs, NtfsError, NtfsReadSeek};
 use std::ops::Range;
@@ -35,6 +36,42 @@ impl From<NtfsError> for Doubt {
 
 pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     contained(|| read_label(volume))
+}
+
+/// Whether ntfsresize may let it grow. It takes a dirty volume, and one that Windows hibernated on, which would wake to
+/// another filesystem than it remembers.
+pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+    contained(|| {
+        let size = volume.size();
+        let mut stream = Stream::new(volume);
+        let mut ntfs = Ntfs::new(&mut stream)?;
+        if ntfs.size() > size || ntfs.size() == 0 {
+            return Err(Doubt::new("it says it is larger than the partition"));
+        }
+        // Looking for names needs the table of capitals, which this reads.
+        boot_files::contents(&mut ntfs, &mut stream)?;
+        check_bad_clusters(&ntfs, &mut stream)
+    })
+}
+
+/// `$BadClus` is one hole, but for clusters that could not be read.
+fn check_bad_clusters(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt> {
+    let file = ntfs.file(stream, Known::BadClus as u64)?;
+    let Some(item) = file.data(stream, "$Bad") else {
+        return Ok(());
+    };
+    let item = item?;
+    let attribute = item.to_attribute()?;
+    if let NtfsAttributeValue::NonResident(value) = attribute.value(stream)? {
+        for run in value.data_runs().take(RUNS_MAX) {
+            if run?.data_position().value().is_some() {
+                return Err(Doubt::new(
+                    "it has bad clusters on record, which ntfsresize refuses: chkdsk /b on the original",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {

@@ -52,6 +52,37 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
+/// Whether it grows while it is mounted, as far as its superblock tells; the oldest kernel that mounts it.
+pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(u32, u32), Doubt> {
+    Superblock::read(volume)?;
+    let head = volume.bytes_at(0, 512)?;
+    let sb = Fields(&head);
+    if sb.u16_be(100)? & 0xf != 5 {
+        return Ok((0, 0));
+    }
+    let (ro, incompat) = (sb.u32_be(212)?, sb.u32_be(216)?);
+    let needs = NEEDS.iter().filter(|(of_ro, bit, _)| {
+        let features = if *of_ro { ro } else { incompat };
+        features & bit != 0
+    });
+    Ok(needs.map(|(_, _, kernel)| *kernel).max().unwrap_or((0, 0)))
+}
+
+/// Whether a feature is of those that older kernels at least read, its bit, and the first kernel that writes it
+/// (fs/xfs/libxfs/xfs_format.h).
+const NEEDS: [(bool, u32, (u32, u32)); 8] = [
+    // finobt, rmapbt, reflink, inobtcnt
+    (true, 0x1, (3, 16)),
+    (true, 0x2, (4, 8)),
+    (true, 0x4, (4, 9)),
+    (true, 0x8, (5, 10)),
+    // bigtime, large extent counts, exchange range, parent pointers
+    (false, 0x8, (5, 10)),
+    (false, 0x20, (5, 19)),
+    (false, 0x40, (6, 10)),
+    (false, 0x80, (6, 10)),
+];
+
 pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let size = volume.size();
     let superblock = Superblock::read(volume)?;

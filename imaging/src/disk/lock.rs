@@ -1,0 +1,46 @@
+//! Disk images that other programs have open: QEMU locks those of its machines, and so does a restore.
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_WRLCK, SEEK_SET, c_short, flock};
+use std::fs::File;
+
+/// Locks all of `file` for as long as it is open. `false` where another program has a lock on any byte of it. A
+/// filesystem without locks has nobody who could.
+pub fn take(file: &File) -> bool {
+    let whole = flock {
+        l_type: c_short::try_from(F_WRLCK).unwrap_or_default(),
+        l_whence: c_short::try_from(SEEK_SET).unwrap_or_default(),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // Locks of this kind belong to the open file, not to the process: closing another descriptor keeps them.
+    let locked = fcntl(file, FcntlArg::F_OFD_SETLK(&whole));
+    !matches!(locked, Err(Errno::EAGAIN | Errno::EACCES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+
+    #[test]
+    fn a_second_one_finds_it_locked_until_the_first_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, b"x").unwrap();
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .unwrap()
+        };
+        let first = open();
+        assert!(take(&first));
+        assert!(!take(&open()));
+        drop(first);
+        assert!(take(&open()));
+    }
+}
