@@ -131,29 +131,31 @@ pub(super) fn look_within(volume: &mut dyn ReadAt) -> Found {
 
 fn look_plain(volume: &mut dyn ReadAt, claims: Claims) -> Found {
     let end = furthest(volume, &claims.list);
-    let mut found = match claims.only().cloned() {
-        Some(claim) => look_at(volume, claim),
-        None => {
-            let contested = if claims.list.len() > 1 {
-                claims.contested()
-            } else {
-                Vec::new()
-            };
-            let doubt = match (&claims.unread, claims.list.as_slice()) {
-                (Some(error), _) => {
-                    Doubt::new(format!("its signatures could not all be read: {error}"))
-                }
-                (None, []) => Doubt::new("nothing was recognised here"),
-                (None, _) => Doubt::new(format!("it could be {}", claims.names())),
-            };
-            Found {
-                contested,
-                ..Found::whole("", doubt, claims.list)
-            }
-        }
+    let mut found = if let Some(claim) = claims.only().cloned() {
+        look_at(volume, claim)
+    } else {
+        unowned(claims)
     };
     found.end = end;
     found
+}
+
+/// What nobody is known to own, or more than one claims.
+fn unowned(claims: Claims) -> Found {
+    let contested = if claims.list.len() > 1 {
+        claims.contested()
+    } else {
+        Vec::new()
+    };
+    let doubt = match (&claims.unread, claims.list.as_slice()) {
+        (Some(error), _) => Doubt::new(format!("its signatures could not all be read: {error}")),
+        (None, []) => Doubt::new("nothing was recognised here"),
+        (None, _) => Doubt::new(format!("it could be {}", claims.names())),
+    };
+    Found {
+        contested,
+        ..Found::whole("", doubt, claims.list)
+    }
 }
 
 fn look_at(volume: &mut dyn ReadAt, claim: Claim) -> Found {

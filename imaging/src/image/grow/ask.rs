@@ -75,7 +75,8 @@ fn check_kernel(needed: (u32, u32)) -> anyhow::Result<()> {
     let running = running.release().to_string_lossy();
     match version(&running) {
         Some(version) if version < needed => bail!(
-            "it has features of Linux {}.{}, and grows only while it is mounted, which this kernel, {running}, cannot;              restore without grow",
+            "it has features of Linux {}.{}, and grows only while it is mounted, which this kernel, {running}, cannot; \
+             restore without grow",
             needed.0,
             needed.1
         ),

@@ -114,7 +114,7 @@ pub(super) fn crc32(start: u32, bytes: &[u8]) -> u32 {
     })
 }
 
-/// FileVault 2: version, type of the block and kind of checksum. `at` is the magic's.
+/// `FileVault` 2: version, type of the block and kind of checksum. `at` is the magic's.
 pub fn filevault(edges: &mut Edges<'_>, at: u64) -> bool {
     let header = at - 88;
     le::<2>(edges, header + 8) == 1 && le::<2>(edges, header + 10) == 0x10
@@ -129,7 +129,7 @@ pub fn via(edges: &mut Edges<'_>, at: u64) -> bool {
     bytes[2] <= 2 && fields.iter().fold(0u8, |all, byte| all.wrapping_add(*byte)) == sum
 }
 
-/// JMicron: its 64 words come to nothing, and a known mode.
+/// `JMicron`: its 64 words come to nothing, and a known mode.
 pub fn jmicron(edges: &mut Edges<'_>, at: u64) -> bool {
     let sum = (0..64).fold(0u16, |all, word| {
         let word = le::<2>(edges, at + 2 * word);
@@ -171,7 +171,7 @@ pub fn apple_map(edges: &mut Edges<'_>, at: u64) -> bool {
     matches!(block, 512 | 1024 | 2048 | 4096) && edges.has(at + block, b"PM")
 }
 
-/// BeFS: its second magic, in either order.
+/// `BeFS`: its second magic, in either order.
 pub fn befs(edges: &mut Edges<'_>, at: u64) -> bool {
     let second = at + 36;
     matches!(le::<4>(edges, second), 0xdd12_1031) || be::<4>(edges, second) == 0xdd12_1031

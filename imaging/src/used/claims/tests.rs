@@ -313,7 +313,7 @@ proptest! {
         for (at, piece) in pieces {
             // Places near the end of a volume of that size are at the disk's own end.
             let at = if end && at > SIZE / 2 { size - (SIZE - at) } else { at };
-            outside &= at + (piece.len() as u64) <= 446 || at >= 512 && at < PARTITION || at >= PARTITION + SIZE;
+            outside &= at + (piece.len() as u64) <= 446 || (512..PARTITION).contains(&at) || at >= PARTITION + SIZE;
             put(&mut disk, at, &piece);
         }
         let found = {

@@ -132,7 +132,7 @@ fn of_guid(guid: &str) -> Says {
     }
 }
 
-/// Windows LDM (both), Storage Spaces, GPFS, VMware (five), Ceph (six), Apple RAID (two) and Core Storage.
+/// Windows LDM (both), Storage Spaces, GPFS, `VMware` (five), Ceph (six), Apple RAID (two) and Core Storage.
 const MANAGERS: &[&str] = &[
     "5808C8AA-7E8F-42E0-85D2-E1E90434CFB3",
     "AF9B60A0-1431-4F62-BC68-3311714A69AD",
@@ -154,13 +154,13 @@ const MANAGERS: &[&str] = &[
     "53746F72-6167-11AA-AA11-00306543ECAC",
 ];
 
-/// ChromeOS's and Flatcar's system partitions: their hashes lie behind the filesystem, or in the kernel's command line.
+/// `ChromeOS`'s and Flatcar's system partitions: their hashes lie behind the filesystem, or in the kernel's command line.
 const HASHED: &[&str] = &[
     "3CB8E202-3B7E-47DD-8A3C-7FF2A13CFCEC",
     "5DFBF5F4-2848-4BAC-AA5E-0D9A20B745A6",
 ];
 
-/// RAID, LUKS, plain dm-crypt, boot code (BIOS, PReP, Microsoft's, Intel's, ChromeOS's, U-Boot's), QNX, Haiku, MINIX,
+/// RAID, LUKS, plain dm-crypt, boot code (BIOS, `PReP`, Microsoft's, Intel's, `ChromeOS`'s, U-Boot's), QNX, Haiku, MINIX,
 /// HP-UX, OpenBSD, Plan 9.
 const OTHERS: &[&str] = &[
     "A19D880F-05FC-4D3B-A006-743F0F84911E",
@@ -187,7 +187,7 @@ const OTHERS: &[&str] = &[
     "83BD6B9D-7F41-11DC-BE0B-001560B84F0F",
 ];
 
-/// The last parts of the GUIDs of FreeBSD, MidnightBSD, NetBSD (two), DragonFly (three), Solaris with ZFS, and Apple.
+/// The last parts of the GUIDs of FreeBSD, `MidnightBSD`, NetBSD (two), `DragonFly` (three), Solaris with ZFS, and Apple.
 const OTHER_FAMILIES: &[&str] = &[
     "-6ECF-11D6-8FF8-00022D09712B",
     "-11E1-B4B3-E89A8F7FC3A7",
