@@ -137,13 +137,14 @@ fn check_options(options: &RestoreOptions) -> anyhow::Result<()> {
 impl Way {
     fn of(task: &Task, look: &Look) -> anyhow::Result<Self> {
         Ok(match &task.options.part {
-            Part::Whole => match task.remade(look)? {
-                Some(plan) => Self::Remade(plan),
-                None => {
+            Part::Whole => {
+                if let Some(plan) = task.remade(look)? {
+                    Self::Remade(plan)
+                } else {
                     check_whole(task, look)?;
                     Self::Whole
                 }
-            },
+            }
             Part::Keep(selectors) => Self::Keep(task.kept(look, selectors)?),
             Part::Only(selectors) => Self::Only(task.pairs(look, selectors)?),
         })

@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(bytes.unwrap(), b"version = 1");
         }
         let gzip = "Content-Encoding: gzip\r\n";
-        let error = get(&answering(gzip, packed(&[b'x'; 100_000]))).unwrap_err();
+        let error = get(&answering(gzip, packed(&vec![b'x'; 100_000]))).unwrap_err();
         assert!(error.to_string().contains("is larger than"), "{error}");
         let error = get(&answering("Content-Encoding: br\r\n", b"x".to_vec())).unwrap_err();
         assert!(error.to_string().contains("encoded as \"br\""), "{error}");
