@@ -225,6 +225,11 @@ pub(crate) fn patterns(value: &Value) -> Result<Vec<Pattern>, String> {
     texts(value)?.into_iter().map(read).collect()
 }
 
+/// Whether a machine or a group may be called `text`.
+pub fn is_name(text: &str) -> bool {
+    name(text).is_ok()
+}
+
 /// A name that DNS, files and selectors all take.
 pub(crate) fn name(text: &str) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("{text:?} is no name: {why}"));

@@ -14,7 +14,7 @@ mod settings;
 mod written;
 
 pub use fleet::{Fleet, Group, Identity, Machine, Network, Server, Unknown};
-pub use keys::Kind;
+pub use keys::{Kind, is_name};
 pub use pitstop_protocol::host_name::{Mac, Uuid};
 pub use problem::{BadFleet, Problem};
 pub use range::{BadRange, MOST, Pattern, Range};

@@ -76,6 +76,11 @@ pub fn install(daemon: &Daemon, path: &Path, text: &str, reload: bool) -> anyhow
     if before.as_deref() == Some(text.as_bytes()) {
         return Ok(format!("{name} is so already: nothing is changed\n"));
     }
+    if daemon.checker.is_none() {
+        // Nothing is installed with it that would have made the folder: /etc/exports.d, for one.
+        let folder = folder(path);
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
     check(daemon, path, text)?;
     let old = beside(path, ".old");
     if let Some(bytes) = &before {
@@ -112,6 +117,13 @@ fn put_back(path: &Path, before: Option<&[u8]>) -> anyhow::Result<()> {
     }
 }
 
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
     name.push(end);
@@ -126,8 +138,9 @@ fn check(daemon: &Daemon, path: &Path, text: &str) -> anyhow::Result<()> {
     let mut file = tempfile::Builder::new()
         // Servers that read whole folders pass over names with a dot in front.
         .prefix(".pitstop-")
-        .tempfile()
-        .context("making a file to check")?;
+        // Not in /tmp: AppArmor lets some servers read only their own folders.
+        .tempfile_in(folder(path))
+        .with_context(|| format!("making a file to check beside {}", path.display()))?;
     file.write_all(text.as_bytes())
         .context("writing a file to check")?;
     let mut command = system_command(program);

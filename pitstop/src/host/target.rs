@@ -3,12 +3,11 @@
 use super::Root;
 use crate::fleet::FleetFile;
 use anyhow::{Context, bail};
-use pitstop_fleet::{Fleet, Identity, Machine, selectors};
+use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_protocol::host_name::Uuid;
 use pitstop_protocol::job::setting_keys;
 use pitstop_server::machine::MachineName;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use toml::Value;
@@ -22,13 +21,31 @@ pub enum Who {
 }
 
 impl FromStr for Who {
-    type Err = Infallible;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text.parse() {
-            Ok(name) => Self::One(name),
-            Err(_) => Self::Selector(text.to_owned()),
-        })
+    fn from_str(text: &str) -> Result<Self, String> {
+        let why = match text.parse() {
+            Ok(name) => return Ok(Self::One(name)),
+            Err(why) => why,
+        };
+        // A mistyped address is told as such: no file has such a name.
+        let number = |text: &str| {
+            text.contains('.')
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        };
+        let words = selectors(&[text]);
+        let none = words.is_empty()
+            || words.iter().any(|word| match word {
+                Selector::Address(_) => words.len() == 1,
+                Selector::Name(name) => number(name) || !is_name(name),
+                _ => false,
+            });
+        if none {
+            return Err(why);
+        }
+        Ok(Self::Selector(text.to_owned()))
     }
 }
 
