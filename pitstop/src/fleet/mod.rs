@@ -36,6 +36,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Say what is wrong with fleet.toml, with its lines
+    #[command(after_help = "Example:\n  pitstop fleet check")]
     Check {
         #[command(flatten)]
         root: Root,
@@ -44,6 +45,9 @@ enum Command {
         json: bool,
     },
     /// List machines
+    #[command(
+        after_help = "Examples:\n  pitstop fleet list @lab3\n  pitstop fleet list 192.168.1.0/24 --json"
+    )]
     List {
         #[command(flatten)]
         selection: Selection,
@@ -54,6 +58,7 @@ enum Command {
         json: bool,
     },
     /// Show what holds for a machine, each setting with the layer and the line that gave it
+    #[command(after_help = "Example:\n  pitstop fleet show lab3-07")]
     Show {
         /// A name, an address or a MAC
         #[arg(value_name = "NAME")]
