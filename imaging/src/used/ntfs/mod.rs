@@ -48,7 +48,8 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
         if ntfs.size() > size || ntfs.size() == 0 {
             return Err(Doubt::new("it says it is larger than the partition"));
         }
-        // Looking for names needs the table of capitals, which this reads.
+        // Looking for the stream's name needs the table of capitals.
+        ntfs.read_upcase_table(&mut stream)?;
         boot_files::contents(&mut ntfs, &mut stream)?;
         check_bad_clusters(&ntfs, &mut stream)
     })
