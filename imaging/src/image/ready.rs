@@ -137,13 +137,13 @@ fn check_options(options: &RestoreOptions) -> anyhow::Result<()> {
 impl Way {
     fn of(task: &Task, look: &Look) -> anyhow::Result<Self> {
         Ok(match &task.options.part {
-            Part::Whole => match task.remade(look)? {
-                Some(plan) => Self::Remade(plan),
-                None => {
-                    check_whole(task, look)?;
-                    Self::Whole
+            Part::Whole => {
+                if let Some(plan) = task.remade(look)? {
+                    return Ok(Self::Remade(plan));
                 }
-            },
+                check_whole(task, look)?;
+                Self::Whole
+            }
             Part::Keep(selectors) => Self::Keep(task.kept(look, selectors)?),
             Part::Only(selectors) => Self::Only(task.pairs(look, selectors)?),
         })

@@ -50,7 +50,7 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
         }
         // Looking for the stream's name needs the table of capitals.
         ntfs.read_upcase_table(&mut stream)?;
-        boot_files::contents(&mut ntfs, &mut stream)?;
+        boot_files::contents(&ntfs, &mut stream)?;
         check_bad_clusters(&ntfs, &mut stream)
     })
 }
