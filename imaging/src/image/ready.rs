@@ -139,11 +139,10 @@ impl Way {
         Ok(match &task.options.part {
             Part::Whole => {
                 if let Some(plan) = task.remade(look)? {
-                    Self::Remade(plan)
-                } else {
-                    check_whole(task, look)?;
-                    Self::Whole
+                    return Ok(Self::Remade(plan));
                 }
+                check_whole(task, look)?;
+                Self::Whole
             }
             Part::Keep(selectors) => Self::Keep(task.kept(look, selectors)?),
             Part::Only(selectors) => Self::Only(task.pairs(look, selectors)?),

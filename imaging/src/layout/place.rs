@@ -127,8 +127,8 @@ impl Layout {
             let ranges = lay_out(&inner, extended, &room, align, align)
                 .context("placing the logical ones")?;
             let records = records(&ranges, extended, align, sector)?;
-            let logical = inner.iter().zip(ranges).zip(records);
-            for (number, ((entry, range), record)) in (5..).zip(logical) {
+            let logicals = inner.iter().zip(ranges).zip(records);
+            for (number, ((entry, range), record)) in (5..).zip(logicals) {
                 places.push(self.place_of(number, entry, range, Some(record))?);
             }
         }

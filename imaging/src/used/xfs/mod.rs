@@ -69,7 +69,7 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(u32, u32), Doubt>
 }
 
 /// Whether a feature is of those that older kernels at least read, its bit, and the first kernel that writes it
-/// (Linux `fs/xfs/libxfs/xfs_format.h`).
+/// (`fs/xfs/libxfs/xfs_format.h`).
 const NEEDS: [(bool, u32, (u32, u32)); 8] = [
     // finobt, rmapbt, reflink, inobtcnt
     (true, 0x1, (3, 16)),
