@@ -26,13 +26,14 @@ const VOLUME: u64 = 64 * MIB;
 /// What makes a format on a volume.
 #[derive(Clone, Copy)]
 enum Maker {
-    /// A shell's words; `VOLUME` is the file.
+    /// A shell's words, run on what lies below; `VOLUME` is the file.
     Tool(&'static str),
-    /// The same on a block device.
+    /// The same on a block device, blank, whose sectors are then written over what lies below: not every tool does that
+    /// itself.
     OnDevice(&'static str),
     /// Shell's words that make the file `VOLUME`, whose bytes are written to the beginning of the volume.
     Image(&'static str),
-    /// Shell's words that make a table on a blank volume, whose sectors are then written over any other.
+    /// The same on a blank file.
     Sectors(&'static str),
     /// Bytes and where they go, for a volume of [`VOLUME`] bytes.
     Hand(fn() -> Vec<(u64, Vec<u8>)>),
@@ -81,13 +82,13 @@ const FORMATS: &[Format] = &[
     ),
     whole(
         "LUKS1",
-        Tool(
+        Sectors(
             "printf secret | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 VOLUME -",
         ),
     ),
-    whole("jfs", Tool("mkfs.jfs -q VOLUME >&2")),
-    whole("nilfs2", Tool("mkfs.nilfs2 -q -f -b 1024 -B 64 VOLUME")),
-    whole("udf", Tool("mkudffs VOLUME >&2")),
+    whole("jfs", Sectors("mkfs.jfs -q VOLUME >&2")),
+    whole("nilfs2", Sectors("mkfs.nilfs2 -q -f -b 1024 -B 64 VOLUME")),
+    whole("udf", Sectors("mkudffs VOLUME >&2")),
     whole(
         "squashfs",
         Image("mksquashfs TREE VOLUME -quiet -no-progress -noappend >&2"),
@@ -140,6 +141,14 @@ impl Bench {
             match format.maker {
                 Image(words) => bench.shell(words, &volume),
                 Sectors(words) => bench.shell(words, &bench.blank("made")),
+                OnDevice(words) => {
+                    let device = Loop::new(&bench.blank("made"));
+                    bench.shell(words, &device.device);
+                    run(
+                        "blockdev",
+                        &[OsStr::new("--flushbufs"), device.device.as_os_str()],
+                    );
+                }
                 _ => fs::write(&volume, []).unwrap(),
             }
             bench.made.push(fs::read(&volume).unwrap());
@@ -170,16 +179,8 @@ impl Bench {
         let file = OpenOptions::new().write(true).open(volume).unwrap();
         match format.maker {
             Tool(words) => self.shell(words, volume),
-            OnDevice(words) => {
-                let device = Loop::new(volume);
-                self.shell(words, &device.device);
-                run(
-                    "blockdev",
-                    &[OsStr::new("--flushbufs"), device.device.as_os_str()],
-                );
-            }
             Image(_) => file.write_all_at(&self.made[at], 0).unwrap(),
-            Sectors(_) => lay(&self.made[at], &file, 0, 512),
+            Sectors(_) | OnDevice(_) => lay(&self.made[at], &file, 0, 512),
             Hand(pieces) => {
                 for (at, bytes) in pieces() {
                     file.write_all_at(&bytes, at).unwrap();
