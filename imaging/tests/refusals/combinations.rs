@@ -304,7 +304,7 @@ fn options(case: &Case, number: usize) -> RestoreOptions {
         } else {
             Delta::Off
         },
-        verify: number % 2 == 0,
+        verify: number.is_multiple_of(2),
         new_ids: value(case, "new ids") == "yes",
         grow: value(case, "grow") == "yes",
         threads: 1,

@@ -21,11 +21,11 @@ fn wanted() -> RestoreOptions {
 
 /// An image of a disk with one partition of what `make` left in a file.
 fn image(dir: &TempDir, make: impl Fn(&Path)) -> PathBuf {
-    let made = sparse(dir, "made", ROOM);
-    make(&made);
+    let volume = sparse(dir, "made", ROOM);
+    make(&volume);
     let script = format!("label: gpt\nstart={},size={}\n", START / 512, ROOM / 512);
     let from = disk(dir, "from", SIZE, &script);
-    scribble(&from, START, &fs::read(&made).unwrap());
+    scribble(&from, START, &fs::read(&volume).unwrap());
     image_of(dir.path(), &from, 512, &CaptureOptions::default())
 }
 
