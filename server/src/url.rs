@@ -47,6 +47,8 @@ pub fn own(address: SocketAddr) -> String {
         // Boot ROMs speak IPv4 first.
         ip if ip.is_unspecified() => outgoing(Ipv4Addr::UNSPECIFIED.into(), TEST_NET_1.into())
             .or_else(|| outgoing(Ipv6Addr::UNSPECIFIED.into(), DOCUMENTATION.into()))
+            // A network of its own has no way out, and no route that tells.
+            .or_else(|| nearest(&addresses()))
             .unwrap_or(QEMU_HOST.into()),
         ip => ip,
     };
@@ -60,6 +62,31 @@ fn outgoing(any: IpAddr, far: IpAddr) -> Option<IpAddr> {
     socket.connect((far, 9)).ok()?;
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_unspecified()).then_some(ip)
+}
+
+/// The addresses of this machine's interfaces, in their order. None where the kernel does not tell.
+fn addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    };
+    interfaces
+        .filter_map(|interface| interface.address.and_then(ip))
+        .collect()
+}
+
+/// The first that machines on the same wire can reach without naming an interface; boot ROMs speak IPv4 first.
+fn nearest(addresses: &[IpAddr]) -> Option<IpAddr> {
+    let usable = |ip: &&IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    };
+    let mut found: Vec<&IpAddr> = addresses.iter().filter(usable).collect();
+    found.sort_by_key(|ip| ip.is_ipv6());
+    found.first().copied().copied()
 }
 
 /// Writes down the URL of the server that now serves `root`.
@@ -110,6 +137,25 @@ mod tests {
         ] {
             assert!(valid_url(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_server_without_a_way_out_is_reached_by_its_own_address() {
+        let near = |list: &[&str]| {
+            let addresses: Vec<IpAddr> = list.iter().map(|ip| ip.parse().unwrap()).collect();
+            nearest(&addresses).map(|ip| ip.to_string())
+        };
+        let all = [
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "2001:db8::2",
+            "169.254.1.1",
+            "10.77.0.2",
+        ];
+        assert_eq!(near(&all).as_deref(), Some("10.77.0.2"));
+        assert_eq!(near(&all[..4]).as_deref(), Some("2001:db8::2"));
+        assert_eq!(near(&all[..3]), None);
     }
 
     #[test]
