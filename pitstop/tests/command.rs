@@ -219,5 +219,5 @@ fn a_server_that_cannot_listen_says_so() {
         "{tftp}"
     );
     let boot = error(&serve(&["--listen", "127.0.0.1:0", "--boot", "/nowhere"]));
-    assert!(boot.contains("opening /nowhere"), "{boot}");
+    assert!(boot.contains("looking for the folder /nowhere"), "{boot}");
 }
