@@ -178,7 +178,7 @@ fn damage_to_a_superblock_of_ext_does_not_hide_it() {
     put(&mut bytes, 1080, b"\x53\xef");
     assert_eq!(names(&bytes), [""; 0]);
     put(&mut bytes, 1024 + 0x18, &[2, 0, 0, 0]);
-    assert_eq!(names(&bytes), ["ext2"]);
+    assert_eq!(names(&bytes), ["ext4"]);
 }
 
 #[test]
