@@ -291,7 +291,11 @@ fn what_cannot_be_mounted_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_str().unwrap();
     let foreign = folder.path().join("old.gz");
-    fs::write(&foreign, tool("sh", &["-c", "head -c 4096 /dev/zero | gzip"])).unwrap();
+    fs::write(
+        &foreign,
+        tool("sh", &["-c", "head -c 4096 /dev/zero | gzip"]),
+    )
+    .unwrap();
     let foreign = foreign.to_str().unwrap();
     assert!(refused(&["mount", foreign, dir]).ends_with("by `pitstop convert`\n"));
     let nowhere = folder.path().join("nowhere");

@@ -92,7 +92,10 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
         "sh",
         &[
             "-c",
-            &format!("head -c 4096 /dev/zero | gzip > {}", bench.path("foreign.gz")),
+            &format!(
+                "head -c 4096 /dev/zero | gzip > {}",
+                bench.path("foreign.gz")
+            ),
         ],
     );
     let there = bench.refused("disk.raw.gz", "there.raw.gz", &[]);
