@@ -66,7 +66,7 @@ fn content_that_needs_its_sectors_is_named() {
             512,
             40,
             &["mkfs.ntfs", "-q", "-Q", "-F"],
-            "ntfs, could not be used there: its boot sector tells",
+            "ntfs, could not be used there: its boot sector names",
         ),
         (
             4096,
@@ -78,13 +78,13 @@ fn content_that_needs_its_sectors_is_named() {
             512,
             40,
             &["mkfs.exfat"],
-            "exfat, could not be used there: its boot sector tells",
+            "exfat, could not be used there: its boot sector names",
         ),
         (
             512,
             64,
             &["mkfs.f2fs", "-q"],
-            "f2fs, could not be used there: whether it works",
+            "f2fs, could not be used there: it is not known to work",
         ),
     ] {
         let dir = TempDir::new().unwrap();
@@ -138,7 +138,7 @@ fn what_nothing_recognises_is_refused_and_zeros_are_not() {
     scribble(&from, MIB, b"LUKS\xba\xbe\0\x01");
     let text = refused(&dir, &from, 512);
     assert!(
-        text.contains("LUKS, could not be used there: whether it works"),
+        text.contains("LUKS, could not be used there: it is not known to work"),
         "{text}"
     );
 }

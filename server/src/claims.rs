@@ -36,7 +36,7 @@ impl Claims {
 
     /// Notes that `peer` fetched the host file at `path`. An error is that this will be forgotten with the server's end.
     pub fn read_by(&self, path: &RelPath, peer: IpAddr) -> io::Result<()> {
-        match owner(path) {
+        match owner(path, peer) {
             Owner::Mac(_) | Owner::Reader => self.readers.add(path, peer),
             Owner::Address(_) | Owner::Many => Ok(()),
         }
@@ -57,7 +57,7 @@ impl Claims {
     /// The server's own machine may: an admin there could as well remove the file, and what runs behind
     /// its address, such as a VM on QEMU's user network, cannot be told apart.
     pub fn may_delete(&self, path: &RelPath, peer: IpAddr) -> Result<(), String> {
-        let owner = owner(path);
+        let owner = owner(path, peer);
         if owner == Owner::Many {
             return Err(format!(
                 "{path} is for more than one machine: no machine deletes it"
@@ -91,12 +91,18 @@ pub fn probed(path: &RelPath) -> Option<RelPath> {
     RelPath::from_text(&path.as_str()[..end + SUFFIX.len()]).ok()
 }
 
-fn owner(path: &RelPath) -> Owner {
+fn owner(path: &RelPath, peer: IpAddr) -> Owner {
+    /// No IPv4 address has more digits.
+    const V4_DIGITS: usize = 8;
     let name = path.split().map_or("", |(_, name)| name);
     let stem = name.strip_suffix(SUFFIX).unwrap_or(name);
     match HostName::from_stem(stem) {
         Some(HostName::Ip(address)) => Owner::Address(address),
         Some(HostName::Mac(mac)) => Owner::Mac(mac),
+        // No machine with an IPv4 address looks for the beginning of an IPv6 one: to it, it is some serial number.
+        Some(HostName::Shortened(digits)) if digits.len() > V4_DIGITS && peer.is_ipv4() => {
+            Owner::Reader
+        }
         Some(name) if name.is_shared() => Owner::Many,
         Some(HostName::Uuid(_) | HostName::Shortened(_) | HostName::Default) | None => {
             Owner::Reader
@@ -139,6 +145,20 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let claims = Claims::new(root.path());
         (root, claims)
+    }
+
+    #[test]
+    fn a_serial_number_that_looks_like_the_beginning_of_an_ipv6_address_is_its_readers() {
+        let (_root, claims) = claims();
+        let file = path("2019080012345.toml");
+        let v4: IpAddr = "203.0.113.9".parse().unwrap();
+        let v6: IpAddr = "2001:db8::9".parse().unwrap();
+        assert!(claims.may_delete(&file, v4).is_err());
+        for peer in [v4, v6] {
+            claims.read_by(&file, peer).unwrap();
+        }
+        assert_eq!(claims.may_delete(&file, v4), Ok(()));
+        assert!(claims.may_delete(&file, v6).is_err());
     }
 
     #[test]

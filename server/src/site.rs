@@ -59,23 +59,44 @@ struct Places {
     boot: PathBuf,
 }
 
-/// What tells one folder from another: the devices' and inodes' numbers of all three.
-type Ids = [(u64, u64); 3];
+/// What tells one folder from another: the device's and the inode's number.
+type Id = (u64, u64);
+
+fn id(path: &Path) -> anyhow::Result<Id> {
+    let found = std::fs::metadata(path)
+        .with_context(|| format!("looking for the folder {}", path.display()))?;
+    Ok((found.dev(), found.ino()))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ids {
+    share: Id,
+    hosts: Id,
+    boot: Id,
+}
 
 impl Places {
-    fn all(&self) -> [&Path; 3] {
-        [&self.share, &self.hosts, &self.boot]
-    }
-
     /// Which folders are under these names now. None has another's numbers as long as it is open.
     fn ids(&self) -> anyhow::Result<Ids> {
-        let mut ids = Ids::default();
-        for (id, path) in ids.iter_mut().zip(self.all()) {
-            let found = std::fs::metadata(path)
-                .with_context(|| format!("looking for the folder {}", path.display()))?;
-            *id = (found.dev(), found.ino());
-        }
-        Ok(ids)
+        Ok(Ids {
+            share: id(&self.share)?,
+            hosts: id(&self.hosts)?,
+            boot: id(&self.boot)?,
+        })
+    }
+
+    /// The same while `open` are served. Boot files that are being built anew keep no machine from its work: their
+    /// folder may be gone for a while.
+    fn ids_beside(&self, open: &Ids) -> anyhow::Result<Ids> {
+        Ok(Ids {
+            share: id(&self.share)?,
+            hosts: id(&self.hosts)?,
+            boot: if self.boot.exists() {
+                id(&self.boot)?
+            } else {
+                open.boot
+            },
+        })
     }
 }
 
@@ -109,19 +130,23 @@ impl Sites {
     }
 
     fn look(&self) -> anyhow::Result<Arc<Site>> {
-        let ids = self.places.ids()?;
-        let site = {
+        let (opened, site) = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            if current.0 == ids {
-                return Ok(Arc::clone(&current.1));
-            }
-            Arc::clone(&current.1)
+            (current.0, Arc::clone(&current.1))
         };
-        let [share, hosts, boot] = self.places.all().map(open);
+        let ids = self.places.ids_beside(&opened)?;
+        if opened == ids {
+            return Ok(site);
+        }
+        let boot = if opened.boot == ids.boot {
+            Arc::clone(&site.boot)
+        } else {
+            Arc::new(open(&self.places.boot)?)
+        };
         let anew = Arc::new(Site {
-            share: Arc::new(share?),
-            hosts: Arc::new(hosts?),
-            boot: Arc::new(boot?),
+            share: Arc::new(open(&self.places.share)?),
+            hosts: Arc::new(open(&self.places.hosts)?),
+            boot,
             ..Site::clone(&site)
         });
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);

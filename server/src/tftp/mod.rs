@@ -33,7 +33,7 @@ pub async fn serve(socket: UdpSocket, sites: Arc<Sites>, http_port: u16) -> io::
         };
         match Packet::parse(&buffer[..length]) {
             Ok(Packet::Request(request)) if request.direction == Direction::Read => {
-                if let Some(turn) = turns.begin(peer, &request.file) {
+                if let Some(turn) = turns.begin(peer, &buffer[..length]) {
                     let sites = Arc::clone(&sites);
                     // A thread of its own: one packet at a time, it is woken once for each.
                     tokio::task::spawn_blocking(move || {

@@ -20,7 +20,7 @@ pub struct Turns {
 struct Entry {
     number: u64,
     peer: SocketAddr,
-    file: Vec<u8>,
+    question: Vec<u8>,
     /// The client has acknowledged something: it is not waiting for a first answer.
     begun: bool,
     over: Arc<AtomicBool>,
@@ -36,10 +36,12 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// A place for a transfer of `file` to `peer`, if it is not the same question again and there is room.
-    pub fn begin(self: &Arc<Self>, peer: SocketAddr, file: &[u8]) -> Option<Turn> {
+    /// A place for what `peer` asks for in the packet `question`, if it is not the same one again and there is room.
+    /// With other options it is another question: boot ROMs ask for the size first.
+    pub fn begin(self: &Arc<Self>, peer: SocketAddr, question: &[u8]) -> Option<Turn> {
         let mut table = self.lock();
-        let repeated = |entry: &Entry| entry.peer == peer && !entry.begun && entry.file == file;
+        let repeated =
+            |entry: &Entry| entry.peer == peer && !entry.begun && entry.question == question;
         let of_peer = table.iter().filter(|entry| entry.peer == peer).count();
         if table.len() >= MOST_CLIENTS || of_peer >= MOST_OF_ONE || table.iter().any(repeated) {
             return None;
@@ -49,7 +51,7 @@ impl Turns {
         table.push(Entry {
             number,
             peer,
-            file: file.to_owned(),
+            question: question.to_owned(),
             begun: false,
             over: Arc::clone(&over),
         });
