@@ -348,6 +348,63 @@ fn a_filesystem_that_goes_on_into_the_next_partition_claims_that_too() {
 }
 
 #[test]
+fn an_old_boot_sector_in_a_reserved_partition_claims_nothing() {
+    let dir = TempDir::new().unwrap();
+    // Windows 10 over Windows 7: the reserved partition begins where C: did, and nobody formats it.
+    let reserved = "E3C9E316-0B5C-4DB8-817D-F92DF00215AE";
+    let script =
+        format!("label: gpt\nstart=2048,size=32768,type={reserved}\nstart=34816,size=81920\n");
+    let image = disk(&dir, "disk", SIZE, &script, &[]);
+    let old = made(&dir, 50 * MIB, "mkfs.ntfs", &["-q", "-Q", "-F"]);
+    scribble(&image, MIB, &old[..4096]);
+    scribble(&image, 17 * MIB, &ext4(&dir, 40 * MIB));
+    let survey = survey_file(&image, 512);
+    let kept: Vec<&str> = survey.partitions.iter().map(|p| p.kept.as_str()).collect();
+    assert_eq!(kept, ["every block", "used blocks"], "{survey:?}");
+}
+
+#[test]
+fn what_a_larger_disk_had_at_its_own_end_says_nothing_of_the_image() {
+    let dir = TempDir::new().unwrap();
+    let new_ids = RestoreOptions {
+        new_ids: true,
+        ..RestoreOptions::default()
+    };
+    let was_a_member = |target: &Path| {
+        let place = 2 * SIZE - 8192;
+        scribble(target, place, &md_1(place / 512));
+    };
+    // The table in the image is the disk's: an old RAID at the target's end is cleared.
+    let image = disk(
+        &dir,
+        "plain",
+        SIZE,
+        "label: dos\nstart=2048,size=20480\n",
+        &[(1, 9)],
+    );
+    let packed = image_of(&dir, &image, 512);
+    let target = sparse(&dir, "target", 2 * SIZE);
+    was_a_member(&target);
+    try_restore(&packed, &target, &new_ids).unwrap();
+    assert!(
+        fs::read(&target).unwrap()[at(SIZE)..]
+            .iter()
+            .all(|b| *b == 0)
+    );
+    // A member of a RAID with its metadata at the image's end stays one, whatever the target's size.
+    let place = SIZE - 8192;
+    scribble(&image, place, &md_1(place / 512));
+    let packed = image_of(&dir, &image, 512);
+    let error = refused(&packed, &target, &new_ids);
+    assert!(error.contains("md member"), "{error}");
+    was_a_member(&target);
+    try_restore(&packed, &target, &RestoreOptions::default()).unwrap();
+    let found = fs::read(&target).unwrap();
+    assert!(found[..at(SIZE)] == fs::read(&image).unwrap());
+    assert!(found[at(SIZE)..].iter().all(|b| *b == 0));
+}
+
+#[test]
 fn a_disc_image_with_a_table_beside_it_is_kept_and_what_lies_behind_is_read() {
     let dir = TempDir::new().unwrap();
     let tree = dir.path().join("tree");

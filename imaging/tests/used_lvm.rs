@@ -123,6 +123,29 @@ fn linear_volumes_are_looked_into_through_their_segments() {
 }
 
 #[test]
+fn what_dm_verity_in_a_volume_hashes_is_kept_with_its_free_blocks() {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", 64 * MIB);
+    let group = Group::create(&image, &unique("verity"));
+    group.add("40", "root", &["-Zn", "-Wn"]);
+    group.add("4", "hash", &["-Zn", "-Wn"]);
+    drop(group);
+    let root = junk(&dir, "root", 40 * MIB);
+    run(
+        "mke2fs",
+        &["-q", "-F", "-t", "ext4", root.to_str().unwrap()],
+    );
+    copy_piece((&root, 0), (&image, MIB), 40 * MIB);
+    let before = survey_file(&image, 512);
+    assert!(!before.partitions[0].reason.contains("root"), "{before:?}");
+    used_common::scribble(&image, 41 * MIB, b"verity\0\0");
+    let survey = survey_file(&image, 512);
+    assert!(survey.kept.gaps(MIB..45 * MIB).is_empty(), "{survey:?}");
+    let why = "every block of root is kept: the hashes of dm-verity";
+    assert!(survey.partitions[0].reason.contains(why), "{survey:?}");
+}
+
+#[test]
 fn an_empty_group_keeps_its_metadata() {
     let dir = TempDir::new().unwrap();
     let image = junk(&dir, "image", 64 * MIB);

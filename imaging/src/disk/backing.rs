@@ -143,7 +143,12 @@ pub fn busy_loop_of(path: &Path) -> io::Result<Option<String>> {
     };
     let own = fs::metadata(path).map_or(0, |found| found.rdev());
     let own = fs::canonicalize(sysfs_folder(own)).ok();
-    for device in fs::read_dir(Path::new(SYSFS).join("block"))? {
+    let devices = match fs::read_dir(Path::new(SYSFS).join("block")) {
+        // No sysfs, as in a bare chroot: the kernel tells of no loop devices there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        devices => devices?,
+    };
+    for device in devices {
         let device = device?;
         let name = device.file_name().to_string_lossy().into_owned();
         let folder = fs::canonicalize(device.path()).ok();

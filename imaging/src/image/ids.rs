@@ -43,14 +43,18 @@ impl Renewal {
             image.read_exact_at(&mut start[..wanted], 0)?;
             Ok(gpt_sector_size(&start).or(own).unwrap_or(512))
         };
-        let (bytes, sector): (Box<dyn ReadAt>, u32) = match look {
+        let (mut bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match look {
             Look::Ours(loaded) => {
                 let made_for = loaded.meta.disk.logical_sector_size;
-                (Box::new(Bytes::new(image, loaded)), own.unwrap_or(made_for))
+                let bytes = Box::new(Bytes::new(image, loaded));
+                (bytes, own.unwrap_or(made_for), made_for)
             }
             Look::Foreign {
                 kind: Kind::Raw, ..
-            } => (Box::new(Raw(image)), of_head()?),
+            } => {
+                let sector = of_head()?;
+                (Box::new(Raw(image)), sector, sector)
+            }
             Look::Foreign { kind, raw_size } => {
                 let mut head = Head::read(image, *kind)?;
                 let sector = gpt_sector_size(head.bytes()).or(own).unwrap_or(512);
@@ -64,6 +68,10 @@ impl Renewal {
             }
         };
         let size = bytes.size();
+        // Of the image alone: an owner's signature at its end is not at the end of a larger disk, and what that one has
+        // at its own end is old.
+        check_disk(&mut *bytes, made_for)
+            .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
         let mut coming = Coming::new(bytes, output);
         match remade {
             Some(Pieces { backup, primary }) => coming.put(backup.iter().chain(primary).cloned()),
@@ -76,8 +84,6 @@ impl Renewal {
             }
             None => {}
         }
-        check_disk(&mut coming, sector)
-            .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
         table::renew(&mut coming, sector, &mut random::fill)
             .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
         let by_primary = false;

@@ -206,17 +206,18 @@ fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
     if output.limit().is_none_or(|limit| limit <= restored.size) {
         return Ok(restored);
     }
+    // What lies there is the target's own from before: whoever owns the image's disk ends with it.
+    behind::clear(output, restored.size, &old, &Extents::new(), reporter)
+        .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
     let owner = fit::owner_of_disk(output, restored.size)
         .with_context(|| format!("looking for who owns {}", output.name()))?;
     if let Some(owner) = owner {
         reporter.info(format!(
-            "{}: {owner}: nothing on it is moved or cleared",
+            "{}: {owner}: nothing on it is moved",
             output.name()
         ));
         return Ok(restored);
     }
-    behind::clear(output, restored.size, &old, &Extents::new(), reporter)
-        .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
     fit::follow_end(output, restored.size, reporter)
         .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
     Ok(restored)

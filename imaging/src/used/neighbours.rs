@@ -1,7 +1,7 @@
 //! What one partition claims of another: a filesystem that goes on behind its partition, hashes of blocks elsewhere, and
 //! what owns a part of the disk beside the table.
 
-use super::claims::{Beside, Contested, Filesystem, Owner, hashes_of_others};
+use super::claims::{Beside, Contested, Filesystem, Owner, Says, hashes_of_others};
 use super::probe::Found;
 use crate::extents::Extents;
 use crate::table::Table;
@@ -30,7 +30,10 @@ impl<'a> Neighbours<'a> {
         let mut claimed = Extents::new();
         let mut verity = None;
         for (partition, found) in table.partitions.iter().zip(found) {
-            if found.end > partition.size {
+            // Nobody clears these two, and none has a filesystem: what begins there is older than the table.
+            let is_reserve =
+                partition.kind.is_fixed() && Says::from(&partition.kind) == Says::Other;
+            if found.end > partition.size && !is_reserve {
                 let end = partition.start.saturating_add(found.end);
                 let beyond = partition.range().end..end;
                 claimed.insert(beyond.clone());
@@ -91,7 +94,7 @@ impl<'a> Neighbours<'a> {
 }
 
 /// Nobody hashes what changes while a system runs from it: swap, and what firmware writes to.
-fn is_hashed(found: &Found) -> bool {
+pub(super) fn is_hashed(found: &Found) -> bool {
     let changes = |owner| matches!(owner, Owner::Filesystem(Filesystem::Swap | Filesystem::Fat));
     !found.claims.iter().all(|claim| changes(claim.owner))
 }

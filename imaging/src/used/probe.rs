@@ -23,7 +23,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn whole(name: &str, doubt: Doubt, claims: Vec<Claim>) -> Self {
+    pub(super) fn whole(name: &str, doubt: Doubt, claims: Vec<Claim>) -> Self {
         Self {
             name: name.into(),
             label: Label::default(),

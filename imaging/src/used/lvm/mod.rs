@@ -6,8 +6,11 @@
 mod text;
 
 use super::bytes::Fields;
+use super::claims::Contested;
 use super::keep::Keep;
-use super::{Doubt, Label, probe};
+use super::neighbours::is_hashed;
+use super::probe::{self, Found};
+use super::{Doubt, Label};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use std::io;
@@ -83,8 +86,12 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Mapped, Doubt> {
     keep.add(0..physical.extents.start);
     keep.add(physical.extents.end..size);
     let mut remarks = Vec::new();
-    for logical in &physical.volumes {
-        let kept = match look_into(volume, logical) {
+    for (logical, found) in physical
+        .volumes
+        .iter()
+        .zip(look_into_all(volume, &physical))
+    {
+        let kept = match found.map {
             Ok(kept) => kept,
             Err(doubt) => {
                 remarks.push(format!("every block of {} is kept: {doubt}", logical.name));
@@ -104,11 +111,25 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Mapped, Doubt> {
     })
 }
 
-fn look_into(volume: &mut dyn ReadAt, logical: &Logical) -> Result<Extents, Doubt> {
-    if !logical.whole {
-        return Err(Doubt::new("parts of it are on other disks"));
+/// What is in each volume, in their order. What one claims of the others is settled.
+fn look_into_all(volume: &mut dyn ReadAt, physical: &Physical) -> Vec<Found> {
+    let volumes = physical.volumes.iter();
+    let mut all: Vec<Found> = volumes.map(|logical| look_into(volume, logical)).collect();
+    if all.iter().any(Found::is_verity) {
+        for other in all.iter_mut().filter(|found| is_hashed(found)) {
+            let why = "the hashes of dm-verity in a volume beside it may be of all its blocks, free ones too";
+            other.dispute(why.into(), Contested::by("dm-verity"));
+        }
     }
-    probe::look_within(&mut Linear { volume, logical }).map
+    all
+}
+
+fn look_into(volume: &mut dyn ReadAt, logical: &Logical) -> Found {
+    if !logical.whole {
+        let doubt = Doubt::new("parts of it are on other disks");
+        return Found::whole("", doubt, Vec::new());
+    }
+    probe::look_within(&mut Linear { volume, logical })
 }
 
 /// A logical volume, read through its segments.

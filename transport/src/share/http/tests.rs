@@ -148,7 +148,7 @@ fn a_server_behind_a_proxy_that_ends_tls_moves_by_the_path_alone() {
     let server = FakeServer::start();
     let share = share(&server);
     for status in [502, 400] {
-        server.put("/share/a b", b"new");
+        server.put("/share/a%20b", b"new");
         server.fail("MOVE", Fault::Status(status));
         share.rename("a b", "c d").unwrap();
         assert_eq!(server.names(), ["/share/c%20d"]);
