@@ -359,6 +359,81 @@ fn a_configuration_is_checked_installed_once_and_put_back_if_the_server_dies() {
 }
 
 #[test]
+fn copies_in_a_folder_that_the_server_reads_are_none_of_its_files() {
+    let lab = Lab::new();
+    lab.write(FORTY);
+    let folder = lab.path().join("dnsmasq.d");
+    fs::create_dir(&folder).unwrap();
+    let conf = folder.join("pitstop.conf");
+    let words = [
+        "generate",
+        "dnsmasq",
+        "--install",
+        "-o",
+        conf.to_str().unwrap(),
+    ];
+    fs::write(&conf, "dhcp-host=52:54:00:00:01:01,192.168.1.101\n").unwrap();
+    lab.does(&words);
+    lab.does(&["set", "192.168.1.0/24", "ntp=192.168.1.1"]);
+    lab.does(&words);
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            ".pitstop.conf.before-pitstop",
+            ".pitstop.conf.old",
+            "pitstop.conf"
+        ]
+    );
+    // As Debian's service starts it.
+    let output = Command::new("dnsmasq")
+        .args(["--test", "-C", "/dev/null"])
+        .arg(format!(
+            "--conf-dir={},.dpkg-dist,.dpkg-old,.dpkg-new",
+            folder.display()
+        ))
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output()
+        .expect("this test needs dnsmasq; .ci/setup test installs it");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn what_the_admin_wrote_stays_with_its_mode() {
+    let lab = Lab::new();
+    lab.write(FORTY);
+    let conf = lab.path().join("kea.conf");
+    fs::write(&conf, "// the admin's\n").unwrap();
+    fs::set_permissions(&conf, fs::Permissions::from_mode(0o640)).unwrap();
+    let words = [
+        "generate",
+        "kea",
+        "--install",
+        "-o",
+        conf.to_str().unwrap(),
+    ];
+    let said = lab.does(&words);
+    assert!(said.contains("kea.conf.before-pitstop stays"), "{said}");
+    let first = fs::read_to_string(&conf).unwrap();
+    lab.does(&["set", "192.168.1.0/24", "ntp=192.168.1.1"]);
+    let again = lab.does(&words);
+    assert!(!again.contains("before-pitstop"), "{again}");
+    for (name, text) in [
+        ("kea.conf.old", first.as_str()),
+        ("kea.conf.before-pitstop", "// the admin's\n"),
+    ] {
+        let path = lab.path().join(name);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "{name}");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{name}");
+    }
+}
+
+#[test]
 fn every_format_is_made_and_the_servers_own_checkers_take_it() {
     let lab = Lab::new();
     lab.write(FORTY);
