@@ -119,10 +119,7 @@ pub const MARK: &str = "Made by pitstop fleet generate ";
 fn header(fleet: &Fleet, format: Format) -> String {
     let file = Path::new(&fleet.file).file_name();
     let file = file.map_or_else(|| "fleet.toml".into(), |name| name.to_string_lossy());
-    format!(
-        "{MARK}{} of {file}: changes here are lost.",
-        format.name()
-    )
+    format!("{MARK}{} of {file}: changes here are lost.", format.name())
 }
 
 /// Where machines load what they boot.
