@@ -409,13 +409,7 @@ fn what_the_admin_wrote_stays_with_its_mode() {
     let conf = lab.path().join("kea.conf");
     fs::write(&conf, "// the admin's\n").unwrap();
     fs::set_permissions(&conf, fs::Permissions::from_mode(0o640)).unwrap();
-    let words = [
-        "generate",
-        "kea",
-        "--install",
-        "-o",
-        conf.to_str().unwrap(),
-    ];
+    let words = ["generate", "kea", "--install", "-o", conf.to_str().unwrap()];
     let said = lab.does(&words);
     assert!(said.contains("kea.conf.before-pitstop stays"), "{said}");
     let first = fs::read_to_string(&conf).unwrap();
