@@ -121,6 +121,13 @@ fn forty_machines_are_listed_shown_and_checked() {
         serde_json::from_str(&lab.does(&["show", "lab3-07", "--json"])).unwrap();
     assert_eq!(json["settings"]["image"]["layer"], "group.lab3");
     assert_eq!(json["settings"]["image"]["line"], 13);
+    // What may be several is one array, of one as well.
+    for (selector, count) in [("lab3-0[1-3]", 3), ("@lab3", 40), ("lab3-07*", 1)] {
+        let json: serde_json::Value =
+            serde_json::from_str(&lab.does(&["show", selector, "--json"])).unwrap();
+        assert_eq!(json.as_array().map(Vec::len), Some(count), "{selector}");
+        assert_eq!(json[0]["settings"]["image"]["layer"], "group.lab3");
+    }
     assert!(
         lab.fails(&["list", "lab3-99"])
             .contains("no machine is named lab3-99")
@@ -536,7 +543,52 @@ fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
     assert_eq!(hosts(), 1);
     let none = failed(&host(&[&["set", "lab9", "restore"], &url[..]].concat()));
     assert!(none.contains("no machine is named lab9"), "{none}");
+
+    // In one folder the later backup would take the place of the other's image, or fail.
+    for action in ["backup", "backup-again"] {
+        let one = failed(&host(
+            &[&["set", "lab3-01", "lab3-03", action, "--force"], &url[..]].concat(),
+        ));
+        assert!(
+            one.contains("lab3-01 (192.168.1.101) and lab3-03 (192.168.1.103) would both be backed up into golden-lab3")
+                && one.contains("--image '{hostname}'"),
+            "{one}"
+        );
+        assert_eq!(hosts(), 1);
+    }
+    let own = ["backup", "--image", "{hostname}"];
+    does(&[&["set", "lab3-01", "lab3-03"], &own[..], &url].concat());
+    assert_eq!(hosts(), 3);
+
+    // Several, each once; and all.
+    assert_eq!(
+        does(&["list", "lab3-01", "192.168.1.101", "lab3-03"])
+            .lines()
+            .count(),
+        3
+    );
+    assert_eq!(does(&["list", "--all"]).lines().count(), 4);
+    does(&["clear", "192.168.1.101", "lab3-03", "lab3-01"]);
+    assert_eq!(hosts(), 1);
+    let every = does(&[&["set", "--all", "rescue"], &url[..]].concat());
+    assert!(every.contains("41 machines do: rescue"), "{every}");
+    assert_eq!(hosts(), 41);
+    assert_eq!(does(&["clear", "--all"]).lines().count(), 41);
+    assert_eq!(hosts(), 0);
+
+    // What needs no settings goes on without the file.
+    does(&[&["set", "192.168.1.102", "rescue"], &url[..]].concat());
     lab.write("version = 2\n");
+    let listed = host(&["list", "192.168.1.102"]);
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2);
+    let warning = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(
+        warning.starts_with("pitstop: warning: ") && warning.contains("line 1: version = 2"),
+        "{warning}"
+    );
+    does(&["clear", "192.168.1.102"]);
+    assert_eq!(hosts(), 0);
+    assert!(failed(&host(&["list", "lab3-01"])).contains("line 1: version = 2"));
     let broken = failed(&host(
         &[&["set", "192.168.1.102", "restore"], &url[..]].concat(),
     ));
@@ -544,4 +596,6 @@ fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
         broken.contains("fleet.toml, line 1: version = 2"),
         "{broken}"
     );
+    fs::remove_file(lab.path().join("fleet.toml")).unwrap();
+    assert!(failed(&host(&["clear", "--all"])).contains("--all and * are its machines"));
 }
