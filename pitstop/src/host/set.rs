@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use toml::Value;
 
-/// clap's own would put the action behind no machine.
+/// clap would write `<SELECTOR> <ACTION>...`.
 const USAGE: &str = "pitstop host set [OPTIONS] <SELECTOR>... <ACTION>
        pitstop host set [OPTIONS] --all <ACTION>";
 
