@@ -46,6 +46,13 @@ impl FromStr for Selector {
     }
 }
 
+impl Selector {
+    /// Whether it may mean more than one machine.
+    pub fn is_of_several(&self) -> bool {
+        matches!(self, Self::Network(_) | Self::Group(_) | Self::Pattern(_))
+    }
+}
+
 /// A selector that fits no machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoMachine {

@@ -116,17 +116,18 @@ impl Lines {
         if !message.contains("duplicate key") {
             return Problem::at(line, message);
         }
-        let here = self.text(text, line);
+        let here = without_comment(self.text(text, line));
         let key = text.get(span).unwrap_or(here).trim();
-        // A table's header stands twice as it is; of a key the one before it in its table is meant.
+        // A table's header stands twice; of a key the one before it in its table is meant.
         let header = here.starts_with('[');
+        let wanted = bare(if header { here } else { key });
         let same = |candidate: &usize| {
-            let candidate = self.text(text, *candidate);
+            let candidate = bare(self.text(text, *candidate));
             if header {
-                candidate == here
+                candidate == wanted
             } else {
-                let name = candidate.split_once('=').map(|(name, _)| name.trim());
-                name == Some(key)
+                let name = candidate.split_once('=').map(|(name, _)| name);
+                name == Some(wanted.as_str())
             }
         };
         let what = if header { here } else { key };
@@ -135,6 +136,26 @@ impl Lines {
             None => Problem::at(line, format!("{what} stands twice")),
         }
     }
+}
+
+fn without_comment(line: &str) -> &str {
+    let mut quoted = None;
+    for (at, c) in line.char_indices() {
+        match (quoted, c) {
+            (None, '#') => return line[..at].trim_end(),
+            (None, '"' | '\'') => quoted = Some(c),
+            (Some(quote), c) if c == quote => quoted = None,
+            _ => {}
+        }
+    }
+    line
+}
+
+/// A header or a key, however it is written: `[ host."a" ] # front` is `[host.a]`.
+fn bare(line: &str) -> String {
+    let quote = |c: char| matches!(c, '"' | '\'');
+    let kept = without_comment(line).chars();
+    kept.filter(|c| !c.is_whitespace() && !quote(*c)).collect()
 }
 
 struct Reader {
@@ -291,6 +312,21 @@ mod tests {
         );
         let key = "version = 1\n[host.a]\nip = \"1\"\n[host.b]\nip = \"1\"\nip = \"2\"\n";
         assert_eq!(problems(key), [(6, "ip stands here and in line 5".into())]);
+        let commented = "version = 1\n[host.a] # front\n[ host.'a' ]\n";
+        assert_eq!(
+            problems(commented),
+            [(3, "[ host.'a' ] stands here and in line 2".into())]
+        );
+        let quoted = "version = 1\n[host.\"a#b\"]\n[host.\"a\"]\n[host.a] # \"front\n";
+        assert_eq!(
+            problems(quoted),
+            [(4, "[host.a] stands here and in line 3".into())]
+        );
+        let key = "version = 1\n[host.a]\n\"ip\" = \"1\" # it\nip=\"2\"\n";
+        assert_eq!(problems(key), [(4, "ip stands here and in line 3".into())]);
+        let key = "version = 1\n[host.a]\nip = \"1\"\n\"ip\" = \"2\"\n";
+        assert_eq!(problems(key)[0].0, 4);
+        assert!(problems(key)[0].1.ends_with("stands here and in line 3"));
     }
 
     #[test]

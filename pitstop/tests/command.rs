@@ -24,6 +24,10 @@ fn a_wrong_command_line_is_2_and_help_is_0() {
         &["serve", "--root", "x", "--url", "srv"],
         &["host", "set", "10.0.2.300", "backup"],
         &["host", "set", "10.0.2.15", "destroy"],
+        &["host", "set", "10.0.2.15"],
+        &["host", "set", "--all", "10.0.2.15", "backup"],
+        &["host", "clear"],
+        &["host", "clear", "--all", "10.0.2.15"],
         &[
             "host",
             "set",

@@ -121,6 +121,13 @@ fn forty_machines_are_listed_shown_and_checked() {
         serde_json::from_str(&lab.does(&["show", "lab3-07", "--json"])).unwrap();
     assert_eq!(json["settings"]["image"]["layer"], "group.lab3");
     assert_eq!(json["settings"]["image"]["line"], 13);
+    // What may be several is one array, of one as well.
+    for (selector, count) in [("lab3-0[1-3]", 3), ("@lab3", 40), ("lab3-07*", 1)] {
+        let json: serde_json::Value =
+            serde_json::from_str(&lab.does(&["show", selector, "--json"])).unwrap();
+        assert_eq!(json.as_array().map(Vec::len), Some(count), "{selector}");
+        assert_eq!(json[0]["settings"]["image"]["layer"], "group.lab3");
+    }
     assert!(
         lab.fails(&["list", "lab3-99"])
             .contains("no machine is named lab3-99")
@@ -359,6 +366,75 @@ fn a_configuration_is_checked_installed_once_and_put_back_if_the_server_dies() {
 }
 
 #[test]
+fn copies_in_a_folder_that_the_server_reads_are_none_of_its_files() {
+    let lab = Lab::new();
+    lab.write(FORTY);
+    let folder = lab.path().join("dnsmasq.d");
+    fs::create_dir(&folder).unwrap();
+    let conf = folder.join("pitstop.conf");
+    let words = [
+        "generate",
+        "dnsmasq",
+        "--install",
+        "-o",
+        conf.to_str().unwrap(),
+    ];
+    fs::write(&conf, "dhcp-host=52:54:00:00:01:01,192.168.1.101\n").unwrap();
+    lab.does(&words);
+    lab.does(&["set", "192.168.1.0/24", "ntp=192.168.1.1"]);
+    lab.does(&words);
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            ".pitstop.conf.before-pitstop",
+            ".pitstop.conf.old",
+            "pitstop.conf"
+        ]
+    );
+    // As Debian's service starts it.
+    let output = Command::new("dnsmasq")
+        .args(["--test", "-C", "/dev/null"])
+        .arg(format!(
+            "--conf-dir={},.dpkg-dist,.dpkg-old,.dpkg-new",
+            folder.display()
+        ))
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output()
+        .expect("this test needs dnsmasq; .ci/setup test installs it");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn what_the_admin_wrote_stays_with_its_mode() {
+    let lab = Lab::new();
+    lab.write(FORTY);
+    let conf = lab.path().join("kea.conf");
+    fs::write(&conf, "// the admin's\n").unwrap();
+    fs::set_permissions(&conf, fs::Permissions::from_mode(0o640)).unwrap();
+    let words = ["generate", "kea", "--install", "-o", conf.to_str().unwrap()];
+    let said = lab.does(&words);
+    assert!(said.contains("kea.conf.before-pitstop stays"), "{said}");
+    let first = fs::read_to_string(&conf).unwrap();
+    lab.does(&["set", "192.168.1.0/24", "ntp=192.168.1.1"]);
+    let again = lab.does(&words);
+    assert!(!again.contains("before-pitstop"), "{again}");
+    for (name, text) in [
+        ("kea.conf.old", first.as_str()),
+        ("kea.conf.before-pitstop", "// the admin's\n"),
+    ] {
+        let path = lab.path().join(name);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "{name}");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{name}");
+    }
+}
+
+#[test]
 fn every_format_is_made_and_the_servers_own_checkers_take_it() {
     let lab = Lab::new();
     lab.write(FORTY);
@@ -467,7 +543,52 @@ fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
     assert_eq!(hosts(), 1);
     let none = failed(&host(&[&["set", "lab9", "restore"], &url[..]].concat()));
     assert!(none.contains("no machine is named lab9"), "{none}");
+
+    // In one folder the later backup would take the place of the other's image, or fail.
+    for action in ["backup", "backup-again"] {
+        let one = failed(&host(
+            &[&["set", "lab3-01", "lab3-03", action, "--force"], &url[..]].concat(),
+        ));
+        assert!(
+            one.contains("lab3-01 (192.168.1.101) and lab3-03 (192.168.1.103) would both be backed up into golden-lab3")
+                && one.contains("--image '{hostname}'"),
+            "{one}"
+        );
+        assert_eq!(hosts(), 1);
+    }
+    let own = ["backup", "--image", "{hostname}"];
+    does(&[&["set", "lab3-01", "lab3-03"], &own[..], &url].concat());
+    assert_eq!(hosts(), 3);
+
+    // Several, each once; and all.
+    assert_eq!(
+        does(&["list", "lab3-01", "192.168.1.101", "lab3-03"])
+            .lines()
+            .count(),
+        3
+    );
+    assert_eq!(does(&["list", "--all"]).lines().count(), 4);
+    does(&["clear", "192.168.1.101", "lab3-03", "lab3-01"]);
+    assert_eq!(hosts(), 1);
+    let every = does(&[&["set", "--all", "rescue"], &url[..]].concat());
+    assert!(every.contains("41 machines do: rescue"), "{every}");
+    assert_eq!(hosts(), 41);
+    assert_eq!(does(&["clear", "--all"]).lines().count(), 41);
+    assert_eq!(hosts(), 0);
+
+    // What needs no settings goes on without the file.
+    does(&[&["set", "192.168.1.102", "rescue"], &url[..]].concat());
     lab.write("version = 2\n");
+    let listed = host(&["list", "192.168.1.102"]);
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2);
+    let warning = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(
+        warning.starts_with("pitstop: warning: ") && warning.contains("line 1: version = 2"),
+        "{warning}"
+    );
+    does(&["clear", "192.168.1.102"]);
+    assert_eq!(hosts(), 0);
+    assert!(failed(&host(&["list", "lab3-01"])).contains("line 1: version = 2"));
     let broken = failed(&host(
         &[&["set", "192.168.1.102", "restore"], &url[..]].concat(),
     ));
@@ -475,4 +596,6 @@ fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
         broken.contains("fleet.toml, line 1: version = 2"),
         "{broken}"
     );
+    fs::remove_file(lab.path().join("fleet.toml")).unwrap();
+    assert!(failed(&host(&["clear", "--all"])).contains("--all and * are its machines"));
 }

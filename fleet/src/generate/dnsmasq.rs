@@ -60,10 +60,27 @@ pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> Str
         }
         let macs = machine.macs.iter().map(ToString::to_string);
         let ip = v4(machine).map(|ip| ip.to_string());
-        let words: Vec<String> = macs.chain(ip).chain([machine.name.clone()]).collect();
+        let name = Some(&machine.name).filter(|name| !is_keyword(name));
+        if name.is_none() {
+            notes.push(format!(
+                "{} gets no name from dnsmasq, which would take it for a lease time or a word of its own",
+                machine.name
+            ));
+        }
+        let words: Vec<String> = macs.chain(ip).chain(name.cloned()).collect();
         line(format!("dhcp-host={}", words.join(",")));
     }
     text
+}
+
+/// Whether a word of a `dhcp-host` line means something else than a name: `7`, `12m`, `infinite`, `ignore`.
+fn is_keyword(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let digits = name
+        .strip_suffix(['s', 'm', 'h', 'd', 'w'])
+        .unwrap_or(&name);
+    let time = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    time || name == "infinite" || name == "ignore"
 }
 
 fn loaders(fleet: &Fleet, boot: &Boot, line: &mut impl FnMut(String)) {

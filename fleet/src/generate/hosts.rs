@@ -28,21 +28,24 @@ pub(super) fn lines(fleet: &Fleet, notes: &mut Vec<String>) -> String {
 }
 
 /// Puts our lines into an `/etc/hosts` that is there: in place of those from the last time, else at the end.
+///
+/// Where an end mark was deleted, nothing tells our lines from the admin's: all but the begin mark stay.
 pub fn merge_hosts(there: &str, ours: &str) -> String {
     let mut kept = String::new();
-    let mut inside = false;
     let mut done = false;
-    for line in there.split_inclusive('\n') {
-        if !inside && line.starts_with(BEGIN) && there.contains(END) {
-            inside = true;
-            if !done {
-                kept.push_str(ours);
-                done = true;
-            }
-        } else if inside {
-            inside = line.trim_end() != END;
-        } else {
+    let mut lines = there.split_inclusive('\n');
+    while let Some(line) = lines.next() {
+        if !line.starts_with(BEGIN) {
             kept.push_str(line);
+            continue;
+        }
+        if !done {
+            kept.push_str(ours);
+            done = true;
+        }
+        let rest = lines.clone().take_while(|line| !line.starts_with(BEGIN));
+        if rest.map(str::trim_end).any(|line| line == END) {
+            while lines.next().is_some_and(|line| line.trim_end() != END) {}
         }
     }
     if !done {

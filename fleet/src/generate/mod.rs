@@ -112,14 +112,14 @@ pub fn generate(fleet: &Fleet, format: Format, around: &Around) -> Result<Made, 
     })
 }
 
+/// What stands in every text that is made, and in no other.
+pub const MARK: &str = "Made by pitstop fleet generate ";
+
 /// The first line of every text that is made.
 fn header(fleet: &Fleet, format: Format) -> String {
     let file = Path::new(&fleet.file).file_name();
     let file = file.map_or_else(|| "fleet.toml".into(), |name| name.to_string_lossy());
-    format!(
-        "Made by pitstop fleet generate {} of {file}: changes here are lost.",
-        format.name()
-    )
+    format!("{MARK}{} of {file}: changes here are lost.", format.name())
 }
 
 /// Where machines load what they boot.

@@ -3,7 +3,7 @@
 
 use super::{Boot, Format, header};
 use crate::fleet::{Fleet, Machine};
-use pitstop_protocol::host_name::hex_address;
+use pitstop_protocol::host_name::{HostName, Mac, SUFFIX, hex_address, search};
 use std::collections::BTreeSet;
 
 pub(super) fn files(
@@ -22,9 +22,9 @@ pub(super) fn files(
                 machine.name
             ));
         }
-        let job = jobs_of(machine).find(|job| jobs.contains(job));
         let standing = fleet.setting(machine, "action").is_some();
-        for name in names {
+        for (name, card) in names {
+            let job = job_of(machine, card, jobs);
             let args = fleet.kernel_args(machine);
             let default = if job.is_some() || standing {
                 "pitstop"
@@ -49,32 +49,27 @@ pub(super) fn files(
 }
 
 /// As PXELINUX asks: by card; by address where no card is known.
-fn names(machine: &Machine) -> Vec<String> {
+fn names(machine: &Machine) -> Vec<(String, Option<Mac>)> {
     if machine.macs.is_empty() {
-        return machine.ip.map(hex_address).into_iter().collect();
+        let ip = machine.ip.map(hex_address).into_iter();
+        return ip.map(|name| (name, None)).collect();
     }
-    machine
-        .macs
-        .iter()
-        .map(|mac| format!("01-{}", mac.dashed()))
+    let macs = machine.macs.iter();
+    macs.map(|mac| (HostName::Mac(*mac).stem(), Some(*mac)))
         .collect()
 }
 
-/// The host files that the machine would take, best first.
-fn jobs_of(machine: &Machine) -> impl Iterator<Item = String> {
-    let uuid = machine.uuid.map(|uuid| uuid.to_string());
-    let macs = machine
-        .macs
-        .iter()
-        .map(|mac| format!("01-{}", mac.dashed()));
-    let ip = machine.ip.map(hex_address);
-    let names: Vec<String> = uuid
-        .into_iter()
-        .chain(macs)
-        .chain(ip)
-        .map(|name| format!("{name}.toml"))
-        .collect();
-    names.into_iter()
+/// The host file that the machine would take when it boots from `card`.
+fn job_of(machine: &Machine, card: Option<Mac>, jobs: &BTreeSet<String>) -> Option<String> {
+    let mut names = search(machine.uuid, card, machine.ip);
+    let shared = |name: &String| HostName::from_stem(name).is_some_and(|name| name.is_shared());
+    let shared = names.iter().position(shared).unwrap_or(names.len());
+    // A job by another of its cards is its own as well, and better than one of many machines.
+    let others = machine.macs.iter().filter(|mac| Some(**mac) != card);
+    let others: Vec<String> = others.map(|mac| HostName::Mac(*mac).stem()).collect();
+    names.splice(shared..shared, others);
+    let mut files = names.into_iter().map(|name| name + SUFFIX);
+    files.find(|file| jobs.contains(file))
 }
 
 /// For every machine that has no file of its own.

@@ -139,6 +139,37 @@ fn dnsmasq_is_told_of_networks_loaders_and_machines() {
 }
 
 #[test]
+fn names_that_dnsmasq_would_take_for_times_are_left_out() {
+    let names = [
+        "7", "101", "12m", "1H", "infinite", "ignore", "7a", "m", "12y",
+    ];
+    let hosts: Vec<String> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| {
+            format!("[host.{name}]\nmac = \"52:54:00:00:05:0{n}\"\nip = \"192.168.1.2{n}\"\n")
+        })
+        .collect();
+    let lab = format!("{LAB}{}", hosts.concat());
+    let fleet = Fleet::parse(lab.as_bytes(), "fleet.toml").unwrap();
+    let made = made(&fleet, Format::Dnsmasq);
+    for line in [
+        "dhcp-host=52:54:00:00:05:00,192.168.1.20",
+        "dhcp-host=52:54:00:00:05:03,192.168.1.23",
+        "dhcp-host=52:54:00:00:05:05,192.168.1.25",
+        "dhcp-host=52:54:00:00:05:06,192.168.1.26,7a",
+        "dhcp-host=52:54:00:00:05:07,192.168.1.27,m",
+        "dhcp-host=52:54:00:00:05:08,192.168.1.28,12y",
+    ] {
+        let text = &made.files[0].1;
+        assert!(text.lines().any(|there| there == line), "{line}\n{text}");
+    }
+    let told = made.notes.iter().filter(|note| note.contains("no name"));
+    assert_eq!(told.count(), 6, "{:?}", made.notes);
+    checked("dnsmasq", &["--test", "-C"], &made.files[0].1);
+}
+
+#[test]
 fn dhcpd_is_told_of_networks_loaders_and_machines() {
     let text = text(&lab(), Format::Dhcpd);
     for part in [
@@ -190,6 +221,53 @@ fn pxelinux_boots_pitstop_where_there_is_a_job() {
 }
 
 #[test]
+fn pxelinux_finds_a_job_under_every_name_that_a_machine_asks_for() {
+    let lab = LAB.replace(
+        "[host.cardless]\n",
+        "[host.cardless]\nuuid = \"00112233-4455-6677-8899-aabbccddeeff\"\n",
+    );
+    let fleet = Fleet::parse(lab.as_bytes(), "fleet.toml").unwrap();
+    for (asked, jobs, found) in [
+        (
+            "0A000708",
+            &["33221100-5544-7766-8899-aabbccddeeff.toml"][..],
+            Some("33221100-5544-7766-8899-aabbccddeeff.toml"),
+        ),
+        ("0A000708", &["0A0007.toml"], Some("0A0007.toml")),
+        ("01-52-54-00-00-01-01", &["C0A80166.toml"], None),
+        (
+            "01-52-54-00-00-01-01",
+            &["default.toml", "C0A8.toml", "C0A80165.toml"],
+            Some("C0A80165.toml"),
+        ),
+        (
+            "01-52-54-00-00-04-01",
+            &["default.toml"],
+            Some("default.toml"),
+        ),
+        // By its other card.
+        (
+            "01-52-54-00-00-02-01",
+            &["0A00.toml", "01-52-54-00-00-02-02.toml"],
+            Some("01-52-54-00-00-02-02.toml"),
+        ),
+    ] {
+        let around = Around {
+            jobs: jobs.iter().map(|job| (*job).to_owned()).collect(),
+            ..Around::default()
+        };
+        let files = generate(&fleet, Format::Pxelinux, &around).unwrap().files;
+        let (_, text) = files.iter().find(|(name, _)| name == asked).unwrap();
+        let place = format!("/hosts/{} ", found.unwrap_or_default());
+        assert!(text.replace('\n', " ").contains(&place), "{jobs:?}: {text}");
+        assert!(
+            text.contains("DEFAULT pitstop\n") == found.is_some(),
+            "{jobs:?}: {text}"
+        );
+    }
+}
+
+#[test]
 fn exports_and_hosts_are_for_the_networks_and_machines() {
     let exports = text(&lab(), Format::Exports);
     assert!(
@@ -211,8 +289,19 @@ fn exports_and_hosts_are_for_the_networks_and_machines() {
     let more = merged + "10.9.9.9 mine\n";
     assert_eq!(merge_hosts(&more, &hosts), more);
     assert_eq!(merge_hosts("", &hosts), hosts);
-    let open = "# Begin of pitstop's machines. cut off\n1.2.3.4 mine";
-    assert!(merge_hosts(open, &hosts).starts_with(open));
+}
+
+#[test]
+fn lines_of_the_admin_stay_where_an_end_mark_was_deleted() {
+    let hosts = text(&lab(), Format::Hosts);
+    let open = "# Begin of pitstop's machines. cut off\n1.2.3.4 mine\n";
+    let mended = format!("{hosts}1.2.3.4 mine\n");
+    assert_eq!(merge_hosts(open, &hosts), mended);
+    // One that an earlier version appended a second time.
+    let twice = format!("10.0.0.1 first\n{open}{hosts}10.0.0.2 last\n");
+    let merged = merge_hosts(&twice, &hosts);
+    assert_eq!(merged, format!("10.0.0.1 first\n{mended}10.0.0.2 last\n"));
+    assert_eq!(merge_hosts(&merged, &hosts), merged);
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Taking<'_> {
 
     /// The inner error says why the machine is not taken.
     fn machine(&mut self, found: &Found) -> Result<Result<(), String>, String> {
-        let name = name(&found.name);
+        let name = plain(&found.name);
         if let Err(what) = keys::name(&name) {
             return Ok(Err(what));
         }
@@ -311,8 +311,8 @@ impl Taking<'_> {
         let groups: Vec<String> = found
             .groups
             .iter()
+            .map(|group| plain(group))
             .filter(|group| keys::name(group).is_ok())
-            .cloned()
             .collect();
         if !groups.is_empty() {
             set("groups", list(groups.clone()))?;
@@ -338,7 +338,8 @@ fn overlapping(nets: &[IpNet], net: IpNet) -> Option<IpNet> {
         .copied()
 }
 
-/// A name without the dot at its end, and with dashes for blanks: what other programs let pass.
-fn name(text: &str) -> String {
-    text.trim().trim_end_matches('.').replace(' ', "-")
+/// A name without the dot at its end, and with dashes for blanks and underscores: what other programs let pass.
+fn plain(text: &str) -> String {
+    let text = text.trim().trim_end_matches('.');
+    text.replace([' ', '_'], "-")
 }

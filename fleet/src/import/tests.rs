@@ -64,6 +64,16 @@ fn clients_of_sslbootmgr_are_taken() {
 }
 
 #[test]
+fn underscores_in_names_become_dashes() {
+    let csv = "name;mac;groups\nlab_3_01;52:54:00:00:00:01;lab_3\n_x;52:54:00:00:00:02;\n";
+    let (fleet, report) = into(NEW_FILE, csv, From::Csv);
+    assert_eq!(machines(&fleet), ["lab-3-01 52:54:00:00:00:01 -"]);
+    assert_eq!(fleet.groups[0].name, "lab-3");
+    let left = left(&report);
+    assert!(left[0].contains("\"-x\" is no name"), "{left:?}");
+}
+
+#[test]
 fn dhcpd_hosts_groups_and_subnets_are_taken() {
     let text = "option domain-name \"x\"; # global\nsubnet 10.0.0.0 netmask 255.255.255.0 {\n option routers 10.0.0.1;\n\
         option domain-name-servers 10.0.0.1, 9.9.9.9;\n range 10.0.0.200 10.0.0.220;\n}\ngroup lab3 {\n next-server 10.0.0.5;\n\

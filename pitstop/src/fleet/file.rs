@@ -107,6 +107,17 @@ impl FleetFile {
 
 /// Puts `bytes` in place of the file at `path`, or of what it is a symlink to, in one step. Mode and owner stay.
 pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    put(path, bytes, path)
+}
+
+/// Puts `bytes`, which are those of the file at `path`, into a copy of it, with its mode and owner: who may not read the
+/// one may not read the other.
+pub fn keep(path: &Path, bytes: &[u8], copy: &Path) -> anyhow::Result<()> {
+    put(copy, bytes, path)
+}
+
+/// Puts `bytes` in place of the file at `path`, with mode and owner of the file `like`.
+fn put(path: &Path, bytes: &[u8], like: &Path) -> anyhow::Result<()> {
     let writing = || format!("writing {}", path.display());
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = match target.parent() {
@@ -118,7 +129,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .tempfile_in(folder)
         .with_context(writing)?;
     new.write_all(bytes).with_context(writing)?;
-    dress(new.as_file(), &target).with_context(writing)?;
+    dress(new.as_file(), like).with_context(writing)?;
     new.as_file().sync_all().with_context(writing)?;
     new.persist(&target)
         .map_err(|error| error.error)
@@ -128,10 +139,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .with_context(writing)
 }
 
-/// Gives a new file the mode and owner of the one it takes the place of, or those of a configuration that all may read.
-fn dress(new: &File, old: &Path) -> std::io::Result<()> {
+/// Gives a new file the mode and owner of another one, or where that is not those of a configuration that all may read.
+fn dress(new: &File, like: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-    let Ok(metadata) = std::fs::metadata(old) else {
+    let Ok(metadata) = std::fs::metadata(like) else {
         return new.set_permissions(std::fs::Permissions::from_mode(0o644));
     };
     let own = new.metadata()?;

@@ -1,8 +1,8 @@
 //! A configuration takes its place: checked, the old one kept, one reload, and the old one back if the server does not live.
 
-use super::file::replace;
+use super::file::{keep, replace};
 use anyhow::{Context, anyhow, bail};
-use pitstop_fleet::generate::Format;
+use pitstop_fleet::generate::{Format, MARK};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
@@ -82,16 +82,20 @@ pub fn install(daemon: &Daemon, path: &Path, text: &str, reload: bool) -> anyhow
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
     check(daemon, path, text)?;
-    let old = beside(path, ".old");
-    if let Some(bytes) = &before {
-        replace(&old, bytes)?;
-    }
-    replace(path, text.as_bytes())?;
     let mut said = format!("{name} is installed\n");
-    if before.is_some() {
+    if let Some(bytes) = &before {
+        let old = beside(path, ".old");
+        keep(path, bytes, &old)?;
         // Writing to a String cannot fail.
         let _ = writeln!(said, "  the file before is {}", old.display());
+        // The next one that is installed takes the place of .old: what the admin wrote stays for good.
+        let own = beside(path, ".before-pitstop");
+        if !is_ours(bytes) && !own.exists() {
+            keep(path, bytes, &own)?;
+            let _ = writeln!(said, "  it is not of pitstop: {} stays", own.display());
+        }
     }
+    replace(path, text.as_bytes())?;
     if !reload {
         return Ok(said);
     }
@@ -124,10 +128,21 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
+/// The name of a copy. Of a folder like `dnsmasq.d` servers read every file, whatever its name ends with, but for those
+/// with a dot in front.
 fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = OsString::from(path.as_os_str());
+    let folder = folder(path);
+    let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let read = whole.extension().is_some_and(|end| end == "d");
+    let mut name = OsString::from(if read { "." } else { "" });
+    name.push(path.file_name().unwrap_or_default());
     name.push(end);
-    name.into()
+    path.with_file_name(name)
+}
+
+/// Whether an earlier `generate` made the file, or a part of it.
+fn is_ours(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes).contains(MARK)
 }
 
 /// Asks the server's own checker about the text, in a file beside the one it will be.

@@ -11,6 +11,7 @@ use crate::host::Root;
 use anyhow::Context;
 use clap::Subcommand;
 pub use file::FleetFile;
+use pitstop_fleet::Selector;
 use std::io::Write;
 
 const EXAMPLES: &str = "\
@@ -58,14 +59,16 @@ enum Command {
         json: bool,
     },
     /// Show what holds for a machine, each setting with the layer and the line that gave it
-    #[command(after_help = "Example:\n  pitstop fleet show lab3-07")]
+    #[command(
+        after_help = "Examples:\n  pitstop fleet show lab3-07\n  pitstop fleet show @lab3 --json"
+    )]
     Show {
-        /// A name, an address or a MAC
+        /// A name, an address or a MAC, or what may be several: @GROUP, a network, a pattern
         #[arg(value_name = "NAME")]
         machine: String,
         #[command(flatten)]
         root: Root,
-        /// An object, for programs
+        /// An object, of what may be several an array of them, for programs
         #[arg(long)]
         json: bool,
     },
@@ -130,16 +133,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             json,
         } => {
             let fleet = FleetFile::at(root).read()?;
-            let machines = fleet.select(&pitstop_fleet::selectors(&[machine]))?;
-            let mut text = String::new();
-            for machine in machines {
-                text.push_str(&if *json {
-                    show::machine_json(&fleet, machine)?
-                } else {
-                    show::machine(&fleet, machine)
-                });
+            let selectors = pitstop_fleet::selectors(&[machine]);
+            let machines = fleet.select(&selectors)?;
+            if *json {
+                let several = selectors.len() != 1 || selectors.iter().any(Selector::is_of_several);
+                return say(&show::machines_json(&fleet, &machines, several)?);
             }
-            say(&text)
+            let shown = machines.iter().map(|one| show::machine(&fleet, one));
+            say(&shown.collect::<String>())
         }
         Command::Add(args) => say(&change::add(args)?),
         Command::Set(args) => say(&change::set(args)?),

@@ -113,7 +113,24 @@ pub fn machine(fleet: &Fleet, machine: &Machine) -> String {
     text
 }
 
-pub fn machine_json(fleet: &Fleet, machine: &Machine) -> anyhow::Result<String> {
+/// An object of one machine; of what may be several an array, however many there are.
+pub fn machines_json(
+    fleet: &Fleet,
+    machines: &[&Machine],
+    several: bool,
+) -> anyhow::Result<String> {
+    let shown = machines.iter().map(|machine| machine_json(fleet, machine));
+    let mut shown: Vec<Value> = shown.collect();
+    match (shown.pop(), several) {
+        (Some(one), false) => written(&one),
+        (last, _) => {
+            shown.extend(last);
+            written(&Value::Array(shown))
+        }
+    }
+}
+
+fn machine_json(fleet: &Fleet, machine: &Machine) -> Value {
     let mut settings = Map::new();
     for (key, setting) in fleet.settings(machine) {
         settings.insert(
@@ -129,5 +146,5 @@ pub fn machine_json(fleet: &Fleet, machine: &Machine) -> anyhow::Result<String> 
     if let Some(object) = shown.as_object_mut() {
         object.insert("settings".into(), Value::Object(settings));
     }
-    written(&shown)
+    shown
 }

@@ -1,6 +1,7 @@
 //! Machines' jobs: plain host files under the server's root.
 
 mod image;
+mod order;
 mod root;
 mod set;
 mod target;
@@ -13,7 +14,7 @@ pub use root::Root;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use target::{Target, Who, targets};
+use target::{Need, Target, Who, targets};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +22,8 @@ Examples:
   pitstop host set 52:54:00:12:34:56 restore --image 192.168.1.50 --disk serial=S4EVNX0M123456
   pitstop host list
   pitstop host clear 192.168.1.50
-  pitstop host set @lab3 restore";
+  pitstop host set @lab3 restore
+  pitstop host set lab3-01 lab3-07 restore";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -35,11 +37,16 @@ enum Command {
     /// Give a machine a job for its next network boot
     Set(Box<set::Args>),
     /// List machines with jobs
-    #[command(after_help = "Example:\n  pitstop host list --json")]
+    #[command(
+        after_help = "Examples:\n  pitstop host list --json\n  pitstop host list @lab3 192.168.1.50"
+    )]
     List {
         /// Only these machines: IP or MAC address, UUID, or of fleet.toml: a name, @GROUP, network, pattern
         #[arg(value_name = "SELECTOR")]
-        machine: Option<Who>,
+        machines: Vec<Who>,
+        /// Only machines of fleet.toml
+        #[arg(long, conflicts_with = "machines")]
+        all: bool,
         #[command(flatten)]
         root: Root,
         /// An array of objects, for programs
@@ -47,11 +54,16 @@ enum Command {
         json: bool,
     },
     /// Drop a machine's job: it boots from its disk again
-    #[command(after_help = "Example:\n  pitstop host clear 192.168.1.50")]
+    #[command(
+        after_help = "Examples:\n  pitstop host clear 192.168.1.50\n  pitstop host clear lab3-01 lab3-07"
+    )]
     Clear {
-        /// IP or MAC address, UUID, or of fleet.toml: a name, @GROUP, network, pattern, several with commas
-        #[arg(value_name = "SELECTOR")]
-        machine: Who,
+        /// IP or MAC address, UUID, or of fleet.toml: a name, @GROUP, network, pattern; one or several
+        #[arg(value_name = "SELECTOR", required_unless_present = "all")]
+        machines: Vec<Who>,
+        /// Every machine of fleet.toml
+        #[arg(long, conflicts_with = "machines")]
+        all: bool,
         #[command(flatten)]
         root: Root,
     },
@@ -61,13 +73,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Set(args) => say(&set::run(args)?),
         Command::List {
-            machine,
+            machines,
+            all,
             root,
             json,
         } => {
             let mut jobs = jobs(&root.hosts()?)?;
-            if let Some(who) = machine {
-                let targets = targets(root, who)?;
+            let machines = named(machines, *all);
+            if !machines.is_empty() {
+                let targets = targets(root, &machines, Need::Names)?;
                 let files: HashSet<String> = targets.iter().flat_map(Target::files).collect();
                 jobs.retain(|job| files.contains(&job.file));
             }
@@ -77,14 +91,27 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 list::table(&jobs)
             })
         }
-        Command::Clear { machine, root } => clear(machine, root),
+        Command::Clear {
+            machines,
+            all,
+            root,
+        } => clear(&named(machines, *all), root),
     }
 }
 
-fn clear(who: &Who, root: &Root) -> anyhow::Result<()> {
+/// The machines of a command line; clap has it that those and `--all` are not both there.
+fn named(machines: &[Who], all: bool) -> Vec<Who> {
+    if all {
+        vec![Who::all()]
+    } else {
+        machines.to_vec()
+    }
+}
+
+fn clear(machines: &[Who], root: &Root) -> anyhow::Result<()> {
     let folder = root.path.join("hosts");
     let hosts = root.hosts()?;
-    let targets = targets(root, who)?;
+    let targets = targets(root, machines, Need::Names)?;
     let mut cleared = String::new();
     for target in &targets {
         let mut found = false;

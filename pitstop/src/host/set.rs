@@ -2,7 +2,8 @@
 
 use super::Root;
 use super::image::Images;
-use super::target::{Target, Who, targets};
+use super::order::Order;
+use super::target::{Need, Target, targets};
 use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -11,8 +12,13 @@ use pitstop_imaging::units;
 use pitstop_protocol::job::{Action, After, DiskSelector, Job, is_of_action};
 use pitstop_server::write::{remove, replace};
 use pitstop_server::{list, read_server_file, valid_url};
+use std::collections::HashMap;
 use std::fmt::Write;
 use toml::Value;
+
+/// clap would write `<SELECTOR> <ACTION>...`.
+const USAGE: &str = "pitstop host set [OPTIONS] <SELECTOR>... <ACTION>
+       pitstop host set [OPTIONS] --all <ACTION>";
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -22,17 +28,15 @@ use toml::Value;
   pitstop host set 192.168.1.50 wipe --disk sda --method discard
   pitstop host set 192.168.1.50 rescue
   pitstop host set @lab3 restore
-  pitstop host set lab3-01,lab3-07 backup")]
+  pitstop host set lab3-01 lab3-07 backup --image '{hostname}'
+  pitstop host set --all rescue", override_usage = USAGE)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
 pub struct Args {
-    /// IP or MAC address, UUID, or of fleet.toml: a name, @GROUP, network, pattern, several with commas
-    #[arg(value_name = "SELECTOR")]
-    machine: Who,
-    /// backup, backup-again, restore, refresh-info, wipe, partition or rescue
-    action: Action,
+    #[command(flatten)]
+    order: Order,
     #[command(flatten)]
     root: Root,
     /// The share [default: the one of the server]
@@ -125,12 +129,13 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         Some(url) => Some(url.clone()),
         None => read_server_file(&args.root.path)?,
     };
-    let targets = targets(&args.root, &args.machine)?;
+    let targets = targets(&args.root, &args.order.machines, Need::Settings)?;
     // Every job is checked before the first is set.
     let prepared: Vec<Prepared> = targets
         .iter()
         .map(|target| prepare(args, target, url.as_deref()))
         .collect::<anyhow::Result<_>>()?;
+    check_folders(args, &prepared)?;
     let mut answer = String::new();
     if let [one] = &prepared[..] {
         let before = write(args, &hosts, one)?;
@@ -148,7 +153,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         answer,
         "At their next network boot {} machines do: {}",
         prepared.len(),
-        args.action
+        args.order.action
     );
     for one in &prepared {
         let before = write(args, &hosts, one)?;
@@ -195,6 +200,28 @@ fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Re
         job,
         warning,
     })
+}
+
+/// Refuses to back two machines up into one folder: the later one would fail, or take the place of the other's image.
+fn check_folders(args: &Args, prepared: &[Prepared]) -> anyhow::Result<()> {
+    let backups = prepared
+        .iter()
+        .filter(|one| matches!(one.job.action, Action::Backup | Action::BackupAgain));
+    let mut taken = HashMap::new();
+    for one in backups {
+        let Some(folder) = folder_known(args, one.target, &one.job) else {
+            continue;
+        };
+        let share = one.job.share.as_ref().map(ToString::to_string);
+        if let Some(other) = taken.insert((share, folder.clone()), one.target) {
+            bail!(
+                "{other} and {} would both be backed up into {folder}: give each a folder of its own with \
+                 --image '{{hostname}}', or name the one machine",
+                one.target
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Sets a job. Returns the action of the one that the machine had.
@@ -286,7 +313,7 @@ fn host_file(
     let share = match (args.share.as_deref().or(layered), url) {
         (Some(share), _) => Some(share.to_owned()),
         (None, Some(url)) => Some(format!("{url}/share")),
-        (None, None) if args.action == Action::Rescue => None,
+        (None, None) if args.order.action == Action::Rescue => None,
         (None, None) => bail!(
             "nothing says where the share is: start pitstop serve on {} once, or give --url or --share",
             args.root.path.display()
@@ -301,10 +328,11 @@ fn host_file(
     let list = |values: Vec<Value>| (!values.is_empty()).then_some(Value::Array(values));
     let text = |value: &Option<String>| value.clone().map(Value::String);
     let flag = |value: bool| value.then_some(Value::Boolean(true));
-    let needs_layout = args.action == Action::Partition && !target.settings.contains_key("layout");
+    let needs_layout =
+        args.order.action == Action::Partition && !target.settings.contains_key("layout");
     let keys = [
         ("version", Some(Value::Integer(1))),
-        ("action", Some(args.action.name().into())),
+        ("action", Some(args.order.action.name().into())),
         ("share", text(&share)),
         ("image", text(&args.image)),
         ("disks", list(disks)),
@@ -354,7 +382,7 @@ fn host_file(
     }
     // What the command line does not say, the fleet file may; of it what this action has no use for is left out.
     for (key, value) in &target.settings {
-        if !said.contains(&key.as_str()) && is_of_action(key, value, args.action) {
+        if !said.contains(&key.as_str()) && is_of_action(key, value, args.order.action) {
             let _ = writeln!(file, "{key} = {value}");
         }
     }

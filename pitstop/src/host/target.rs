@@ -7,7 +7,7 @@ use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_protocol::host_name::Uuid;
 use pitstop_protocol::job::setting_keys;
 use pitstop_server::machine::MachineName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use toml::Value;
@@ -18,6 +18,25 @@ pub enum Who {
     One(MachineName),
     /// With commas between: `lab3-01,@lab4`.
     Selector(String),
+}
+
+impl Who {
+    /// Every machine of the fleet file.
+    pub fn all() -> Self {
+        Self::Selector(EVERY.into())
+    }
+}
+
+/// The pattern that every name fits.
+const EVERY: &str = "*";
+
+/// What a command needs of the fleet file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// What the layers say: a job without them would be another one.
+    Settings,
+    /// Other names of a machine, which can do without.
+    Names,
 }
 
 impl FromStr for Who {
@@ -123,33 +142,52 @@ impl Target {
 }
 
 /// The machines that are meant, each once.
-pub fn targets(root: &Root, who: &Who) -> anyhow::Result<Vec<Target>> {
+pub fn targets(root: &Root, machines: &[Who], need: Need) -> anyhow::Result<Vec<Target>> {
     let file = FleetFile::at(root);
-    match who {
-        Who::One(name) => {
-            // A file that is wrong is an error here, too: its settings would be missing in the job.
-            let Some(fleet) = file.read_if_there()? else {
-                return Ok(vec![Target::alone(name.clone())]);
-            };
-            Ok(vec![match fleet.find(&identity(name)) {
-                Some(machine) => Target::of(&fleet, machine, Some(name.clone()))?,
-                None => Target::alone(name.clone()),
-            }])
+    let alone = machines.iter().all(|who| matches!(who, Who::One(_)));
+    let fleet = match file.read_if_there() {
+        Err(error) if alone && need == Need::Names => {
+            eprintln!("pitstop: warning: only this name of a machine is looked for: {error:#}");
+            None
         }
-        Who::Selector(text) => {
-            let fleet = file.read_if_there()?.with_context(|| {
-                format!(
-                    "{text:?} is neither an IP address like 192.168.1.50, nor a MAC address like 52:54:00:12:34:56, nor a \
-                     UUID like 4c4c4544-0038-4a10-804e-b7c04f503132; and there is no {} that has names",
-                    file.name()
-                )
-            })?;
+        read => read?,
+    };
+    let mut found: Vec<Target> = Vec::new();
+    let mut files = HashSet::new();
+    for who in machines {
+        for target in meant(&file, fleet.as_ref(), who)? {
+            // By its name and by its address it is the same machine.
+            if target.files().iter().all(|file| !files.contains(file)) {
+                files.extend(target.files());
+                found.push(target);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn meant(file: &FleetFile, fleet: Option<&Fleet>, who: &Who) -> anyhow::Result<Vec<Target>> {
+    match (who, fleet) {
+        (Who::One(name), None) => Ok(vec![Target::alone(name.clone())]),
+        (Who::One(name), Some(fleet)) => Ok(vec![match fleet.find(&identity(name)) {
+            Some(machine) => Target::of(fleet, machine, Some(name.clone()))?,
+            None => Target::alone(name.clone()),
+        }]),
+        (Who::Selector(text), None) if text == EVERY => {
+            bail!("there is no {}: --all and * are its machines", file.name())
+        }
+        (Who::Selector(text), None) => bail!(
+            "{text:?} is neither an IP address like 192.168.1.50, nor a MAC address like 52:54:00:12:34:56, nor a UUID like \
+             4c4c4544-0038-4a10-804e-b7c04f503132; and there is no {} that has names",
+            file.name()
+        ),
+        (Who::Selector(text), Some(fleet)) => {
             let machines = fleet
                 .select(&selectors(&[text]))
                 .with_context(|| format!("looking in {}", fleet.file))?;
             machines
                 .into_iter()
-                .map(|machine| Target::of(&fleet, machine, None))
+                .map(|machine| Target::of(fleet, machine, None))
                 .collect()
         }
     }
