@@ -8,6 +8,7 @@ use std::path::PathBuf;
 const CONFIGURATION: &str = "/hosts/0A00020F.toml";
 const SECOND: &str = "/pxe/0A00020F";
 const IMAGE: &str = "/share/10.0.2.15/sda.raw.gz";
+const UPLOAD: &str = "PUT /share/10.0.2.15/sda.raw.gz.new.part";
 const LAST_RUN: &str = "/share/10.0.2.15/last-run.toml";
 
 /// A machine with one disk, and a server with its share.
@@ -120,6 +121,23 @@ fn a_backup_again_whose_deletion_failed_keeps_the_true_old_image() {
         scene.succeeds("backup-again");
         assert!(scene.image(".old").unwrap() == second);
     }
+}
+
+#[test]
+fn a_backup_again_that_is_set_again_is_made_though_its_first_try_fails() {
+    let scene = Scene::new();
+    scene.set("backup-again", "");
+    scene.succeeds("backup-again");
+    let first = scene.image("").unwrap();
+    // The server's tags are of the content: it shows the very same configuration.
+    fs::write(&scene.node, noise(2, MIB)).unwrap();
+    scene.set("backup-again", "");
+    scene.server.fail(UPLOAD, Fault::Status(507));
+    scene.fails(&["backing up sda", "507"]);
+    assert!(scene.image("").unwrap() == first);
+    scene.succeeds("backup-again");
+    assert!(scene.image("").unwrap() != first);
+    assert!(scene.image(".old").unwrap() == first);
 }
 
 #[test]
