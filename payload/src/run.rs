@@ -134,8 +134,8 @@ impl Run<'_> {
         }
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
-        let (attempt, series) = self.count_attempt(&job.digest)?;
         let asked = self.look_back(&job, &carriers);
+        let (attempt, series) = self.count_attempt(&job.digest, asked.before.is_some())?;
         let (request, before) = (asked.request.as_ref(), asked.before.as_ref());
         delete::check(asked.left(&job).as_slice(), &carriers)
             .context("the job would be repeated for ever")?;
@@ -261,7 +261,7 @@ impl Run<'_> {
             .clone()
             .for_job(&salvaged.transfer, self.listener())
             .and_then(|carriers| self.reach_share(url, &carriers))
-            .and_then(|()| self.count_attempt(&digest).map(drop));
+            .and_then(|()| self.count_attempt(&digest, false).map(drop));
         if let Err(second) = reached {
             self.log
                 .error(format!("the logs are on the console only: {second:#}"));
@@ -331,18 +331,19 @@ impl Run<'_> {
     }
 
     /// Counts this try before it begins: one that crashes the machine counts too. Returns with it what names the series.
-    fn count_attempt(&mut self, digest: &str) -> anyhow::Result<(u32, String)> {
+    /// Of a job that is `done` only the deletion is left, also where the last try lost its power on the way to it.
+    fn count_attempt(&mut self, digest: &str, done: bool) -> anyhow::Result<(u32, String)> {
         let home = self.home();
         let share = self.share.as_deref().context("the share went away")?;
         let (begun, series) = attempts::begun(share, &home, digest)?;
-        if begun >= self.policy.attempts {
+        if begun >= self.policy.attempts && !done {
             self.policy.attempt = begun;
             bail!(
                 "{begun} of {} attempts have failed, the last without a word: it crashed or lost power",
                 self.policy.attempts
             );
         }
-        let attempt = begun.saturating_add(1);
+        let attempt = begun.saturating_add(1).min(self.policy.attempts);
         let series = if series.is_empty() {
             jiff::Timestamp::now().to_string()
         } else {
