@@ -2,7 +2,8 @@
 //! restore them nor put its own in their place.
 //!
 //! An image that tells its machine counts first, then what the folder tells. A disk that was exchanged is no reason: then
-//! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is.
+//! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is; one that has
+//! it made of the address (`lab3/{ip}`) does not.
 
 use super::Work;
 use super::record::{self, same_machine};
@@ -14,7 +15,7 @@ use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory, disks::describe}
 /// What is known of the folder and of this machine.
 pub(super) struct Owners {
     this: MachineIdentity,
-    /// Those that the folder tells of.
+    /// Those that had the address, as the machine's own folder tells.
     machines: Vec<MachineIdentity>,
 }
 
@@ -31,7 +32,7 @@ impl Owners {
     pub(super) fn read(work: &Work<'_>, inventory: &Inventory) -> anyhow::Result<Self> {
         Ok(Self {
             this: record::identity(work.lease, inventory),
-            machines: record::read(work.share, &work.job.image)?.machines,
+            machines: record::read(work.share, &work.lease.folder())?.machines,
         })
     }
 

@@ -117,6 +117,30 @@ fn shares_of_older_versions_and_of_the_script_go_on_working() {
 }
 
 #[test]
+fn a_folder_that_is_made_of_the_address_is_named_by_nobody() {
+    let of_address = "image = \"lab3/{ip}\"\n";
+    let a = machine(A, "DISK-A", &noise(1, MIB));
+    a.set("backup", of_address);
+    a.succeeds("backup");
+    let b = machine(B, "DISK-B", &noise(2, MIB));
+    hand_over(&a, &b);
+    // An image that tells nothing: `machine.toml` does, which is in the machine's own folder.
+    let image = b.on_share("lab3/10.0.2.15/sda.raw");
+    fs::create_dir_all(b.on_share("lab3/10.0.2.15")).unwrap();
+    fs::write(&image, noise(1, MIB)).unwrap();
+    b.set("restore", of_address);
+    let refused = [
+        "lab3/10.0.2.15/sda.raw belongs to another machine (UUID 4c4c4544",
+        "set image = \"lab3/10.0.2.15\" in the host file",
+    ];
+    b.fails("restore", &refused);
+    assert!(content(&b, "sda") == noise(2, MIB));
+    b.set("restore", "image = \"lab3/10.0.2.15\"\n");
+    b.succeeds("restore");
+    assert!(content(&b, "sda") == noise(1, MIB));
+}
+
+#[test]
 fn an_image_of_another_disk_in_a_folder_that_tells_no_machine_is_for_the_job_to_name() {
     let site = machine(B, "DISK-B", &vec![0; MIB]);
     let toml = "format = 1\npitstop = '1'\ncreated = ''\ndevice = 'sda'\nmodel = ''\nserial = 'DISK-A'\nwwn = ''\n\
