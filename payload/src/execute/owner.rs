@@ -77,7 +77,11 @@ pub(super) fn check_restores(
         return Ok(());
     }
     let owners = Owners::read(work, inventory)?;
-    for found in matches.iter().filter(|found| found.how == How::Name) {
+    // A partition table is copied with the disk, and a name is nobody's.
+    let told = |found: &Match| {
+        matches!(found.how, How::Serial | How::Wwn) && !is_numbered(&found.disk.identity)
+    };
+    for found in matches.iter().filter(|found| !told(found)) {
         let meta = metas.get(found.image).and_then(Option::as_ref);
         let file = files.get(found.image).copied().unwrap_or_default();
         check(work, &owners, meta, file, Some(&found.disk))?;
@@ -103,7 +107,9 @@ pub(super) fn check_replaced(
         let mut disks = inventory.disks.iter();
         disks.any(|disk| same_disk(of, &disk.identity).is_some())
     };
-    if meta.is_some_and(|meta| here(&meta.disk)) {
+    if let Some(of) = meta.map(|meta| &meta.disk).filter(|of| here(of))
+        && (!is_numbered(of) || !matches!(owners.of(meta), Owner::Other(_)))
+    {
         return Ok(());
     }
     check(work, owners, meta, file, None)
@@ -130,7 +136,11 @@ fn check(
                 return Ok(());
             };
             let than = match disk {
-                Some(disk) if disk.identity.is_nameless() => return Ok(()),
+                Some(disk)
+                    if disk.identity.is_nameless() || same_disk(of, &disk.identity).is_some() =>
+                {
+                    return Ok(());
+                }
                 Some(disk) => format!("not of {disk}"),
                 None => "which is no disk of this machine".into(),
             };
@@ -141,6 +151,13 @@ fn check(
             )
         }
     }
+}
+
+/// Whether the serial is QEMU's own, `QM00001` for the first disk of every virtual machine: it tells no machine.
+fn is_numbered(disk: &DiskIdentity) -> bool {
+    let number = disk.serial.strip_prefix("QM");
+    disk.wwn.is_empty()
+        && number.is_some_and(|it| it.len() == 5 && it.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// What an image says of itself, else what lies beside it says; nothing where neither can be made out.
@@ -173,6 +190,20 @@ mod tests {
             ..Origin::default()
         });
         meta
+    }
+
+    #[test]
+    fn a_serial_of_qemus_own_is_told_by_its_form() {
+        let numbered = |serial: &str, wwn: &str| {
+            let mut disk = meta(machine("a")).disk;
+            (disk.serial, disk.wwn) = (serial.into(), wwn.into());
+            is_numbered(&disk)
+        };
+        assert!(numbered("QM00001", ""));
+        for (serial, wwn) in [("QM00001", "naa.5000"), ("QM0001A", ""), ("QM123456", "")] {
+            assert!(!numbered(serial, wwn), "{serial} {wwn}");
+        }
+        assert!(!numbered("", "") && !numbered("WD-1", ""));
     }
 
     #[test]
