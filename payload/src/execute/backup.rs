@@ -368,6 +368,8 @@ mod tests {
             error.starts_with("sdb (serial LATE, 4.0 KiB) appeared"),
             "{error}"
         );
+        let known = record::read(&share, &lease().folder()).unwrap();
+        assert!(known.disks.iter().any(|disk| disk.serial == "LATE"));
         bench.old_image_is_whole("m/sda.raw.gz");
         assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
     }
