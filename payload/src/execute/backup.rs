@@ -52,7 +52,7 @@ fn existing_images(
         if work.share.stat(&work.image_path(&file))?.is_none() {
             continue;
         }
-        let meta = owner::told_by(work, &file);
+        let meta = owner::told_by(work, &file)?;
         if *suffix == IMAGE_SUFFIX && is_own(work, inventory, meta.as_ref()) {
             existing.own = true;
             continue;
@@ -297,6 +297,20 @@ mod tests {
             .filter(|line| *line == put)
             .count();
         assert_eq!(puts, 1);
+    }
+
+    #[test]
+    fn an_image_that_the_share_does_not_give_is_not_replaced_unseen() {
+        let bench = Bench::new();
+        let mut share = BrokenShare::at(bench.root.path());
+        for unread in ["m/sda.raw.gz", "m/sda.raw.gz.toml"] {
+            share.unread = Some(unread.into());
+            let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+            assert!(error.contains(unread), "{error}");
+            assert!(error.contains("500 Internal Server Error"), "{error}");
+            bench.old_image_is_whole("m/sda.raw.gz");
+            assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod dry;
 mod entries;
 pub mod info;
 pub mod log;
+mod noticing;
 mod owner;
 pub mod pace;
 mod partition;

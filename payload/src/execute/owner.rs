@@ -5,10 +5,11 @@
 //! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is; one that has
 //! it made of the address (`lab3/{ip}`) does not.
 
-use super::Work;
+use super::noticing::Noticing;
 use super::record::{self, same_machine};
+use super::{Work, restore};
 use crate::plan::matching::{How, Match, same_disk};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use pitstop_imaging::image::{self, ImageMeta, MachineIdentity};
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory, disks::describe};
 
@@ -161,11 +162,26 @@ fn is_numbered(disk: &DiskIdentity) -> bool {
 }
 
 /// What an image says of itself, else what lies beside it says; nothing where neither can be made out.
-pub(super) fn told_by(work: &Work<'_>, file: &str) -> Option<ImageMeta> {
+///
+/// # Errors
+/// When the share does not give what it has: an image that was not seen must not pass for one that tells nothing.
+pub(super) fn told_by(work: &Work<'_>, file: &str) -> anyhow::Result<Option<ImageMeta>> {
     let path = work.image_path(file);
-    let source = work.share.image(&path).ok()?;
-    let embedded = image::probe(&*source).ok().and_then(|probe| probe.meta);
-    embedded.or_else(|| super::restore::describe(work, &path).ok().flatten())
+    let doing = || format!("looking at {path} on {}", work.share.name());
+    let whole = work.share.image(&path).with_context(doing)?;
+    let source = Noticing::new(&*whole);
+    let embedded = match image::probe(&source) {
+        Ok(probe) => probe.meta,
+        Err(error) if source.has_failed() => return Err(error.context(doing())),
+        // Cut off, damaged, or no image at all: that is what `backup-again` replaces.
+        Err(_) => None,
+    };
+    if embedded.is_some() {
+        return Ok(embedded);
+    }
+    let beside = restore::beside(work, &path)?;
+    let text = beside.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.and_then(|text| ImageMeta::from_toml(&text).ok()))
 }
 
 #[cfg(test)]
