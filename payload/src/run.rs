@@ -330,7 +330,7 @@ impl Run<'_> {
         }
     }
 
-    /// Counts this try before it begins: one that crashes the machine counts too. Returns with it what names the series.
+    /// Counts this try before it begins: one that crashes the machine counts too. Also returns what names the series.
     /// Of a job that is `done` only the deletion is left, also where the last try lost its power on the way to it.
     fn count_attempt(&mut self, digest: &str, done: bool) -> anyhow::Result<(u32, String)> {
         let home = self.home();

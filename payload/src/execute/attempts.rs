@@ -20,7 +20,8 @@ struct Count {
     /// Of the job as it was written: another job begins anew.
     digest: String,
     begun: u32,
-    /// Names the tries from the first to the end: the same job, set again later, has another. Older versions wrote none.
+    /// Names the tries from the first to the end: the same job, set again later, has other ones. Older versions wrote
+    /// none.
     #[serde(default)]
     series: String,
 }

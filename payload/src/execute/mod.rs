@@ -91,8 +91,8 @@ impl Work<'_> {
         Ok((inventory, selection))
     }
 
-    /// A job that names no disk means every fixed one, those too that appeared after the plan was made. They are noted, for
-    /// the next try to wait for them.
+    /// A job that names no disk means every fixed one, those too that appeared after the plan was made. They are noted,
+    /// for the next try to wait for them.
     ///
     /// # Errors
     /// Names those disks.

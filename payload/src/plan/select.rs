@@ -186,7 +186,8 @@ fn check_every_one(
     Ok(())
 }
 
-/// Whether a disk without a size is another path to one that has it: a storage array tells none on paths that stand by (ALUA).
+/// Whether a disk without a size is another path to one that has it: a storage array tells none on paths that stand by
+/// (ALUA).
 fn is_standby(disk: &Disk, inventory: &Inventory) -> bool {
     let mut others = inventory.disks.iter();
     others.any(|other| {
