@@ -134,8 +134,8 @@ impl Run<'_> {
         }
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
-        let attempt = self.count_attempt(&job.digest)?;
         let asked = self.look_back(&job, &carriers);
+        let (attempt, series) = self.count_attempt(&job.digest, asked.before.is_some())?;
         let (request, before) = (asked.request.as_ref(), asked.before.as_ref());
         delete::check(asked.left(&job).as_slice(), &carriers)
             .context("the job would be repeated for ever")?;
@@ -145,7 +145,7 @@ impl Run<'_> {
         let share = self.share.as_deref().context("the share went away")?;
         let id = before
             .map(|before| before.request.clone())
-            .or_else(|| request.map(Request::id));
+            .or_else(|| request.map(|request| request.id(&series)));
         let known = record::read(share, &self.home())?;
         let this = record::identity(self.lease, &inventory::read(self.machine)?);
         watch.expect(known.disks_of(&this));
@@ -182,7 +182,7 @@ impl Run<'_> {
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
-        work.execute(&prepared, || self.note_done(request))?;
+        work.execute(&prepared, || self.note_done(request, id.as_deref()))?;
         self.succeeded(&job, &carriers)
     }
 
@@ -205,12 +205,12 @@ impl Run<'_> {
     }
 
     /// Everything is on the disks or on the share: a later try only has to delete the configuration.
-    fn note_done(&self, request: Option<&Request>) {
+    fn note_done(&self, request: Option<&Request>, id: Option<&str>) {
         nix::unistd::sync();
-        let (Some(request), Some(share)) = (request, self.share.as_deref()) else {
+        let (Some(request), Some(id), Some(share)) = (request, id, self.share.as_deref()) else {
             return;
         };
-        if let Err(error) = done::note(share, &self.home(), request) {
+        if let Err(error) = done::note(share, &self.home(), request, id) {
             self.log
                 .warn(format!("that the work is done is not noted: {error:#}"));
         }
@@ -261,7 +261,7 @@ impl Run<'_> {
             .clone()
             .for_job(&salvaged.transfer, self.listener())
             .and_then(|carriers| self.reach_share(url, &carriers))
-            .and_then(|()| self.count_attempt(&digest).map(drop));
+            .and_then(|()| self.count_attempt(&digest, false).map(drop));
         if let Err(second) = reached {
             self.log
                 .error(format!("the logs are on the console only: {second:#}"));
@@ -330,25 +330,31 @@ impl Run<'_> {
         }
     }
 
-    /// Counts this try before it begins: one that crashes the machine counts too.
-    fn count_attempt(&mut self, digest: &str) -> anyhow::Result<u32> {
+    /// Counts this try before it begins: one that crashes the machine counts too. Also returns what names the series.
+    /// Of a job that is `done` only the deletion is left, also where the last try lost its power on the way to it.
+    fn count_attempt(&mut self, digest: &str, done: bool) -> anyhow::Result<(u32, String)> {
         let home = self.home();
         let share = self.share.as_deref().context("the share went away")?;
-        let begun = attempts::begun(share, &home, digest)?;
-        if begun >= self.policy.attempts {
+        let (begun, series) = attempts::begun(share, &home, digest)?;
+        if begun >= self.policy.attempts && !done {
             self.policy.attempt = begun;
             bail!(
                 "{begun} of {} attempts have failed, the last without a word: it crashed or lost power",
                 self.policy.attempts
             );
         }
-        let attempt = begun.saturating_add(1);
-        attempts::begin(share, &home, digest, attempt)?;
+        let attempt = begun.saturating_add(1).min(self.policy.attempts);
+        let series = if series.is_empty() {
+            jiff::Timestamp::now().to_string()
+        } else {
+            series
+        };
+        attempts::begin(share, &home, digest, attempt, &series)?;
         self.policy.attempt = attempt;
         (self.options.on_policy)(&self.policy);
         self.log
             .info(format!("attempt {attempt} of {}", self.policy.attempts));
-        Ok(attempt)
+        Ok((attempt, series))
     }
 
     /// The work is done: nothing of it may be lost any more when the configuration goes.

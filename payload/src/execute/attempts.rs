@@ -20,17 +20,22 @@ struct Count {
     /// Of the job as it was written: another job begins anew.
     digest: String,
     begun: u32,
+    /// Names the tries from the first to the end: the same job, set again later, has other ones. Older versions wrote
+    /// none.
+    #[serde(default)]
+    series: String,
 }
 
-/// How often the job with this digest was begun and did not succeed; 0 for any other job.
+/// How often the job with this digest was begun and did not succeed, and what names these tries; 0 and nothing for any
+/// other job.
 ///
 /// # Errors
 /// When the share cannot be read. A file that is no count (cut off, edited) counts as none: it must
 /// not keep a machine from its work.
-pub fn begun(share: &dyn Share, folder: &str, digest: &str) -> anyhow::Result<u32> {
+pub fn begun(share: &dyn Share, folder: &str, digest: &str) -> anyhow::Result<(u32, String)> {
     let path = path(folder);
     if share.stat(&path)?.is_none() {
-        return Ok(0);
+        return Ok((0, String::new()));
     }
     let mut text = String::new();
     let readable = share
@@ -43,7 +48,8 @@ pub fn begun(share: &dyn Share, folder: &str, digest: &str) -> anyhow::Result<u3
         }
         _ => Ok(parse(&text)
             .filter(|count| count.digest == digest)
-            .map_or(0, |count| count.begun)),
+            .map(|count| (count.begun, count.series))
+            .unwrap_or_default()),
     }
 }
 
@@ -51,14 +57,21 @@ fn parse(text: &str) -> Option<Count> {
     toml::from_str(text).ok()
 }
 
-/// Writes that the job is begun for the `attempt`th time.
-pub fn begin(share: &dyn Share, folder: &str, digest: &str, attempt: u32) -> anyhow::Result<()> {
+/// Writes that the job is begun for the `attempt`th time of a `series`.
+pub fn begin(
+    share: &dyn Share,
+    folder: &str,
+    digest: &str,
+    attempt: u32,
+    series: &str,
+) -> anyhow::Result<()> {
     if attempt == 0 {
         bail!("attempts are counted from 1");
     }
     let text = toml::to_string(&Count {
         digest: digest.to_owned(),
         begun: attempt,
+        series: series.to_owned(),
     })
     .context("putting the attempts into TOML")?;
     let path = path(folder);
@@ -90,17 +103,29 @@ mod tests {
     use super::*;
     use pitstop_transport::share::DirectoryShare;
 
+    fn none() -> (u32, String) {
+        (0, String::new())
+    }
+
     #[test]
     fn the_count_belongs_to_one_job_and_goes_when_cleared() {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
-        assert_eq!(begun(&share, "m", "job-a").unwrap(), 0);
-        begin(&share, "m", "job-a", 2).unwrap();
-        assert_eq!(begun(&share, "m", "job-a").unwrap(), 2);
-        assert_eq!(begun(&share, "m", "job-b").unwrap(), 0);
+        assert_eq!(begun(&share, "m", "job-a").unwrap(), none());
+        begin(&share, "m", "job-a", 2, "monday").unwrap();
+        assert_eq!(begun(&share, "m", "job-a").unwrap(), (2, "monday".into()));
+        assert_eq!(begun(&share, "m", "job-b").unwrap(), none());
         clear(&share, "m").unwrap();
         clear(&share, "m").unwrap();
-        assert_eq!(begun(&share, "m", "job-a").unwrap(), 0);
+        assert_eq!(begun(&share, "m", "job-a").unwrap(), none());
+    }
+
+    #[test]
+    fn a_count_of_an_older_version_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let share = DirectoryShare::open(root.path()).unwrap();
+        put(&share, "m/attempts.toml", b"digest = 'job-a'\nbegun = 2\n").unwrap();
+        assert_eq!(begun(&share, "m", "job-a").unwrap(), (2, String::new()));
     }
 
     #[test]
@@ -113,7 +138,7 @@ mod tests {
             b"digest = 'job-a'\nbegun = -1\n",
         ] {
             put(&share, "m/attempts.toml", spoilt).unwrap();
-            assert_eq!(begun(&share, "m", "job-a").unwrap(), 0);
+            assert_eq!(begun(&share, "m", "job-a").unwrap(), none());
         }
     }
 

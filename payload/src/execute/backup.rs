@@ -52,7 +52,7 @@ fn existing_images(
         if work.share.stat(&work.image_path(&file))?.is_none() {
             continue;
         }
-        let meta = owner::told_by(work, &file);
+        let meta = owner::told_by(work, &file)?;
         if *suffix == IMAGE_SUFFIX && is_own(work, inventory, meta.as_ref()) {
             existing.own = true;
             continue;
@@ -300,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_the_share_does_not_give_is_not_replaced_unseen() {
+        let bench = Bench::new();
+        let mut share = BrokenShare::at(bench.root.path());
+        for unread in ["m/sda.raw.gz", "m/sda.raw.gz.toml"] {
+            share.unread = Some(unread.into());
+            let error = format!("{:#}", bench.back_up(&share).unwrap_err());
+            assert!(error.contains(unread), "{error}");
+            assert!(error.contains("500 Internal Server Error"), "{error}");
+            bench.old_image_is_whole("m/sda.raw.gz");
+            assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+        }
+    }
+
+    #[test]
     fn a_server_that_goes_away_does_not_hide_the_first_error() {
         let bench = Bench::new();
         let mut share = BrokenShare::at(bench.root.path());
@@ -368,6 +382,8 @@ mod tests {
             error.starts_with("sdb (serial LATE, 4.0 KiB) appeared"),
             "{error}"
         );
+        let known = record::read(&share, &lease().folder()).unwrap();
+        assert!(known.disks.iter().any(|disk| disk.serial == "LATE"));
         bench.old_image_is_whole("m/sda.raw.gz");
         assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
     }

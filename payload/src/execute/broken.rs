@@ -16,6 +16,8 @@ pub(crate) struct BrokenShare {
     pub(crate) room: Option<usize>,
     /// A file that cannot be moved.
     pub(crate) rename_from: Option<String>,
+    /// A file that is there, and of which nothing can be read.
+    pub(crate) unread: Option<String>,
     /// Nothing can be removed or appended any more: the server is gone once the room is used up.
     pub(crate) gone_after: bool,
     gone: Arc<AtomicBool>,
@@ -27,6 +29,7 @@ impl BrokenShare {
             inner: DirectoryShare::open(root).unwrap(),
             room: None,
             rename_from: None,
+            unread: None,
             gone_after: false,
             gone: Arc::default(),
         }
@@ -37,6 +40,33 @@ impl BrokenShare {
             bail!("the server is gone");
         }
         Ok(())
+    }
+}
+
+struct Unread {
+    name: String,
+    size: u64,
+}
+
+fn in_trouble() -> io::Error {
+    io::Error::other("500 Internal Server Error")
+}
+
+impl ImageSource for Unread {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, _buf: &mut [u8], _offset: u64) -> io::Result<()> {
+        Err(in_trouble())
+    }
+
+    fn stream_from(&self, _offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        Err(in_trouble())
     }
 }
 
@@ -81,11 +111,21 @@ impl Share for BrokenShare {
     }
 
     fn open(&self, path: &str) -> anyhow::Result<Box<dyn Read + Send>> {
+        if self.unread.as_deref() == Some(path) {
+            return Err(in_trouble().into());
+        }
         self.inner.open(path)
     }
 
     fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {
-        self.inner.image(path)
+        let image = self.inner.image(path)?;
+        if self.unread.as_deref() == Some(path) {
+            return Ok(Box::new(Unread {
+                name: path.to_owned(),
+                size: image.size(),
+            }));
+        }
+        Ok(image)
     }
 
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {

@@ -7,7 +7,8 @@
 //! What names a job is its work and its configurations, each with the version that its server tells (`ETag`, time of
 //! change): the same job, set again later, is another. It is noted in `last-run.toml` before the deletion, and in
 //! every image; the note goes when the configuration is gone, so that a configuration whose server tells no version
-//! is done again, too.
+//! is done again, too. The name in the images is also of the series of tries: a server whose `ETag` is of the content
+//! shows a job that is set again as the one that has made the image before.
 
 use super::pace::{self, LastRun};
 use pitstop_protocol::job::{Action, DeleteTarget, Job};
@@ -81,15 +82,15 @@ impl Request {
         all.any(|(known, seen)| *known == name && *seen == Seen::Gone)
     }
 
-    /// BLAKE3 in hex.
-    pub fn id(&self) -> String {
-        let text = format!("{:?}\n{:?}", self.digest, self.configurations);
+    /// BLAKE3 in hex; `series` names the tries since it was set.
+    pub fn id(&self, series: &str) -> String {
+        let text = format!("{:?}\n{:?}\n{series:?}", self.digest, self.configurations);
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 }
 
 impl Done {
-    fn of(request: &Request) -> Self {
+    fn of(request: &Request, id: &str) -> Self {
         let configurations = request.configurations.iter().map(|(name, seen)| {
             let version = match seen {
                 Seen::There(version) => version.clone(),
@@ -101,7 +102,7 @@ impl Done {
             }
         });
         Self {
-            request: request.id(),
+            request: id.to_owned(),
             action: request.action.name().to_owned(),
             digest: request.digest.clone(),
             finished: pace::now(),
@@ -132,12 +133,12 @@ pub fn find(share: &dyn Share, folder: &str, request: &Request) -> anyhow::Resul
     Ok(done.filter(|done| done.is_of(request)))
 }
 
-/// Notes that `request` is done.
+/// Notes that `request` is done, and the `id` that its images have.
 ///
 /// # Errors
 /// When the share cannot be read or written.
-pub fn note(share: &dyn Share, folder: &str, request: &Request) -> anyhow::Result<()> {
-    let done = Some(Done::of(request));
+pub fn note(share: &dyn Share, folder: &str, request: &Request, id: &str) -> anyhow::Result<()> {
+    let done = Some(Done::of(request, id));
     let last = pace::read(share, folder)?;
     pace::write(share, folder, &LastRun { done, ..last })
 }
@@ -179,7 +180,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
         let set = request(&[("a", there("1")), ("b", there("1"))]);
-        note(&share, "m", &set).unwrap();
+        note(&share, "m", &set, &set.id("monday")).unwrap();
         let is_done = |request: &Request| find(&share, "m", request).unwrap().is_some();
         assert!(is_done(&set));
         assert!(is_done(&request(&[("a", Seen::Gone), ("b", there("1"))])));
@@ -194,8 +195,9 @@ mod tests {
             },
         ] {
             assert!(!is_done(&other), "{other:?}");
-            assert_ne!(other.id(), set.id());
+            assert_ne!(other.id("monday"), set.id("monday"));
         }
+        assert_ne!(set.id("tuesday"), set.id("monday"));
         clear(&share, "m").unwrap();
         assert!(!is_done(&set));
     }
@@ -206,7 +208,7 @@ mod tests {
         let share = DirectoryShare::open(root.path()).unwrap();
         let took = std::time::Duration::from_secs(10);
         let set = request(&[("a", there("1"))]);
-        note(&share, "m", &set).unwrap();
+        note(&share, "m", &set, &set.id("monday")).unwrap();
         pace::record(&share, "m", "backup", 100, took).unwrap();
         assert!(find(&share, "m", &set).unwrap().is_some());
         clear(&share, "m").unwrap();

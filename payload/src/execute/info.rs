@@ -23,8 +23,9 @@ pub fn write(work: &Work<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Before the text that tells of another machine is replaced: what an older version has left is the only word of it.
-fn note_machine(work: &Work<'_>) -> anyhow::Result<()> {
+/// What the machine is and which disks it has. Before the text that tells of another machine is replaced: what an older
+/// version has left is the only word of it.
+pub(super) fn note_machine(work: &Work<'_>) -> anyhow::Result<()> {
     let inventory = inventory::read(work.machine)?;
     let this = record::identity(work.lease, &inventory);
     record::write(work.share, &work.lease.folder(), this, &inventory)

@@ -10,6 +10,7 @@ mod dry;
 mod entries;
 pub mod info;
 pub mod log;
+mod noticing;
 mod owner;
 pub mod pace;
 mod partition;
@@ -90,7 +91,8 @@ impl Work<'_> {
         Ok((inventory, selection))
     }
 
-    /// A job that names no disk means every fixed one, those too that appeared after the plan was made.
+    /// A job that names no disk means every fixed one, those too that appeared after the plan was made. They are noted,
+    /// for the next try to wait for them.
     ///
     /// # Errors
     /// Names those disks.
@@ -108,6 +110,12 @@ impl Work<'_> {
         let names: Vec<String> = late.iter().map(ToString::to_string).collect();
         if names.is_empty() {
             return Ok(());
+        }
+        if let Err(error) = info::note_machine(self) {
+            self.log.warn(format!(
+                "the next try will not wait for {}, which is not noted: {error:#}",
+                names.join(", ")
+            ));
         }
         bail!(
             "{} appeared after the plan was made, and a job that names no disk means every fixed one: this run missed \

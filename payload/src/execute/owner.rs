@@ -2,19 +2,21 @@
 //! restore them nor put its own in their place.
 //!
 //! An image that tells its machine counts first, then what the folder tells. A disk that was exchanged is no reason: then
-//! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is.
+//! the machine is the same. A job that names the folder (`image`) means what is in it, whosesoever it is; one that has
+//! it made of the address (`lab3/{ip}`) does not.
 
-use super::Work;
+use super::noticing::Noticing;
 use super::record::{self, same_machine};
+use super::{Work, restore};
 use crate::plan::matching::{How, Match, same_disk};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use pitstop_imaging::image::{self, ImageMeta, MachineIdentity};
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory, disks::describe};
 
 /// What is known of the folder and of this machine.
 pub(super) struct Owners {
     this: MachineIdentity,
-    /// Those that the folder tells of.
+    /// Those that had the address, as the machine's own folder tells.
     machines: Vec<MachineIdentity>,
 }
 
@@ -31,7 +33,7 @@ impl Owners {
     pub(super) fn read(work: &Work<'_>, inventory: &Inventory) -> anyhow::Result<Self> {
         Ok(Self {
             this: record::identity(work.lease, inventory),
-            machines: record::read(work.share, &work.job.image)?.machines,
+            machines: record::read(work.share, &work.lease.folder())?.machines,
         })
     }
 
@@ -76,7 +78,11 @@ pub(super) fn check_restores(
         return Ok(());
     }
     let owners = Owners::read(work, inventory)?;
-    for found in matches.iter().filter(|found| found.how == How::Name) {
+    // A partition table is copied with the disk, and a name is nobody's.
+    let told = |found: &Match| {
+        matches!(found.how, How::Serial | How::Wwn) && !is_numbered(&found.disk.identity)
+    };
+    for found in matches.iter().filter(|found| !told(found)) {
         let meta = metas.get(found.image).and_then(Option::as_ref);
         let file = files.get(found.image).copied().unwrap_or_default();
         check(work, &owners, meta, file, Some(&found.disk))?;
@@ -102,7 +108,9 @@ pub(super) fn check_replaced(
         let mut disks = inventory.disks.iter();
         disks.any(|disk| same_disk(of, &disk.identity).is_some())
     };
-    if meta.is_some_and(|meta| here(&meta.disk)) {
+    if let Some(of) = meta.map(|meta| &meta.disk).filter(|of| here(of))
+        && (!is_numbered(of) || !matches!(owners.of(meta), Owner::Other(_)))
+    {
         return Ok(());
     }
     check(work, owners, meta, file, None)
@@ -129,7 +137,11 @@ fn check(
                 return Ok(());
             };
             let than = match disk {
-                Some(disk) if disk.identity.is_nameless() => return Ok(()),
+                Some(disk)
+                    if disk.identity.is_nameless() || same_disk(of, &disk.identity).is_some() =>
+                {
+                    return Ok(());
+                }
                 Some(disk) => format!("not of {disk}"),
                 None => "which is no disk of this machine".into(),
             };
@@ -142,12 +154,34 @@ fn check(
     }
 }
 
+/// Whether the serial is QEMU's own, `QM00001` for the first disk of every virtual machine: it tells no machine.
+fn is_numbered(disk: &DiskIdentity) -> bool {
+    let number = disk.serial.strip_prefix("QM");
+    disk.wwn.is_empty()
+        && number.is_some_and(|it| it.len() == 5 && it.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// What an image says of itself, else what lies beside it says; nothing where neither can be made out.
-pub(super) fn told_by(work: &Work<'_>, file: &str) -> Option<ImageMeta> {
+///
+/// # Errors
+/// When the share does not give what it has: an image that was not seen must not pass for one that tells nothing.
+pub(super) fn told_by(work: &Work<'_>, file: &str) -> anyhow::Result<Option<ImageMeta>> {
     let path = work.image_path(file);
-    let source = work.share.image(&path).ok()?;
-    let embedded = image::probe(&*source).ok().and_then(|probe| probe.meta);
-    embedded.or_else(|| super::restore::describe(work, &path).ok().flatten())
+    let doing = || format!("looking at {path} on {}", work.share.name());
+    let whole = work.share.image(&path).with_context(doing)?;
+    let source = Noticing::new(&*whole);
+    let embedded = match image::probe(&source) {
+        Ok(probe) => probe.meta,
+        Err(error) if source.has_failed() => return Err(error.context(doing())),
+        // Cut off, damaged, or no image at all: that is what `backup-again` replaces.
+        Err(_) => None,
+    };
+    if embedded.is_some() {
+        return Ok(embedded);
+    }
+    let beside = restore::beside(work, &path)?;
+    let text = beside.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.and_then(|text| ImageMeta::from_toml(&text).ok()))
 }
 
 #[cfg(test)]
@@ -172,6 +206,20 @@ mod tests {
             ..Origin::default()
         });
         meta
+    }
+
+    #[test]
+    fn a_serial_of_qemus_own_is_told_by_its_form() {
+        let numbered = |serial: &str, wwn: &str| {
+            let mut disk = meta(machine("a")).disk;
+            (disk.serial, disk.wwn) = (serial.into(), wwn.into());
+            is_numbered(&disk)
+        };
+        assert!(numbered("QM00001", ""));
+        for (serial, wwn) in [("QM00001", "naa.5000"), ("QM0001A", ""), ("QM123456", "")] {
+            assert!(!numbered(serial, wwn), "{serial} {wwn}");
+        }
+        assert!(!numbered("", "") && !numbered("WD-1", ""));
     }
 
     #[test]

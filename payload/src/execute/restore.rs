@@ -239,20 +239,33 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
 }
 
 /// What `X.toml` says the image is of. A person may have written it, for an image of another tool.
-pub(super) fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<ImageMeta>> {
+fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<ImageMeta>> {
+    let Some(bytes) = beside(work, image)? else {
+        return Ok(None);
+    };
+    let doing = || format!("reading {image}.toml on {}", work.share.name());
+    let text = String::from_utf8(bytes).with_context(doing)?;
+    ImageMeta::from_toml(&text).map(Some).with_context(doing)
+}
+
+/// `X.toml`, whatever is in it.
+///
+/// # Errors
+/// When the share cannot be read.
+pub(super) fn beside(work: &Work<'_>, image: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let path = format!("{image}.toml");
     if work.share.stat(&path)?.is_none() {
         return Ok(None);
     }
     let doing = || format!("reading {path} on {}", work.share.name());
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     work.share
         .open(&path)
         .with_context(doing)?
         .take(MOST_TOML_BYTES)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .with_context(doing)?;
-    ImageMeta::from_toml(&text).map(Some).with_context(doing)
+    Ok(Some(bytes))
 }
 
 /// What the job asks of each restore.

@@ -1,5 +1,6 @@
 //! Which of the machine's disks a job is about.
 
+use super::matching::same_disk;
 use pitstop_imaging::inventory::{Disk, Inventory, Standing};
 use pitstop_protocol::job::DiskSelector;
 use std::fmt::Write as _;
@@ -157,7 +158,8 @@ fn check_every_one(
         let is_listed = listed.is_none_or(|lines| is_listed(disk, lines));
         disk.unused == Standing::Fixed && disk.standing != Standing::Medium && is_listed
     };
-    if let Some(disk) = inventory.without_size.iter().find(meant) {
+    let lost = |disk: &&Disk| !is_standby(disk, inventory);
+    if let Some(disk) = inventory.without_size.iter().filter(meant).find(lost) {
         return Err(SelectError::NoSize {
             disk: disk.to_string(),
         });
@@ -182,6 +184,16 @@ fn check_every_one(
         }
     }
     Ok(())
+}
+
+/// Whether a disk without a size is another path to one that has it: a storage array tells none on paths that stand by
+/// (ALUA).
+fn is_standby(disk: &Disk, inventory: &Inventory) -> bool {
+    let mut others = inventory.disks.iter();
+    others.any(|other| {
+        let one = same_disk(&other.identity, &disk.identity).is_some();
+        is_wwn(other, &disk.identity.wwn) && one
+    })
 }
 
 /// Who wrote a disk into `disk-devices.lst` wants it touched.

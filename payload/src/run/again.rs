@@ -8,6 +8,8 @@ use std::path::PathBuf;
 const CONFIGURATION: &str = "/hosts/0A00020F.toml";
 const SECOND: &str = "/pxe/0A00020F";
 const IMAGE: &str = "/share/10.0.2.15/sda.raw.gz";
+const UPLOAD: &str = "PUT /share/10.0.2.15/sda.raw.gz.new.part";
+const ATTEMPTS: &str = "/share/10.0.2.15/attempts.toml";
 const LAST_RUN: &str = "/share/10.0.2.15/last-run.toml";
 
 /// A machine with one disk, and a server with its share.
@@ -123,6 +125,23 @@ fn a_backup_again_whose_deletion_failed_keeps_the_true_old_image() {
 }
 
 #[test]
+fn a_backup_again_that_is_set_again_is_made_though_its_first_try_fails() {
+    let scene = Scene::new();
+    scene.set("backup-again", "");
+    scene.succeeds("backup-again");
+    let first = scene.image("").unwrap();
+    // The server's tags are of the content: it shows the very same configuration.
+    fs::write(&scene.node, noise(2, MIB)).unwrap();
+    scene.set("backup-again", "");
+    scene.server.fail(UPLOAD, Fault::Status(507));
+    scene.fails(&["backing up sda", "507"]);
+    assert!(scene.image("").unwrap() == first);
+    scene.succeeds("backup-again");
+    assert!(scene.image("").unwrap() != first);
+    assert!(scene.image(".old").unwrap() == first);
+}
+
+#[test]
 fn images_of_which_half_are_in_place_are_completed() {
     let scene = Scene::new();
     scene.site.disk("sdb", "B", &noise(7, MIB));
@@ -183,6 +202,24 @@ fn a_wipe_whose_deletion_failed_does_not_wipe_what_was_installed_since() {
     fs::write(&scene.node, noise(4, MIB)).unwrap();
     scene.succeeds("wipe");
     assert!(fs::read(&scene.node).unwrap() == noise(4, MIB));
+}
+
+#[test]
+fn a_job_that_its_last_try_has_done_is_ended_by_the_next() {
+    let scene = Scene::new();
+    scene.set("wipe", "method = \"zero\"\n");
+    scene.does_not_delete("wipe");
+    fs::write(&scene.node, noise(4, MIB)).unwrap();
+    // As if it had been the last try, and had lost its power before the deletion.
+    let text = String::from_utf8(scene.server.get(ATTEMPTS).unwrap()).unwrap();
+    let last = text.replace("begun = 1", "begun = 3");
+    assert_ne!(last, text);
+    scene.server.put(ATTEMPTS, last.as_bytes());
+    let ended = scene.succeeds("wipe");
+    let told = "only its configuration is left";
+    assert!(ended.console.contains(told), "{}", ended.console);
+    assert!(fs::read(&scene.node).unwrap() == noise(4, MIB));
+    assert!(scene.server.get(ATTEMPTS).is_none());
 }
 
 #[test]

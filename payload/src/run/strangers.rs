@@ -33,6 +33,18 @@ fn content(site: &Site, name: &str) -> Vec<u8> {
     fs::read(site.fake.dev().join(name)).unwrap()
 }
 
+/// A disk with a partition, told by its table's signature alone.
+fn twin(signature: &[u8; 4], seed: u64) -> Vec<u8> {
+    let mut disk = noise(seed, 2 * MIB);
+    disk[..512].fill(0);
+    disk[440..444].copy_from_slice(signature);
+    disk[446 + 4] = 0x83;
+    disk[446 + 8..446 + 12].copy_from_slice(&2048u32.to_le_bytes());
+    disk[446 + 12..446 + 16].copy_from_slice(&2048u32.to_le_bytes());
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
+
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     fs::read(path).unwrap() == bytes
 }
@@ -114,6 +126,81 @@ fn shares_of_older_versions_and_of_the_script_go_on_working() {
     fs::remove_file(untold.on_share("10.0.2.15/testbox-info.txt")).unwrap();
     untold.set("restore", "");
     untold.succeeds("restore");
+}
+
+#[test]
+fn a_serial_that_every_virtual_machine_has_is_no_ones() {
+    let a = machine(A, "QM00001", &noise(1, MIB));
+    a.set("backup", "");
+    a.succeeds("backup");
+    let b = machine(B, "QM00001", &noise(2, MIB));
+    hand_over(&a, &b);
+    let image = b.on_share("10.0.2.15/sda.raw.gz");
+    let of_a = fs::read(&image).unwrap();
+    for action in ["restore", "backup-again"] {
+        b.set(action, "");
+        b.fails(
+            action,
+            &["10.0.2.15/sda.raw.gz belongs to another machine", A],
+        );
+    }
+    assert!(content(&b, "sda") == noise(2, MIB));
+    assert!(holds(&image, &of_a));
+    // Where nothing tells whose they are, a serial is better than a name.
+    let text = b.text("10.0.2.15/sda.raw.gz.toml");
+    let mut untold: toml::Table = toml::from_str(&text).unwrap();
+    assert!(untold.remove("origin").is_some(), "{text}");
+    fs::remove_file(&image).unwrap();
+    for told in ["machine.toml", "testbox-info.txt", "sda.raw.gz.toml"] {
+        fs::remove_file(b.on_share("10.0.2.15").join(told)).unwrap();
+    }
+    fs::write(b.on_share("10.0.2.15/sda.raw"), noise(1, MIB)).unwrap();
+    fs::write(b.on_share("10.0.2.15/sda.raw.toml"), untold.to_string()).unwrap();
+    b.set("restore", "");
+    b.succeeds("restore");
+    assert!(content(&b, "sda") == noise(1, MIB));
+}
+
+#[test]
+fn twins_that_their_tables_tell_apart_may_still_be_anothers() {
+    let with_twins = |uuid: &str| {
+        let site = Site::new();
+        site.fake.write_sys("class/dmi/id/product_uuid", uuid);
+        site.disk("vda", "", &twin(b"ONE!", 1));
+        site.disk("vdb", "", &twin(b"TWO!", 2));
+        site
+    };
+    let a = with_twins(A);
+    a.set("backup", "exact = true\n");
+    a.succeeds("backup");
+    let b = with_twins(B);
+    hand_over(&a, &b);
+    b.set("restore", "");
+    b.fails("restore", &["belongs to another machine", A]);
+}
+
+#[test]
+fn a_folder_that_is_made_of_the_address_is_named_by_nobody() {
+    let of_address = "image = \"lab3/{ip}\"\n";
+    let a = machine(A, "DISK-A", &noise(1, MIB));
+    a.set("backup", of_address);
+    a.succeeds("backup");
+    let b = machine(B, "DISK-B", &noise(2, MIB));
+    hand_over(&a, &b);
+    // An image that tells nothing: `machine.toml` does, which is in the machine's own folder.
+    let image = b.on_share("lab3/10.0.2.15/sda.raw");
+    fs::create_dir_all(b.on_share("lab3/10.0.2.15")).unwrap();
+    fs::write(&image, noise(1, MIB)).unwrap();
+    b.set("restore", of_address);
+    let refused = [
+        "lab3/10.0.2.15/sda.raw belongs to another machine (UUID 4c4c4544",
+        "set image = \"lab3/10.0.2.15\" in the host file",
+    ];
+    b.fails("restore", &refused);
+    assert!(content(&b, "sda") == noise(2, MIB));
+    b.set("restore", "image = \"lab3/10.0.2.15\"\n");
+    b.succeeds("restore");
+    assert!(content(&b, "sda") == noise(1, MIB));
 }
 
 #[test]
@@ -206,16 +293,6 @@ fn a_restore_without_a_disk_that_the_last_run_knew_is_no_success() {
 
 #[test]
 fn twins_without_serials_that_changed_places_keep_their_content() {
-    let twin = |signature: &[u8; 4], seed| {
-        let mut disk = noise(seed, 2 * MIB);
-        disk[..512].fill(0);
-        disk[440..444].copy_from_slice(signature);
-        disk[446 + 4] = 0x83;
-        disk[446 + 8..446 + 12].copy_from_slice(&2048u32.to_le_bytes());
-        disk[446 + 12..446 + 16].copy_from_slice(&2048u32.to_le_bytes());
-        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-        disk
-    };
     let (first, second) = (twin(b"ONE!", 1), twin(b"TWO!", 2));
     let before = Site::new();
     before.disk("vda", "", &first);

@@ -76,7 +76,7 @@ pub fn job(
         transfer: transfer(file, share.as_ref(), from)?,
         share,
         image: image(file, placeholders).map_err(at("image"))?,
-        image_named: file.image.is_some(),
+        image_named: file.image.as_deref().is_some_and(names_folder),
         disks: disks(file).map_err(at("disks"))?,
         delete: delete(line, file, from, placeholders)?,
         policy: policy(file)?,
@@ -158,6 +158,11 @@ fn image(file: &HostFile, placeholders: &Placeholders) -> Result<String, String>
     };
     check_folder(&image)?;
     Ok(image)
+}
+
+/// A folder that is made of the address is whosesoever the address is.
+fn names_folder(image: &str) -> bool {
+    !["{ip}", "{hexip}"].iter().any(|part| image.contains(part))
 }
 
 fn disks(file: &HostFile) -> Result<Vec<DiskSelector>, String> {

@@ -97,6 +97,18 @@ mod tests {
         );
         let serial = [&good[..], b"image = \"lab/{serial}\"\n"].concat();
         assert_eq!(preview(&serial, &url, None).unwrap().image, "lab/SERIAL");
+        assert!(!job.image_named);
+        // Made of the address, it is as the folder that is not named.
+        for (image, folder, named) in [
+            ("lab/{ip}", "lab/10.0.2.15", false),
+            ("{hexip}", "0A00020F", false),
+            ("lab/{mac}", "lab/MAC", true),
+            ("10.0.2.15", "10.0.2.15", true),
+        ] {
+            let line = format!("image = {image:?}\n");
+            let job = preview(&[&good[..], line.as_bytes()].concat(), &url, ip).unwrap();
+            assert_eq!((job.image.as_str(), job.image_named), (folder, named));
+        }
         let wrong = [&good[..], b"attempts = 0\n"].concat();
         assert_eq!(
             preview(&wrong, &url, ip).unwrap_err(),

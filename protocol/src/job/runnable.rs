@@ -200,7 +200,7 @@ pub struct Job {
     pub share: Option<ShareUrl>,
     /// The machine's folder on the share: relative, no `..`.
     pub image: String,
-    /// Whether the job names that folder, and does not just have it from the machine's address.
+    /// Whether the job names that folder, and does not just have it, or a part of it, from the machine's address.
     pub image_named: bool,
     /// Empty: every fixed disk.
     pub disks: Vec<DiskSelector>,

@@ -202,14 +202,16 @@ fn check_http(url: &Url, http: &HttpClient) -> anyhow::Result<()> {
     )
 }
 
+/// What counts is that it is gone: where the answer to a DELETE was lost, the one that is sent again may be refused,
+/// because the right to delete went with the file.
 fn delete_http(url: &Url, http: &HttpClient) -> anyhow::Result<()> {
-    let status = ask(&Method::DELETE, url, http)?;
-    if !status.is_success() && !is_gone(status) {
-        bail!(refusal(&Method::DELETE, &redacted(url), status));
-    }
+    let deleted = ask(&Method::DELETE, url, http)?;
     let status = ask(&Method::GET, url, http)?;
     if is_gone(status) {
         return Ok(());
+    }
+    if !deleted.is_success() && !is_gone(deleted) {
+        bail!(refusal(&Method::DELETE, &redacted(url), deleted));
     }
     bail!(
         "the server says that it is deleted, but it is still there (HTTP {})",
@@ -326,6 +328,23 @@ mod tests {
         let targets = [target(&server.url("/hosts/x.toml"))];
         let error = format!("{:#}", delete(&targets, &carriers()).unwrap_err());
         assert!(error.contains("still there (HTTP 200)"), "{error}");
+    }
+
+    #[test]
+    fn a_deletion_whose_answer_was_lost_is_done_though_the_next_is_refused() {
+        let server = FakeServer::start();
+        server.put("/hosts/x.toml", b"x");
+        server.fail("DELETE", Fault::Mute);
+        server.fail("DELETE", Fault::Status(403));
+        let targets = [target(&server.url("/hosts/x.toml"))];
+        delete(&targets, &carriers()).unwrap();
+        let asked = ["DELETE", "DELETE", "GET"].map(|method| format!("{method} /hosts/x.toml"));
+        assert_eq!(server.log(), asked);
+
+        server.put("/hosts/x.toml", b"x");
+        server.fail("DELETE", Fault::Status(403));
+        let error = format!("{:#}", delete(&targets, &carriers()).unwrap_err());
+        assert!(error.contains("DELETE") && error.contains("403"), "{error}");
     }
 
     #[test]

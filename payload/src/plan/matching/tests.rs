@@ -245,6 +245,22 @@ fn twins_without_serials_that_changed_places_are_told_by_their_tables() {
 }
 
 #[test]
+fn a_table_without_an_identifier_tells_no_twin() {
+    for none in ["0x00000000", "00000000-0000-0000-0000-000000000000"] {
+        let (disks, mut images, hints) = changed_places([none, ""]);
+        images[1].table = none.into();
+        let error = match_images(&disks, &disks, &images, &hints).unwrap_err();
+        assert!(matches!(error, MatchError::SeveralImages { .. }), "{error}");
+    }
+    // The other's table tells, and this one is left.
+    let (disks, mut images, hints) = changed_places(["0x00000000", "0x00000001"]);
+    images[0].table = "0x00000001".into();
+    images[1].table = "0x00000000".into();
+    let matches = match_images(&disks, &disks, &images, &hints).unwrap();
+    assert_eq!((matches[0].image, matches[1].image), (1, 0));
+}
+
+#[test]
 fn twins_that_nothing_tells_apart_are_for_the_job_to_name() {
     for tables in [["", ""], ["first", "first"], ["other", ""]] {
         let (disks, images, mut hints) = changed_places(tables);

@@ -11,6 +11,12 @@ fn alike(of: &DiskIdentity, disk: &DiskIdentity) -> bool {
         || (both_nameless && of.model == disk.model && of.size == disk.size)
 }
 
+/// Whether the identifier of a table is one: an MBR whose signature nobody set has zeros there.
+fn tells(id: &str) -> bool {
+    let digits = id.strip_prefix("0x").unwrap_or(id);
+    digits.chars().any(|digit| !matches!(digit, '0' | '-'))
+}
+
 /// The disks and images that are alike.
 struct Twins<'a> {
     disks: Vec<&'a Disk>,
@@ -64,7 +70,7 @@ impl Twins<'_> {
             let unique = self.disks.iter().filter(here).count() == 1
                 && self.images.iter().filter(has).count() == 1;
             let mut having = self.images.iter().filter(has);
-            having.next().copied().filter(|_| unique && !id.is_empty())
+            having.next().copied().filter(|_| unique && tells(id))
         };
         if let Some(image) = image_on(disk) {
             return Some(image);

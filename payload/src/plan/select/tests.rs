@@ -199,6 +199,20 @@ fn a_fixed_disk_that_tells_no_size_is_waited_for_and_then_named() {
 }
 
 #[test]
+fn a_path_that_stands_by_is_no_disk_without_a_size() {
+    let mut inventory = three();
+    let mut path = disk("sdd", "", 0);
+    path.identity.wwn = "naa.5000c50012345678".into();
+    inventory.without_size = vec![path];
+    let selection = select(&inventory, &[], None, true).unwrap();
+    assert_eq!(names(&selection), ["sda", "sdb"]);
+    // A maker's one WWN for all of its drives.
+    inventory.without_size[0].identity.serial = "BROKEN".into();
+    let error = select(&inventory, &[], None, true).unwrap_err();
+    assert!(matches!(error, SelectError::NoSize { .. }), "{error}");
+}
+
+#[test]
 fn one_disk_by_two_paths_is_done_once_and_answers_to_both_names() {
     let mut inventory = three();
     inventory.disks[0].also = vec!["sdq".into()];
