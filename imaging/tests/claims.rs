@@ -300,6 +300,8 @@ fn what_dm_verity_hashes_is_kept_with_its_free_blocks() {
         (verity, false, 40 * MIB),
         ("L", true, 40 * MIB),
         ("L", true, 21 * MIB),
+        // Not right behind it: at the next round number.
+        ("L", true, 23 * MIB),
     ] {
         let script =
             format!("label: gpt\nstart=2048,size=49152\nstart=81920,size=8192,type={kind}\n");

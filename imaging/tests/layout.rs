@@ -210,6 +210,39 @@ fn a_filesystem_that_was_lost_alone_is_made_anew() {
 }
 
 #[test]
+fn numbers_that_leave_some_out_stay_what_they_are() {
+    for script in [
+        "label: gpt\n2: start=2048,size=8192\n5: start=20480,size=8192\n128: start=40960,size=8192\n",
+        "label: dos\n1: start=2048,size=8192,type=83\n4: start=20480,size=8192,type=83\n",
+    ] {
+        let (folder, from) = disk(64 * MIB);
+        let made = folder.path().join("script");
+        fs::write(&made, script).unwrap();
+        tool(
+            "sh",
+            &["-c", &format!("sfdisk -q {from} < {}", made.display())],
+        );
+        let layout = capture(Path::new(&from), true).unwrap();
+        let layout = Layout::parse(&layout.to_toml().unwrap()).unwrap();
+        // The disk itself is as its own layout says: nothing of it is made again.
+        assert!(compare(&layout, Path::new(&from)).unwrap().is_empty());
+        let (_folder, to) = disk(64 * MIB);
+        apply_twice(&layout, &to);
+        let table = |disk: &str| tool("sfdisk", &["-d", disk]).replace(disk, "DISK");
+        assert_eq!(table(&to), table(&from));
+    }
+    let text = |number: u32| {
+        let one = "[[partition]]\ntype = \"linux\"\nsize = \"4MiB\"\n";
+        format!("version = 1\ntable = \"gpt\"\n{one}number = 3\n{one}number = {number}\n")
+    };
+    Layout::parse(&text(9)).unwrap();
+    let error = format!("{:#}", Layout::parse(&text(3)).unwrap_err());
+    assert!(error.contains("the next one is 4"), "{error}");
+    let error = format!("{:#}", Layout::parse(&text(129)).unwrap_err());
+    assert!(error.contains("no number 129"), "{error}");
+}
+
+#[test]
 fn logical_partitions_in_any_order_are_made_as_they_were() {
     let logicals = [
         // As deleting one and making it again leaves them.

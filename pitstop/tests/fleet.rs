@@ -466,41 +466,58 @@ fn every_format_is_made_and_the_servers_own_checkers_take_it() {
     );
 }
 
-#[test]
-fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
-    let lab = Lab::new();
-    lab.write(&format!(
-        "{FORTY}[ip.\"192.168.1.102\"]\nimage = \"two\"\ngrow = true\n[host.cardonly]\nmac = \"52:54:00:00:09:09\"\n"
-    ));
-    for folder in ["golden-lab3", "two"] {
-        let folder = lab.path().join("share").join(folder);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("sda.raw.gz"), "").unwrap();
+/// A lab of forty, and one machine that is known by its card alone.
+struct Jobs(Lab);
+
+/// Where machines reach the server.
+const URL: [&str; 2] = ["--url", "http://192.168.1.10:8080"];
+
+impl Jobs {
+    fn new() -> Self {
+        let lab = Lab::new();
+        lab.write(&format!(
+            "{FORTY}[ip.\"192.168.1.102\"]\nimage = \"two\"\ngrow = true\n[host.cardonly]\nmac = \"52:54:00:00:09:09\"\n"
+        ));
+        for folder in ["golden-lab3", "two"] {
+            let folder = lab.path().join("share").join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("sda.raw.gz"), "").unwrap();
+        }
+        Self(lab)
     }
-    let host = |words: &[&str]| {
+
+    fn host(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
-        let root = lab.path();
+        let root = self.0.path();
         command.arg("host").args(words).arg("--root").arg(root);
         command.output().unwrap()
-    };
-    let does = |words: &[&str]| {
-        let output = host(words);
+    }
+
+    fn does(&self, words: &[&str]) -> String {
+        let output = self.host(words);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{words:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
-    };
-    let url = ["--url", "http://192.168.1.10:8080"];
-    let hosts = || {
-        let entries = fs::read_dir(lab.path().join("hosts")).unwrap();
-        entries.count()
-    };
-    let file = |name: &str| fs::read_to_string(lab.path().join("hosts").join(name)).unwrap();
+    }
 
-    let said = does(&[&["set", "@lab3", "restore", "--attempts", "9"], &url[..]].concat());
+    /// How many host files there are.
+    fn count(&self) -> usize {
+        fs::read_dir(self.0.path().join("hosts")).unwrap().count()
+    }
+
+    fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.0.path().join("hosts").join(name)).unwrap()
+    }
+}
+
+#[test]
+fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
+    let lab = Jobs::new();
+    let said = lab.does(&[&["set", "@lab3", "restore", "--attempts", "9"], &URL[..]].concat());
     assert!(said.contains("40 machines do: restore"), "{said}");
     assert!(said.contains("  lab3-02 (192.168.1.102)  two\n"), "{said}");
-    assert_eq!(hosts(), 40);
-    let first = file("C0A80165.toml");
+    assert_eq!(lab.count(), 40);
+    let first = lab.file("C0A80165.toml");
     for line in [
         "action = \"restore\"",
         "image = \"golden-lab3\"",
@@ -514,88 +531,96 @@ fn a_selector_sets_one_job_a_machine_with_what_its_layers_say() {
         !first.contains("kernel-args") && !first.contains("router"),
         "{first}"
     );
-    assert!(file("C0A80166.toml").contains("grow = true\n"));
+    assert!(lab.file("C0A80166.toml").contains("grow = true\n"));
 
     // By its address a machine of the file has its layers, too; grow is of no use to a backup.
-    does(&[&["set", "192.168.1.102", "backup-again"], &url[..]].concat());
-    let second = file("C0A80166.toml");
+    lab.does(&[&["set", "192.168.1.102", "backup-again"], &URL[..]].concat());
+    let second = lab.file("C0A80166.toml");
     assert!(
         second.contains("image = \"two\"\n") && !second.contains("grow"),
         "{second}"
     );
-    let one = does(&[&["set", "cardonly", "rescue"], &url[..]].concat());
+    let one = lab.does(&[&["set", "cardonly", "rescue"], &URL[..]].concat());
     assert!(
         one.contains("cardonly (52:54:00:00:09:09) does: rescue"),
         "{one}"
     );
-    assert_eq!(hosts(), 41);
+    assert_eq!(lab.count(), 41);
 
-    assert_eq!(does(&["list", "lab3-0[1-3],cardonly"]).lines().count(), 5);
-    assert_eq!(does(&["clear", "lab3-*"]).lines().count(), 40);
-    assert_eq!(hosts(), 1);
+    assert_eq!(
+        lab.does(&["list", "lab3-0[1-3],cardonly"]).lines().count(),
+        5
+    );
+    assert_eq!(lab.does(&["clear", "lab3-*"]).lines().count(), 40);
+    assert_eq!(lab.count(), 1);
 
     // One that would not be taken: no job is set.
-    fs::remove_file(lab.path().join("share/two/sda.raw.gz")).unwrap();
-    let refused = failed(&host(
-        &[&["set", "lab3-01,lab3-02", "restore"], &url[..]].concat(),
-    ));
+    fs::remove_file(lab.0.path().join("share/two/sda.raw.gz")).unwrap();
+    let refused = failed(&lab.host(&[&["set", "lab3-01,lab3-02", "restore"], &URL[..]].concat()));
     assert!(refused.contains("there is no image"), "{refused}");
-    assert_eq!(hosts(), 1);
-    let none = failed(&host(&[&["set", "lab9", "restore"], &url[..]].concat()));
+    assert_eq!(lab.count(), 1);
+    let none = failed(&lab.host(&[&["set", "lab9", "restore"], &URL[..]].concat()));
     assert!(none.contains("no machine is named lab9"), "{none}");
+}
 
+#[test]
+fn several_machines_are_named_and_none_is_backed_up_into_anothers_folder() {
+    let lab = Jobs::new();
+    lab.does(&[&["set", "cardonly", "rescue"], &URL[..]].concat());
     // In one folder the later backup would take the place of the other's image, or fail.
     for action in ["backup", "backup-again"] {
-        let one = failed(&host(
-            &[&["set", "lab3-01", "lab3-03", action, "--force"], &url[..]].concat(),
-        ));
+        let one = failed(
+            &lab.host(&[&["set", "lab3-01", "lab3-03", action, "--force"], &URL[..]].concat()),
+        );
         assert!(
             one.contains("lab3-01 (192.168.1.101) and lab3-03 (192.168.1.103) would both be backed up into golden-lab3")
                 && one.contains("--image '{hostname}'"),
             "{one}"
         );
-        assert_eq!(hosts(), 1);
+        assert_eq!(lab.count(), 1);
     }
     let own = ["backup", "--image", "{hostname}"];
-    does(&[&["set", "lab3-01", "lab3-03"], &own[..], &url].concat());
-    assert_eq!(hosts(), 3);
+    lab.does(&[&["set", "lab3-01", "lab3-03"], &own[..], &URL].concat());
+    assert_eq!(lab.count(), 3);
 
     // Several, each once; and all.
     assert_eq!(
-        does(&["list", "lab3-01", "192.168.1.101", "lab3-03"])
+        lab.does(&["list", "lab3-01", "192.168.1.101", "lab3-03"])
             .lines()
             .count(),
         3
     );
-    assert_eq!(does(&["list", "--all"]).lines().count(), 4);
-    does(&["clear", "192.168.1.101", "lab3-03", "lab3-01"]);
-    assert_eq!(hosts(), 1);
-    let every = does(&[&["set", "--all", "rescue"], &url[..]].concat());
+    assert_eq!(lab.does(&["list", "--all"]).lines().count(), 4);
+    lab.does(&["clear", "192.168.1.101", "lab3-03", "lab3-01"]);
+    assert_eq!(lab.count(), 1);
+    let every = lab.does(&[&["set", "--all", "rescue"], &URL[..]].concat());
     assert!(every.contains("41 machines do: rescue"), "{every}");
-    assert_eq!(hosts(), 41);
-    assert_eq!(does(&["clear", "--all"]).lines().count(), 41);
-    assert_eq!(hosts(), 0);
+    assert_eq!(lab.count(), 41);
+    assert_eq!(lab.does(&["clear", "--all"]).lines().count(), 41);
+    assert_eq!(lab.count(), 0);
+}
 
+#[test]
+fn what_needs_no_settings_goes_on_without_the_file() {
+    let lab = Jobs::new();
     // What needs no settings goes on without the file.
-    does(&[&["set", "192.168.1.102", "rescue"], &url[..]].concat());
-    lab.write("version = 2\n");
-    let listed = host(&["list", "192.168.1.102"]);
+    lab.does(&[&["set", "192.168.1.102", "rescue"], &URL[..]].concat());
+    lab.0.write("version = 2\n");
+    let listed = lab.host(&["list", "192.168.1.102"]);
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2);
     let warning = String::from_utf8_lossy(&listed.stderr).into_owned();
     assert!(
         warning.starts_with("pitstop: warning: ") && warning.contains("line 1: version = 2"),
         "{warning}"
     );
-    does(&["clear", "192.168.1.102"]);
-    assert_eq!(hosts(), 0);
-    assert!(failed(&host(&["list", "lab3-01"])).contains("line 1: version = 2"));
-    let broken = failed(&host(
-        &[&["set", "192.168.1.102", "restore"], &url[..]].concat(),
-    ));
+    lab.does(&["clear", "192.168.1.102"]);
+    assert_eq!(lab.count(), 0);
+    assert!(failed(&lab.host(&["list", "lab3-01"])).contains("line 1: version = 2"));
+    let broken = failed(&lab.host(&[&["set", "192.168.1.102", "restore"], &URL[..]].concat()));
     assert!(
         broken.contains("fleet.toml, line 1: version = 2"),
         "{broken}"
     );
-    fs::remove_file(lab.path().join("fleet.toml")).unwrap();
-    assert!(failed(&host(&["clear", "--all"])).contains("--all and * are its machines"));
+    fs::remove_file(lab.0.path().join("fleet.toml")).unwrap();
+    assert!(failed(&lab.host(&["clear", "--all"])).contains("--all and * are its machines"));
 }

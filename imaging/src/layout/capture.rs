@@ -44,6 +44,7 @@ pub fn capture(path: &Path, exact: bool) -> anyhow::Result<Layout> {
             None => partitions.push(entry),
         }
     }
+    leave_out_usual(&mut partitions);
     Ok(Layout {
         version: VERSION,
         table: table.kind,
@@ -67,6 +68,7 @@ fn entry(table: TableKind, part: &Partition, found: Contents, exact: bool) -> En
         kind: kinds::name(&part.kind),
         size: part.size.to_string(),
         start: Some(part.start),
+        number: (gpt || part.number <= 4).then_some(part.number),
         logical: !gpt && part.number > 4,
         name: part.name.clone(),
         id: (exact && gpt).then(|| part.id.clone()),
@@ -77,14 +79,27 @@ fn entry(table: TableKind, part: &Partition, found: Contents, exact: bool) -> En
     }
 }
 
+/// A number that the partition would get anyhow need not be written.
+fn leave_out_usual(partitions: &mut [Entry]) {
+    let mut next = 1;
+    for entry in partitions.iter_mut().filter(|entry| !entry.logical) {
+        let number = entry.number.unwrap_or(next);
+        if number == next {
+            entry.number = None;
+        }
+        next = number + 1;
+    }
+}
+
 /// The four entries of an MBR, the extended one among them, with the active flag.
 fn primaries(first: &[u8], sector: u64) -> Vec<Entry> {
     first
         .get(446..510)
         .unwrap_or_default()
         .chunks_exact(16)
-        .filter(|entry| entry[4] != 0)
-        .map(|entry| {
+        .zip(1..)
+        .filter(|(entry, _)| entry[4] != 0)
+        .map(|(entry, number)| {
             let bytes = |at: usize| {
                 let sectors = [entry[at], entry[at + 1], entry[at + 2], entry[at + 3]];
                 u64::from(u32::from_le_bytes(sectors)) * sector
@@ -93,6 +108,7 @@ fn primaries(first: &[u8], sector: u64) -> Vec<Entry> {
                 kind: kinds::name(&table::PartitionKind::Code(entry[4])),
                 size: bytes(12).to_string(),
                 start: Some(bytes(8)),
+                number: Some(number),
                 flags: (entry[0] & 0x80 != 0)
                     .then(|| "boot".to_owned())
                     .into_iter()

@@ -53,6 +53,9 @@ pub struct Entry {
     /// Bytes from the beginning of the disk; behind the one before, unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<u64>,
+    /// As the kernel numbers it; the next one, unless given. Logical ones are numbered from 5 on, whatever is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
     /// Of an MBR: within the extended partition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub logical: bool,
@@ -130,7 +133,39 @@ impl Layout {
             self.check_entry(entry)
                 .with_context(|| format!("partition {number} of the layout"))?;
         }
-        Ok(())
+        self.numbered().map(drop)
+    }
+
+    /// The partitions that are not logical, each with its number.
+    ///
+    /// # Errors
+    /// When a number is not behind the one before, or is too large for the table.
+    fn numbered(&self) -> anyhow::Result<Vec<(u32, &Entry)>> {
+        let most = match self.table {
+            TableKind::Gpt => MOST,
+            _ => 4,
+        };
+        let mut numbered = Vec::new();
+        let mut next = 1;
+        for entry in self.partitions.iter().filter(|entry| !entry.logical) {
+            let number = entry.number.unwrap_or(next);
+            if number < next {
+                bail!(
+                    "number = {number}: partitions stand in the order of their numbers, and the next one is {next}"
+                );
+            }
+            if usize::try_from(number).is_ok_and(|number| number > most) {
+                match self.table {
+                    TableKind::Gpt => {
+                        bail!("a GPT has up to {MOST} partitions, and no number {number}")
+                    }
+                    _ => bail!("an MBR has four partitions at most beside logical ones"),
+                }
+            }
+            numbered.push((number, entry));
+            next = number + 1;
+        }
+        Ok(numbered)
     }
 
     fn check_entry(&self, entry: &Entry) -> anyhow::Result<()> {
@@ -140,6 +175,11 @@ impl Layout {
         let gpt = self.table == TableKind::Gpt;
         if gpt && (entry.logical || self.partitions.len() > MOST) {
             bail!("a GPT has up to {MOST} partitions, none of them logical");
+        }
+        if entry.logical && entry.number.is_some() {
+            bail!(
+                "logical partitions are numbered from 5 on, one after the other: leave number out"
+            );
         }
         if !gpt && (!entry.name.is_empty() || entry.id.is_some()) {
             bail!("an MBR gives partitions neither name nor id");

@@ -106,11 +106,12 @@ impl Layout {
                 units::bytes(disk)
             );
         }
-        let outer: Vec<&Entry> = self.partitions.iter().filter(|e| !e.logical).collect();
+        let numbered = self.numbered()?;
+        let outer: Vec<&Entry> = numbered.iter().map(|(_, entry)| *entry).collect();
         let inner: Vec<&Entry> = self.partitions.iter().filter(|e| e.logical).collect();
         let mut places = Vec::new();
         let ranges = lay_out(&outer, &room, &room, align, 0).context("placing the partitions")?;
-        for (number, (entry, range)) in (1..).zip(outer.iter().zip(ranges)) {
+        for ((number, entry), range) in numbered.into_iter().zip(ranges) {
             places.push(self.place_of(number, entry, range, None)?);
         }
         let extended: Vec<Range<u64>> = places
@@ -131,9 +132,6 @@ impl Layout {
             for (number, ((entry, range), record)) in (5..).zip(logicals) {
                 places.push(self.place_of(number, entry, range, Some(record))?);
             }
-        }
-        if self.table == TableKind::Mbr && outer.len() > 4 {
-            bail!("an MBR has four partitions at most beside logical ones");
         }
         check_apart(&places)?;
         Ok(Placed {

@@ -27,7 +27,7 @@ pub fn growable(volume: &mut dyn ReadAt, filesystem: &str, to: u64) -> Result<Gr
             head: Extents::new(),
             kernel: Some(kernel),
         }),
-        "btrfs" => btrfs::check_growth(volume).map(|()| Growable::default()),
+        "btrfs" => btrfs::check_growth(volume, to).map(|()| Growable::default()),
         "ntfs" => ntfs::check_growth(volume).map(|()| Growable::default()),
         other => Err(Doubt::new(format!(
             "no program is known that grows {other}"

@@ -180,14 +180,34 @@ fn look_at(volume: &mut dyn ReadAt, claim: Claim) -> Found {
     found
 }
 
-/// Whether dm-verity's hashes begin where the filesystem ends, as `veritysetup --hash-offset` puts them.
+/// `veritysetup --hash-offset` takes any multiple of a sector behind the filesystem; people take the next round number.
+const VERITY_ALIGNMENT: u64 = 512;
+const VERITY_WITHIN: u64 = 64 << 20;
+
+/// Whether hashes of dm-verity begin behind the filesystem, where it ends or not far from there.
 fn has_hashes_behind(volume: &mut dyn ReadAt, filesystem: Filesystem) -> bool {
+    const PIECE: u64 = 1 << 20;
     let Ok(end) = claims::end(filesystem, volume) else {
         return false;
     };
-    volume
-        .bytes_at(end, claims::VERITY.len())
-        .is_ok_and(|found| found == claims::VERITY)
+    let mut at = end - end % VERITY_ALIGNMENT;
+    let last = volume.size().min(at.saturating_add(VERITY_WITHIN));
+    while at < last {
+        let length = PIECE.min(last - at);
+        let piece = usize::try_from(length).map(|length| volume.bytes_at(at, length));
+        // What cannot be read there may be hashes.
+        let Ok(Ok(piece)) = piece else {
+            return true;
+        };
+        if piece
+            .chunks(512)
+            .any(|sector| sector.starts_with(claims::VERITY))
+        {
+            return true;
+        }
+        at += length;
+    }
+    false
 }
 
 fn furthest(volume: &mut dyn ReadAt, list: &[Claim]) -> u64 {

@@ -36,6 +36,11 @@ pub enum Container {
     Ntfsclone,
     Fsarchiver,
     Wim,
+    Vma,
+    Ewf,
+    Aff,
+    Ar,
+    Rpm,
     Tar,
     Cpio,
     Zip,
@@ -89,6 +94,11 @@ impl Container {
             Self::Ntfsclone => "an image of ntfsclone",
             Self::Fsarchiver => "an archive of fsarchiver",
             Self::Wim => "a WIM image",
+            Self::Vma => "a backup of a virtual machine by Proxmox (VMA)",
+            Self::Ewf => "an EnCase image (EWF)",
+            Self::Aff => "an AFF image",
+            Self::Ar => "an ar archive or a Debian package",
+            Self::Rpm => "an RPM package",
             Self::Tar => "a tar archive",
             Self::Cpio => "a cpio archive",
             Self::Zip => "a zip archive",
@@ -142,6 +152,11 @@ impl Container {
             Self::Ntfsclone => Partition("ntfsclone --restore-image --overwrite /dev/PARTITION {}"),
             Self::Fsarchiver => Partition("fsarchiver restfs {} id=0,dest=/dev/PARTITION"),
             Self::Wim => Partition("wimapply {} 1 /dev/PARTITION"),
+            Self::Vma => Files("vma extract {} FOLDER"),
+            Self::Ewf => Disk("ewfexport -f raw -t disk {}"),
+            Self::Aff => Disk("affconvert -r -e raw {}"),
+            Self::Ar => Files("ar x {}"),
+            Self::Rpm => Files("rpm2archive {}"),
             Self::Tar => Files("tar -xf {}"),
             Self::Cpio => Files("cpio -i -d < {}"),
             Self::Zip => Files("unzip {}"),
@@ -161,7 +176,7 @@ impl Container {
 }
 
 /// What begins with magics of so many bytes that nothing else has to agree.
-const MAGICS: [(&[u8], Container); 27] = [
+const MAGICS: [(&[u8], Container); 33] = [
     (b"QFI\xfb", Container::Qcow),
     (b"KDMV", Container::Vmdk),
     (b"COWD", Container::Vmdk),
@@ -182,6 +197,12 @@ const MAGICS: [(&[u8], Container); 27] = [
     (b"<<< Oracle VM Virtu", Container::Vdi),
     (b"PK\x03\x04", Container::Zip),
     (b"PK\x05\x06", Container::Zip),
+    (b"PK00PK\x03\x04", Container::Zip),
+    (b"VMA\0\0\0\0\x01", Container::Vma),
+    (b"EVF\x09\x0d\x0a\xff\0", Container::Ewf),
+    (b"AFF10\r\n\0", Container::Aff),
+    (b"!<arch>\n", Container::Ar),
+    (b"\xed\xab\xee\xdb", Container::Rpm),
     (b"7z\xbc\xaf\x27\x1c", Container::SevenZip),
     (b"Rar!\x1a\x07", Container::Rar),
     (b"\xfd7zXZ\0", Container::Xz),
@@ -228,6 +249,9 @@ pub fn at_end(end: &[u8], size: u64) -> Option<Container> {
     }
     if weak::is_vhd_footer(end, size) {
         return Some(Container::FixedVhd);
+    }
+    if weak::is_dynamic_vhd_footer(end) {
+        return Some(Container::Vhd);
     }
     // The trailer of a UDIF image: its version is 4, its size 512.
     let is_dmg = end.starts_with(b"koly\0\0\0\x04\0\0\x02\0");
@@ -359,6 +383,12 @@ mod tests {
         assert_eq!(at_end(&footer, 1 << 20), None);
         footer[100] = 1;
         assert_eq!(at_end(&footer, size), None);
+        // The first copy of a dynamic one may be damaged: the one at the end counts for any size.
+        footer[63] = 3;
+        footer[64..68].fill(0);
+        let sum: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
+        footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
+        assert_eq!(at_end(&footer, 4096), Some(Container::Vhd));
         let mut koly = vec![0; END];
         koly[..12].copy_from_slice(b"koly\0\0\0\x04\0\0\x02\0");
         assert_eq!(at_end(&koly, size), Some(Container::Dmg));

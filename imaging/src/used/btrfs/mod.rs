@@ -34,8 +34,8 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
 }
 
 /// Whether it grows while it is mounted, as far as its superblock tells.
-pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
-    superblock::check_growth(volume)
+pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt> {
+    superblock::check_growth(volume, to)
 }
 
 pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {

@@ -49,7 +49,12 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
 }
 
 /// Whether the kernel mounts it for writing and lets its only device grow. A log tree is replayed then.
-pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt> {
+    /// The kernel refuses to resize to less (Linux `btrfs_ioctl_resize`).
+    const LEAST: u64 = 256 << 20;
+    if to < LEAST {
+        return Err(Doubt::new("the kernel lets none grow to less than 256 MiB"));
+    }
     let raw = volume.bytes_at(OFFSET, 4096)?;
     let sb = Fields(&raw);
     if sb.u16(196)? == 0 {

@@ -5,13 +5,21 @@ use super::END;
 /// The footer that is right for just this file: a disk that was written from such a file may end in one too, but is
 /// 512 bytes smaller then, or larger.
 pub fn is_vhd_footer(footer: &[u8], size: u64) -> bool {
-    let word = |at: usize| footer.get(at..).and_then(|it| it.first_chunk::<4>());
     let disk = footer.get(48..).and_then(|it| it.first_chunk::<8>());
-    if !footer.starts_with(b"conectix")
-        || disk.map(|disk| u64::from_be_bytes(*disk)) != size.checked_sub(END as u64)
-    {
+    disk.map(|disk| u64::from_be_bytes(*disk)) == size.checked_sub(END as u64)
+        && is_whole_vhd_footer(footer)
+}
+
+/// The footer of a VHD that grows (type 3), or has a parent (4): no raw disk is of its size.
+pub fn is_dynamic_vhd_footer(footer: &[u8]) -> bool {
+    matches!(footer.get(60..64), Some([0, 0, 0, 3 | 4])) && is_whole_vhd_footer(footer)
+}
+
+fn is_whole_vhd_footer(footer: &[u8]) -> bool {
+    if !footer.starts_with(b"conectix") {
         return false;
     }
+    let word = |at: usize| footer.get(at..).and_then(|it| it.first_chunk::<4>());
     let others = footer
         .iter()
         .enumerate()
