@@ -167,9 +167,7 @@ fn target(tried: &Tried, to: To) -> Result<Disk> {
 fn image_of(scene: &Scene, serial: &str) -> Result<PathBuf> {
     for entry in fs::read_dir(scene.folder())? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
+        if path.to_string_lossy().ends_with(".raw.gz.toml")
             && fs::read_to_string(&path)?.contains(&format!("serial = \"{serial}\""))
         {
             return Ok(path.with_extension(""));
