@@ -134,7 +134,7 @@ fn a_backup_again_that_is_set_again_is_made_though_its_first_try_fails() {
     fs::write(&scene.node, noise(2, MIB)).unwrap();
     scene.set("backup-again", "");
     scene.server.fail(UPLOAD, Fault::Status(507));
-    scene.fails(&["backing up sda", "507"]);
+    scene.fails(&["result failed backup-again", "507"]);
     assert!(scene.image("").unwrap() == first);
     scene.succeeds("backup-again");
     assert!(scene.image("").unwrap() != first);
