@@ -228,7 +228,12 @@ fn numbers_that_leave_some_out_stay_what_they_are() {
         assert!(compare(&layout, Path::new(&from)).unwrap().is_empty());
         let (_folder, to) = disk(64 * MIB);
         apply_twice(&layout, &to);
-        let table = |disk: &str| tool("sfdisk", &["-d", disk]).replace(disk, "DISK");
+        let table = |disk: &str| {
+            let text = tool("sfdisk", &["-d", disk]).replace(disk, "DISK");
+            // Where the first partition may begin is the tool's choice.
+            let lines = text.lines().filter(|line| !line.starts_with("first-lba"));
+            lines.map(str::to_owned).collect::<Vec<String>>()
+        };
         assert_eq!(table(&to), table(&from));
     }
     let text = |number: u32| {

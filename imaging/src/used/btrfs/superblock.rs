@@ -52,9 +52,6 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
 pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt> {
     /// The kernel refuses to resize to less (Linux `btrfs_ioctl_resize`).
     const LEAST: u64 = 256 << 20;
-    if to < LEAST {
-        return Err(Doubt::new("the kernel lets none grow to less than 256 MiB"));
-    }
     let raw = volume.bytes_at(OFFSET, 4096)?;
     let sb = Fields(&raw);
     if sb.u16(196)? == 0 {
@@ -73,6 +70,9 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt
     }
     if sb.u64(209)? > volume.size() {
         return Err(Doubt::new("it says it is larger than the partition"));
+    }
+    if to < LEAST {
+        return Err(Doubt::new("the kernel lets none grow to less than 256 MiB"));
     }
     Ok(())
 }
