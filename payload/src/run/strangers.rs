@@ -34,10 +34,10 @@ fn content(site: &Site, name: &str) -> Vec<u8> {
 }
 
 /// A disk with a partition, told by its table's signature alone.
-fn twin(signature: &[u8; 4], seed: u64) -> Vec<u8> {
+fn twin(signature: [u8; 4], seed: u64) -> Vec<u8> {
     let mut disk = noise(seed, 2 * MIB);
     disk[..512].fill(0);
-    disk[440..444].copy_from_slice(signature);
+    disk[440..444].copy_from_slice(&signature);
     disk[446 + 4] = 0x83;
     disk[446 + 8..446 + 12].copy_from_slice(&2048u32.to_le_bytes());
     disk[446 + 12..446 + 16].copy_from_slice(&2048u32.to_le_bytes());
@@ -166,8 +166,8 @@ fn twins_that_their_tables_tell_apart_may_still_be_anothers() {
     let with_twins = |uuid: &str| {
         let site = Site::new();
         site.fake.write_sys("class/dmi/id/product_uuid", uuid);
-        site.disk("vda", "", &twin(b"ONE!", 1));
-        site.disk("vdb", "", &twin(b"TWO!", 2));
+        site.disk("vda", "", &twin(*b"ONE!", 1));
+        site.disk("vdb", "", &twin(*b"TWO!", 2));
         site
     };
     let a = with_twins(A);
@@ -293,7 +293,7 @@ fn a_restore_without_a_disk_that_the_last_run_knew_is_no_success() {
 
 #[test]
 fn twins_without_serials_that_changed_places_keep_their_content() {
-    let (first, second) = (twin(b"ONE!", 1), twin(b"TWO!", 2));
+    let (first, second) = (twin(*b"ONE!", 1), twin(*b"TWO!", 2));
     let before = Site::new();
     before.disk("vda", "", &first);
     before.disk("vdb", "", &second);
