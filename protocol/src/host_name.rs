@@ -18,7 +18,7 @@ pub const SUFFIX: &str = ".toml";
 const ETHERNET: &str = "01-";
 
 /// Hex digits of an address of each kind.
-const V4_DIGITS: usize = 8;
+pub const V4_DIGITS: usize = 8;
 const V6_DIGITS: usize = 32;
 
 /// A name under which machines look for a host file.

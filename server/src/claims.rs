@@ -2,7 +2,7 @@
 
 use crate::path::RelPath;
 use crate::readers::Readers;
-use pitstop_protocol::host_name::{HostName, Mac, SUFFIX};
+use pitstop_protocol::host_name::{HostName, Mac, SUFFIX, V4_DIGITS};
 use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
@@ -92,8 +92,6 @@ pub fn probed(path: &RelPath) -> Option<RelPath> {
 }
 
 fn owner(path: &RelPath, peer: IpAddr) -> Owner {
-    /// No IPv4 address has more digits.
-    const V4_DIGITS: usize = 8;
     let name = path.split().map_or("", |(_, name)| name);
     let stem = name.strip_suffix(SUFFIX).unwrap_or(name);
     match HostName::from_stem(stem) {
