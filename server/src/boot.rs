@@ -1,11 +1,19 @@
 //! Boot files: the admin's, or the boot loaders that the distribution has installed.
 
 use crate::bootconf;
+use crate::file;
+use crate::http::{Here, Whole, only_read};
 use crate::jobs;
 use crate::path::RelPath;
-use crate::site::Site;
-use std::io::{Error, ErrorKind, Result};
+use crate::refusal::{Refusal, blocking};
+use crate::site::{Site, Sites};
+use axum::Router;
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Where Debian's packages pxelinux, syslinux-common and ipxe put what network boot needs.
 const INSTALLED: [(&str, &[&str]); 3] = [
@@ -17,9 +25,77 @@ const INSTALLED: [(&str, &[&str]); 3] = [
     ),
 ];
 
+pub fn routes() -> Router<Arc<Sites>> {
+    Router::new()
+        .route("/ipxe", get(ipxe).fallback(only_read))
+        .fallback(any(boot_file))
+}
+
+/// iPXE asks what this machine is to do.
+async fn ipxe(Here(site): Here, uri: Uri, headers: HeaderMap) -> Result<Response, Refusal> {
+    let url = url(&site, &headers);
+    let asker = bootconf::asker(uri.query().unwrap_or_default());
+    blocking(move || {
+        let job = asker.job(&site.hosts);
+        Ok(text(bootconf::ipxe(&url, job.as_deref(), &site.append)))
+    })
+    .await
+}
+
+/// Everything else is a boot file, as loaders ask for theirs beside themselves, or nothing.
+async fn boot_file(
+    Here(site): Here,
+    Whole(path): Whole,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return Err(Refusal::method("GET, HEAD"));
+    }
+    let (url, wanted) = (url(&site, &headers), path.clone());
+    let found = blocking(move || {
+        if let Some(text) = generated(&site, &wanted, &url) {
+            return Ok(Err(text));
+        }
+        if wanted.below("boot").is_none() && wanted.below("pxelinux.cfg").is_none() {
+            return Err(Refusal::not_found(&wanted));
+        }
+        let failed = |error| Refusal::io(&format!("opening {wanted}"), &error);
+        let file = open(&site, &wanted).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        Ok(Ok((file, metadata)))
+    });
+    match found.await? {
+        Err(generated) => Ok(text(generated)),
+        Ok((file, metadata)) => file::send(file, metadata, &path, &method, &headers).await,
+    }
+}
+
+fn text(text: String) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+/// The URL under which this client reaches the server: the one given at the start, else the name the client used.
+fn url(site: &Site, headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        // It goes into a boot loader's script.
+        .filter(|host| {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b))
+        });
+    match host {
+        Some(host) if !site.url_given => format!("http://{host}"),
+        _ => site.url.clone(),
+    }
+}
+
 /// Opens a boot file: below the boot folder under its path, or without a leading `boot/`, or, for a
 /// loader that looks beside itself, by its last name alone; else one that the distribution installed.
-pub fn open(site: &Site, path: &RelPath) -> Result<cap_std::fs::File> {
+pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
     let name = path
         .split()
         .map(|(_, name)| name)
@@ -44,7 +120,7 @@ pub fn open(site: &Site, path: &RelPath) -> Result<cap_std::fs::File> {
     // Told apart from a symlink that leads out, which is there but is not served.
     match site.boot.symlink_metadata(path.as_path()) {
         Ok(metadata) if metadata.is_symlink() => site.boot.open(path.as_path()),
-        _ => Err(Error::from(ErrorKind::NotFound)),
+        _ => Err(io::Error::from(ErrorKind::NotFound)),
     }
 }
 
