@@ -4,7 +4,9 @@ use crate::bootconf;
 use crate::jobs;
 use crate::path::RelPath;
 use crate::site::Site;
+use pitstop_fleet::Identity;
 use std::io::{Error, ErrorKind, Result};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// Where Debian's packages pxelinux, syslinux-common and ipxe put what network boot needs.
@@ -48,21 +50,31 @@ pub fn open(site: &Site, path: &RelPath) -> Result<cap_std::fs::File> {
     }
 }
 
-/// The text that is made for `path`, where there is one: boot loader configurations.
+/// The text that is made for `path`, where there is one: boot loader configurations, for who asks at `peer`.
 ///
 /// The admin's own `pxelinux.cfg/NAME` gives way to a job, and wins over the generated `default`.
-pub fn generated(site: &Site, path: &RelPath, url: &str) -> Option<String> {
+pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Option<String> {
     let (folder, name) = path.split()?;
     if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
         let job = jobs::of_name(&site.hosts, name);
         if job.is_none() && open(site, path).is_ok() {
             return None;
         }
-        return bootconf::pxelinux(name, job.as_deref(), url, &site.append);
+        let append = append(site, &jobs::identity_of_name(name, peer));
+        return bootconf::pxelinux(name, job.as_deref(), url, &append);
     }
     // iPXE looks for autoexec.ipxe by itself.
     if matches!(name, "boot.ipxe" | "autoexec.ipxe") && open(site, path).is_err() {
         return Some(bootconf::ipxe_entry(url));
     }
     None
+}
+
+/// The kernel parameters of a machine beside Pitstop's own: the server's, then those of the fleet file, so that they win.
+pub fn append(site: &Site, who: &Identity) -> String {
+    let fleet = site.fleet.current();
+    let args = fleet.find(who).map(|machine| fleet.kernel_args(machine));
+    format!("{} {}", site.append, args.unwrap_or_default())
+        .trim()
+        .to_owned()
 }

@@ -81,23 +81,25 @@ async fn route(site: &Arc<Site>, peer: IpAddr, request: Request) -> Result<Respo
             let site = Arc::clone(site);
             let script = blocking(move || {
                 let job = asker.job(&site.hosts);
-                Ok(bootconf::ipxe(&url, job.as_deref(), &site.append))
+                let append = boot::append(&site, &asker.identity());
+                Ok(bootconf::ipxe(&url, job.as_deref(), &append))
             });
             Ok(text(script.await?))
         }
-        _ => boot_file(site, path, url, request).await,
+        _ => boot_file(site, path, peer, url, request).await,
     }
 }
 
 async fn boot_file(
     site: &Arc<Site>,
     path: RelPath,
+    peer: IpAddr,
     url: String,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (site, wanted) = (Arc::clone(site), path.clone());
     let found = blocking(move || {
-        if let Some(text) = boot::generated(&site, &wanted, &url) {
+        if let Some(text) = boot::generated(&site, &wanted, peer, &url) {
             return Ok(Err(text));
         }
         if wanted.below("boot").is_none() && wanted.below("pxelinux.cfg").is_none() {
