@@ -6,7 +6,7 @@ use super::index::chunk_size_of;
 use super::verify::{Kind, Look, look};
 use super::workers::{Meter, lock};
 use super::{ImageMeta, ImageSource, Level};
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use crate::table::gpt_sector_size;
@@ -48,7 +48,7 @@ pub fn to_indexed(
             (Decoder::open(image, *kind)?, *raw_size, meta)
         }
     };
-    let meter = Meter::new("converting", image.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
     let encoding = Encoding {
         chunk_size: meta.chunk_size,
         level,
@@ -89,7 +89,7 @@ pub fn to_zstd(
         ),
         Look::Foreign { kind, raw_size } => (Decoder::open(image, *kind)?, *raw_size),
     };
-    let meter = Meter::new("converting", image.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
     let mut encoder = zstd::Encoder::new(out, LEVEL).context("setting up zstd")?;
     encoder
         .include_checksum(true)

@@ -7,7 +7,7 @@ use super::restore::restore_ours;
 use super::workers::Meter;
 use super::{CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, Restored, verify};
 use crate::disk::Input;
-use crate::event::Silent;
+use crate::event::{self, Silent};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use nix::errno::Errno;
@@ -89,7 +89,7 @@ fn image_of(input: &dyn Input, kept: &Extents) -> (Memory, ImageMeta) {
     };
     let mut meta = ImageMeta::new(disk, 1 << 20, false);
     let mut out = Vec::new();
-    let meter = Meter::new("backing up", "fake", None, &Silent);
+    let meter = Meter::new(event::Act::Backup, "fake", None, &Silent);
     let options = CaptureOptions::default();
     capture_from(input, kept, &mut meta, &options, &mut out, &meter).unwrap();
     (Memory(out), meta)

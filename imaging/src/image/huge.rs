@@ -8,7 +8,7 @@ use super::verify::{Look, look};
 use super::workers::Meter;
 use super::{CaptureOptions, Delta, ImageMeta, ImageReader, ImageSource, RestoreOptions};
 use crate::disk::{Input, Output};
-use crate::event::Silent;
+use crate::event::{Act, Silent};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use std::collections::BTreeMap;
@@ -166,7 +166,7 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         zeros: zero_member(usize::try_from(chunk_size).unwrap()).unwrap(),
         ..Thin::default()
     };
-    let meter = Meter::new("testing", "huge", None, &Silent);
+    let meter = Meter::new(Act::Verify, "huge", None, &Silent);
     let options = CaptureOptions {
         threads: 2,
         ..CaptureOptions::default()

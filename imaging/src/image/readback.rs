@@ -6,7 +6,7 @@ use super::index::{Item, Items};
 use super::restore::{Restoring, flush};
 use super::workers::{Crew, Meter, lock};
 use crate::disk::Buffer;
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -58,7 +58,7 @@ fn differing(
     output
         .drop_cache()
         .with_context(|| format!("dropping what is cached of {}", output.name()))?;
-    let meter = Meter::new("verifying", output.name(), Some(index.walked()), reporter);
+    let meter = Meter::new(Act::Verify, output.name(), Some(index.walked()), reporter);
     let items = Mutex::new(Singles::new(index.items()));
     let wrong = Mutex::new(BTreeSet::new());
     let chunk = chunk_bytes(index);

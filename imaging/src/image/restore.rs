@@ -7,7 +7,7 @@ use super::verify::{Look, Verified};
 use super::workers::{Crew, Meter, lock};
 use super::{Delta, ImageMeta, ImageSource, RestoreOptions, delta, readback};
 use crate::disk::{Buffer, Output};
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use crate::table::{Piece, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
@@ -135,7 +135,7 @@ pub fn restore_ours(
             output.name()
         ));
     }
-    let meter = Meter::new("restoring", output.name(), Some(index.walked()), reporter);
+    let meter = Meter::new(Act::Restore, output.name(), Some(index.walked()), reporter);
     let restoring = Restoring {
         image,
         index: &index,

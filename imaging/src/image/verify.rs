@@ -7,7 +7,7 @@ use super::index::{Index, Item};
 use super::workers::{Crew, Meter, lock};
 use super::{ImageMeta, ImageSource};
 use super::{Least, fit, foreign};
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use anyhow::{Context, bail};
 use std::io::Read;
 use std::sync::Mutex;
@@ -159,7 +159,7 @@ pub fn verify(
     match look(image)? {
         Look::Ours(loaded) => verify_ours(image, &loaded, threads, reporter),
         Look::Foreign { kind, raw_size } => {
-            let meter = Meter::new("verifying", image.name(), raw_size, reporter);
+            let meter = Meter::new(Act::Verify, image.name(), raw_size, reporter);
             let mut decoder = foreign::Decoder::open(image, kind)?;
             let mut buffer = vec![0; 1 << 20];
             let mut bytes = 0;
@@ -190,7 +190,7 @@ fn verify_ours(
 ) -> anyhow::Result<Verified> {
     let index = &loaded.index;
     let size = index.raw_size();
-    let meter = Meter::new("verifying", image.name(), Some(size), reporter);
+    let meter = Meter::new(Act::Verify, image.name(), Some(size), reporter);
     let (chunk, bound) = (chunk_bytes(index), largest_member(index));
     let feed = Mutex::new(Feed::new(image, index, true));
     let crew = Crew::new(threads, chunk + bound);

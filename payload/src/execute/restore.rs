@@ -6,7 +6,7 @@ use crate::plan::matching::{self, Hints, Match, Stored, same_disk};
 use crate::plan::select::named_by_name;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use anyhow::{Context, bail};
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::{
     self, Growth, ImageMeta, ImageSource, Kind, Least, Part, Ready, RestoreOptions,
 };
@@ -292,19 +292,21 @@ pub(super) fn run(
     let options = options(work.job);
     // Whatever is wrong with one of them would else be found when those before it are written.
     let mut ready = Vec::new();
-    for (restore, image) in restores.iter().zip(images) {
+    for (number, (restore, image)) in (1..).zip(restores.iter().zip(images)) {
         let disk = &restore.disk;
         let node = disk.node(&work.machine.dev);
-        let reporter = Labelled::new(work.log, disk);
+        let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         let what = || format!("restoring {disk} from {}", image.name());
         ready.push(Ready::new(&**image, &node, &options, &reporter).with_context(what)?);
     }
-    for ((restore, image), ready) in restores.iter().zip(images).zip(ready) {
+    for (number, ((restore, image), ready)) in (1..).zip(restores.iter().zip(images).zip(ready)) {
         let disk = &restore.disk;
-        let reporter = Labelled::new(work.log, disk);
+        let reporter = Labelled::new(work.log, Act::Restore, number, disk);
+        reporter.begins();
         let done = ready
             .run(&reporter)
             .with_context(|| format!("restoring {disk} from {}", image.name()))?;
+        reporter.is_done();
         reporter.info(format!(
             "{}: {} written, {} zeroed, {} right already, {} read from the image",
             disk.identity.device,
