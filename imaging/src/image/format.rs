@@ -82,7 +82,7 @@ pub fn parse_header(bytes: &[u8]) -> Option<u32> {
 }
 
 /// Whether a file that begins with `bytes` is meant to be an image of Pitstop's, index or not.
-pub fn begins_like_ours(bytes: &[u8]) -> bool {
+pub fn begins_like_indexed(bytes: &[u8]) -> bool {
     bytes.len() >= HEADER && bytes[..10] == FIXED && bytes[12..16] == SIZE_FIELD
 }
 
@@ -193,7 +193,7 @@ pub fn parse_footer(bytes: &[u8], file: u64) -> Result<Footer, FormatError> {
 
 /// The data of the field `id` in the empty member that `bytes` begin with, and what follows the member.
 fn field(bytes: &[u8], id: [u8; 2]) -> Option<(&[u8], &[u8])> {
-    if !begins_like_ours(bytes) {
+    if !begins_like_indexed(bytes) {
         return None;
     }
     let extra = usize::from(u16_at(bytes, 10)?);

@@ -1,10 +1,10 @@
 //! Reading a target back: what differs is written once more, and must then be right.
 
 use super::codec::{Inflater, is_zero};
-use super::feed::{chunk_bytes, largest_member, open_chunk, place};
 use super::index::{Item, Items};
+use super::member_reader::{chunk_bytes, largest_member, open_chunk, place};
 use super::restore::{Restoring, flush};
-use super::workers::{Crew, Meter, lock};
+use super::workers::{Meter, WorkerPool, lock};
 use crate::disk::Buffer;
 use crate::event::Reporter;
 use anyhow::{Context, bail};
@@ -62,10 +62,10 @@ fn differing(
     let items = Mutex::new(Singles::new(index.items()));
     let wrong = Mutex::new(BTreeSet::new());
     let chunk = chunk_bytes(index);
-    let crew = Crew::new(threads, chunk);
-    crew.run(|| {
+    let pool = WorkerPool::new(threads, chunk);
+    pool.run(|| {
         let mut raw = Buffer::new(chunk);
-        while !crew.stopped() {
+        while !pool.stopped() {
             let Some((number, hash)) = lock(&items).next() else {
                 break;
             };
@@ -77,12 +77,12 @@ fn differing(
             output
                 .read_at(raw, at)
                 .with_context(|| format!("reading {} back at {at}", output.name()))?;
-            let core = crew.core();
+            let permit = pool.cpu_permit();
             let right = match hash {
                 None => is_zero(raw),
                 Some(hash) => *blake3::hash(raw).as_bytes() == hash,
             };
-            drop(core);
+            drop(permit);
             if !right {
                 lock(&wrong).insert(number);
             }

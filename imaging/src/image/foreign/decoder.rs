@@ -5,8 +5,10 @@ use super::windows;
 use crate::event::Reporter;
 use crate::image::ImageSource;
 use crate::image::codec::Inflater;
-use crate::image::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
 use crate::image::index::Item;
+use crate::image::member_reader::{
+    LoadedIndex, MemberReader, chunk_bytes, largest_member, open_chunk, place,
+};
 use crate::image::verify::Kind;
 use anyhow::Context;
 use std::io::{self, BufReader, Read};
@@ -61,19 +63,19 @@ impl<'a> Decoder<'a> {
     }
 
     /// Tells what follows the data, if something does.
-    pub fn warn_of_behind(&self, image: &dyn ImageSource, reporter: &dyn Reporter) {
+    pub fn warn_of_trailing(&self, image: &dyn ImageSource, reporter: &dyn Reporter) {
         if let Some(behind) = self.behind() {
             reporter.warn(format!("{}: {behind}", image.name()));
         }
     }
 
     /// The raw bytes of an image with an index, each chunk proven before it is given out.
-    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a Loaded) -> anyhow::Result<Self> {
+    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a LoadedIndex) -> anyhow::Result<Self> {
         let index = &loaded.index;
         Ok(Self(Inner::Other(Box::new(Chunks {
             image,
             loaded,
-            feed: Feed::new(image, index, false),
+            members: MemberReader::new(image, index, false),
             inflater: Inflater::new()?,
             member: vec![0; largest_member(index)],
             raw: vec![0; chunk_bytes(index)],
@@ -96,8 +98,8 @@ impl Read for Decoder<'_> {
 
 struct Chunks<'a> {
     image: &'a dyn ImageSource,
-    loaded: &'a Loaded,
-    feed: Feed<'a>,
+    loaded: &'a LoadedIndex,
+    members: MemberReader<'a>,
     inflater: Inflater,
     member: Vec<u8>,
     raw: Vec<u8>,
@@ -111,7 +113,7 @@ impl Read for Chunks<'_> {
         let index = &self.loaded.index;
         while self.at == self.length && self.zeros == 0 && !buf.is_empty() {
             match self
-                .feed
+                .members
                 .next(&mut self.member)
                 .map_err(|error| other(&error))?
             {
