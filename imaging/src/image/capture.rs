@@ -1,7 +1,8 @@
 //! A disk becomes an image: read once, in order, only where something is kept.
 
+use super::chunk_size::chunk_size_of;
 use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
-use super::index::{CHUNK_MOST, chunk_size_of};
+use super::index::CHUNK_MOST;
 use super::salvage::{BadSectors, read_all};
 use super::workers::{Meter, lock};
 use super::{CaptureOptions, ImageMeta, ReadErrors};

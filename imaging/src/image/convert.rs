@@ -1,8 +1,8 @@
 //! Converting an image to another format, chunk by chunk, without a disk in between.
 
+use super::chunk_size::chunk_size_of;
 use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
 use super::foreign::{Decoder, check_size, read_full};
-use super::index::chunk_size_of;
 use super::verify::{Kind, OpenedImage, open};
 use super::workers::{Meter, lock};
 use super::{ImageMeta, ImageSource, Level};

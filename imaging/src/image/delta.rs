@@ -11,7 +11,7 @@
 
 use super::codec::{Inflater, is_zero};
 use super::index::{Chunk, Index, Item, Items};
-use super::member_reader::{chunk_bytes, largest_member};
+
 use super::restore::{Restoring, TABLES};
 use super::workers::{WorkerPool, lock};
 use crate::disk::{Buffer, Output};
@@ -43,7 +43,7 @@ fn broke_off(index: &Index, output: &dyn Output) -> bool {
     let Ok(tables) = usize::try_from(TABLES.min(index.raw_size())) else {
         return false;
     };
-    let mut raw = Buffer::new(chunk_bytes(index).max(tables));
+    let mut raw = Buffer::new(index.chunk_bytes().max(tables));
     if output.read_at(&mut raw[..tables], 0).is_err() || !is_zero(&raw[..tables]) {
         return false;
     }
@@ -62,7 +62,7 @@ fn sample_is_there(index: &Index, output: &dyn Output) -> bool {
         return false;
     }
     let step = chunks.div_ceil(SAMPLES);
-    let mut raw = Buffer::new(chunk_bytes(index));
+    let mut raw = Buffer::new(index.chunk_bytes());
     let (mut seen, mut same) = (0, 0);
     // From the middle of each step: the first chunks of a disk change on every boot.
     for chunk in index.items().filter_map(data).skip(step / 2).step_by(step) {
@@ -89,8 +89,8 @@ fn is_there(index: &Index, output: &dyn Output, chunk: &Chunk, raw: &mut [u8]) -
 /// Brings every chunk of the target to what the image has.
 pub fn run(restoring: &Restoring, threads: usize) -> anyhow::Result<()> {
     let (chunk, bound) = (
-        chunk_bytes(restoring.index),
-        largest_member(restoring.index),
+        restoring.index.chunk_bytes(),
+        restoring.index.largest_member(),
     );
     let items = Mutex::new(Windows::new(restoring.index));
     let pool = WorkerPool::new(threads, chunk + bound.max(REQUEST));

@@ -1,8 +1,10 @@
 //! Chunks to an image: compressed on every core, written in order, the index at the end.
 
+use super::chunk_size::RECORDS_MOST;
 use super::codec::{Deflater, is_zero, member_bound};
-use super::format::{HEADER, INDEX_MOST, Record, TRAILER, encode_tail, put_header};
-use super::index::{Index, RECORDS_MOST};
+use super::format::{INDEX_MOST, encode_tail};
+use super::index::{Index, Record};
+use super::member_header::{HEADER, TRAILER, put_header};
 use super::workers::{Meter, Sequencer, WorkerPool};
 use super::{ImageMeta, Level};
 use crate::disk::Buffer;

@@ -1,8 +1,9 @@
 //! Disks of many TiB, of which nothing but the data is ever in memory.
 
 use super::capture::capture_from;
+use super::chunk_size::chunk_size_of;
 use super::encode::zero_member;
-use super::index::{CHUNK_MOST, chunk_size_of};
+use super::index::CHUNK_MOST;
 use super::restore::restore_indexed;
 use super::verify::{OpenedImage, open};
 use super::workers::Meter;

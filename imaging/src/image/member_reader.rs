@@ -1,6 +1,6 @@
 //! Reading an image front to back: its index, then its members in order, handed to whichever worker is free.
 
-use super::codec::{Inflater, MemberError, member_bound};
+use super::codec::{Inflater, MemberError};
 use super::format::{FOOTER, parse_footer, parse_index};
 use super::index::{Chunk, Index, Item, Items};
 use super::{ImageMeta, ImageSource};
@@ -44,16 +44,6 @@ pub fn load(image: &dyn ImageSource) -> anyhow::Result<LoadedIndex> {
         bail!("{name}: its index and its metadata describe different disks");
     }
     Ok(LoadedIndex { index, meta })
-}
-
-/// Bytes of the largest member of an image with this index.
-pub fn largest_member(index: &Index) -> usize {
-    member_bound(chunk_bytes(index))
-}
-
-/// Raw bytes of a whole chunk.
-pub fn chunk_bytes(index: &Index) -> usize {
-    usize::try_from(index.chunk_size()).unwrap_or(usize::MAX)
 }
 
 /// Hands out the items of an image with their members.
@@ -165,15 +155,4 @@ pub fn open_chunk(
     } else {
         Err(MemberError::Hash)
     }
-}
-
-/// Where a chunk is, for messages.
-pub fn place(index: &Index, image: &dyn ImageSource, chunk: &Chunk) -> String {
-    format!(
-        "chunk {} (disk offset {}) at {} in {}",
-        chunk.number,
-        index.position(chunk.number),
-        chunk.offset,
-        image.name()
-    )
 }

@@ -4,6 +4,7 @@
 //! be restored and converted too.
 
 mod capture;
+mod chunk_size;
 mod codec;
 mod convert;
 mod delta;
@@ -23,6 +24,7 @@ mod huge_disks;
 mod index;
 mod inspect;
 mod larger_disk;
+mod member_header;
 mod member_reader;
 mod meta;
 mod new_ids;

@@ -2,7 +2,7 @@
 
 use super::codec::{Inflater, is_zero};
 use super::index::{Item, Items};
-use super::member_reader::{chunk_bytes, largest_member, open_chunk, place};
+use super::member_reader::open_chunk;
 use super::restore::{Restoring, flush};
 use super::workers::{Meter, WorkerPool, lock};
 use crate::disk::Buffer;
@@ -61,7 +61,7 @@ fn differing(
     let meter = Meter::new("verifying", output.name(), Some(index.walked()), reporter);
     let items = Mutex::new(Singles::new(index.items()));
     let wrong = Mutex::new(BTreeSet::new());
-    let chunk = chunk_bytes(index);
+    let chunk = index.chunk_bytes();
     let pool = WorkerPool::new(threads, chunk);
     pool.run(|| {
         let mut raw = Buffer::new(chunk);
@@ -123,8 +123,8 @@ impl Iterator for Singles<'_> {
 
 fn rewrite(restoring: &Restoring, wrong: &BTreeSet<u64>) -> anyhow::Result<()> {
     let index = restoring.index;
-    let mut member = vec![0; largest_member(index)];
-    let mut raw = Buffer::new(chunk_bytes(index));
+    let mut member = vec![0; index.largest_member()];
+    let mut raw = Buffer::new(index.chunk_bytes());
     let mut inflater = Inflater::new()?;
     for item in index.items() {
         match item {
@@ -137,7 +137,7 @@ fn rewrite(restoring: &Restoring, wrong: &BTreeSet<u64>) -> anyhow::Result<()> {
             Item::Chunk(chunk) if wrong.contains(&chunk.number) => {
                 let member = &mut member[..usize::try_from(chunk.size)?];
                 let raw = &mut raw[..index.length(chunk.number)];
-                let place = || place(index, restoring.image, &chunk);
+                let place = || index.place(&chunk, restoring.image.name());
                 restoring
                     .image
                     .read_exact_at(member, chunk.offset)

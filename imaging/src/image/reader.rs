@@ -2,7 +2,7 @@
 
 use super::codec::{Inflater, MemberError};
 use super::index::{Chunk, Index, Item, Mark};
-use super::member_reader::{LoadedIndex, chunk_bytes, open_chunk, place};
+use super::member_reader::{LoadedIndex, open_chunk};
 use super::verify::{OpenedImage, open};
 use super::workers::lock;
 use super::{ImageMeta, ImageSource};
@@ -126,7 +126,7 @@ impl ImageReader {
         // Another thread may have read the same chunk meanwhile.
         cache.retain(|(held, _)| *held != number);
         cache.push_front((number, Arc::clone(raw)));
-        cache.truncate((CACHE / chunk_bytes(&self.loaded.index)).max(1));
+        cache.truncate((CACHE / self.loaded.index.chunk_bytes()).max(1));
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn fetch(
     index: &Index,
     chunk: &Chunk,
 ) -> anyhow::Result<Vec<u8>> {
-    let place = || place(index, image, chunk);
+    let place = || index.place(chunk, image.name());
     let mut member = vec![0; usize::try_from(chunk.size)?];
     image
         .read_exact_at(&mut member, chunk.offset)
@@ -316,7 +316,7 @@ mod tests {
             runs in prop::collection::vec((any::<bool>(), 1u32..70), 1..30),
             last in any::<bool>(),
         ) {
-            use crate::image::format::Record;
+            use crate::image::index::Record;
             let mut index = Index::new(4096, 0, 27).unwrap();
             let mut expected = Vec::new();
             for (zeros, count) in runs.into_iter().chain([(!last, 1)]) {

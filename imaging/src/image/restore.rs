@@ -2,9 +2,7 @@
 
 use super::codec::{Inflater, MemberError};
 use super::index::{Chunk, Index, Item};
-use super::member_reader::{
-    LoadedIndex, MemberReader, chunk_bytes, largest_member, open_chunk, place,
-};
+use super::member_reader::{LoadedIndex, MemberReader, open_chunk};
 use super::verify::{OpenedImage, Verified};
 use super::workers::{Meter, WorkerPool, lock};
 use super::{Delta, ImageMeta, ImageSource, RestoreOptions, delta, readback};
@@ -181,7 +179,7 @@ impl Restoring<'_> {
 
     /// One pass over the image, every chunk of it.
     fn stream(&self, threads: usize) -> anyhow::Result<()> {
-        let (chunk, bound) = (chunk_bytes(self.index), largest_member(self.index));
+        let (chunk, bound) = (self.index.chunk_bytes(), self.index.largest_member());
         let members = Mutex::new(MemberReader::new(self.image, self.index, false));
         let pool = WorkerPool::new(threads, chunk + bound);
         pool.run(|| {
@@ -238,7 +236,7 @@ impl Restoring<'_> {
         raw: &mut [u8],
         error: &MemberError,
     ) -> anyhow::Result<()> {
-        let place = place(self.index, self.image, chunk);
+        let place = self.index.place(chunk, self.image.name());
         self.meter
             .warn(format!("{place}: {error}: it is read once more"));
         let mut member = vec![0; usize::try_from(chunk.size)?];

@@ -1,11 +1,10 @@
 //! Looking at an image without restoring it.
 
 use super::codec::{Inflater, is_zero};
-use super::format::{FOOTER, begins_like_indexed, parse_footer};
+use super::format::{FOOTER, parse_footer};
 use super::index::{Index, Item};
-use super::member_reader::{
-    LoadedIndex, MemberReader, chunk_bytes, largest_member, load, open_chunk, place,
-};
+use super::member_header::begins_like_indexed;
+use super::member_reader::{LoadedIndex, MemberReader, load, open_chunk};
 use super::workers::{Meter, WorkerPool, lock};
 use super::{ImageMeta, ImageSource};
 use super::{MinimumDisk, foreign, larger_disk};
@@ -193,7 +192,7 @@ fn verify_indexed(
     let index = &loaded.index;
     let size = index.raw_size();
     let meter = Meter::new("verifying", image.name(), Some(size), reporter);
-    let (chunk, bound) = (chunk_bytes(index), largest_member(index));
+    let (chunk, bound) = (index.chunk_bytes(), index.largest_member());
     let members = Mutex::new(MemberReader::new(image, index, true));
     let pool = WorkerPool::new(threads, chunk + bound);
     pool.run(|| {
@@ -214,7 +213,7 @@ fn verify_indexed(
                     let member = &member[..usize::try_from(chunk.size)?];
                     let raw = &mut raw[..index.length(chunk.number)];
                     open_chunk(&mut inflater, &chunk, member, raw)
-                        .with_context(|| place(index, image, &chunk))?;
+                        .with_context(|| index.place(&chunk, image.name()))?;
                     meter.done(raw.len() as u64);
                 }
             }

@@ -6,9 +6,7 @@ use crate::event::Reporter;
 use crate::image::ImageSource;
 use crate::image::codec::Inflater;
 use crate::image::index::Item;
-use crate::image::member_reader::{
-    LoadedIndex, MemberReader, chunk_bytes, largest_member, open_chunk, place,
-};
+use crate::image::member_reader::{LoadedIndex, MemberReader, open_chunk};
 use crate::image::verify::Kind;
 use anyhow::Context;
 use std::io::{self, BufReader, Read};
@@ -77,8 +75,8 @@ impl<'a> Decoder<'a> {
             loaded,
             members: MemberReader::new(image, index, false),
             inflater: Inflater::new()?,
-            member: vec![0; largest_member(index)],
-            raw: vec![0; chunk_bytes(index)],
+            member: vec![0; index.largest_member()],
+            raw: vec![0; index.chunk_bytes()],
             at: 0,
             length: 0,
             zeros: 0,
@@ -126,7 +124,7 @@ impl Read for Chunks<'_> {
                     (self.at, self.length) = (0, index.length(chunk.number));
                     let raw = &mut self.raw[..self.length];
                     open_chunk(&mut self.inflater, &chunk, &self.member[..size], raw)
-                        .with_context(|| place(index, self.image, &chunk))
+                        .with_context(|| index.place(&chunk, self.image.name()))
                         .map_err(|error| other(&error))?;
                 }
             }
