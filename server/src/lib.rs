@@ -18,6 +18,7 @@ mod path;
 mod range;
 mod readers;
 mod refusal;
+pub mod runs;
 mod share;
 mod site;
 mod status;
