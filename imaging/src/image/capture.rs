@@ -1,7 +1,8 @@
 //! A disk becomes an image: read once, in order, only where something is kept.
 
-use super::encode::{Content, Encoding, Intake, Piece, encode};
-use super::index::{CHUNK_MOST, chunk_size_of};
+use super::chunk_size::chunk_size_of;
+use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
+use super::index::CHUNK_MOST;
 use super::salvage::{BadSectors, read_all};
 use super::workers::{Meter, lock};
 use super::{CaptureOptions, ImageMeta, ReadErrors};
@@ -165,15 +166,15 @@ pub fn capture_from(
         level: options.level,
         threads: options.threads,
     };
-    let intake = FromDisk {
+    let source = FromDisk {
         input,
         kept,
         chunk: u64::from(meta.chunk_size),
         next: Mutex::new((0, 0)),
         bad: BadSectors::default(),
     };
-    let encoded = encode(&intake, &encoding, out, meter)?;
-    meta.read_errors = intake.bad.into_ranges();
+    let encoded = encode(&source, &encoding, out, meter)?;
+    meta.read_errors = source.bad.into_ranges();
     encoded.finish(meta)
 }
 
@@ -238,8 +239,8 @@ impl FromDisk<'_> {
     }
 }
 
-impl Intake for FromDisk<'_> {
-    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Piece>> {
+impl ChunkSource for FromDisk<'_> {
+    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Ticketed>> {
         let Some((ticket, start, run)) = self.claim() else {
             return Ok(None);
         };
@@ -251,6 +252,6 @@ impl Intake for FromDisk<'_> {
             self.read(&mut raw[..length], start)?;
             Content::Chunk(length)
         };
-        Ok(Some(Piece { ticket, content }))
+        Ok(Some(Ticketed { ticket, content }))
     }
 }

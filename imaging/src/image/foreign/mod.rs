@@ -195,7 +195,7 @@ pub fn restore(
         .all(&mut decoder, length as u64, hashes.as_mut())
         .with_context(what)?;
     check_size(image, kind, raw_size, size)?;
-    decoder.inner.warn_of_behind(image, reporter);
+    decoder.inner.warn_of_trailing(image, reporter);
     output.set_size(size)?;
     flush(output)?;
     // The stream ended where its format says that it ends, with its checksums right.
