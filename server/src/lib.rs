@@ -19,6 +19,7 @@ mod path;
 mod range;
 mod readers;
 mod refusal;
+pub mod runs;
 mod share;
 mod site;
 mod status;
