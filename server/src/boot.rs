@@ -2,7 +2,7 @@
 
 use crate::bootconf;
 use crate::file;
-use crate::http::{Here, Whole, only_read};
+use crate::http::{Caller, Here, Whole, only_read};
 use crate::jobs;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
@@ -11,7 +11,9 @@ use axum::Router;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use pitstop_fleet::Identity;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,7 +39,8 @@ async fn ipxe(Here(site): Here, uri: Uri, headers: HeaderMap) -> Result<Response
     let asker = bootconf::asker(uri.query().unwrap_or_default());
     blocking(move || {
         let job = asker.job(&site.hosts);
-        Ok(text(bootconf::ipxe(&url, job.as_deref(), &site.append)))
+        let append = append(&site, &asker.identity());
+        Ok(text(bootconf::ipxe(&url, job.as_deref(), &append)))
     })
     .await
 }
@@ -46,6 +49,7 @@ async fn ipxe(Here(site): Here, uri: Uri, headers: HeaderMap) -> Result<Response
 async fn boot_file(
     Here(site): Here,
     Whole(path): Whole,
+    Caller(peer): Caller,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -54,7 +58,7 @@ async fn boot_file(
     }
     let (url, wanted) = (url(&site, &headers), path.clone());
     let found = blocking(move || {
-        if let Some(text) = generated(&site, &wanted, &url) {
+        if let Some(text) = generated(&site, &wanted, peer, &url) {
             return Ok(Err(text));
         }
         if wanted.below("boot").is_none() && wanted.below("pxelinux.cfg").is_none() {
@@ -124,21 +128,31 @@ pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
     }
 }
 
-/// The text that is made for `path`, where there is one: boot loader configurations.
+/// The text that is made for `path`, where there is one: boot loader configurations, for who asks at `peer`.
 ///
 /// The admin's own `pxelinux.cfg/NAME` gives way to a job, and wins over the generated `default`.
-pub fn generated(site: &Site, path: &RelPath, url: &str) -> Option<String> {
+pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Option<String> {
     let (folder, name) = path.split()?;
     if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
         let job = jobs::of_name(&site.hosts, name);
         if job.is_none() && open(site, path).is_ok() {
             return None;
         }
-        return bootconf::pxelinux(name, job.as_deref(), url, &site.append);
+        let append = append(site, &jobs::identity_of_name(name, peer));
+        return bootconf::pxelinux(name, job.as_deref(), url, &append);
     }
     // iPXE looks for autoexec.ipxe by itself.
     if matches!(name, "boot.ipxe" | "autoexec.ipxe") && open(site, path).is_err() {
         return Some(bootconf::ipxe_entry(url));
     }
     None
+}
+
+/// The kernel parameters of a machine beside Pitstop's own: the server's, then those of the fleet file, so that they win.
+pub fn append(site: &Site, who: &Identity) -> String {
+    let fleet = site.fleet.current();
+    let args = fleet.find(who).map(|machine| fleet.kernel_args(machine));
+    format!("{} {}", site.append, args.unwrap_or_default())
+        .trim()
+        .to_owned()
 }
