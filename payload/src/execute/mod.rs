@@ -24,14 +24,15 @@ use crate::plan::{Heading, Plan, Steps};
 use anyhow::{Context, bail};
 pub use dry::dry_run;
 use log::RunLog;
-use pitstop_imaging::event::{Event, Reporter};
+use pitstop_imaging::event::{Act, Event, Progress, Reporter, Stage, Subject};
 use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, Inventory, Machine};
-use pitstop_protocol::job::Job;
+use pitstop_protocol::job::{Action, Job};
 use pitstop_protocol::machine::Lease;
 use pitstop_transport::share::Share;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What every step of a run needs.
 pub struct Work<'a> {
@@ -54,20 +55,16 @@ impl Work<'_> {
     }
 
     fn decide(&mut self) -> anyhow::Result<Prepared> {
-        match self.job.action {
-            pitstop_protocol::job::Action::Backup | pitstop_protocol::job::Action::BackupAgain => {
-                backup::plan(self)
-            }
-            pitstop_protocol::job::Action::Restore => restore::plan(self),
-            pitstop_protocol::job::Action::Partition => partition::plan(self),
-            pitstop_protocol::job::Action::Wipe => wipe::plan(self),
-            pitstop_protocol::job::Action::RefreshInfo | pitstop_protocol::job::Action::Rescue => {
-                Ok(Prepared {
-                    plan: Plan::info(self.heading()),
-                    images: Vec::new(),
-                    done: false,
-                })
-            }
+        match &self.job.action {
+            Action::Backup(_) | Action::BackupAgain(_) => backup::plan(self),
+            Action::Restore(options) => restore::plan(self, options),
+            Action::Partition { layout } => partition::plan(self, layout),
+            Action::Wipe { method } => wipe::plan(self, *method),
+            Action::RefreshInfo | Action::Rescue => Ok(Prepared {
+                plan: Plan::info(self.heading()),
+                images: Vec::new(),
+                done: false,
+            }),
         }
     }
 
@@ -154,13 +151,18 @@ impl Work<'_> {
     }
 
     fn walk(&self, prepared: &Prepared) -> anyhow::Result<()> {
-        match &prepared.plan.steps {
+        match (&prepared.plan.steps, &self.job.action) {
             // Looks for late disks before any image takes its name.
-            Steps::Capture(captures) => return backup::run(self, captures),
-            Steps::Info => return Ok(()),
-            Steps::Restore(restores) => restore::run(self, restores, &prepared.images)?,
-            Steps::Arrange(steps) => partition::run(self, steps)?,
-            Steps::Wipe(wipes) => wipe::run(self, wipes)?,
+            (Steps::Capture(captures), Action::Backup(options) | Action::BackupAgain(options)) => {
+                return backup::run(self, captures, options);
+            }
+            (Steps::Restore(restores), Action::Restore(options)) => {
+                restore::run(self, restores, &prepared.images, options)?;
+            }
+            (Steps::Arrange(steps), _) => partition::run(self, steps)?,
+            (Steps::Wipe(wipes), _) => wipe::run(self, wipes)?,
+            (Steps::Info, _) => return Ok(()),
+            (_, action) => bail!("the plan is not of this {action}: a fault in Pitstop itself"),
         }
         self.check_none_late()
     }
@@ -168,7 +170,7 @@ impl Work<'_> {
     fn heading(&self) -> Heading {
         Heading {
             machine: name(self.lease),
-            action: self.job.action,
+            action: self.job.action.name(),
             share: self.share.name().to_owned(),
             folder: self.job.image.clone(),
         }
@@ -214,35 +216,79 @@ fn listed_disks(work: &Work<'_>) -> anyhow::Result<Option<Vec<String>>> {
     Ok(Some(crate::plan::select::parse_list(&text)))
 }
 
-/// Lets people see on every progress line which disk it is, by model and serial.
+/// The events of one step of the plan: which disk, by model and serial, and which step. Notes how far the step has come.
 struct Labelled<'a> {
     inner: &'a dyn Reporter,
-    label: String,
+    subject: Subject,
+    act: Act,
+    last: Mutex<Option<Progress>>,
 }
 
 impl<'a> Labelled<'a> {
-    fn new(inner: &'a dyn Reporter, disk: &Disk) -> Self {
-        let identity = &disk.identity;
-        let facts = [identity.model.as_str(), identity.serial.as_str()];
-        let known: Vec<&str> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
-        let label = if known.is_empty() {
-            identity.device.clone()
-        } else {
-            format!("{} ({})", identity.device, known.join(" "))
-        };
-        Self { inner, label }
+    /// `step` counts from 1.
+    fn new(inner: &'a dyn Reporter, act: Act, step: usize, disk: &Disk) -> Self {
+        Self {
+            inner,
+            subject: subject(step, disk),
+            act,
+            last: Mutex::default(),
+        }
+    }
+
+    /// From here on the disk or its image is written.
+    fn begins(&self) {
+        self.tell(Stage::Begun);
+    }
+
+    /// The step is done, and proven.
+    fn is_done(&self) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = last.as_ref().map_or(
+            Stage::Done {
+                bytes: 0,
+                transferred: 0,
+                took: Duration::ZERO,
+            },
+            |last| Stage::Done {
+                bytes: last.done,
+                transferred: last.transferred,
+                took: last.elapsed,
+            },
+        );
+        drop(last);
+        self.tell(stage);
+    }
+
+    fn tell(&self, stage: Stage) {
+        self.inner.event(&Event::Step {
+            act: self.act,
+            subject: self.subject.clone(),
+            stage,
+        });
+    }
+}
+
+/// What the events of a step are about.
+fn subject(step: usize, disk: &Disk) -> Subject {
+    let identity = &disk.identity;
+    let facts = [identity.model.as_str(), identity.serial.as_str()];
+    let known: Vec<&str> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
+    Subject {
+        name: identity.device.clone(),
+        label: known.join(" "),
+        step: u32::try_from(step).unwrap_or(u32::MAX),
     }
 }
 
 impl Reporter for Labelled<'_> {
     fn event(&self, event: &Event) {
-        match event {
-            Event::Progress(progress) => {
-                let mut progress = progress.clone();
-                progress.subject.clone_from(&self.label);
-                self.inner.event(&Event::Progress(progress));
-            }
-            message @ Event::Message { .. } => self.inner.event(message),
+        if let Event::Progress(progress) = event
+            && progress.act == self.act
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(progress.clone());
         }
+        self.inner
+            .event(&event.about(|subject| subject.clone_from(&self.subject)));
     }
 }

@@ -8,8 +8,9 @@ use super::{Labelled, Prepared, Work, pace};
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
 use anyhow::Context;
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::inventory::Disk;
+use pitstop_protocol::job::{Method, Word};
 use serde::Serialize;
 
 /// `wipe-sda-20261121T060000Z.toml`
@@ -38,9 +39,7 @@ struct Record<'a> {
     pitstop: &'static str,
 }
 
-pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
-    let job = work.job;
-    let method = job.method.context("the job names no method to wipe by")?;
+pub(super) fn plan(work: &mut Work<'_>, method: Method) -> anyhow::Result<Prepared> {
     let (_, selection) = work.select(true)?;
     Ok(Prepared {
         plan: Plan::wipe(work.heading(), selection, method),
@@ -57,20 +56,22 @@ pub(super) fn run(work: &Work<'_>, wipes: &[Wipe]) -> anyhow::Result<()> {
             wipe::prepare(&node, &step.disk.identity, step.method)
         })
         .collect::<anyhow::Result<Vec<Ready>>>()?;
-    for (step, ready) in wipes.iter().zip(ready) {
-        wipe_one(work, step, &ready)?;
+    for (number, (step, ready)) in (1..).zip(wipes.iter().zip(ready)) {
+        wipe_one(work, number, step, &ready)?;
     }
     Ok(())
 }
 
-fn wipe_one(work: &Work<'_>, step: &Wipe, ready: &Ready) -> anyhow::Result<()> {
+fn wipe_one(work: &Work<'_>, number: usize, step: &Wipe, ready: &Ready) -> anyhow::Result<()> {
     let disk = &step.disk;
-    let reporter = Labelled::new(work.log, disk);
+    let reporter = Labelled::new(work.log, Act::Wipe, number, disk);
+    reporter.begins();
     let began = pace::now();
     let done = wipe::wipe(ready, &disk.identity, &reporter);
     let recorded = record(work, step, ready, &began, &done);
     let wiped = done.with_context(|| format!("wiping {disk} ({})", step.method))?;
     let path = recorded?;
+    reporter.is_done();
     reporter.info(format!(
         "{}: {}; {}; {}; recorded in {path}",
         disk.identity.device,
@@ -101,7 +102,7 @@ fn record(
         serial: &identity.serial,
         wwn: &identity.wwn,
         size: identity.size,
-        method: step.method.name(),
+        method: step.method.word(),
         means: ready.means().name(),
         began: began.to_owned(),
         ended: pace::now(),
@@ -130,7 +131,7 @@ mod tests {
     use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
     use pitstop_imaging::inventory::names;
     use pitstop_protocol::fake::lease;
-    use pitstop_protocol::job::{Action, DiskSelector, Method};
+    use pitstop_protocol::job::{Action, DiskSelector};
     use pitstop_transport::share::DirectoryShare;
     use std::fs;
     use std::sync::Arc;
@@ -146,8 +147,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
         let machine = fake.machine();
-        let mut job = broken::job(Action::Wipe, "m");
-        job.method = Some(method);
+        let mut job = broken::job(Action::Wipe { method }, "m");
         job.disks = vec![DiskSelector::Name("sda".into())];
         let mut work = Work {
             machine: &machine,
@@ -198,8 +198,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
         let machine = fake.machine();
-        let mut job = broken::job(Action::Wipe, "m");
-        job.method = Some(Method::Zero);
+        let job = broken::job(
+            Action::Wipe {
+                method: Method::Zero,
+            },
+            "m",
+        );
         let mut work = Work {
             machine: &machine,
             lease: &lease(),
