@@ -7,6 +7,7 @@ mod act;
 mod command;
 mod credentials;
 mod ipmi;
+mod many;
 mod program;
 mod redfish;
 mod setting;
@@ -14,4 +15,5 @@ mod wol;
 
 pub use act::{Act, Limits, PowerError, State, Target};
 pub use credentials::{BadCredentials, Credentials, FILE as CREDENTIALS_FILE};
+pub use many::{Switch, each};
 pub use setting::Power;
