@@ -133,7 +133,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(45);
 
     fn id(number: u32) -> Id {
-        Id::at(Timestamp::UNIX_EPOCH, number)
+        Id::new(Timestamp::UNIX_EPOCH, number)
     }
 
     fn claim(number: u32) -> Claim {

@@ -2,6 +2,7 @@
 
 use crate::order::Order;
 use crate::state::State;
+use crate::turns::Claim;
 use jiff::Timestamp;
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
@@ -41,6 +42,9 @@ pub struct Job {
     pub action: Action,
     /// The host file's name in `hosts/`.
     pub host_file: String,
+    /// The other names that a host file of this machine could have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_files: Vec<String>,
     pub state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -124,8 +128,9 @@ impl Job {
             let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
             name.ends_with(SUFFIX) && !name.starts_with('.') && name.bytes().all(safe)
         };
-        if !plain(&job.host_file) {
-            return Err(bad(format!("{:?} is no host file's name", job.host_file)));
+        let mut files = std::iter::once(&job.host_file).chain(&job.other_files);
+        if let Some(file) = files.find(|file| !plain(file)) {
+            return Err(bad(format!("{file:?} is no host file's name")));
         }
         Ok(job)
     }
@@ -133,6 +138,43 @@ impl Job {
     pub fn to_toml(&self) -> String {
         // Every field has a form in TOML, so this cannot fail.
         toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether it is about the machine that `other` is about.
+    pub fn is_of_machine(&self, other: &Self) -> bool {
+        self.host_file == other.host_file
+            || other.other_files.contains(&self.host_file)
+            || self.other_files.contains(&other.host_file)
+    }
+
+    /// What of it matters for its turn.
+    pub fn claim(&self) -> Claim {
+        Claim {
+            job: self.id.clone(),
+            batch: self.batch.clone(),
+            place: self.place,
+            slots: self.slots,
+            groups: self.groups.clone(),
+        }
+    }
+
+    /// The job that this one, with `every`, sets for the time `due`. Those of one command and one time share their slots.
+    pub fn occurrence(&self, id: Id, due: Timestamp, now: Timestamp) -> Self {
+        let tail = self.batch.as_str().rsplit('-').next();
+        let tail = tail.and_then(|tail| u32::from_str_radix(tail, 16).ok());
+        Self {
+            id,
+            batch: Id::new(due, tail.unwrap_or_default()),
+            series: Some(self.id.clone()),
+            state: State::Waiting,
+            set: now,
+            changed: now,
+            at: None,
+            every: None,
+            last: None,
+            reason: None,
+            ..self.clone()
+        }
     }
 
     /// The name of its file in `jobs/`.
@@ -192,7 +234,7 @@ mod by_name {
 /// A job that was just set.
 #[cfg(test)]
 pub fn sample() -> Job {
-    let id = Id::at(Timestamp::UNIX_EPOCH, 0xabcdef);
+    let id = Id::new(Timestamp::UNIX_EPOCH, 0xabcdef);
     Job {
         version: VERSION,
         id: id.clone(),
@@ -200,6 +242,7 @@ pub fn sample() -> Job {
         name: Some("lab3-01".into()),
         action: Action::Backup,
         host_file: "0A00020F.toml".into(),
+        other_files: Vec::new(),
         state: State::Waiting,
         verdict: None,
         reason: None,

@@ -256,7 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn run(number: u8) -> Id {
-        Id::at(Timestamp::UNIX_EPOCH, number.into())
+        Id::new(Timestamp::UNIX_EPOCH, number.into())
     }
 
     fn now() -> Timestamp {

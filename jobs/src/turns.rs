@@ -105,7 +105,7 @@ mod tests {
     use jiff::Timestamp;
 
     fn id(number: u32) -> Id {
-        Id::at(Timestamp::UNIX_EPOCH, number)
+        Id::new(Timestamp::UNIX_EPOCH, number)
     }
 
     fn claim(number: u32, batch: u32, place: u32, group: &str, slots: Option<u32>) -> Claim {

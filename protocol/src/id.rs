@@ -1,38 +1,71 @@
-//! Names of jobs and of runs: `20261128-213000-3fa9c1`. They sort by time, and are safe in file names and URLs.
+//! What names a job or a run: `20261128-213000-a1b2c3`. Short, safe in a file's name and a URL, and sorted by time.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Lengths of the three parts: date, time of day (both UTC), and what chance made.
-const DATE: usize = 8;
+/// Digits of the day, the time of day, and the least and most of the random tail.
+const DAY: usize = 8;
 const TIME: usize = 6;
-const CHANCE: std::ops::RangeInclusive<usize> = 4..=6;
+const TAIL: std::ops::RangeInclusive<usize> = 4..=6;
 
-/// Names one job, or one run of a machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An identifier of its shape and no other: nothing else gets into a path by it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Id(String);
 
-/// A text that is no such name.
+/// A text that is no identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is not a job's or a run's name like 20261128-213000-3fa9c1")]
-pub struct BadId;
+#[error("{0:?} is not an identifier such as 20261128-213000-a1b2c3")]
+pub struct BadId(String);
 
 impl Id {
-    /// A name of this second. Whoever stores under it makes sure that it is not taken.
-    pub fn now() -> Self {
-        Self::at(Timestamp::now(), fastrand::u32(..))
-    }
-
-    /// The name of something that began at `time`; of `chance` 24 bits count.
-    pub fn at(time: Timestamp, chance: u32) -> Self {
-        let time = time.strftime("%Y%m%d-%H%M%S");
-        Self(format!("{time}-{:06x}", chance & 0x00ff_ffff))
+    /// One of this moment, in UTC. The last 24 bits of `random` keep two of one second apart.
+    pub fn new(now: Timestamp, random: u32) -> Self {
+        // Its text has years of four digits: a clock that was never set is in 1970, and later ones are no one's concern.
+        let stamp = now.strftime("%Y%m%d-%H%M%S");
+        Self(format!("{stamp}-{:06x}", random & 0xff_ffff))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for Id {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let digits = |part: &str, count: usize| {
+            part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let mut parts = text.splitn(3, '-');
+        let known = parts.next().is_some_and(|day| digits(day, DAY))
+            && parts.next().is_some_and(|time| digits(time, TIME))
+            && parts
+                .next()
+                .is_some_and(|tail| TAIL.contains(&tail.len()) && tail.bytes().all(hex));
+        if known {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadId(text.chars().take(64).collect()))
+        }
+    }
+}
+
+impl TryFrom<String> for Id {
+    type Error = BadId;
+
+    fn try_from(text: String) -> Result<Self, BadId> {
+        text.parse()
+    }
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> Self {
+        id.0
     }
 }
 
@@ -42,80 +75,47 @@ impl fmt::Display for Id {
     }
 }
 
-impl FromStr for Id {
-    type Err = BadId;
-
-    fn from_str(text: &str) -> Result<Self, BadId> {
-        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        let hex = |part: &str| {
-            let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-            part.bytes().all(lower)
-        };
-        let mut parts = text.split('-');
-        let (date, time) = (parts.next().ok_or(BadId)?, parts.next().ok_or(BadId)?);
-        let chance = parts.next().ok_or(BadId)?;
-        let right = parts.next().is_none()
-            && (date.len(), time.len()) == (DATE, TIME)
-            && CHANCE.contains(&chance.len())
-            && digits(date)
-            && digits(time)
-            && hex(chance);
-        right.then(|| Self(text.to_owned())).ok_or(BadId)
-    }
-}
-
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     #[test]
-    fn a_name_reads_back_and_sorts_by_time() {
-        let at = |text: &str| Id::at(text.parse().unwrap(), 0xab_1234);
-        let id = at("2026-11-28T21:30:00Z");
-        assert_eq!(id.as_str(), "20261128-213000-ab1234");
-        assert_eq!(id.as_str().parse(), Ok(id.clone()));
-        assert!(id < at("2026-11-28T21:30:01Z"));
-        let now = Id::now();
-        assert_eq!(now.as_str().parse(), Ok(now));
+    fn later_ones_sort_behind_earlier_ones() {
+        let at = |seconds, random| Id::new(Timestamp::from_second(seconds).unwrap(), random);
+        assert_eq!(at(0, 0xabcd).as_str(), "19700101-000000-00abcd");
+        assert!(at(1_764_365_400, u32::MAX) < at(1_764_365_401, 0));
+        assert_eq!(
+            "20261128-213000-a1b2".parse::<Id>().unwrap().as_str().len(),
+            20
+        );
     }
 
     #[test]
-    fn what_could_lead_elsewhere_is_no_name() {
+    fn nothing_else_is_one() {
         for text in [
             "",
             "..",
-            "20261128-213000-ab1",
-            "20261128-213000-ab12345",
-            "20261128-213000-AB1234",
-            "2026112-213000-ab1234",
             "20261128-213000",
-            "20261128-213000-ab1234-x",
-            "20261128-213000-../../",
+            "20261128-213000-",
+            "20261128-213000-A1B2",
+            "20261128-213000-a1b2c3d",
+            "20261128-213000-a1b2/../x",
+            "2026112-213000-a1b2c3",
+            "20261128-213000-a1b2-c3",
         ] {
-            assert_eq!(text.parse::<Id>(), Err(BadId), "{text}");
+            assert!(text.parse::<Id>().is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(text in "\\PC*") {
-            if let Ok(id) = text.parse::<Id>() {
-                prop_assert!(id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-            }
+        fn ids_read_back_and_any_text_is_read_without_a_panic(
+            seconds in 0i64..253_402_300_799, random: u32, text in "\\PC{0,40}"
+        ) {
+            let id = Id::new(Timestamp::from_second(seconds).unwrap(), random);
+            prop_assert_eq!(id.as_str().parse::<Id>(), Ok(id.clone()));
+            let _ = text.parse::<Id>();
         }
     }
 }

@@ -175,6 +175,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         method: None,
         layout: None,
         part: Part::default(),
+        check_in: None,
         digest: "d".into(),
         source: "a test".into(),
     }

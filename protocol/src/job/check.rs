@@ -97,6 +97,12 @@ pub fn job(
         .map_err(at("read-errors"))?,
         method: method(file, action)?,
         layout: layout(file, action)?,
+        check_in: file
+            .check_in
+            .as_deref()
+            .map(check_in)
+            .transpose()
+            .map_err(at("check-in"))?,
         part: part(file, action).map_err(|(key, what)| at(key)(what))?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
@@ -132,6 +138,14 @@ fn layout(file: &HostFile, action: Action) -> Result<Option<String>, Wrong> {
         )),
         None => Ok(None),
     }
+}
+
+/// Where the machine says that it has come.
+fn check_in(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    url.filter(web)
+        .ok_or_else(|| format!("{text:?} is not a URL like http://server:8080/check-in/JOB"))
 }
 
 fn no_action(from: Option<&Url>) -> Wrong {

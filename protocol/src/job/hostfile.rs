@@ -44,6 +44,8 @@ pub struct HostFile {
     pub token: Option<Secret>,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    /// Written by the server for each job.
+    pub check_in: Option<String>,
 }
 
 /// A text that no message shows.

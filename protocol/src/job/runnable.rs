@@ -6,6 +6,7 @@ use pitstop_imaging::image::Part;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+use url::Url;
 
 /// What the machine is to do. The names are the contract's and appear in logs and result lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -225,6 +226,8 @@ pub struct Job {
     pub layout: Option<String>,
     /// Of a `restore`: what of the image goes to the disk.
     pub part: Part,
+    /// Where the machine checks in before the work, and says how it goes.
+    pub check_in: Option<Url>,
     /// BLAKE3 in hex of what defines the work: the same while the same job is tried again. Failed
     /// attempts are counted under it, so that a changed job starts afresh.
     pub digest: String,

@@ -14,14 +14,17 @@ use std::sync::OnceLock;
 /// The key that tells the file's format, not the machine what to do.
 const VERSION: &str = "version";
 
-/// Every key of the host file but `version`, in the order in which its documentation has them.
+/// Keys that are of one host file: no setting of a machine.
+const OF_ONE_FILE: [&str; 2] = [VERSION, "check-in"];
+
+/// Every key of the host file that can be a setting, in the order in which its documentation has them.
 pub fn setting_keys() -> &'static [&'static str] {
     static KEYS: OnceLock<Vec<&'static str>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let mut keys = Vec::new();
         // It ends in an error by design: all it is for is to be asked for the fields.
         let _ = HostFile::deserialize(FieldNames(&mut keys));
-        keys.retain(|key| *key != VERSION);
+        keys.retain(|key| !OF_ONE_FILE.contains(key));
         keys
     })
 }
