@@ -28,7 +28,7 @@ mod upload;
 mod url;
 pub mod write;
 
-pub use url::{read_server_file, valid_url};
+pub use url::{assumed as assumed_url, read_server_file, valid_url};
 
 use anyhow::Context;
 use connections::{Connections, Peer};
@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, env = "PITSTOP_ROOT", value_name = "DIR")]
     root: PathBuf,
     /// Where HTTP listens; port 0 takes any free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = everywhere())]
     listen: SocketAddr,
     /// Where TFTP listens, or `off` [default: the same address, port 69, if it can be had]
     #[arg(long, value_name = "ADDR:PORT|off")]
@@ -87,6 +87,10 @@ pub struct Args {
     /// No line for each request
     #[arg(long)]
     quiet: bool,
+}
+
+fn everywhere() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], url::DEFAULT_PORT))
 }
 
 #[derive(Clone, Copy)]

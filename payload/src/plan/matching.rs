@@ -5,7 +5,7 @@ mod twins;
 
 use super::select::bare_wwn;
 use fit::{because, check_fit};
-use pitstop_imaging::image::Least;
+use pitstop_imaging::image::MinimumDisk;
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, DiskIdentity};
 use pitstop_imaging::units;
@@ -26,7 +26,7 @@ pub struct Stored {
     /// Bytes it restores to; `None` where only reading it all would tell.
     pub raw_size: Option<u64>,
     /// The smallest disk that it can be restored to, where that is known.
-    pub least: Option<Least>,
+    pub minimum_disk: Option<MinimumDisk>,
     /// Whether it has an index, which tells what could be used on a disk with other sectors.
     pub indexed: bool,
 }
@@ -95,7 +95,7 @@ pub enum MatchError {
         disk: String,
         image: String,
         has: u64,
-        needs: Least,
+        needs: MinimumDisk,
     },
     #[error(
         "{image} is of a disk with sectors of {image_sector} bytes, {disk} has sectors of \

@@ -10,7 +10,7 @@ fn image(stem: &str, serial: &str, size: u64) -> Stored {
         of: Some(disk(stem, serial, size).identity),
         table: String::new(),
         raw_size: Some(size),
-        least: None,
+        minimum_disk: None,
         indexed: true,
     }
 }
@@ -135,9 +135,9 @@ fn a_disk_that_was_formatted_to_other_sectors_is_found_by_its_serial() {
 fn a_smaller_disk_does_where_the_images_end_is_free() {
     let small = [disk("sda", "NEW", 60)];
     let mut stored = image("sda", "DEAD", 100);
-    stored.least = Some(Least::of(60));
+    stored.minimum_disk = Some(MinimumDisk::of(60));
     assert!(match_images(&small, &small, &[stored.clone()], &Hints::default()).is_ok());
-    stored.least = Some(Least {
+    stored.minimum_disk = Some(MinimumDisk {
         bytes: 61,
         why: "its partition 2, ext4, ends at byte 61".into(),
         shrunk: Some(30),
@@ -197,7 +197,7 @@ fn a_foreign_image_is_trusted_by_name_as_far_as_its_size_is_known() {
         of: None,
         table: String::new(),
         raw_size,
-        least: None,
+        minimum_disk: None,
         indexed: false,
     };
     let matches = match_images(&disks, &disks, &[foreign(None)], &Hints::default()).unwrap();
@@ -207,7 +207,7 @@ fn a_foreign_image_is_trusted_by_name_as_far_as_its_size_is_known() {
         matches!(
             error,
             MatchError::TooSmall {
-                needs: Least { bytes: 101, .. },
+                needs: MinimumDisk { bytes: 101, .. },
                 has: 100,
                 ..
             }

@@ -3,17 +3,17 @@
 use super::ImageSource;
 use crate::disk::{Output, Target};
 use crate::source::ReadAt;
-use crate::table::{Piece, lay_over};
+use crate::table::{TableWrite, lay_over};
 use std::io;
 
 /// The bytes of an image, behind its end those that the disk has already, and pieces over both.
-pub struct Coming<'a> {
+pub struct FutureDisk<'a> {
     image: Box<dyn ReadAt + 'a>,
     output: &'a Target,
-    pieces: Vec<Piece>,
+    pieces: Vec<TableWrite>,
 }
 
-impl<'a> Coming<'a> {
+impl<'a> FutureDisk<'a> {
     pub fn new(image: Box<dyn ReadAt + 'a>, output: &'a Target) -> Self {
         Self {
             image,
@@ -23,12 +23,12 @@ impl<'a> Coming<'a> {
     }
 
     /// Lays pieces over it.
-    pub fn put(&mut self, pieces: impl IntoIterator<Item = Piece>) {
+    pub fn put(&mut self, pieces: impl IntoIterator<Item = TableWrite>) {
         self.pieces.extend(pieces);
     }
 }
 
-impl ReadAt for Coming<'_> {
+impl ReadAt for FutureDisk<'_> {
     fn size(&self) -> u64 {
         self.output.limit().unwrap_or(self.image.size())
     }
@@ -71,7 +71,7 @@ mod tests {
         std::fs::write(&path, vec![7; 4096]).unwrap();
         let target = Target::open(&path).unwrap();
         let mut bytes = Cursor::new(vec![1; 1024]);
-        let mut coming = Coming::new(Box::new(Disk::new(&mut bytes, 1024)), &target);
+        let mut coming = FutureDisk::new(Box::new(Disk::new(&mut bytes, 1024)), &target);
         coming.put([(1000, vec![2; 48]), (1010, vec![3; 4])]);
         assert_eq!(coming.size(), 4096);
         let mut seen = vec![0; 4096];

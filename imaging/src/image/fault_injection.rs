@@ -1,13 +1,13 @@
 //! Tests of the engine on disks that fail on purpose.
 
 use super::capture::capture_from;
-use super::fake_disk::{Act, Disk, OLD};
-use super::feed::load;
-use super::restore::restore_ours;
+use super::faulty_disk::{Act, Disk, OLD};
+use super::member_reader::load;
+use super::restore::restore_indexed;
 use super::workers::Meter;
 use super::{CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, Restored, verify};
 use crate::disk::Input;
-use crate::event::Silent;
+use crate::event::{self, Silent};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use nix::errno::Errno;
@@ -89,7 +89,7 @@ fn image_of(input: &dyn Input, kept: &Extents) -> (Memory, ImageMeta) {
     };
     let mut meta = ImageMeta::new(disk, 1 << 20, false);
     let mut out = Vec::new();
-    let meter = Meter::new("backing up", "fake", None, &Silent);
+    let meter = Meter::new(event::Act::Backup, "fake", None, &Silent);
     let options = CaptureOptions::default();
     capture_from(input, kept, &mut meta, &options, &mut out, &meter).unwrap();
     (Memory(out), meta)
@@ -108,7 +108,7 @@ pub(super) fn good_image() -> (Memory, Vec<u8>) {
     (image_of(&disk, &kept).0, bytes)
 }
 
-fn bring(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Restored> {
+fn restore_to(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Restored> {
     let options = RestoreOptions {
         part: super::Part::Whole,
         delta: Delta::Off,
@@ -117,7 +117,7 @@ fn bring(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Restored> 
         grow: false,
         threads: 2,
     };
-    restore_ours(image, load(image).unwrap(), disk, &options, &Silent)
+    restore_indexed(image, load(image).unwrap(), disk, &options, &Silent)
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn bad_sectors_are_zeros_and_named_weak_ones_are_read() {
     assert_eq!(meta.read_errors, [lost.clone().into()]);
     bytes[at(lost.start)..at(lost.end)].fill(0);
     let target = Disk::new(vec![OLD; bytes.len()]);
-    bring(&image, &target, true).unwrap();
+    restore_to(&image, &target, true).unwrap();
     assert!(*target.held.lock().unwrap() == bytes);
 }
 
@@ -157,7 +157,7 @@ fn unused_bytes_read_as_zeros_and_used_ones_stay() {
     let (image, meta) = image_of(&disk, &kept);
     assert_eq!(meta.read_errors, [], "what is unused is not read");
     let target = Disk::new(vec![OLD; bytes.len()]);
-    bring(&image, &target, false).unwrap();
+    restore_to(&image, &target, false).unwrap();
     let mut expected = vec![0; bytes.len()];
     for range in kept.iter() {
         let range = at(range.start)..at(range.end);
@@ -174,7 +174,7 @@ fn unused_bytes_read_as_zeros_and_used_ones_stay() {
 fn the_first_chunk_is_written_last_after_all_else_is_flushed() {
     let (image, bytes) = good_image();
     let target = Disk::new(vec![OLD; bytes.len()]);
-    bring(&image, &target, false).unwrap();
+    restore_to(&image, &target, false).unwrap();
     assert!(*target.held.lock().unwrap() == bytes);
     // The place of each write; `None` is a flush.
     let acts: Vec<Option<u64>> = (target.acts.lock().unwrap().iter())
@@ -194,7 +194,7 @@ fn a_target_that_fails_in_the_middle_does_not_boot() {
     let (image, bytes) = good_image();
     let mut target = Disk::new(vec![OLD; 2 * bytes.len()]);
     target.full_from = 3 << 20;
-    let err = bring(&image, &target, false).unwrap_err();
+    let err = restore_to(&image, &target, false).unwrap_err();
     // The end of the disk is invalidated first, and fails first.
     assert!(
         format!("{err:#}").contains("writing /dev/fake at "),
@@ -213,10 +213,10 @@ fn what_reads_back_wrong_is_written_once_more_and_then_given_up() {
     let mut target = Disk::new(vec![OLD; bytes.len()]);
     target.forgets = 2 << 20;
     target.times = AtomicU64::new(1);
-    assert!(bring(&image, &target, true).unwrap().verified);
+    assert!(restore_to(&image, &target, true).unwrap().verified);
     assert!(*target.held.lock().unwrap() == bytes);
     target.times = AtomicU64::new(100);
-    let err = bring(&image, &target, true).unwrap_err();
+    let err = restore_to(&image, &target, true).unwrap_err();
     assert!(
         format!("{err:#}").contains("1 chunks read back wrong twice (2)"),
         "{err:#}"

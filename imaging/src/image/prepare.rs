@@ -1,13 +1,16 @@
 //! A restore before its first write: all that can be refused is refused here, for every option.
 //!
-//! [`Ready`] holds the disk, so that nobody takes it meanwhile. Several disks are made ready before the first of them
+//! [`PreparedRestore`] holds the disk, so that nobody takes it meanwhile. Several disks are made ready before the first of them
 //! is written.
 
-use super::ids::Renewal;
-use super::restore::{Restored, check_fits, restore_ours};
-use super::selected::{Kept, Pair, Plan, Task};
-use super::verify::{Look, look};
-use super::{Growth, ImageSource, Part, RestoreOptions, behind, fit, foreign, grow, kernel};
+use super::new_ids::Renewal;
+use super::partial_restore::{Kept, Pair, Plan, Task};
+use super::restore::{Restored, check_fits, restore_indexed};
+use super::verify::{OpenedImage, open};
+use super::{
+    Growth, ImageSource, Part, RestoreOptions, foreign, grow, larger_disk, old_signatures,
+    reread_table,
+};
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::extents::Extents;
@@ -15,12 +18,12 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 /// A restore that nothing is known against.
-pub struct Ready<'a> {
+pub struct PreparedRestore<'a> {
     image: &'a dyn ImageSource,
     path: PathBuf,
     options: RestoreOptions,
     output: Target,
-    look: Look,
+    opened: OpenedImage,
     way: Way,
     renewal: Option<Renewal>,
     growth: Option<Growth>,
@@ -41,17 +44,17 @@ enum Way {
 /// the backup of a GPT, which moves to the end.
 ///
 /// # Errors
-/// Before anything is written: as [`Ready::new`]. Later: as [`Ready::run`].
+/// Before anything is written: as [`PreparedRestore::new`]. Later: as [`PreparedRestore::run`].
 pub fn restore(
     image: &dyn ImageSource,
     target: &Path,
     options: &RestoreOptions,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
-    Ready::new(image, target, options, reporter)?.run(reporter)
+    PreparedRestore::new(image, target, options, reporter)?.run(reporter)
 }
 
-impl<'a> Ready<'a> {
+impl<'a> PreparedRestore<'a> {
     /// Opens `target` and looks at all that a restore of `image` to it will need. Writes nothing.
     ///
     /// # Errors
@@ -64,22 +67,22 @@ impl<'a> Ready<'a> {
         reporter: &dyn Reporter,
     ) -> anyhow::Result<Self> {
         check_options(options)?;
-        let look = look(image)?;
+        let opened = open(image)?;
         let output = Target::open(target)?;
-        let growth = grow::wanted(image, &look, &output, options, reporter)?;
+        let growth = grow::wanted(image, &opened, &output, options, reporter)?;
         let task = Task {
             image,
             output: &output,
             options,
             reporter,
         };
-        let way = Way::of(&task, &look)?;
-        let renewal = way.renewal(&task, &look)?;
+        let way = Way::of(&task, &opened)?;
+        let renewal = way.renewal(&task, &opened)?;
         Ok(Self {
             image,
             path: target.into(),
             options: options.clone(),
-            look,
+            opened,
             way,
             renewal,
             growth,
@@ -101,10 +104,10 @@ impl<'a> Ready<'a> {
             reporter,
         };
         let restored = match self.way {
-            Way::Whole => whole(&task, self.look)?,
-            Way::Remade(plan) => task.remake(self.look, &plan)?,
-            Way::Keep(kept) => task.keep(self.look, &kept)?,
-            Way::Only(pairs) => task.only(self.look, &pairs)?,
+            Way::Whole => whole(&task, self.opened)?,
+            Way::Remade(plan) => task.remake(self.opened, &plan)?,
+            Way::Keep(kept) => task.keep(self.opened, &kept)?,
+            Way::Only(pairs) => task.only(self.opened, &pairs)?,
         };
         let output = self.output;
         if let Some(renewal) = self.renewal {
@@ -114,7 +117,7 @@ impl<'a> Ready<'a> {
                 .with_context(|| format!("giving {} new identifiers", output.name()))?;
         }
         match self.growth {
-            None => kernel::tell(&output, reporter),
+            None => reread_table::reread_table(&output, reporter),
             Some(growth) => growth.run(&self.path, output, reporter).with_context(|| {
                 format!(
                     "{} is whole on {}, but {growth} did not grow",
@@ -135,21 +138,21 @@ fn check_options(options: &RestoreOptions) -> anyhow::Result<()> {
 }
 
 impl Way {
-    fn of(task: &Task, look: &Look) -> anyhow::Result<Self> {
+    fn of(task: &Task, opened: &OpenedImage) -> anyhow::Result<Self> {
         Ok(match &task.options.part {
             Part::Whole => {
-                if let Some(plan) = task.remade(look)? {
+                if let Some(plan) = task.remade(opened)? {
                     return Ok(Self::Remade(plan));
                 }
-                check_whole(task, look)?;
+                check_whole(task, opened)?;
                 Self::Whole
             }
-            Part::Keep(selectors) => Self::Keep(task.kept(look, selectors)?),
-            Part::Only(selectors) => Self::Only(task.pairs(look, selectors)?),
+            Part::Keep(selectors) => Self::Keep(task.kept(opened, selectors)?),
+            Part::Only(selectors) => Self::Only(task.pairs(opened, selectors)?),
         })
     }
 
-    fn renewal(&self, task: &Task, look: &Look) -> anyhow::Result<Option<Renewal>> {
+    fn renewal(&self, task: &Task, opened: &OpenedImage) -> anyhow::Result<Option<Renewal>> {
         if !task.options.new_ids {
             return Ok(None);
         }
@@ -157,7 +160,7 @@ impl Way {
             Self::Remade(plan) => Some(plan.last()),
             _ => None,
         };
-        Renewal::of(task.image, look, task.output, remade).map(Some)
+        Renewal::of(task.image, opened, task.output, remade).map(Some)
     }
 }
 
@@ -165,16 +168,16 @@ impl Way {
 ///
 /// # Errors
 /// As a restore would before its first write.
-pub(super) fn check_renewal(task: &Task, look: &Look) -> anyhow::Result<()> {
+pub(super) fn check_renewal(task: &Task, opened: &OpenedImage) -> anyhow::Result<()> {
     check_options(task.options)?;
-    Way::of(task, look)?.renewal(task, look).map(drop)
+    Way::of(task, opened)?.renewal(task, opened).map(drop)
 }
 
 /// What forbids writing an image as it is.
-fn check_whole(task: &Task, look: &Look) -> anyhow::Result<()> {
-    match look {
-        Look::Ours(loaded) => check_fits(task.output, loaded.index.raw_size()),
-        Look::Foreign { kind, raw_size } => {
+fn check_whole(task: &Task, opened: &OpenedImage) -> anyhow::Result<()> {
+    match opened {
+        OpenedImage::Indexed(loaded) => check_fits(task.output, loaded.index.raw_size()),
+        OpenedImage::Foreign { kind, raw_size } => {
             let stream = stream(task.output, *kind, *raw_size);
             foreign::check_target(task.image, &stream, task.output)
         }
@@ -188,17 +191,17 @@ fn stream(output: &Target, kind: super::Kind, raw_size: Option<u64>) -> foreign:
     }
 }
 
-fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
+fn whole(task: &Task, opened: OpenedImage) -> anyhow::Result<Restored> {
     let Task {
         image,
         output,
         options,
         reporter,
     } = *task;
-    let old = behind::remember(output);
-    let restored = match look {
-        Look::Ours(loaded) => restore_ours(image, *loaded, output, options, reporter)?,
-        Look::Foreign { kind, raw_size } => {
+    let old = old_signatures::remember(output);
+    let restored = match opened {
+        OpenedImage::Indexed(loaded) => restore_indexed(image, *loaded, output, options, reporter)?,
+        OpenedImage::Foreign { kind, raw_size } => {
             let stream = stream(output, kind, raw_size);
             foreign::restore(image, stream, output, options, reporter)?
         }
@@ -207,9 +210,9 @@ fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
         return Ok(restored);
     }
     // What lies there is the target's own from before: whoever owns the image's disk ends with it.
-    behind::clear(output, restored.size, &old, &Extents::new(), reporter)
+    old_signatures::clear(output, restored.size, &old, &Extents::new(), reporter)
         .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
-    let owner = fit::owner_of_disk(output, restored.size)
+    let owner = larger_disk::owner_of_disk(output, restored.size)
         .with_context(|| format!("looking for who owns {}", output.name()))?;
     if let Some(owner) = owner {
         reporter.info(format!(
@@ -218,7 +221,7 @@ fn whole(task: &Task, look: Look) -> anyhow::Result<Restored> {
         ));
         return Ok(restored);
     }
-    fit::follow_end(output, restored.size, reporter)
+    larger_disk::move_backup_gpt(output, restored.size, reporter)
         .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
     Ok(restored)
 }

@@ -6,24 +6,24 @@ use std::io;
 use std::ops::Range;
 
 /// Bytes, and the byte of the disk where they go.
-pub type Piece = (u64, Vec<u8>);
+pub type TableWrite = (u64, Vec<u8>);
 
 /// What to write for a table. Each step leaves a table that firmware and Linux take, if it is flushed before
 /// the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pieces {
+pub struct TableWrites {
     /// First: entries and header at the end of the disk. Empty for an MBR.
-    pub backup: Vec<Piece>,
+    pub backup: Vec<TableWrite>,
     /// Then: entries, header and boot record at the beginning.
-    pub primary: Vec<Piece>,
+    pub primary: Vec<TableWrite>,
 }
 
 /// The bytes of the disk that a piece takes.
-pub(super) fn place((at, bytes): &Piece) -> Range<u64> {
+pub(super) fn place((at, bytes): &TableWrite) -> Range<u64> {
     *at..*at + bytes.len() as u64
 }
 
-impl Pieces {
+impl TableWrites {
     /// The bytes of the disk that they take.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.backup.iter().chain(&self.primary).map(place)
@@ -65,7 +65,7 @@ impl Pieces {
 
 /// A disk with pieces over it.
 struct Over<'a> {
-    pieces: &'a Pieces,
+    pieces: &'a TableWrites,
     under: &'a mut dyn ReadAt,
     size: u64,
 }
@@ -94,7 +94,7 @@ impl ReadAt for Over<'_> {
 pub(crate) fn lay_over<'a>(
     buffer: &mut [u8],
     at: u64,
-    pieces: impl Iterator<Item = &'a Piece>,
+    pieces: impl Iterator<Item = &'a TableWrite>,
 ) -> io::Result<()> {
     let length = buffer.len() as u64;
     for (from, bytes) in pieces {

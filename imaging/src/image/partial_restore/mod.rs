@@ -1,26 +1,26 @@
 //! Restoring a part: partitions of the target that survive, single partitions of the image, a disk that is smaller
 //! than the image's or has other sectors.
 
-mod check;
-mod keep;
-pub mod looking;
-mod only;
-mod sectors;
-mod through;
+mod checks;
+pub mod image_table;
+mod kept_partitions;
+mod other_sectors;
+mod remap;
+mod single_partitions;
 
-use super::fit::Written;
-use super::restore::{Restored, restore_ours, write_pieces};
-use super::verify::{Look, look};
-use super::{ImageSource, Part, RestoreOptions, foreign, ready};
+use super::larger_disk::Written;
+use super::restore::{Restored, restore_indexed, write_table};
+use super::verify::{OpenedImage, open};
+use super::{ImageSource, Part, RestoreOptions, foreign, prepare};
 use crate::disk::{Output, Target};
 use crate::event::{Reporter, Silent};
 use crate::extents::Extents;
-use crate::table::{Known, Partition, Piece};
+use crate::table::{ParsedTable, Partition, TableWrite};
 use anyhow::{Context, bail};
-pub use keep::{Kept, Plan};
-pub use only::Pair;
+pub use kept_partitions::{Kept, Plan};
+use remap::RemappedOutput;
+pub use single_partitions::Pair;
 use std::path::Path;
-use through::Through;
 
 /// One restore, and what it goes to.
 pub struct Task<'a> {
@@ -40,7 +40,7 @@ pub fn foresee(
     options: &RestoreOptions,
 ) -> anyhow::Result<Vec<String>> {
     let output = Target::look(target)?;
-    let look = look(image)?;
+    let opened = open(image)?;
     let task = Task {
         image,
         output: &output,
@@ -48,25 +48,25 @@ pub fn foresee(
         reporter: &Silent,
     };
     if options.new_ids {
-        ready::check_renewal(&task, &look)?;
+        prepare::check_renewal(&task, &opened)?;
     }
     match &options.part {
         Part::Whole => {
-            let plan = task.remade(&look)?;
-            let told = plan.and_then(|_| task.told(&look));
-            Ok(told.into_iter().collect())
+            let plan = task.remade(&opened)?;
+            let note = plan.and_then(|_| task.other_sectors_note(&opened));
+            Ok(note.into_iter().collect())
         }
         Part::Keep(selectors) => {
-            let kept = task.kept(&look, selectors)?.partitions;
+            let kept = task.kept(&opened, selectors)?.partitions;
             let tell = |keep: &Partition| format!("partition {keep} stays as it is");
             Ok(task
-                .told(&look)
+                .other_sectors_note(&opened)
                 .into_iter()
                 .chain(kept.iter().map(tell))
                 .collect())
         }
         Part::Only(selectors) => {
-            let pairs = task.pairs(&look, selectors)?;
+            let pairs = task.pairs(&opened, selectors)?;
             let tell = |Pair { from, to }: &Pair| {
                 format!("partition {from} of the image goes to partition {to}")
             };
@@ -85,7 +85,7 @@ impl Task<'_> {
     }
 
     /// The table of the target, whose sectors are `sector` bytes.
-    fn target(&self, sector: u32) -> anyhow::Result<Known> {
+    fn target(&self, sector: u32) -> anyhow::Result<ParsedTable> {
         let (output, name) = (self.output, self.output.name());
         let limit = self.disk()?;
         if let Some(own) = output.sector_size().filter(|own| *own != sector) {
@@ -97,42 +97,47 @@ impl Task<'_> {
         }
         let mut disk = Written { output, limit };
         let what = || format!("the partition table on {name}");
-        let known = Known::read(&mut disk, sector)
+        let parsed = ParsedTable::read(&mut disk, sector)
             .with_context(what)?
             .with_context(|| format!("{name} has no partition table"))?;
-        looking::check_owner(&mut disk, &known).with_context(what)?;
-        Ok(known)
+        image_table::check_owner(&mut disk, &parsed).with_context(what)?;
+        Ok(parsed)
     }
 
-    /// Runs the restore with `through` as its target. Chunks wholly in `left_out` are not fetched.
-    fn pour(&self, look: Look, through: &Through, left_out: &Extents) -> anyhow::Result<Restored> {
+    /// Runs the restore with `remapped` as its target. Chunks wholly in `left_out` are not fetched.
+    fn run_restore(
+        &self,
+        opened: OpenedImage,
+        remapped: &RemappedOutput,
+        left_out: &Extents,
+    ) -> anyhow::Result<Restored> {
         let Self {
             image,
             options,
             reporter,
             ..
         } = *self;
-        match look {
-            Look::Ours(mut loaded) => {
+        match opened {
+            OpenedImage::Indexed(mut loaded) => {
                 loaded.index.leave_out(left_out);
-                restore_ours(image, *loaded, through, options, reporter)
+                restore_indexed(image, *loaded, remapped, options, reporter)
             }
-            Look::Foreign { kind, raw_size } => {
+            OpenedImage::Foreign { kind, raw_size } => {
                 let stream = foreign::Stream {
                     kind,
                     raw_size,
                     sector: self.output.sector_size(),
                     left_out: left_out.clone(),
                 };
-                foreign::restore(image, stream, through, options, reporter)
+                foreign::restore(image, stream, remapped, options, reporter)
             }
         }
     }
 
     /// Writes `pieces` and waits until they are safe; reads them back where that is asked for.
-    fn write(&self, pieces: &[Piece]) -> anyhow::Result<()> {
+    fn write(&self, pieces: &[TableWrite]) -> anyhow::Result<()> {
         let output = self.output;
-        write_pieces(output, pieces)?;
+        write_table(output, pieces)?;
         if !self.options.verify {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! A disk in memory that fails on purpose, for tests of restores.
 
-use super::faults::at;
+use super::fault_injection::at;
 use crate::disk::Output;
 use nix::errno::Errno;
 use std::io;

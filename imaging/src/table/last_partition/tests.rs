@@ -1,5 +1,5 @@
 use super::super::create::{NewPartition, NewTable};
-use super::super::{PartitionKind, Table, TableKind, follow, read};
+use super::super::{PartitionKind, Table, TableKind, move_backup_gpt, read};
 use super::*;
 use crate::source::ReadAt;
 use proptest::prelude::*;
@@ -89,7 +89,7 @@ fn disk(kind: TableKind, sector: u64, places: &[Place], [made, size]: [u64; 2]) 
             .map(|place| partition(*place, of(place.0)))
             .collect(),
     };
-    let pieces = table.pieces(made).unwrap();
+    let pieces = table.writes(made).unwrap();
     let sectors = BTreeMap::new();
     let sector = u32::try_from(sector).unwrap();
     let mut disk = Sparse {
@@ -99,7 +99,7 @@ fn disk(kind: TableKind, sector: u64, places: &[Place], [made, size]: [u64; 2]) 
     };
     disk.write(&pieces.backup);
     disk.write(&pieces.primary);
-    if let Some(moved) = follow(&mut disk, made).unwrap() {
+    if let Some(moved) = move_backup_gpt(&mut disk, made).unwrap() {
         disk.write(&moved.backup);
         disk.write(&moved.primary);
         disk.write(moved.stale.as_slice());
@@ -107,16 +107,16 @@ fn disk(kind: TableKind, sector: u64, places: &[Place], [made, size]: [u64; 2]) 
     disk
 }
 
-fn known(disk: &mut Sparse) -> Known {
+fn parsed(disk: &mut Sparse) -> ParsedTable {
     let sector = disk.sector;
-    Known::read(disk, sector).unwrap().unwrap()
+    ParsedTable::read(disk, sector).unwrap().unwrap()
 }
 
 /// Has the disk changed as `resized` says; the table afterwards.
-fn resize(disk: &mut Sparse, known: &Known, resized: &Resized) -> Result<Table, TableError> {
-    let mut known = known.clone();
-    known.resize(resized)?;
-    let pieces = known.raw.pieces(disk.size)?;
+fn resize(disk: &mut Sparse, parsed: &ParsedTable, resized: &Resized) -> Result<Table, TableError> {
+    let mut parsed = parsed.clone();
+    parsed.resize(resized)?;
+    let pieces = parsed.raw.writes(disk.size)?;
     if let Some(MovedSwap { whole, to, .. }) = &resized.moved {
         let moves = whole.start / 512..whole.end / 512;
         let held: Vec<(u64, Vec<u8>)> = disk
@@ -134,11 +134,11 @@ fn resize(disk: &mut Sparse, known: &Known, resized: &Resized) -> Result<Table, 
 
 /// What grows, and the table afterwards.
 fn grow(disk: &mut Sparse, swaps: &[u32]) -> Result<Option<(Resized, Table)>, TableError> {
-    let known = known(disk);
-    let Some(growth) = growth(&known, disk.size, swaps)? else {
+    let parsed = parsed(disk);
+    let Some(growth) = growth(&parsed, disk.size, swaps)? else {
         return Ok(None);
     };
-    let table = resize(disk, &known, &growth)?;
+    let table = resize(disk, &parsed, &growth)?;
     Ok(Some((growth, table)))
 }
 
@@ -252,22 +252,31 @@ fn places() -> impl Strategy<Value = Vec<Place>> {
 fn on_a_smaller_disk_the_last_one_has_what_is_left_and_swap_stays_behind_it() {
     let places = [(1, 1, 100), (2, 110, 120)];
     let mut disk = disk(TableKind::Gpt, 512, &places, [200 * MIB, 200 * MIB]);
-    let known = known(&mut disk);
-    let tail = tail(&known, &[2]).unwrap();
+    let parsed = parsed(&mut disk);
+    let last_partition = last_partition(&parsed, &[2]).unwrap();
     assert_eq!(
-        (tail.number, tail.size, tail.swap()),
+        (
+            last_partition.number,
+            last_partition.size,
+            last_partition.swap()
+        ),
         (1, 99 * MIB, Some(2))
     );
     for (size, room, swap) in [(80, 68, 69), (31, 19, 20), (21, 9, 10), (5, 0, 0)] {
-        let resized = tail.on(&known, size * MIB).unwrap();
+        let resized = last_partition.on(&parsed, size * MIB).unwrap();
         assert_eq!(resized.to, room * MIB, "{size}");
         assert_eq!(resized.moved.unwrap().to, swap * MIB, "{size}");
     }
     // What is not to be smaller keeps its size, and the gap goes all the same.
-    let closed = tail.with_size(99 * MIB);
+    let closed = last_partition.with_size(99 * MIB);
     assert_eq!((closed.to, closed.moved.unwrap().to), (99 * MIB, 100 * MIB));
     disk.size = 80 * MIB;
-    let table = resize(&mut disk, &known, &tail.on(&known, 80 * MIB).unwrap()).unwrap();
+    let table = resize(
+        &mut disk,
+        &parsed,
+        &last_partition.on(&parsed, 80 * MIB).unwrap(),
+    )
+    .unwrap();
     assert_eq!(table.partitions[0].range(), MIB..69 * MIB);
     assert_eq!(table.partitions[1].range(), 69 * MIB..79 * MIB);
 }
@@ -276,22 +285,22 @@ fn on_a_smaller_disk_the_last_one_has_what_is_left_and_swap_stays_behind_it() {
 fn the_last_logical_partition_shrinks_with_its_extended_one() {
     let places = [(1, 1, 10), (4, 20, 90), (5, 21, 29), (6, 30, 80)];
     let mut disk = disk(TableKind::Mbr, 512, &places, [100 * MIB, 100 * MIB]);
-    let known = known(&mut disk);
-    let tail = tail(&known, &[]).unwrap();
-    let resized = tail.with_size(20 * MIB + 1);
+    let parsed = parsed(&mut disk);
+    let last_partition = last_partition(&parsed, &[]).unwrap();
+    let resized = last_partition.with_size(20 * MIB + 1);
     assert_eq!(resized.range(), 30 * MIB..51 * MIB);
-    let mut small = known.clone();
+    let mut small = parsed.clone();
     small.resize(&resized).unwrap();
-    assert_eq!(small.raw.least(), 51 * MIB);
+    assert_eq!(small.raw.minimum_disk(), 51 * MIB);
     disk.size = 51 * MIB;
-    let table = resize(&mut disk, &known, &resized).unwrap();
+    let table = resize(&mut disk, &parsed, &resized).unwrap();
     assert_eq!(table.partitions[1].range(), 21 * MIB..29 * MIB);
     assert_eq!(table.partitions[2].range(), 30 * MIB..51 * MIB);
     // What fits already stays; what lies behind it in the extended partition is free.
-    assert_eq!(tail.with_size(50 * MIB).to, 50 * MIB);
-    let mut small = known.clone();
-    small.resize(&tail.with_size(50 * MIB)).unwrap();
-    assert_eq!(small.raw.least(), 80 * MIB);
+    assert_eq!(last_partition.with_size(50 * MIB).to, 50 * MIB);
+    let mut small = parsed.clone();
+    small.resize(&last_partition.with_size(50 * MIB)).unwrap();
+    assert_eq!(small.raw.minimum_disk(), 80 * MIB);
 }
 
 proptest! {
@@ -311,21 +320,21 @@ proptest! {
         let swaps: Vec<u32> = swap_last.then_some(last.0).into_iter().collect();
         let made = (last.2 + 1) * MIB;
         let mut disk = disk(kind, sector, &places, [made, made]);
-        let known = known(&mut disk);
-        let Ok(tail) = tail(&known, &swaps) else {
+        let parsed = parsed(&mut disk);
+        let Ok(last_partition) = last_partition(&parsed, &swaps) else {
             prop_assert!(swap_last && places.len() == 1);
             return Ok(());
         };
-        let before = known.table.clone();
-        let resized = tail.with_size(size);
+        let before = parsed.table.clone();
+        let resized = last_partition.with_size(size);
         prop_assert!(resized.to >= size.min(resized.from) && resized.to < size.max(resized.from) + MIB);
-        let mut small = known.clone();
+        let mut small = parsed.clone();
         small.resize(&resized).unwrap();
-        let least = small.raw.least();
-        prop_assert!(small.raw.pieces(least).is_ok());
-        prop_assert!(!gpt || small.raw.pieces(least - sector).is_err());
+        let least = small.raw.minimum_disk();
+        prop_assert!(small.raw.writes(least).is_ok());
+        prop_assert!(!gpt || small.raw.writes(least - sector).is_err());
         disk.size = least;
-        let table = resize(&mut disk, &known, &resized).unwrap();
+        let table = resize(&mut disk, &parsed, &resized).unwrap();
         for (old, new) in before.partitions.iter().zip(&table.partitions) {
             if new.number == resized.number {
                 prop_assert_eq!(new.range(), resized.range());
@@ -337,7 +346,7 @@ proptest! {
             }
         }
         // A disk of whole MiB has room for that, and for no more.
-        let room = tail.on(&known, least.next_multiple_of(MIB)).unwrap();
+        let room = last_partition.on(&parsed, least.next_multiple_of(MIB)).unwrap();
         prop_assert!(room.to == resized.to || room.to > resized.from, "{:?} {:?}", room, resized);
     }
 
@@ -356,7 +365,7 @@ proptest! {
         let made = (last.2 + 1) * MIB;
         let size = made + more * 4096;
         let mut disk = disk(kind, sector, &places, [made, size]);
-        let before = known(&mut disk).table;
+        let before = parsed(&mut disk).table;
         let Ok(found) = grow(&mut disk, &swaps) else {
             prop_assert!(swap_last && places.len() == 1);
             return Ok(());
@@ -395,10 +404,10 @@ proptest! {
         for (mib, at, byte) in damage {
             disk.sectors.entry(mib * MIB / 512).or_insert_with(|| vec![0; 512])[at] = byte;
         }
-        if let Ok(Some(mut known)) = Known::read(&mut disk, 512)
-            && let Ok(Some(growth)) = growth(&known, 200 * MIB, &[])
-            && known.resize(&growth).is_ok()
-            && let Ok(pieces) = known.raw.pieces(disk.size)
+        if let Ok(Some(mut parsed)) = ParsedTable::read(&mut disk, 512)
+            && let Ok(Some(growth)) = growth(&parsed, 200 * MIB, &[])
+            && parsed.resize(&growth).is_ok()
+            && let Ok(pieces) = parsed.raw.writes(disk.size)
         {
             disk.write(&pieces.primary);
             let table = read(&mut disk, 512).unwrap();

@@ -1,17 +1,19 @@
 //! `new-ids`: new GUIDs or a new MBR signature for a copy, and a search for files that still name the old ones.
 
 use super::ImageSource;
-use super::coming::{Coming, Raw};
-use super::fit::Written;
-use super::restore::write_pieces;
-use super::selected::looking::{Bytes, Head, check_owner};
-use super::verify::{Kind, Look};
+use super::future_disk::{FutureDisk, Raw};
+use super::larger_disk::Written;
+use super::partial_restore::image_table::{ImageBytes, ImageHead, check_owner};
+use super::restore::write_table;
+use super::verify::{Kind, OpenedImage};
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::random;
 use crate::references;
 use crate::source::ReadAt;
-use crate::table::{self, Known, NewId, Pieces, Renewed, TableError, TableKind, gpt_sector_size};
+use crate::table::{
+    self, NewId, ParsedTable, Renewed, TableError, TableKind, TableWrites, gpt_sector_size,
+};
 use anyhow::{Context, bail};
 
 /// New identifiers that can be given, as far as that is known before the first write.
@@ -31,9 +33,9 @@ impl Renewal {
     /// When the table is in doubt, or cannot be read.
     pub fn of(
         image: &dyn ImageSource,
-        look: &Look,
+        opened: &OpenedImage,
         output: &Target,
-        remade: Option<&Pieces>,
+        remade: Option<&TableWrites>,
     ) -> anyhow::Result<Self> {
         let own = output.sector_size();
         let of_head = || -> anyhow::Result<u32> {
@@ -43,20 +45,20 @@ impl Renewal {
             image.read_exact_at(&mut start[..wanted], 0)?;
             Ok(gpt_sector_size(&start).or(own).unwrap_or(512))
         };
-        let (mut bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match look {
-            Look::Ours(loaded) => {
+        let (mut bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match opened {
+            OpenedImage::Indexed(loaded) => {
                 let made_for = loaded.meta.disk.logical_sector_size;
-                let bytes = Box::new(Bytes::new(image, loaded));
+                let bytes = Box::new(ImageBytes::new(image, loaded));
                 (bytes, own.unwrap_or(made_for), made_for)
             }
-            Look::Foreign {
+            OpenedImage::Foreign {
                 kind: Kind::Raw, ..
             } => {
                 let sector = of_head()?;
                 (Box::new(Raw(image)), sector, sector)
             }
-            Look::Foreign { kind, raw_size } => {
-                let mut head = Head::read(image, *kind)?;
+            OpenedImage::Foreign { kind, raw_size } => {
+                let mut head = ImageHead::read(image, *kind)?;
                 let sector = gpt_sector_size(head.bytes()).or(own).unwrap_or(512);
                 head.set_size(output.limit().or(*raw_size));
                 let what = || format!("new identifiers for what is in {}", image.name());
@@ -72,12 +74,14 @@ impl Renewal {
         // at its own end is old.
         check_disk(&mut *bytes, made_for)
             .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
-        let mut coming = Coming::new(bytes, output);
+        let mut coming = FutureDisk::new(bytes, output);
         match remade {
-            Some(Pieces { backup, primary }) => coming.put(backup.iter().chain(primary).cloned()),
+            Some(TableWrites { backup, primary }) => {
+                coming.put(backup.iter().chain(primary).cloned())
+            }
             // What is in doubt here stays as it is, and is refused below.
             None if coming.size() > size => {
-                if let Ok(Some(moved)) = table::follow(&mut coming, size) {
+                if let Ok(Some(moved)) = table::move_backup_gpt(&mut coming, size) {
                     let pieces = moved.backup.into_iter().chain(moved.primary);
                     coming.put(pieces.chain(moved.stale));
                 }
@@ -104,8 +108,8 @@ impl Renewal {
             ));
             return Ok(());
         };
-        write_pieces(output, &renewed.backup)?;
-        write_pieces(output, &renewed.primary)?;
+        write_table(output, &renewed.backup)?;
+        write_table(output, &renewed.primary)?;
         for id in &renewed.ids {
             reporter.info(format!(
                 "{name}: the identifier of {} was {}, is {}",
@@ -130,14 +134,14 @@ impl Renewal {
 /// Whether the disk is its table's, and nobody else's.
 fn check_disk(disk: &mut dyn ReadAt, sector: u32) -> anyhow::Result<()> {
     // A table that does not hold is refused elsewhere, with the reason.
-    match Known::read(disk, sector) {
-        Ok(Some(known)) => check_owner(disk, &known),
+    match ParsedTable::read(disk, sector) {
+        Ok(Some(parsed)) => check_owner(disk, &parsed),
         _ => Ok(()),
     }
 }
 
 /// Whether the beginning of a disk is enough to give its table new identifiers.
-fn check_head(head: &mut Head, sector: u32) -> anyhow::Result<()> {
+fn check_head(head: &mut ImageHead, sector: u32) -> anyhow::Result<()> {
     match table::read(head, sector) {
         // The signature is in the first sector; of the rest nothing is asked.
         Err(TableError::Doubtful {

@@ -1,9 +1,9 @@
 //! A disk that is larger than its image: the backup GPT moves to the end, and the rest of the disk becomes usable.
 
 use super::ImageMeta;
-use super::feed::Loaded;
 use super::index::Item;
-use super::restore::write_pieces;
+use super::member_reader::LoadedIndex;
+use super::restore::write_table;
 use crate::disk::Output;
 use crate::event::Reporter;
 use crate::source::ReadAt;
@@ -20,11 +20,15 @@ const BACKUP_GPT: u64 = 128 * 128;
 ///
 /// # Errors
 /// When the disk cannot be read or written. The table of the image stays in force then.
-pub fn follow_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) -> anyhow::Result<()> {
+pub fn move_backup_gpt(
+    output: &dyn Output,
+    size: u64,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     let Some(limit) = output.limit().filter(|limit| *limit > size) else {
         return Ok(());
     };
-    let moved = match table::follow(&mut Written { output, limit }, size) {
+    let moved = match table::move_backup_gpt(&mut Written { output, limit }, size) {
         Ok(Some(moved)) => moved,
         Ok(None) => return Ok(()),
         Err(TableError::Read(error)) => return Err(error.into()),
@@ -36,9 +40,9 @@ pub fn follow_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) -> an
             return Ok(());
         }
     };
-    write_pieces(output, &moved.backup)?;
-    write_pieces(output, &moved.primary)?;
-    write_pieces(output, moved.stale.as_slice())?;
+    write_table(output, &moved.backup)?;
+    write_table(output, &moved.primary)?;
+    write_table(output, moved.stale.as_slice())?;
     reporter.info(format!(
         "{} is larger than its image: the backup GPT moved to its end",
         output.name()
@@ -85,7 +89,7 @@ impl ReadAt for Written<'_> {
 
 /// The smallest disk that an image can be restored to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Least {
+pub struct MinimumDisk {
     pub bytes: u64,
     /// What it is that needs so much, with its end; empty where that is not known.
     pub why: String,
@@ -93,7 +97,7 @@ pub struct Least {
     pub shrunk: Option<u64>,
 }
 
-impl Least {
+impl MinimumDisk {
     /// A disk of so many bytes, no matter why.
     pub fn of(bytes: u64) -> Self {
         Self {
@@ -117,13 +121,13 @@ impl Least {
 
 /// The smallest disk for an image, by its index alone: its partitions end before that, and zeros alone lie behind it,
 /// but for the backup GPT that moves.
-pub fn least(loaded: &Loaded) -> Least {
+pub fn minimum_disk(loaded: &LoadedIndex) -> MinimumDisk {
     let (index, meta) = (&loaded.index, &loaded.meta);
     let size = index.raw_size();
     let by_end = |part: &&PartitionSummary| part.start.saturating_add(part.size);
     let furthest = meta.partitions.iter().max_by_key(by_end);
     let Some(furthest) = furthest.filter(|_| meta.table.kind != TableKind::None.name()) else {
-        return Least::of(size);
+        return MinimumDisk::of(size);
     };
     let sector = u64::from(meta.disk.logical_sector_size);
     let backup = if meta.table.kind == TableKind::Gpt.name() {
@@ -154,7 +158,7 @@ pub fn least(loaded: &Loaded) -> Least {
         format!("its partition {number}, {filesystem}, ends at byte {partitions}")
     };
     let bytes = partitions.max(last).saturating_add(backup).min(size);
-    Least {
+    MinimumDisk {
         bytes,
         why,
         shrunk: shrunk(meta),

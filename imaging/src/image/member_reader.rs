@@ -1,6 +1,6 @@
 //! Reading an image front to back: its index, then its members in order, handed to whichever worker is free.
 
-use super::codec::{Inflater, MemberError, member_bound};
+use super::codec::{Inflater, MemberError};
 use super::format::{FOOTER, parse_footer, parse_index};
 use super::index::{Chunk, Index, Item, Items};
 use super::{ImageMeta, ImageSource};
@@ -13,7 +13,7 @@ const READ_ACROSS: u64 = 1 << 20;
 const ZEROS_AT_ONCE: u64 = 1 << 30;
 
 /// The index and what it says of the disk.
-pub struct Loaded {
+pub struct LoadedIndex {
     pub index: Index,
     pub meta: ImageMeta,
 }
@@ -22,7 +22,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// When it is not whole: the image is cut short, has something after its end, or is damaged.
-pub fn load(image: &dyn ImageSource) -> anyhow::Result<Loaded> {
+pub fn load(image: &dyn ImageSource) -> anyhow::Result<LoadedIndex> {
     let name = image.name();
     let size = image.size();
     let mut footer = [0; FOOTER];
@@ -43,21 +43,11 @@ pub fn load(image: &dyn ImageSource) -> anyhow::Result<Loaded> {
     if meta.disk.size != index.raw_size() || meta.chunk_size != index.chunk_size() {
         bail!("{name}: its index and its metadata describe different disks");
     }
-    Ok(Loaded { index, meta })
-}
-
-/// Bytes of the largest member of an image with this index.
-pub fn largest_member(index: &Index) -> usize {
-    member_bound(chunk_bytes(index))
-}
-
-/// Raw bytes of a whole chunk.
-pub fn chunk_bytes(index: &Index) -> usize {
-    usize::try_from(index.chunk_size()).unwrap_or(usize::MAX)
+    Ok(LoadedIndex { index, meta })
 }
 
 /// Hands out the items of an image with their members.
-pub struct Feed<'a> {
+pub struct MemberReader<'a> {
     image: &'a dyn ImageSource,
     index: &'a Index,
     items: Items<'a>,
@@ -69,7 +59,7 @@ pub struct Feed<'a> {
     at: u64,
 }
 
-impl<'a> Feed<'a> {
+impl<'a> MemberReader<'a> {
     pub fn new(image: &'a dyn ImageSource, index: &'a Index, reads_zeros: bool) -> Self {
         Self {
             image,
@@ -165,15 +155,4 @@ pub fn open_chunk(
     } else {
         Err(MemberError::Hash)
     }
-}
-
-/// Where a chunk is, for messages.
-pub fn place(index: &Index, image: &dyn ImageSource, chunk: &Chunk) -> String {
-    format!(
-        "chunk {} (disk offset {}) at {} in {}",
-        chunk.number,
-        index.position(chunk.number),
-        chunk.offset,
-        image.name()
-    )
 }

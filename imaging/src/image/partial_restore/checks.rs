@@ -1,13 +1,13 @@
 //! Checks before the first write of a restore that keeps partitions or goes to a smaller disk.
 
-use super::super::fit::{self, Written};
-use super::super::verify::Look;
+use super::super::larger_disk::{self, Written};
+use super::super::verify::OpenedImage;
 use super::Task;
-use super::keep::Plan;
-use super::looking::{Bytes, Seen};
+use super::image_table::{ImageBytes, ImageTable};
+use super::kept_partitions::Plan;
 use crate::disk::Output;
 use crate::source::ReadAt;
-use crate::table::{Known, Partition, Table, TableKind};
+use crate::table::{ParsedTable, Partition, Table, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
 use std::io;
@@ -17,8 +17,8 @@ impl Task<'_> {
     /// Whether kept partitions and the image's lie apart, or are the same.
     pub(super) fn check_apart(
         &self,
-        image: &Known,
-        target: &Known,
+        image: &ParsedTable,
+        target: &ParsedTable,
         kept: &[Partition],
     ) -> anyhow::Result<()> {
         let (from, name) = (self.image.name(), self.output.name());
@@ -71,33 +71,39 @@ impl Task<'_> {
     /// Reads the tables to be written, as the kernel will: every partition must have its number and its place.
     pub(super) fn check_tables(
         &self,
-        look: &Look,
-        seen: &Seen,
+        opened: &OpenedImage,
+        image_table: &ImageTable,
         plan: &Plan,
         kept: &[Partition],
     ) -> anyhow::Result<()> {
         let (image, name) = (self.image.name(), self.output.name());
         if let Some(interim) = &plan.interim {
             let (output, limit) = (self.output, plan.disk);
-            let table = interim.table(&mut Written { output, limit }, plan.disk, seen.sector);
+            let table = interim.table(
+                &mut Written { output, limit },
+                plan.disk,
+                image_table.sector,
+            );
             let table = table.with_context(|| format!("the kept partitions of {name} alone"))?;
             for keep in kept {
                 find(&table, keep, name)?;
             }
         }
-        let table = match look {
-            Look::Ours(loaded) => {
-                let mut under = Bytes::new(self.image, loaded);
-                plan.last.table(&mut under, plan.disk, seen.sector)
+        let table = match opened {
+            OpenedImage::Indexed(loaded) => {
+                let mut under = ImageBytes::new(self.image, loaded);
+                plan.last.table(&mut under, plan.disk, image_table.sector)
             }
-            Look::Foreign { .. } => plan.last.table(&mut Nothing, plan.disk, seen.sector),
+            OpenedImage::Foreign { .. } => {
+                plan.last.table(&mut Nothing, plan.disk, image_table.sector)
+            }
         };
         let table = table.with_context(|| format!("the table of {image} on {name}"))?;
         for keep in kept {
             find(&table, keep, name)?;
         }
         let replaced = |own: &&Partition| kept.iter().any(|keep| keep.number == own.number);
-        let mut own = seen.known.table.partitions.iter();
+        let mut own = image_table.parsed.table.partitions.iter();
         own.try_for_each(|own| {
             if replaced(&own) {
                 return Ok(());
@@ -107,8 +113,13 @@ impl Task<'_> {
     }
 
     /// Whether every partition of the image ends before the disk does.
-    pub(super) fn check_fits(&self, look: &Look, seen: &Seen, disk: u64) -> anyhow::Result<()> {
-        let Some(size) = seen.size.filter(|size| *size > disk) else {
+    pub(super) fn check_fits(
+        &self,
+        opened: &OpenedImage,
+        image_table: &ImageTable,
+        disk: u64,
+    ) -> anyhow::Result<()> {
+        let Some(size) = image_table.size.filter(|size| *size > disk) else {
             return Ok(());
         };
         let (from, name) = (self.image.name(), self.output.name());
@@ -117,17 +128,23 @@ impl Task<'_> {
             units::bytes(disk),
             units::bytes(size)
         );
-        let Look::Ours(loaded) = look else {
+        let OpenedImage::Indexed(loaded) = opened else {
             bail!(
                 "{too_small}; without an index the image does not say whether the disk's end is free: convert it first"
             );
         };
-        let least = seen.known.raw.least();
+        let least = image_table.parsed.raw.minimum_disk();
         if least <= disk {
             return Ok(());
         }
         let by_end = |partition: &&Partition| partition.range().end;
-        let Some(furthest) = seen.known.table.partitions.iter().max_by_key(by_end) else {
+        let Some(furthest) = image_table
+            .parsed
+            .table
+            .partitions
+            .iter()
+            .max_by_key(by_end)
+        else {
             bail!("{too_small}, and its table needs {least}");
         };
         let summary = loaded
@@ -136,7 +153,7 @@ impl Task<'_> {
             .iter()
             .find(|summary| summary.number == furthest.number);
         let filesystem = summary.map_or("", |summary| summary.filesystem.as_str());
-        let advice = fit::least(loaded).advice(from, disk);
+        let advice = larger_disk::minimum_disk(loaded).advice(from, disk);
         let filesystem = match filesystem {
             "" => "contents unknown",
             known => known,
@@ -150,13 +167,13 @@ impl Task<'_> {
     /// Whether the image has nothing but zeros outside its partitions where something is kept, and behind the end.
     pub(super) fn check_free(
         &self,
-        look: &Look,
+        opened: &OpenedImage,
         plan: &Plan,
         kept: &[Partition],
-        image: &Known,
+        image: &ParsedTable,
     ) -> anyhow::Result<()> {
         let (from, name) = (self.image.name(), self.output.name());
-        let Look::Ours(loaded) = look else {
+        let OpenedImage::Indexed(loaded) = opened else {
             if !kept.is_empty() {
                 self.reporter.warn(format!(
                     "{from} has no index: its data in the place of kept partitions is left out unchecked"
@@ -164,7 +181,7 @@ impl Task<'_> {
             }
             return Ok(());
         };
-        let bytes = Bytes::new(self.image, loaded);
+        let bytes = ImageBytes::new(self.image, loaded);
         let own = |keep: &&Partition| {
             let of_image = &image.table.partitions;
             of_image
@@ -172,7 +189,7 @@ impl Task<'_> {
                 .all(|partition| partition.range() != keep.range())
         };
         for keep in kept.iter().filter(own) {
-            if let Some(at) = bytes.first_data(keep.range(), &plan.image_table)? {
+            if let Some(at) = bytes.first_data(keep.range(), &plan.table_bytes)? {
                 bail!(
                     "partition {keep} of {name} is to be kept, but {from} has data there, outside its partitions, \
                      at byte {at}"
@@ -180,7 +197,7 @@ impl Task<'_> {
             }
         }
         let size = loaded.index.raw_size();
-        if let Some(at) = bytes.first_data(plan.disk..size.max(plan.disk), &plan.image_table)? {
+        if let Some(at) = bytes.first_data(plan.disk..size.max(plan.disk), &plan.table_bytes)? {
             bail!(
                 "{name} is too small: it has {} bytes ({}), {from} has data outside its partitions at byte {at}",
                 plan.disk,

@@ -1,13 +1,13 @@
 //! Single partitions of a whole-disk image, each into one of the target's. The rest of the disk is not touched.
 
 use super::super::restore::{Restored, TABLES, flush, writing};
-use super::super::verify::Look;
+use super::super::verify::OpenedImage;
 use super::Task;
-use super::looking::seen;
-use super::through::{Segment, Through};
+use super::image_table::read_table;
+use super::remap::{RemappedOutput, Segment};
 use crate::disk::Output;
 use crate::extents::Extents;
-use crate::table::{Partition, PartitionSelector, Piece};
+use crate::table::{Partition, PartitionSelector, TableWrite};
 use crate::units;
 use anyhow::{Context, bail};
 use std::ops::Range;
@@ -38,7 +38,7 @@ impl Task<'_> {
     ///
     /// # Errors
     /// As any restore; the partition's first MiB is zeros then.
-    pub fn only(&self, look: Look, pairs: &[Pair]) -> anyhow::Result<Restored> {
+    pub fn only(&self, opened: OpenedImage, pairs: &[Pair]) -> anyhow::Result<Restored> {
         let name = self.output.name();
         for Pair { from, to } in pairs {
             self.reporter.info(format!(
@@ -51,11 +51,11 @@ impl Task<'_> {
         }
         self.clear_heads(pairs)?;
         let segments = pairs.iter().map(Pair::segment).collect();
-        let through = Through::new(self.output, segments, None);
+        let remapped = RemappedOutput::new(self.output, segments, None);
         let left_out = wanted.gaps(0..u64::MAX);
-        let mut restored = self.pour(look, &through, &left_out)?;
+        let mut restored = self.run_restore(opened, &remapped, &left_out)?;
         // All else is proven and safe.
-        self.write(&heads(pairs, &through)?)?;
+        self.write(&heads(pairs, &remapped)?)?;
         restored.size = wanted.total();
         Ok(restored)
     }
@@ -64,15 +64,19 @@ impl Task<'_> {
     ///
     /// # Errors
     /// A selector that names none or two, a partition that is missing on the target or too small.
-    pub fn pairs(&self, look: &Look, selectors: &[PartitionSelector]) -> anyhow::Result<Vec<Pair>> {
+    pub fn pairs(
+        &self,
+        opened: &OpenedImage,
+        selectors: &[PartitionSelector],
+    ) -> anyhow::Result<Vec<Pair>> {
         let (image, name) = (self.image.name(), self.output.name());
         let sector = self.output.sector_size().unwrap_or(512);
-        let seen = seen(self.image, look, sector)?
+        let image_table = read_table(self.image, opened, sector)?
             .with_context(|| format!("{image} is of a disk without partitions"))?;
-        let target = self.target(self.target_sector(look, &seen))?;
+        let target = self.target(self.target_sector(opened, &image_table))?;
         let mut pairs: Vec<Pair> = Vec::new();
         for selector in selectors {
-            let from = selector.find(&seen.known.table, image)?;
+            let from = selector.find(&image_table.parsed.table, image)?;
             let to = selector.find(&target.table, name)?;
             if to.size < from.size {
                 bail!(
@@ -99,7 +103,7 @@ impl Task<'_> {
                 });
             }
         }
-        self.check_contents(look, pairs.iter().map(|pair| &pair.from))?;
+        self.check_contents(opened, pairs.iter().map(|pair| &pair.from))?;
         Ok(pairs)
     }
 
@@ -114,13 +118,13 @@ impl Task<'_> {
     }
 }
 
-fn heads(pairs: &[Pair], through: &Through) -> anyhow::Result<Vec<Piece>> {
+fn heads(pairs: &[Pair], remapped: &RemappedOutput) -> anyhow::Result<Vec<TableWrite>> {
     pairs
         .iter()
         .map(|pair| {
             let head = pair.head();
             let mut bytes = vec![0; usize::try_from(head.end - head.start)?];
-            through.read_at(&mut bytes, head.start)?;
+            remapped.read_at(&mut bytes, head.start)?;
             Ok((pair.to.start, bytes))
         })
         .collect()

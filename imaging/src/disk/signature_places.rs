@@ -19,7 +19,7 @@ const DISK_END: u64 = 4 << 20;
 const ALIGNMENT: u64 = 1 << 20;
 
 /// What of `volume` must be zeros for nothing old to be recognised in it.
-pub fn places(volume: &Range<u64>) -> Extents {
+pub fn of_volume(volume: &Range<u64>) -> Extents {
     let mut places = Extents::new();
     let within = |range: Range<u64>| range.start.max(volume.start)..range.end.min(volume.end);
     let ends = [
@@ -39,10 +39,10 @@ pub fn places(volume: &Range<u64>) -> Extents {
     places
 }
 
-/// What of a disk of `limit` bytes must be zeros behind `size`, where an image ends: where the disk itself has
-/// signatures, and the place of a partition that is made behind the image.
-pub fn behind(size: u64, limit: u64) -> Extents {
-    let mut places = places(&(0..limit));
+/// What of a disk of `limit` bytes must be zeros after `size`, where an image ends: where the disk itself has
+/// signatures, and the place of a partition that is made after the image.
+pub fn past_image(size: u64, limit: u64) -> Extents {
+    let mut places = of_volume(&(0..limit));
     places.insert(limit.saturating_sub(DISK_END)..limit);
     let next = size
         .checked_next_multiple_of(ALIGNMENT)
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn behind_an_image_its_neighbourhood_and_the_end_of_the_disk_are_cleared() {
-        let found: Vec<_> = behind(20 * MIB + 512, 100 * MIB).iter().collect();
+        let found: Vec<_> = past_image(20 * MIB + 512, 100 * MIB).iter().collect();
         assert_eq!(
             found,
             [
@@ -69,19 +69,19 @@ mod tests {
                 96 * MIB..100 * MIB
             ]
         );
-        assert_eq!(behind(99 * MIB, 100 * MIB).total(), MIB);
-        assert_eq!(behind(MIB, MIB).total(), 0);
-        assert_eq!(behind(u64::MAX - 1, u64::MAX).total(), 1);
+        assert_eq!(past_image(99 * MIB, 100 * MIB).total(), MIB);
+        assert_eq!(past_image(MIB, MIB).total(), 0);
+        assert_eq!(past_image(u64::MAX - 1, u64::MAX).total(), 1);
     }
 
     #[test]
     fn both_ends_and_what_lies_deep_are_cleared() {
-        let places = places(&(10 * MIB..200 * MIB));
+        let places = of_volume(&(10 * MIB..200 * MIB));
         assert!(places.touches(10 * MIB..10 * MIB + 1));
         assert!(places.touches(74 * MIB..74 * MIB + 4096));
         assert!(places.touches(200 * MIB - 1..200 * MIB));
         assert_eq!(places.total(), 2 * MIB + 4096);
-        assert_eq!(super::places(&(5..5)).total(), 0);
-        assert_eq!(super::places(&(0..4096)).total(), 4096);
+        assert_eq!(super::of_volume(&(5..5)).total(), 0);
+        assert_eq!(super::of_volume(&(0..4096)).total(), 4096);
     }
 }

@@ -1,13 +1,13 @@
 //! Has the kernel read the new table of a disk, and compares the partitions that it sees with those that were written.
 
-use super::fit::Written;
+use super::larger_disk::Written;
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::table;
 
 /// Has the kernel read the table that was written, and compares. Nothing here undoes a restore that is proven: what
 /// is wrong is a warning.
-pub fn tell(output: &Target, reporter: &dyn Reporter) {
+pub fn reread_table(output: &Target, reporter: &dyn Reporter) {
     let name = output.name();
     match output.reread_table() {
         Ok(false) => {}

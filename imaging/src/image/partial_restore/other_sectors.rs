@@ -1,11 +1,11 @@
 //! A disk with other logical sectors than the image's: partitions go to the same bytes, the table is made anew. What
 //! could not be used there is found before the first write.
 
-use super::super::feed::Loaded;
-use super::super::verify::Look;
+use super::super::member_reader::LoadedIndex;
+use super::super::verify::OpenedImage;
 use super::Task;
-use super::keep::Plan;
-use super::looking::{Bytes, Seen, seen};
+use super::image_table::{ImageBytes, ImageTable, read_table};
+use super::kept_partitions::Plan;
 use crate::disk::Output;
 use crate::extents::Extents;
 use crate::source::Window;
@@ -17,7 +17,7 @@ use std::ops::Range;
 
 /// An image of a disk with other sectors.
 struct Other<'a> {
-    loaded: &'a Loaded,
+    loaded: &'a LoadedIndex,
     /// Bytes of the sectors of the image's disk.
     from: u32,
     /// Bytes of the target's.
@@ -26,8 +26,8 @@ struct Other<'a> {
 
 impl Task<'_> {
     /// `None` where the sectors are the same, or one side does not tell.
-    fn other<'a>(&self, look: &'a Look) -> Option<Other<'a>> {
-        let Look::Ours(loaded) = look else {
+    fn other<'a>(&self, opened: &'a OpenedImage) -> Option<Other<'a>> {
+        let OpenedImage::Indexed(loaded) = opened else {
             return None;
         };
         let from = loaded.meta.disk.logical_sector_size;
@@ -36,8 +36,9 @@ impl Task<'_> {
     }
 
     /// Bytes of the sectors in which the target's table counts.
-    pub(super) fn target_sector(&self, look: &Look, seen: &Seen) -> u32 {
-        self.other(look).map_or(seen.sector, |other| other.to)
+    pub(super) fn target_sector(&self, opened: &OpenedImage, image_table: &ImageTable) -> u32 {
+        self.other(opened)
+            .map_or(image_table.sector, |other| other.to)
     }
 
     fn differ(&self, Other { from, to, .. }: &Other) -> String {
@@ -46,45 +47,45 @@ impl Task<'_> {
     }
 
     /// Whether the table must be made anew for the disk's sectors.
-    pub(super) fn has_other_sectors(&self, look: &Look) -> bool {
-        self.other(look).is_some()
+    pub(super) fn has_other_sectors(&self, opened: &OpenedImage) -> bool {
+        self.other(opened).is_some()
     }
 
     /// What people are told of that.
-    pub(super) fn told(&self, look: &Look) -> Option<String> {
-        let Other { from, to, .. } = self.other(look)?;
+    pub(super) fn other_sectors_note(&self, opened: &OpenedImage) -> Option<String> {
+        let Other { from, to, .. } = self.other(opened)?;
         Some(format!(
             "the table is made anew for sectors of {to} bytes, those of the image's disk have {from}"
         ))
     }
 
-    pub(super) fn tell(&self, look: &Look) {
-        if let Some(told) = self.told(look) {
+    pub(super) fn report_other_sectors(&self, opened: &OpenedImage) {
+        if let Some(note) = self.other_sectors_note(opened) {
             self.reporter
-                .info(format!("{}: {told}", self.output.name()));
+                .info(format!("{}: {note}", self.output.name()));
         }
     }
 
     /// The table of the image in the sectors of this disk; `None` where there is none.
-    pub(super) fn seen(&self, look: &Look) -> anyhow::Result<Option<Seen>> {
+    pub(super) fn image_table(&self, opened: &OpenedImage) -> anyhow::Result<Option<ImageTable>> {
         let sector = self.output.sector_size().unwrap_or(512);
-        let Some(seen) = seen(self.image, look, sector)? else {
+        let Some(image_table) = read_table(self.image, opened, sector)? else {
             return Ok(None);
         };
-        let Some(other) = self.other(look) else {
-            return Ok(Some(seen));
+        let Some(other) = self.other(opened) else {
+            return Ok(Some(image_table));
         };
-        let known = seen.known.on_sectors(other.to);
-        Ok(Some(Seen {
-            known: known.with_context(|| self.differ(&other))?,
+        let parsed = image_table.parsed.on_sectors(other.to);
+        Ok(Some(ImageTable {
+            parsed: parsed.with_context(|| self.differ(&other))?,
             sector: other.to,
-            ..seen
+            ..image_table
         }))
     }
 
     /// Whether all of an image without a table can be used on other sectors.
-    pub(super) fn check_whole(&self, look: &Look) -> anyhow::Result<()> {
-        self.other(look).map_or(Ok(()), |other| {
+    pub(super) fn check_whole(&self, opened: &OpenedImage) -> anyhow::Result<()> {
+        self.other(opened).map_or(Ok(()), |other| {
             let all = 0..other.loaded.index.raw_size();
             self.check_content(&other, all, &"what is on it")
         })
@@ -93,10 +94,10 @@ impl Task<'_> {
     /// The same of these partitions of the image.
     pub(super) fn check_contents<'p>(
         &self,
-        look: &Look,
+        opened: &OpenedImage,
         mut partitions: impl Iterator<Item = &'p Partition>,
     ) -> anyhow::Result<()> {
-        let Some(other) = self.other(look) else {
+        let Some(other) = self.other(opened) else {
             return Ok(());
         };
         partitions.try_for_each(|partition| {
@@ -118,7 +119,7 @@ impl Task<'_> {
                 self.differ(other)
             );
         }
-        let mut bytes = Bytes::new(self.image, other.loaded);
+        let mut bytes = ImageBytes::new(self.image, other.loaded);
         let mut volume = Window::new(&mut bytes, place.start, place.end - place.start);
         let contents = recognise(&mut volume);
         let misfit = misfit(&mut volume, &contents, other.to);
@@ -140,19 +141,19 @@ impl Task<'_> {
     /// there, and the new table may lie over it.
     pub(super) fn check_outside(
         &self,
-        look: &Look,
+        opened: &OpenedImage,
         kind: TableKind,
         plan: &Plan,
     ) -> anyhow::Result<()> {
-        let Some(other) = self.other(look) else {
+        let Some(other) = self.other(opened) else {
             return Ok(());
         };
-        let mut own = plan.image_table.clone();
+        let mut own = plan.table_bytes.clone();
         own.union(&plan.new);
         // The records of logical partitions stay where they are.
         let records = plan.last.ranges().filter(|_| kind == TableKind::Mbr);
         records.for_each(|record| own.insert(record));
-        let bytes = Bytes::new(self.image, other.loaded);
+        let bytes = ImageBytes::new(self.image, other.loaded);
         match bytes.first_data(0..other.loaded.index.raw_size(), &own)? {
             None => Ok(()),
             Some(at) => bail!(

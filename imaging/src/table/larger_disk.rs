@@ -1,21 +1,21 @@
 //! Moving the backup GPT to the end of a larger disk, where it belongs (UEFI 2.10 5.3.1). Entries are moved as they are,
 //! byte for byte, so that numbers, gaps and vendors' own fields stay.
 
-use super::pieces::Piece;
 use super::raw::RawGpt;
+use super::writes::TableWrite;
 use super::{TableError, TableKind, first_sector, mbr::BootRecord};
 use crate::source::ReadAt;
 
 /// What to write so that a GPT ends with its disk. Each step leaves a table that firmware and Linux take, if it
 /// is flushed before the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
+pub struct MovedGpt {
     /// First: entries and header at the end of the disk.
-    pub backup: Vec<Piece>,
+    pub backup: Vec<TableWrite>,
     /// Then: entries, header and protective MBR at the beginning.
-    pub primary: Vec<Piece>,
+    pub primary: Vec<TableWrite>,
     /// At last: zeros over the header that used to be the backup, so that nobody finds it there.
-    pub stale: Option<Piece>,
+    pub stale: Option<TableWrite>,
 }
 
 /// How the GPT of `disk`, made for a disk of `made_for` bytes, gets to this one's end. A good copy mends a
@@ -23,7 +23,10 @@ pub struct Moved {
 ///
 /// # Errors
 /// When the disk cannot be read; when both copies are damaged, or good and not the same.
-pub fn follow(disk: &mut dyn ReadAt, made_for: u64) -> Result<Option<Moved>, TableError> {
+pub fn move_backup_gpt(
+    disk: &mut dyn ReadAt,
+    made_for: u64,
+) -> Result<Option<MovedGpt>, TableError> {
     let first = first_sector(disk)?;
     let protective = BootRecord::parse(&first).is_some_and(|record| record.is_protective());
     if !protective || disk.size() <= made_for {
@@ -43,12 +46,12 @@ pub fn follow(disk: &mut dyn ReadAt, made_for: u64) -> Result<Option<Moved>, Tab
     }))
 }
 
-fn moved(raw: &RawGpt, size: u64, sector: u64) -> Result<Moved, TableError> {
-    let pieces = raw.pieces(size)?;
+fn moved(raw: &RawGpt, size: u64, sector: u64) -> Result<MovedGpt, TableError> {
+    let pieces = raw.writes(size)?;
     let backup_at = pieces.backup.iter().map(|(at, _)| *at).min();
     let stale = raw.backup.map(|lba| lba * sector);
     let zeros = usize::try_from(sector).map_err(std::io::Error::other)?;
-    Ok(Moved {
+    Ok(MovedGpt {
         stale: stale
             .filter(|at| backup_at.is_some_and(|backup| *at < backup))
             .map(|at| (at, vec![0; zeros])),
@@ -112,12 +115,12 @@ mod tests {
         disk
     }
 
-    fn follow_on(disk: &[u8], made_for: u64) -> Result<Option<Moved>, TableError> {
+    fn moved_on(disk: &[u8], made_for: u64) -> Result<Option<MovedGpt>, TableError> {
         let size = disk.len() as u64;
-        follow(&mut Disk::new(&mut Cursor::new(disk), size), made_for)
+        move_backup_gpt(&mut Disk::new(&mut Cursor::new(disk), size), made_for)
     }
 
-    fn write(disk: &mut [u8], moved: &Moved) {
+    fn write(disk: &mut [u8], moved: &MovedGpt) {
         let pieces = moved
             .backup
             .iter()
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn both_copies_are_good_and_know_the_new_end() {
         let mut disk = disk();
-        let moved = follow_on(&disk, 150 * 512).unwrap().unwrap();
+        let moved = moved_on(&disk, 150 * 512).unwrap().unwrap();
         write(&mut disk, &moved);
         let size = disk.len() as u64;
         let table = super::super::read(&mut Disk::new(&mut Cursor::new(&disk), size), 512).unwrap();
@@ -147,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_not_larger_is_left_alone() {
-        assert_eq!(follow_on(&disk(), MADE_FOR).unwrap(), None);
+        assert_eq!(moved_on(&disk(), MADE_FOR).unwrap(), None);
     }
 
     #[test]
@@ -155,7 +158,7 @@ mod tests {
         let mut disk = disk();
         disk[512 + 60] ^= 1;
         disk[149 * 512 + 60] ^= 1;
-        let err = follow_on(&disk, 150 * 512).unwrap_err();
+        let err = moved_on(&disk, 150 * 512).unwrap_err();
         assert!(
             err.to_string()
                 .starts_with("both copies of the GPT are damaged"),
@@ -171,7 +174,7 @@ mod tests {
         ) {
             let mut disk = disk();
             put(&mut disk, at, &damage);
-            if let Ok(Some(moved)) = follow_on(&disk, 150 * 512) {
+            if let Ok(Some(moved)) = moved_on(&disk, 150 * 512) {
                 write(&mut disk, &moved);
                 let size = disk.len() as u64;
                 let read = super::super::read(&mut Disk::new(&mut Cursor::new(&disk), size), 512);
@@ -190,7 +193,7 @@ mod tests {
             put(&mut disk, 512 + 16, &[0; 4]);
             let checksum = CRC.checksum(&disk[512..512 + 92]);
             put(&mut disk, 512 + 16, &checksum.to_le_bytes());
-            let _ = follow_on(&disk, 150 * 512);
+            let _ = moved_on(&disk, 150 * 512);
         }
     }
 }

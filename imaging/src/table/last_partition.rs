@@ -3,7 +3,7 @@
 //! Swap after it is in the way, so it moves: to the end of a larger disk, or after the shrunk partition. So does swap
 //! that is the only thing in an MBR's extended partition.
 
-use super::edit::{Known, Raw};
+use super::edit::{ParsedTable, Raw};
 use super::{Partition, TableError};
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ const MBR_SECTORS: u64 = u32::MAX as u64;
 
 /// The partition that ends last, but for swap behind it. All in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tail {
+pub struct LastPartition {
     /// 0 for a disk without a table, which is all there is.
     pub number: u32,
     /// First byte of the partition.
@@ -92,34 +92,34 @@ impl MovedSwap {
     }
 }
 
-/// Finds the end of `known`; `swaps` are the numbers of the partitions that are swap.
+/// Finds the end of `parsed`; `swaps` are the numbers of the partitions that are swap.
 ///
 /// # Errors
 /// When something that stays is in the way, with its number.
-pub fn tail(known: &Known, swaps: &[u32]) -> Result<Tail, TableError> {
-    if let Raw::Gpt(gpt) = &known.raw
+pub fn last_partition(parsed: &ParsedTable, swaps: &[u32]) -> Result<LastPartition, TableError> {
+    if let Raw::Gpt(gpt) = &parsed.raw
         && gpt.is_hybrid()
     {
         let why = "a hybrid MBR names partitions of the GPT by their places";
-        return Err(doubt(known, why));
+        return Err(doubt(parsed, why));
     }
-    let Some(last) = last_before(known, u64::MAX) else {
-        return Err(doubt(known, "there is no partition"));
+    let Some(last) = last_before(parsed, u64::MAX) else {
+        return Err(doubt(parsed, "there is no partition"));
     };
     if !swaps.contains(&last.number) {
-        return Tail::new(known, last, None);
+        return LastPartition::new(parsed, last, None);
     }
-    let (entry, whole) = movable(known, last)?;
-    let own = last_before(known, whole.start).ok_or_else(|| {
+    let (entry, whole) = movable(parsed, last)?;
+    let own = last_before(parsed, whole.start).ok_or_else(|| {
         let why = format!("there is nothing but swap, partition {}", last.number);
-        doubt(known, why)
+        doubt(parsed, why)
     })?;
     if swaps.contains(&own.number) {
         let why = format!(
             "partitions {} and {}, the last ones, are both swap",
             own.number, last.number
         );
-        return Err(doubt(known, why));
+        return Err(doubt(parsed, why));
     }
     let swap = Swap {
         number: last.number,
@@ -127,28 +127,32 @@ pub fn tail(known: &Known, swaps: &[u32]) -> Result<Tail, TableError> {
         whole,
         entry,
     };
-    Tail::new(known, own, Some(swap))
+    LastPartition::new(parsed, own, Some(swap))
 }
 
-/// Finds what of `known` grows on a disk of `disk` bytes; `swaps` are the numbers of the partitions that are swap.
+/// Finds what of `parsed` grows on a disk of `disk` bytes; `swaps` are the numbers of the partitions that are swap.
 /// `None` where the disk has no more room.
 ///
 /// # Errors
 /// When something that stays is in the way, with its number.
-pub fn growth(known: &Known, disk: u64, swaps: &[u32]) -> Result<Option<Resized>, TableError> {
+pub fn growth(
+    parsed: &ParsedTable,
+    disk: u64,
+    swaps: &[u32],
+) -> Result<Option<Resized>, TableError> {
     // Where there is no room nothing is in its way.
-    let ends = known.table.partitions.iter().map(|own| own.range().end);
-    let extended = known.raw.extended().into_iter().map(|range| range.end);
-    if ends.chain(extended).max() >= Some(aligned(usable_end(known, disk)?)) {
+    let ends = parsed.table.partitions.iter().map(|own| own.range().end);
+    let extended = parsed.raw.extended().into_iter().map(|range| range.end);
+    if ends.chain(extended).max() >= Some(aligned(usable_end(parsed, disk)?)) {
         return Ok(None);
     }
-    let place = tail(known, swaps)?.on(known, disk)?;
+    let place = last_partition(parsed, swaps)?.on(parsed, disk)?;
     let moves = |moved: &MovedSwap| moved.to > moved.whole.start;
     let grows = place.to > place.from && place.moved.as_ref().is_none_or(moves);
     Ok(grows.then_some(place))
 }
 
-impl Tail {
+impl LastPartition {
     /// The one of a disk without a table.
     pub fn of_disk(size: u64) -> Self {
         Self {
@@ -160,12 +164,12 @@ impl Tail {
     }
 
     /// That of `own`, if no extended partition is in the way.
-    fn new(known: &Known, own: &Partition, swap: Option<Swap>) -> Result<Self, TableError> {
+    fn new(parsed: &ParsedTable, own: &Partition, swap: Option<Swap>) -> Result<Self, TableError> {
         let leaves = swap.as_ref().map(|swap| swap.whole.start);
-        let mut extended = known.raw.extended().into_iter();
+        let mut extended = parsed.raw.extended().into_iter();
         if extended.any(|range| range.start >= own.range().end && Some(range.start) != leaves) {
             let why = format!("an extended partition lies after partition {}", own.number);
-            return Err(doubt(known, why));
+            return Err(doubt(parsed, why));
         }
         Ok(Self {
             number: own.number,
@@ -186,12 +190,12 @@ impl Tail {
         Some(swap.whole.start..swap.range.end)
     }
 
-    /// With all the room that a disk of `disk` bytes has for it in `known`: 0 bytes where it has none.
+    /// With all the room that a disk of `disk` bytes has for it in `parsed`: 0 bytes where it has none.
     ///
     /// # Errors
     /// When the disk has no room for the table.
-    pub fn on(&self, known: &Known, disk: u64) -> Result<Resized, TableError> {
-        let end = aligned(usable_end(known, disk)?);
+    pub fn on(&self, parsed: &ParsedTable, disk: u64) -> Result<Resized, TableError> {
+        let end = aligned(usable_end(parsed, disk)?);
         Ok(match &self.swap {
             None => self.resized(end, None),
             Some(Swap { whole, .. }) if whole.end <= end => {
@@ -243,38 +247,38 @@ impl Tail {
 }
 
 /// The partition that ends last of those that end at `limit` or before.
-fn last_before(known: &Known, limit: u64) -> Option<&Partition> {
-    let partitions = known.table.partitions.iter();
+fn last_before(parsed: &ParsedTable, limit: u64) -> Option<&Partition> {
+    let partitions = parsed.table.partitions.iter();
     partitions
         .filter(|partition| partition.range().end <= limit)
         .max_by_key(|partition| partition.range().end)
 }
 
 /// The entry to change when `swap` is to move, and all that moves with it.
-fn movable(known: &Known, swap: &Partition) -> Result<(u32, Range<u64>), TableError> {
+fn movable(parsed: &ParsedTable, swap: &Partition) -> Result<(u32, Range<u64>), TableError> {
     let within = |range: &Range<u64>| range.contains(&swap.start);
-    let Some(extended) = known.raw.extended().into_iter().find(within) else {
+    let Some(extended) = parsed.raw.extended().into_iter().find(within) else {
         return Ok((swap.number, swap.range()));
     };
-    let others = known
+    let others = parsed
         .table
         .partitions
         .iter()
         .filter(|other| other.number != swap.number && extended.contains(&other.start));
     let alone = others.count() == 0 && swap.start - extended.start <= RECORDS_MAX;
-    let entry = known.raw.extended_number(extended.start);
+    let entry = parsed.raw.extended_number(extended.start);
     let entry = entry.filter(|_| alone).ok_or_else(|| {
         let number = swap.number;
         let why =
             format!("partition {number}, the last one, is swap behind other logical partitions");
-        doubt(known, why)
+        doubt(parsed, why)
     })?;
     Ok((entry, extended))
 }
 
 /// The byte behind the last one that partitions can have on a disk of `disk` bytes.
-fn usable_end(known: &Known, disk: u64) -> Result<u64, TableError> {
-    match &known.raw {
+fn usable_end(parsed: &ParsedTable, disk: u64) -> Result<u64, TableError> {
+    match &parsed.raw {
         Raw::Gpt(gpt) => gpt.usable_end(disk),
         Raw::Mbr(mbr) => Ok(disk.min(MBR_SECTORS.saturating_mul(mbr.sector()))),
     }
@@ -284,12 +288,12 @@ fn aligned(bytes: u64) -> u64 {
     bytes - bytes % ALIGNMENT
 }
 
-fn doubt(known: &Known, why: impl Into<String>) -> TableError {
-    TableError::doubt(known.table.kind, why)
+fn doubt(parsed: &ParsedTable, why: impl Into<String>) -> TableError {
+    TableError::doubt(parsed.table.kind, why)
 }
 
-impl Known {
-    /// Changes the entries as `resized` says. What to write for them is in [`Raw::pieces`].
+impl ParsedTable {
+    /// Changes the entries as `resized` says. What to write for them is in [`Raw::writes`].
     ///
     /// # Errors
     /// When the table is not the one whose end was looked at.

@@ -1,11 +1,11 @@
 //! Tests of restores that fail anywhere: every call to the disk or the image may fail, the power may go at any moment.
 
-use super::fake_disk::{Disk, NAME, OLD};
-use super::faults::{Memory, at, good_image};
+use super::fault_injection::{Memory, at, good_image};
+use super::faulty_disk::{Disk, NAME, OLD};
 use super::foreign::Stream;
-use super::restore::{TABLES, restore_ours};
+use super::restore::{TABLES, restore_indexed};
 use super::verify::Kind;
-use super::{Delta, ImageSource, RestoreOptions, Restored, feed, foreign};
+use super::{Delta, ImageSource, RestoreOptions, Restored, foreign, member_reader};
 use crate::event::Silent;
 use nix::errno::Errno;
 use proptest::prelude::*;
@@ -85,7 +85,7 @@ struct Way {
     foreign: bool,
 }
 
-fn bring(image: &dyn ImageSource, disk: &Disk, way: Way) -> anyhow::Result<Restored> {
+fn restore_to(image: &dyn ImageSource, disk: &Disk, way: Way) -> anyhow::Result<Restored> {
     let options = RestoreOptions {
         delta: way.delta,
         verify: way.verify,
@@ -102,7 +102,7 @@ fn bring(image: &dyn ImageSource, disk: &Disk, way: Way) -> anyhow::Result<Resto
             &Silent,
         );
     }
-    restore_ours(image, feed::load(image)?, disk, &options, &Silent)
+    restore_indexed(image, member_reader::load(image)?, disk, &options, &Silent)
 }
 
 /// An image of which one bit is another in whatever is read first of it as a stream.
@@ -137,7 +137,7 @@ fn a_chunk_that_was_changed_on_its_way_is_read_once_more() {
         verify: false,
         foreign: false,
     };
-    bring(&image, &disk, way).unwrap();
+    restore_to(&image, &disk, way).unwrap();
     assert_eq!(image.1.into_inner(), 1, "the stream was not read");
     assert!(*disk.held.lock().unwrap() == GOOD.1);
 }
@@ -181,7 +181,7 @@ proptest! {
         way in ways(), like in any::<bool>(), fails_at in 0u64..60, for_good in any::<bool>(), errno in errnos()
     ) {
         let disk = Disk { fails_at, for_good, errno, ..Disk::new(start(like)) };
-        let result = bring(&GOOD.0, &disk, way);
+        let result = restore_to(&GOOD.0, &disk, way);
         let failed = disk.calls.load(Ordering::Relaxed) > fails_at;
         let held = disk.held.lock().unwrap();
         match result {
@@ -200,7 +200,7 @@ proptest! {
     ) {
         let image = Unsteady { image: &GOOD.0, most, reads: AtomicU64::new(0), fails_at };
         let disk = Disk::new(start(false));
-        let result = bring(&image, &disk, way);
+        let result = restore_to(&image, &disk, way);
         let held = disk.held.lock().unwrap();
         match result {
             Ok(_) => prop_assert!(*held == GOOD.1, "done, and it is not the image"),
@@ -216,7 +216,7 @@ proptest! {
     fn short_reads_change_nothing(way in ways(), most in 1usize..100_000) {
         let image = Unsteady { image: &GOOD.0, most, reads: AtomicU64::new(0), fails_at: u64::MAX };
         let disk = Disk::new(start(true));
-        bring(&image, &disk, way).unwrap();
+        restore_to(&image, &disk, way).unwrap();
         prop_assert!(*disk.held.lock().unwrap() == GOOD.1);
     }
 
@@ -225,7 +225,7 @@ proptest! {
         way in ways(), moment in any::<prop::sample::Index>(), arrived in prop::collection::vec(any::<bool>(), 1..40)
     ) {
         let disk = Disk::new(start(false));
-        bring(&GOOD.0, &disk, way).unwrap();
+        restore_to(&GOOD.0, &disk, way).unwrap();
         let acts = moment.index(disk.acts.lock().unwrap().len() + 1);
         let platter = disk.after_power_cut(acts, &arrived);
         prop_assert!(!boots_half(&platter));
@@ -234,7 +234,7 @@ proptest! {
         let old = |bytes: &[u8]| bytes.iter().all(|byte| *byte == OLD);
         prop_assert!(!old(&platter[..tables]) || old(&platter[tables..end]));
         let again = Disk::new(platter);
-        bring(&GOOD.0, &again, way).unwrap();
+        restore_to(&GOOD.0, &again, way).unwrap();
         prop_assert!(*again.held.lock().unwrap() == GOOD.1);
     }
 }

@@ -10,12 +10,12 @@ const SLACK_MIN: u64 = 64 << 10;
 
 /// A growing set of ranges. When there are too many, it keeps the smallest gaps too: never less.
 #[derive(Debug, Default)]
-pub(super) struct Keep {
+pub(super) struct RangeCollector {
     ranges: Vec<Range<u64>>,
     slack: u64,
 }
 
-impl Keep {
+impl RangeCollector {
     pub(super) fn new() -> Self {
         Self::default()
     }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn any_order_makes_the_same_set() {
-        let mut keep = Keep::new();
+        let mut keep = RangeCollector::new();
         keep.add_blocks(10..20, 10);
         keep.add(0..10);
         keep.add(150..400);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn too_many_ranges_keep_more_and_never_less() {
-        let mut keep = Keep::new();
+        let mut keep = RangeCollector::new();
         let step = 8192;
         let count = 3 * u64::try_from(RANGES_MAX).unwrap();
         for index in 0..count {

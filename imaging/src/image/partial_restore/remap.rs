@@ -1,6 +1,6 @@
 //! A restore of part of a disk, seen by the engine as a restore of a whole one.
 //!
-//! [`Through`] is an [`Output`] with the addresses of the image. A list of segments says which ranges of the image go
+//! [`RemappedOutput`] is an [`Output`] with the addresses of the image. A list of segments says which ranges of the image go
 //! to the disk, and where. Writes to a segment go to the disk; writes anywhere else are kept in memory, in pages of
 //! [`PAGE`] bytes, unless they are zeros. Reads answer from the same two places, so what the engine wrote reads back,
 //! and the table it writes last is never on the disk: the caller writes another.
@@ -30,7 +30,7 @@ pub struct Segment {
 
 /// An [`Output`] with the places of the image. What a segment holds is read and written where it belongs; all else
 /// is remembered if it is not zeros, reads as it was written, and stays off the disk.
-pub struct Through<'a> {
+pub struct RemappedOutput<'a> {
     inner: &'a dyn Output,
     /// Sorted, apart.
     segments: Vec<Segment>,
@@ -38,7 +38,7 @@ pub struct Through<'a> {
     aside: Mutex<BTreeMap<u64, Box<[u8]>>>,
 }
 
-impl<'a> Through<'a> {
+impl<'a> RemappedOutput<'a> {
     /// `segments` of an image that has `limit` bytes, if that is known.
     pub fn new(inner: &'a dyn Output, mut segments: Vec<Segment>, limit: Option<u64>) -> Self {
         segments.sort_by_key(|segment| segment.image.start);
@@ -151,7 +151,7 @@ fn of(part: &Range<u64>, at: u64) -> io::Result<Range<usize>> {
     Ok(within(part.start)?..within(part.end)?)
 }
 
-impl Output for Through<'_> {
+impl Output for RemappedOutput<'_> {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -221,7 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// A disk of nines, 64 KiB of it, which stands for an image of 128 KiB from byte 10000 of that on.
-    fn through(disk: &Target) -> Through<'_> {
+    fn remapped(disk: &Target) -> RemappedOutput<'_> {
         let segments = vec![
             Segment {
                 image: 40_000..50_000,
@@ -232,7 +232,7 @@ mod tests {
                 to: 512,
             },
         ];
-        Through::new(disk, segments, None)
+        RemappedOutput::new(disk, segments, None)
     }
 
     proptest! {
@@ -245,7 +245,7 @@ mod tests {
             let path = folder.path().join("disk");
             std::fs::write(&path, vec![9; 1 << 16]).unwrap();
             let disk = Target::open(&path).unwrap();
-            let through = through(&disk);
+            let remapped = remapped(&disk);
             let mut image = vec![0; 80_000];
             image[10_000..20_000].fill(9);
             image[40_000..50_000].fill(9);
@@ -253,13 +253,13 @@ mod tests {
                 let place = usize::try_from(at).unwrap();
                 let bytes = vec![value; length];
                 match value {
-                    0 => through.zero(at..at + length as u64).unwrap(),
-                    _ => through.write_at(&bytes, at).unwrap(),
+                    0 => remapped.zero(at..at + length as u64).unwrap(),
+                    _ => remapped.write_at(&bytes, at).unwrap(),
                 }
                 image[place..place + length].copy_from_slice(&bytes);
             }
             let mut read = vec![7; image.len()];
-            through.read_at(&mut read, 0).unwrap();
+            remapped.read_at(&mut read, 0).unwrap();
             prop_assert!(read == image);
             let mut expected = vec![9; 1 << 16];
             expected[512..10_512].copy_from_slice(&image[10_000..20_000]);

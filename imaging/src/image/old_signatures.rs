@@ -1,9 +1,9 @@
 //! Old signatures past the end of the image, on a larger disk: RAID, LVM, ZFS, filesystems, tables. They are zeroed,
 //! or tools would find them and bring back what the disk held before.
 
-use super::fit::Written;
+use super::larger_disk::Written;
 use super::restore::{flush, writing};
-use crate::disk::{Buffer, Output, leftovers};
+use crate::disk::{Buffer, Output, signature_places};
 use crate::event::Reporter;
 use crate::extents::Extents;
 use crate::table;
@@ -24,7 +24,7 @@ pub fn remember(output: &dyn Output) -> Extents {
     };
     let mut places = Extents::new();
     for partition in partitions(output, limit).iter().take(PARTITIONS) {
-        places.union(&leftovers::places(partition));
+        places.union(&signature_places::of_volume(partition));
     }
     places
 }
@@ -61,7 +61,7 @@ pub fn clear(
     let Some(limit) = output.limit().filter(|limit| *limit > size) else {
         return Ok(());
     };
-    let mut places = leftovers::behind(size, limit);
+    let mut places = signature_places::past_image(size, limit);
     places.union(&old.clipped(size..limit));
     let mut protected = protected.clone();
     protected.union(&claimed(output, limit));
@@ -93,7 +93,7 @@ fn recognised(
         output
             .read_at(raw, piece.start)
             .with_context(|| format!("reading {} at {}", output.name(), piece.start))?;
-        let found = claims::find_leftover(raw);
+        let found = claims::find_old_signature(raw);
         if found.is_some() {
             return Ok(found);
         }
@@ -166,7 +166,7 @@ mod tests {
             clear(&target, size, &old, &protected, &Silent).unwrap();
             let bytes = std::fs::read(&path).unwrap();
             prop_assert_eq!(bytes.len() as u64, 20 * MIB);
-            let mut wanted = leftovers::behind(size, 20 * MIB);
+            let mut wanted = signature_places::past_image(size, 20 * MIB);
             wanted.union(&old.clipped(size..20 * MIB));
             let wanted = wanted.without(&protected);
             let cleared = wanted.iter().find(|place| place.contains(&label)).unwrap_or(0..0);

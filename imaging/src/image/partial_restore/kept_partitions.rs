@@ -1,15 +1,15 @@
 //! A restore that leaves partitions of the target as they are, also when it fails half-way, and one to a disk that
 //! is smaller than the image's or has other sectors.
 
-use super::super::behind;
+use super::super::old_signatures;
 use super::super::restore::{Restored, invalidate, is_larger};
-use super::super::verify::Look;
+use super::super::verify::OpenedImage;
 use super::Task;
-use super::looking::Seen;
-use super::through::Through;
+use super::image_table::ImageTable;
+use super::remap::RemappedOutput;
 use crate::disk::Output;
 use crate::extents::Extents;
-use crate::table::{Known, Partition, PartitionSelector, Piece, Pieces, Raw};
+use crate::table::{ParsedTable, Partition, PartitionSelector, Raw, TableWrite, TableWrites};
 use crate::units;
 use anyhow::{Context, bail};
 
@@ -17,11 +17,11 @@ use anyhow::{Context, bail};
 pub struct Plan {
     kept: Extents,
     /// The bytes that the image's own table takes.
-    pub(super) image_table: Extents,
+    pub(super) table_bytes: Extents,
     /// A table of the kept partitions alone, for as long as the restore is under way.
-    pub(super) interim: Option<Pieces>,
+    pub(super) interim: Option<TableWrites>,
     /// The table that the disk gets.
-    pub(super) last: Pieces,
+    pub(super) last: TableWrites,
     /// Bytes of the target.
     pub(super) disk: u64,
     /// Where the target's partitions have what makes them known.
@@ -38,15 +38,15 @@ pub struct Kept {
 
 impl Plan {
     /// The table that the disk gets.
-    pub fn last(&self) -> &Pieces {
+    pub fn last(&self) -> &TableWrites {
         &self.last
     }
 
     /// What only this module writes: every table that is or was.
     fn tables(&self) -> Extents {
-        let mut tables = self.image_table.clone();
+        let mut tables = self.table_bytes.clone();
         let pieces = self.interim.iter().chain([&self.last]);
-        for range in pieces.flat_map(Pieces::ranges) {
+        for range in pieces.flat_map(TableWrites::ranges) {
             tables.insert(range);
         }
         tables.without(&self.kept)
@@ -58,26 +58,30 @@ impl Task<'_> {
     ///
     /// # Errors
     /// As any restore; the disk has the kept partitions alone then.
-    pub fn keep(&self, look: Look, kept: &Kept) -> anyhow::Result<Restored> {
+    pub fn keep(&self, opened: OpenedImage, kept: &Kept) -> anyhow::Result<Restored> {
         let name = self.output.name();
         for partition in &kept.partitions {
             self.reporter
                 .info(format!("{name}: partition {partition} is kept as it is"));
         }
-        self.tell(&look);
-        self.run(look, &kept.plan)
+        self.report_other_sectors(&opened);
+        self.run(opened, &kept.plan)
     }
 
     /// What is to be done so that the partitions of the target that `selectors` name are kept.
     ///
     /// # Errors
     /// A selector that names none or two, what the image has where a kept partition is, tables that cannot be made one.
-    pub fn kept(&self, look: &Look, selectors: &[PartitionSelector]) -> anyhow::Result<Kept> {
+    pub fn kept(
+        &self,
+        opened: &OpenedImage,
+        selectors: &[PartitionSelector],
+    ) -> anyhow::Result<Kept> {
         let (image, name) = (self.image.name(), self.output.name());
-        let seen = self.seen(look)?.with_context(|| {
+        let image_table = self.image_table(opened)?.with_context(|| {
             format!("{image} is of a disk without partitions: none can be kept beside it")
         })?;
-        let target = self.target(seen.sector)?;
+        let target = self.target(image_table.sector)?;
         let mut kept = Vec::new();
         for selector in selectors {
             let partition = selector.find(&target.table, name)?;
@@ -85,7 +89,7 @@ impl Task<'_> {
                 kept.push(partition.clone());
             }
         }
-        let plan = self.plan(look, &seen, Some((&target, &kept)))?;
+        let plan = self.plan(opened, &image_table, Some((&target, &kept)))?;
         Ok(Kept {
             plan,
             partitions: kept,
@@ -96,15 +100,15 @@ impl Task<'_> {
     ///
     /// # Errors
     /// As any restore; the disk has no table then.
-    pub fn remake(&self, look: Look, plan: &Plan) -> anyhow::Result<Restored> {
+    pub fn remake(&self, opened: OpenedImage, plan: &Plan) -> anyhow::Result<Restored> {
         let (image, name) = (self.image.name(), self.output.name());
-        if is_larger(&look, self.output) {
+        if is_larger(&opened, self.output) {
             self.reporter.info(format!(
                 "{name} is smaller than the disk of {image}: the space past its end is unused, so the table is shortened to fit"
             ));
         }
-        self.tell(&look);
-        self.run(look, plan)
+        self.report_other_sectors(&opened);
+        self.run(opened, plan)
     }
 
     /// What is to be done where the disk is smaller than the image's or has other sectors. `None` where all of it goes
@@ -112,37 +116,37 @@ impl Task<'_> {
     ///
     /// # Errors
     /// With the numbers, and what is in the way.
-    pub fn remade(&self, look: &Look) -> anyhow::Result<Option<Plan>> {
+    pub fn remade(&self, opened: &OpenedImage) -> anyhow::Result<Option<Plan>> {
         let (image, name) = (self.image.name(), self.output.name());
-        let is_larger = is_larger(look, self.output);
-        if !is_larger && !self.has_other_sectors(look) {
+        let is_larger = is_larger(opened, self.output);
+        if !is_larger && !self.has_other_sectors(opened) {
             return Ok(None);
         }
-        let mut seen = self.seen(look);
+        let mut image_table = self.image_table(opened);
         if is_larger {
             let disk = self.disk()?;
-            seen = seen.with_context(|| {
+            image_table = image_table.with_context(|| {
                 format!(
                     "{name} is too small: it has {disk} bytes ({}), the disk of {image} has more",
                     units::bytes(disk)
                 )
             });
         }
-        match seen? {
-            Some(seen) => self.plan(look, &seen, None).map(Some),
-            None => self.check_whole(look).map(|()| None),
+        match image_table? {
+            Some(image_table) => self.plan(opened, &image_table, None).map(Some),
+            None => self.check_whole(opened).map(|()| None),
         }
     }
 
     fn plan(
         &self,
-        look: &Look,
-        seen: &Seen,
-        target: Option<(&Known, &[Partition])>,
+        opened: &OpenedImage,
+        image_table: &ImageTable,
+        target: Option<(&ParsedTable, &[Partition])>,
     ) -> anyhow::Result<Plan> {
         let (image, name) = (self.image.name(), self.output.name());
         let disk = self.disk()?;
-        let mut last = seen.known.raw.clone();
+        let mut last = image_table.parsed.raw.clone();
         let kept = target.map_or(&[][..], |(_, kept)| kept);
         let mut ranges = Extents::new();
         for keep in kept {
@@ -150,50 +154,53 @@ impl Task<'_> {
         }
         let mut interim = None;
         if let Some((target, _)) = target {
-            self.check_apart(&seen.known, target, kept)?;
-            let alone = self.adopt(look, &mut last, target, kept)?;
-            let pieces = alone.pieces(disk);
+            self.check_apart(&image_table.parsed, target, kept)?;
+            let alone = self.adopt(opened, &mut last, target, kept)?;
+            let pieces = alone.writes(disk);
             interim = Some(pieces.with_context(|| format!("the partition table on {name}"))?);
         }
-        self.check_fits(look, seen, disk)?;
-        let partitions = seen.known.table.partitions.iter();
-        self.check_contents(look, partitions.filter(|own| !ranges.touches(own.range())))?;
+        self.check_fits(opened, image_table, disk)?;
+        let partitions = image_table.parsed.table.partitions.iter();
+        self.check_contents(
+            opened,
+            partitions.filter(|own| !ranges.touches(own.range())),
+        )?;
         let mut new = Extents::new();
-        for partition in &seen.known.table.partitions {
+        for partition in &image_table.parsed.table.partitions {
             new.insert(partition.range());
         }
-        let mut image_table = Extents::new();
-        for range in seen.known.raw.taken() {
-            image_table.insert(range);
+        let mut table_bytes = Extents::new();
+        for range in image_table.parsed.raw.taken() {
+            table_bytes.insert(range);
         }
         let plan = Plan {
             kept: ranges,
-            image_table,
+            table_bytes,
             interim,
             last: last
-                .pieces(disk)
+                .writes(disk)
                 .with_context(|| format!("the table of {image} on {name}"))?,
             disk,
-            old: behind::remember(self.output),
+            old: old_signatures::remember(self.output),
             new,
         };
-        self.check_tables(look, seen, &plan, kept)?;
-        self.check_free(look, &plan, kept, &seen.known)?;
-        self.check_outside(look, seen.known.table.kind, &plan)?;
+        self.check_tables(opened, image_table, &plan, kept)?;
+        self.check_free(opened, &plan, kept, &image_table.parsed)?;
+        self.check_outside(opened, image_table.parsed.table.kind, &plan)?;
         Ok(plan)
     }
 
     /// Puts kept partitions into the image's table, `last`. The target's with them alone is what it has meanwhile.
     fn adopt(
         &self,
-        look: &Look,
+        opened: &OpenedImage,
         last: &mut Raw,
-        target: &Known,
+        target: &ParsedTable,
         kept: &[Partition],
     ) -> anyhow::Result<Raw> {
         let (image, name) = (self.image.name(), self.output.name());
         let logical = kept.iter().find(|keep| target.raw.is_logical(keep.number));
-        if let (Some(keep), Look::Foreign { .. }) = (logical, look) {
+        if let (Some(keep), OpenedImage::Foreign { .. }) = (logical, opened) {
             bail!(
                 "partition {keep} of {name} is a logical one, and {image} has no index to show its own \
                  logical partitions: convert it first"
@@ -207,7 +214,7 @@ impl Task<'_> {
         Ok(alone)
     }
 
-    fn run(&self, look: Look, plan: &Plan) -> anyhow::Result<Restored> {
+    fn run(&self, opened: OpenedImage, plan: &Plan) -> anyhow::Result<Restored> {
         match &plan.interim {
             Some(interim) => {
                 self.write(&interim.backup)?;
@@ -218,21 +225,22 @@ impl Task<'_> {
         let tables = plan.tables();
         let mut own = tables.clone();
         own.union(&plan.kept);
-        let limit = match &look {
-            Look::Ours(_) => None,
-            Look::Foreign { .. } => Some(plan.disk),
+        let limit = match &opened {
+            OpenedImage::Indexed(_) => None,
+            OpenedImage::Foreign { .. } => Some(plan.disk),
         };
-        let through = Through::in_place(self.output, plan.disk, &own).with_limit(limit);
+        let remapped = RemappedOutput::in_place(self.output, plan.disk, &own).with_limit(limit);
         let mut left_out = plan.kept.clone();
         left_out.insert(plan.disk..u64::MAX);
-        let restored = self.pour(look, &through, &left_out)?;
+        let restored = self.run_restore(opened, &remapped, &left_out)?;
         // Every table that is or was stays as well: `rest` sees to those.
         own.union(&plan.new);
-        behind::clear(self.output, restored.size, &plan.old, &own, self.reporter).with_context(
-            || format!("clearing {} past the end of the image", self.output.name()),
-        )?;
+        old_signatures::clear(self.output, restored.size, &plan.old, &own, self.reporter)
+            .with_context(|| {
+                format!("clearing {} past the end of the image", self.output.name())
+            })?;
         // All else is proven and safe. What is no table any more goes first, the new table last.
-        self.write(&rest(plan, &tables, &through)?)?;
+        self.write(&rest(plan, &tables, &remapped)?)?;
         self.write(&plan.last.backup)?;
         self.write(&plan.last.primary)?;
         Ok(restored)
@@ -240,7 +248,11 @@ impl Task<'_> {
 }
 
 /// What of the bytes of all tables the last one does not take: as the image has them, its own table's as zeros.
-fn rest(plan: &Plan, tables: &Extents, through: &Through) -> anyhow::Result<Vec<Piece>> {
+fn rest(
+    plan: &Plan,
+    tables: &Extents,
+    remapped: &RemappedOutput,
+) -> anyhow::Result<Vec<TableWrite>> {
     let mut last = Extents::new();
     for range in plan.last.ranges() {
         last.insert(range);
@@ -248,8 +260,8 @@ fn rest(plan: &Plan, tables: &Extents, through: &Through) -> anyhow::Result<Vec<
     let mut pieces = Vec::new();
     for range in tables.without(&last).clipped(0..plan.disk).iter() {
         let mut bytes = vec![0; usize::try_from(range.end - range.start)?];
-        through.read_at(&mut bytes, range.start)?;
-        for own in plan.image_table.within(range.clone()) {
+        remapped.read_at(&mut bytes, range.start)?;
+        for own in plan.table_bytes.within(range.clone()) {
             let from = usize::try_from(own.start - range.start)?;
             let to = usize::try_from(own.end - range.start)?;
             bytes[from..to].fill(0);

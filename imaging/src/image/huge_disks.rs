@@ -1,14 +1,15 @@
 //! Disks of many TiB, of which nothing but the data is ever in memory.
 
 use super::capture::capture_from;
+use super::chunk_size::chunk_size_of;
 use super::encode::zero_member;
-use super::index::{CHUNK_MOST, chunk_size_of};
-use super::restore::restore_ours;
-use super::verify::{Look, look};
+use super::index::CHUNK_MOST;
+use super::restore::restore_indexed;
+use super::verify::{OpenedImage, open};
 use super::workers::Meter;
 use super::{CaptureOptions, Delta, ImageMeta, ImageReader, ImageSource, RestoreOptions};
 use crate::disk::{Input, Output};
-use crate::event::Silent;
+use crate::event::{Act, Silent};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use std::collections::BTreeMap;
@@ -166,7 +167,7 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         zeros: zero_member(usize::try_from(chunk_size).unwrap()).unwrap(),
         ..Thin::default()
     };
-    let meter = Meter::new("testing", "huge", None, &Silent);
+    let meter = Meter::new(Act::Verify, "huge", None, &Silent);
     let options = CaptureOptions {
         threads: 2,
         ..CaptureOptions::default()
@@ -188,14 +189,14 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         size,
         data: Mutex::default(),
     };
-    let Look::Ours(loaded) = look(&image).unwrap() else {
+    let OpenedImage::Indexed(loaded) = open(&image).unwrap() else {
         panic!("it has an index");
     };
     let options = RestoreOptions {
         delta: Delta::Off,
         ..RestoreOptions::default()
     };
-    restore_ours(&image, *loaded, &output, &options, &Silent).unwrap();
+    restore_indexed(&image, *loaded, &output, &options, &Silent).unwrap();
     let data = output.data.into_inner().unwrap();
     for place in &disk.places {
         let (start, raw) = data.range(..=*place).next_back().unwrap();

@@ -1,50 +1,54 @@
 //! Reading an image's partition table, and single bytes of its disk, before any of it is restored.
 
-use super::super::feed::Loaded;
 use super::super::foreign::{Decoder, read_full};
 use super::super::index::{Index, Item, Mark};
+use super::super::member_reader::LoadedIndex;
 use super::super::reader::{fetch, find, marks};
-use super::super::verify::{Kind, Look};
+use super::super::verify::{Kind, OpenedImage};
 use super::super::{ImageSource, restore::TABLES};
 use crate::extents::Extents;
 use crate::source::ReadAt;
-use crate::table::{Known, gpt_sector_size};
+use crate::table::{ParsedTable, gpt_sector_size};
 use crate::used::claims::owner_of_disk;
 use anyhow::{Context, bail};
 use std::io;
 use std::ops::Range;
 
 /// The table of an image, and what its sectors are.
-pub struct Seen {
-    pub known: Known,
+pub struct ImageTable {
+    pub parsed: ParsedTable,
     pub sector: u32,
     /// Bytes of its disk, where they are known.
     pub size: Option<u64>,
 }
 
 /// Reads the table of an image; `None` where it has none. `sector` is what the target's sectors are.
-pub fn seen(image: &dyn ImageSource, look: &Look, sector: u32) -> anyhow::Result<Option<Seen>> {
+pub fn read_table(
+    image: &dyn ImageSource,
+    opened: &OpenedImage,
+    sector: u32,
+) -> anyhow::Result<Option<ImageTable>> {
     let what = || format!("the partition table in {}", image.name());
     let mut bytes;
     let mut head;
-    let (disk, sector, size): (&mut dyn ReadAt, _, _) = match look {
-        Look::Ours(loaded) => {
+    let (disk, sector, size): (&mut dyn ReadAt, _, _) = match opened {
+        OpenedImage::Indexed(loaded) => {
             let sector = loaded.meta.disk.logical_sector_size;
-            bytes = Bytes::new(image, loaded);
+            bytes = ImageBytes::new(image, loaded);
             (&mut bytes, sector, Some(loaded.index.raw_size()))
         }
-        Look::Foreign { kind, raw_size } => {
-            head = Head::read(image, *kind)?;
+        OpenedImage::Foreign { kind, raw_size } => {
+            head = ImageHead::read(image, *kind)?;
             let sector = gpt_sector_size(head.bytes()).unwrap_or(sector);
             (&mut head, sector, *raw_size)
         }
     };
-    let known = Known::read(disk, sector).with_context(what)?;
-    if let Some(known) = &known {
-        check_owner(disk, known).with_context(what)?;
+    let parsed = ParsedTable::read(disk, sector).with_context(what)?;
+    if let Some(parsed) = &parsed {
+        check_owner(disk, parsed).with_context(what)?;
     }
-    Ok(known.map(|known| Seen {
-        known,
+    Ok(parsed.map(|parsed| ImageTable {
+        parsed,
         sector,
         size,
     }))
@@ -54,8 +58,9 @@ pub fn seen(image: &dyn ImageSource, look: &Look, sector: u32) -> anyhow::Result
 ///
 /// # Errors
 /// When somebody does, with the name; when that cannot be read.
-pub fn check_owner(disk: &mut dyn ReadAt, known: &Known) -> anyhow::Result<()> {
-    let owner = owner_of_disk(disk, &known.table).context("looking for who owns the whole disk")?;
+pub fn check_owner(disk: &mut dyn ReadAt, parsed: &ParsedTable) -> anyhow::Result<()> {
+    let owner =
+        owner_of_disk(disk, &parsed.table).context("looking for who owns the whole disk")?;
     match owner {
         None => Ok(()),
         Some(owner) => bail!("{owner}: only the whole disk can be restored, as it is"),
@@ -63,15 +68,15 @@ pub fn check_owner(disk: &mut dyn ReadAt, known: &Known) -> anyhow::Result<()> {
 }
 
 /// The disk in an image that has an index.
-pub struct Bytes<'a> {
+pub struct ImageBytes<'a> {
     image: &'a dyn ImageSource,
     index: &'a Index,
     marks: Vec<Mark>,
     held: Option<(u64, Vec<u8>)>,
 }
 
-impl<'a> Bytes<'a> {
-    pub fn new(image: &'a dyn ImageSource, loaded: &'a Loaded) -> Self {
+impl<'a> ImageBytes<'a> {
+    pub fn new(image: &'a dyn ImageSource, loaded: &'a LoadedIndex) -> Self {
         Self {
             image,
             index: &loaded.index,
@@ -115,7 +120,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-impl ReadAt for Bytes<'_> {
+impl ReadAt for ImageBytes<'_> {
     fn size(&self) -> u64 {
         self.index.raw_size()
     }
@@ -142,7 +147,7 @@ impl ReadAt for Bytes<'_> {
 }
 
 /// The beginning of a disk of which no more is known: the rest reads as zeros.
-pub struct Head {
+pub struct ImageHead {
     bytes: Vec<u8>,
     size: u64,
 }
@@ -150,7 +155,7 @@ pub struct Head {
 /// More than any disk has, and whole sectors.
 const ENDLESS: u64 = 1 << 62;
 
-impl Head {
+impl ImageHead {
     pub fn read(image: &dyn ImageSource, kind: Kind) -> anyhow::Result<Self> {
         let mut bytes = vec![0; usize::try_from(TABLES)?];
         let read = read_full(&mut Decoder::open(image, kind)?, &mut bytes);
@@ -172,7 +177,7 @@ impl Head {
     }
 }
 
-impl ReadAt for Head {
+impl ReadAt for ImageHead {
     fn size(&self) -> u64 {
         self.size
     }
