@@ -93,7 +93,11 @@ mod tests {
                 "by http or https, not nfs",
             ),
             ("report = \"srv/x\"\n", "report", "not a URL"),
-            ("report-token = \"s3 cret\"\n", "report-token", "visible ASCII"),
+            (
+                "report-token = \"s3 cret\"\n",
+                "report-token",
+                "visible ASCII",
+            ),
             ("report-token = \"\"\n", "report-token", "visible ASCII"),
         ] {
             let (at, what) = read(text).unwrap_err();
