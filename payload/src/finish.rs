@@ -95,6 +95,15 @@ pub fn succeeded(action: &str, then: After) -> Finish {
     }
 }
 
+/// The end of a run that never began: the job was withdrawn while the machine waited.
+pub fn cancelled(action: &str, reason: &str) -> Finish {
+    Finish {
+        result_line: format!("pitstop: result cancelled {action}: {}", one_line(reason)),
+        wait: Duration::ZERO,
+        then: After::Reboot,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

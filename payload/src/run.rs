@@ -5,16 +5,18 @@
 
 mod crash;
 
+use crate::check_in::{Admitted, Door, Slot};
 use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, info, name, record};
-use crate::finish::{CrashPolicy, Finish, succeeded};
+use crate::finish::{CrashPolicy, Finish, cancelled, succeeded};
 use crate::load::{self, JobError};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::inventory::{self, Machine};
 use pitstop_protocol::host_name::hex_address;
+use pitstop_protocol::id::Id;
 use pitstop_protocol::job::{Action, After, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
 use pitstop_protocol::share_url::ShareUrl;
@@ -73,16 +75,24 @@ pub fn run(
         options,
         policy: before_any_job(machine),
         share: None,
+        slot: None,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| run.stages()));
-    match outcome {
-        Ok(Ok(finish)) => finish,
-        Ok(Err(error)) => run.failed(&error),
-        Err(panic) => run.failed(&anyhow!(
-            "a fault in Pitstop itself: {}",
-            panic_text(&*panic)
-        )),
+    let error = match outcome {
+        Ok(Ok(finish)) => {
+            if let Some(slot) = run.slot.take() {
+                slot.done();
+            }
+            return finish;
+        }
+        Ok(Err(error)) => error,
+        Err(panic) => anyhow!("a fault in Pitstop itself: {}", panic_text(&*panic)),
+    };
+    let finish = run.failed(&error);
+    if let Some(slot) = run.slot.take() {
+        slot.failed(&format!("{error:#}"), !run.policy.ends_trying(&finish));
     }
+    finish
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -101,6 +111,8 @@ struct Run<'a> {
     policy: CrashPolicy,
     /// Once it is proven to be the share.
     share: Option<Box<dyn Share>>,
+    /// While the server holds one for this machine.
+    slot: Option<Slot>,
 }
 
 /// The job as it is set, and the note of its being done.
@@ -131,6 +143,10 @@ impl Run<'_> {
         let carriers = carriers.for_job(&job.transfer, self.listener())?;
         if job.action == Action::Rescue {
             return Ok(self.rescue(&job, &carriers));
+        }
+        if let Some(reason) = self.check_in(&job)? {
+            self.log.warn(format!("nothing was touched: {reason}"));
+            return Ok(cancelled(job.action.name().as_str(), &reason));
         }
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
@@ -233,6 +249,21 @@ impl Run<'_> {
                 Err(anyhow::Error::new(*error))
             }
         }
+    }
+
+    /// Waits for a slot where the server gives them out. Returns why the job is not wanted any more.
+    fn check_in(&mut self, job: &Job) -> anyhow::Result<Option<String>> {
+        let Some(url) = &job.check_in else {
+            return Ok(None);
+        };
+        let run = Id::new(jiff::Timestamp::now(), fastrand::u32(..));
+        let door = Door::new(url, run, &job.transfer, self.log.clone())?;
+        match door.wait()? {
+            Admitted::Go(slot) => self.slot = Some(slot),
+            Admitted::Cancelled(reason) => return Ok(Some(reason)),
+            Admitted::Untracked => {}
+        }
+        Ok(None)
     }
 
     fn listener(&self) -> Listener {

@@ -8,7 +8,7 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{boot, hosts, share, status};
+use crate::{boot, hosts, jobs, share, status};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -26,6 +26,7 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(share::routes())
         .merge(hosts::routes())
         .merge(boot::routes())
+        .merge(jobs::routes())
         .with_state(Arc::clone(sites));
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()

@@ -2,6 +2,7 @@
 
 use crate::claims::Claims;
 use crate::fleet::Watched;
+use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
@@ -34,6 +35,7 @@ pub struct Site {
     pub fleet: Arc<Watched>,
     pub journal: Arc<Journal>,
     pub claims: Arc<Claims>,
+    pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
     /// The URL under which machines reach this server, without a slash at its end.
@@ -48,6 +50,7 @@ pub struct Site {
 pub struct Sites {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Watched>,
+    pub jobs: Arc<Keeper>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -109,6 +112,7 @@ impl Sites {
         Self {
             journal: Arc::clone(&site.journal),
             fleet: Arc::clone(&site.fleet),
+            jobs: Arc::clone(&site.jobs),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),
