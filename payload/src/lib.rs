@@ -9,5 +9,6 @@ pub mod finish;
 pub mod info;
 pub mod load;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod wipe;

@@ -11,9 +11,11 @@ use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, info, name, record};
 use crate::finish::{CrashPolicy, Finish, succeeded};
 use crate::load::{self, JobError};
+use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::inventory::{self, Machine};
+use pitstop_protocol::event::{Verdict, What};
 use pitstop_protocol::host_name::hex_address;
 use pitstop_protocol::job::{Action, After, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
@@ -66,23 +68,29 @@ pub fn run(
     reporter: Arc<dyn Reporter>,
     options: &Options<'_>,
 ) -> Finish {
+    let reports = Arc::new(Reports::begin(reporter, lease));
     let mut run = Run {
         machine,
         lease,
-        log: Arc::new(RunLog::new(reporter, lease.address.to_string())),
+        log: Arc::new(RunLog::new(reports.clone(), lease.address.to_string())),
+        reports,
         options,
         policy: before_any_job(machine),
         share: None,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| run.stages()));
-    match outcome {
-        Ok(Ok(finish)) => finish,
-        Ok(Err(error)) => run.failed(&error),
-        Err(panic) => run.failed(&anyhow!(
-            "a fault in Pitstop itself: {}",
-            panic_text(&*panic)
-        )),
-    }
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        Err(anyhow!("a fault in Pitstop itself: {text}"))
+    });
+    let (verdict, reason) = match &outcome {
+        Ok(_) => (Verdict::Ok, String::new()),
+        Err(error) => (Verdict::Failed, format!("{error:#}")),
+    };
+    let finish = outcome.unwrap_or_else(|error| run.failed(&error));
+    // The logs are on the share by now, whether or not this arrives.
+    run.reports.end(verdict, &run.policy.action, &reason);
+    finish
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -97,6 +105,7 @@ struct Run<'a> {
     machine: &'a Machine,
     lease: &'a Lease,
     log: Arc<RunLog>,
+    reports: Arc<Reports>,
     options: &'a Options<'a>,
     policy: CrashPolicy,
     /// Once it is proven to be the share.
@@ -171,6 +180,7 @@ impl Run<'_> {
             return self.succeeded(&job, &carriers);
         }
         let prepared = work.plan()?;
+        self.reports.tell(prepared.plan.reported());
         self.log.info(prepared.plan.to_string());
         if prepared.done {
             self.log.info(format!(
@@ -239,6 +249,12 @@ impl Run<'_> {
     fn keep_to(&mut self, policy: &Policy, transfer: &Transfer) {
         let access = transfer.access.as_ref();
         self.policy.credentials = access.map(|access| access.credentials().clone());
+        let report = transfer.report.as_ref();
+        self.policy.report = report.map(|to| Crashed::new(self.reports.run(), to));
+        self.reports.send_to(report, transfer.retry_for);
+        self.reports.tell(What::Job {
+            action: self.policy.action.clone(),
+        });
         self.policy.attempts = policy.attempts;
         self.policy.failure_delay = policy.failure_delay;
         self.policy.progress_timeout = policy.progress_timeout;
@@ -455,6 +471,8 @@ fn is_file_name(name: &str) -> bool {
 mod again;
 #[cfg(test)]
 mod over_http;
+#[cfg(test)]
+mod reported;
 #[cfg(test)]
 mod site;
 #[cfg(test)]

@@ -188,6 +188,20 @@ pub struct Outcome {
     pub read_errors: u64,
 }
 
+impl Outcome {
+    /// An end without figures.
+    pub fn new(verdict: Verdict, action: &str, reason: &str) -> Self {
+        Self {
+            verdict,
+            action: action.to_owned(),
+            reason: shortened(reason, LONGEST_TEXT),
+            bytes: 0,
+            elapsed_ms: 0,
+            read_errors: 0,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     /// As every console shows it: `result failed restore: the image is truncated`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,13 +6,15 @@ pub mod http;
 pub mod tftp;
 mod tls;
 
+pub use reqwest::Method;
+
 pub use http::{HttpClient, HttpError, HttpFailure, Listener, Settings};
 pub use tls::{Roots, check_certificates};
 
 use flate2::read::MultiGzDecoder;
 use pitstop_imaging::event::Reporter;
 use pitstop_protocol::redacted;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use std::io::{self, Read};
 use std::thread;
 use url::Url;
