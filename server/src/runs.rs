@@ -9,7 +9,7 @@ mod thin;
 pub mod token;
 
 pub use from_logs::from_logs;
-pub use keep::{KEEP_LAST, Keeper, Refused};
+pub use keep::{KEEP_LAST, Keeper, Refused, Reported};
 pub use log::Log;
 pub use summary::{Live, Run, State, Summary};
 
@@ -40,7 +40,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, summary: &Summary) -> bool {
+    pub fn takes(&self, summary: &Summary) -> bool {
         let machine = self.machine.as_deref();
         machine.is_none_or(|machine| summary.is_of(machine))
             && (self.job.is_none() || self.job == summary.job)

@@ -5,6 +5,7 @@ use crate::fleet::Watched;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
+use crate::runs::Keeper;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -41,6 +42,8 @@ pub struct Site {
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
     pub locks: Arc<Locks>,
+    /// What machines report.
+    pub runs: Arc<Keeper>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

@@ -103,6 +103,15 @@ impl Summary {
             .map_or("", |name| name)
     }
 
+    /// Where its machine is on the network: what its folder on the share is called.
+    pub fn place(&self) -> &str {
+        if self.address.is_empty() {
+            self.identity()
+        } else {
+            &self.address
+        }
+    }
+
     /// For people: `lab3-01`, or the address.
     pub fn name(&self) -> &str {
         let names = [&self.machine, &self.address, &self.peer];
