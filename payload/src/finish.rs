@@ -77,11 +77,11 @@ impl CrashPolicy {
     /// The end of a run that failed for `reason`: wait and try again, or hold after the last try.
     pub fn failed(&self, reason: &str) -> Finish {
         let then = match self.on_failure {
-            After::Reboot if self.exhausted() => After::Hold,
+            After::Reboot if self.exhausted() => After::Rescue,
             then => then,
         };
         let wait = match then {
-            After::Hold => Duration::ZERO,
+            After::Rescue => Duration::ZERO,
             After::Reboot | After::Poweroff => self.failure_delay,
         };
         Finish {
@@ -102,6 +102,15 @@ pub fn succeeded(action: &str, then: After) -> Finish {
         result_line: line(&Outcome::new(Verdict::Ok, action, "")),
         wait: Duration::ZERO,
         then,
+    }
+}
+
+/// The end of a run that never began: the job was withdrawn while the machine waited.
+pub fn cancelled(action: &str, reason: &str) -> Finish {
+    Finish {
+        result_line: line(&Outcome::new(Verdict::Cancelled, action, &one_line(reason))),
+        wait: Duration::ZERO,
+        then: After::Reboot,
     }
 }
 
@@ -127,7 +136,7 @@ mod tests {
         );
         policy.attempt = 3;
         let last = policy.failed("x");
-        assert_eq!((last.then, last.wait), (After::Hold, Duration::ZERO));
+        assert_eq!((last.then, last.wait), (After::Rescue, Duration::ZERO));
     }
 
     #[test]
@@ -137,7 +146,7 @@ mod tests {
             attempt: 0,
             ..CrashPolicy::default()
         };
-        assert_eq!(policy.failed("x").then, After::Hold);
+        assert_eq!(policy.failed("x").then, After::Rescue);
     }
 
     #[test]
@@ -157,9 +166,9 @@ mod tests {
 
     #[test]
     fn the_names_are_the_host_files() {
-        assert_eq!(serde_json::to_string(&After::Hold).unwrap(), "\"rescue\"");
+        assert_eq!(serde_json::to_string(&After::Rescue).unwrap(), "\"rescue\"");
         assert_eq!(
-            succeeded("backup", After::Hold).result_line,
+            succeeded("backup", After::Rescue).result_line,
             "pitstop: result ok backup"
         );
     }

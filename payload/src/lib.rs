@@ -4,6 +4,7 @@
 //! [`plan::Plan`]; [`execute`] walks it and emits events; [`finish`] decides what the machine does next. Nothing here
 //! mounts the root, loads modules or reboots: that is `init`'s.
 
+pub mod check_in;
 pub mod execute;
 pub mod finish;
 pub mod info;

@@ -9,7 +9,7 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{api, boot, hosts, report, share, status};
+use crate::{api, boot, hosts, jobs, report, share, status};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -29,6 +29,7 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(api::routes())
         .merge(hosts::routes())
         .merge(boot::routes())
+        .merge(jobs::routes())
         .with_state(Arc::clone(sites));
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()

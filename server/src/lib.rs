@@ -8,9 +8,10 @@ mod claims;
 mod connections;
 mod file;
 pub mod fleet;
+mod host_search;
 mod hosts;
 mod http;
-mod jobs;
+pub mod jobs;
 mod journal;
 pub mod list;
 mod listing;
@@ -86,6 +87,9 @@ pub struct Args {
     /// Records of runs that are kept of each machine: the newest
     #[arg(long, value_name = "N", default_value_t = runs::KEEP_LAST, value_parser = at_least_one)]
     keep_runs: usize,
+    /// How long a machine at work may be silent before another one gets its slot
+    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
+    slot_timeout: Duration,
     /// No line for each request
     #[arg(long)]
     quiet: bool,
@@ -129,6 +133,15 @@ fn one_line(text: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
+/// Less than a second would be taken for silence by every busy network.
+fn slot_timeout(text: &str) -> Result<Duration, String> {
+    let time = pitstop_imaging::units::parse_duration(text)?;
+    if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&time) {
+        return Err("it is between 1s and 1h".into());
+    }
+    Ok(time)
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folders = Folders::open(&args.root, args.boot.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -159,6 +172,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     announce(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
     let sites = Arc::new(sites(args, &folders, url));
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
+    tokio::spawn(jobs::watch(Arc::clone(&sites)));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
     let listener = Connections::new(listener, Arc::clone(&sites.journal));
@@ -200,13 +214,18 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         hosts: Arc::clone(&folders.hosts),
         boot: Arc::clone(&folders.boot),
         fleet: Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal))),
+        jobs: Arc::new(jobs::Keeper::new(
+            &args.root,
+            args.slot_timeout,
+            Arc::clone(&journal),
+        )),
         journal,
         claims: Arc::new(claims),
         append: args.append.clone(),
         url_given: args.url.is_some(),
         url,
         locks: Arc::default(),
-        runs: Arc::new(runs::Keeper::new(&args.root, args.keep_runs)),
+        runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
     };
     Sites::new(folders, site)
 }

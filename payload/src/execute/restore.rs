@@ -33,11 +33,10 @@ struct Found {
     source: Box<dyn ImageSource>,
 }
 
-pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
+pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow::Result<Prepared> {
     let (inventory, selection) = work.select(true)?;
-    let job = work.job;
     let (matches, found) = find(work, &selection.disks, &inventory)?;
-    check_one_disk(&job.part, &matches)?;
+    check_one_disk(&options.part, &matches)?;
     let metas: Vec<Option<ImageMeta>> = found.iter().map(|found| found.meta.clone()).collect();
     let files: Vec<&str> = found
         .iter()
@@ -46,9 +45,9 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     owner::check_restores(work, &inventory, &matches, &metas, &files)?;
     let stored: Vec<Stored> = found.iter().map(|found| found.stored.clone()).collect();
     let order: Vec<usize> = matches.iter().map(|found| found.image).collect();
-    let growths = growths(job.grow, &matches, &found)?;
+    let growths = growths(options.grow, &matches, &found)?;
     let plan = Plan::restore(work.heading(), matches, &stored, selection.left_alone)
-        .of_part(&job.part)
+        .of_part(&options.part)
         .growing(growths);
     let mut sources: Vec<Option<Box<dyn ImageSource>>> =
         found.into_iter().map(|found| Some(found.source)).collect();
@@ -228,7 +227,7 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
             raw_size: probe.raw_size,
             indexed: probe.kind == Kind::Pitstop,
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
-            minimum_disk: match work.job.part {
+            minimum_disk: match work.job.action.part() {
                 Part::Only(_) => Some(MinimumDisk::of(0)),
                 Part::Whole | Part::Keep(_) => probe.minimum_disk,
             },
@@ -269,14 +268,10 @@ pub(super) fn beside(work: &Work<'_>, image: &str) -> anyhow::Result<Option<Vec<
 }
 
 /// What the job asks of each restore.
-pub(super) fn options(job: &job::Job) -> RestoreOptions {
+pub(super) fn asked(job: &job::RestoreOptions) -> RestoreOptions {
     RestoreOptions {
         part: job.part.clone(),
-        delta: match job.delta {
-            job::Delta::Auto => image::Delta::Auto,
-            job::Delta::Always => image::Delta::On,
-            job::Delta::Never => image::Delta::Off,
-        },
+        delta: job.delta,
         verify: job.verify,
         new_ids: job.new_ids,
         grow: job.grow,
@@ -288,8 +283,9 @@ pub(super) fn run(
     work: &Work<'_>,
     restores: &[Restore],
     images: &[Box<dyn ImageSource>],
+    options: &job::RestoreOptions,
 ) -> anyhow::Result<()> {
-    let options = options(work.job);
+    let options = asked(options);
     // Whatever is wrong with one of them would else be found when those before it are written.
     let mut ready = Vec::new();
     for (number, (restore, image)) in (1..).zip(restores.iter().zip(images)) {

@@ -19,7 +19,7 @@ impl Plan {
             Steps::Info => Vec::new(),
         };
         What::Plan {
-            action: self.heading.action.name().into(),
+            action: self.heading.action.as_str().into(),
             disks,
         }
     }

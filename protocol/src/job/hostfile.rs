@@ -29,16 +29,16 @@ pub struct HostFile {
     pub on_success: Option<String>,
     pub on_failure: Option<String>,
     pub exact: Option<bool>,
+    pub level: Option<String>,
+    pub read_errors: Option<String>,
     pub delta: Option<BoolOrWord>,
     pub verify: Option<bool>,
     pub new_ids: Option<bool>,
     pub grow: Option<bool>,
-    pub level: Option<String>,
-    pub read_errors: Option<String>,
-    pub method: Option<String>,
-    pub layout: Option<String>,
     pub keep: Option<Vec<WrittenPartition>>,
     pub partitions: Option<Vec<WrittenPartition>>,
+    pub method: Option<String>,
+    pub layout: Option<String>,
     pub retry_for: Option<String>,
     pub rate_limit: Option<String>,
     pub token: Option<Secret>,
@@ -46,6 +46,8 @@ pub struct HostFile {
     pub password: Option<Secret>,
     pub report: Option<String>,
     pub report_token: Option<Secret>,
+    /// Written by the server for each job.
+    pub check_in: Option<String>,
 }
 
 /// A text that no message shows.

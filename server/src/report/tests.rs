@@ -33,6 +33,7 @@ fn serve(root: &Path) -> Served {
         boot: None,
         append: String::new(),
         keep_runs: runs::KEEP_LAST,
+        slot_timeout: Duration::from_secs(45),
         quiet: true,
     };
     let folders = Folders::open(root, None).unwrap();

@@ -187,6 +187,8 @@ pub enum State {
     Running,
     Ok,
     Failed,
+    /// The job was withdrawn before anything was touched.
+    Cancelled,
     /// It has not reported for minutes, and has not ended.
     Silent,
 }
@@ -248,6 +250,7 @@ impl Run {
     pub(super) fn ended(summary: Summary) -> Self {
         let state = match summary.verdict {
             Some(Verdict::Ok) => State::Ok,
+            Some(Verdict::Cancelled) => State::Cancelled,
             Some(Verdict::Failed) | None => State::Failed,
         };
         Self {

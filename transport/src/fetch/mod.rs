@@ -3,12 +3,14 @@
 #[cfg(any(test, feature = "fakes"))]
 pub mod fake;
 pub mod http;
+mod post;
 pub mod tftp;
 mod tls;
 
 pub use reqwest::Method;
 
 pub use http::{HttpClient, HttpError, HttpFailure, Listener, Settings};
+pub use post::{Posted, post};
 pub use tls::{Roots, check_certificates};
 
 use flate2::read::MultiGzDecoder;
