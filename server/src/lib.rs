@@ -1,5 +1,6 @@
 //! The embedded server: host files, boot files and the share over HTTP; boot files over TFTP.
 
+mod api;
 mod append;
 mod boot;
 mod bootconf;
@@ -20,6 +21,7 @@ mod path;
 mod range;
 mod readers;
 mod refusal;
+mod report;
 pub mod runs;
 mod share;
 mod site;
@@ -82,6 +84,9 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     append: String,
+    /// Records of runs that are kept of each machine: the newest
+    #[arg(long, value_name = "N", default_value_t = runs::KEEP_LAST, value_parser = at_least_one)]
+    keep_runs: usize,
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
@@ -111,6 +116,13 @@ impl std::str::FromStr for Tftp {
                 .map(Self::At)
                 .map_err(|_| "write an address and a port, as in 0.0.0.0:69, or off".into()),
         }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number from 1".into()),
+        Ok(number) => Ok(number),
     }
 }
 
@@ -213,6 +225,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         url_given: args.url.is_some(),
         url,
         locks: Arc::default(),
+        runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
     };
     Sites::new(folders, site)
 }
