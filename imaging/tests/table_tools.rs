@@ -4,7 +4,7 @@
 mod used_common;
 
 use pitstop_imaging::source::Disk;
-use pitstop_imaging::table::{Known, Pieces, TableKind, read};
+use pitstop_imaging::table::{ParsedTable, TableKind, TableWrites, read};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -262,13 +262,13 @@ fn assert_clean(text: &str, kind: TableKind, name: &str) {
     }
 }
 
-fn known(disk: &Held, sector: u32) -> Known {
+fn parsed(disk: &Held, sector: u32) -> ParsedTable {
     let mut file = File::open(disk.node()).unwrap();
-    let known = Known::read(&mut Disk::new(&mut file, SIZE), sector).unwrap();
-    known.expect("a table")
+    let parsed = ParsedTable::read(&mut Disk::new(&mut file, SIZE), sector).unwrap();
+    parsed.expect("a table")
 }
 
-fn write(disk: &Held, pieces: &Pieces) {
+fn write(disk: &Held, pieces: &TableWrites) {
     let file = OpenOptions::new().write(true).open(disk.node()).unwrap();
     for (at, bytes) in pieces.backup.iter().chain(&pieces.primary) {
         file.write_all_at(bytes, *at).unwrap();
@@ -285,17 +285,17 @@ impl Made {
     }
 
     /// Reads the table and has the writer write all of it.
-    fn pieces(&self, disk: &Held) -> Pieces {
-        let mut known = known(disk, self.sector);
-        assert_eq!(known.table.kind, self.kind, "{}", self.name);
-        let partitions = known.table.partitions.iter();
+    fn writes(&self, disk: &Held) -> TableWrites {
+        let mut parsed = parsed(disk, self.sector);
+        assert_eq!(parsed.table.kind, self.kind, "{}", self.name);
+        let partitions = parsed.table.partitions.iter();
         let numbers: Vec<u32> = partitions.map(|partition| partition.number).collect();
         assert_eq!(numbers, self.numbers, "{}", self.name);
-        if numbers.iter().any(|number| known.raw.is_logical(*number)) {
+        if numbers.iter().any(|number| parsed.raw.is_logical(*number)) {
             // A chain that stays as it is needs no writing; this one is written anew.
-            known.raw.keep_only(&numbers);
+            parsed.raw.keep_only(&numbers);
         }
-        known.raw.pieces(SIZE).unwrap()
+        parsed.raw.writes(SIZE).unwrap()
     }
 }
 
@@ -305,15 +305,15 @@ fn every_tools_table_is_written_back_as_it_was() {
         let dir = TempDir::new().unwrap();
         let disk = made.make(&dir);
         let before = says(&disk, made);
-        let pieces = made.pieces(&disk);
+        let pieces = made.writes(&disk);
         let copy = Held::new(sparse(&dir, "copy", SIZE), made.sector);
         write(&copy, &pieces);
         let after = says(&copy, made);
         assert_eq!(before, after, "{}", made.name);
         assert_clean(&after, made.kind, made.name);
         assert_eq!(
-            known(&disk, made.sector).table,
-            known(&copy, made.sector).table
+            parsed(&disk, made.sector).table,
+            parsed(&copy, made.sector).table
         );
     }
 }
@@ -351,9 +351,9 @@ fn a_gpt_with_one_good_copy_is_repaired() {
                 *byte ^= 0x5a;
             }
             scribble(&disk.path, place, &bytes);
-            let found = known(&disk, made.sector).table.note;
+            let found = parsed(&disk, made.sector).table.note;
             assert!(found.contains(note), "{}: {place}: {found:?}", made.name);
-            write(&disk, &made.pieces(&disk));
+            write(&disk, &made.writes(&disk));
             let after = says(&disk, made);
             assert_eq!(before, after, "{}: {place}", made.name);
             assert_clean(&after, made.kind, made.name);

@@ -388,7 +388,7 @@ pub(crate) mod tests {
             of: Some(disk("sda", "DEAD", 2 << 30).identity),
             table: String::new(),
             raw_size: Some(2 << 30),
-            least: None,
+            minimum_disk: None,
             indexed: true,
         };
         let found = Match {

@@ -5,11 +5,11 @@ mod buffer;
 mod input;
 mod ioctl;
 mod kernel_view;
-pub mod leftovers;
 mod lock;
 mod loop_device;
 mod mounted;
 pub mod nodes;
+pub mod signature_places;
 mod target;
 
 use anyhow::Context;

@@ -1,14 +1,16 @@
 //! A disk becomes an image: read once, in order, only where something is kept.
 
-use super::encode::{Content, Encoding, Intake, Piece, encode};
-use super::index::{CHUNK_MOST, chunk_size_of};
+use super::chunk_size::chunk_size_of;
+use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
+use super::index::CHUNK_MOST;
 use super::salvage::{BadSectors, read_all};
 use super::workers::{Meter, lock};
 use super::{CaptureOptions, ImageMeta, ReadErrors};
 use crate::disk::{DiskInput, Input};
-use crate::event::Reporter;
+use crate::event::{Act, BadSectors as Unreadable, Event, Reporter, Subject};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
+use crate::render;
 use crate::units;
 use crate::used::claims::Contested;
 use crate::used::survey;
@@ -22,6 +24,8 @@ const READ_ACROSS: u64 = 64 << 10;
 const ALIGNMENT: u64 = 4096;
 /// The most chunks in one run, so that progress and failures are noticed.
 const RUN: u64 = 1 << 16;
+/// Of the places that cannot be read, those that are told one by one.
+const SHOWN: usize = 8;
 
 /// Reads `disk` once and writes its image to `out`, which is not buffered further; returns what the
 /// `.toml` beside the image is to say. Peak memory is bounded whatever the size of the disk.
@@ -74,7 +78,7 @@ pub fn capture(
         units::bytes(size)
     ));
     tell_contested(&name, &meta, reporter);
-    let meter = Meter::new("backing up", &identity.device, Some(size), reporter);
+    let meter = Meter::new(Act::Backup, &identity.device, Some(size), reporter);
     capture_from(&input, &kept, &mut meta, options, out, &meter)
         .with_context(|| format!("backing up {name}"))?;
     report_bad(&name, &meta, options.read_errors, reporter)?;
@@ -132,24 +136,20 @@ fn report_bad(
     if bad.is_empty() {
         return Ok(());
     }
-    let mut places: Vec<String> = bad
-        .iter()
-        .take(8)
-        .map(|range| format!("{} bytes at {}", range.length, range.offset))
-        .collect();
-    if bad.len() > places.len() {
-        places.push(format!("{} more", bad.len() - places.len()));
-    }
-    let what = format!(
-        "{name} cannot be read in {} places: {}",
-        bad.len(),
-        places.join(", ")
-    );
+    let shown = bad.iter().take(SHOWN);
+    let told = Unreadable {
+        subject: Subject::named(name),
+        first: shown.map(|range| (range.offset, range.length)).collect(),
+        places: bad.len() as u64,
+        bytes: bad.iter().map(|range| range.length).sum(),
+        zeroed: wanted == ReadErrors::Record,
+    };
+    let what = render::places(&told);
+    reporter.event(&Event::BadSectors(told));
     match wanted {
-        ReadErrors::Record => reporter.warn(format!("{what}; they are zeros in the image")),
+        ReadErrors::Record => Ok(()),
         ReadErrors::Fail => bail!("{what}; replace the disk, or allow read errors to be recorded"),
     }
-    Ok(())
 }
 
 /// The capture itself, from anything that can be read; fills in what `meta` lacks.
@@ -166,15 +166,15 @@ pub fn capture_from(
         level: options.level,
         threads: options.threads,
     };
-    let intake = FromDisk {
+    let source = FromDisk {
         input,
         kept,
         chunk: u64::from(meta.chunk_size),
         next: Mutex::new((0, 0)),
         bad: BadSectors::default(),
     };
-    let encoded = encode(&intake, &encoding, out, meter)?;
-    meta.read_errors = intake.bad.into_ranges();
+    let encoded = encode(&source, &encoding, out, meter)?;
+    meta.read_errors = source.bad.into_ranges();
     encoded.finish(meta)
 }
 
@@ -239,8 +239,8 @@ impl FromDisk<'_> {
     }
 }
 
-impl Intake for FromDisk<'_> {
-    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Piece>> {
+impl ChunkSource for FromDisk<'_> {
+    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Ticketed>> {
         let Some((ticket, start, run)) = self.claim() else {
             return Ok(None);
         };
@@ -252,6 +252,6 @@ impl Intake for FromDisk<'_> {
             self.read(&mut raw[..length], start)?;
             Content::Chunk(length)
         };
-        Ok(Some(Piece { ticket, content }))
+        Ok(Some(Ticketed { ticket, content }))
     }
 }

@@ -3,7 +3,7 @@
 //! ISA-L compresses fastest, libdeflate smallest; libdeflate inflates fastest and has the fastest CRC.
 
 use super::Level;
-use super::format::{HEADER, TRAILER, put_header};
+use super::member_header::{HEADER, TRAILER, parse_header, put_header};
 use isal::isal_sys::igzip_lib as isal_sys;
 use libdeflate_sys as deflate_sys;
 use libdeflater::{CompressionLvl, Compressor};
@@ -201,7 +201,7 @@ impl Inflater {
     /// both lengths and the CRC.
     pub fn member(&mut self, member: &[u8], raw: &mut [u8]) -> Result<(), MemberError> {
         let indexed = u32::try_from(member.len()).map_err(|_| MemberError::Header)?;
-        let said = super::format::parse_header(member).ok_or(MemberError::Header)?;
+        let said = parse_header(member).ok_or(MemberError::Header)?;
         if said != indexed {
             return Err(MemberError::Size { said, indexed });
         }

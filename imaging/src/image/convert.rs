@@ -1,12 +1,12 @@
 //! Converting an image to another format, chunk by chunk, without a disk in between.
 
-use super::encode::{Content, Encoding, Intake, Piece, encode};
+use super::chunk_size::chunk_size_of;
+use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
 use super::foreign::{Decoder, check_size, read_full};
-use super::index::chunk_size_of;
-use super::verify::{Kind, Look, look};
+use super::verify::{Kind, OpenedImage, open};
 use super::workers::{Meter, lock};
 use super::{ImageMeta, ImageSource, Level};
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use crate::table::gpt_sector_size;
@@ -29,14 +29,14 @@ pub fn to_indexed(
     out: &mut (dyn Write + Send),
     reporter: &dyn Reporter,
 ) -> anyhow::Result<ImageMeta> {
-    let look = look(image)?;
-    let (decoder, raw_size, mut meta) = match &look {
-        Look::Ours(loaded) => (
+    let opened = open(image)?;
+    let (decoder, raw_size, mut meta) = match &opened {
+        OpenedImage::Indexed(loaded) => (
             Decoder::of_chunks(image, loaded)?,
             Some(loaded.index.raw_size()),
             loaded.meta.clone(),
         ),
-        Look::Foreign { kind, raw_size } => {
+        OpenedImage::Foreign { kind, raw_size } => {
             // Of what does not tell its size, so much is known that it has.
             let least = raw_size.unwrap_or_else(|| image.size());
             let all = Extents::single(0..least);
@@ -48,22 +48,22 @@ pub fn to_indexed(
             (Decoder::open(image, *kind)?, *raw_size, meta)
         }
     };
-    let meter = Meter::new("converting", image.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
     let encoding = Encoding {
         chunk_size: meta.chunk_size,
         level,
         threads,
     };
-    let intake = FromStream(Mutex::new(Stream {
+    let source = FromStream(Mutex::new(Stream {
         decoder,
         ticket: 0,
         ended: false,
     }));
     let what = || format!("converting {}", image.name());
-    let encoded = encode(&intake, &encoding, out, &meter).with_context(what)?;
-    if let Look::Foreign { kind, raw_size } = &look {
+    let encoded = encode(&source, &encoding, out, &meter).with_context(what)?;
+    if let OpenedImage::Foreign { kind, raw_size } = &opened {
         check_size(image, *kind, *raw_size, encoded.raw())?;
-        lock(&intake.0).decoder.warn_of_behind(image, reporter);
+        lock(&source.0).decoder.warn_of_trailing(image, reporter);
         meta.kept = encoded.raw();
     }
     encoded.finish(&mut meta).with_context(what)?;
@@ -81,15 +81,15 @@ pub fn to_zstd(
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
     const LEVEL: i32 = 3;
-    let look = look(image)?;
-    let (mut decoder, raw_size) = match &look {
-        Look::Ours(loaded) => (
+    let opened = open(image)?;
+    let (mut decoder, raw_size) = match &opened {
+        OpenedImage::Indexed(loaded) => (
             Decoder::of_chunks(image, loaded)?,
             Some(loaded.index.raw_size()),
         ),
-        Look::Foreign { kind, raw_size } => (Decoder::open(image, *kind)?, *raw_size),
+        OpenedImage::Foreign { kind, raw_size } => (Decoder::open(image, *kind)?, *raw_size),
     };
-    let meter = Meter::new("converting", image.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
     let mut encoder = zstd::Encoder::new(out, LEVEL).context("setting up zstd")?;
     encoder
         .include_checksum(true)
@@ -110,9 +110,9 @@ pub fn to_zstd(
         raw += read as u64;
         meter.done(read as u64);
     }
-    if let Look::Foreign { kind, raw_size } = &look {
+    if let OpenedImage::Foreign { kind, raw_size } = &opened {
         check_size(image, *kind, *raw_size, raw)?;
-        decoder.warn_of_behind(image, reporter);
+        decoder.warn_of_trailing(image, reporter);
     }
     let out = encoder.finish().context("writing the zstd image")?;
     out.flush().context("writing the zstd image")
@@ -149,8 +149,8 @@ struct Stream<'a> {
     ended: bool,
 }
 
-impl Intake for FromStream<'_> {
-    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Piece>> {
+impl ChunkSource for FromStream<'_> {
+    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Ticketed>> {
         let mut stream = lock(&self.0);
         if stream.ended {
             return Ok(None);
@@ -163,6 +163,6 @@ impl Intake for FromStream<'_> {
         let ticket = stream.ticket;
         stream.ticket += 1;
         let content = Content::Chunk(length);
-        Ok(Some(Piece { ticket, content }))
+        Ok(Some(Ticketed { ticket, content }))
     }
 }

@@ -10,10 +10,10 @@
 //! target's chunks are read first, and only those that are not zeros are written.
 
 use super::codec::{Inflater, is_zero};
-use super::feed::{chunk_bytes, largest_member};
 use super::index::{Chunk, Index, Item, Items};
+
 use super::restore::{Restoring, TABLES};
-use super::workers::{Crew, lock};
+use super::workers::{WorkerPool, lock};
 use crate::disk::{Buffer, Output};
 use anyhow::Context;
 use std::sync::Mutex;
@@ -33,7 +33,7 @@ const FIRST: usize = 8;
 
 /// Whether enough of the image is on the target for comparing to be worth its reads: a quarter of a sample, or what
 /// a restore leaves that broke off.
-pub fn pays(index: &Index, output: &dyn Output) -> bool {
+pub fn worth_comparing(index: &Index, output: &dyn Output) -> bool {
     broke_off(index, output) || sample_is_there(index, output)
 }
 
@@ -43,7 +43,7 @@ fn broke_off(index: &Index, output: &dyn Output) -> bool {
     let Ok(tables) = usize::try_from(TABLES.min(index.raw_size())) else {
         return false;
     };
-    let mut raw = Buffer::new(chunk_bytes(index).max(tables));
+    let mut raw = Buffer::new(index.chunk_bytes().max(tables));
     if output.read_at(&mut raw[..tables], 0).is_err() || !is_zero(&raw[..tables]) {
         return false;
     }
@@ -62,7 +62,7 @@ fn sample_is_there(index: &Index, output: &dyn Output) -> bool {
         return false;
     }
     let step = chunks.div_ceil(SAMPLES);
-    let mut raw = Buffer::new(chunk_bytes(index));
+    let mut raw = Buffer::new(index.chunk_bytes());
     let (mut seen, mut same) = (0, 0);
     // From the middle of each step: the first chunks of a disk change on every boot.
     for chunk in index.items().filter_map(data).skip(step / 2).step_by(step) {
@@ -89,27 +89,27 @@ fn is_there(index: &Index, output: &dyn Output, chunk: &Chunk, raw: &mut [u8]) -
 /// Brings every chunk of the target to what the image has.
 pub fn run(restoring: &Restoring, threads: usize) -> anyhow::Result<()> {
     let (chunk, bound) = (
-        chunk_bytes(restoring.index),
-        largest_member(restoring.index),
+        restoring.index.chunk_bytes(),
+        restoring.index.largest_member(),
     );
     let items = Mutex::new(Windows::new(restoring.index));
-    let crew = Crew::new(threads, chunk + bound.max(REQUEST));
-    crew.run(|| {
+    let pool = WorkerPool::new(threads, chunk + bound.max(REQUEST));
+    pool.run(|| {
         let mut worker = Worker {
             restoring,
-            crew: &crew,
+            pool: &pool,
             raw: Buffer::new(chunk),
             fetched: vec![0; bound.max(REQUEST)],
             inflater: Inflater::new()?,
         };
         let mut window = Vec::with_capacity(WINDOW);
-        while !crew.stopped() {
+        while !pool.stopped() {
             window.clear();
             lock(&items).next(&mut window);
             if window.is_empty() {
                 break;
             }
-            worker.bring(&window)?;
+            worker.update(&window)?;
         }
         Ok(())
     })
@@ -165,14 +165,14 @@ impl<'a> Windows<'a> {
 
 struct Worker<'a> {
     restoring: &'a Restoring<'a>,
-    crew: &'a Crew,
+    pool: &'a WorkerPool,
     raw: Buffer,
     fetched: Vec<u8>,
     inflater: Inflater,
 }
 
 impl Worker<'_> {
-    fn bring(&mut self, window: &[Item]) -> anyhow::Result<()> {
+    fn update(&mut self, window: &[Item]) -> anyhow::Result<()> {
         let mut differing = Vec::new();
         for item in window {
             match item {
@@ -217,9 +217,9 @@ impl Worker<'_> {
         if output.read_at(raw, index.position(chunk.number)).is_err() {
             return false;
         }
-        let core = self.crew.core();
+        let permit = self.pool.cpu_permit();
         let same = *blake3::hash(raw).as_bytes() == chunk.hash;
-        drop(core);
+        drop(permit);
         if same {
             unchanged.fetch_add(length as u64, Ordering::Relaxed);
             meter.done(length as u64);
@@ -263,7 +263,7 @@ impl Worker<'_> {
             let from = usize::try_from(chunk.offset - start)?;
             let member = &self.fetched[from..from + usize::try_from(chunk.size)?];
             self.restoring
-                .put(self.crew, &mut self.inflater, chunk, member, &mut self.raw)?;
+                .put(self.pool, &mut self.inflater, chunk, member, &mut self.raw)?;
         }
         Ok(())
     }

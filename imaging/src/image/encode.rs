@@ -1,9 +1,11 @@
 //! Chunks to an image: compressed on every core, written in order, the index at the end.
 
+use super::chunk_size::RECORDS_MOST;
 use super::codec::{Deflater, is_zero, member_bound};
-use super::format::{HEADER, INDEX_MOST, Record, TRAILER, encode_tail, put_header};
-use super::index::{Index, RECORDS_MOST};
-use super::workers::{Crew, InOrder, Meter};
+use super::format::{INDEX_MOST, encode_tail};
+use super::index::{Index, Record};
+use super::member_header::{HEADER, TRAILER, put_header};
+use super::workers::{Meter, Sequencer, WorkerPool};
 use super::{ImageMeta, Level};
 use crate::disk::Buffer;
 use crate::units;
@@ -15,7 +17,7 @@ use std::io::Write;
 const BULK: usize = 256 << 10;
 
 /// The next piece of the disk, and its place in the order.
-pub struct Piece {
+pub struct Ticketed {
     /// Counts from 0 without gaps.
     pub ticket: u64,
     pub content: Content,
@@ -29,9 +31,9 @@ pub enum Content {
 }
 
 /// Where chunks come from. Called from several threads.
-pub trait Intake: Sync {
+pub trait ChunkSource: Sync {
     /// Fills `raw`, which is one chunk long; `None` at the end.
-    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Piece>>;
+    fn next(&self, raw: &mut [u8]) -> anyhow::Result<Option<Ticketed>>;
 }
 
 /// How to encode.
@@ -50,9 +52,9 @@ pub struct Encoded<'a> {
     raw: u64,
 }
 
-/// Compresses all that `intake` has to `out`.
+/// Compresses all that `source` has to `out`.
 pub fn encode<'a>(
-    intake: &dyn Intake,
+    source: &dyn ChunkSource,
     encoding: &Encoding,
     out: &'a mut (dyn Write + Send),
     meter: &'a Meter<'a>,
@@ -62,7 +64,7 @@ pub fn encode<'a>(
     let size = u32::try_from(zero.len()).context("the size of a zero member")?;
     let index = Index::new(encoding.chunk_size, 0, size)
         .ok_or_else(|| anyhow!("chunks cannot have {chunk} bytes"))?;
-    let order = InOrder::new(Encoded {
+    let sequencer = Sequencer::new(Encoded {
         out,
         meter,
         index,
@@ -70,31 +72,31 @@ pub fn encode<'a>(
         raw: 0,
     });
     let bound = member_bound(chunk);
-    let crew = Crew::new(encoding.threads, chunk + bound);
-    crew.run(|| {
+    let pool = WorkerPool::new(encoding.threads, chunk + bound);
+    pool.run(|| {
         let mut raw = Buffer::new(chunk);
         let mut member = vec![0; bound];
         let mut deflater = Deflater::new(encoding.level);
-        while let Some(piece) = intake.next(&mut raw)? {
-            if crew.stopped() {
+        while let Some(work) = source.next(&mut raw)? {
+            if pool.stopped() {
                 break;
             }
-            let done = match piece.content {
+            let done = match work.content {
                 Content::Zeros(count) => {
-                    order.turn(piece.ticket, &crew, |encoded| encoded.zeros(count))
+                    sequencer.run(work.ticket, &pool, |encoded| encoded.zeros(count))
                 }
                 Content::Chunk(length) => {
-                    let core = crew.core();
+                    let permit = pool.cpu_permit();
                     let raw = &raw[..length];
                     if length == chunk && is_zero(raw) {
-                        drop(core);
-                        order.turn(piece.ticket, &crew, |encoded| encoded.zeros(1))
+                        drop(permit);
+                        sequencer.run(work.ticket, &pool, |encoded| encoded.zeros(1))
                     } else {
                         let hash = *blake3::hash(raw).as_bytes();
                         let size = deflater.member(raw, &mut member);
-                        drop(core);
+                        drop(permit);
                         let member = &member[..size];
-                        order.turn(piece.ticket, &crew, |encoded| {
+                        sequencer.run(work.ticket, &pool, |encoded| {
                             encoded.chunk(member, hash, length)
                         })
                     }
@@ -107,7 +109,7 @@ pub fn encode<'a>(
         }
         Ok(())
     })?;
-    Ok(order.into_inner())
+    Ok(sequencer.into_inner())
 }
 
 impl Encoded<'_> {

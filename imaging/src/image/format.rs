@@ -1,19 +1,13 @@
-//! The bytes of an image around the compressed data: member headers, index, footer.
+//! The bytes that end an image: the members of its index, and the footer.
 //!
 //! Everything is little-endian. `docs/image-format.md` says the same for people.
 
-use super::index::Index;
+use super::index::{Index, Record};
+use super::member_header::{
+    HEADER, array_at, begins_like_indexed, put_header, u16_at, u32_at, u64_at,
+};
 use thiserror::Error;
 
-/// Bytes before a data member's compressed data: the fixed header of RFC 1952 2.3 with FEXTRA, XLEN
-/// and one subfield `PS` with the size of the whole member.
-pub const HEADER: usize = 20;
-/// CRC-32 and ISIZE.
-pub const TRAILER: usize = 8;
-/// Magic, deflate, FEXTRA, no time, no flags, unknown system.
-const FIXED: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
-/// What the EXTRA of every member begins with: a subfield of four bytes.
-pub const SIZE_FIELD: [u8; 4] = [b'P', b'S', 4, 0];
 const INDEX_FIELD: [u8; 2] = *b"PI";
 const FOOTER_FIELD: [u8; 2] = *b"PF";
 /// An empty final block with fixed codes, then CRC-32 and ISIZE of nothing.
@@ -63,27 +57,6 @@ pub struct Footer {
     pub index: u64,
     /// BLAKE3 of the index.
     pub hash: [u8; 32],
-}
-
-/// Writes a member's header to the front of `out`.
-pub fn put_header(out: &mut [u8], member: usize) {
-    let size = u32::try_from(member).unwrap_or(u32::MAX);
-    out[..10].copy_from_slice(&FIXED);
-    out[10..12].copy_from_slice(&8u16.to_le_bytes());
-    out[12..16].copy_from_slice(&SIZE_FIELD);
-    out[16..20].copy_from_slice(&size.to_le_bytes());
-}
-
-/// The size of the data member that begins with `bytes`; `None` when they begin no such member.
-pub fn parse_header(bytes: &[u8]) -> Option<u32> {
-    let header = bytes.get(..HEADER)?;
-    let ours = header[..10] == FIXED && header[10..12] == [8, 0] && header[12..16] == SIZE_FIELD;
-    ours.then(|| u32_at(header, 16)).flatten()
-}
-
-/// Whether a file that begins with `bytes` is meant to be an image of Pitstop's, index or not.
-pub fn begins_like_ours(bytes: &[u8]) -> bool {
-    bytes.len() >= HEADER && bytes[..10] == FIXED && bytes[12..16] == SIZE_FIELD
 }
 
 /// An empty member with `data` in the field `id`.
@@ -148,17 +121,6 @@ fn encode_index(index: &Index, toml: &str) -> Vec<u8> {
     blob
 }
 
-/// One entry of the index as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Record {
-    /// So many whole chunks of zeros; less than 2^31.
-    Zeros(u32),
-    Data {
-        size: u32,
-        hash: [u8; 32],
-    },
-}
-
 /// Reads the last [`FOOTER`] bytes of a file of `file` bytes.
 pub fn parse_footer(bytes: &[u8], file: u64) -> Result<Footer, FormatError> {
     let data = field(bytes, FOOTER_FIELD)
@@ -193,7 +155,7 @@ pub fn parse_footer(bytes: &[u8], file: u64) -> Result<Footer, FormatError> {
 
 /// The data of the field `id` in the empty member that `bytes` begin with, and what follows the member.
 fn field(bytes: &[u8], id: [u8; 2]) -> Option<(&[u8], &[u8])> {
-    if !begins_like_ours(bytes) {
+    if !begins_like_indexed(bytes) {
         return None;
     }
     let extra = usize::from(u16_at(bytes, 10)?);
@@ -267,18 +229,80 @@ fn parse_body(fixed: &[u8], body: &[u8], footer: &Footer) -> Result<(Index, Stri
     Ok((index, toml))
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    array_at(bytes, at).map(u16::from_le_bytes)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::chunk_size::RECORDS_MOST;
+    use crate::image::index::CHUNK_MOST;
+    use crate::image::index::tests::{record, sample};
+    use proptest::prelude::*;
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_le_bytes)
-}
+    fn parse(tail: &[u8], offset: u64) -> Result<(Index, String), FormatError> {
+        let members = tail
+            .len()
+            .checked_sub(FOOTER)
+            .ok_or(FormatError::NoFooter)?;
+        let footer = parse_footer(&tail[members..], offset + tail.len() as u64)?;
+        parse_index(&tail[..members], &footer)
+    }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    array_at(bytes, at).map(u64::from_le_bytes)
-}
+    #[test]
+    fn an_index_of_a_pebibyte_reads_back() {
+        let mut index = Index::new(CHUNK_MOST, 1 << 50, 27).unwrap();
+        let hash = [7; 32];
+        for _ in 0..4 {
+            index.push(Record::Zeros((1 << 22) - 1)).unwrap();
+            index.push(Record::Data { size: 99, hash }).unwrap();
+        }
+        let tail = encode_tail(&index, "x = 1", index.data_size());
+        assert_eq!(index.stored(), 4 * 40);
+        let (read, toml) = parse(&tail, index.data_size()).unwrap();
+        assert_eq!((read, toml.as_str()), (index, "x = 1"));
+    }
 
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+    #[test]
+    fn an_index_that_is_written_is_small_enough_to_be_read() {
+        let metadata = 8 << 20;
+        let members = members_of(RECORDS_MOST + metadata);
+        assert!(members <= INDEX_MOST, "{members}");
+        let index = sample(&[Record::Zeros(1000)], 0);
+        let toml = "x".repeat(100_000);
+        let tail = encode_tail(&index, &toml, index.data_size());
+        let stored = 40 + index.stored() + toml.len() as u64;
+        assert_eq!(
+            tail.len() - FOOTER,
+            usize::try_from(members_of(stored)).unwrap()
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn an_index_reads_back(records in prop::collection::vec(record(), 0..4000), toml in "\\PC*") {
+            let index = sample(&records, 0);
+            let tail = encode_tail(&index, &toml, index.data_size());
+            prop_assert_eq!(parse(&tail, index.data_size()).unwrap(), (index, toml));
+        }
+
+        #[test]
+        fn a_changed_tail_is_an_error(
+            records in prop::collection::vec(record(), 1..50),
+            at in any::<prop::sample::Index>(),
+            bit in 0u8..8,
+        ) {
+            let index = sample(&records, 0);
+            let mut tail = encode_tail(&index, "x = 1", index.data_size());
+            let at = at.index(tail.len());
+            tail[at] ^= 1 << bit;
+            // Padding bits of a header can change without meaning; the index never.
+            if let Ok((read, toml)) = parse(&tail, index.data_size()) {
+                prop_assert_eq!((read, toml.as_str()), (index, "x = 1"));
+            }
+        }
+
+        #[test]
+        fn any_bytes_make_no_panic(tail in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(parse(&tail, 0).is_err());
+        }
+    }
 }

@@ -4,51 +4,26 @@ mod walk;
 
 pub use walk::{Chunk, Item, Items, Mark};
 
-use super::format::Record;
+use super::codec::member_bound;
 use crate::extents::Extents;
 
 /// Chunks are whole multiples of this many bytes, so that direct I/O can write them.
 pub const CHUNK_UNIT: u32 = 4096;
 /// The largest chunk that is read: bounds the memory of a restore.
 pub const CHUNK_MOST: u32 = 64 << 20;
-/// The most bytes of records that an index may have, so that what is written can be read: the rest of
-/// [`INDEX_MOST`](super::format::INDEX_MOST) is for metadata and for what the members add.
-pub const RECORDS_MOST: u64 = 240 << 20;
 /// Bytes of a record of data and of one of zeros.
-const DATA_RECORD: u64 = 36;
-const ZEROS_RECORD: u64 = 4;
-const GIB: u64 = 1 << 30;
+pub const DATA_RECORD: u64 = 36;
+pub const ZEROS_RECORD: u64 = 4;
 
-/// The chunk size for a disk: larger for huge ones so that the index stays small.
-pub fn chunk_size_for(raw_size: u64) -> u32 {
-    match raw_size / GIB {
-        0..=1024 => 1 << 20,
-        1025..=2048 => 2 << 20,
-        _ => 4 << 20,
-    }
-}
-
-/// The chunk size for a disk of which `kept` is captured: [`chunk_size_for`], or larger where more is kept than an
-/// index of so small chunks has room for. `None` when no chunks are large enough.
-pub fn chunk_size_of(raw_size: u64, kept: &Extents) -> Option<u32> {
-    let mut size = chunk_size_for(raw_size);
-    while most_records(kept, u64::from(size)) > RECORDS_MOST {
-        size = size.checked_mul(2).filter(|size| *size <= CHUNK_MOST)?;
-    }
-    Some(size)
-}
-
-/// The most bytes of records for `kept`: every chunk that it touches, and zeros before and behind each run of them.
-fn most_records(kept: &Extents, chunk: u64) -> u64 {
-    let (mut chunks, mut runs, mut next) = (0u64, 1u64, 0u64);
-    for range in kept.iter().filter(|range| !range.is_empty()) {
-        let first = (range.start / chunk).max(next);
-        let end = range.end.div_ceil(chunk).max(first);
-        runs += u64::from(first > next);
-        chunks += end - first;
-        next = end;
-    }
-    chunks * DATA_RECORD + runs * ZEROS_RECORD
+/// One entry of the index as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// So many whole chunks of zeros; less than 2^31.
+    Zeros(u32),
+    Data {
+        size: u32,
+        hash: [u8; 32],
+    },
 }
 
 /// The index of a whole image, or of one that is growing.
@@ -112,6 +87,26 @@ impl Index {
         self.raw_size = raw_size;
     }
 
+    /// Raw bytes of a whole chunk, as the length of a buffer.
+    pub fn chunk_bytes(&self) -> usize {
+        usize::try_from(self.chunk_size).unwrap_or(usize::MAX)
+    }
+
+    /// The most bytes that the member of a chunk has.
+    pub fn largest_member(&self) -> usize {
+        member_bound(self.chunk_bytes())
+    }
+
+    /// Where a chunk is in the image `name`, for messages.
+    pub fn place(&self, chunk: &Chunk, name: &str) -> String {
+        format!(
+            "chunk {} (disk offset {}) at {} in {name}",
+            chunk.number,
+            self.position(chunk.number),
+            chunk.offset
+        )
+    }
+
     /// Bytes of the member of a whole chunk of zeros.
     pub fn zero_member(&self) -> u32 {
         self.zero_member
@@ -159,7 +154,7 @@ impl Index {
     /// Adds the next chunk or run of zero chunks.
     ///
     /// # Errors
-    /// What is wrong with it, for [`super::format::FormatError::Index`].
+    /// What is wrong with it.
     pub fn push(&mut self, record: Record) -> Result<(), &'static str> {
         const OVERFLOW: &str = "its sizes overflow";
         let (chunks, bytes) = match record {
@@ -207,7 +202,7 @@ impl Index {
         if short_end && matches!(self.runs.last(), Some(Run::Zeros(_))) {
             return Err("its short last chunk is in a run of whole ones");
         }
-        let bound = super::codec::member_bound(usize::try_from(chunk_size).unwrap_or(usize::MAX));
+        let bound = self.largest_member();
         if self.data.iter().any(|data| data.size as usize > bound) {
             return Err("a member is larger than any chunk makes");
         }
@@ -257,7 +252,7 @@ impl Index {
     pub fn hash(&self) -> blake3::Hash {
         // Hashes of zeros are hashed many at a time: a large disk has millions.
         const AT_ONCE: usize = 4096;
-        let zero = zero_hash(usize::try_from(self.chunk_size).unwrap_or(0));
+        let zero = zero_hash(self.chunk_bytes());
         let zeros = zero.repeat(AT_ONCE);
         let mut hasher = blake3::Hasher::new();
         for item in self.items() {
@@ -284,29 +279,17 @@ pub fn zero_hash(length: usize) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
-    use crate::image::format::{
-        FOOTER, FormatError, INDEX_MOST, encode_tail, members_of, parse_footer, parse_index,
-    };
     use proptest::prelude::*;
 
-    fn sample(records: &[Record], last: u64) -> Index {
+    pub fn sample(records: &[Record], last: u64) -> Index {
         let mut index = Index::new(4096, 0, 27).unwrap();
         for record in records {
             index.push(*record).unwrap();
         }
         index.set_raw_size((index.chunks * 4096).saturating_sub(last));
         index
-    }
-
-    fn parse(tail: &[u8], offset: u64) -> Result<(Index, String), FormatError> {
-        let members = tail
-            .len()
-            .checked_sub(FOOTER)
-            .ok_or(FormatError::NoFooter)?;
-        let footer = parse_footer(&tail[members..], offset + tail.len() as u64)?;
-        parse_index(&tail[..members], &footer)
     }
 
     #[test]
@@ -370,55 +353,7 @@ mod tests {
         );
     }
 
-    #[test]
-    fn chunks_grow_with_what_is_kept_until_the_index_has_room() {
-        const TIB: u64 = 1 << 40;
-        let full = |tib: u64| Extents::single(0..tib * TIB);
-        for (tib, mib) in [(1, 1), (2, 2), (20, 4), (64, 16), (200, 32), (400, 64)] {
-            let size = chunk_size_of(tib * TIB, &full(tib));
-            assert_eq!(size, Some(mib << 20), "{tib} TiB");
-        }
-        // A disk of any size whose filesystems use little.
-        assert_eq!(chunk_size_of(1024 * TIB, &full(20)), Some(4 << 20));
-        assert_eq!(chunk_size_of(1024 * TIB, &full(1024)), None);
-        // A block in every chunk is a record for every chunk, however little that is.
-        let mut scattered = Extents::new();
-        for at in 0..8_000_000u64 {
-            scattered.insert(at * (4 << 20)..at * (4 << 20) + 4096);
-        }
-        assert_eq!(chunk_size_of(32 * TIB, &scattered), Some(8 << 20));
-    }
-
-    #[test]
-    fn an_index_of_a_pebibyte_reads_back() {
-        let mut index = Index::new(CHUNK_MOST, 1 << 50, 27).unwrap();
-        let hash = [7; 32];
-        for _ in 0..4 {
-            index.push(Record::Zeros((1 << 22) - 1)).unwrap();
-            index.push(Record::Data { size: 99, hash }).unwrap();
-        }
-        let tail = encode_tail(&index, "x = 1", index.data_size());
-        assert_eq!(index.stored(), 4 * 40);
-        let (read, toml) = parse(&tail, index.data_size()).unwrap();
-        assert_eq!((read, toml.as_str()), (index, "x = 1"));
-    }
-
-    #[test]
-    fn an_index_that_is_written_is_small_enough_to_be_read() {
-        let metadata = 8 << 20;
-        let members = members_of(RECORDS_MOST + metadata);
-        assert!(members <= INDEX_MOST, "{members}");
-        let index = sample(&[Record::Zeros(1000)], 0);
-        let toml = "x".repeat(100_000);
-        let tail = encode_tail(&index, &toml, index.data_size());
-        let stored = 40 + index.stored() + toml.len() as u64;
-        assert_eq!(
-            tail.len() - FOOTER,
-            usize::try_from(members_of(stored)).unwrap()
-        );
-    }
-
-    fn record() -> impl Strategy<Value = Record> {
+    pub fn record() -> impl Strategy<Value = Record> {
         prop_oneof![
             (1u32..1000).prop_map(Record::Zeros),
             (1u32..4000, any::<[u8; 32]>()).prop_map(|(size, hash)| Record::Data { size, hash }),
@@ -458,34 +393,6 @@ mod tests {
             });
             prop_assert_eq!(part.walked(), expected.len() as u64 * 4096);
             prop_assert_eq!(singles(&part), expected);
-        }
-
-        #[test]
-        fn an_index_reads_back(records in prop::collection::vec(record(), 0..4000), toml in "\\PC*") {
-            let index = sample(&records, 0);
-            let tail = encode_tail(&index, &toml, index.data_size());
-            prop_assert_eq!(parse(&tail, index.data_size()).unwrap(), (index, toml));
-        }
-
-        #[test]
-        fn a_changed_tail_is_an_error(
-            records in prop::collection::vec(record(), 1..50),
-            at in any::<prop::sample::Index>(),
-            bit in 0u8..8,
-        ) {
-            let index = sample(&records, 0);
-            let mut tail = encode_tail(&index, "x = 1", index.data_size());
-            let at = at.index(tail.len());
-            tail[at] ^= 1 << bit;
-            // Padding bits of a header can change without meaning; the index never.
-            if let Ok((read, toml)) = parse(&tail, index.data_size()) {
-                prop_assert_eq!((read, toml.as_str()), (index, "x = 1"));
-            }
-        }
-
-        #[test]
-        fn any_bytes_make_no_panic(tail in prop::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(parse(&tail, 0).is_err());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What an image holds, by its index alone.
 
 use super::index::Item;
-use super::verify::{Kind, Look, look};
+use super::verify::{Kind, OpenedImage, open};
 use super::{ImageMeta, ImageSource};
 
 /// What is in an image.
@@ -42,9 +42,9 @@ pub struct Cell {
 /// # Errors
 /// As [`probe`](super::probe).
 pub fn inspect(image: &dyn ImageSource, cells: usize) -> anyhow::Result<Inspection> {
-    let (kind, raw_size, indexed) = match look(image)? {
-        Look::Foreign { kind, raw_size } => (kind, raw_size, None),
-        Look::Ours(loaded) => {
+    let (kind, raw_size, indexed) = match open(image)? {
+        OpenedImage::Foreign { kind, raw_size } => (kind, raw_size, None),
+        OpenedImage::Indexed(loaded) => {
             let loaded = *loaded;
             let index = &loaded.index;
             let size = index.raw_size();

@@ -3,39 +3,41 @@
 //! `docs/image-format.md` has the layout byte by byte. Any other gzip, xz, zstd and raw images can
 //! be restored and converted too.
 
-mod behind;
 mod capture;
+mod chunk_size;
 mod codec;
-mod coming;
 mod convert;
 mod delta;
 mod encode;
 #[cfg(test)]
-mod fake_disk;
+mod fault_injection;
 #[cfg(test)]
-mod faults;
-mod feed;
-mod fit;
+mod fault_injection_anywhere;
+#[cfg(test)]
+mod faulty_disk;
 mod foreign;
 mod format;
+mod future_disk;
 mod grow;
 #[cfg(test)]
-mod huge;
-mod ids;
+mod huge_disks;
 mod index;
 mod inspect;
-mod kernel;
+mod larger_disk;
+mod member_header;
+mod member_reader;
 mod meta;
-#[cfg(test)]
-mod mishaps;
+mod new_ids;
+mod old_signatures;
 mod options;
 mod origin;
+mod partial_restore;
+mod prepare;
 mod readback;
 mod reader;
-mod ready;
+mod reread_table;
 mod restore;
 mod salvage;
-mod selected;
 mod source;
 mod verify;
 mod workers;
@@ -44,16 +46,16 @@ use std::io;
 
 pub use capture::capture;
 pub use convert::{to_indexed, to_zstd};
-pub use fit::Least;
 pub use grow::{Growth, growth};
 pub use inspect::{Cell, Indexed, Inspection, inspect};
+pub use larger_disk::MinimumDisk;
 pub use meta::{ByteRange, ImageMeta};
 pub use options::{CaptureOptions, Delta, Level, Part, ReadErrors, RestoreOptions};
 pub use origin::{MachineIdentity, Origin};
+pub use partial_restore::foresee;
+pub use prepare::{PreparedRestore, restore};
 pub use reader::ImageReader;
-pub use ready::{Ready, restore};
 pub use restore::Restored;
-pub use selected::foresee;
 pub use source::FileSource;
 pub use verify::{Kind, Probe, Verified, probe, verify};
 

@@ -1,12 +1,12 @@
 //! Reading a target back: what differs is written once more, and must then be right.
 
 use super::codec::{Inflater, is_zero};
-use super::feed::{chunk_bytes, largest_member, open_chunk, place};
 use super::index::{Item, Items};
+use super::member_reader::open_chunk;
 use super::restore::{Restoring, flush};
-use super::workers::{Crew, Meter, lock};
+use super::workers::{Meter, WorkerPool, lock};
 use crate::disk::Buffer;
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -58,14 +58,14 @@ fn differing(
     output
         .drop_cache()
         .with_context(|| format!("dropping what is cached of {}", output.name()))?;
-    let meter = Meter::new("verifying", output.name(), Some(index.walked()), reporter);
+    let meter = Meter::new(Act::Verify, output.name(), Some(index.walked()), reporter);
     let items = Mutex::new(Singles::new(index.items()));
     let wrong = Mutex::new(BTreeSet::new());
-    let chunk = chunk_bytes(index);
-    let crew = Crew::new(threads, chunk);
-    crew.run(|| {
+    let chunk = index.chunk_bytes();
+    let pool = WorkerPool::new(threads, chunk);
+    pool.run(|| {
         let mut raw = Buffer::new(chunk);
-        while !crew.stopped() {
+        while !pool.stopped() {
             let Some((number, hash)) = lock(&items).next() else {
                 break;
             };
@@ -77,12 +77,12 @@ fn differing(
             output
                 .read_at(raw, at)
                 .with_context(|| format!("reading {} back at {at}", output.name()))?;
-            let core = crew.core();
+            let permit = pool.cpu_permit();
             let right = match hash {
                 None => is_zero(raw),
                 Some(hash) => *blake3::hash(raw).as_bytes() == hash,
             };
-            drop(core);
+            drop(permit);
             if !right {
                 lock(&wrong).insert(number);
             }
@@ -123,8 +123,8 @@ impl Iterator for Singles<'_> {
 
 fn rewrite(restoring: &Restoring, wrong: &BTreeSet<u64>) -> anyhow::Result<()> {
     let index = restoring.index;
-    let mut member = vec![0; largest_member(index)];
-    let mut raw = Buffer::new(chunk_bytes(index));
+    let mut member = vec![0; index.largest_member()];
+    let mut raw = Buffer::new(index.chunk_bytes());
     let mut inflater = Inflater::new()?;
     for item in index.items() {
         match item {
@@ -137,7 +137,7 @@ fn rewrite(restoring: &Restoring, wrong: &BTreeSet<u64>) -> anyhow::Result<()> {
             Item::Chunk(chunk) if wrong.contains(&chunk.number) => {
                 let member = &mut member[..usize::try_from(chunk.size)?];
                 let raw = &mut raw[..index.length(chunk.number)];
-                let place = || place(index, restoring.image, &chunk);
+                let place = || index.place(&chunk, restoring.image.name());
                 restoring
                     .image
                     .read_exact_at(member, chunk.offset)

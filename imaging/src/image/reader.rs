@@ -1,9 +1,9 @@
 //! Any bytes of the disk in an image, without reading the rest of it.
 
 use super::codec::{Inflater, MemberError};
-use super::feed::{Loaded, chunk_bytes, open_chunk, place};
 use super::index::{Chunk, Index, Item, Mark};
-use super::verify::{Look, look};
+use super::member_reader::{LoadedIndex, open_chunk};
+use super::verify::{OpenedImage, open};
 use super::workers::lock;
 use super::{ImageMeta, ImageSource};
 use crate::source::ReadAt;
@@ -21,7 +21,7 @@ const MARK_EVERY: usize = 64;
 /// of it is given out; the latest ones are remembered, 32 MiB of them. Many threads may read at once.
 pub struct ImageReader {
     image: Box<dyn ImageSource>,
-    loaded: Loaded,
+    loaded: LoadedIndex,
     marks: Vec<Mark>,
     /// The chunk that was used last is in front.
     cache: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
@@ -33,9 +33,9 @@ impl ImageReader {
     /// # Errors
     /// When it cannot be read, is not whole, or has no index: then any byte would take all before it.
     pub fn open(image: Box<dyn ImageSource>) -> anyhow::Result<Self> {
-        let loaded = match look(&*image)? {
-            Look::Ours(loaded) => *loaded,
-            Look::Foreign { .. } => bail!(
+        let loaded = match open(&*image)? {
+            OpenedImage::Indexed(loaded) => *loaded,
+            OpenedImage::Foreign { .. } => bail!(
                 "{} has no index, so single parts of it cannot be read: make an image that has one by `pitstop convert`",
                 image.name()
             ),
@@ -126,7 +126,7 @@ impl ImageReader {
         // Another thread may have read the same chunk meanwhile.
         cache.retain(|(held, _)| *held != number);
         cache.push_front((number, Arc::clone(raw)));
-        cache.truncate((CACHE / chunk_bytes(&self.loaded.index)).max(1));
+        cache.truncate((CACHE / self.loaded.index.chunk_bytes()).max(1));
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn fetch(
     index: &Index,
     chunk: &Chunk,
 ) -> anyhow::Result<Vec<u8>> {
-    let place = || place(index, image, chunk);
+    let place = || index.place(chunk, image.name());
     let mut member = vec![0; usize::try_from(chunk.size)?];
     image
         .read_exact_at(&mut member, chunk.offset)
@@ -316,7 +316,7 @@ mod tests {
             runs in prop::collection::vec((any::<bool>(), 1u32..70), 1..30),
             last in any::<bool>(),
         ) {
-            use crate::image::format::Record;
+            use crate::image::index::Record;
             let mut index = Index::new(4096, 0, 27).unwrap();
             let mut expected = Vec::new();
             for (zeros, count) in runs.into_iter().chain([(!last, 1)]) {

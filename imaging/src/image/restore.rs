@@ -1,14 +1,14 @@
 //! An image goes back to a disk. What could boot is written last, and only when all else is proven.
 
 use super::codec::{Inflater, MemberError};
-use super::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
 use super::index::{Chunk, Index, Item};
-use super::verify::{Look, Verified};
-use super::workers::{Crew, Meter, lock};
+use super::member_reader::{LoadedIndex, MemberReader, open_chunk};
+use super::verify::{OpenedImage, Verified};
+use super::workers::{Meter, WorkerPool, lock};
 use super::{Delta, ImageMeta, ImageSource, RestoreOptions, delta, readback};
 use crate::disk::{Buffer, Output};
-use crate::event::Reporter;
-use crate::table::{Piece, TableKind};
+use crate::event::{Act, Reporter};
+use crate::table::{TableKind, TableWrite};
 use crate::units;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ pub struct Restored {
 }
 
 /// Whether the target ends before the image does, which has an index and a table that tell what of its end is free.
-pub fn is_larger(look: &Look, output: &dyn Output) -> bool {
-    let Look::Ours(loaded) = look else {
+pub fn is_larger(opened: &OpenedImage, output: &dyn Output) -> bool {
+    let OpenedImage::Indexed(loaded) = opened else {
         return false;
     };
     let has_table = loaded.meta.table.kind != TableKind::None.name();
@@ -89,7 +89,7 @@ pub fn flush(output: &dyn Output) -> anyhow::Result<()> {
 }
 
 /// Writes pieces of tables and waits until they are safe.
-pub fn write_pieces(output: &dyn Output, pieces: &[Piece]) -> anyhow::Result<()> {
+pub fn write_table(output: &dyn Output, pieces: &[TableWrite]) -> anyhow::Result<()> {
     for (at, bytes) in pieces {
         output
             .write_at(bytes, *at)
@@ -112,14 +112,14 @@ pub struct Restoring<'a> {
 }
 
 /// Writes an image with an index to `output`.
-pub fn restore_ours(
+pub fn restore_indexed(
     image: &dyn ImageSource,
-    loaded: Loaded,
+    loaded: LoadedIndex,
     output: &dyn Output,
     options: &RestoreOptions,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
-    let Loaded { index, meta } = loaded;
+    let LoadedIndex { index, meta } = loaded;
     let size = index.raw_size();
     check_fits(output, size)?;
     output.set_size(size)?;
@@ -127,7 +127,7 @@ pub fn restore_ours(
         _ if output.is_blank() => false,
         Delta::Off => false,
         Delta::On => true,
-        Delta::Auto => delta::pays(&index, output),
+        Delta::Auto => delta::worth_comparing(&index, output),
     };
     if compare && options.delta == Delta::Auto {
         reporter.info(format!(
@@ -135,7 +135,7 @@ pub fn restore_ours(
             output.name()
         ));
     }
-    let meter = Meter::new("restoring", output.name(), Some(index.walked()), reporter);
+    let meter = Meter::new(Act::Restore, output.name(), Some(index.walked()), reporter);
     let restoring = Restoring {
         image,
         index: &index,
@@ -179,22 +179,22 @@ impl Restoring<'_> {
 
     /// One pass over the image, every chunk of it.
     fn stream(&self, threads: usize) -> anyhow::Result<()> {
-        let (chunk, bound) = (chunk_bytes(self.index), largest_member(self.index));
-        let feed = Mutex::new(Feed::new(self.image, self.index, false));
-        let crew = Crew::new(threads, chunk + bound);
-        crew.run(|| {
+        let (chunk, bound) = (self.index.chunk_bytes(), self.index.largest_member());
+        let members = Mutex::new(MemberReader::new(self.image, self.index, false));
+        let pool = WorkerPool::new(threads, chunk + bound);
+        pool.run(|| {
             let mut member = vec![0; bound];
             let mut raw = Buffer::new(chunk);
             let mut inflater = Inflater::new()?;
-            while !crew.stopped() {
-                let next = lock(&feed).next(&mut member)?;
+            while !pool.stopped() {
+                let next = lock(&members).next(&mut member)?;
                 match next {
                     None => break,
                     Some(Item::Zeros { first, count, .. }) => self.zero(first, count)?,
                     Some(Item::Chunk(chunk)) => {
                         let member = &member[..usize::try_from(chunk.size)?];
                         self.meter.moved(member.len() as u64);
-                        self.put(&crew, &mut inflater, &chunk, member, &mut raw)?;
+                        self.put(&pool, &mut inflater, &chunk, member, &mut raw)?;
                     }
                 }
             }
@@ -205,16 +205,16 @@ impl Restoring<'_> {
     /// Proves one chunk, then writes it or holds it back.
     pub fn put(
         &self,
-        crew: &Crew,
+        pool: &WorkerPool,
         inflater: &mut Inflater,
         chunk: &Chunk,
         member: &[u8],
         raw: &mut [u8],
     ) -> anyhow::Result<()> {
         let raw = &mut raw[..self.index.length(chunk.number)];
-        let core = crew.core();
+        let permit = pool.cpu_permit();
         let proven = open_chunk(inflater, chunk, member, raw);
-        drop(core);
+        drop(permit);
         if let Err(error) = proven {
             self.read_again(inflater, chunk, raw, &error)?;
         }
@@ -236,7 +236,7 @@ impl Restoring<'_> {
         raw: &mut [u8],
         error: &MemberError,
     ) -> anyhow::Result<()> {
-        let place = place(self.index, self.image, chunk);
+        let place = self.index.place(chunk, self.image.name());
         self.meter
             .warn(format!("{place}: {error}: it is read once more"));
         let mut member = vec![0; usize::try_from(chunk.size)?];

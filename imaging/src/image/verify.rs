@@ -1,13 +1,14 @@
 //! Looking at an image without restoring it.
 
 use super::codec::{Inflater, is_zero};
-use super::feed::{Feed, Loaded, chunk_bytes, largest_member, load, open_chunk, place};
-use super::format::{FOOTER, begins_like_ours, parse_footer};
+use super::format::{FOOTER, parse_footer};
 use super::index::{Index, Item};
-use super::workers::{Crew, Meter, lock};
+use super::member_header::begins_like_indexed;
+use super::member_reader::{LoadedIndex, MemberReader, load, open_chunk};
+use super::workers::{Meter, WorkerPool, lock};
 use super::{ImageMeta, ImageSource};
-use super::{Least, fit, foreign};
-use crate::event::Reporter;
+use super::{MinimumDisk, foreign, larger_disk};
+use crate::event::{Act, Reporter};
 use anyhow::{Context, bail};
 use std::io::Read;
 use std::sync::Mutex;
@@ -31,7 +32,7 @@ pub struct Probe {
     /// Raw bytes, where the format tells.
     pub raw_size: Option<u64>,
     /// The smallest disk that it can be restored to, as far as its index tells.
-    pub least: Option<Least>,
+    pub minimum_disk: Option<MinimumDisk>,
     /// Only of an image with an index.
     pub meta: Option<ImageMeta>,
 }
@@ -64,13 +65,13 @@ impl Verified {
 }
 
 /// An image, with its index if it has one.
-pub enum Look {
-    Ours(Box<Loaded>),
+pub enum OpenedImage {
+    Indexed(Box<LoadedIndex>),
     Foreign { kind: Kind, raw_size: Option<u64> },
 }
 
 /// Reads the beginning of `image`, and its index if it should have one.
-pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
+pub fn open(image: &dyn ImageSource) -> anyhow::Result<OpenedImage> {
     let mut start = [0; 20];
     let wanted = usize::try_from(image.size()).map_or(start.len(), |size| size.min(start.len()));
     let start = &mut start[..wanted];
@@ -78,8 +79,8 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
         .read_exact_at(start, 0)
         .with_context(|| format!("reading {}", image.name()))?;
     // One of ours whose first bytes are damaged must not pass for an image of another tool.
-    if begins_like_ours(start) || ends_like_ours(image)? {
-        return load(image).map(|loaded| Look::Ours(Box::new(loaded)));
+    if begins_like_indexed(start) || ends_like_indexed(image)? {
+        return load(image).map(|loaded| OpenedImage::Indexed(Box::new(loaded)));
     }
     let kind = foreign::kind(start);
     if kind == Kind::Raw
@@ -92,11 +93,11 @@ pub fn look(image: &dyn ImageSource) -> anyhow::Result<Look> {
     }
     foreign::check(image, kind)?;
     let raw_size = foreign::raw_size(image, kind)?;
-    Ok(Look::Foreign { kind, raw_size })
+    Ok(OpenedImage::Foreign { kind, raw_size })
 }
 
 /// Whether a sound footer ends `image`.
-fn ends_like_ours(image: &dyn ImageSource) -> anyhow::Result<bool> {
+fn ends_like_indexed(image: &dyn ImageSource) -> anyhow::Result<bool> {
     let mut footer = [0; FOOTER];
     let size = image.size();
     let Some(at) = size.checked_sub(FOOTER as u64) else {
@@ -130,17 +131,17 @@ fn packed_by_name(name: &str) -> Option<&'static str> {
 /// When it cannot be read, is empty, or should have an index that is not whole: it is cut short,
 /// damaged, or something follows its end.
 pub fn probe(image: &dyn ImageSource) -> anyhow::Result<Probe> {
-    Ok(match look(image)? {
-        Look::Ours(loaded) => Probe {
+    Ok(match open(image)? {
+        OpenedImage::Indexed(loaded) => Probe {
             kind: Kind::Pitstop,
             raw_size: Some(loaded.index.raw_size()),
-            least: Some(fit::least(&loaded)),
+            minimum_disk: Some(larger_disk::minimum_disk(&loaded)),
             meta: Some(loaded.meta),
         },
-        Look::Foreign { kind, raw_size } => Probe {
+        OpenedImage::Foreign { kind, raw_size } => Probe {
             kind,
             raw_size,
-            least: raw_size.map(Least::of),
+            minimum_disk: raw_size.map(MinimumDisk::of),
             meta: None,
         },
     })
@@ -156,10 +157,10 @@ pub fn verify(
     threads: usize,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Verified> {
-    match look(image)? {
-        Look::Ours(loaded) => verify_ours(image, &loaded, threads, reporter),
-        Look::Foreign { kind, raw_size } => {
-            let meter = Meter::new("verifying", image.name(), raw_size, reporter);
+    match open(image)? {
+        OpenedImage::Indexed(loaded) => verify_indexed(image, &loaded, threads, reporter),
+        OpenedImage::Foreign { kind, raw_size } => {
+            let meter = Meter::new(Act::Verify, image.name(), raw_size, reporter);
             let mut decoder = foreign::Decoder::open(image, kind)?;
             let mut buffer = vec![0; 1 << 20];
             let mut bytes = 0;
@@ -173,7 +174,7 @@ pub fn verify(
                 meter.done(read as u64);
             }
             foreign::check_size(image, kind, raw_size, bytes)?;
-            decoder.warn_of_behind(image, reporter);
+            decoder.warn_of_trailing(image, reporter);
             Ok(Verified {
                 bytes,
                 checksums: foreign::has_checksums(image, kind)?,
@@ -182,25 +183,25 @@ pub fn verify(
     }
 }
 
-fn verify_ours(
+fn verify_indexed(
     image: &dyn ImageSource,
-    loaded: &Loaded,
+    loaded: &LoadedIndex,
     threads: usize,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Verified> {
     let index = &loaded.index;
     let size = index.raw_size();
-    let meter = Meter::new("verifying", image.name(), Some(size), reporter);
-    let (chunk, bound) = (chunk_bytes(index), largest_member(index));
-    let feed = Mutex::new(Feed::new(image, index, true));
-    let crew = Crew::new(threads, chunk + bound);
-    crew.run(|| {
+    let meter = Meter::new(Act::Verify, image.name(), Some(size), reporter);
+    let (chunk, bound) = (index.chunk_bytes(), index.largest_member());
+    let members = Mutex::new(MemberReader::new(image, index, true));
+    let pool = WorkerPool::new(threads, chunk + bound);
+    pool.run(|| {
         let mut member = vec![0; bound];
         let mut raw = vec![0; chunk];
         let mut inflater = Inflater::new()?;
-        while !crew.stopped() {
-            let next = lock(&feed).next(&mut member)?;
-            let _core = crew.core();
+        while !pool.stopped() {
+            let next = lock(&members).next(&mut member)?;
+            let _permit = pool.cpu_permit();
             match next {
                 None => break,
                 Some(Item::Zeros { first, count, .. }) => {
@@ -212,7 +213,7 @@ fn verify_ours(
                     let member = &member[..usize::try_from(chunk.size)?];
                     let raw = &mut raw[..index.length(chunk.number)];
                     open_chunk(&mut inflater, &chunk, member, raw)
-                        .with_context(|| place(index, image, &chunk))?;
+                        .with_context(|| index.place(&chunk, image.name()))?;
                     meter.done(raw.len() as u64);
                 }
             }

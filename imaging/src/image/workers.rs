@@ -1,16 +1,16 @@
 //! Threads that share one job: some that compute, some that wait for disk or network.
 //!
-//! A [`Crew`] starts the threads and collects the first error, which stops the others. Each thread takes the next piece
-//! of work, reads it, holds a [`Core`] while it computes, and writes. No more threads hold a core than there are cores,
+//! A [`WorkerPool`] starts the threads and collects the first error, which stops the others. Each thread takes the next piece
+//! of work, reads it, holds a [`CpuPermit`] while it computes, and writes. No more threads hold a core than there are cores,
 //! so the others can wait for disk or network in the meantime.
 //!
 //! Where results must be written in order, each piece has a ticket: 0, 1, 2, … without gaps, given out where pieces
-//! are taken. [`InOrder::turn`] blocks the thread with ticket N until the one with N - 1 is done. There is no queue: a
+//! are taken. [`Sequencer::run`] blocks the thread with ticket N until the one with N - 1 is done. There is no queue: a
 //! thread that is early waits with its result in its own buffer, so memory is bounded by the number of threads. A
-//! ticket that never comes would block all later ones; a thread that fails therefore stops the crew, and `turn` looks
-//! for that every [`LOOK`].
+//! ticket that never comes would block all later ones; a thread that fails therefore stops the pool, and `run` looks
+//! for that every [`STOP_CHECK`].
 
-use crate::event::{Progress, Reporter};
+use crate::event::{Act, Progress, Reporter, Subject};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ const WAITING: usize = 3;
 /// core is idle. On two cores a restore is a fifth faster for it.
 const SPARE: usize = 1;
 /// How soon a waiting worker notices that another failed.
-const LOOK: Duration = Duration::from_millis(50);
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// Takes a lock whatever happened to its last holder: every holder leaves whole values behind.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -34,7 +34,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Workers that end together when one fails.
-pub struct Crew {
+pub struct WorkerPool {
     places: usize,
     workers: usize,
     stop: AtomicBool,
@@ -43,7 +43,7 @@ pub struct Crew {
     freed: Condvar,
 }
 
-impl Crew {
+impl WorkerPool {
     /// `threads` compute at once, 0 for every core; each worker holds `memory` bytes of buffers.
     pub fn new(threads: usize, memory: usize) -> Self {
         let places = match threads {
@@ -89,7 +89,7 @@ impl Crew {
     }
 
     /// Waits for a place among those that compute. Hold it while computing, never while reading or writing.
-    pub fn core(&self) -> Core<'_> {
+    pub fn cpu_permit(&self) -> CpuPermit<'_> {
         let mut computing = lock(&self.computing);
         while *computing >= self.places {
             computing = self
@@ -98,22 +98,22 @@ impl Crew {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         *computing += 1;
-        Core(self)
+        CpuPermit(self)
     }
 }
 
 /// The right to compute.
-pub struct Core<'a>(&'a Crew);
+pub struct CpuPermit<'a>(&'a WorkerPool);
 
-impl Drop for Core<'_> {
+impl Drop for CpuPermit<'_> {
     fn drop(&mut self) {
         *lock(&self.0.computing) -= 1;
         self.0.freed.notify_one();
     }
 }
 
-/// Stops the crew when dropped, as by an error or a panic.
-struct StopUnlessDone<'a>(&'a Crew);
+/// Stops the pool when dropped, as by an error or a panic.
+struct StopUnlessDone<'a>(&'a WorkerPool);
 
 impl Drop for StopUnlessDone<'_> {
     fn drop(&mut self) {
@@ -122,12 +122,12 @@ impl Drop for StopUnlessDone<'_> {
 }
 
 /// Lets workers through in the order of their tickets, to a value that needs that order.
-pub struct InOrder<T> {
+pub struct Sequencer<T> {
     state: Mutex<(u64, T)>,
     moved: Condvar,
 }
 
-impl<T> InOrder<T> {
+impl<T> Sequencer<T> {
     pub fn new(value: T) -> Self {
         Self {
             state: Mutex::new((0, value)),
@@ -135,24 +135,24 @@ impl<T> InOrder<T> {
         }
     }
 
-    /// Waits for the turn of `ticket`, tickets counting from 0; `None` when the crew stopped first.
+    /// Waits for the turn of `ticket`, tickets counting from 0; `None` when the pool stopped first.
     ///
     /// An `act` that fails is the last: what came after it would leave a gap, and an error of its own that hides
     /// the first.
-    pub fn turn<R, E>(
+    pub fn run<R, E>(
         &self,
         ticket: u64,
-        crew: &Crew,
+        pool: &WorkerPool,
         act: impl FnOnce(&mut T) -> Result<R, E>,
     ) -> Option<Result<R, E>> {
         let mut state = lock(&self.state);
         while state.0 != ticket {
-            if crew.stopped() {
+            if pool.stopped() {
                 return None;
             }
             state = self
                 .moved
-                .wait_timeout(state, LOOK)
+                .wait_timeout(state, STOP_CHECK)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
@@ -175,8 +175,8 @@ impl<T> InOrder<T> {
 
 /// Counts what a transfer moved, and tells the reporter.
 pub struct Meter<'a> {
-    act: &'static str,
-    subject: String,
+    act: Act,
+    subject: Subject,
     total: Option<u64>,
     done: AtomicU64,
     transferred: AtomicU64,
@@ -185,15 +185,10 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(
-        act: &'static str,
-        subject: &str,
-        total: Option<u64>,
-        reporter: &'a dyn Reporter,
-    ) -> Self {
+    pub fn new(act: Act, subject: &str, total: Option<u64>, reporter: &'a dyn Reporter) -> Self {
         Self {
             act,
-            subject: subject.to_owned(),
+            subject: Subject::named(subject),
             total,
             done: AtomicU64::new(0),
             transferred: AtomicU64::new(0),
@@ -237,23 +232,23 @@ mod tests {
 
     #[test]
     fn turns_come_in_order_and_places_are_never_overdrawn() {
-        let crew = Crew::new(2, 1 << 20);
+        let pool = WorkerPool::new(2, 1 << 20);
         let next = AtomicU64::new(0);
-        let order = InOrder::new(Vec::new());
+        let sequencer = Sequencer::new(Vec::new());
         let (computing, most) = (AtomicU64::new(0), AtomicU64::new(0));
-        crew.run(|| {
+        pool.run(|| {
             loop {
                 let ticket = next.fetch_add(1, Ordering::SeqCst);
                 if ticket >= 200 {
                     return Ok(());
                 }
-                let core = crew.core();
+                let permit = pool.cpu_permit();
                 let now = computing.fetch_add(1, Ordering::SeqCst) + 1;
                 most.fetch_max(now, Ordering::SeqCst);
                 thread::yield_now();
                 computing.fetch_sub(1, Ordering::SeqCst);
-                drop(core);
-                let turn = order.turn(ticket, &crew, |seen| {
+                drop(permit);
+                let turn = sequencer.run(ticket, &pool, |seen| {
                     seen.push(ticket);
                     anyhow::Ok(())
                 });
@@ -262,19 +257,21 @@ mod tests {
         })
         .unwrap();
         assert!(most.into_inner() <= 2);
-        assert_eq!(order.into_inner(), (0..200).collect::<Vec<_>>());
+        assert_eq!(sequencer.into_inner(), (0..200).collect::<Vec<_>>());
     }
 
     #[test]
     fn one_failure_ends_all_that_wait_for_their_turn() {
-        let crew = Crew::new(4, 1 << 20);
+        let pool = WorkerPool::new(4, 1 << 20);
         let first = AtomicBool::new(true);
-        let order = InOrder::new(());
-        let result = crew.run(|| {
+        let sequencer = Sequencer::new(());
+        let result = pool.run(|| {
             if first.swap(false, Ordering::Relaxed) {
                 anyhow::bail!("ticket 0 is lost");
             }
-            order.turn(1, &crew, |()| anyhow::Ok(())).unwrap_or(Ok(()))
+            sequencer
+                .run(1, &pool, |()| anyhow::Ok(()))
+                .unwrap_or(Ok(()))
         });
         assert_eq!(result.unwrap_err().to_string(), "ticket 0 is lost");
     }
@@ -282,19 +279,19 @@ mod tests {
     #[test]
     fn nobody_acts_after_a_failure_and_the_failure_is_what_is_told() {
         for _ in 0..50 {
-            let crew = Crew::new(4, 1 << 20);
+            let pool = WorkerPool::new(4, 1 << 20);
             let next = AtomicU64::new(0);
-            let order = InOrder::new(0);
-            let result = crew.run(|| {
+            let sequencer = Sequencer::new(0);
+            let result = pool.run(|| {
                 let ticket = next.fetch_add(1, Ordering::SeqCst);
                 let act = |acted: &mut u64| {
                     *acted += 1;
                     anyhow::bail!("act {acted} failed")
                 };
-                order.turn(ticket, &crew, act).unwrap_or(Ok(()))
+                sequencer.run(ticket, &pool, act).unwrap_or(Ok(()))
             });
             assert_eq!(result.unwrap_err().to_string(), "act 1 failed");
-            assert_eq!(order.into_inner(), 1);
+            assert_eq!(sequencer.into_inner(), 1);
         }
     }
 }

@@ -3,10 +3,10 @@
 use super::place::{Place, Placed};
 use super::{Layout, filesystems};
 use crate::disk::{DiskInput, Input as _, Output, Target};
-use crate::disk::{leftovers, nodes};
+use crate::disk::{nodes, signature_places};
 use crate::event::Reporter;
 use crate::source::{self, ReadAt, Window};
-use crate::table::{self, PartitionKind, Pieces, Table, TableKind};
+use crate::table::{self, PartitionKind, Table, TableKind, TableWrites};
 use crate::units;
 use crate::used;
 use anyhow::{Context, bail};
@@ -83,7 +83,7 @@ pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
     filesystems::find_tools(changes.made())?;
     if changes.table {
         // What the table has no room for is known now.
-        pieces(&changes.placed)?;
+        writes(&changes.placed)?;
     }
     filesystems::rehearse(changes.made(), changes.placed.sector)?;
     Ok(changes)
@@ -195,16 +195,16 @@ pub fn check_free(changes: &Changes, path: &Path) -> anyhow::Result<()> {
 }
 
 /// The new table, with identifiers of its own.
-fn pieces(placed: &Placed) -> anyhow::Result<Pieces> {
+fn writes(placed: &Placed) -> anyhow::Result<TableWrites> {
     let table = placed.new_table().context("making identifiers")?;
-    Ok(table.pieces(placed.disk)?)
+    Ok(table.writes(placed.disk)?)
 }
 
 fn write_table(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let placed = &changes.placed;
     let target = Target::open(path)?;
     let name = target.name().to_owned();
-    let pieces = pieces(placed).with_context(|| format!("making a table for {name}"))?;
+    let pieces = writes(placed).with_context(|| format!("making a table for {name}"))?;
     let doing = |at: u64| format!("writing {name} at {at}");
     // The old table goes first: a power cut leaves a disk without one, not one of two.
     for edge in [0..EDGE, placed.disk.saturating_sub(EDGE)..placed.disk] {
@@ -213,7 +213,7 @@ fn write_table(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyho
     }
     target.flush().with_context(|| format!("flushing {name}"))?;
     for place in &placed.places {
-        for range in leftovers::places(&place.range()).iter() {
+        for range in signature_places::of_volume(&place.range()).iter() {
             let at = range.start;
             target.zero(range).with_context(|| doing(at))?;
         }

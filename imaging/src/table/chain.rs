@@ -1,7 +1,7 @@
 //! The chain of extended boot records in which an MBR has its logical partitions. Each record names its own partition,
 //! counted from itself, and the next record, counted from the first.
 
-use super::{Piece, TableError, TableKind};
+use super::{TableError, TableKind, TableWrite};
 use mbrman::{CHS, MBRHeader, MBRPartitionEntry};
 use std::io::Cursor;
 use std::ops::Range;
@@ -84,7 +84,7 @@ impl Record {
 
 impl Chain {
     /// What to write for it.
-    pub(super) fn pieces(&self) -> Result<Vec<Piece>, TableError> {
+    pub(super) fn writes(&self) -> Result<Vec<TableWrite>, TableError> {
         let piece = |record: &Record| Ok((record.at, bytes_of(&record.header)?));
         self.records.iter().map(piece).collect()
     }

@@ -1,8 +1,8 @@
 //! Making a new table: GPT by UEFI 2.10 5.3, MBR with its chain of extended boot records.
 
 use super::chain::{self, Chain, Record};
-use super::pieces::{Piece, Pieces};
 use super::raw::RawGpt;
+use super::writes::{TableWrite, TableWrites};
 use super::{Partition, PartitionKind, TableError, TableKind};
 use gpt::disk::LogicalBlockSize;
 use gpt::header::HeaderBuilder;
@@ -46,11 +46,11 @@ impl NewTable {
     ///
     /// # Errors
     /// When an identifier is none, or something does not fit into this kind of table.
-    pub fn pieces(&self, disk: u64) -> Result<Pieces, TableError> {
+    pub fn writes(&self, disk: u64) -> Result<TableWrites, TableError> {
         match self.kind {
-            TableKind::Gpt => self.gpt(disk)?.pieces(disk),
+            TableKind::Gpt => self.gpt(disk)?.writes(disk),
             TableKind::Mbr => self.mbr(),
-            TableKind::None => Ok(Pieces::default()),
+            TableKind::None => Ok(TableWrites::default()),
         }
     }
 
@@ -98,7 +98,7 @@ impl NewTable {
     }
 
     /// The chain first, the boot record that leads to it last.
-    fn mbr(&self) -> Result<Pieces, TableError> {
+    fn mbr(&self) -> Result<TableWrites, TableError> {
         let id = signature(&self.id).ok_or_else(|| not(&self.id, "MBR signature"))?;
         let mut header = MBRHeader::new(id.to_le_bytes());
         let mut records = Vec::new();
@@ -121,7 +121,7 @@ impl NewTable {
         }
         let mut primary = self.chain(extended, records)?;
         primary.push((0, chain::bytes_of(&header)?));
-        Ok(Pieces {
+        Ok(TableWrites {
             backup: Vec::new(),
             primary,
         })
@@ -131,7 +131,7 @@ impl NewTable {
         &self,
         extended: Option<Range<u64>>,
         mut records: Vec<Record>,
-    ) -> Result<Vec<Piece>, TableError> {
+    ) -> Result<Vec<TableWrite>, TableError> {
         let Some(extended) = extended else {
             return Ok(Vec::new());
         };
@@ -146,7 +146,7 @@ impl NewTable {
         for record in records {
             chain.push(record)?;
         }
-        chain.pieces()
+        chain.writes()
     }
 
     /// The entry of a partition in the boot record at byte `base`.
@@ -211,7 +211,7 @@ mod tests {
 
     fn read_back(table: &NewTable) -> super::super::Table {
         let mut disk = vec![0; 64 << 20];
-        let pieces = table.pieces(64 * MIB).unwrap();
+        let pieces = table.writes(64 * MIB).unwrap();
         for (at, bytes) in pieces.backup.iter().chain(&pieces.primary) {
             super::super::raw::put(&mut disk, usize::try_from(*at).unwrap(), bytes);
         }
@@ -265,7 +265,7 @@ mod tests {
             sector: 512,
             partitions: vec![partition],
         };
-        let why = |table: NewTable| table.pieces(64 * MIB).unwrap_err().to_string();
+        let why = |table: NewTable| table.writes(64 * MIB).unwrap_err().to_string();
         let code = || PartitionKind::Code(0x83);
         assert_eq!(
             why(table(TableKind::Gpt, partition(1, 1..2, code()))),

@@ -2,8 +2,8 @@
 
 use super::chain::{Chain, FIRST_LOGICAL, Logical, bytes_of, entry};
 use super::mbr::{self, BootRecord};
-use super::pieces::Pieces;
 use super::raw::{MBR_CODE, MBR_ENTRIES, MBR_ENTRY, RawGpt};
+use super::writes::TableWrites;
 use super::{Partition, PartitionKind, Table, TableError, TableKind, first_sector, read};
 use crate::source::ReadAt;
 use mbrman::{MBRHeader, MBRPartitionEntry};
@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// A table, and the bytes that make it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct ParsedTable {
     pub table: Table,
     pub raw: Raw,
 }
@@ -34,7 +34,7 @@ pub struct RawMbr {
     pub(super) changed: bool,
 }
 
-impl Known {
+impl ParsedTable {
     /// Reads the table of a disk whose logical sectors are `sector_size` bytes; `None` where it has none.
     ///
     /// # Errors
@@ -109,17 +109,17 @@ impl Raw {
     ///
     /// # Errors
     /// When there is no room for it.
-    pub fn pieces(&self, disk: u64) -> Result<Pieces, TableError> {
+    pub fn writes(&self, disk: u64) -> Result<TableWrites, TableError> {
         match self {
-            Self::Gpt(gpt) => gpt.pieces(disk),
-            Self::Mbr(mbr) => mbr.pieces(),
+            Self::Gpt(gpt) => gpt.writes(disk),
+            Self::Mbr(mbr) => mbr.writes(),
         }
     }
 
     /// The least that a disk has for this table, in bytes.
-    pub fn least(&self) -> u64 {
+    pub fn minimum_disk(&self) -> u64 {
         match self {
-            Self::Gpt(gpt) => gpt.least(),
+            Self::Gpt(gpt) => gpt.minimum_disk(),
             Self::Mbr(mbr) => {
                 let ends = mbr.entries().map(|(_, range)| range.end);
                 ends.max().unwrap_or(mbr.sector)
@@ -197,13 +197,13 @@ impl RawMbr {
     }
 
     /// The chain first, where it is another now, and the boot record that leads to it last.
-    fn pieces(&self) -> Result<Pieces, TableError> {
+    fn writes(&self) -> Result<TableWrites, TableError> {
         let mut primary = Vec::new();
         for chain in self.chains.iter().filter(|_| self.changed) {
-            primary.extend(chain.pieces()?);
+            primary.extend(chain.writes()?);
         }
         primary.push((0, self.first.clone()));
-        Ok(Pieces {
+        Ok(TableWrites {
             backup: Vec::new(),
             primary,
         })

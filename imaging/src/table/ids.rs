@@ -2,8 +2,8 @@
 
 use super::gpt::{Copy, Found, choose, read_copy};
 use super::mbr::BootRecord;
-use super::pieces::{Piece, Pieces};
 use super::raw::{CRC, RawGpt, put, seal};
+use super::writes::{TableWrite, TableWrites};
 use super::{TableError, TableKind, first_sector, read};
 use crate::source::ReadAt;
 use gpt::disk::LogicalBlockSize;
@@ -36,8 +36,8 @@ pub struct NewId {
 /// before the rest: either copy is whole at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renewed {
-    pub backup: Vec<Piece>,
-    pub primary: Vec<Piece>,
+    pub backup: Vec<TableWrite>,
+    pub primary: Vec<TableWrite>,
     pub ids: Vec<NewId>,
     /// What becomes of a copy of a GPT that was not good. Empty where both were.
     pub note: String,
@@ -158,13 +158,13 @@ fn renew_gpt(
         }
     };
     let end = (at.min(last) + 1) * size.as_u64();
-    let mended = table.pieces(end).and_then(|pieces| {
+    let mended = table.writes(end).and_then(|pieces| {
         other
             .check_free(disk, &pieces, sector_size)
             .map(|()| pieces)
     });
     match mended {
-        Ok(Pieces { backup, primary }) => Ok(Renewed {
+        Ok(TableWrites { backup, primary }) => Ok(Renewed {
             backup,
             primary,
             ids,
@@ -217,7 +217,7 @@ impl Other<'_> {
     fn check_free(
         &self,
         disk: &mut dyn ReadAt,
-        pieces: &Pieces,
+        pieces: &TableWrites,
         sector_size: u32,
     ) -> Result<(), TableError> {
         let size = disk.size();
@@ -258,7 +258,11 @@ fn new_guids(table: &mut RawGpt, random: Random<'_>) -> io::Result<Vec<NewId>> {
 }
 
 /// A good copy with the entries and the disk's GUID of `table`, all else as it is.
-fn in_place(disk: &mut dyn ReadAt, copy: &Copy, table: &RawGpt) -> Result<Vec<Piece>, TableError> {
+fn in_place(
+    disk: &mut dyn ReadAt,
+    copy: &Copy,
+    table: &RawGpt,
+) -> Result<Vec<TableWrite>, TableError> {
     let [header_at, entries_at] = &copy.taken;
     let length = usize::try_from(header_at.end - header_at.start).map_err(io::Error::other)?;
     let mut header = disk.bytes_at(header_at.start, length)?;

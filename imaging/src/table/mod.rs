@@ -6,16 +6,16 @@
 mod chain;
 mod create;
 mod edit;
-mod follow;
 mod gpt;
 mod ids;
 mod kinds;
+mod larger_disk;
+mod last_partition;
 mod mbr;
-mod pieces;
 mod raw;
 mod sectors;
 mod selector;
-mod tail;
+mod writes;
 
 use crate::extents::Extents;
 use crate::source::ReadAt;
@@ -24,15 +24,15 @@ use std::io;
 use std::ops::Range;
 
 pub use create::{NEW_GPT_ENTRIES, NewPartition, NewTable, signature};
-pub use edit::{Known, Raw};
-pub use follow::{Moved, follow};
+pub use edit::{ParsedTable, Raw};
 pub use gpt::GptCopies;
 pub use ids::{NewId, Random, Renewed, guid_text, renew, renew_by_primary};
 pub use kinds::PartitionKind;
-pub(crate) use pieces::lay_over;
-pub use pieces::{Piece, Pieces};
+pub use larger_disk::{MovedGpt, move_backup_gpt};
+pub use last_partition::{LastPartition, MovedSwap, Resized, growth, last_partition};
 pub use selector::{PartitionSelector, SelectorError};
-pub use tail::{MovedSwap, Resized, Tail, growth, tail};
+pub(crate) use writes::lay_over;
+pub use writes::{TableWrite, TableWrites};
 
 /// Boot loaders keep their core image between table and first partition. A gap larger than this is
 /// free space in front of the partitions, not a loader's.

@@ -3,7 +3,7 @@
 
 use super::gpt::{Copy, Found, choose, read_copy};
 use super::mbr::{BootRecord, PROTECTIVE};
-use super::pieces::{Pieces, place};
+use super::writes::{TableWrites, place};
 use super::{TableError, TableKind, first_sector};
 use crate::source::ReadAt;
 use gpt::disk::LogicalBlockSize;
@@ -70,7 +70,7 @@ impl RawGpt {
         raw.taken = copies.flat_map(|copy| copy.taken.clone()).collect();
         // A damaged copy is where a good one would be. In front, where none is to be seen, a boot loader may be.
         let size = at.saturating_add(1).saturating_mul(raw.sector);
-        if let Ok(pieces) = raw.pieces(size) {
+        if let Ok(pieces) = raw.writes(size) {
             if backup.good().is_none() {
                 raw.taken.extend(pieces.backup.iter().map(place));
             }
@@ -197,7 +197,7 @@ impl RawGpt {
     }
 
     /// The least that a disk has for this table, in bytes.
-    pub fn least(&self) -> u64 {
+    pub fn minimum_disk(&self) -> u64 {
         let last = self.last_taken().unwrap_or(0).max(self.entries_end());
         (last + 1 + self.entry_sectors() + 1) * self.sector
     }
@@ -240,7 +240,7 @@ impl RawGpt {
     ///
     /// # Errors
     /// When there is no room for one of the copies.
-    pub fn pieces(&self, disk: u64) -> Result<Pieces, TableError> {
+    pub fn writes(&self, disk: u64) -> Result<TableWrites, TableError> {
         let backup_at = self.backup_entries(disk)?;
         let last = disk / self.sector - 1;
         if self.entries_end() > word(&self.header, 40) {
@@ -255,7 +255,7 @@ impl RawGpt {
         let mut first = self.first.clone();
         stretch_protective(&mut first, last);
         let header = |own, other, entries| self.header([own, other, backup_at - 1, entries]);
-        Ok(Pieces {
+        Ok(TableWrites {
             backup: vec![
                 (backup_at * self.sector, entries.clone()),
                 (last * self.sector, header(last, 1, backup_at)?),

@@ -2,7 +2,7 @@
 //! anew.
 
 use super::chain::{Chain, entry};
-use super::edit::{Known, Raw, RawMbr};
+use super::edit::{ParsedTable, Raw, RawMbr};
 use super::mbr::BootRecord;
 use super::raw::{RawGpt, put, word};
 use super::{TableError, TableKind};
@@ -10,7 +10,7 @@ use mbrman::MBRPartitionEntry;
 use std::io;
 use std::ops::Range;
 
-impl Known {
+impl ParsedTable {
     /// The table for a disk whose logical sectors are `sector_size` bytes.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ fn check_whole(
 #[cfg(test)]
 mod tests {
     use super::super::create::{NewPartition, NewTable};
-    use super::super::{Partition, PartitionKind, Pieces};
+    use super::super::{Partition, PartitionKind, TableWrites};
     use super::*;
     use crate::source::Disk;
     use proptest::prelude::*;
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    fn disk(pieces: &Pieces) -> Vec<u8> {
+    fn disk(pieces: &TableWrites) -> Vec<u8> {
         let mut disk = vec![0; usize::try_from(DISK).unwrap()];
         for (at, bytes) in pieces.backup.iter().chain(&pieces.primary) {
             put(&mut disk, usize::try_from(*at).unwrap(), bytes);
@@ -216,14 +216,14 @@ mod tests {
         disk
     }
 
-    fn known(disk: &[u8], sector: u32) -> Known {
-        let read = Known::read(&mut Disk::new(&mut Cursor::new(disk), DISK), sector);
+    fn parsed(disk: &[u8], sector: u32) -> ParsedTable {
+        let read = ParsedTable::read(&mut Disk::new(&mut Cursor::new(disk), DISK), sector);
         read.unwrap().unwrap()
     }
 
     fn moved(disk_now: &[u8], from: u32, to: u32) -> Vec<u8> {
-        let there = known(disk_now, from).on_sectors(to).unwrap();
-        disk(&there.raw.pieces(DISK).unwrap())
+        let there = parsed(disk_now, from).on_sectors(to).unwrap();
+        disk(&there.raw.writes(DISK).unwrap())
     }
 
     proptest! {
@@ -234,9 +234,9 @@ mod tests {
             is_gpt in any::<bool>(),
         ) {
             let kind = if is_gpt { TableKind::Gpt } else { TableKind::Mbr };
-            let before = disk(&table(kind, &sizes).pieces(DISK).unwrap());
+            let before = disk(&table(kind, &sizes).writes(DISK).unwrap());
             let there = moved(&before, 512, 4096);
-            let (small, large) = (known(&before, 512).table, known(&there, 4096).table);
+            let (small, large) = (parsed(&before, 512).table, parsed(&there, 4096).table);
             prop_assert_eq!(small.partitions.len(), sizes.len());
             prop_assert_eq!((small.id, small.partitions), (large.id, large.partitions));
             prop_assert_eq!(large.note, "");
@@ -250,13 +250,13 @@ mod tests {
             is_gpt in any::<bool>(),
         ) {
             let kind = if is_gpt { TableKind::Gpt } else { TableKind::Mbr };
-            let mut bytes = disk(&table(kind, &[(0, 3), (0, 3), (0, 3), (2, 9)]).pieces(DISK).unwrap());
+            let mut bytes = disk(&table(kind, &[(0, 3), (0, 3), (0, 3), (2, 9)]).writes(DISK).unwrap());
             put(&mut bytes, at, &damage);
-            let read = Known::read(&mut Disk::new(&mut Cursor::new(&bytes), DISK), 512);
-            if let Ok(Some(known)) = read
-                && let Ok(there) = known.on_sectors(4096)
+            let read = ParsedTable::read(&mut Disk::new(&mut Cursor::new(&bytes), DISK), 512);
+            if let Ok(Some(parsed)) = read
+                && let Ok(there) = parsed.on_sectors(4096)
             {
-                let _ = there.raw.pieces(DISK);
+                let _ = there.raw.writes(DISK);
             }
         }
     }
@@ -264,8 +264,8 @@ mod tests {
     #[test]
     fn what_lies_between_large_sectors_is_refused() {
         let refused = |table: &NewTable| {
-            let known = known(&disk(&table.pieces(DISK).unwrap()), 512);
-            known.on_sectors(4096).unwrap_err().to_string()
+            let parsed = parsed(&disk(&table.writes(DISK).unwrap()), 512);
+            parsed.on_sectors(4096).unwrap_err().to_string()
         };
         let mut gpt = table(TableKind::Gpt, &[(0, 3)]);
         gpt.partitions[0].partition.size -= 512;
@@ -296,9 +296,9 @@ mod tests {
     fn a_partition_where_larger_entries_would_be_is_refused() {
         let mut table = table(TableKind::Gpt, &[(0, 3)]);
         table.partitions[0].partition.start = 5 * BLOCK;
-        let known = known(&disk(&table.pieces(DISK).unwrap()), 512);
+        let parsed = parsed(&disk(&table.writes(DISK).unwrap()), 512);
         assert_eq!(
-            known.on_sectors(4096).unwrap_err().to_string(),
+            parsed.on_sectors(4096).unwrap_err().to_string(),
             "it would end at byte 24576, and partition 2 (number 2, 12.0 KiB at 20480) begins before that"
         );
     }

@@ -1,6 +1,6 @@
 //! Allocation bitmaps that lie in clusters themselves, and the proof that they lack nothing that a file owns.
 
-use super::Doubt;
+use super::Untrusted;
 use super::bytes::set_runs;
 use crate::source::ReadAt;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub(super) struct Bitmap {
 
 impl Bitmap {
     /// A bitmap of `clusters` clusters whose bytes are in `runs`, which must hold enough of them.
-    pub(super) fn new(runs: Vec<Range<u64>>, clusters: u64) -> Result<Self, Doubt> {
+    pub(super) fn new(runs: Vec<Range<u64>>, clusters: u64) -> Result<Self, Untrusted> {
         let mut before = 0;
         let mut placed = Vec::with_capacity(runs.len());
         for run in runs {
@@ -31,7 +31,7 @@ impl Bitmap {
             before += length;
         }
         if before < clusters.div_ceil(8) {
-            return Err(Doubt::new("its bitmap is too short"));
+            return Err(Untrusted::new("its bitmap is too short"));
         }
         Ok(Self {
             runs: placed,
@@ -51,7 +51,7 @@ impl Bitmap {
         &mut self,
         volume: &mut dyn ReadAt,
         mut each: impl FnMut(Range<u64>),
-    ) -> Result<(), Doubt> {
+    ) -> Result<(), Untrusted> {
         let mut at = 0;
         while at < self.clusters {
             let piece = self.load(volume, at)?;
@@ -64,7 +64,7 @@ impl Bitmap {
     }
 
     /// Whether every one of `clusters` is marked used.
-    fn covers(&mut self, volume: &mut dyn ReadAt, clusters: Range<u64>) -> Result<bool, Doubt> {
+    fn covers(&mut self, volume: &mut dyn ReadAt, clusters: Range<u64>) -> Result<bool, Untrusted> {
         let mut at = clusters.start;
         while at < clusters.end {
             let piece = self.load(volume, at)?;
@@ -78,22 +78,22 @@ impl Bitmap {
     }
 
     /// Has the bit of `cluster` in `piece`, and answers which clusters that is about.
-    fn load(&mut self, volume: &mut dyn ReadAt, cluster: u64) -> Result<Range<u64>, Doubt> {
-        let held = u64::try_from(self.piece.len()).map_err(|_| Doubt::new("too large"))? * 8;
+    fn load(&mut self, volume: &mut dyn ReadAt, cluster: u64) -> Result<Range<u64>, Untrusted> {
+        let held = u64::try_from(self.piece.len()).map_err(|_| Untrusted::new("too large"))? * 8;
         if !(self.first..self.first + held).contains(&cluster) {
             let byte = cluster / 8;
             let index = self.runs.partition_point(|(before, _)| *before <= byte);
             let (before, run) = index
                 .checked_sub(1)
                 .and_then(|index| self.runs.get(index))
-                .ok_or_else(|| Doubt::new("its bitmap is too short"))?;
+                .ok_or_else(|| Untrusted::new("its bitmap is too short"))?;
             let start = run.start + (byte - before);
             let wanted = self.clusters.div_ceil(8).saturating_sub(byte).min(PIECE);
             let length = run.end.saturating_sub(start).min(wanted);
             if length == 0 {
-                return Err(Doubt::new("its bitmap is too short"));
+                return Err(Untrusted::new("its bitmap is too short"));
             }
-            let length = usize::try_from(length).map_err(|_| Doubt::new("too large"))?;
+            let length = usize::try_from(length).map_err(|_| Untrusted::new("too large"))?;
             self.piece = volume.bytes_at(start, length)?;
             self.first = byte * 8;
             return self.load(volume, cluster);
@@ -153,10 +153,10 @@ impl<'b> Claims<'b> {
         volume: &mut dyn ReadAt,
         clusters: Range<u64>,
         owner: u64,
-    ) -> Result<(), Doubt> {
+    ) -> Result<(), Untrusted> {
         let length = clusters.end.saturating_sub(clusters.start);
         if clusters.end > self.bitmap.clusters || length == 0 {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "{} {owner} is outside the volume",
                 self.owners
             )));
@@ -164,7 +164,7 @@ impl<'b> Claims<'b> {
         self.left = self
             .left
             .checked_sub(length)
-            .ok_or_else(|| Doubt::new("its files have more clusters than there are"))?;
+            .ok_or_else(|| Untrusted::new("its files have more clusters than there are"))?;
         if let Some(last) = self.held.last_mut()
             && last.owner == owner
             && last.clusters.end == clusters.start
@@ -180,17 +180,17 @@ impl<'b> Claims<'b> {
     }
 
     /// Proves that the bitmap has all that was added, or says whose it lacks.
-    pub(super) fn finish(mut self, volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+    pub(super) fn finish(mut self, volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
         self.compare(volume)
     }
 
-    fn compare(&mut self, volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+    fn compare(&mut self, volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
         // In the order of the bitmap, so that it is read once, and from its start to its end.
         self.held
             .sort_unstable_by_key(|claim| (claim.clusters.start, claim.owner));
         for claim in self.held.drain(..) {
             if !self.bitmap.covers(volume, claim.clusters)? {
-                return Err(Doubt::new(format!(
+                return Err(Untrusted::new(format!(
                     "its bitmap lacks clusters that {} {} uses",
                     self.owners, claim.owner
                 )));
@@ -218,7 +218,7 @@ mod tests {
         usize::try_from(if byte < 10 { 40 + byte } else { byte - 2 }).unwrap()
     }
 
-    fn claim(bytes: Vec<u8>, claims: &[(Range<u64>, u64)]) -> Result<(), Doubt> {
+    fn claim(bytes: Vec<u8>, claims: &[(Range<u64>, u64)]) -> Result<(), Untrusted> {
         let size = u64::try_from(bytes.len()).unwrap();
         let mut file = Cursor::new(bytes);
         let mut volume = Disk::new(&mut file, size);

@@ -1,6 +1,6 @@
 //! Fields of on-disk structures, and bitmaps.
 
-use super::Doubt;
+use super::Untrusted;
 use std::ops::Range;
 
 /// A structure as it lies on disk. A field outside it is a doubt, not a panic.
@@ -8,50 +8,50 @@ use std::ops::Range;
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn array<const N: usize>(self, at: usize) -> Result<[u8; N], Doubt> {
+    fn array<const N: usize>(self, at: usize) -> Result<[u8; N], Untrusted> {
         self.0
             .get(at..)
             .and_then(|rest| rest.first_chunk())
             .copied()
-            .ok_or_else(|| Doubt::new("a structure is cut short"))
+            .ok_or_else(|| Untrusted::new("a structure is cut short"))
     }
 
-    pub(super) fn slice(self, at: usize, length: usize) -> Result<&'a [u8], Doubt> {
+    pub(super) fn slice(self, at: usize, length: usize) -> Result<&'a [u8], Untrusted> {
         at.checked_add(length)
             .and_then(|end| self.0.get(at..end))
-            .ok_or_else(|| Doubt::new("a structure is cut short"))
+            .ok_or_else(|| Untrusted::new("a structure is cut short"))
     }
 
-    pub(super) fn u8(self, at: usize) -> Result<u8, Doubt> {
+    pub(super) fn u8(self, at: usize) -> Result<u8, Untrusted> {
         Ok(u8::from_le_bytes(self.array(at)?))
     }
 
-    pub(super) fn u16(self, at: usize) -> Result<u16, Doubt> {
+    pub(super) fn u16(self, at: usize) -> Result<u16, Untrusted> {
         Ok(u16::from_le_bytes(self.array(at)?))
     }
 
-    pub(super) fn u32(self, at: usize) -> Result<u32, Doubt> {
+    pub(super) fn u32(self, at: usize) -> Result<u32, Untrusted> {
         Ok(u32::from_le_bytes(self.array(at)?))
     }
 
-    pub(super) fn u64(self, at: usize) -> Result<u64, Doubt> {
+    pub(super) fn u64(self, at: usize) -> Result<u64, Untrusted> {
         Ok(u64::from_le_bytes(self.array(at)?))
     }
 
-    pub(super) fn u16_be(self, at: usize) -> Result<u16, Doubt> {
+    pub(super) fn u16_be(self, at: usize) -> Result<u16, Untrusted> {
         Ok(u16::from_be_bytes(self.array(at)?))
     }
 
-    pub(super) fn u32_be(self, at: usize) -> Result<u32, Doubt> {
+    pub(super) fn u32_be(self, at: usize) -> Result<u32, Untrusted> {
         Ok(u32::from_be_bytes(self.array(at)?))
     }
 
-    pub(super) fn u64_be(self, at: usize) -> Result<u64, Doubt> {
+    pub(super) fn u64_be(self, at: usize) -> Result<u64, Untrusted> {
         Ok(u64::from_be_bytes(self.array(at)?))
     }
 
     /// A UUID in the order of its text, as everybody but Microsoft stores it.
-    pub(super) fn uuid(self, at: usize) -> Result<String, Doubt> {
+    pub(super) fn uuid(self, at: usize) -> Result<String, Untrusted> {
         let bytes: [u8; 16] = self.array(at)?;
         let hex = format!("{:032x}", u128::from_be_bytes(bytes));
         let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
@@ -61,7 +61,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Text that ends at a NUL or with its field, without padding.
-    pub(super) fn text(self, at: usize, length: usize) -> Result<String, Doubt> {
+    pub(super) fn text(self, at: usize, length: usize) -> Result<String, Untrusted> {
         let bytes = self.slice(at, length)?;
         let end = bytes.iter().position(|b| *b == 0).unwrap_or(length);
         let text = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default());

@@ -5,8 +5,8 @@
 //! adds up to what the checkpoint counts. Everything in front of the main area is kept whole.
 
 use super::bytes::Fields;
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ struct Checkpoint {
     copies: Vec<u8>,
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let bytes = volume.bytes_at(SUPERBLOCKS[0], SUPERBLOCK_SIZE)?;
     let fields = Fields(&bytes);
     let name: Vec<u16> = (0..512)
@@ -80,21 +80,21 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let layout = Layout::read(volume)?;
     let checkpoint = Checkpoint::newest(volume, &layout)?;
     if checkpoint.flags & UNMOUNTED == 0 {
-        return Err(Doubt::new("it was not unmounted cleanly"));
+        return Err(Untrusted::new("it was not unmounted cleanly"));
     }
     if checkpoint.flags & !HARMLESS != 0 {
-        return Err(Doubt::new(format!(
+        return Err(Untrusted::new(format!(
             "its checkpoint has the flags {:#x}",
             checkpoint.flags
         )));
     }
     let journal = checkpoint.journal(volume)?;
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     let main_end = layout.main + layout.main_segments * SEGMENT_BLOCKS;
     keep.add_blocks(0..layout.main, BLOCK);
     keep.add(main_end * BLOCK..size);
@@ -103,14 +103,15 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
         let entries = checkpoint.entries(volume, &layout, table_block)?;
         let first = table_block * ENTRIES_PER_BLOCK;
         for segment in first..layout.main_segments.min(first + ENTRIES_PER_BLOCK) {
-            let at = usize::try_from(segment - first).map_err(|_| Doubt::new("too large"))? * ENTRY;
+            let at =
+                usize::try_from(segment - first).map_err(|_| Untrusted::new("too large"))? * ENTRY;
             let stored = Fields(&entries).slice(at, ENTRY)?;
             let entry = journal.get(&segment).map_or(stored, Vec::as_slice);
             valid += keep_segment(entry, layout.main + segment * SEGMENT_BLOCKS, &mut keep)?;
         }
     }
     if valid != checkpoint.valid_blocks {
-        return Err(Doubt::new(format!(
+        return Err(Untrusted::new(format!(
             "its segment table has {valid} blocks in use, its checkpoint counts {}",
             checkpoint.valid_blocks
         )));
@@ -119,7 +120,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
 }
 
 /// Adds the valid blocks of the segment that begins with block `first`; how many they are.
-fn keep_segment(entry: &[u8], first: u64, keep: &mut Keep) -> Result<u64, Doubt> {
+fn keep_segment(entry: &[u8], first: u64, keep: &mut RangeCollector) -> Result<u64, Untrusted> {
     let fields = Fields(entry);
     // The upper six bits are the sort of log it is for.
     let told = u64::from(fields.u16(0)? & 0x3ff);
@@ -135,26 +136,28 @@ fn keep_segment(entry: &[u8], first: u64, keep: &mut Keep) -> Result<u64, Doubt>
     if found == told {
         Ok(found)
     } else {
-        Err(Doubt::new(format!(
+        Err(Untrusted::new(format!(
             "the segment at block {first} has {found} blocks in use, and says {told}"
         )))
     }
 }
 
 impl Layout {
-    fn read(volume: &mut dyn ReadAt) -> Result<Self, Doubt> {
+    fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
         let [one, other] = SUPERBLOCKS.map(|at| volume.bytes_at(at, SUPERBLOCK_SIZE));
         let bytes = one?;
         if bytes != other? {
-            return Err(Doubt::new("its two superblocks differ"));
+            return Err(Untrusted::new("its two superblocks differ"));
         }
         let fields = Fields(&bytes);
         let word = |at| fields.u32(at).map(u64::from);
         if fields.u32(0)? != MAGIC || fields.u32(16)? != 12 || fields.u32(20)? != 9 {
-            return Err(Doubt::new("it has blocks or segments of an unknown size"));
+            return Err(Untrusted::new(
+                "it has blocks or segments of an unknown size",
+            ));
         }
         if fields.u32(2180)? & ZONED != 0 || fields.u8(2201)? != 0 {
-            return Err(Doubt::new("it is zoned, or spans several devices"));
+            return Err(Untrusted::new("it is zoned, or spans several devices"));
         }
         let layout = Self {
             checkpoint: word(76)?,
@@ -178,11 +181,11 @@ impl Layout {
             && follows(summary_area, summaries, layout.main);
         let enough = layout.table_segments / 2 * SEGMENT_BLOCKS * ENTRIES_PER_BLOCK;
         if !whole || layout.main_segments > enough.min(SEGMENTS_MAX) {
-            return Err(Doubt::new("its superblock contradicts itself"));
+            return Err(Untrusted::new("its superblock contradicts itself"));
         }
         let end = (layout.main + layout.main_segments * SEGMENT_BLOCKS) * BLOCK;
         if end > volume.size() {
-            return Err(Doubt::new("it says it is larger than the partition"));
+            return Err(Untrusted::new("it says it is larger than the partition"));
         }
         Ok(layout)
     }
@@ -190,7 +193,7 @@ impl Layout {
 
 impl Checkpoint {
     /// The newer one of two packs, each of which counts only when its first and its last block agree.
-    fn newest(volume: &mut dyn ReadAt, layout: &Layout) -> Result<Self, Doubt> {
+    fn newest(volume: &mut dyn ReadAt, layout: &Layout) -> Result<Self, Untrusted> {
         let packs = [layout.checkpoint, layout.checkpoint + SEGMENT_BLOCKS];
         let mut newest: Option<Self> = None;
         for start in packs {
@@ -204,10 +207,14 @@ impl Checkpoint {
                 newest = Some(found);
             }
         }
-        newest.ok_or_else(|| Doubt::new("it has no good checkpoint"))
+        newest.ok_or_else(|| Untrusted::new("it has no good checkpoint"))
     }
 
-    fn read(volume: &mut dyn ReadAt, layout: &Layout, start: u64) -> Result<Option<Self>, Doubt> {
+    fn read(
+        volume: &mut dyn ReadAt,
+        layout: &Layout,
+        start: u64,
+    ) -> Result<Option<Self>, Untrusted> {
         let Some(head) = checked_block(volume, start)? else {
             return Ok(None);
         };
@@ -224,14 +231,14 @@ impl Checkpoint {
         if Fields(&foot).u64(0)? != version {
             return Ok(None);
         }
-        let length = usize::try_from(fields.u32(156)?).map_err(|_| Doubt::new("too large"))?;
+        let length = usize::try_from(fields.u32(156)?).map_err(|_| Untrusted::new("too large"))?;
         // A large map has blocks of its own behind the first (`cp_payload`).
         let copies = if layout.payload == 0 {
             fields.slice(192, length)?.to_vec()
         } else if length as u64 <= layout.payload.min(SEGMENT_BLOCKS) * BLOCK {
             volume.bytes_at((start + 1) * BLOCK, length)?
         } else {
-            return Err(Doubt::new("its checkpoint contradicts itself"));
+            return Err(Untrusted::new("its checkpoint contradicts itself"));
         };
         Ok(Some(Self {
             version,
@@ -249,8 +256,8 @@ impl Checkpoint {
         volume: &mut dyn ReadAt,
         layout: &Layout,
         number: u64,
-    ) -> Result<Vec<u8>, Doubt> {
-        let byte = usize::try_from(number / 8).map_err(|_| Doubt::new("too large"))?;
+    ) -> Result<Vec<u8>, Untrusted> {
+        let byte = usize::try_from(number / 8).map_err(|_| Untrusted::new("too large"))?;
         let byte = Fields(&self.copies).u8(byte)?;
         let second = byte << (number % 8) & 0x80 != 0;
         let copy = if second {
@@ -262,7 +269,7 @@ impl Checkpoint {
     }
 
     /// Entries of the table that are newer than the table, by segment.
-    fn journal(&self, volume: &mut dyn ReadAt) -> Result<BTreeMap<u64, Vec<u8>>, Doubt> {
+    fn journal(&self, volume: &mut dyn ReadAt) -> Result<BTreeMap<u64, Vec<u8>>, Untrusted> {
         // Compacted: the journals of both tables in front of all summaries. Else: in the third summary.
         let (block, at) = if self.flags & COMPACT == 0 {
             (self.summaries + 2, JOURNAL_AT)
@@ -283,10 +290,10 @@ impl Checkpoint {
 }
 
 /// A block of a checkpoint whose checksum is right.
-fn checked_block(volume: &mut dyn ReadAt, number: u64) -> Result<Option<Vec<u8>>, Doubt> {
+fn checked_block(volume: &mut dyn ReadAt, number: u64) -> Result<Option<Vec<u8>>, Untrusted> {
     let block = volume.bytes_at(number * BLOCK, 4096)?;
     let fields = Fields(&block);
-    let at = usize::try_from(fields.u32(164)?).map_err(|_| Doubt::new("too large"))?;
+    let at = usize::try_from(fields.u32(164)?).map_err(|_| Untrusted::new("too large"))?;
     if !(192..=4092).contains(&at) {
         return Ok(None);
     }

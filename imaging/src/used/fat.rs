@@ -4,8 +4,8 @@
 //! directory of FAT12 and FAT16 are kept whole.
 
 use super::bytes::Fields;
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 
@@ -47,7 +47,7 @@ struct Geometry {
 
 impl Geometry {
     /// `None` when this is no FAT at all: other boot sectors share the signature.
-    fn parse(boot: &[u8]) -> Result<Option<Self>, Doubt> {
+    fn parse(boot: &[u8]) -> Result<Option<Self>, Untrusted> {
         let bpb = Fields(boot);
         let sector = u64::from(bpb.u16(11)?);
         let per_cluster = u64::from(bpb.u8(13)?);
@@ -99,27 +99,29 @@ impl Geometry {
         }))
     }
 
-    fn check(&self, volume: u64) -> Result<(), Doubt> {
+    fn check(&self, volume: u64) -> Result<(), Untrusted> {
         let limit = match self.width {
             Width::Fat12 => FAT12_MAX,
             Width::Fat16 => FAT16_MAX,
             Width::Fat32 => FAT32_MAX,
         };
         if self.end > volume {
-            return Err(Doubt::new("it says it is larger than the partition"));
+            return Err(Untrusted::new("it says it is larger than the partition"));
         }
         let needed = ((self.clusters + 2) * self.width.bits()).div_ceil(8);
         if self.clusters == 0 || self.clusters >= limit || needed > self.fat_size {
-            return Err(Doubt::new("its FAT does not fit its cluster count"));
+            return Err(Untrusted::new("its FAT does not fit its cluster count"));
         }
         if self.fats < 2 {
-            return Err(Doubt::new("it has no second FAT to check the first with"));
+            return Err(Untrusted::new(
+                "it has no second FAT to check the first with",
+            ));
         }
         Ok(())
     }
 }
 
-fn boot_sector(volume: &mut dyn ReadAt) -> Result<Vec<u8>, Doubt> {
+fn boot_sector(volume: &mut dyn ReadAt) -> Result<Vec<u8>, Untrusted> {
     Ok(volume.bytes_at(0, 512)?)
 }
 
@@ -129,7 +131,7 @@ pub(super) fn probe(volume: &mut dyn ReadAt) -> Option<Width> {
     Geometry::parse(&boot).ok()?.map(|geometry| geometry.width)
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let boot = boot_sector(volume)?;
     let bpb = Fields(&boot);
     let extended = if bpb.u16(22)? == 0 { 66 } else { 38 };
@@ -148,12 +150,13 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     let boot = boot_sector(volume)?;
-    let geometry = Geometry::parse(&boot)?.ok_or_else(|| Doubt::new("the boot sector is gone"))?;
+    let geometry =
+        Geometry::parse(&boot)?.ok_or_else(|| Untrusted::new("the boot sector is gone"))?;
     geometry.check(volume.size())?;
     check_clean(&boot, geometry.width)?;
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     keep.add(0..geometry.data_start);
     let data_end = geometry.data_start + geometry.clusters * geometry.cluster;
     let per_piece = PIECE * 8 / geometry.width.bits();
@@ -178,14 +181,14 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
 }
 
 /// Windows and Linux mark a mounted volume in its boot sector.
-fn check_clean(boot: &[u8], width: Width) -> Result<(), Doubt> {
+fn check_clean(boot: &[u8], width: Width) -> Result<(), Untrusted> {
     let bpb = Fields(boot);
     let state = if width == Width::Fat32 { 65 } else { 37 };
     if bpb.u8(state)? & 3 != 0 {
-        return Err(Doubt::new("it was not unmounted cleanly"));
+        return Err(Untrusted::new("it was not unmounted cleanly"));
     }
     if width == Width::Fat32 && bpb.u16(40)? & 0x80 != 0 {
-        return Err(Doubt::new("its FATs are not mirrored"));
+        return Err(Untrusted::new("its FATs are not mirrored"));
     }
     Ok(())
 }
@@ -196,25 +199,25 @@ fn read_piece(
     geometry: &Geometry,
     first: u64,
     count: u64,
-) -> Result<Vec<u8>, Doubt> {
+) -> Result<Vec<u8>, Untrusted> {
     let offset = first * geometry.width.bits() / 8;
     let length = usize::try_from((count * geometry.width.bits()).div_ceil(8))
-        .map_err(|_| Doubt::new("its FAT is too large"))?;
+        .map_err(|_| Untrusted::new("its FAT is too large"))?;
     let piece = volume.bytes_at(geometry.fat_start + offset, length)?;
     for copy in 1..geometry.fats {
         let start = geometry.fat_start + copy * geometry.fat_size + offset;
         if volume.bytes_at(start, length)? != piece {
-            return Err(Doubt::new("its FATs differ"));
+            return Err(Untrusted::new("its FATs differ"));
         }
     }
     Ok(piece)
 }
 
 /// Entry 0 repeats the media byte; entry 1 has the flags of a clean shutdown (FAT16 and FAT32).
-fn check_first_entries(piece: &[u8], geometry: &Geometry) -> Result<(), Doubt> {
+fn check_first_entries(piece: &[u8], geometry: &Geometry) -> Result<(), Untrusted> {
     let media = entry(piece, geometry.width, 0)?;
     if media & 0xff != u32::from(geometry.media) {
-        return Err(Doubt::new("its FAT does not begin with the media byte"));
+        return Err(Untrusted::new("its FAT does not begin with the media byte"));
     }
     let clean = match geometry.width {
         Width::Fat12 => 0,
@@ -222,13 +225,13 @@ fn check_first_entries(piece: &[u8], geometry: &Geometry) -> Result<(), Doubt> {
         Width::Fat32 => 0x0c00_0000,
     };
     if entry(piece, geometry.width, 1)? & clean != clean {
-        return Err(Doubt::new("it was not unmounted cleanly"));
+        return Err(Untrusted::new("it was not unmounted cleanly"));
     }
     Ok(())
 }
 
-fn entry(piece: &[u8], width: Width, index: u64) -> Result<u32, Doubt> {
-    let index = usize::try_from(index).map_err(|_| Doubt::new("its FAT is too large"))?;
+fn entry(piece: &[u8], width: Width, index: u64) -> Result<u32, Untrusted> {
+    let index = usize::try_from(index).map_err(|_| Untrusted::new("its FAT is too large"))?;
     let fields = Fields(piece);
     match width {
         Width::Fat12 => {

@@ -1,7 +1,7 @@
 //! Whether a filesystem is in a state from which its own programs let it grow: known features, no errors on record,
 //! nothing that they refuse. What is not known to work is refused before anything is written.
 
-use super::{Doubt, btrfs, ext, ntfs, xfs};
+use super::{Untrusted, btrfs, ext, ntfs, xfs};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 
@@ -29,7 +29,7 @@ pub fn growable(volume: &mut dyn ReadAt, filesystem: &str, to: u64) -> Result<Gr
         }),
         "btrfs" => btrfs::check_growth(volume, to).map(|()| Growable::default()),
         "ntfs" => ntfs::check_growth(volume).map(|()| Growable::default()),
-        other => Err(Doubt::new(format!(
+        other => Err(Untrusted::new(format!(
             "no program is known that grows {other}"
         ))),
     };

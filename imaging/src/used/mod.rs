@@ -13,11 +13,11 @@ mod ext;
 mod f2fs;
 mod fat;
 mod grows;
-mod keep;
 mod lvm;
 mod neighbours;
 mod ntfs;
 mod probe;
+mod range_collector;
 mod sectors;
 mod swap;
 mod xfs;
@@ -27,9 +27,9 @@ use crate::source::{Disk, ReadAt, Window};
 use crate::table::{self, Partition, PartitionKind, Table, TableError, TableKind};
 use claims::{Beside, Claim, Contested, Filesystem};
 pub use grows::{Growable, growable};
-use keep::Keep;
 use neighbours::Neighbours;
 use probe::Found;
+use range_collector::RangeCollector;
 pub use sectors::misfit;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek};
@@ -146,14 +146,14 @@ impl PartitionSummary {
 
 /// Why a filesystem's map is not used.
 #[derive(Debug, thiserror::Error)]
-enum Doubt {
+enum Untrusted {
     #[error("{0}")]
     Refused(String),
     #[error("its metadata could not be read: {0}")]
     Read(#[from] io::Error),
 }
 
-impl Doubt {
+impl Untrusted {
     fn new(why: impl Into<String>) -> Self {
         Self::Refused(why.into())
     }
@@ -266,7 +266,7 @@ fn unpartitioned(disk: &mut dyn ReadAt) -> Survey {
 
 fn partitioned(disk: &mut dyn ReadAt, table: &Table, beside: &Beside) -> Survey {
     let size = disk.size();
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     keep.add_all(&table.reserved);
     let theirs = beside.theirs.clone().unwrap_or_default();
     keep.add_all(&theirs);

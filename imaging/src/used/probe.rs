@@ -2,7 +2,7 @@
 //! is a leftover, and nobody can tell which: such a volume is kept whole.
 
 use super::claims::{self, Claim, Claims, Contested, Filesystem, Level, Owner, Says};
-use super::{Doubt, Label, btrfs, exfat, ext, f2fs, fat, lvm, ntfs, swap, xfs};
+use super::{Label, Untrusted, btrfs, exfat, ext, f2fs, fat, lvm, ntfs, swap, xfs};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use crate::table::PartitionKind;
@@ -12,7 +12,7 @@ pub(super) struct Found {
     /// Empty when nothing was recognised, or too much.
     pub(super) name: String,
     pub(super) label: Label,
-    pub(super) map: Result<Extents, Doubt>,
+    pub(super) map: Result<Extents, Untrusted>,
     /// What of it is kept whole although there is a map.
     pub(super) remark: String,
     /// Who else may own it.
@@ -23,7 +23,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn whole(name: &str, doubt: Doubt, claims: Vec<Claim>) -> Self {
+    pub(super) fn whole(name: &str, doubt: Untrusted, claims: Vec<Claim>) -> Self {
         Self {
             name: name.into(),
             label: Label::default(),
@@ -42,7 +42,7 @@ impl Found {
         }
         self.contested.push(by);
         if self.map.is_ok() {
-            self.map = Err(Doubt::new(why));
+            self.map = Err(Untrusted::new(why));
             self.remark = String::new();
         }
     }
@@ -55,8 +55,8 @@ impl Found {
 
 /// How a filesystem is read.
 struct Reader {
-    label: fn(&mut dyn ReadAt) -> Result<Label, Doubt>,
-    map: fn(&mut dyn ReadAt) -> Result<Extents, Doubt>,
+    label: fn(&mut dyn ReadAt) -> Result<Label, Untrusted>,
+    map: fn(&mut dyn ReadAt) -> Result<Extents, Untrusted>,
 }
 
 fn reader(filesystem: Filesystem) -> Reader {
@@ -108,7 +108,7 @@ fn look_into_lvm(volume: &mut dyn ReadAt, claim: Claim) -> Found {
         label: lvm::label(volume).unwrap_or_default(),
         map,
         remark,
-        ..Found::whole(claim.name, Doubt::new(""), vec![claim])
+        ..Found::whole(claim.name, Untrusted::new(""), vec![claim])
     }
 }
 
@@ -148,9 +148,11 @@ fn unowned(claims: Claims) -> Found {
         Vec::new()
     };
     let doubt = match (&claims.unread, claims.list.as_slice()) {
-        (Some(error), _) => Doubt::new(format!("its signatures could not all be read: {error}")),
-        (None, []) => Doubt::new("nothing was recognised here"),
-        (None, _) => Doubt::new(format!("it could be {}", claims.names())),
+        (Some(error), _) => {
+            Untrusted::new(format!("its signatures could not all be read: {error}"))
+        }
+        (None, []) => Untrusted::new("nothing was recognised here"),
+        (None, _) => Untrusted::new(format!("it could be {}", claims.names())),
     };
     Found {
         contested,
@@ -165,13 +167,13 @@ fn look_at(volume: &mut dyn ReadAt, claim: Claim) -> Found {
         } else {
             format!("{} is kept as it is", claim.name)
         };
-        return Found::whole(claim.name, Doubt::new(doubt), vec![claim]);
+        return Found::whole(claim.name, Untrusted::new(doubt), vec![claim]);
     };
     let Reader { label, map } = reader(filesystem);
     let mut found = Found {
         label: label(volume).unwrap_or_default(),
         map: map(volume),
-        ..Found::whole(claim.name, Doubt::new(""), vec![claim])
+        ..Found::whole(claim.name, Untrusted::new(""), vec![claim])
     };
     if has_hashes_behind(volume, filesystem) {
         let why = "dm-verity has hashes of all its blocks, free ones too, right behind it";

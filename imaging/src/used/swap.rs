@@ -2,8 +2,8 @@
 //! hibernated into it.
 
 use super::bytes::Fields;
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 
@@ -31,7 +31,7 @@ fn signature(volume: &mut dyn ReadAt) -> Option<(u64, Vec<u8>)> {
     })
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let header = volume.bytes_at(0, 4096)?;
     let fields = Fields(&header);
     Ok(Label {
@@ -40,24 +40,26 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
-    let (page, found) = signature(volume).ok_or_else(|| Doubt::new("the signature is gone"))?;
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+    let (page, found) = signature(volume).ok_or_else(|| Untrusted::new("the signature is gone"))?;
     if HIBERNATED.iter().any(|s| found.starts_with(s)) {
-        return Err(Doubt::new("the machine hibernated into this swap space"));
+        return Err(Untrusted::new(
+            "the machine hibernated into this swap space",
+        ));
     }
     if found != *SIGNATURES[0] {
-        return Err(Doubt::new("it is swap space of the old version 0"));
+        return Err(Untrusted::new("it is swap space of the old version 0"));
     }
     let header = volume.bytes_at(0, 4096)?;
     let fields = Fields(&header);
     if fields.u32(VERSION)? != 1 {
-        return Err(Doubt::new("its header has an unknown version"));
+        return Err(Untrusted::new("its header has an unknown version"));
     }
     let end = (u64::from(fields.u32(LAST_PAGE)?) + 1) * page;
     if end > volume.size() {
-        return Err(Doubt::new("it says it is larger than the partition"));
+        return Err(Untrusted::new("it says it is larger than the partition"));
     }
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     keep.add(0..page);
     keep.add(end..volume.size());
     Ok(keep.finish(volume.size()))
@@ -77,7 +79,7 @@ mod tests {
         bytes
     }
 
-    fn map_of(bytes: Vec<u8>) -> Result<Extents, Doubt> {
+    fn map_of(bytes: Vec<u8>) -> Result<Extents, Untrusted> {
         let size = u64::try_from(bytes.len()).unwrap();
         map(&mut Disk::new(&mut Cursor::new(bytes), size))
     }

@@ -12,7 +12,7 @@ use crate::plan::matching::is_of;
 use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
 use anyhow::Context;
 use pitstop_imaging::efi;
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::{self, CaptureOptions, ImageMeta, Origin};
 use pitstop_imaging::inventory::{self, Disk, Inventory};
 use pitstop_protocol::job::BackupOptions;
@@ -83,10 +83,10 @@ pub(super) fn run(
     options: &BackupOptions,
 ) -> anyhow::Result<()> {
     let mut staged: Vec<ImageMeta> = Vec::new();
-    let outcome = captures
-        .iter()
-        .try_for_each(|capture| {
-            staged.push(stage_again(work, capture, options)?);
+    let outcome = (1..)
+        .zip(captures)
+        .try_for_each(|(number, capture)| {
+            staged.push(stage_again(work, number, capture, options)?);
             Ok(())
         })
         .and_then(|()| work.check_none_late())
@@ -110,12 +110,13 @@ const CAPTURES: u32 = 3;
 /// The server is waited for in between, as for any request.
 fn stage_again(
     work: &Work<'_>,
+    number: usize,
     capture: &Capture,
     options: &BackupOptions,
 ) -> anyhow::Result<ImageMeta> {
     let mut captures = 1;
     loop {
-        let error = match stage(work, capture, options) {
+        let error = match stage(work, number, capture, options) {
             Err(error) if captures < CAPTURES && broke(&error) => error,
             outcome => return outcome,
         };
@@ -138,7 +139,12 @@ fn new_path(work: &Work<'_>, capture: &Capture) -> String {
 }
 
 /// Reads the disk into `X.new`, whole and proven to be on the share.
-fn stage(work: &Work<'_>, capture: &Capture, options: &BackupOptions) -> anyhow::Result<ImageMeta> {
+fn stage(
+    work: &Work<'_>,
+    number: usize,
+    capture: &Capture,
+    options: &BackupOptions,
+) -> anyhow::Result<ImageMeta> {
     let disk = &capture.disk;
     let inventory = inventory::read(work.machine)?;
     let path = new_path(work, capture);
@@ -157,7 +163,8 @@ fn stage(work: &Work<'_>, capture: &Capture, options: &BackupOptions) -> anyhow:
             machine: record::identity(work.lease, &inventory),
         }),
     };
-    let reporter = Labelled::new(work.log, disk);
+    let reporter = Labelled::new(work.log, Act::Backup, number, disk);
+    reporter.begins();
     let mut image = work
         .share
         .create(&path)
@@ -173,6 +180,7 @@ fn stage(work: &Work<'_>, capture: &Capture, options: &BackupOptions) -> anyhow:
     image
         .finish()
         .with_context(|| format!("ending {path} on {}", work.share.name()))?;
+    reporter.is_done();
     Ok(meta)
 }
 

@@ -6,9 +6,9 @@ use crate::plan::matching::{self, Hints, Match, Stored, same_disk};
 use crate::plan::select::named_by_name;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use anyhow::{Context, bail};
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::{
-    self, Growth, ImageMeta, ImageSource, Kind, Least, Part, Ready, RestoreOptions,
+    self, Growth, ImageMeta, ImageSource, Kind, MinimumDisk, Part, PreparedRestore, RestoreOptions,
 };
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory};
 use pitstop_imaging::source;
@@ -227,9 +227,9 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
             raw_size: probe.raw_size,
             indexed: probe.kind == Kind::Pitstop,
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
-            least: match work.job.action.part() {
-                Part::Only(_) => Some(Least::of(0)),
-                Part::Whole | Part::Keep(_) => probe.least,
+            minimum_disk: match work.job.action.part() {
+                Part::Only(_) => Some(MinimumDisk::of(0)),
+                Part::Whole | Part::Keep(_) => probe.minimum_disk,
             },
         },
         meta,
@@ -288,19 +288,21 @@ pub(super) fn run(
     let options = asked(options);
     // Whatever is wrong with one of them would else be found when those before it are written.
     let mut ready = Vec::new();
-    for (restore, image) in restores.iter().zip(images) {
+    for (number, (restore, image)) in (1..).zip(restores.iter().zip(images)) {
         let disk = &restore.disk;
         let node = disk.node(&work.machine.dev);
-        let reporter = Labelled::new(work.log, disk);
+        let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         let what = || format!("restoring {disk} from {}", image.name());
-        ready.push(Ready::new(&**image, &node, &options, &reporter).with_context(what)?);
+        ready.push(PreparedRestore::new(&**image, &node, &options, &reporter).with_context(what)?);
     }
-    for ((restore, image), ready) in restores.iter().zip(images).zip(ready) {
+    for (number, ((restore, image), ready)) in (1..).zip(restores.iter().zip(images).zip(ready)) {
         let disk = &restore.disk;
-        let reporter = Labelled::new(work.log, disk);
+        let reporter = Labelled::new(work.log, Act::Restore, number, disk);
+        reporter.begins();
         let done = ready
             .run(&reporter)
             .with_context(|| format!("restoring {disk} from {}", image.name()))?;
+        reporter.is_done();
         reporter.info(format!(
             "{}: {} written, {} zeroed, {} right already, {} read from the image",
             disk.identity.device,

@@ -5,8 +5,8 @@ use super::windows;
 use crate::event::Reporter;
 use crate::image::ImageSource;
 use crate::image::codec::Inflater;
-use crate::image::feed::{Feed, Loaded, chunk_bytes, largest_member, open_chunk, place};
 use crate::image::index::Item;
+use crate::image::member_reader::{LoadedIndex, MemberReader, open_chunk};
 use crate::image::verify::Kind;
 use anyhow::Context;
 use std::io::{self, BufReader, Read};
@@ -61,22 +61,22 @@ impl<'a> Decoder<'a> {
     }
 
     /// Tells what follows the data, if something does.
-    pub fn warn_of_behind(&self, image: &dyn ImageSource, reporter: &dyn Reporter) {
+    pub fn warn_of_trailing(&self, image: &dyn ImageSource, reporter: &dyn Reporter) {
         if let Some(behind) = self.behind() {
             reporter.warn(format!("{}: {behind}", image.name()));
         }
     }
 
     /// The raw bytes of an image with an index, each chunk proven before it is given out.
-    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a Loaded) -> anyhow::Result<Self> {
+    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a LoadedIndex) -> anyhow::Result<Self> {
         let index = &loaded.index;
         Ok(Self(Inner::Other(Box::new(Chunks {
             image,
             loaded,
-            feed: Feed::new(image, index, false),
+            members: MemberReader::new(image, index, false),
             inflater: Inflater::new()?,
-            member: vec![0; largest_member(index)],
-            raw: vec![0; chunk_bytes(index)],
+            member: vec![0; index.largest_member()],
+            raw: vec![0; index.chunk_bytes()],
             at: 0,
             length: 0,
             zeros: 0,
@@ -96,8 +96,8 @@ impl Read for Decoder<'_> {
 
 struct Chunks<'a> {
     image: &'a dyn ImageSource,
-    loaded: &'a Loaded,
-    feed: Feed<'a>,
+    loaded: &'a LoadedIndex,
+    members: MemberReader<'a>,
     inflater: Inflater,
     member: Vec<u8>,
     raw: Vec<u8>,
@@ -111,7 +111,7 @@ impl Read for Chunks<'_> {
         let index = &self.loaded.index;
         while self.at == self.length && self.zeros == 0 && !buf.is_empty() {
             match self
-                .feed
+                .members
                 .next(&mut self.member)
                 .map_err(|error| other(&error))?
             {
@@ -124,7 +124,7 @@ impl Read for Chunks<'_> {
                     (self.at, self.length) = (0, index.length(chunk.number));
                     let raw = &mut self.raw[..self.length];
                     open_chunk(&mut self.inflater, &chunk, &self.member[..size], raw)
-                        .with_context(|| place(index, self.image, &chunk))
+                        .with_context(|| index.place(&chunk, self.image.name()))
                         .map_err(|error| other(&error))?;
                 }
             }

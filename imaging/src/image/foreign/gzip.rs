@@ -3,7 +3,7 @@
 //! What else follows is left out and told, as gunzip does: builders of firmware put their metadata there. Behind
 //! members of Pitstop's own it is an error.
 
-use crate::image::format::SIZE_FIELD;
+use crate::image::member_header::SIZE_FIELD;
 use crate::units;
 use flate2::Crc;
 use isal::isal_sys::igzip_lib as isal_sys;

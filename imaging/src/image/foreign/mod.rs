@@ -14,7 +14,7 @@ use super::verify::{Kind, Verified};
 use super::workers::{Meter, lock};
 use super::{ImageSource, RestoreOptions};
 use crate::disk::{Buffer, Output};
-use crate::event::{Reporter, Silent};
+use crate::event::{Act, Reporter, Silent};
 use crate::extents::Extents;
 use crate::table::gpt_sector_size;
 use crate::units;
@@ -177,7 +177,7 @@ pub fn restore(
         at: 0,
         left_out: stream.left_out,
     };
-    let meter = Meter::new("restoring", output.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Restore, output.name(), raw_size, reporter);
     let mut head = Buffer::new(usize::try_from(TABLES)?);
     let length = read_full(&mut decoder, &mut head).with_context(what)?;
     check_head(image, &head[..length], output, stream.sector)?;
@@ -195,7 +195,7 @@ pub fn restore(
         .all(&mut decoder, length as u64, hashes.as_mut())
         .with_context(what)?;
     check_size(image, kind, raw_size, size)?;
-    decoder.inner.warn_of_behind(image, reporter);
+    decoder.inner.warn_of_trailing(image, reporter);
     output.set_size(size)?;
     flush(output)?;
     // The stream ended where its format says that it ends, with its checksums right.

@@ -7,15 +7,15 @@ mod ask;
 mod device;
 mod growers;
 
-use super::fit::Written;
-use super::restore::{flush, write_pieces, writing};
-use super::selected::looking::{Bytes, seen};
-use super::verify::{Look, look};
-use super::{ImageSource, Part, RestoreOptions, kernel};
-use crate::disk::{Output, Target, leftovers};
+use super::larger_disk::Written;
+use super::partial_restore::image_table::{ImageBytes, read_table};
+use super::restore::{flush, write_table, writing};
+use super::verify::{OpenedImage, open};
+use super::{ImageSource, Part, RestoreOptions, reread_table};
+use crate::disk::{Output, Target, signature_places};
 use crate::event::Reporter;
 use crate::source::Window;
-use crate::table::{self, Known, MovedSwap, TableKind};
+use crate::table::{self, MovedSwap, ParsedTable, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
 use device::Device;
@@ -66,7 +66,7 @@ impl Growth {
 /// # Errors
 /// When nothing can grow there, with the partition that is in the way, or when a program for it is not here.
 pub fn growth(image: &dyn ImageSource, disk: u64, sector: u32) -> anyhow::Result<Option<Growth>> {
-    find(image, &look(image)?, disk, Some(sector))
+    find(image, &open(image)?, disk, Some(sector))
 }
 
 /// What a restore to `output` is to grow.
@@ -75,7 +75,7 @@ pub fn growth(image: &dyn ImageSource, disk: u64, sector: u32) -> anyhow::Result
 /// As [`growth`], and when the partition cannot be made a device of its own.
 pub fn wanted(
     image: &dyn ImageSource,
-    look: &Look,
+    opened: &OpenedImage,
     output: &Target,
     options: &RestoreOptions,
     reporter: &dyn Reporter,
@@ -88,7 +88,7 @@ pub fn wanted(
     }
     let growth = find(
         image,
-        look,
+        opened,
         output.limit().unwrap_or(0),
         output.sector_size(),
     )?;
@@ -105,12 +105,12 @@ pub fn wanted(
 
 fn find(
     image: &dyn ImageSource,
-    look: &Look,
+    opened: &OpenedImage,
     disk: u64,
     sector: Option<u32>,
 ) -> anyhow::Result<Option<Growth>> {
     let name = image.name();
-    let Look::Ours(loaded) = look else {
+    let OpenedImage::Indexed(loaded) = opened else {
         bail!(
             "grow: {name} has no index to say what is on its partitions: make an image that has one by pitstop convert"
         );
@@ -125,11 +125,11 @@ fn find(
     let place = if meta.table.kind == TableKind::None.name() {
         Some(whole_disk(loaded.index.raw_size(), disk))
     } else {
-        let seen =
-            seen(image, look, made_for)?.with_context(|| format!("grow: {name} has no table"))?;
-        let known = seen.known.on_sectors(sector);
-        known
-            .and_then(|known| table::growth(&known, disk, &swaps))
+        let image_table = read_table(image, opened, made_for)?
+            .with_context(|| format!("grow: {name} has no table"))?;
+        let parsed = image_table.parsed.on_sectors(sector);
+        parsed
+            .and_then(|parsed| table::growth(&parsed, disk, &swaps))
             .with_context(|| format!("grow: on the disk in {name} nothing can grow"))?
     };
     let Some(place) = place else { return Ok(None) };
@@ -162,7 +162,7 @@ fn find(
         }
     };
     grower.check().with_context(what)?;
-    let mut bytes = Bytes::new(image, loaded);
+    let mut bytes = ImageBytes::new(image, loaded);
     let mut volume = Window::new(&mut bytes, growing.start, growing.size);
     grower.ask(&mut volume, &growing).with_context(what)?;
     Ok(Some(Growth {
@@ -202,7 +202,7 @@ impl Growth {
     /// read or written.
     pub fn run(&self, path: &Path, output: Target, reporter: &dyn Reporter) -> anyhow::Result<()> {
         self.table(&output, reporter)?;
-        kernel::tell(&output, reporter);
+        reread_table::reread_table(&output, reporter);
         let device = Device::of(path, output, &self.place, self.sector)?;
         self.grower.grow(device.path(), reporter)?;
         device.finish()
@@ -214,16 +214,16 @@ impl Growth {
         if place.number > 0 {
             let limit = output.limit().context("its size is not known")?;
             let mut disk = Written { output, limit };
-            let known = Known::read(&mut disk, self.sector)?;
-            let mut known = known.with_context(|| format!("{name} has no partition table"))?;
-            if table::growth(&known, limit, &self.swaps)?.as_ref() != Some(place) {
+            let parsed = ParsedTable::read(&mut disk, self.sector)?;
+            let mut parsed = parsed.with_context(|| format!("{name} has no partition table"))?;
+            if table::growth(&parsed, limit, &self.swaps)?.as_ref() != Some(place) {
                 bail!("the table on {name} is not the image's");
             }
-            known.resize(place)?;
-            let pieces = known.raw.pieces(limit)?;
+            parsed.resize(place)?;
+            let pieces = parsed.raw.writes(limit)?;
             self.clear(output, place.moved.as_ref())?;
-            write_pieces(output, &pieces.backup)?;
-            write_pieces(output, &pieces.primary)?;
+            write_table(output, &pieces.backup)?;
+            write_table(output, &pieces.primary)?;
         }
         reporter.info(format!("{name}: {}", self.change()));
         Ok(())
@@ -242,15 +242,15 @@ impl Growth {
         let swap = swap.transpose()?;
         let place = &self.place;
         let room = place.start + place.from..place.range().end;
-        let mut places = leftovers::places(&place.range()).clipped(room);
+        let mut places = signature_places::of_volume(&place.range()).clipped(room);
         if let Some(moved) = moved {
-            places.union(&leftovers::places(&moved.range()));
+            places.union(&signature_places::of_volume(&moved.range()));
         }
         for place in places.iter() {
             let at = place.start;
             output.zero(place).with_context(|| writing(output, at))?;
         }
         flush(output)?;
-        write_pieces(output, swap.as_slice())
+        write_table(output, swap.as_slice())
     }
 }

@@ -3,7 +3,7 @@
 use super::superblock::Superblock;
 use super::tree::{KEY_SIZE, key_at, walk};
 use crate::source::ReadAt;
-use crate::used::Doubt;
+use crate::used::Untrusted;
 use crate::used::bytes::Fields;
 use std::collections::BTreeMap;
 
@@ -27,7 +27,10 @@ pub(super) struct Chunks(BTreeMap<u64, Chunk>);
 
 impl Chunks {
     /// The chunk tree, found through the system chunks in the superblock.
-    pub(super) fn read(volume: &mut dyn ReadAt, superblock: &Superblock) -> Result<Self, Doubt> {
+    pub(super) fn read(
+        volume: &mut dyn ReadAt,
+        superblock: &Superblock,
+    ) -> Result<Self, Untrusted> {
         let system = Self::system(superblock)?;
         let mut chunks = Self::default();
         let root = superblock.chunk_root;
@@ -42,7 +45,7 @@ impl Chunks {
             sum.saturating_add(chunk.length.saturating_mul(copies))
         });
         if on_device != superblock.device_used {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "its chunks add up to {on_device} bytes, its superblock says {}",
                 superblock.device_used
             )));
@@ -50,14 +53,16 @@ impl Chunks {
         Ok(chunks)
     }
 
-    fn system(superblock: &Superblock) -> Result<Self, Doubt> {
+    fn system(superblock: &Superblock) -> Result<Self, Untrusted> {
         let array = Fields(&superblock.system_chunks);
         let mut chunks = Self::default();
         let mut at = 0;
         while at < superblock.system_chunks.len() {
             let (object, kind, logical) = key_at(array, at)?;
             if (object, kind) != (FIRST_CHUNK, CHUNK_ITEM) {
-                return Err(Doubt::new("its superblock has no list of system chunks"));
+                return Err(Untrusted::new(
+                    "its superblock has no list of system chunks",
+                ));
             }
             at += KEY_SIZE;
             let rest = superblock.system_chunks.len() - at;
@@ -72,13 +77,13 @@ impl Chunks {
         superblock: &Superblock,
         logical: u64,
         item: Fields<'_>,
-    ) -> Result<usize, Doubt> {
+    ) -> Result<usize, Untrusted> {
         let length = item.u64(0)?;
         let kind = item.u64(24)?;
         let stripes = usize::from(item.u16(44)?);
         let copies = if kind & DUP != 0 { 2 } else { 1 };
         if kind & !(TYPES | DUP) != 0 || stripes != copies {
-            return Err(Doubt::new("it has a RAID profile"));
+            return Err(Untrusted::new("it has a RAID profile"));
         }
         let mut chunk = Chunk {
             length,
@@ -91,7 +96,7 @@ impl Chunks {
                 .checked_add(length)
                 .is_some_and(|end| end <= superblock.device_size);
             if device != superblock.device || !fits {
-                return Err(Doubt::new("a chunk is outside the device"));
+                return Err(Untrusted::new("a chunk is outside the device"));
             }
             chunk.copies.push(offset);
         }
@@ -104,7 +109,7 @@ impl Chunks {
                     .is_none_or(|(start, before)| start + before.length <= logical)
         });
         if !apart || length == 0 || self.0.len() >= CHUNKS_MAX {
-            return Err(Doubt::new("its chunks overlap"));
+            return Err(Untrusted::new("its chunks overlap"));
         }
         self.0.insert(logical, chunk);
         Ok(48 + stripes * 32)

@@ -8,8 +8,8 @@ mod chunks;
 mod superblock;
 mod tree;
 
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use chunks::Chunks;
@@ -29,16 +29,16 @@ const SUPERBLOCK_SIZE: u64 = 4096;
 /// No block group is ever put here: boot loaders may use it.
 const RESERVED: u64 = 1 << 20;
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     superblock::label(volume)
 }
 
 /// Whether it grows while it is mounted, as far as its superblock tells.
-pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt> {
+pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Untrusted> {
     superblock::check_growth(volume, to)
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let superblock = Superblock::read(volume)?;
     let chunks = Chunks::read(volume, &superblock)?;
@@ -66,7 +66,7 @@ fn roots(
     volume: &mut dyn ReadAt,
     superblock: &Superblock,
     chunks: &Chunks,
-) -> Result<(Root, Option<Root>), Doubt> {
+) -> Result<(Root, Option<Root>), Untrusted> {
     let mut extents = None;
     let mut groups = None;
     walk(volume, superblock, chunks, superblock.root, &mut |item| {
@@ -79,15 +79,15 @@ fn roots(
         }
         Ok(())
     })?;
-    let extents = extents.ok_or_else(|| Doubt::new("it has no extent tree"))?;
+    let extents = extents.ok_or_else(|| Untrusted::new("it has no extent tree"))?;
     if superblock.has_block_group_tree() && groups.is_none() {
-        return Err(Doubt::new("it has no block group tree"));
+        return Err(Untrusted::new("it has no block group tree"));
     }
     Ok((extents, groups))
 }
 
 /// `struct btrfs_root_item`.
-fn root_of(item: &Item<'_>) -> Result<Root, Doubt> {
+fn root_of(item: &Item<'_>) -> Result<Root, Untrusted> {
     Ok(Root {
         logical: item.data.u64(176)?,
         level: item.data.u8(238)?,
@@ -100,7 +100,7 @@ fn root_of(item: &Item<'_>) -> Result<Root, Doubt> {
 struct Used<'a> {
     superblock: &'a Superblock,
     chunks: &'a Chunks,
-    keep: Keep,
+    keep: RangeCollector,
     /// Bytes of extents in each chunk, by its logical start.
     in_chunk: BTreeMap<u64, u64>,
     total: u64,
@@ -115,7 +115,7 @@ impl<'a> Used<'a> {
         Self {
             superblock,
             chunks,
-            keep: Keep::new(),
+            keep: RangeCollector::new(),
             in_chunk: BTreeMap::new(),
             total: 0,
             end: 0,
@@ -123,7 +123,7 @@ impl<'a> Used<'a> {
         }
     }
 
-    fn item(&mut self, item: &Item<'_>) -> Result<(), Doubt> {
+    fn item(&mut self, item: &Item<'_>) -> Result<(), Untrusted> {
         let length = match item.kind {
             EXTENT_ITEM => item.offset,
             METADATA_ITEM => self.superblock.node_size,
@@ -132,12 +132,12 @@ impl<'a> Used<'a> {
         };
         let sector = self.superblock.sector_size;
         if item.object < self.end || length == 0 || length % sector != 0 {
-            return Err(Doubt::new("extents overlap in its extent tree"));
+            return Err(Untrusted::new("extents overlap in its extent tree"));
         }
         let (chunk, copies) = self
             .chunks
             .locate(item.object, length)
-            .ok_or_else(|| Doubt::new("an extent is in no chunk"))?;
+            .ok_or_else(|| Untrusted::new("an extent is in no chunk"))?;
         for copy in copies {
             self.keep.add(copy..copy + length);
         }
@@ -147,7 +147,7 @@ impl<'a> Used<'a> {
         Ok(())
     }
 
-    fn group(&mut self, item: &Item<'_>) -> Result<(), Doubt> {
+    fn group(&mut self, item: &Item<'_>) -> Result<(), Untrusted> {
         if item.kind == BLOCK_GROUP_ITEM {
             self.groups.insert(item.object, item.data.u64(0)?);
         }
@@ -155,11 +155,11 @@ impl<'a> Used<'a> {
     }
 
     /// Proves the sums.
-    fn finish(self) -> Result<Keep, Doubt> {
+    fn finish(self) -> Result<RangeCollector, Untrusted> {
         for (logical, used) in &self.groups {
             let counted = self.in_chunk.get(logical).copied().unwrap_or(0);
             if counted != *used {
-                return Err(Doubt::new(format!(
+                return Err(Untrusted::new(format!(
                     "block group {logical} has {counted} bytes in extents, but says {used}"
                 )));
             }
@@ -169,7 +169,7 @@ impl<'a> Used<'a> {
             .keys()
             .all(|chunk| self.groups.contains_key(chunk));
         if !grouped || self.total != self.superblock.bytes_used {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "its extents add up to {} bytes, its superblock says {}",
                 self.total, self.superblock.bytes_used
             )));

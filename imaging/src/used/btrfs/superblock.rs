@@ -3,7 +3,7 @@
 use super::tree::Root;
 use crate::source::ReadAt;
 use crate::used::bytes::Fields;
-use crate::used::{Doubt, Label};
+use crate::used::{Label, Untrusted};
 
 const OFFSET: u64 = 64 << 10;
 const MAGIC: &[u8] = b"_BHRfS_M";
@@ -39,7 +39,7 @@ pub(super) struct Superblock {
     incompat: u64,
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let raw = volume.bytes_at(OFFSET, 4096)?;
     let sb = Fields(&raw);
     Ok(Label {
@@ -49,7 +49,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
 }
 
 /// Whether the kernel mounts it for writing and lets its only device grow. A log tree is replayed then.
-pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt> {
+pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Untrusted> {
     /// The kernel refuses to resize to less (Linux `btrfs_ioctl_resize`).
     const LEAST: u64 = 256 << 20;
     let raw = volume.bytes_at(OFFSET, 4096)?;
@@ -59,7 +59,7 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt
     }
     let (devices, flags) = (sb.u64(136)?, sb.u64(56)?);
     if devices != 1 {
-        return Err(Doubt::new(format!("it spans {devices} devices")));
+        return Err(Untrusted::new(format!("it spans {devices} devices")));
     }
     let (incompat, compat_ro) = (sb.u64(188)?, sb.u64(180)?);
     if flags & !FLAGS_KNOWN != 0
@@ -69,36 +69,38 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt
         return Err(unknown(flags, incompat, compat_ro));
     }
     if sb.u64(209)? > volume.size() {
-        return Err(Doubt::new("it says it is larger than the partition"));
+        return Err(Untrusted::new("it says it is larger than the partition"));
     }
     if to < LEAST {
-        return Err(Doubt::new("the kernel lets none grow to less than 256 MiB"));
+        return Err(Untrusted::new(
+            "the kernel lets none grow to less than 256 MiB",
+        ));
     }
     Ok(())
 }
 
-fn unknown(flags: u64, incompat: u64, compat_ro: u64) -> Doubt {
-    Doubt::new(format!(
+fn unknown(flags: u64, incompat: u64, compat_ro: u64) -> Untrusted {
+    Untrusted::new(format!(
         "it has unknown features (flags {flags:#x}, incompat {incompat:#x}, compat_ro {compat_ro:#x})"
     ))
 }
 
 impl Superblock {
-    pub(super) fn read(volume: &mut dyn ReadAt) -> Result<Self, Doubt> {
+    pub(super) fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
         let raw = volume.bytes_at(OFFSET, 4096)?;
         let sb = Fields(&raw);
         if sb.u16(196)? != 0 {
-            return Err(Doubt::new("its checksums are not CRC32C"));
+            return Err(Untrusted::new("its checksums are not CRC32C"));
         }
         check_crc(&raw, "superblock")?;
         if sb.u64(48)? != OFFSET || sb.slice(64, 8)? != MAGIC {
-            return Err(Doubt::new("its superblock is out of place"));
+            return Err(Untrusted::new("its superblock is out of place"));
         }
         if sb.u64(96)? != 0 {
-            return Err(Doubt::new("its log tree needs to be replayed"));
+            return Err(Untrusted::new("its log tree needs to be replayed"));
         }
         if sb.u64(136)? != 1 {
-            return Err(Doubt::new(format!("it spans {} devices", sb.u64(136)?)));
+            return Err(Untrusted::new(format!("it spans {} devices", sb.u64(136)?)));
         }
         let incompat = sb.u64(188)?;
         let uuid_at = if incompat & INCOMPAT_METADATA_UUID != 0 {
@@ -108,7 +110,7 @@ impl Superblock {
         };
         let mut fsid = [0; 16];
         fsid.copy_from_slice(sb.slice(uuid_at, 16)?);
-        let root = |at: usize, level: usize, generation: usize, owner| -> Result<Root, Doubt> {
+        let root = |at: usize, level: usize, generation: usize, owner| -> Result<Root, Untrusted> {
             Ok(Root {
                 logical: sb.u64(at)?,
                 level: sb.u8(level)?,
@@ -139,7 +141,7 @@ impl Superblock {
         self.compat_ro & COMPAT_RO_BLOCK_GROUP_TREE != 0
     }
 
-    fn check(&self, flags: u64, volume: u64) -> Result<(), Doubt> {
+    fn check(&self, flags: u64, volume: u64) -> Result<(), Untrusted> {
         if flags & !FLAGS_KNOWN != 0
             || self.incompat & !INCOMPAT_KNOWN != 0
             || self.compat_ro & !COMPAT_RO_KNOWN != 0
@@ -152,21 +154,23 @@ impl Superblock {
             && (self.sector_size..=65536).contains(&self.node_size)
             && self.device != 0;
         if !sizes_fit {
-            return Err(Doubt::new("its superblock contradicts itself"));
+            return Err(Untrusted::new("its superblock contradicts itself"));
         }
         if self.device_size > volume {
-            return Err(Doubt::new("it says it is larger than the partition"));
+            return Err(Untrusted::new("it says it is larger than the partition"));
         }
         Ok(())
     }
 }
 
 /// Checks the checksum that the first 32 bytes of every block have room for.
-pub(super) fn check_crc(block: &[u8], what: &str) -> Result<(), Doubt> {
+pub(super) fn check_crc(block: &[u8], what: &str) -> Result<(), Untrusted> {
     let fields = Fields(block);
     let covered = fields.slice(32, block.len().saturating_sub(32))?;
     if crc32c::crc32c(covered) != fields.u32(0)? {
-        return Err(Doubt::new(format!("the checksum of its {what} is wrong")));
+        return Err(Untrusted::new(format!(
+            "the checksum of its {what} is wrong"
+        )));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::chunks::Chunks;
 use super::superblock::{Superblock, check_crc};
 use crate::source::ReadAt;
-use crate::used::Doubt;
+use crate::used::Untrusted;
 use crate::used::bytes::Fields;
 
 /// `BTRFS_MAX_LEVEL`.
@@ -35,7 +35,7 @@ pub(super) struct Item<'a> {
 }
 
 /// What is called for each item.
-type Each<'a> = &'a mut dyn FnMut(&Item<'_>) -> Result<(), Doubt>;
+type Each<'a> = &'a mut dyn FnMut(&Item<'_>) -> Result<(), Untrusted>;
 
 /// Calls `each` with every item of a tree, in order.
 pub(super) fn walk(
@@ -44,9 +44,9 @@ pub(super) fn walk(
     chunks: &Chunks,
     root: Root,
     each: Each<'_>,
-) -> Result<(), Doubt> {
+) -> Result<(), Untrusted> {
     if root.level >= LEVELS {
-        return Err(Doubt::new("a tree is too deep"));
+        return Err(Untrusted::new("a tree is too deep"));
     }
     let mut walk = Walk {
         volume,
@@ -63,7 +63,7 @@ pub(super) fn walk(
     walk.block(place, true, each)
 }
 
-pub(super) fn key_at(fields: Fields<'_>, at: usize) -> Result<Key, Doubt> {
+pub(super) fn key_at(fields: Fields<'_>, at: usize) -> Result<Key, Untrusted> {
     Ok((fields.u64(at)?, fields.u8(at + 8)?, fields.u64(at + 9)?))
 }
 
@@ -84,7 +84,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn block(&mut self, place: Place, is_root: bool, each: Each<'_>) -> Result<(), Doubt> {
+    fn block(&mut self, place: Place, is_root: bool, each: Each<'_>) -> Result<(), Untrusted> {
         let block = self.read(place, is_root)?;
         let fields = Fields(&block);
         let count = usize::try_from(fields.u32(96)?).unwrap_or(usize::MAX);
@@ -94,7 +94,7 @@ impl Walk<'_> {
             POINTER_SIZE
         };
         if count > (block.len() - HEADER) / size || (count == 0 && !is_root) {
-            return Err(Doubt::new("a tree block contradicts itself"));
+            return Err(Untrusted::new("a tree block contradicts itself"));
         }
         for index in 0..count {
             let at = HEADER + index * size;
@@ -109,7 +109,7 @@ impl Walk<'_> {
                 continue;
             }
             if self.last.is_some_and(|last| last >= key) {
-                return Err(Doubt::new("the keys of a tree do not ascend"));
+                return Err(Untrusted::new("the keys of a tree do not ascend"));
             }
             self.last = Some(key);
             let offset = usize::try_from(fields.u32(at + KEY_SIZE)?).unwrap_or(usize::MAX);
@@ -125,14 +125,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn read(&mut self, place: Place, is_root: bool) -> Result<Vec<u8>, Doubt> {
+    fn read(&mut self, place: Place, is_root: bool) -> Result<Vec<u8>, Untrusted> {
         let length = self.superblock.node_size;
         let at = self
             .chunks
             .locate(place.logical, length)
             .and_then(|(_, mut copies)| copies.next())
-            .ok_or_else(|| Doubt::new("a tree block is in no chunk"))?;
-        let length = usize::try_from(length).map_err(|_| Doubt::new("blocks too large"))?;
+            .ok_or_else(|| Untrusted::new("a tree block is in no chunk"))?;
+        let length = usize::try_from(length).map_err(|_| Untrusted::new("blocks too large"))?;
         let block = self.volume.bytes_at(at, length)?;
         check_crc(&block, "tree block")?;
         let fields = Fields(&block);
@@ -142,7 +142,7 @@ impl Walk<'_> {
             && fields.u8(100)? == place.level
             && (!is_root || fields.u64(88)? == self.owner);
         if !in_place {
-            return Err(Doubt::new("a tree block is not the one that was meant"));
+            return Err(Untrusted::new("a tree block is not the one that was meant"));
         }
         Ok(block)
     }

@@ -4,7 +4,7 @@
 use super::Filesystem;
 use crate::extents::Extents;
 use crate::source::ReadAt;
-use crate::used::Doubt;
+use crate::used::Untrusted;
 use crate::used::bytes::Fields;
 use std::io;
 
@@ -23,8 +23,8 @@ const F2FS_SUPERBLOCK: u64 = 1024;
 pub fn owned(filesystem: Filesystem, volume: &mut dyn ReadAt) -> io::Result<Extents> {
     let size = volume.size();
     let end = end(filesystem, volume).map_err(|doubt| match doubt {
-        Doubt::Read(error) => error,
-        Doubt::Refused(why) => io::Error::new(io::ErrorKind::InvalidData, why),
+        Untrusted::Read(error) => error,
+        Untrusted::Refused(why) => io::Error::new(io::ErrorKind::InvalidData, why),
     })?;
     let mut owned = Extents::single(0..end);
     if filesystem == Filesystem::Ntfs {
@@ -40,8 +40,11 @@ pub fn owned(filesystem: Filesystem, volume: &mut dyn ReadAt) -> io::Result<Exte
 }
 
 /// One past the last byte that the filesystem has.
-pub(in crate::used) fn end(filesystem: Filesystem, volume: &mut dyn ReadAt) -> Result<u64, Doubt> {
-    let mut block = |at, length| volume.bytes_at(at, length).map_err(Doubt::from);
+pub(in crate::used) fn end(
+    filesystem: Filesystem,
+    volume: &mut dyn ReadAt,
+) -> Result<u64, Untrusted> {
+    let mut block = |at, length| volume.bytes_at(at, length).map_err(Untrusted::from);
     Ok(match filesystem {
         Filesystem::Ext => {
             let raw = block(EXT_SUPERBLOCK, 1024)?;
@@ -54,7 +57,9 @@ pub(in crate::used) fn end(filesystem: Filesystem, volume: &mut dyn ReadAt) -> R
             };
             let shift = sb.u32(0x18)?;
             if shift > 6 {
-                return Err(Doubt::new("its superblock has an impossible block size"));
+                return Err(Untrusted::new(
+                    "its superblock has an impossible block size",
+                ));
             }
             (high << 32 | low).saturating_mul(1024 << shift)
         }

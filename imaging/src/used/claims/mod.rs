@@ -3,14 +3,14 @@
 //! A block is left out of an image only where its owner is known and is the only one. Old signatures survive below what
 //! uses a volume today, so one that is found says little; what counts is that there is no other. All that has to know
 //! who owns something asks here: the survey, growing, shrinking, restores beside kept partitions, the mending of a GPT,
-//! and the search for leftovers behind an image. The signatures themselves stand once, in [`signatures`].
+//! and the search for old signatures past the end of an image. The signatures themselves stand once, in [`signatures`].
 
 mod beside;
 mod checks;
 mod edges;
 mod extent;
-mod leftover;
 mod nested;
+mod old_signature;
 mod signatures;
 mod types;
 
@@ -25,7 +25,7 @@ use std::io;
 pub use beside::{Beside, beside, owner_of_disk};
 pub(in crate::used) use extent::end;
 pub use extent::owned;
-pub use leftover::find as find_leftover;
+pub use old_signature::find as find_old_signature;
 pub(in crate::used) use signatures::VERITY;
 pub use types::{Says, hashes_of_others};
 

@@ -1,7 +1,7 @@
 //! Directory entries: which chains they name. A file is a set of entries with a checksum (section 6.3).
 
 use super::super::bytes::Fields;
-use super::{BITMAP_ENTRY, Doubt, LABEL_ENTRY};
+use super::{BITMAP_ENTRY, LABEL_ENTRY, Untrusted};
 
 const UPCASE_ENTRY: u8 = 0x82;
 const FILE_ENTRY: u8 = 0x85;
@@ -44,7 +44,7 @@ impl Entries {
     }
 
     /// Takes 32 bytes; answers the chains of what is complete with them.
-    pub(super) fn next(&mut self, entry: &[u8]) -> Result<Vec<Chain>, Doubt> {
+    pub(super) fn next(&mut self, entry: &[u8]) -> Result<Vec<Chain>, Untrusted> {
         let fields = Fields(entry);
         let kind = fields.u8(0)?;
         if self.missing > 0 {
@@ -72,7 +72,7 @@ impl Entries {
             LABEL_ENTRY | GUID_ENTRY => {}
             _ if kind & IN_USE == 0 => {}
             _ => {
-                return Err(Doubt::new(format!(
+                return Err(Untrusted::new(format!(
                     "a directory has an entry of the unknown type {kind:#x}"
                 )));
             }
@@ -81,14 +81,14 @@ impl Entries {
     }
 
     /// The directory ends here.
-    pub(super) fn finish(&self) -> Result<(), Doubt> {
+    pub(super) fn finish(&self) -> Result<(), Untrusted> {
         if self.missing > 0 {
             return Err(torn());
         }
         Ok(())
     }
 
-    fn complete(&self) -> Result<Vec<Chain>, Doubt> {
+    fn complete(&self) -> Result<Vec<Chain>, Untrusted> {
         let file = Fields(&self.set);
         let sum = self
             .set
@@ -116,11 +116,11 @@ impl Entries {
     }
 }
 
-fn torn() -> Doubt {
-    Doubt::new("a directory entry is damaged")
+fn torn() -> Untrusted {
+    Untrusted::new("a directory entry is damaged")
 }
 
-fn chain(fields: Fields<'_>, flags: u8, directory: bool) -> Result<Chain, Doubt> {
+fn chain(fields: Fields<'_>, flags: u8, directory: bool) -> Result<Chain, Untrusted> {
     Ok(Chain {
         first: u64::from(fields.u32(20)?),
         contiguous: flags & CONTIGUOUS != 0,

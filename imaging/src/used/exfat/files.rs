@@ -4,7 +4,7 @@
 use super::super::bitmap::{Bitmap, Claims};
 use super::super::bytes::Fields;
 use super::entries::{Chain, Entries};
-use super::{Doubt, Geometry};
+use super::{Geometry, Untrusted};
 use crate::source::ReadAt;
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(super) fn check(
     volume: &mut dyn ReadAt,
     geometry: &Geometry,
     bitmap: &mut Bitmap,
-) -> Result<(), Doubt> {
+) -> Result<(), Untrusted> {
     let mut walk = Walk {
         volume,
         geometry,
@@ -54,13 +54,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn read_directory(&mut self, runs: &[Range<u64>]) -> Result<(), Doubt> {
+    fn read_directory(&mut self, runs: &[Range<u64>]) -> Result<(), Untrusted> {
         let mut entries = Entries::default();
         for run in runs {
             let mut at = run.start;
             while at < run.end {
                 let length = (run.end - at).min(PIECE);
-                let bytes = usize::try_from(length).map_err(|_| Doubt::new("too large"))?;
+                let bytes = usize::try_from(length).map_err(|_| Untrusted::new("too large"))?;
                 let piece = self.volume.bytes_at(at, bytes)?;
                 for entry in piece.chunks_exact(32) {
                     for chain in entries.next(entry)? {
@@ -77,11 +77,11 @@ impl Walk<'_> {
     }
 
     /// Claims the clusters of a chain; one of a directory is to be looked into.
-    fn follow(&mut self, chain: &Chain) -> Result<(), Doubt> {
+    fn follow(&mut self, chain: &Chain) -> Result<(), Untrusted> {
         let cluster = self.geometry.cluster;
         let count = chain.length.map(|length| length.div_ceil(cluster));
         if chain.directory && chain.length.is_some_and(|length| length > DIRECTORY_MAX) {
-            return Err(Doubt::new("a directory is too large"));
+            return Err(Untrusted::new("a directory is too large"));
         }
         let mut runs = Vec::new();
         let mut total = 0;
@@ -103,13 +103,13 @@ impl Walk<'_> {
             total += length;
             if chain.directory {
                 if total.saturating_mul(cluster) > DIRECTORY_MAX {
-                    return Err(Doubt::new("a directory is too large"));
+                    return Err(Untrusted::new("a directory is too large"));
                 }
                 runs.push(start..start + length * cluster);
             }
         }
         if count.is_some_and(|count| total < count) {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "the chain from cluster {} is shorter than its file",
                 chain.first
             )));
@@ -121,7 +121,7 @@ impl Walk<'_> {
     }
 
     /// How many clusters follow one another from `first` on in its chain, and what comes behind them.
-    fn stretch(&mut self, first: u64) -> Result<(u64, Option<u64>), Doubt> {
+    fn stretch(&mut self, first: u64) -> Result<(u64, Option<u64>), Untrusted> {
         let mut length = 1;
         loop {
             let next = self.entry(first + length - 1)?;
@@ -133,19 +133,19 @@ impl Walk<'_> {
     }
 
     /// The entry of `cluster` in the FAT.
-    fn entry(&mut self, cluster: u64) -> Result<Option<u64>, Doubt> {
+    fn entry(&mut self, cluster: u64) -> Result<Option<u64>, Untrusted> {
         self.geometry.byte_of(cluster)?;
         let per_piece = PIECE / 4;
         let first = cluster - cluster % per_piece;
         if self.fat.is_empty() || self.fat_first != first {
             let count = per_piece.min(self.geometry.clusters + 2 - first);
-            let length = usize::try_from(count * 4).map_err(|_| Doubt::new("too large"))?;
+            let length = usize::try_from(count * 4).map_err(|_| Untrusted::new("too large"))?;
             self.fat = self
                 .volume
                 .bytes_at(self.geometry.fat + first * 4, length)?;
             self.fat_first = first;
         }
-        let at = usize::try_from((cluster - first) * 4).map_err(|_| Doubt::new("too large"))?;
+        let at = usize::try_from((cluster - first) * 4).map_err(|_| Untrusted::new("too large"))?;
         let next = Fields(&self.fat).u32(at)?;
         Ok((next != u32::MAX).then_some(u64::from(next)))
     }

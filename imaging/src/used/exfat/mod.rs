@@ -9,8 +9,8 @@ mod files;
 
 use super::bitmap::Bitmap;
 use super::bytes::Fields;
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use std::ops::Range;
@@ -36,7 +36,7 @@ struct Geometry {
     end: u64,
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let boot = volume.bytes_at(0, 512)?;
     let serial = Fields(&boot).u32(100)?;
     let geometry = Geometry::parse(&boot, volume.size())?;
@@ -55,22 +55,22 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let boot = volume.bytes_at(0, 512)?;
     let geometry = Geometry::parse(&boot, size)?;
     check_boot_region(volume, &boot)?;
     let entry = geometry
         .root_entry(volume, BITMAP_ENTRY)?
-        .ok_or_else(|| Doubt::new("it has no allocation bitmap"))?;
+        .ok_or_else(|| Untrusted::new("it has no allocation bitmap"))?;
     let entry = Fields(&entry);
     if entry.u64(24)? < geometry.clusters.div_ceil(8) {
-        return Err(Doubt::new("its allocation bitmap is too short"));
+        return Err(Untrusted::new("its allocation bitmap is too short"));
     }
     let runs = geometry.bitmap_runs(volume, u64::from(entry.u32(20)?))?;
     let mut bitmap = Bitmap::new(runs, geometry.clusters)?;
     files::check(volume, &geometry, &mut bitmap)?;
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     keep.add(0..geometry.heap);
     bitmap.places().for_each(|place| keep.add(place));
     bitmap.used(volume, |used| {
@@ -83,7 +83,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
 
 /// Section 3.4: the sum over eleven sectors, but for the fields that change while mounted, fills the
 /// twelfth.
-fn check_boot_region(volume: &mut dyn ReadAt, boot: &[u8]) -> Result<(), Doubt> {
+fn check_boot_region(volume: &mut dyn ReadAt, boot: &[u8]) -> Result<(), Untrusted> {
     let sector = 1usize << Fields(boot).u8(108)?.clamp(9, 12);
     let region = volume.bytes_at(0, sector * 12)?;
     let (covered, sums) = (
@@ -98,16 +98,16 @@ fn check_boot_region(volume: &mut dyn ReadAt, boot: &[u8]) -> Result<(), Doubt> 
             sum.rotate_right(1).wrapping_add(u32::from(*byte))
         });
     if sums.chunks(4).any(|stored| stored != sum.to_le_bytes()) {
-        return Err(Doubt::new("the checksum of its boot region is wrong"));
+        return Err(Untrusted::new("the checksum of its boot region is wrong"));
     }
     if Fields(boot).u16(106)? & DOUBTFUL != 0 {
-        return Err(Doubt::new("it was not unmounted cleanly"));
+        return Err(Untrusted::new("it was not unmounted cleanly"));
     }
     Ok(())
 }
 
 impl Geometry {
-    fn parse(boot: &[u8], volume: u64) -> Result<Self, Doubt> {
+    fn parse(boot: &[u8], volume: u64) -> Result<Self, Untrusted> {
         let fields = Fields(boot);
         let sector_shift = u32::from(fields.u8(108)?);
         let cluster_shift = u32::from(fields.u8(109)?);
@@ -115,10 +115,10 @@ impl Geometry {
             || !(9..=12).contains(&sector_shift)
             || cluster_shift > 25 - sector_shift
         {
-            return Err(Doubt::new("its boot sector contradicts itself"));
+            return Err(Untrusted::new("its boot sector contradicts itself"));
         }
         if fields.u8(110)? != 1 {
-            return Err(Doubt::new("it has more than one FAT"));
+            return Err(Untrusted::new("it has more than one FAT"));
         }
         let sector = 1u64 << sector_shift;
         let geometry = Self {
@@ -132,28 +132,28 @@ impl Geometry {
         };
         let heap_end = geometry.heap + geometry.clusters * geometry.cluster;
         if geometry.end > volume || heap_end > geometry.end {
-            return Err(Doubt::new("it says it is larger than the partition"));
+            return Err(Untrusted::new("it says it is larger than the partition"));
         }
         let fits = geometry.clusters > 0
             && geometry.fat >= 24 * sector
             && geometry.fat + geometry.fat_size <= geometry.heap
             && geometry.fat_size >= (geometry.clusters + 2) * 4;
         if !fits {
-            return Err(Doubt::new("its boot sector contradicts itself"));
+            return Err(Untrusted::new("its boot sector contradicts itself"));
         }
         Ok(geometry)
     }
 
     /// First byte of a cluster; clusters are numbered from 2.
-    fn byte_of(&self, cluster: u64) -> Result<u64, Doubt> {
+    fn byte_of(&self, cluster: u64) -> Result<u64, Untrusted> {
         match cluster.checked_sub(2) {
             Some(index) if index < self.clusters => Ok(self.heap + index * self.cluster),
-            _ => Err(Doubt::new("a cluster number is out of range")),
+            _ => Err(Untrusted::new("a cluster number is out of range")),
         }
     }
 
     /// The next cluster of a chain.
-    fn next(&self, volume: &mut dyn ReadAt, cluster: u64) -> Result<Option<u64>, Doubt> {
+    fn next(&self, volume: &mut dyn ReadAt, cluster: u64) -> Result<Option<u64>, Untrusted> {
         self.byte_of(cluster)?;
         let entry = volume.bytes_at(self.fat + cluster * 4, 4)?;
         let next = Fields(&entry).u32(0)?;
@@ -161,11 +161,11 @@ impl Geometry {
     }
 
     /// The first entry of a type in the root directory.
-    fn root_entry(&self, volume: &mut dyn ReadAt, kind: u8) -> Result<Option<Vec<u8>>, Doubt> {
+    fn root_entry(&self, volume: &mut dyn ReadAt, kind: u8) -> Result<Option<Vec<u8>>, Untrusted> {
         let mut at = self.root;
         for _ in 0..ROOT_CLUSTERS_MAX {
             let length = usize::try_from(self.cluster.min(ROOT_BYTES_MAX))
-                .map_err(|_| Doubt::new("clusters too large"))?;
+                .map_err(|_| Untrusted::new("clusters too large"))?;
             let bytes = volume.bytes_at(self.byte_of(at)?, length)?;
             for entry in bytes.chunks_exact(32) {
                 match entry.first() {
@@ -183,12 +183,16 @@ impl Geometry {
     }
 
     /// Where enough of a bitmap is that begins with cluster `first`.
-    fn bitmap_runs(&self, volume: &mut dyn ReadAt, first: u64) -> Result<Vec<Range<u64>>, Doubt> {
+    fn bitmap_runs(
+        &self,
+        volume: &mut dyn ReadAt,
+        first: u64,
+    ) -> Result<Vec<Range<u64>>, Untrusted> {
         let count = self.clusters.div_ceil(8).div_ceil(self.cluster);
         let mut runs: Vec<Range<u64>> = Vec::new();
         let mut at = Some(first);
         for _ in 0..count {
-            let cluster = at.ok_or_else(|| Doubt::new("its allocation bitmap is cut short"))?;
+            let cluster = at.ok_or_else(|| Untrusted::new("its allocation bitmap is cut short"))?;
             let start = self.byte_of(cluster)?;
             match runs.last_mut() {
                 Some(last) if last.end == start => last.end += self.cluster,

@@ -3,7 +3,7 @@
 //!
 //! Inodes, extent trees and block maps after the kernel's `Documentation/filesystems/ext4/`.
 
-use super::Doubt;
+use super::Untrusted;
 use super::groups::Group;
 use super::superblock::Superblock;
 use crate::extents::Extents;
@@ -42,7 +42,11 @@ impl<'a> Files<'a> {
     }
 
     /// Proves that the map has every block that the inodes of `group` name.
-    pub(super) fn check(&mut self, volume: &mut dyn ReadAt, group: &Group) -> Result<(), Doubt> {
+    pub(super) fn check(
+        &mut self,
+        volume: &mut dyn ReadAt,
+        group: &Group,
+    ) -> Result<(), Untrusted> {
         if group.inodes_uninitialised {
             return Ok(());
         }
@@ -71,7 +75,7 @@ impl<'a> Files<'a> {
         volume: &mut dyn ReadAt,
         raw: Fields<'_>,
         number: u64,
-    ) -> Result<(), Doubt> {
+    ) -> Result<(), Untrusted> {
         let links = raw.u16(0x1a)?;
         if links == 0 {
             return Ok(());
@@ -109,10 +113,10 @@ impl<'a> Files<'a> {
         node: Fields<'_>,
         depth: u16,
         number: u64,
-    ) -> Result<(), Doubt> {
+    ) -> Result<(), Untrusted> {
         let level = node.u16(6)?;
         if node.u16(0)? != EXTENT_MAGIC || level > depth {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "the extents of inode {number} are damaged"
             )));
         }
@@ -136,7 +140,12 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    fn pointers(&mut self, volume: &mut dyn ReadAt, map: &[u8], number: u64) -> Result<(), Doubt> {
+    fn pointers(
+        &mut self,
+        volume: &mut dyn ReadAt,
+        map: &[u8],
+        number: u64,
+    ) -> Result<(), Untrusted> {
         let (direct, indirect) = map.split_at(DIRECT * 4);
         self.blocks(volume, direct, 0, number)?;
         for (depth, pointer) in (1..).zip(indirect.chunks_exact(4)) {
@@ -152,7 +161,7 @@ impl<'a> Files<'a> {
         pointers: &[u8],
         depth: u32,
         number: u64,
-    ) -> Result<(), Doubt> {
+    ) -> Result<(), Untrusted> {
         for pointer in pointers.chunks_exact(4) {
             let block = u64::from(Fields(pointer).u32(0)?);
             if block == 0 {
@@ -167,20 +176,21 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    fn claim(&mut self, blocks: Range<u64>, number: u64) -> Result<(), Doubt> {
+    fn claim(&mut self, blocks: Range<u64>, number: u64) -> Result<(), Untrusted> {
         self.spend(blocks.end - blocks.start)?;
         self.is_kept(blocks, number)
     }
 
-    fn spend(&mut self, blocks: u64) -> Result<(), Doubt> {
+    fn spend(&mut self, blocks: u64) -> Result<(), Untrusted> {
         let left = self.left.checked_sub(blocks);
-        self.left = left.ok_or_else(|| Doubt::new("its files have more blocks than there are"))?;
+        self.left =
+            left.ok_or_else(|| Untrusted::new("its files have more blocks than there are"))?;
         Ok(())
     }
 
-    fn is_kept(&self, blocks: Range<u64>, number: u64) -> Result<(), Doubt> {
+    fn is_kept(&self, blocks: Range<u64>, number: u64) -> Result<(), Untrusted> {
         if blocks.end > self.superblock.blocks {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "inode {number} has blocks outside the filesystem"
             )));
         }
@@ -189,12 +199,12 @@ impl<'a> Files<'a> {
         if self.kept.within(bytes.clone()).next() == Some(bytes) || blocks.is_empty() {
             return Ok(());
         }
-        Err(Doubt::new(format!(
+        Err(Untrusted::new(format!(
             "its bitmap lacks blocks that inode {number} uses"
         )))
     }
 }
 
-fn too_large() -> Doubt {
-    Doubt::new("its inode tables are too large")
+fn too_large() -> Untrusted {
+    Untrusted::new("its inode tables are too large")
 }

@@ -2,7 +2,7 @@
 
 use super::superblock::{Checksums, Superblock};
 use crate::source::ReadAt;
-use crate::used::Doubt;
+use crate::used::Untrusted;
 use crate::used::bytes::{Fields, crc32c_raw};
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The next group, its checksum proven; `None` behind the last.
-    pub(super) fn next(&mut self, volume: &mut dyn ReadAt) -> Result<Option<Group>, Doubt> {
+    pub(super) fn next(&mut self, volume: &mut dyn ReadAt) -> Result<Option<Group>, Untrusted> {
         let number = self.next;
         if number >= self.superblock.groups() {
             return Ok(None);
@@ -40,7 +40,7 @@ impl<'a> Groups<'a> {
             let block = self.superblock.descriptor_block(number / used);
             self.block = self.superblock.read_block(volume, block)?;
         }
-        let at = usize::try_from(place).map_err(|_| Doubt::new("too many groups"))? * size;
+        let at = usize::try_from(place).map_err(|_| Untrusted::new("too many groups"))? * size;
         let raw = Fields(&self.block).slice(at, size)?;
         self.next += 1;
         Group::parse(self.superblock, number, raw).map(Some)
@@ -65,15 +65,15 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn parse(superblock: &Superblock, number: u64, raw: &[u8]) -> Result<Self, Doubt> {
+    fn parse(superblock: &Superblock, number: u64, raw: &[u8]) -> Result<Self, Untrusted> {
         check_descriptor(superblock, number, raw)?;
         let fields = Fields(raw);
         let wide = raw.len() >= 64;
-        let joined = |low: usize, high: usize| -> Result<u64, Doubt> {
+        let joined = |low: usize, high: usize| -> Result<u64, Untrusted> {
             let upper = if wide { fields.u32(high)? } else { 0 };
             Ok(u64::from(fields.u32(low)?) | u64::from(upper) << 32)
         };
-        let halves = |low: usize, high: usize| -> Result<u32, Doubt> {
+        let halves = |low: usize, high: usize| -> Result<u32, Untrusted> {
             let upper = if wide { fields.u16(high)? } else { 0 };
             Ok(u32::from(fields.u16(low)?) | u32::from(upper) << 16)
         };
@@ -104,7 +104,7 @@ impl Group {
         Ok(group)
     }
 
-    fn check_places(&self, superblock: &Superblock) -> Result<(), Doubt> {
+    fn check_places(&self, superblock: &Superblock) -> Result<(), Untrusted> {
         let inside = |at: u64, length: u64| {
             at >= superblock.first_data_block
                 && at
@@ -117,7 +117,7 @@ impl Group {
             || !inside(self.inode_table_start, table)
             || self.unused_inodes > superblock.inodes_per_group
         {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "the descriptor of group {} points outside the filesystem",
                 self.number
             )));
@@ -138,15 +138,19 @@ impl Group {
     }
 
     /// Proves the bitmap by its checksum, where there are any.
-    pub(super) fn check_bitmap(&self, superblock: &Superblock, bitmap: &[u8]) -> Result<(), Doubt> {
+    pub(super) fn check_bitmap(
+        &self,
+        superblock: &Superblock,
+        bitmap: &[u8],
+    ) -> Result<(), Untrusted> {
         let Checksums::Crc32c(seed) = superblock.checksums else {
             return Ok(());
         };
         let length = usize::try_from(superblock.clusters_per_group / 8)
-            .map_err(|_| Doubt::new("groups too large"))?;
+            .map_err(|_| Untrusted::new("groups too large"))?;
         let sum = crc32c_raw(seed, Fields(bitmap).slice(0, length)?);
         if sum & self.bitmap_checksum_mask != self.bitmap_checksum {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "the checksum of the block bitmap of group {} is wrong",
                 self.number
             )));
@@ -155,9 +159,9 @@ impl Group {
     }
 
     /// Proves the bitmap by the count that the descriptor keeps beside it.
-    pub(super) fn check_free(&self, free: u64) -> Result<(), Doubt> {
+    pub(super) fn check_free(&self, free: u64) -> Result<(), Untrusted> {
         if free != self.free_clusters {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "group {} has {free} free clusters in its bitmap, {} in its descriptor",
                 self.number, self.free_clusters
             )));
@@ -170,11 +174,11 @@ fn table_blocks(superblock: &Superblock, inodes: u64) -> u64 {
     (inodes * superblock.inode_size).div_ceil(superblock.block_size)
 }
 
-fn check_descriptor(superblock: &Superblock, number: u64, raw: &[u8]) -> Result<(), Doubt> {
+fn check_descriptor(superblock: &Superblock, number: u64, raw: &[u8]) -> Result<(), Untrusted> {
     let fields = Fields(raw);
     let stored = fields.u16(CHECKSUM)?;
     let number_bytes = u32::try_from(number)
-        .map_err(|_| Doubt::new("too many groups"))?
+        .map_err(|_| Untrusted::new("too many groups"))?
         .to_le_bytes();
     let before = fields.slice(0, CHECKSUM)?;
     let after = fields.slice(CHECKSUM + 2, raw.len() - CHECKSUM - 2)?;
@@ -197,7 +201,7 @@ fn check_descriptor(superblock: &Superblock, number: u64, raw: &[u8]) -> Result<
         }
     };
     if computed != stored {
-        return Err(Doubt::new(format!(
+        return Err(Untrusted::new(format!(
             "the checksum of the descriptor of group {number} is wrong"
         )));
     }

@@ -9,8 +9,8 @@ mod groups;
 mod superblock;
 
 use super::bytes::set_runs;
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use files::Files;
@@ -23,13 +23,13 @@ pub(super) fn name(volume: &mut dyn ReadAt) -> &'static str {
     Superblock::read(volume).map_or("ext4", |superblock| superblock.name())
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     Superblock::read(volume)?.label()
 }
 
 /// Whether resize2fs lets it grow to `to` bytes, as far as its superblock tells; where that and the group descriptors
 /// are, which are enough for resize2fs to say whether it knows its features.
-pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<Extents, Doubt> {
+pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<Extents, Untrusted> {
     let superblock = Superblock::read(volume)?;
     superblock.check_growth(volume, to)?;
     if !superblock.is_clean() {
@@ -42,7 +42,7 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<Extents, 
     Ok(head.clipped(0..volume.size()))
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     let superblock = Superblock::read(volume)?;
     superblock.check(volume.size())?;
     let size = volume.size();
@@ -72,7 +72,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
 /// The map as it grows.
 #[derive(Default)]
 struct Parts {
-    keep: Keep,
+    keep: RangeCollector,
     /// Bitmaps and inode tables that the bitmaps call used, but the descriptors' flags prove to be
     /// never written: whatever is there is from before the filesystem was made.
     unwritten: Extents,
@@ -84,7 +84,7 @@ impl Parts {
         volume: &mut dyn ReadAt,
         superblock: &Superblock,
         group: &Group,
-    ) -> Result<(), Doubt> {
+    ) -> Result<(), Untrusted> {
         let block_size = superblock.block_size;
         self.keep
             .add_blocks(superblock.overhead(group.number), block_size);
@@ -120,7 +120,7 @@ impl Parts {
         volume: &mut dyn ReadAt,
         superblock: &Superblock,
         group: &Group,
-    ) -> Result<(), Doubt> {
+    ) -> Result<(), Untrusted> {
         let bitmap = superblock.read_block(volume, group.block_bitmap)?;
         group.check_bitmap(superblock, &bitmap)?;
         let first = superblock.first_block(group.number);

@@ -2,7 +2,7 @@
 
 use crate::source::ReadAt;
 use crate::used::bytes::{Fields, crc32c_raw};
-use crate::used::{Doubt, Label};
+use crate::used::{Label, Untrusted};
 use std::ops::Range;
 
 pub(super) const OFFSET: u64 = 1024;
@@ -81,24 +81,24 @@ pub(super) struct Superblock {
 }
 
 impl Superblock {
-    pub(super) fn read(volume: &mut dyn ReadAt) -> Result<Self, Doubt> {
+    pub(super) fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
         let raw = volume.bytes_at(OFFSET, 1024)?;
         let sb = Fields(&raw);
         if sb.slice(0x38, 2)? != MAGIC {
-            return Err(Doubt::new("the superblock is gone"));
+            return Err(Untrusted::new("the superblock is gone"));
         }
         let incompat = sb.u32(0x60)?;
         let ro_compat = sb.u32(0x64)?;
         let log_block = sb.u32(0x18)?;
         let log_cluster = sb.u32(0x1c)?;
         if log_block > 6 {
-            return Err(Doubt::new("its block size is impossible"));
+            return Err(Untrusted::new("its block size is impossible"));
         }
         let bigalloc = ro_compat & RO_BIGALLOC != 0;
         let log_ratio = match log_cluster.checked_sub(log_block) {
             Some(ratio) if bigalloc && ratio <= 20 => ratio,
             _ if !bigalloc => 0,
-            _ => return Err(Doubt::new("its cluster size is impossible")),
+            _ => return Err(Untrusted::new("its cluster size is impossible")),
         };
         let wide = incompat & INCOMPAT_64BIT != 0;
         let mut uuid = [0; 16];
@@ -152,7 +152,7 @@ impl Superblock {
         }
     }
 
-    pub(super) fn label(&self) -> Result<Label, Doubt> {
+    pub(super) fn label(&self) -> Result<Label, Untrusted> {
         let sb = Fields(&self.raw);
         Ok(Label {
             uuid: sb.uuid(0x68)?,
@@ -161,18 +161,18 @@ impl Superblock {
     }
 
     /// Everything that must hold before a bitmap is believed.
-    pub(super) fn check(&self, volume: u64) -> Result<(), Doubt> {
+    pub(super) fn check(&self, volume: u64) -> Result<(), Untrusted> {
         self.check_features()?;
         self.check_state()?;
         self.check_geometry(volume)
     }
 
-    fn check_features(&self) -> Result<(), Doubt> {
+    fn check_features(&self) -> Result<(), Untrusted> {
         if self.incompat & INCOMPAT_JOURNAL_DEV != 0 {
-            return Err(Doubt::new("it is an external journal"));
+            return Err(Untrusted::new("it is an external journal"));
         }
         if self.incompat & INCOMPAT_RECOVER != 0 {
-            return Err(Doubt::new("its journal needs to be replayed"));
+            return Err(Untrusted::new("its journal needs to be replayed"));
         }
         let unknown = [
             ("compat", self.compat & !COMPAT_KNOWN),
@@ -180,34 +180,36 @@ impl Superblock {
             ("ro_compat", self.ro_compat & !RO_KNOWN),
         ];
         match unknown.iter().find(|(_, bits)| *bits != 0) {
-            Some((set, bits)) => Err(Doubt::new(format!("it has {set} features {bits:#x}"))),
+            Some((set, bits)) => Err(Untrusted::new(format!("it has {set} features {bits:#x}"))),
             None => Ok(()),
         }
     }
 
-    fn check_state(&self) -> Result<(), Doubt> {
+    fn check_state(&self) -> Result<(), Untrusted> {
         let sb = Fields(&self.raw);
         self.check_checksum()?;
         if sb.u16(0x3a)? != STATE_CLEAN {
-            return Err(Doubt::new("it was not unmounted cleanly, or has errors"));
+            return Err(Untrusted::new(
+                "it was not unmounted cleanly, or has errors",
+            ));
         }
         if sb.u32(0xe8)? != 0 {
-            return Err(Doubt::new("it has orphaned inodes"));
+            return Err(Untrusted::new("it has orphaned inodes"));
         }
         if self.compat & COMPAT_HAS_JOURNAL != 0 && sb.u32(0xe0)? == 0 {
-            return Err(Doubt::new("its journal is on another device"));
+            return Err(Untrusted::new("its journal is on another device"));
         }
         Ok(())
     }
 
     /// Everything that must hold before e2fsck and resize2fs let it grow to `to` bytes.
-    pub(super) fn check_growth(&self, volume: &mut dyn ReadAt, to: u64) -> Result<(), Doubt> {
+    pub(super) fn check_growth(&self, volume: &mut dyn ReadAt, to: u64) -> Result<(), Untrusted> {
         let sb = Fields(&self.raw);
         if self.incompat & INCOMPAT_JOURNAL_DEV != 0 {
-            return Err(Doubt::new("it is an external journal"));
+            return Err(Untrusted::new("it is an external journal"));
         }
         if self.ro_compat & RO_BIGALLOC != 0 {
-            return Err(Doubt::new("resize2fs refuses the feature bigalloc"));
+            return Err(Untrusted::new("resize2fs refuses the feature bigalloc"));
         }
         let unknown = [
             ("compat", self.compat & !COMPAT_KNOWN),
@@ -218,22 +220,22 @@ impl Superblock {
             ("ro_compat", self.ro_compat & !(RO_KNOWN & !RO_READONLY)),
         ];
         if let Some((set, bits)) = unknown.iter().find(|(_, bits)| *bits != 0) {
-            return Err(Doubt::new(format!("it has {set} features {bits:#x}")));
+            return Err(Untrusted::new(format!("it has {set} features {bits:#x}")));
         }
         self.check_checksum()?;
         let has_journal = self.compat & COMPAT_HAS_JOURNAL != 0;
         if has_journal && sb.u32(0xe0)? == 0 {
-            return Err(Doubt::new("its journal is on another device"));
+            return Err(Untrusted::new("its journal is on another device"));
         }
         let state = sb.u16(0x3a)?;
         if state & STATE_ERRORS != 0 {
-            return Err(Doubt::new(
+            return Err(Untrusted::new(
                 "it has errors on record: e2fsck -f mends the original",
             ));
         }
         // A journal makes whole what was cut off, and e2fsck -p replays it.
         if state & STATE_CLEAN == 0 && !has_journal {
-            return Err(Doubt::new(
+            return Err(Untrusted::new(
                 "it was not unmounted cleanly and has no journal: e2fsck -f mends the original",
             ));
         }
@@ -241,7 +243,7 @@ impl Superblock {
         self.check_geometry(volume.size())?;
         let blocks = to / self.block_size;
         if !self.is_wide() && blocks > u64::from(u32::MAX) {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "without the feature 64bit it has no more than {} blocks, and would have {blocks}",
                 u32::MAX
             )));
@@ -259,7 +261,7 @@ impl Superblock {
     }
 
     /// A mark that somebody has it mounted is believed by e2fsck, whatever machine that was.
-    fn check_multiple_mounts(&self, volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+    fn check_multiple_mounts(&self, volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
         /// `EXT4_MMP_SEQ_CLEAN`
         const CLEAN: u32 = 0xff4d_4d50;
         if self.incompat & INCOMPAT_MMP == 0 {
@@ -267,12 +269,14 @@ impl Superblock {
         }
         let block = Fields(&self.raw).u64(0x168)?;
         if block >= self.blocks {
-            return Err(Doubt::new("its superblock contradicts itself"));
+            return Err(Untrusted::new("its superblock contradicts itself"));
         }
         let mark = self.read_block(volume, block)?;
         match Fields(&mark).u32(4)? {
             CLEAN => Ok(()),
-            _ => Err(Doubt::new("it is marked as mounted by some machine (mmp)")),
+            _ => Err(Untrusted::new(
+                "it is marked as mounted by some machine (mmp)",
+            )),
         }
     }
 
@@ -288,21 +292,21 @@ impl Superblock {
         first..first.saturating_add(behind_it).min(self.blocks)
     }
 
-    fn check_checksum(&self) -> Result<(), Doubt> {
+    fn check_checksum(&self) -> Result<(), Untrusted> {
         let sb = Fields(&self.raw);
         if let Checksums::Crc32c(_) = self.checksums
             && crc32c_raw(!0, sb.slice(0, 0x3fc)?) != sb.u32(0x3fc)?
         {
-            return Err(Doubt::new("the checksum of its superblock is wrong"));
+            return Err(Untrusted::new("the checksum of its superblock is wrong"));
         }
         Ok(())
     }
 
-    fn check_geometry(&self, volume: u64) -> Result<(), Doubt> {
+    fn check_geometry(&self, volume: u64) -> Result<(), Untrusted> {
         let bits = self.block_size * 8;
         let size = self.blocks.checked_mul(self.block_size);
         if size.is_none_or(|size| size > volume) {
-            return Err(Doubt::new("it says it is larger than the partition"));
+            return Err(Untrusted::new("it says it is larger than the partition"));
         }
         let inodes_fit = self.inode_size.is_power_of_two()
             && (128..=self.block_size).contains(&self.inode_size)
@@ -316,7 +320,7 @@ impl Superblock {
             && (32..=1024).contains(&self.descriptor_size)
             && (!self.is_wide() || self.descriptor_size >= 64);
         if !(inodes_fit && groups_fit && descriptors_fit) {
-            return Err(Doubt::new("its superblock contradicts itself"));
+            return Err(Untrusted::new("its superblock contradicts itself"));
         }
         Ok(())
     }
@@ -334,9 +338,13 @@ impl Superblock {
         (self.first_block(group) + self.blocks_per_group).min(self.blocks)
     }
 
-    pub(super) fn read_block(&self, volume: &mut dyn ReadAt, block: u64) -> Result<Vec<u8>, Doubt> {
+    pub(super) fn read_block(
+        &self,
+        volume: &mut dyn ReadAt,
+        block: u64,
+    ) -> Result<Vec<u8>, Untrusted> {
         let length =
-            usize::try_from(self.block_size).map_err(|_| Doubt::new("blocks too large"))?;
+            usize::try_from(self.block_size).map_err(|_| Untrusted::new("blocks too large"))?;
         Ok(volume.bytes_at(block * self.block_size, length)?)
     }
 
@@ -420,10 +428,10 @@ fn checksums(
     incompat: u32,
     ro_compat: u32,
     uuid: &[u8],
-) -> Result<Checksums, Doubt> {
+) -> Result<Checksums, Untrusted> {
     if ro_compat & RO_METADATA_CSUM != 0 {
         if sb.u8(0x175)? != 1 {
-            return Err(Doubt::new("it has checksums of an unknown type"));
+            return Err(Untrusted::new("it has checksums of an unknown type"));
         }
         let seed = if incompat & INCOMPAT_CSUM_SEED != 0 {
             sb.u32(0x270)?

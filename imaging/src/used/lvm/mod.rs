@@ -7,10 +7,10 @@ mod text;
 
 use super::bytes::Fields;
 use super::claims::Contested;
-use super::keep::Keep;
 use super::neighbours::is_hashed;
 use super::probe::{self, Found};
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use std::io;
@@ -71,7 +71,7 @@ fn label_sector(volume: &mut dyn ReadAt) -> Option<u64> {
     })
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let physical = read(volume)?;
     Ok(Label {
         label: physical.group,
@@ -79,10 +79,10 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Mapped, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Mapped, Untrusted> {
     let size = volume.size();
     let physical = read(volume)?;
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     keep.add(0..physical.extents.start);
     keep.add(physical.extents.end..size);
     let mut remarks = Vec::new();
@@ -126,7 +126,7 @@ fn look_into_all(volume: &mut dyn ReadAt, physical: &Physical) -> Vec<Found> {
 
 fn look_into(volume: &mut dyn ReadAt, logical: &Logical) -> Found {
     if !logical.whole {
-        let doubt = Doubt::new("parts of it are on other disks");
+        let doubt = Untrusted::new("parts of it are on other disks");
         return Found::whole("", doubt, Vec::new());
     }
     probe::look_within(&mut Linear { volume, logical })
@@ -178,30 +178,30 @@ impl ReadAt for Linear<'_> {
     }
 }
 
-fn read(volume: &mut dyn ReadAt) -> Result<Physical, Doubt> {
-    let sector = label_sector(volume).ok_or_else(|| Doubt::new("the label is gone"))?;
+fn read(volume: &mut dyn ReadAt) -> Result<Physical, Untrusted> {
+    let sector = label_sector(volume).ok_or_else(|| Untrusted::new("the label is gone"))?;
     let raw = volume.bytes_at(sector * SECTOR, 512)?;
     let label = Fields(&raw);
     if CRC.checksum(label.slice(20, 492)?) != label.u32(16)? || label.u64(8)? != sector {
-        return Err(Doubt::new("the checksum of its label is wrong"));
+        return Err(Untrusted::new("the checksum of its label is wrong"));
     }
     let at = usize::try_from(label.u32(20)?).unwrap_or(usize::MAX);
     let header = Fields(label.slice(at, raw.len().saturating_sub(at))?);
     let uuid = header.text(0, 32)?;
     if header.u64(32)? > volume.size() {
-        return Err(Doubt::new("it says it is larger than the partition"));
+        return Err(Untrusted::new("it says it is larger than the partition"));
     }
     let areas = metadata_areas(header)?;
     let (start, size) = areas
         .first()
         .copied()
-        .ok_or_else(|| Doubt::new("its metadata is on another disk"))?;
+        .ok_or_else(|| Untrusted::new("its metadata is on another disk"))?;
     let text = metadata(volume, start, size)?;
     physical(&text::parse(&text)?, uuid, volume.size())
 }
 
 /// `struct pv_header`: a list of data areas, then one of metadata areas, both ended by zeros.
-fn metadata_areas(header: Fields<'_>) -> Result<Vec<(u64, u64)>, Doubt> {
+fn metadata_areas(header: Fields<'_>) -> Result<Vec<(u64, u64)>, Untrusted> {
     let mut lists = [Vec::new(), Vec::new()];
     let mut at = 40;
     for list in &mut lists {
@@ -219,10 +219,10 @@ fn metadata_areas(header: Fields<'_>) -> Result<Vec<(u64, u64)>, Doubt> {
 }
 
 /// The current text of a metadata area, which is a ring behind a header of one sector.
-fn metadata(volume: &mut dyn ReadAt, area: u64, size: u64) -> Result<String, Doubt> {
+fn metadata(volume: &mut dyn ReadAt, area: u64, size: u64) -> Result<String, Untrusted> {
     let raw = volume.bytes_at(area, 512)?;
     let header = Fields(&raw);
-    let damaged = || Doubt::new("its metadata area is damaged");
+    let damaged = || Untrusted::new("its metadata area is damaged");
     if CRC.checksum(header.slice(4, 508)?) != header.u32(0)?
         || header.slice(4, 16)? != METADATA_MAGIC
         || header.u64(24)? != area
@@ -233,10 +233,10 @@ fn metadata(volume: &mut dyn ReadAt, area: u64, size: u64) -> Result<String, Dou
     let (offset, length) = (header.u64(40)?, header.u64(48)?);
     let (checksum, flags) = (header.u32(56)?, header.u32(60)?);
     if flags != 0 || offset == 0 {
-        return Err(Doubt::new("its metadata is on another disk"));
+        return Err(Untrusted::new("its metadata is on another disk"));
     }
     if header.u64(64)? != 0 {
-        return Err(Doubt::new("its metadata was being changed"));
+        return Err(Untrusted::new("its metadata was being changed"));
     }
     if offset < SECTOR || offset >= size || length > METADATA_MAX || length > size - SECTOR {
         return Err(damaged());
@@ -246,17 +246,17 @@ fn metadata(volume: &mut dyn ReadAt, area: u64, size: u64) -> Result<String, Dou
     let mut bytes = volume.bytes_at(area + offset, part(first)?)?;
     bytes.extend(volume.bytes_at(area + SECTOR, part(length - first)?)?);
     if CRC.checksum(&bytes) != checksum {
-        return Err(Doubt::new("the checksum of its metadata is wrong"));
+        return Err(Untrusted::new("the checksum of its metadata is wrong"));
     }
     let text = String::from_utf8(bytes).map_err(|_| damaged())?;
     Ok(text.trim_end_matches('\0').to_owned())
 }
 
-fn physical(text: &Section, uuid: String, size: u64) -> Result<Physical, Doubt> {
+fn physical(text: &Section, uuid: String, size: u64) -> Result<Physical, Untrusted> {
     let (name, group) = text
         .sections()
         .next()
-        .ok_or_else(|| Doubt::new("its metadata names no volume group"))?;
+        .ok_or_else(|| Untrusted::new("its metadata names no volume group"))?;
     let extent = bytes_of(group.number("extent_size")?)?;
     let mut own = None;
     for (name, volume) in group.sections_in("physical_volumes") {
@@ -265,14 +265,14 @@ fn physical(text: &Section, uuid: String, size: u64) -> Result<Physical, Doubt> 
         }
     }
     let (own_name, own) =
-        own.ok_or_else(|| Doubt::new("its metadata does not know this physical volume"))?;
+        own.ok_or_else(|| Untrusted::new("its metadata does not know this physical volume"))?;
     let start = bytes_of(own.number("pe_start")?)?;
     let end = own
         .number("pe_count")?
         .checked_mul(extent)
         .and_then(|length| length.checked_add(start))
         .filter(|end| *end <= size && extent > 0)
-        .ok_or_else(|| Doubt::new("its extents do not fit the partition"))?;
+        .ok_or_else(|| Untrusted::new("its extents do not fit the partition"))?;
     let mut volumes = Vec::new();
     for (name, volume) in group.sections_in("logical_volumes") {
         volumes.push(logical(name, volume, own_name, extent, start..end)?);
@@ -287,10 +287,10 @@ fn physical(text: &Section, uuid: String, size: u64) -> Result<Physical, Doubt> 
 }
 
 /// Metadata counts in sectors of 512 bytes.
-fn bytes_of(sectors: u64) -> Result<u64, Doubt> {
+fn bytes_of(sectors: u64) -> Result<u64, Untrusted> {
     sectors
         .checked_mul(SECTOR)
-        .ok_or_else(|| Doubt::new("its metadata has impossible sizes"))
+        .ok_or_else(|| Untrusted::new("its metadata has impossible sizes"))
 }
 
 fn logical(
@@ -299,7 +299,7 @@ fn logical(
     own: &str,
     extent: u64,
     extents: Range<u64>,
-) -> Result<Logical, Doubt> {
+) -> Result<Logical, Untrusted> {
     let mut segments = Vec::new();
     let mut whole = true;
     for (_, segment) in volume.sections() {
@@ -326,7 +326,7 @@ fn logical(
                     && logical.checked_add(*length).is_some()
             });
         let Some(((physical, logical), length)) = placed else {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "{name} has segments outside the extents"
             )));
         };
@@ -337,7 +337,7 @@ fn logical(
         });
     }
     if segments.len() > SEGMENTS_MAX {
-        return Err(Doubt::new(format!("{name} has too many segments")));
+        return Err(Untrusted::new(format!("{name} has too many segments")));
     }
     segments.sort_by_key(|segment| segment.logical);
     Ok(Logical {
@@ -347,19 +347,19 @@ fn logical(
     })
 }
 
-fn not_linear(name: &str) -> Doubt {
-    Doubt::new(format!("logical volume {name} is not linear"))
+fn not_linear(name: &str) -> Untrusted {
+    Untrusted::new(format!("logical volume {name} is not linear"))
 }
 
 /// No extent may belong to two volumes.
-fn check_apart(volumes: &[Logical]) -> Result<(), Doubt> {
+fn check_apart(volumes: &[Logical]) -> Result<(), Untrusted> {
     let mut all: Vec<_> = volumes.iter().flat_map(|volume| &volume.segments).collect();
     all.sort_by_key(|segment| segment.physical);
     let overlap = all.windows(2).any(
         |pair| matches!(pair, [before, after] if after.physical < before.physical + before.length),
     );
     if overlap {
-        return Err(Doubt::new("its logical volumes overlap"));
+        return Err(Untrusted::new("its logical volumes overlap"));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The text that LVM2 keeps its metadata in: sections, strings, numbers and lists.
 
-use crate::used::Doubt;
+use crate::used::Untrusted;
 
 /// Volume groups nest four deep.
 const DEPTH_MAX: usize = 8;
@@ -19,32 +19,34 @@ pub(super) enum Value {
 pub(super) struct Section(Vec<(String, Value)>);
 
 impl Section {
-    pub(super) fn get(&self, name: &str) -> Result<&Value, Doubt> {
+    pub(super) fn get(&self, name: &str) -> Result<&Value, Untrusted> {
         self.0
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value)
-            .ok_or_else(|| Doubt::new(format!("its metadata has no {name}")))
+            .ok_or_else(|| Untrusted::new(format!("its metadata has no {name}")))
     }
 
-    pub(super) fn number(&self, name: &str) -> Result<u64, Doubt> {
+    pub(super) fn number(&self, name: &str) -> Result<u64, Untrusted> {
         match self.get(name)? {
             Value::Number(number) => Ok(*number),
-            _ => Err(Doubt::new(format!("{name} in its metadata is no number"))),
+            _ => Err(Untrusted::new(format!(
+                "{name} in its metadata is no number"
+            ))),
         }
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<&str, Doubt> {
+    pub(super) fn text(&self, name: &str) -> Result<&str, Untrusted> {
         match self.get(name)? {
             Value::Text(text) => Ok(text),
-            _ => Err(Doubt::new(format!("{name} in its metadata is no text"))),
+            _ => Err(Untrusted::new(format!("{name} in its metadata is no text"))),
         }
     }
 
-    pub(super) fn list(&self, name: &str) -> Result<&[Value], Doubt> {
+    pub(super) fn list(&self, name: &str) -> Result<&[Value], Untrusted> {
         match self.get(name)? {
             Value::List(list) => Ok(list),
-            _ => Err(Doubt::new(format!("{name} in its metadata is no list"))),
+            _ => Err(Untrusted::new(format!("{name} in its metadata is no list"))),
         }
     }
 
@@ -66,7 +68,7 @@ impl Section {
 }
 
 /// Parses the whole text; its length bounds what is made of it.
-pub(super) fn parse(text: &str) -> Result<Section, Doubt> {
+pub(super) fn parse(text: &str) -> Result<Section, Untrusted> {
     let mut parser = Parser { rest: text };
     let section = parser.section(0)?;
     if parser.rest.is_empty() {
@@ -81,9 +83,9 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn confused(&self) -> Doubt {
+    fn confused(&self) -> Untrusted {
         let near: String = self.rest.chars().take(20).collect();
-        Doubt::new(format!("its metadata makes no sense near {near:?}"))
+        Untrusted::new(format!("its metadata makes no sense near {near:?}"))
     }
 
     fn skip_space(&mut self) {
@@ -109,7 +111,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn word(&mut self) -> Result<&'a str, Doubt> {
+    fn word(&mut self) -> Result<&'a str, Untrusted> {
         self.skip_space();
         let end = self
             .rest
@@ -124,7 +126,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Up to the closing brace, or at the top the end of the text.
-    fn section(&mut self, depth: usize) -> Result<Section, Doubt> {
+    fn section(&mut self, depth: usize) -> Result<Section, Untrusted> {
         if depth > DEPTH_MAX {
             return Err(self.confused());
         }
@@ -149,7 +151,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, Doubt> {
+    fn value(&mut self, depth: usize) -> Result<Value, Untrusted> {
         if depth > DEPTH_MAX {
             return Err(self.confused());
         }
@@ -171,7 +173,7 @@ impl<'a> Parser<'a> {
         Ok(Value::List(list))
     }
 
-    fn string(&mut self) -> Result<String, Doubt> {
+    fn string(&mut self) -> Result<String, Untrusted> {
         let mut text = String::new();
         let mut characters = self.rest.char_indices();
         while let Some((at, character)) = characters.next() {

@@ -1,7 +1,7 @@
 //! The files that Windows makes anew at each boot: `pagefile.sys`, `swapfile.sys`, and `hiberfil.sys` once
 //! the machine woke from it. The files stay, their contents need not.
 
-use super::Doubt;
+use super::Untrusted;
 use super::directory::{self, Entry};
 use crate::extents::Extents;
 use crate::source::Stream;
@@ -17,7 +17,7 @@ const HEADER: u64 = 64 << 10;
 const RUNS_MAX: usize = 1 << 16;
 
 /// Refuses a volume that Windows hibernated on, and answers what of it holds memory that nobody will ask for.
-pub(super) fn contents(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<Extents, Doubt> {
+pub(super) fn contents(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<Extents, Untrusted> {
     let root = ntfs.root_directory(stream)?;
     let mut contents = Extents::new();
     for Entry { name, file } in directory::entries(&root, stream)? {
@@ -35,7 +35,7 @@ pub(super) fn contents(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<Extents, 
 }
 
 /// Windows with fast start-up hibernates at every shutdown: `hiberfil.sys` then begins with `hibr`.
-fn check_awake(file: &NtfsFile<'_>, stream: &mut Stream<'_>) -> Result<(), Doubt> {
+fn check_awake(file: &NtfsFile<'_>, stream: &mut Stream<'_>) -> Result<(), Untrusted> {
     let Some(item) = file.data(stream, "") else {
         return Ok(());
     };
@@ -49,7 +49,7 @@ fn check_awake(file: &NtfsFile<'_>, stream: &mut Stream<'_>) -> Result<(), Doubt
     if magic == [0; 4] || magic.eq_ignore_ascii_case(b"wake") {
         Ok(())
     } else {
-        Err(Doubt::new("Windows hibernated on it"))
+        Err(Untrusted::new("Windows hibernated on it"))
     }
 }
 
@@ -60,7 +60,7 @@ fn add(
     stream: &mut Stream<'_>,
     from: u64,
     contents: &mut Extents,
-) -> Result<(), Doubt> {
+) -> Result<(), Untrusted> {
     let of_the_system = file
         .info()?
         .file_attributes()
@@ -95,7 +95,7 @@ fn add(
         let end = start
             .checked_add(length)
             .filter(|end| *end <= end_of_volume);
-        let end = end.ok_or_else(|| Doubt::new("a file of its is outside the volume"))?;
+        let end = end.ok_or_else(|| Untrusted::new("a file of its is outside the volume"))?;
         contents.insert(start + skipped..end);
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! bytes, and the `ntfs` crate multiplies by the cluster.
 
 use super::super::bytes::Fields;
-use super::Doubt;
+use super::Untrusted;
 use super::record::{NUMBER, put_back};
 use crate::source::Stream;
 use ntfs::{NtfsAttributeItem, NtfsAttributeType, NtfsFile, NtfsReadSeek};
@@ -27,10 +27,13 @@ pub(super) struct Entry {
 }
 
 /// What the index of `folder` has. A name in both spellings, DOS's and the long one, is there twice.
-pub(super) fn entries(folder: &NtfsFile<'_>, stream: &mut Stream<'_>) -> Result<Vec<Entry>, Doubt> {
+pub(super) fn entries(
+    folder: &NtfsFile<'_>,
+    stream: &mut Stream<'_>,
+) -> Result<Vec<Entry>, Untrusted> {
     let mut entries = Vec::new();
     let root = find(folder, stream, NtfsAttributeType::IndexRoot)?
-        .ok_or_else(|| Doubt::new("its root folder has no index"))?;
+        .ok_or_else(|| Untrusted::new("its root folder has no index"))?;
     let root = read(&root, stream)?;
     let size = usize::try_from(Fields(&root).u32(8)?).map_err(|_| broken())?;
     node(Fields(&root), ROOT_HEADER, &mut entries)?;
@@ -57,8 +60,8 @@ pub(super) fn entries(folder: &NtfsFile<'_>, stream: &mut Stream<'_>) -> Result<
     Ok(entries)
 }
 
-fn broken() -> Doubt {
-    Doubt::new("the index of its root folder contradicts itself")
+fn broken() -> Untrusted {
+    Untrusted::new("the index of its root folder contradicts itself")
 }
 
 /// The attribute of the index of names that has this type, wherever the attribute list puts it.
@@ -66,7 +69,7 @@ fn find<'n, 'f>(
     folder: &'f NtfsFile<'n>,
     stream: &mut Stream<'_>,
     kind: NtfsAttributeType,
-) -> Result<Option<NtfsAttributeItem<'n, 'f>>, Doubt> {
+) -> Result<Option<NtfsAttributeItem<'n, 'f>>, Untrusted> {
     let mut attributes = folder.attributes();
     while let Some(item) = attributes.next(stream) {
         let item = item?;
@@ -78,11 +81,11 @@ fn find<'n, 'f>(
     Ok(None)
 }
 
-fn read(item: &NtfsAttributeItem<'_, '_>, stream: &mut Stream<'_>) -> Result<Vec<u8>, Doubt> {
+fn read(item: &NtfsAttributeItem<'_, '_>, stream: &mut Stream<'_>) -> Result<Vec<u8>, Untrusted> {
     let attribute = item.to_attribute()?;
     let mut value = attribute.value(stream)?;
     if value.len() > INDEX_MOST {
-        return Err(Doubt::new("its root folder is too large"));
+        return Err(Untrusted::new("its root folder is too large"));
     }
     let mut bytes = vec![0; usize::try_from(value.len()).map_err(|_| broken())?];
     value.read_exact(stream, &mut bytes)?;
@@ -90,8 +93,8 @@ fn read(item: &NtfsAttributeItem<'_, '_>, stream: &mut Stream<'_>) -> Result<Vec
 }
 
 /// Adds the entries of one node, whose header is at `header`.
-fn node(node: Fields<'_>, header: usize, entries: &mut Vec<Entry>) -> Result<(), Doubt> {
-    let word = |at: usize| -> Result<usize, Doubt> {
+fn node(node: Fields<'_>, header: usize, entries: &mut Vec<Entry>) -> Result<(), Untrusted> {
+    let word = |at: usize| -> Result<usize, Untrusted> {
         usize::try_from(node.u32(header + at)?).map_err(|_| broken())
     };
     let (first, used) = (word(0)?, word(4)?);

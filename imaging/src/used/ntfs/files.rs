@@ -3,7 +3,7 @@
 
 use super::super::bitmap::{Bitmap, Claims};
 use super::super::bytes::Fields;
-use super::Doubt;
+use super::Untrusted;
 use super::record::{self, Record};
 use crate::source::Stream;
 use ntfs::attribute_value::NtfsAttributeValue;
@@ -23,7 +23,7 @@ pub(super) fn check(
     ntfs: &Ntfs,
     stream: &mut Stream<'_>,
     bitmap: &mut Bitmap,
-) -> Result<(), Doubt> {
+) -> Result<(), Untrusted> {
     let size = u64::from(ntfs.file_record_size());
     let file = ntfs.file(stream, Known::MFT as u64)?;
     let (data, map) = (
@@ -36,7 +36,7 @@ pub(super) fn check(
         || data.len() > ntfs.size()
         || map.len() < (data.len() / size).div_ceil(8)
     {
-        return Err(Doubt::new("its MFT contradicts itself"));
+        return Err(Untrusted::new("its MFT contradicts itself"));
     }
     let mut claims = Claims::new(bitmap, "the file of MFT record");
     // Whole bytes of the map: PIECE is a multiple of eight records of any size up to 256 KiB.
@@ -46,7 +46,7 @@ pub(super) fn check(
         let count = per_piece.min(records - first);
         let mut bytes = read(&mut data, stream, count * size)?;
         let in_use = read(&mut map, stream, count.div_ceil(8))?;
-        let length = usize::try_from(size).map_err(|_| Doubt::new("too large"))?;
+        let length = usize::try_from(size).map_err(|_| Untrusted::new("too large"))?;
         for (number, bytes) in (first..).zip(bytes.chunks_exact_mut(length)) {
             let bit = number - first;
             let byte = Fields(&in_use).u8(usize::try_from(bit / 8).unwrap_or(usize::MAX))?;
@@ -64,8 +64,8 @@ fn claim(
     mapped: bool,
     stream: &mut Stream<'_>,
     claims: &mut Claims<'_>,
-) -> Result<(), Doubt> {
-    let damaged = |why: &str| Doubt::new(format!("its MFT record {number} {why}"));
+) -> Result<(), Untrusted> {
+    let damaged = |why: &str| Untrusted::new(format!("its MFT record {number} {why}"));
     let Some(record) = Record::parse(bytes).map_err(|_| damaged("is damaged"))? else {
         return if mapped && !RESERVED.contains(&number) {
             Err(damaged("is in use and free"))
@@ -85,7 +85,7 @@ fn find<'n, 'f>(
     file: &'f NtfsFile<'n>,
     stream: &mut Stream<'_>,
     kind: NtfsAttributeType,
-) -> Result<NtfsAttributeItem<'n, 'f>, Doubt> {
+) -> Result<NtfsAttributeItem<'n, 'f>, Untrusted> {
     let mut attributes = file.attributes();
     while let Some(item) = attributes.next(stream) {
         let item = item?;
@@ -94,15 +94,15 @@ fn find<'n, 'f>(
             return Ok(item);
         }
     }
-    Err(Doubt::new("its MFT has no map"))
+    Err(Untrusted::new("its MFT has no map"))
 }
 
 fn read(
     value: &mut NtfsAttributeValue<'_, '_>,
     stream: &mut Stream<'_>,
     length: u64,
-) -> Result<Vec<u8>, Doubt> {
-    let mut bytes = vec![0; usize::try_from(length).map_err(|_| Doubt::new("too large"))?];
+) -> Result<Vec<u8>, Untrusted> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| Untrusted::new("too large"))?];
     value.read_exact(stream, &mut bytes)?;
     Ok(bytes)
 }

@@ -10,8 +10,8 @@ mod record;
 
 use super::bitmap::Bitmap;
 use super::bytes::Fields;
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::{ReadAt, Stream};
 use ntfs::attribute_value::NtfsAttributeValue;
@@ -28,25 +28,25 @@ const LOG_IS_CLEAN: u16 = 0x2;
 /// `LOGFILE_NO_CLIENT`.
 const NO_CLIENT: u16 = 0xffff;
 
-impl From<NtfsError> for Doubt {
+impl From<NtfsError> for Untrusted {
     fn from(err: NtfsError) -> Self {
         Self::new(format!("its metadata is damaged: {err}"))
     }
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     contained(|| read_label(volume))
 }
 
 /// Whether ntfsresize may let it grow. It takes a dirty volume, and one that Windows hibernated on, which would wake to
 /// another filesystem than it remembers.
-pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
+pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
     contained(|| {
         let size = volume.size();
         let mut stream = Stream::new(volume);
         let mut ntfs = Ntfs::new(&mut stream)?;
         if ntfs.size() > size || ntfs.size() == 0 {
-            return Err(Doubt::new("it says it is larger than the partition"));
+            return Err(Untrusted::new("it says it is larger than the partition"));
         }
         // Looking for the stream's name needs the table of capitals.
         ntfs.read_upcase_table(&mut stream)?;
@@ -56,7 +56,7 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Doubt> {
 }
 
 /// `$BadClus` is one hole, but for clusters that could not be read.
-fn check_bad_clusters(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt> {
+fn check_bad_clusters(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Untrusted> {
     let file = ntfs.file(stream, Known::BadClus as u64)?;
     let Some(item) = file.data(stream, "$Bad") else {
         return Ok(());
@@ -66,7 +66,7 @@ fn check_bad_clusters(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt>
     if let NtfsAttributeValue::NonResident(value) = attribute.value(stream)? {
         for run in value.data_runs().take(RUNS_MAX) {
             if run?.data_position().value().is_some() {
-                return Err(Doubt::new(
+                return Err(Untrusted::new(
                     "it has bad clusters on record, which ntfsresize refuses: chkdsk /b on the original",
                 ));
             }
@@ -75,17 +75,17 @@ fn check_bad_clusters(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt>
     Ok(())
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     contained(|| read_map(volume))
 }
 
 /// The crate believes some fields of a damaged volume before it looks at them, and panics: a doubt as any other.
-fn contained<T>(look: impl FnOnce() -> Result<T, Doubt>) -> Result<T, Doubt> {
+fn contained<T>(look: impl FnOnce() -> Result<T, Untrusted>) -> Result<T, Untrusted> {
     panic::catch_unwind(AssertUnwindSafe(look))
-        .unwrap_or_else(|_| Err(Doubt::new("its metadata is damaged")))
+        .unwrap_or_else(|_| Err(Untrusted::new("its metadata is damaged")))
 }
 
-fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let mut stream = Stream::new(volume);
     let ntfs = Ntfs::new(&mut stream)?;
     let label = match ntfs.volume_name(&mut stream) {
@@ -98,12 +98,12 @@ fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
     })
 }
 
-fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let mut stream = Stream::new(volume);
     let ntfs = Ntfs::new(&mut stream)?;
     if ntfs.size() > size || ntfs.size() == 0 {
-        return Err(Doubt::new("it says it is larger than the partition"));
+        return Err(Untrusted::new("it says it is larger than the partition"));
     }
     check_volume_flags(&ntfs, &mut stream)?;
     check_log(&ntfs, &mut stream)?;
@@ -113,7 +113,7 @@ fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     let runs = bitmap_runs(&ntfs, &mut stream, clusters.div_ceil(8))?;
     let mut bitmap = Bitmap::new(runs, clusters)?;
     files::check(&ntfs, &mut stream, &mut bitmap)?;
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     bitmap.places().for_each(|place| keep.add(place));
     bitmap.used(volume, |used| keep.add_blocks(used, cluster))?;
     keep.add(0..cluster);
@@ -122,7 +122,7 @@ fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
     Ok(keep.finish(size).without(&unneeded))
 }
 
-fn check_volume_flags(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt> {
+fn check_volume_flags(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Untrusted> {
     let flags = ntfs.volume_info(stream)?.flags();
     let doubtful = NtfsVolumeFlags::IS_DIRTY
         | NtfsVolumeFlags::RESIZE_LOG_FILE
@@ -130,20 +130,20 @@ fn check_volume_flags(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt>
         | NtfsVolumeFlags::REPAIR_OBJECT_ID
         | NtfsVolumeFlags::CHKDSK_UNDERWAY;
     if flags.intersects(doubtful) {
-        return Err(Doubt::new("it is marked dirty"));
+        return Err(Untrusted::new("it is marked dirty"));
     }
     Ok(())
 }
 
 /// `$LogFile` begins with two restart pages, or is filled with ones when it is empty.
-fn check_log(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt> {
+fn check_log(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Untrusted> {
     let file = ntfs.file(stream, Known::LogFile as u64)?;
     let item = file
         .data(stream, "")
-        .ok_or_else(|| Doubt::new("it has no log"))??;
+        .ok_or_else(|| Untrusted::new("it has no log"))??;
     let mut value = item.to_attribute()?.value(stream)?;
     if value.len() < 2 * LOG_PAGE {
-        return Err(Doubt::new("its log is cut short"));
+        return Err(Untrusted::new("its log is cut short"));
     }
     let mut pages = vec![0; 2 * 4096];
     value.read_exact(stream, &mut pages)?;
@@ -159,11 +159,11 @@ fn check_log(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Doubt> {
                 newest = Some(restart);
             }
         } else if page.iter().any(|byte| *byte != 0xff) {
-            return Err(Doubt::new("its log is damaged"));
+            return Err(Untrusted::new("its log is damaged"));
         }
     }
     match newest {
-        Some(restart) if !restart.clean => Err(Doubt::new(
+        Some(restart) if !restart.clean => Err(Untrusted::new(
             "its log is not closed: it was not unmounted cleanly",
         )),
         _ => Ok(()),
@@ -176,7 +176,7 @@ struct Restart {
 }
 
 impl Restart {
-    fn parse(page: &[u8]) -> Result<Self, Doubt> {
+    fn parse(page: &[u8]) -> Result<Self, Untrusted> {
         let fields = Fields(page);
         let area = usize::from(fields.u16(24)?);
         let in_use = fields.u16(area + 12)?;
@@ -193,18 +193,18 @@ fn bitmap_runs(
     ntfs: &Ntfs,
     stream: &mut Stream<'_>,
     needed: u64,
-) -> Result<Vec<Range<u64>>, Doubt> {
+) -> Result<Vec<Range<u64>>, Untrusted> {
     let file = ntfs.file(stream, Known::Bitmap as u64)?;
     let item = file
         .data(stream, "")
-        .ok_or_else(|| Doubt::new("it has no bitmap"))??;
+        .ok_or_else(|| Untrusted::new("it has no bitmap"))??;
     let attribute = item.to_attribute()?;
     if attribute.is_resident() || attribute.value_length() < needed {
-        return Err(Doubt::new("its bitmap is too short"));
+        return Err(Untrusted::new("its bitmap is too short"));
     }
     let ntfs::attribute_value::NtfsAttributeValue::NonResident(value) = attribute.value(stream)?
     else {
-        return Err(Doubt::new("its bitmap is in an attribute list"));
+        return Err(Untrusted::new("its bitmap is in an attribute list"));
     };
     let mut runs = Vec::new();
     let mut found = 0;
@@ -213,11 +213,11 @@ fn bitmap_runs(
         let start = run
             .data_position()
             .value()
-            .ok_or_else(|| Doubt::new("its bitmap has a hole"))?
+            .ok_or_else(|| Untrusted::new("its bitmap has a hole"))?
             .get();
         let length = run.allocated_size();
         let end = start.checked_add(length).filter(|end| *end <= ntfs.size());
-        let end = end.ok_or_else(|| Doubt::new("its bitmap is outside the volume"))?;
+        let end = end.ok_or_else(|| Untrusted::new("its bitmap is outside the volume"))?;
         runs.push(start..end);
         found += length;
         if found >= needed {
@@ -227,5 +227,5 @@ fn bitmap_runs(
             break;
         }
     }
-    Err(Doubt::new("its bitmap is too short"))
+    Err(Untrusted::new("its bitmap is too short"))
 }

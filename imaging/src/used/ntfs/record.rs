@@ -1,7 +1,7 @@
 //! FILE records of the MFT as they lie on disk: update sequence, attributes, mapping pairs.
 
 use super::super::bytes::Fields;
-use super::Doubt;
+use super::Untrusted;
 use std::ops::Range;
 
 /// What the update sequence counts in, whatever a sector is.
@@ -23,7 +23,7 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// `None` for what is not in use. Puts back what the update sequence covers.
-    pub(super) fn parse(bytes: &'a mut [u8]) -> Result<Option<Self>, Doubt> {
+    pub(super) fn parse(bytes: &'a mut [u8]) -> Result<Option<Self>, Untrusted> {
         let header = Fields(bytes);
         if header.slice(0, 4)? != SIGNATURE || header.u16(22)? & IN_USE == 0 {
             return Ok(None);
@@ -39,7 +39,7 @@ impl<'a> Record<'a> {
     }
 
     /// The runs of clusters of all its attributes, but for holes.
-    pub(super) fn runs(&self) -> Result<Vec<Range<u64>>, Doubt> {
+    pub(super) fn runs(&self) -> Result<Vec<Range<u64>>, Untrusted> {
         let mut runs = Vec::new();
         let mut at = usize::from(self.fields.u16(20)?);
         while self.fields.u32(at)? != END_OF_ATTRIBUTES {
@@ -56,12 +56,12 @@ impl<'a> Record<'a> {
     }
 }
 
-fn broken() -> Doubt {
-    Doubt::new("a record contradicts itself")
+fn broken() -> Untrusted {
+    Untrusted::new("a record contradicts itself")
 }
 
 /// The last two bytes of each sector are in the update sequence, and its number is there instead.
-pub(super) fn put_back(bytes: &mut [u8]) -> Result<(), Doubt> {
+pub(super) fn put_back(bytes: &mut [u8]) -> Result<(), Untrusted> {
     let header = Fields(bytes);
     let (at, count) = (
         usize::from(header.u16(4)?),
@@ -86,7 +86,7 @@ pub(super) fn put_back(bytes: &mut [u8]) -> Result<(), Doubt> {
 
 /// Adds what the mapping pairs of a non-resident attribute say: a byte with the sizes of two numbers, how many
 /// clusters, and how far they are from the run before. Without the second it is a hole.
-fn mapped(attribute: Fields<'_>, runs: &mut Vec<Range<u64>>) -> Result<(), Doubt> {
+fn mapped(attribute: Fields<'_>, runs: &mut Vec<Range<u64>>) -> Result<(), Untrusted> {
     let (lowest, highest) = (attribute.u64(16)?, attribute.u64(24)?);
     let mut at = usize::from(attribute.u16(32)?);
     let (mut start, mut total) = (0i64, 0u64);
@@ -119,7 +119,7 @@ fn mapped(attribute: Fields<'_>, runs: &mut Vec<Range<u64>>) -> Result<(), Doubt
 }
 
 /// A signed number, lowest byte first.
-fn number(bytes: &[u8]) -> Result<i64, Doubt> {
+fn number(bytes: &[u8]) -> Result<i64, Untrusted> {
     let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
     let mut full = if negative { [0xff; 8] } else { [0; 8] };
     full.get_mut(..bytes.len())

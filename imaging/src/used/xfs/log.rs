@@ -2,7 +2,7 @@
 //! before the head must be an unmount record that ends at the head.
 
 use crate::source::ReadAt;
-use crate::used::Doubt;
+use crate::used::Untrusted;
 use crate::used::bytes::Fields;
 
 /// The log counts in basic blocks, whatever the sector size.
@@ -32,16 +32,16 @@ struct Record {
 }
 
 /// A doubt unless the log of `size` bytes at byte `start` ends in an unmount.
-pub(super) fn check_clean(volume: &mut dyn ReadAt, start: u64, size: u64) -> Result<(), Doubt> {
+pub(super) fn check_clean(volume: &mut dyn ReadAt, start: u64, size: u64) -> Result<(), Untrusted> {
     if !(2 * BASIC..=LOG_MAX).contains(&size) {
-        return Err(Doubt::new("the size of its log is impossible"));
+        return Err(Untrusted::new("the size of its log is impossible"));
     }
     let mut log = Log {
         volume,
         start,
         blocks: size / BASIC,
     };
-    let dirty = || Doubt::new("its log is dirty: it was not unmounted cleanly");
+    let dirty = || Untrusted::new("its log is dirty: it was not unmounted cleanly");
     let head = log.head()?;
     let record = log.last_record(head)?.ok_or_else(dirty)?;
     let flags = log.block(record.data)?;
@@ -51,14 +51,14 @@ pub(super) fn check_clean(volume: &mut dyn ReadAt, start: u64, size: u64) -> Res
 }
 
 impl Log<'_> {
-    fn block(&mut self, block: u64) -> Result<Vec<u8>, Doubt> {
+    fn block(&mut self, block: u64) -> Result<Vec<u8>, Untrusted> {
         Ok(self
             .volume
             .bytes_at(self.start + block % self.blocks * BASIC, 512)?)
     }
 
     /// How often the log had wrapped when this block was written.
-    fn cycle(&mut self, block: u64) -> Result<u32, Doubt> {
+    fn cycle(&mut self, block: u64) -> Result<u32, Untrusted> {
         let bytes = self.block(block)?;
         let first = Fields(&bytes).u32_be(0)?;
         if first == RECORD_MAGIC {
@@ -69,10 +69,10 @@ impl Log<'_> {
     }
 
     /// The first block of the older cycle; 0 when all are of one.
-    fn head(&mut self) -> Result<u64, Doubt> {
+    fn head(&mut self) -> Result<u64, Untrusted> {
         let newest = self.cycle(0)?;
         if newest == 0 {
-            return Err(Doubt::new("its log is empty"));
+            return Err(Untrusted::new("its log is empty"));
         }
         if self.cycle(self.blocks - 1)? == newest {
             return Ok(0);
@@ -90,7 +90,7 @@ impl Log<'_> {
     }
 
     /// Looks on both sides of the head, since records need not reach the disk in order.
-    fn last_record(&mut self, head: u64) -> Result<Option<Record>, Doubt> {
+    fn last_record(&mut self, head: u64) -> Result<Option<Record>, Untrusted> {
         let behind = WINDOW.min(self.blocks / 2);
         let mut last: Option<Record> = None;
         for step in 0..2 * behind {
@@ -106,7 +106,7 @@ impl Log<'_> {
     }
 
     /// `struct xlog_rec_header`.
-    fn record(&self, block: u64, bytes: &[u8]) -> Result<Option<Record>, Doubt> {
+    fn record(&self, block: u64, bytes: &[u8]) -> Result<Option<Record>, Untrusted> {
         let header = Fields(bytes);
         if header.u32_be(0)? != RECORD_MAGIC {
             return Ok(None);
@@ -116,7 +116,7 @@ impl Log<'_> {
         let length = u64::from(header.u32_be(12)?);
         let size = u64::from(header.u32_be(320)?);
         if lsn & 0xffff_ffff != block {
-            return Err(Doubt::new("its log has a record out of place"));
+            return Err(Untrusted::new("its log has a record out of place"));
         }
         let headers = if version & 2 != 0 && size > PER_HEADER {
             size.div_ceil(PER_HEADER)

@@ -8,8 +8,8 @@ mod log;
 mod tree;
 
 use super::bytes::Fields;
-use super::keep::Keep;
-use super::{Doubt, Label};
+use super::range_collector::RangeCollector;
+use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use tree::Tree;
@@ -43,7 +43,7 @@ struct Superblock {
     uuid: [u8; 16],
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
+pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     let head = volume.bytes_at(0, 512)?;
     let sb = Fields(&head);
     Ok(Label {
@@ -53,7 +53,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Doubt> {
 }
 
 /// Whether it grows while it is mounted, as far as its superblock tells; the oldest kernel that mounts it.
-pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(u32, u32), Doubt> {
+pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(u32, u32), Untrusted> {
     Superblock::read(volume)?;
     let head = volume.bytes_at(0, 512)?;
     let sb = Fields(&head);
@@ -83,11 +83,11 @@ const NEEDS: [(bool, u32, (u32, u32)); 8] = [
     (false, 0x80, (6, 10)),
 ];
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
+pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let superblock = Superblock::read(volume)?;
     log::check_clean(volume, superblock.log_start, superblock.log_size)?;
-    let mut keep = Keep::new();
+    let mut keep = RangeCollector::new();
     for group in 0..superblock.groups {
         keep_group(volume, &superblock, group, &mut keep)?;
     }
@@ -96,7 +96,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Doubt> {
 }
 
 impl Superblock {
-    fn read(volume: &mut dyn ReadAt) -> Result<Self, Doubt> {
+    fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
         let head = volume.bytes_at(0, 512)?;
         let sb = Fields(&head);
         let sector_size = u64::from(sb.u16_be(102)?);
@@ -106,7 +106,7 @@ impl Superblock {
             && block_size.is_power_of_two()
             && (sector_size..=65536).contains(&block_size);
         if sb.slice(0, 4)? != MAGIC || !sizes_fit {
-            return Err(Doubt::new("its superblock contradicts itself"));
+            return Err(Untrusted::new("its superblock contradicts itself"));
         }
         let version = sb.u16_be(100)? & 0xf;
         check_features(volume, version, sector_size)?;
@@ -128,10 +128,10 @@ impl Superblock {
     }
 
     /// Checks the geometry, and turns the log's block number (group and block within it) into a byte.
-    fn placed(mut self, group_log: u8, volume: u64) -> Result<Self, Doubt> {
+    fn placed(mut self, group_log: u8, volume: u64) -> Result<Self, Untrusted> {
         let bytes = self.blocks.checked_mul(self.block_size);
         if bytes.is_none_or(|bytes| bytes > volume) {
-            return Err(Doubt::new("it says it is larger than the partition"));
+            return Err(Untrusted::new("it says it is larger than the partition"));
         }
         let groups_fit = self.group_blocks > 0
             && self.groups > 0
@@ -140,15 +140,15 @@ impl Superblock {
             && self.group_blocks <= 1 << group_log
             && self.blocks.div_ceil(self.group_blocks) == self.groups;
         if !groups_fit {
-            return Err(Doubt::new("its superblock contradicts itself"));
+            return Err(Untrusted::new("its superblock contradicts itself"));
         }
         if self.log_start == 0 {
-            return Err(Doubt::new("its log is on another device"));
+            return Err(Untrusted::new("its log is on another device"));
         }
         let group = self.log_start >> group_log;
         let block = self.log_start & ((1 << group_log) - 1);
         if group >= self.groups || block >= self.group_blocks {
-            return Err(Doubt::new("its log is outside the filesystem"));
+            return Err(Untrusted::new("its log is outside the filesystem"));
         }
         self.log_start = (group * self.group_blocks + block) * self.block_size;
         Ok(self)
@@ -160,15 +160,15 @@ impl Superblock {
     }
 }
 
-fn check_features(volume: &mut dyn ReadAt, version: u16, sector: u64) -> Result<(), Doubt> {
-    let sector = usize::try_from(sector).map_err(|_| Doubt::new("sectors too large"))?;
+fn check_features(volume: &mut dyn ReadAt, version: u16, sector: u64) -> Result<(), Untrusted> {
+    let sector = usize::try_from(sector).map_err(|_| Untrusted::new("sectors too large"))?;
     let head = volume.bytes_at(0, sector)?;
     let sb = Fields(&head);
     if sb.u8(126)? != 0 {
-        return Err(Doubt::new("it is only half made"));
+        return Err(Untrusted::new("it is only half made"));
     }
     if sb.u64_be(16)? != 0 {
-        return Err(Doubt::new("it has a realtime section"));
+        return Err(Untrusted::new("it has a realtime section"));
     }
     match version {
         4 => Ok(()),
@@ -176,29 +176,31 @@ fn check_features(volume: &mut dyn ReadAt, version: u16, sector: u64) -> Result<
             check_crc(&head, SUPERBLOCK_CRC, "superblock")?;
             let (ro, incompat, log) = (sb.u32_be(212)?, sb.u32_be(216)?, sb.u32_be(220)?);
             if incompat & INCOMPAT_NEEDS_REPAIR != 0 {
-                return Err(Doubt::new("it is marked to need repair"));
+                return Err(Untrusted::new("it is marked to need repair"));
             }
             if ro & !RO_COMPAT_KNOWN != 0 || incompat & !INCOMPAT_KNOWN != 0 || log != 0 {
-                return Err(Doubt::new(format!(
+                return Err(Untrusted::new(format!(
                     "it has unknown features (ro_compat {ro:#x}, incompat {incompat:#x}, log {log:#x})"
                 )));
             }
             Ok(())
         }
-        other => Err(Doubt::new(format!("it is of version {other}"))),
+        other => Err(Untrusted::new(format!("it is of version {other}"))),
     }
 }
 
 /// CRC32C over `bytes`, its own field at `at` taken as zeros; stored little-endian in a big-endian
 /// filesystem.
-fn check_crc(bytes: &[u8], at: usize, what: &str) -> Result<(), Doubt> {
+fn check_crc(bytes: &[u8], at: usize, what: &str) -> Result<(), Untrusted> {
     let fields = Fields(bytes);
     let stored = fields.u32(at)?;
     let rest = fields.slice(at + 4, bytes.len().saturating_sub(at + 4))?;
     let sum = crc32c::crc32c(fields.slice(0, at)?);
     let sum = crc32c::crc32c_append(sum, &[0; 4]);
     if crc32c::crc32c_append(sum, rest) != stored {
-        return Err(Doubt::new(format!("the checksum of its {what} is wrong")));
+        return Err(Untrusted::new(format!(
+            "the checksum of its {what} is wrong"
+        )));
     }
     Ok(())
 }
@@ -208,11 +210,12 @@ fn keep_group(
     volume: &mut dyn ReadAt,
     superblock: &Superblock,
     group: u64,
-    keep: &mut Keep,
-) -> Result<(), Doubt> {
+    keep: &mut RangeCollector,
+) -> Result<(), Untrusted> {
     let start = group * superblock.group_blocks;
     let at = start * superblock.block_size + superblock.sector_size;
-    let length = usize::try_from(superblock.sector_size).map_err(|_| Doubt::new("too large"))?;
+    let length =
+        usize::try_from(superblock.sector_size).map_err(|_| Untrusted::new("too large"))?;
     let header = volume.bytes_at(at, length)?;
     let agf = Fields(&header);
     let blocks = superblock.length(group);
@@ -221,14 +224,14 @@ fn keep_group(
         || u64::from(agf.u32_be(8)?) != group
         || u64::from(agf.u32_be(12)?) != blocks
     {
-        return Err(Doubt::new(format!(
+        return Err(Untrusted::new(format!(
             "the header of group {group} is damaged"
         )));
     }
     if superblock.version == 5 {
         check_crc(&header, AGF_CRC, &format!("header of group {group}"))?;
         if agf.slice(64, 16)? != superblock.uuid {
-            return Err(Doubt::new(format!(
+            return Err(Untrusted::new(format!(
                 "the header of group {group} is another filesystem's"
             )));
         }
@@ -237,7 +240,9 @@ fn keep_group(
     let mut used_from = 0;
     by_block.walk(volume, agf.u32_be(16)?, agf.u32_be(28)?, |free| {
         if free.start < used_from {
-            return Err(Doubt::new(format!("free extents overlap in group {group}")));
+            return Err(Untrusted::new(format!(
+                "free extents overlap in group {group}"
+            )));
         }
         keep.add_blocks(start + used_from..start + free.start, superblock.block_size);
         used_from = free.end;
@@ -248,7 +253,7 @@ fn keep_group(
     by_size.walk(volume, agf.u32_be(20)?, agf.u32_be(32)?, |_| Ok(()))?;
     let counted = u64::from(agf.u32_be(52)?);
     if by_block.total != counted || by_size.total != counted || by_block.digest != by_size.digest {
-        return Err(Doubt::new(format!(
+        return Err(Untrusted::new(format!(
             "the free space of group {group} is {counted} blocks in its header, {} and {} in its trees",
             by_block.total, by_size.total
         )));

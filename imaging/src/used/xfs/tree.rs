@@ -2,7 +2,7 @@
 
 use super::{Superblock, check_crc};
 use crate::source::ReadAt;
-use crate::used::Doubt;
+use crate::used::Untrusted;
 use crate::used::bytes::Fields;
 use std::ops::Range;
 
@@ -47,8 +47,8 @@ impl<'a> Tree<'a> {
         volume: &mut dyn ReadAt,
         root: u32,
         levels: u32,
-        mut each: impl FnMut(Range<u64>) -> Result<(), Doubt>,
-    ) -> Result<(), Doubt> {
+        mut each: impl FnMut(Range<u64>) -> Result<(), Untrusted>,
+    ) -> Result<(), Untrusted> {
         if !(1..=LEVELS_MAX).contains(&levels) {
             return Err(self.damaged());
         }
@@ -80,8 +80,8 @@ impl<'a> Tree<'a> {
     fn records(
         &mut self,
         leaf: &[u8],
-        each: &mut impl FnMut(Range<u64>) -> Result<(), Doubt>,
-    ) -> Result<(), Doubt> {
+        each: &mut impl FnMut(Range<u64>) -> Result<(), Untrusted>,
+    ) -> Result<(), Untrusted> {
         let count = usize::from(Fields(leaf).u16_be(6)?);
         let records = Fields(leaf).slice(self.header_size(), count * 8)?;
         for record in records.chunks_exact(8) {
@@ -102,14 +102,14 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    fn first_child(&self, node: &[u8]) -> Result<u32, Doubt> {
+    fn first_child(&self, node: &[u8]) -> Result<u32, Untrusted> {
         let header = self.header_size();
         // A node's key and pointer take 12 bytes together; all keys come first.
         let capacity = node.len().saturating_sub(header) / 12;
         Fields(node).u32_be(header + capacity * 8)
     }
 
-    fn block(&self, volume: &mut dyn ReadAt, at: u32, level: u32) -> Result<Vec<u8>, Doubt> {
+    fn block(&self, volume: &mut dyn ReadAt, at: u32, level: u32) -> Result<Vec<u8>, Untrusted> {
         let superblock = self.superblock;
         if u64::from(at) >= superblock.length(self.group) {
             return Err(self.damaged());
@@ -143,8 +143,8 @@ impl<'a> Tree<'a> {
         Ok(bytes)
     }
 
-    fn damaged(&self) -> Doubt {
-        Doubt::new(format!(
+    fn damaged(&self) -> Untrusted {
+        Untrusted::new(format!(
             "the free space tree of group {} is damaged",
             self.group
         ))

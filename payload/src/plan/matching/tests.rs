@@ -10,7 +10,7 @@ fn image(stem: &str, serial: &str, size: u64) -> Stored {
         of: Some(disk(stem, serial, size).identity),
         table: String::new(),
         raw_size: Some(size),
-        least: None,
+        minimum_disk: None,
         indexed: true,
     }
 }
@@ -135,9 +135,9 @@ fn a_disk_that_was_formatted_to_other_sectors_is_found_by_its_serial() {
 fn a_smaller_disk_does_where_the_images_end_is_free() {
     let small = [disk("sda", "NEW", 60)];
     let mut stored = image("sda", "DEAD", 100);
-    stored.least = Some(Least::of(60));
+    stored.minimum_disk = Some(MinimumDisk::of(60));
     assert!(match_images(&small, &small, &[stored.clone()], &Hints::default()).is_ok());
-    stored.least = Some(Least {
+    stored.minimum_disk = Some(MinimumDisk {
         bytes: 61,
         why: "its partition 2, ext4, ends at byte 61".into(),
         shrunk: Some(30),
@@ -197,7 +197,7 @@ fn a_foreign_image_is_trusted_by_name_as_far_as_its_size_is_known() {
         of: None,
         table: String::new(),
         raw_size,
-        least: None,
+        minimum_disk: None,
         indexed: false,
     };
     let matches = match_images(&disks, &disks, &[foreign(None)], &Hints::default()).unwrap();
@@ -207,7 +207,7 @@ fn a_foreign_image_is_trusted_by_name_as_far_as_its_size_is_known() {
         matches!(
             error,
             MatchError::TooSmall {
-                needs: Least { bytes: 101, .. },
+                needs: MinimumDisk { bytes: 101, .. },
                 has: 100,
                 ..
             }
@@ -305,4 +305,26 @@ fn an_image_of_a_disk_that_the_last_run_knew_stops_a_job_that_names_none() {
     let gone = [disk("sdb", "B", 100).identity];
     let error = check_none_missing(&matches, &disks, &images, &gone).unwrap_err();
     assert!(matches!(error, MatchError::Gone { .. }), "{error}");
+}
+
+#[test]
+fn disks_without_numbers_that_changed_names_are_told_by_their_sizes() {
+    let (small, large) = (|name| disk(name, "", 20), |name| disk(name, "", 40));
+    let images = [image("sda", "", 20), image("sdb", "", 40)];
+    let disks = [large("sda"), small("sdb")];
+    let found = match_images(&disks, &disks, &images, &Hints::default()).unwrap();
+    let found: Vec<_> = found.iter().map(|found| (found.image, found.how)).collect();
+    assert_eq!(found, [(1, How::ModelAndSize), (0, How::ModelAndSize)]);
+    // A new disk has the name of the one that the image is of.
+    let disks = [disk("sda", "", 80), small("sdb")];
+    let hints = Hints::default();
+    let error = match_images(&disks[..1], &disks, &images[..1], &hints).unwrap_err();
+    assert!(matches!(error, MatchError::Moved { there, .. } if there == "sdb"));
+    // Who names the disk means it.
+    let named = Hints {
+        named: vec!["sda".into()],
+        ..Hints::default()
+    };
+    let found = match_images(&disks[..1], &disks, &images[..1], &named).unwrap();
+    assert_eq!((found[0].image, found[0].how), (0, How::Name));
 }

@@ -4,7 +4,9 @@ use super::scratch::Scratch;
 use anyhow::{Context, bail};
 use pitstop_imaging::extents::Extents;
 use pitstop_imaging::image::ImageReader;
-use pitstop_imaging::table::{Known, MovedSwap, Partition, Resized, Tail, tail};
+use pitstop_imaging::table::{
+    LastPartition, MovedSwap, ParsedTable, Partition, Resized, last_partition,
+};
 use pitstop_imaging::units;
 use pitstop_imaging::used::PartitionSummary;
 use pitstop_imaging::used::claims::owner_of_disk;
@@ -23,15 +25,15 @@ pub struct Last {
     disk: u64,
     /// Bytes of a logical sector.
     pub sector: u32,
-    known: Option<Known>,
-    pub tail: Tail,
+    parsed: Option<ParsedTable>,
+    pub last_partition: LastPartition,
     pub summary: PartitionSummary,
 }
 
 impl fmt::Display for Last {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let filesystem = &self.summary.filesystem;
-        match self.tail.number {
+        match self.last_partition.number {
             0 => write!(f, "the {filesystem}"),
             number => write!(f, "partition {number} ({filesystem})"),
         }
@@ -45,30 +47,30 @@ impl Last {
     pub fn of(reader: &ImageReader) -> anyhow::Result<Self> {
         let (image, meta) = (reader.name(), reader.meta());
         let sector = meta.disk.logical_sector_size;
-        let known = Known::read(&mut &*reader, sector)
+        let parsed = ParsedTable::read(&mut &*reader, sector)
             .with_context(|| format!("the partition table in {image}"))?;
         let what = || format!("the disk in {image} cannot be made smaller");
-        if let Some(known) = &known {
-            let owner = owner_of_disk(&mut &*reader, &known.table);
+        if let Some(parsed) = &parsed {
+            let owner = owner_of_disk(&mut &*reader, &parsed.table);
             let owner =
                 owner.with_context(|| format!("looking for who owns the disk in {image}"))?;
             if let Some(owner) = owner {
                 bail!("the disk in {image} cannot be made smaller: {owner}");
             }
         }
-        let tail = match &known {
-            None => Tail::of_disk(reader.disk_size()),
-            Some(known) => tail(known, &meta.swaps()).with_context(what)?,
+        let last_partition = match &parsed {
+            None => LastPartition::of_disk(reader.disk_size()),
+            Some(parsed) => last_partition(parsed, &meta.swaps()).with_context(what)?,
         };
         let summary = meta
             .partitions
             .iter()
-            .find(|part| part.number == tail.number);
+            .find(|part| part.number == last_partition.number);
         let summary = summary.with_context(|| {
             let note = &meta.table.note;
             format!("{image} does not tell what is on its disk: {note}")
         })?;
-        if let Some(swap) = tail.swap() {
+        if let Some(swap) = last_partition.swap() {
             meta.check_movable(swap).with_context(what)?;
         }
         Ok(Self {
@@ -76,8 +78,8 @@ impl Last {
             disk: reader.disk_size(),
             sector,
             summary: summary.clone(),
-            known,
-            tail,
+            parsed,
+            last_partition,
         })
     }
 
@@ -99,12 +101,12 @@ impl Last {
                 self.disk
             );
         }
-        let needs = self.tail.start.saturating_add(self.summary.used);
+        let needs = self.last_partition.start.saturating_add(self.summary.used);
         if needs > to {
             bail!(
                 "{self} of {image} begins at {} and has {} in use: a disk of {to} bytes ({}) is too small, it has to \
                  have more than {needs}",
-                self.tail.start,
+                self.last_partition.start,
                 units::bytes(self.summary.used),
                 units::bytes(to)
             );
@@ -123,20 +125,20 @@ impl Last {
         resized: &Resized,
         owned: &Extents,
     ) -> anyhow::Result<()> {
-        let own_end = self.tail.start + self.tail.size;
+        let own_end = self.last_partition.start + self.last_partition.size;
         let mut own = if resized.to < resized.from {
-            owned.shifted(self.tail.start)
+            owned.shifted(self.last_partition.start)
         } else {
-            Extents::single(self.tail.start..own_end)
+            Extents::single(self.last_partition.start..own_end)
         };
-        own.insert(0..self.tail.start);
-        if let Some(swap) = self.tail.moving() {
+        own.insert(0..self.last_partition.start);
+        if let Some(swap) = self.last_partition.moving() {
             own.insert(swap.clone());
             if resized.moved.is_none() {
                 own.insert(own_end..swap.start);
             }
         }
-        for table in self.known.iter().flat_map(|known| known.raw.taken()) {
+        for table in self.parsed.iter().flat_map(|parsed| parsed.raw.taken()) {
             own.insert(table);
         }
         if let Some(at) = scratch.first_data(&own.gaps(0..self.disk))? {
@@ -150,7 +152,7 @@ impl Last {
 
     /// Whether the smaller disk has every partition where it belongs.
     pub fn check_table(&self, scratch: &Scratch, resized: &Resized) -> anyhow::Result<()> {
-        let Some(known) = &self.known else {
+        let Some(parsed) = &self.parsed else {
             return Ok(());
         };
         let table = scratch.table(self.sector)?;
@@ -159,7 +161,7 @@ impl Last {
             _ if resized.number == part.number => resized.range(),
             _ => part.range(),
         };
-        let wanted = known
+        let wanted = parsed
             .table
             .partitions
             .iter()
@@ -185,14 +187,14 @@ impl Last {
     pub fn resized(&self, least: u64, to: Option<u64>) -> anyhow::Result<Resized> {
         let Some(disk) = to else {
             let spare = SPARE.max(least / SPARE_PART);
-            return Ok(self.tail.with_size(least.saturating_add(spare)));
+            return Ok(self.last_partition.with_size(least.saturating_add(spare)));
         };
-        let room = match &self.known {
+        let room = match &self.parsed {
             None => Resized {
                 to: disk,
-                ..self.tail.with_size(self.tail.size)
+                ..self.last_partition.with_size(self.last_partition.size)
             },
-            Some(known) => self.tail.on(known, disk)?,
+            Some(parsed) => self.last_partition.on(parsed, disk)?,
         };
         if room.to >= room.from {
             let back = |moved: &MovedSwap| moved.to < moved.whole.start;
@@ -203,7 +205,7 @@ impl Last {
             });
         }
         if room.to < least {
-            let smallest = self.tail.with_size(least);
+            let smallest = self.last_partition.with_size(least);
             let smallest = Self::smallest(self.table(&smallest)?.as_ref(), &smallest);
             bail!(
                 "a disk of {disk} bytes ({}) is too small: {self} would have {}, but needs at least {}; a disk of \
@@ -218,17 +220,17 @@ impl Last {
     }
 
     /// The table with the partition as it will be.
-    pub fn table(&self, resized: &Resized) -> anyhow::Result<Option<Known>> {
-        let mut known = self.known.clone();
-        if let Some(known) = &mut known {
-            known.resize(resized)?;
+    pub fn table(&self, resized: &Resized) -> anyhow::Result<Option<ParsedTable>> {
+        let mut parsed = self.parsed.clone();
+        if let Some(parsed) = &mut parsed {
+            parsed.resize(resized)?;
         }
-        Ok(known)
+        Ok(parsed)
     }
 
     /// Bytes of the smallest disk for that.
-    pub fn smallest(table: Option<&Known>, resized: &Resized) -> u64 {
-        table.map_or(resized.range().end, |known| known.raw.least())
+    pub fn smallest(table: Option<&ParsedTable>, resized: &Resized) -> u64 {
+        table.map_or(resized.range().end, |parsed| parsed.raw.minimum_disk())
     }
 
     /// How large the disk of the new image is: as asked for, or whole MiB.

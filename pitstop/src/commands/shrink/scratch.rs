@@ -4,14 +4,14 @@ use super::last::Last;
 use anyhow::{Context, bail};
 use nix::sys::statvfs::statvfs;
 use pitstop_imaging::disk::{DiskInput, Input, LoopDevice};
-use pitstop_imaging::event::{Event, Progress, Reporter};
+use pitstop_imaging::event::{Event, Reporter};
 use pitstop_imaging::extents::Extents;
 use pitstop_imaging::image::{
     CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, capture, restore,
 };
 use pitstop_imaging::inventory::DiskIdentity;
 use pitstop_imaging::source::Disk;
-use pitstop_imaging::table::{self, Known, Resized, Table};
+use pitstop_imaging::table::{self, ParsedTable, Resized, Table};
 use pitstop_imaging::units;
 use std::fs::File;
 use std::io::Write;
@@ -75,7 +75,7 @@ impl Scratch {
 
     /// The last partition as a device.
     pub fn partition(&self, last: &Last) -> anyhow::Result<LoopDevice> {
-        let range = last.tail.start..last.tail.start + last.tail.size;
+        let range = last.last_partition.start..last.last_partition.start + last.last_partition.size;
         LoopDevice::new(&self.path, &range, last.sector)
     }
 
@@ -100,7 +100,12 @@ impl Scratch {
     }
 
     /// Makes it a disk of `disk` bytes with `table`. Swap moves; what lay where nothing is any more becomes zeros.
-    pub fn cut(&self, resized: &Resized, table: Option<&Known>, disk: u64) -> anyhow::Result<()> {
+    pub fn cut(
+        &self,
+        resized: &Resized,
+        table: Option<&ParsedTable>,
+        disk: u64,
+    ) -> anyhow::Result<()> {
         let what = || format!("writing {}", self.name);
         let mut pieces = Vec::new();
         if let Some(moved) = &resized.moved {
@@ -111,8 +116,8 @@ impl Scratch {
                 .with_context(what)?;
             pieces.push((moved.to, bytes));
         }
-        if let Some(known) = table {
-            let table = known.raw.pieces(disk)?;
+        if let Some(parsed) = table {
+            let table = parsed.raw.writes(disk)?;
             if let Some(beyond) = table.ranges().find(|range| range.end > disk) {
                 bail!(
                     "a part of the table, at byte {}, would lie behind the end of a disk of {disk} bytes",
@@ -176,10 +181,7 @@ impl Reporter for Named<'_> {
                 level: *level,
                 text: named(text),
             },
-            Event::Progress(progress) => Event::Progress(Progress {
-                subject: named(&progress.subject),
-                ..progress.clone()
-            }),
+            other => other.about(|subject| subject.name = named(&subject.name)),
         });
     }
 }

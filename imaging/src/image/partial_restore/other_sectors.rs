@@ -1,0 +1,165 @@
+//! A disk with other logical sectors than the image's: partitions go to the same bytes, the table is made anew. What
+//! could not be used there is found before the first write.
+
+use super::super::member_reader::LoadedIndex;
+use super::super::verify::OpenedImage;
+use super::Task;
+use super::image_table::{ImageBytes, ImageTable, read_table};
+use super::kept_partitions::Plan;
+use crate::disk::Output;
+use crate::extents::Extents;
+use crate::source::Window;
+use crate::table::{Partition, TableKind};
+use crate::used::{misfit, recognise};
+use anyhow::{Context, bail};
+use std::fmt;
+use std::ops::Range;
+
+/// An image of a disk with other sectors.
+struct Other<'a> {
+    loaded: &'a LoadedIndex,
+    /// Bytes of the sectors of the image's disk.
+    from: u32,
+    /// Bytes of the target's.
+    to: u32,
+}
+
+impl Task<'_> {
+    /// `None` where the sectors are the same, or one side does not tell.
+    fn other<'a>(&self, opened: &'a OpenedImage) -> Option<Other<'a>> {
+        let OpenedImage::Indexed(loaded) = opened else {
+            return None;
+        };
+        let from = loaded.meta.disk.logical_sector_size;
+        let to = self.output.sector_size().filter(|to| *to != from)?;
+        Some(Other { loaded, from, to })
+    }
+
+    /// Bytes of the sectors in which the target's table counts.
+    pub(super) fn target_sector(&self, opened: &OpenedImage, image_table: &ImageTable) -> u32 {
+        self.other(opened)
+            .map_or(image_table.sector, |other| other.to)
+    }
+
+    fn differ(&self, Other { from, to, .. }: &Other) -> String {
+        let (image, name) = (self.image.name(), self.output.name());
+        format!("{image} is of a disk with sectors of {from} bytes, {name} has sectors of {to}")
+    }
+
+    /// Whether the table must be made anew for the disk's sectors.
+    pub(super) fn has_other_sectors(&self, opened: &OpenedImage) -> bool {
+        self.other(opened).is_some()
+    }
+
+    /// What people are told of that.
+    pub(super) fn other_sectors_note(&self, opened: &OpenedImage) -> Option<String> {
+        let Other { from, to, .. } = self.other(opened)?;
+        Some(format!(
+            "the table is made anew for sectors of {to} bytes, those of the image's disk have {from}"
+        ))
+    }
+
+    pub(super) fn report_other_sectors(&self, opened: &OpenedImage) {
+        if let Some(note) = self.other_sectors_note(opened) {
+            self.reporter
+                .info(format!("{}: {note}", self.output.name()));
+        }
+    }
+
+    /// The table of the image in the sectors of this disk; `None` where there is none.
+    pub(super) fn image_table(&self, opened: &OpenedImage) -> anyhow::Result<Option<ImageTable>> {
+        let sector = self.output.sector_size().unwrap_or(512);
+        let Some(image_table) = read_table(self.image, opened, sector)? else {
+            return Ok(None);
+        };
+        let Some(other) = self.other(opened) else {
+            return Ok(Some(image_table));
+        };
+        let parsed = image_table.parsed.on_sectors(other.to);
+        Ok(Some(ImageTable {
+            parsed: parsed.with_context(|| self.differ(&other))?,
+            sector: other.to,
+            ..image_table
+        }))
+    }
+
+    /// Whether all of an image without a table can be used on other sectors.
+    pub(super) fn check_whole(&self, opened: &OpenedImage) -> anyhow::Result<()> {
+        self.other(opened).map_or(Ok(()), |other| {
+            let all = 0..other.loaded.index.raw_size();
+            self.check_content(&other, all, &"what is on it")
+        })
+    }
+
+    /// The same of these partitions of the image.
+    pub(super) fn check_contents<'p>(
+        &self,
+        opened: &OpenedImage,
+        mut partitions: impl Iterator<Item = &'p Partition>,
+    ) -> anyhow::Result<()> {
+        let Some(other) = self.other(opened) else {
+            return Ok(());
+        };
+        partitions.try_for_each(|partition| {
+            let what = format_args!("partition {partition}");
+            self.check_content(&other, partition.range(), &what)
+        })
+    }
+
+    fn check_content(
+        &self,
+        other: &Other,
+        place: Range<u64>,
+        what: &dyn fmt::Display,
+    ) -> anyhow::Result<()> {
+        let sizes = [512, 4096];
+        if !sizes.contains(&other.from) || !sizes.contains(&other.to) {
+            bail!(
+                "{}: a table is made anew only between sectors of 512 and 4096 bytes",
+                self.differ(other)
+            );
+        }
+        let mut bytes = ImageBytes::new(self.image, other.loaded);
+        let mut volume = Window::new(&mut bytes, place.start, place.end - place.start);
+        let contents = recognise(&mut volume);
+        let misfit = misfit(&mut volume, &contents, other.to);
+        let misfit = misfit.with_context(|| format!("reading {what} in {}", self.image.name()))?;
+        let Some(why) = misfit else { return Ok(()) };
+        let name = contents.filesystem;
+        // What was never written can be used anywhere.
+        if name.is_empty() && bytes.first_data(place, &Extents::new())?.is_none() {
+            return Ok(());
+        }
+        let of = if name.is_empty() { "" } else { ", " };
+        bail!(
+            "{}: {what}{of}{name}, could not be used there: {why}",
+            self.differ(other)
+        )
+    }
+
+    /// Whether the image has nothing but its tables outside partitions: boot loaders find by sectors what they have
+    /// there, and the new table may lie over it.
+    pub(super) fn check_outside(
+        &self,
+        opened: &OpenedImage,
+        kind: TableKind,
+        plan: &Plan,
+    ) -> anyhow::Result<()> {
+        let Some(other) = self.other(opened) else {
+            return Ok(());
+        };
+        let mut own = plan.table_bytes.clone();
+        own.union(&plan.new);
+        // The records of logical partitions stay where they are.
+        let records = plan.last.ranges().filter(|_| kind == TableKind::Mbr);
+        records.for_each(|record| own.insert(record));
+        let bytes = ImageBytes::new(self.image, other.loaded);
+        match bytes.first_data(0..other.loaded.index.raw_size(), &own)? {
+            None => Ok(()),
+            Some(at) => bail!(
+                "{}: it has data outside its partitions at byte {at}, as boot loaders have; that would not work there",
+                self.differ(&other)
+            ),
+        }
+    }
+}
