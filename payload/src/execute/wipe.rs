@@ -4,6 +4,7 @@
 //! the wipe succeeds or not.
 
 use super::attempts::put;
+use super::restore::Images;
 use super::{Labelled, Prepared, Work, pace};
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
@@ -44,7 +45,7 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     let (_, selection) = work.select(true)?;
     Ok(Prepared {
         plan: Plan::wipe(work.heading(), selection, method),
-        images: Vec::new(),
+        images: Images::default(),
         done: false,
     })
 }
