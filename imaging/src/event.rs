@@ -1,9 +1,13 @@
-//! What a run tells the world, as values. The console, the logs and the `pitstop` command only render them.
+//! What a run tells the world, as values. Console, logs, server and page only render them: what is decided is decided on
+//! these, and text is made in `render.rs`.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 
 /// How much an [`Event::Message`] matters; names as VirtualBox's `maintenance.log` spells them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     Debug,
     Info,
@@ -23,13 +27,59 @@ impl Level {
     }
 }
 
+/// What is done to a disk or an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// A disk becomes an image.
+    Backup,
+    /// An image goes to a disk.
+    Restore,
+    /// What was written, or an image, is read and compared with its hashes.
+    Verify,
+    /// An image becomes another.
+    Convert,
+    Wipe,
+    /// Partitions and filesystems are made of a layout.
+    Partition,
+}
+
+/// The disk or file that an event is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The kernel's name, or a file's: `sda`.
+    pub name: String,
+    /// Model and serial, for people; empty where they are not known.
+    pub label: String,
+    /// Which step of the plan it belongs to, from 1; 0 where there is no plan.
+    pub step: u32,
+}
+
+impl Subject {
+    /// A thing that has a name and nothing else.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    /// `sda (QEMU HARDDISK QM00001)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.label.as_str() {
+            "" => f.write_str(&self.name),
+            label => write!(f, "{} ({label})", self.name),
+        }
+    }
+}
+
 /// Where a data transfer stands. All byte counts are of the disk's raw bytes unless said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// The act, as a present participle for people: `backing up`, `restoring`, `verifying`.
-    pub act: &'static str,
-    /// The device or file it is about: `sda`.
-    pub subject: String,
+    pub act: Act,
+    pub subject: Subject,
     /// Raw bytes dealt with, unused ranges included.
     pub done: u64,
     /// Raw bytes in all; `None` where a foreign stream does not tell.
@@ -71,13 +121,66 @@ impl Progress {
     }
 }
 
+/// How far a step of the plan has come. One that fails ends the run, whose result says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Begun,
+    /// Written, flushed and proven.
+    Done {
+        /// Raw bytes dealt with.
+        bytes: u64,
+        /// Bytes moved to or from the image.
+        transferred: u64,
+        took: Duration,
+    },
+}
+
+/// Sectors that a disk did not give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSectors {
+    pub subject: Subject,
+    /// The first of them, offset and length in bytes: enough to see where on the disk they are.
+    pub first: Vec<(u64, u64)>,
+    /// How many places there are in all.
+    pub places: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+    /// They are zeros in the image, and the work goes on. Else it ends in an error that names them.
+    pub zeroed: bool,
+}
+
 /// One thing that happened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A sentence for people and logs.
-    Message { level: Level, text: String },
+    Message {
+        level: Level,
+        text: String,
+    },
     /// A transfer moved on. Emitted often: whoever renders it thins it out.
     Progress(Progress),
+    /// A step of the plan begins or is done.
+    Step {
+        act: Act,
+        subject: Subject,
+        stage: Stage,
+    },
+    BadSectors(BadSectors),
+}
+
+impl Event {
+    /// The same with another subject. A sentence has none, and stays what it is.
+    #[must_use]
+    pub fn about(&self, change: impl FnOnce(&mut Subject)) -> Self {
+        let mut event = self.clone();
+        match &mut event {
+            Self::Message { .. } => {}
+            Self::Progress(progress) => change(&mut progress.subject),
+            Self::Step { subject, .. } => change(subject),
+            Self::BadSectors(bad) => change(&mut bad.subject),
+        }
+        event
+    }
 }
 
 /// Takes the events of a run. Called from several threads.
@@ -127,8 +230,8 @@ mod tests {
 
     fn progress(done: u64, total: Option<u64>, millis: u64) -> Progress {
         Progress {
-            act: "restoring",
-            subject: "sda".into(),
+            act: Act::Restore,
+            subject: Subject::named("sda"),
             done,
             total,
             transferred: 0,

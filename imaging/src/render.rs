@@ -1,7 +1,8 @@
 //! How events look to people: on a screen, down a serial line, in a terminal.
 
-use crate::event::{Event, Level, Progress, Reporter};
+use crate::event::{Act, BadSectors, Event, Level, Progress, Reporter, Stage, Subject};
 use crate::units;
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,8 +36,8 @@ pub struct Renderer {
 
 #[derive(Debug)]
 struct Shown {
-    act: &'static str,
-    subject: String,
+    act: Act,
+    subject: Subject,
     percent: Option<u8>,
     at: Instant,
     finished: bool,
@@ -58,31 +59,34 @@ impl Renderer {
         self.render_at(event, Instant::now())
     }
 
-    fn render_at(&mut self, event: &Event, now: Instant) -> Option<String> {
-        match event {
-            Event::Message { level, .. } if *level < self.least => None,
-            Event::Message { level, text } => {
-                // An unfinished progress line gives way; the next progress draws it anew below.
-                let clear = match self.style {
-                    Style::Redrawn { .. } if self.drawing() => "\r\x1b[K",
-                    _ => "",
-                };
-                let drawing = self.drawing();
-                if let (true, Some(shown)) = (drawing, &mut self.shown) {
-                    shown.percent = None;
-                }
-                let word = match level {
-                    Level::Info => String::new(),
-                    other => format!("{}: ", other.word()),
-                };
-                let lines: Vec<String> = text
-                    .lines()
-                    .map(|line| format!("{}{word}{line}\n", self.prefix))
-                    .collect();
-                Some(format!("{clear}{}", lines.concat()))
-            }
-            Event::Progress(progress) => self.progress(progress, now),
+    /// The same at another moment: of a run that is over.
+    pub fn render_at(&mut self, event: &Event, now: Instant) -> Option<String> {
+        if let Event::Progress(progress) = event {
+            return self.progress(progress, now);
         }
+        let (level, text) = sentence(event)?;
+        (level >= self.least).then(|| self.message(level, &text))
+    }
+
+    fn message(&mut self, level: Level, text: &str) -> String {
+        // An unfinished progress line gives way; the next progress draws it anew below.
+        let clear = match self.style {
+            Style::Redrawn { .. } if self.drawing() => "\r\x1b[K",
+            _ => "",
+        };
+        let drawing = self.drawing();
+        if let (true, Some(shown)) = (drawing, &mut self.shown) {
+            shown.percent = None;
+        }
+        let word = match level {
+            Level::Info => String::new(),
+            other => format!("{}: ", other.word()),
+        };
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| format!("{}{word}{line}\n", self.prefix))
+            .collect();
+        format!("{clear}{}", lines.concat())
     }
 
     fn drawing(&self) -> bool {
@@ -138,6 +142,75 @@ impl Renderer {
     }
 }
 
+/// What an event says as a sentence, and how much that matters. `None` for progress, which is a line that is drawn again
+/// and again.
+pub fn sentence(event: &Event) -> Option<(Level, Cow<'_, str>)> {
+    match event {
+        Event::Message { level, text } => Some((*level, Cow::Borrowed(text))),
+        Event::Progress(_) => None,
+        // The progress lines say it on a console; this is for whoever asks for more.
+        Event::Step {
+            act,
+            subject,
+            stage,
+        } => Some((Level::Debug, Cow::Owned(step(*act, subject, *stage)))),
+        Event::BadSectors(bad) if bad.zeroed => {
+            let text = format!("{}; they are zeros in the image", places(bad));
+            Some((Level::Warning, Cow::Owned(text)))
+        }
+        // The error that ends the work says it aloud.
+        Event::BadSectors(bad) => Some((Level::Debug, Cow::Owned(places(bad)))),
+    }
+}
+
+fn step(act: Act, subject: &Subject, stage: Stage) -> String {
+    match stage {
+        Stage::Begun => format!("{} {subject} begins", doing(act)),
+        Stage::Done {
+            bytes,
+            transferred,
+            took,
+        } => format!(
+            "{} {subject} is done: {} in {}, {} moved",
+            doing(act),
+            units::bytes(bytes),
+            units::duration(took),
+            units::bytes(transferred)
+        ),
+    }
+}
+
+/// `sda cannot be read in 2 places: 4096 bytes at 8192, 4096 bytes at 65536`
+pub fn places(bad: &BadSectors) -> String {
+    let mut shown: Vec<String> = bad
+        .first
+        .iter()
+        .map(|(offset, length)| format!("{length} bytes at {offset}"))
+        .collect();
+    let more = bad.places.saturating_sub(bad.first.len() as u64);
+    if more > 0 {
+        shown.push(format!("{more} more"));
+    }
+    format!(
+        "{} cannot be read in {} places: {}",
+        bad.subject.name,
+        bad.places,
+        shown.join(", ")
+    )
+}
+
+/// An act as it goes on.
+pub fn doing(act: Act) -> &'static str {
+    match act {
+        Act::Backup => "backing up",
+        Act::Restore => "restoring",
+        Act::Verify => "verifying",
+        Act::Convert => "converting",
+        Act::Wipe => "wiping",
+        Act::Partition => "partitioning",
+    }
+}
+
 /// `backing up sda 42 %, 1.7 GiB of 4.0 GiB, 310 MB/s, 7s left`
 pub fn describe(progress: &Progress) -> String {
     let amount = match (progress.percent(), progress.total) {
@@ -158,7 +231,8 @@ pub fn describe(progress: &Progress) -> String {
     let rate = rate(progress.rate());
     format!(
         "{} {} {amount}, {rate}{time}",
-        progress.act, progress.subject
+        doing(progress.act),
+        progress.subject
     )
 }
 
@@ -204,8 +278,8 @@ mod tests {
 
     fn at(done: u64, total: Option<u64>) -> Event {
         Event::Progress(Progress {
-            act: "backing up",
-            subject: "sda".into(),
+            act: Act::Backup,
+            subject: Subject::named("sda"),
             done,
             total,
             transferred: done / 2,
@@ -230,6 +304,51 @@ mod tests {
             "backing up sda 50 %, 591.2 MiB of 1.1 GiB, 310 MB/s, 2s left"
         );
         assert_eq!(rate(1_250_000), "1.2 MB/s");
+    }
+
+    #[test]
+    fn bad_sectors_are_a_warning_where_the_work_goes_on_and_an_error_says_them_where_it_ends() {
+        let mut bad = BadSectors {
+            subject: Subject::named("/dev/sda"),
+            first: vec![(8192, 4096)],
+            places: 3,
+            bytes: 12288,
+            zeroed: true,
+        };
+        let said = |bad: &BadSectors| {
+            let event = Event::BadSectors(bad.clone());
+            sentence(&event).map(|(level, text)| (level, text.into_owned()))
+        };
+        let text = "/dev/sda cannot be read in 3 places: 4096 bytes at 8192, 2 more";
+        let zeros = format!("{text}; they are zeros in the image");
+        assert_eq!(said(&bad), Some((Level::Warning, zeros)));
+        bad.zeroed = false;
+        assert_eq!(said(&bad), Some((Level::Debug, text.into())));
+    }
+
+    #[test]
+    fn a_step_is_told_to_whoever_asks_for_more() {
+        let mut subject = Subject::named("sda");
+        subject.label = "QEMU QM1".into();
+        let took = Duration::from_secs(2);
+        let done = Event::Step {
+            act: Act::Wipe,
+            subject,
+            stage: Stage::Done {
+                bytes: 1 << 30,
+                transferred: 1 << 20,
+                took,
+            },
+        };
+        let mut all = Renderer::new(Style::Lines, "", Level::Debug);
+        assert_eq!(
+            all.render(&done).unwrap(),
+            "debug: wiping sda (QEMU QM1) is done: 1.0 GiB in 2s, 1.0 MiB moved\n"
+        );
+        assert_eq!(
+            Renderer::new(Style::Lines, "", Level::Info).render(&done),
+            None
+        );
     }
 
     #[test]

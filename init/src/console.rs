@@ -5,7 +5,7 @@
 
 use nix::sys::termios;
 use pitstop_imaging::event::{Event, Level, Reporter};
-use pitstop_imaging::render::{Renderer, Style};
+use pitstop_imaging::render::{Renderer, Style, sentence};
 use pitstop_protocol::job::{BootParameters, with_defaults};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -185,11 +185,10 @@ impl Reporter for Consoles {
                 output.write(text);
             }
         }
-        match event {
-            Event::Message { level, text } if *level > Level::Debug || self.shared.debug => {
-                self.log_to_kernel(&format!("{PREFIX}{text}"));
-            }
-            _ => {}
+        if let Some((level, text)) = sentence(event)
+            && (level > Level::Debug || self.shared.debug)
+        {
+            self.log_to_kernel(&format!("{PREFIX}{text}"));
         }
     }
 }

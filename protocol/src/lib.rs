@@ -1,10 +1,12 @@
 //! What machine, server and command agree on: kernel parameters and host file, and the [`job::Job`] they make; how a
-//! machine's files are named; share URLs; credentials. Only values: nothing here touches a network.
+//! machine's files are named; share URLs; credentials; what a run reports. Only values: nothing here touches a network.
 
 pub mod credentials;
+pub mod event;
 #[cfg(feature = "fakes")]
 pub mod fake;
 pub mod host_name;
+pub mod id;
 pub mod job;
 pub mod machine;
 mod redacted;

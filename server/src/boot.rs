@@ -1,11 +1,21 @@
 //! Boot files: the admin's, or the boot loaders that the distribution has installed.
 
 use crate::bootconf;
+use crate::file;
+use crate::http::{Caller, Here, Whole, only_read};
 use crate::jobs;
 use crate::path::RelPath;
-use crate::site::Site;
-use std::io::{Error, ErrorKind, Result};
+use crate::refusal::{Refusal, blocking};
+use crate::site::{Site, Sites};
+use axum::Router;
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use pitstop_fleet::Identity;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Where Debian's packages pxelinux, syslinux-common and ipxe put what network boot needs.
 const INSTALLED: [(&str, &[&str]); 3] = [
@@ -17,9 +27,79 @@ const INSTALLED: [(&str, &[&str]); 3] = [
     ),
 ];
 
+pub fn routes() -> Router<Arc<Sites>> {
+    Router::new()
+        .route("/ipxe", get(ipxe).fallback(only_read))
+        .fallback(any(boot_file))
+}
+
+/// iPXE asks what this machine is to do.
+async fn ipxe(Here(site): Here, uri: Uri, headers: HeaderMap) -> Result<Response, Refusal> {
+    let url = url(&site, &headers);
+    let asker = bootconf::asker(uri.query().unwrap_or_default());
+    blocking(move || {
+        let job = asker.job(&site.hosts);
+        let append = append(&site, &asker.identity());
+        Ok(text(bootconf::ipxe(&url, job.as_deref(), &append)))
+    })
+    .await
+}
+
+/// Everything else is a boot file, as loaders ask for theirs beside themselves, or nothing.
+async fn boot_file(
+    Here(site): Here,
+    Whole(path): Whole,
+    Caller(peer): Caller,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return Err(Refusal::method("GET, HEAD"));
+    }
+    let (url, wanted) = (url(&site, &headers), path.clone());
+    let found = blocking(move || {
+        if let Some(text) = generated(&site, &wanted, peer, &url) {
+            return Ok(Err(text));
+        }
+        if wanted.below("boot").is_none() && wanted.below("pxelinux.cfg").is_none() {
+            return Err(Refusal::not_found(&wanted));
+        }
+        let failed = |error| Refusal::io(&format!("opening {wanted}"), &error);
+        let file = open(&site, &wanted).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        Ok(Ok((file, metadata)))
+    });
+    match found.await? {
+        Err(generated) => Ok(text(generated)),
+        Ok((file, metadata)) => file::send(file, metadata, &path, &method, &headers).await,
+    }
+}
+
+fn text(text: String) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+/// The URL under which this client reaches the server: the one given at the start, else the name the client used.
+fn url(site: &Site, headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        // It goes into a boot loader's script.
+        .filter(|host| {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b))
+        });
+    match host {
+        Some(host) if !site.url_given => format!("http://{host}"),
+        _ => site.url.clone(),
+    }
+}
+
 /// Opens a boot file: below the boot folder under its path, or without a leading `boot/`, or, for a
 /// loader that looks beside itself, by its last name alone; else one that the distribution installed.
-pub fn open(site: &Site, path: &RelPath) -> Result<cap_std::fs::File> {
+pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
     let name = path
         .split()
         .map(|(_, name)| name)
@@ -44,25 +124,35 @@ pub fn open(site: &Site, path: &RelPath) -> Result<cap_std::fs::File> {
     // Told apart from a symlink that leads out, which is there but is not served.
     match site.boot.symlink_metadata(path.as_path()) {
         Ok(metadata) if metadata.is_symlink() => site.boot.open(path.as_path()),
-        _ => Err(Error::from(ErrorKind::NotFound)),
+        _ => Err(io::Error::from(ErrorKind::NotFound)),
     }
 }
 
-/// The text that is made for `path`, where there is one: boot loader configurations.
+/// The text that is made for `path`, where there is one: boot loader configurations, for who asks at `peer`.
 ///
 /// The admin's own `pxelinux.cfg/NAME` gives way to a job, and wins over the generated `default`.
-pub fn generated(site: &Site, path: &RelPath, url: &str) -> Option<String> {
+pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Option<String> {
     let (folder, name) = path.split()?;
     if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
         let job = jobs::of_name(&site.hosts, name);
         if job.is_none() && open(site, path).is_ok() {
             return None;
         }
-        return bootconf::pxelinux(name, job.as_deref(), url, &site.append);
+        let append = append(site, &jobs::identity_of_name(name, peer));
+        return bootconf::pxelinux(name, job.as_deref(), url, &append);
     }
     // iPXE looks for autoexec.ipxe by itself.
     if matches!(name, "boot.ipxe" | "autoexec.ipxe") && open(site, path).is_err() {
         return Some(bootconf::ipxe_entry(url));
     }
     None
+}
+
+/// The kernel parameters of a machine beside Pitstop's own: the server's, then those of the fleet file, so that they win.
+pub fn append(site: &Site, who: &Identity) -> String {
+    let fleet = site.fleet.current();
+    let args = fleet.find(who).map(|machine| fleet.kernel_args(machine));
+    format!("{} {}", site.append, args.unwrap_or_default())
+        .trim()
+        .to_owned()
 }

@@ -2,49 +2,64 @@
 
 use crate::claims::{self, Claims};
 use crate::file::{self, Found};
+use crate::http::{Below, Caller, Here};
 use crate::listing;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
-use crate::site::Site;
+use crate::site::{Site, Sites};
 use crate::upload::sync_folder;
-use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode};
+use axum::Router;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Answers a request of `peer` for `path` below `/hosts/`.
-pub async fn handle(
-    site: &Arc<Site>,
-    path: RelPath,
-    peer: IpAddr,
-    request: Request,
+pub fn routes() -> Router<Arc<Sites>> {
+    let methods = || get(read).delete(remove).fallback(refuse);
+    Router::new()
+        .route("/hosts", methods())
+        .route("/hosts/", methods())
+        .route("/hosts/{*path}", methods())
+}
+
+async fn refuse() -> Refusal {
+    Refusal::method("GET, HEAD, DELETE")
+}
+
+async fn read(
+    Here(site): Here,
+    Below(path): Below,
+    Caller(peer): Caller,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     if is_hidden(&path) {
         return Err(Refusal::not_found(path));
     }
-    let (parts, _) = request.into_parts();
-    match parts.method.as_str() {
-        "GET" | "HEAD" => {
-            let (site, wanted) = (Arc::clone(site), path.clone());
-            match blocking(move || open(&site, &wanted, peer)).await? {
-                Found::File(file, metadata) => {
-                    file::send(file, metadata, &path, &parts.method, &parts.headers).await
-                }
-                Found::Folder(folder) => {
-                    let shown = format!("/hosts/{path}");
-                    let entries = blocking(move || listing::read(&folder, &shown)).await?;
-                    Ok(listing::answer(&entries, parts.uri.path(), &parts.headers))
-                }
-            }
+    let wanted = path.clone();
+    match blocking(move || open(&site, &wanted, peer)).await? {
+        Found::File(file, metadata) => file::send(file, metadata, &path, &method, &headers).await,
+        Found::Folder(folder) => {
+            let shown = format!("/hosts/{path}");
+            let entries = blocking(move || listing::read(&folder, &shown)).await?;
+            Ok(listing::answer(&entries, uri.path(), &headers))
         }
-        "DELETE" => {
-            let site = Arc::clone(site);
-            blocking(move || delete(&site, &path, peer, &parts.headers)).await
-        }
-        _ => Err(Refusal::method("GET, HEAD, DELETE")),
     }
+}
+
+async fn remove(
+    Here(site): Here,
+    Below(path): Below,
+    Caller(peer): Caller,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    if is_hidden(&path) {
+        return Err(Refusal::not_found(path));
+    }
+    blocking(move || delete(&site, &path, peer, &headers)).await
 }
 
 /// `pitstop host set` writes under such names before it renames.

@@ -1,6 +1,7 @@
 //! Which host file is a machine's: the search that the payload does, over the folder.
 
 use cap_std::fs::Dir;
+use pitstop_fleet::Identity;
 use pitstop_protocol::host_name::{self, HostName, Mac, SUFFIX, Uuid};
 use std::net::IpAddr;
 
@@ -22,10 +23,36 @@ impl Asker {
         }
     }
 
+    /// As the fleet file looks for it.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            macs: self.mac.into_iter().collect(),
+            uuid: self.uuid,
+            serial: None,
+            ip: self.ip,
+        }
+    }
+
     /// The name of its host file.
     pub fn job(&self, hosts: &Dir) -> Option<String> {
         first(hosts, host_name::search(self.uuid, self.mac, self.ip))
     }
+}
+
+/// The machine at `peer` that asks for a configuration of this name, which may tell more of it.
+pub fn identity_of_name(name: &str, peer: IpAddr) -> Identity {
+    let mut who = Identity {
+        ip: Some(peer),
+        ..Identity::default()
+    };
+    match HostName::from_stem(name) {
+        Some(HostName::Mac(mac)) => who.macs.push(mac),
+        Some(HostName::Uuid(uuid)) => who.uuid = Some(uuid),
+        // The machine knows better: the peer may be a router that hides it.
+        Some(HostName::Ip(ip)) => who.ip = Some(ip),
+        Some(HostName::Shortened(_) | HostName::Default) | None => {}
+    }
+    who
 }
 
 /// The host file that a boot loader means who asks for a configuration of this name. Of a UUID, PXELINUX writes the

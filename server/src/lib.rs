@@ -6,6 +6,7 @@ mod bootconf;
 mod claims;
 mod connections;
 mod file;
+pub mod fleet;
 mod hosts;
 mod http;
 mod jobs;
@@ -18,6 +19,7 @@ mod path;
 mod range;
 mod readers;
 mod refusal;
+pub mod runs;
 mod share;
 mod site;
 mod status;
@@ -26,7 +28,7 @@ mod upload;
 mod url;
 pub mod write;
 
-pub use url::{read_server_file, valid_url};
+pub use url::{assumed as assumed_url, read_server_file, valid_url};
 
 use anyhow::Context;
 use connections::{Connections, Peer};
@@ -59,7 +61,7 @@ pub struct Args {
     #[arg(long, env = "PITSTOP_ROOT", value_name = "DIR")]
     root: PathBuf,
     /// Where HTTP listens; port 0 takes any free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = everywhere())]
     listen: SocketAddr,
     /// Where TFTP listens, or `off` [default: the same address, port 69, if it can be had]
     #[arg(long, value_name = "ADDR:PORT|off")]
@@ -82,6 +84,10 @@ pub struct Args {
     /// No line for each request
     #[arg(long)]
     quiet: bool,
+}
+
+fn everywhere() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], url::DEFAULT_PORT))
 }
 
 #[derive(Clone, Copy)]
@@ -140,6 +146,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     url::write_server_file(&args.root, &url)?;
     announce(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
     let sites = Arc::new(sites(args, &folders, url));
+    tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
     let listener = Connections::new(listener, Arc::clone(&sites.journal));
@@ -175,11 +182,13 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
 fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
     let claims = claims::Claims::new(&args.root);
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
+    let journal = Arc::new(Journal::new(args.quiet));
     let site = Site {
         share: Arc::clone(&folders.share),
         hosts: Arc::clone(&folders.hosts),
         boot: Arc::clone(&folders.boot),
-        journal: Arc::new(Journal::new(args.quiet)),
+        fleet: Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal))),
+        journal,
         claims: Arc::new(claims),
         append: args.append.clone(),
         url_given: args.url.is_some(),

@@ -85,6 +85,12 @@ impl RelPath {
         rest.strip_prefix('/').map(|rest| Self(rest.to_owned()))
     }
 
+    /// The path without its first folder.
+    pub fn below_first(&self) -> Self {
+        let rest = self.0.split_once('/').map_or("", |(_, rest)| rest);
+        Self(rest.to_owned())
+    }
+
     /// Folders on the way, outermost first, without the path itself: `a`, `a/b` for `a/b/c`.
     pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('/').map(|(at, _)| &self.0[..at])
@@ -146,6 +152,8 @@ mod tests {
         assert_eq!(path.below("a").unwrap().as_str(), "b/c");
         assert_eq!(path.below("a/b/c").unwrap().as_str(), "");
         assert_eq!(path.below("a/b/cc"), None);
+        assert_eq!(path.below_first().as_str(), "b/c");
+        assert_eq!(RelPath::from_text("a").unwrap().below_first().as_str(), "");
         assert_eq!(RelPath::from_text("/").unwrap().split(), None);
     }
 

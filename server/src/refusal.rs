@@ -80,6 +80,12 @@ impl From<BadPath> for Refusal {
     }
 }
 
+impl IntoResponse for BadPath {
+    fn into_response(self) -> Response {
+        Refusal::from(self).into_response()
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, format!("{}\n", self.reason)).into_response();

@@ -2,27 +2,37 @@
 
 use crate::append;
 use crate::file::{self, Found};
+use crate::http::{Below, Here};
 use crate::listing;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
-use crate::site::{Site, is_marker};
+use crate::site::{Site, Sites, is_marker};
 use crate::upload;
+use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use cap_std::fs::{File, Metadata};
 use std::io;
 use std::sync::Arc;
 
 const METHODS: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MOVE, MKCOL";
 
-/// Answers a request for `path` below `/share/`.
-pub async fn handle(
-    site: &Arc<Site>,
-    path: RelPath,
+pub fn routes() -> Router<Arc<Sites>> {
+    Router::new()
+        .route("/share", any(handle))
+        .route("/share/", any(handle))
+        .route("/share/{*path}", any(handle))
+}
+
+/// Decides by the method: WebDAV's are none that a route could name.
+async fn handle(
+    Here(site): Here,
+    Below(path): Below,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (parts, body) = request.into_parts();
+    let (site, (parts, body)) = (&site, request.into_parts());
     match parts.method.as_str() {
         "GET" | "HEAD" => get(site, path, &parts.method, &parts.uri, &parts.headers).await,
         "PUT" if parts.uri.path().ends_with('/') => Err(Refusal::new(
@@ -87,7 +97,7 @@ async fn send(
 }
 
 /// GET and HEAD, with listings of folders.
-pub async fn get(
+async fn get(
     site: &Arc<Site>,
     path: RelPath,
     method: &Method,
@@ -109,8 +119,7 @@ pub async fn get(
 
 /// A folder's relative links need its name to end in a slash.
 fn with_slash(uri: &Uri) -> Response {
-    // `//host/` would be another server: begin with one slash only.
-    let target = format!("/{}/", uri.path().trim_start_matches('/'));
+    let target = format!("{}/", uri.path());
     match HeaderValue::try_from(target) {
         Ok(target) => (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, target)]).into_response(),
         Err(_) => StatusCode::NOT_FOUND.into_response(),

@@ -1,6 +1,7 @@
 //! What is served: three folders, and what all requests share.
 
 use crate::claims::Claims;
+use crate::fleet::Watched;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
@@ -30,6 +31,7 @@ pub struct Site {
     pub share: Arc<Dir>,
     pub hosts: Arc<Dir>,
     pub boot: Arc<Dir>,
+    pub fleet: Arc<Watched>,
     pub journal: Arc<Journal>,
     pub claims: Arc<Claims>,
     /// Kernel parameters beside Pitstop's own.
@@ -45,6 +47,7 @@ pub struct Site {
 /// is served is what an admin sees under that name.
 pub struct Sites {
     pub journal: Arc<Journal>,
+    pub fleet: Arc<Watched>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -105,6 +108,7 @@ impl Sites {
     pub fn new(folders: &Folders, site: Site) -> Self {
         Self {
             journal: Arc::clone(&site.journal),
+            fleet: Arc::clone(&site.fleet),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),

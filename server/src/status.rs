@@ -40,10 +40,24 @@ pub fn page(site: &Site) -> String {
             page.push_str("</table>\n");
         }
     }
+    if let Some(wrong) = site.fleet.wrong() {
+        let _ = write!(
+            page,
+            "<h2>fleet.toml is wrong</h2>\n<p>Meanwhile: {}.\n<pre>{}</pre>\n",
+            wrong.meanwhile,
+            escape(&printable_lines(&wrong.why))
+        );
+    }
     page.push_str("<h2>Lately</h2>\n<pre>");
     for line in site.journal.last().iter().rev() {
         let _ = writeln!(page, "{}", escape(line));
     }
     page.push_str("</pre>\n");
     page
+}
+
+/// Lines of which each may name what a stranger wrote into a file.
+fn printable_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    lines.join("\n")
 }

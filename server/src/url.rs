@@ -32,6 +32,9 @@ pub fn valid_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Where `pitstop serve` listens if nobody says otherwise.
+pub const DEFAULT_PORT: u16 = 8080;
+
 /// How QEMU's user network shows the host's loopback to its guests.
 const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
@@ -53,6 +56,17 @@ pub fn own(address: SocketAddr) -> String {
         ip => ip,
     };
     format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// The best guess before any server has been started here: the address of this computer in the first of `networks`
+/// that it is in, else the one that it has towards the world, with the usual port.
+pub fn assumed(networks: &[ipnet::IpNet]) -> String {
+    let addresses = addresses();
+    let inside = networks
+        .iter()
+        .find_map(|network| addresses.iter().find(|ip| network.contains(*ip)));
+    let ip = inside.copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    own(SocketAddr::new(ip, DEFAULT_PORT))
 }
 
 /// The address that this machine has towards the rest of the world, as which `far` will do. No packet is

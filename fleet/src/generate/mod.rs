@@ -50,6 +50,13 @@ impl Format {
     }
 }
 
+impl Format {
+    /// Whether machines are told in it where the server is.
+    pub fn names_server(self) -> bool {
+        !matches!(self, Format::Exports | Format::Hosts)
+    }
+}
+
 /// What was made, and what could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Made {
@@ -63,7 +70,7 @@ pub struct Made {
 #[derive(Debug, Clone, Default)]
 pub struct Around<'a> {
     /// The server's URL, where `[server] url` does not stand in the file.
-    pub url: Option<&'a str>,
+    pub url: &'a str,
     /// The folder of the share, as machines mount it.
     pub share: &'a str,
     /// The names of the host files that are there: `C0A80132.toml`, `01-52-54-….toml`.
@@ -142,15 +149,9 @@ struct Loaders {
 }
 
 impl Boot {
-    fn of(fleet: &Fleet, url: Option<&str>) -> Result<Self, String> {
+    fn of(fleet: &Fleet, url: &str) -> Result<Self, String> {
         let server = &fleet.server;
-        let url = server.url.as_deref().or(url).ok_or_else(|| {
-            format!(
-                "nothing says where the server is: write url = \"http://192.168.1.10:8080\" into [server] of {}, start \
-                 pitstop serve once, or give --url",
-                fleet.file
-            )
-        })?;
+        let url = server.url.as_deref().unwrap_or(url);
         let url = url.trim_end_matches('/').to_owned();
         let host = url::Url::parse(&url).ok().and_then(|url| match url.host() {
             Some(url::Host::Ipv4(ip)) => Some(ip),

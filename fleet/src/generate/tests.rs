@@ -312,10 +312,6 @@ fn what_is_missing_is_told() {
     };
     assert!(error("version = 1\n").contains("has no IPv4 network"));
     let net = "[network.\"10.0.0.0/8\"]\n";
-    assert!(
-        error(&format!("version = 1\n{net}"))
-            .contains("write url = \"http://192.168.1.10:8080\" into [server]")
-    );
     let named = format!("version = 1\n{net}[server]\nurl = \"http://pxe:80\"\n");
     assert!(error(&named).contains("http://pxe:80 has none: write address ="));
 }

@@ -7,9 +7,10 @@ use super::salvage::{BadSectors, read_all};
 use super::workers::{Meter, lock};
 use super::{CaptureOptions, ImageMeta, ReadErrors};
 use crate::disk::{DiskInput, Input};
-use crate::event::Reporter;
+use crate::event::{Act, BadSectors as Unreadable, Event, Reporter, Subject};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
+use crate::render;
 use crate::units;
 use crate::used::claims::Contested;
 use crate::used::survey;
@@ -23,6 +24,8 @@ const READ_ACROSS: u64 = 64 << 10;
 const ALIGNMENT: u64 = 4096;
 /// The most chunks in one run, so that progress and failures are noticed.
 const RUN: u64 = 1 << 16;
+/// Of the places that cannot be read, those that are told one by one.
+const SHOWN: usize = 8;
 
 /// Reads `disk` once and writes its image to `out`, which is not buffered further; returns what the
 /// `.toml` beside the image is to say. Peak memory is bounded whatever the size of the disk.
@@ -75,7 +78,7 @@ pub fn capture(
         units::bytes(size)
     ));
     tell_contested(&name, &meta, reporter);
-    let meter = Meter::new("backing up", &identity.device, Some(size), reporter);
+    let meter = Meter::new(Act::Backup, &identity.device, Some(size), reporter);
     capture_from(&input, &kept, &mut meta, options, out, &meter)
         .with_context(|| format!("backing up {name}"))?;
     report_bad(&name, &meta, options.read_errors, reporter)?;
@@ -133,24 +136,20 @@ fn report_bad(
     if bad.is_empty() {
         return Ok(());
     }
-    let mut places: Vec<String> = bad
-        .iter()
-        .take(8)
-        .map(|range| format!("{} bytes at {}", range.length, range.offset))
-        .collect();
-    if bad.len() > places.len() {
-        places.push(format!("{} more", bad.len() - places.len()));
-    }
-    let what = format!(
-        "{name} cannot be read in {} places: {}",
-        bad.len(),
-        places.join(", ")
-    );
+    let shown = bad.iter().take(SHOWN);
+    let told = Unreadable {
+        subject: Subject::named(name),
+        first: shown.map(|range| (range.offset, range.length)).collect(),
+        places: bad.len() as u64,
+        bytes: bad.iter().map(|range| range.length).sum(),
+        zeroed: wanted == ReadErrors::Record,
+    };
+    let what = render::places(&told);
+    reporter.event(&Event::BadSectors(told));
     match wanted {
-        ReadErrors::Record => reporter.warn(format!("{what}; they are zeros in the image")),
+        ReadErrors::Record => Ok(()),
         ReadErrors::Fail => bail!("{what}; replace the disk, or allow read errors to be recorded"),
     }
-    Ok(())
 }
 
 /// The capture itself, from anything that can be read; fills in what `meta` lacks.

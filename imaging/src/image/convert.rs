@@ -8,7 +8,7 @@ use super::opened_image::{Contents, Foreign, OpenedImage};
 use super::proof::StreamPass;
 use super::workers::{Meter, lock};
 use super::{ImageMeta, ImageSource, Kind, Level};
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use crate::table::gpt_sector_size;
@@ -46,7 +46,7 @@ pub fn to_indexed(
             ImageMeta::new(disk, chunk_size, true)
         }
     };
-    let meter = Meter::new("converting", image.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
     let encoding = Encoding {
         chunk_size: meta.chunk_size,
         level,
@@ -81,7 +81,7 @@ pub fn to_zstd(
     let opened = OpenedImage::borrow(image)?;
     let raw_size = opened.raw_size();
     let mut decoder = RawBytes::of(&opened)?;
-    let meter = Meter::new("converting", image.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
     let mut encoder = zstd::Encoder::new(out, LEVEL).context("setting up zstd")?;
     encoder
         .include_checksum(true)

@@ -7,7 +7,7 @@ use super::restoring::Restoring;
 use super::target_writes::flush;
 use super::workers::{Meter, WorkerPool, lock};
 use crate::disk::Buffer;
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -59,7 +59,7 @@ fn differing(
     output
         .drop_cache()
         .with_context(|| format!("dropping what is cached of {}", output.name()))?;
-    let meter = Meter::new("verifying", output.name(), Some(index.walked()), reporter);
+    let meter = Meter::new(Act::Verify, output.name(), Some(index.walked()), reporter);
     let items = Mutex::new(Singles::new(index.items()));
     let wrong = Mutex::new(BTreeSet::new());
     let chunk = index.chunk_bytes();

@@ -7,7 +7,7 @@ use super::target_writes::{check_fits, flush, invalidate};
 use super::workers::Meter;
 use super::{Delta, ImageSource, RestoreOptions, delta, readback};
 use crate::disk::Output;
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use anyhow::Context;
 
 /// Writes an image with an index to `output`.
@@ -34,7 +34,7 @@ pub fn restore_indexed(
             output.name()
         ));
     }
-    let meter = Meter::new("restoring", output.name(), Some(index.walked()), reporter);
+    let meter = Meter::new(Act::Restore, output.name(), Some(index.walked()), reporter);
     let restoring = Restoring::new(image, index, output, &meter);
     let what = || format!("restoring {} to {}", image.name(), output.name());
     run(&restoring, compare, options.threads).with_context(what)?;

@@ -8,7 +8,7 @@ use super::opened_image::{Contents, Foreign, OpenedImage};
 use super::proof::{ChunkPass, StreamPass, Verified};
 use super::workers::{Meter, WorkerPool, lock};
 use super::{ImageSource, foreign};
-use crate::event::Reporter;
+use crate::event::{Act, Reporter};
 use anyhow::{Context, bail};
 use std::io::Read;
 use std::sync::Mutex;
@@ -35,7 +35,7 @@ fn verify_foreign(
     Foreign { kind, raw_size, .. }: &Foreign,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Verified> {
-    let meter = Meter::new("verifying", image.name(), *raw_size, reporter);
+    let meter = Meter::new(Act::Verify, image.name(), *raw_size, reporter);
     let mut pass = StreamPass::new(foreign::Decoder::open(image, *kind)?);
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
@@ -61,7 +61,7 @@ fn verify_indexed(
 ) -> anyhow::Result<Verified> {
     let index = &loaded.index;
     let size = index.raw_size();
-    let meter = Meter::new("verifying", image.name(), Some(size), reporter);
+    let meter = Meter::new(Act::Verify, image.name(), Some(size), reporter);
     let (chunk, bound) = (index.chunk_bytes(), index.largest_member());
     let pass = ChunkPass::new(index);
     let members = Mutex::new(MemberReader::new(image, index, true));

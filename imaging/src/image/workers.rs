@@ -10,7 +10,7 @@
 //! ticket that never comes would block all later ones; a thread that fails therefore stops the pool, and `run` looks
 //! for that every [`STOP_CHECK`].
 
-use crate::event::{Progress, Reporter};
+use crate::event::{Act, Progress, Reporter, Subject};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -175,8 +175,8 @@ impl<T> Sequencer<T> {
 
 /// Counts what a transfer moved, and tells the reporter.
 pub struct Meter<'a> {
-    act: &'static str,
-    subject: String,
+    act: Act,
+    subject: Subject,
     total: Option<u64>,
     done: AtomicU64,
     transferred: AtomicU64,
@@ -185,15 +185,10 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(
-        act: &'static str,
-        subject: &str,
-        total: Option<u64>,
-        reporter: &'a dyn Reporter,
-    ) -> Self {
+    pub fn new(act: Act, subject: &str, total: Option<u64>, reporter: &'a dyn Reporter) -> Self {
         Self {
             act,
-            subject: subject.to_owned(),
+            subject: Subject::named(subject),
             total,
             done: AtomicU64::new(0),
             transferred: AtomicU64::new(0),

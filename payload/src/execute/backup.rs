@@ -13,7 +13,7 @@ use crate::plan::matching::is_of;
 use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
 use anyhow::Context;
 use pitstop_imaging::efi;
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::{self, CaptureOptions, ImageMeta, Origin};
 use pitstop_imaging::inventory::{self, Disk, Inventory};
 use pitstop_protocol::job;
@@ -80,10 +80,10 @@ fn is_own(work: &Work<'_>, inventory: &Inventory, meta: Option<&ImageMeta>) -> b
 
 pub(super) fn run(work: &Work<'_>, captures: &[Capture]) -> anyhow::Result<()> {
     let mut staged: Vec<ImageMeta> = Vec::new();
-    let outcome = captures
-        .iter()
-        .try_for_each(|capture| {
-            staged.push(stage_again(work, capture)?);
+    let outcome = (1..)
+        .zip(captures)
+        .try_for_each(|(number, capture)| {
+            staged.push(stage_again(work, number, capture)?);
             Ok(())
         })
         .and_then(|()| work.check_none_late())
@@ -105,10 +105,10 @@ const CAPTURES: u32 = 3;
 
 /// [`stage`], again from the beginning where the network broke an upload that no server could take up again.
 /// The server is waited for in between, as for any request.
-fn stage_again(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
+fn stage_again(work: &Work<'_>, number: usize, capture: &Capture) -> anyhow::Result<ImageMeta> {
     let mut captures = 1;
     loop {
-        let error = match stage(work, capture) {
+        let error = match stage(work, number, capture) {
             Err(error) if captures < CAPTURES && broke(&error) => error,
             outcome => return outcome,
         };
@@ -131,7 +131,7 @@ fn new_path(work: &Work<'_>, capture: &Capture) -> String {
 }
 
 /// Reads the disk into `X.new`, whole and proven to be on the share.
-fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
+fn stage(work: &Work<'_>, number: usize, capture: &Capture) -> anyhow::Result<ImageMeta> {
     let disk = &capture.disk;
     let inventory = inventory::read(work.machine)?;
     let path = new_path(work, capture);
@@ -156,7 +156,8 @@ fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
             machine: record::identity(work.lease, &inventory),
         }),
     };
-    let reporter = Labelled::new(work.log, disk);
+    let reporter = Labelled::new(work.log, Act::Backup, number, disk);
+    reporter.begins();
     let mut image = work
         .share
         .create(&path)
@@ -172,6 +173,7 @@ fn stage(work: &Work<'_>, capture: &Capture) -> anyhow::Result<ImageMeta> {
     image
         .finish()
         .with_context(|| format!("ending {path} on {}", work.share.name()))?;
+    reporter.is_done();
     Ok(meta)
 }
 

@@ -6,7 +6,7 @@
 use anyhow::Context;
 use jiff::Timestamp;
 use pitstop_imaging::event::{Event, Level, Reporter};
-use pitstop_imaging::render::one_line;
+use pitstop_imaging::render::{one_line, sentence};
 use pitstop_transport::share::Share;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,10 +128,10 @@ impl RunLog {
 
 impl Reporter for RunLog {
     fn event(&self, event: &Event) {
-        if let Event::Message { level, text } = event
-            && *level > Level::Debug
+        if let Some((level, text)) = sentence(event)
+            && level > Level::Debug
         {
-            self.keep(*level, text, false);
+            self.keep(level, &text, false);
         }
         self.console.event(event);
     }

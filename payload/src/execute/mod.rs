@@ -24,13 +24,14 @@ use crate::plan::{Heading, Plan, Steps};
 use anyhow::{Context, bail};
 pub use dry::dry_run;
 use log::RunLog;
-use pitstop_imaging::event::{Event, Reporter};
+use pitstop_imaging::event::{Act, Event, Progress, Reporter, Stage, Subject};
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, Inventory, Machine};
 use pitstop_protocol::job::Job;
 use pitstop_protocol::machine::Lease;
 use pitstop_transport::share::Share;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What every step of a run needs.
 pub struct Work<'a> {
@@ -213,35 +214,79 @@ fn listed_disks(work: &Work<'_>) -> anyhow::Result<Option<Vec<String>>> {
     Ok(Some(crate::plan::select::parse_list(&text)))
 }
 
-/// Lets people see on every progress line which disk it is, by model and serial.
+/// The events of one step of the plan: which disk, by model and serial, and which step. Notes how far the step has come.
 struct Labelled<'a> {
     inner: &'a dyn Reporter,
-    label: String,
+    subject: Subject,
+    act: Act,
+    last: Mutex<Option<Progress>>,
 }
 
 impl<'a> Labelled<'a> {
-    fn new(inner: &'a dyn Reporter, disk: &Disk) -> Self {
-        let identity = &disk.identity;
-        let facts = [identity.model.as_str(), identity.serial.as_str()];
-        let known: Vec<&str> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
-        let label = if known.is_empty() {
-            identity.device.clone()
-        } else {
-            format!("{} ({})", identity.device, known.join(" "))
-        };
-        Self { inner, label }
+    /// `step` counts from 1.
+    fn new(inner: &'a dyn Reporter, act: Act, step: usize, disk: &Disk) -> Self {
+        Self {
+            inner,
+            subject: subject(step, disk),
+            act,
+            last: Mutex::default(),
+        }
+    }
+
+    /// From here on the disk or its image is written.
+    fn begins(&self) {
+        self.tell(Stage::Begun);
+    }
+
+    /// The step is done, and proven.
+    fn is_done(&self) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = last.as_ref().map_or(
+            Stage::Done {
+                bytes: 0,
+                transferred: 0,
+                took: Duration::ZERO,
+            },
+            |last| Stage::Done {
+                bytes: last.done,
+                transferred: last.transferred,
+                took: last.elapsed,
+            },
+        );
+        drop(last);
+        self.tell(stage);
+    }
+
+    fn tell(&self, stage: Stage) {
+        self.inner.event(&Event::Step {
+            act: self.act,
+            subject: self.subject.clone(),
+            stage,
+        });
+    }
+}
+
+/// What the events of a step are about.
+fn subject(step: usize, disk: &Disk) -> Subject {
+    let identity = &disk.identity;
+    let facts = [identity.model.as_str(), identity.serial.as_str()];
+    let known: Vec<&str> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
+    Subject {
+        name: identity.device.clone(),
+        label: known.join(" "),
+        step: u32::try_from(step).unwrap_or(u32::MAX),
     }
 }
 
 impl Reporter for Labelled<'_> {
     fn event(&self, event: &Event) {
-        match event {
-            Event::Progress(progress) => {
-                let mut progress = progress.clone();
-                progress.subject.clone_from(&self.label);
-                self.inner.event(&Event::Progress(progress));
-            }
-            message @ Event::Message { .. } => self.inner.event(message),
+        if let Event::Progress(progress) = event
+            && progress.act == self.act
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(progress.clone());
         }
+        self.inner
+            .event(&event.about(|subject| subject.clone_from(&self.subject)));
     }
 }

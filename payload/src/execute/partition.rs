@@ -4,7 +4,7 @@ use super::restore::Images;
 use super::{Labelled, Prepared, Work};
 use crate::plan::{Arrange, Plan};
 use anyhow::Context;
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::layout::Layout;
 use pitstop_imaging::layout::apply::{apply, check_free, compare};
 use std::io::Read;
@@ -57,11 +57,13 @@ pub(super) fn run(work: &Work<'_>, steps: &[Arrange]) -> anyhow::Result<()> {
         check_free(&step.changes, &step.disk.node(&work.machine.dev))
             .with_context(|| format!("putting {} on {}", step.file, step.disk))?;
     }
-    for step in steps {
+    for (number, step) in (1..).zip(steps) {
         let disk = &step.disk;
-        let reporter = Labelled::new(work.log, disk);
+        let reporter = Labelled::new(work.log, Act::Partition, number, disk);
+        reporter.begins();
         let done = apply(&step.changes, &disk.node(&work.machine.dev), &reporter)
             .with_context(|| format!("putting {} on {disk}", step.file))?;
+        reporter.is_done();
         reporter.info(format!(
             "{}: {}, {} filesystems made; it reads back as {} says",
             disk.identity.device,

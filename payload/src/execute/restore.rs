@@ -6,7 +6,7 @@ use crate::plan::matching::{self, Hints, Match, Stored, same_disk};
 use crate::plan::select::named_by_name;
 use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use anyhow::{Context, bail};
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::{
     self, Growth, ImageMeta, Kind, MinimumDisk, OpenedImage, Part, PreparedRestore, RestoreOptions,
 };
@@ -290,21 +290,23 @@ pub(super) fn run(work: &Work<'_>, restores: &[Restore], images: &Images) -> any
     let options = options(work.job);
     // Whatever is wrong with one of them would else be found when those before it are written.
     let mut prepared = Vec::new();
-    for restore in restores {
+    for (number, restore) in (1..).zip(restores) {
         let image = images.of(restore)?;
         let disk = &restore.disk;
         let node = disk.node(&work.machine.dev);
-        let reporter = Labelled::new(work.log, disk);
+        let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         let what = || format!("restoring {disk} from {}", image.name());
         let ready = PreparedRestore::new(image, &node, &options, &reporter);
-        prepared.push((restore, image, ready.with_context(what)?));
+        prepared.push((number, restore, image, ready.with_context(what)?));
     }
-    for (restore, image, ready) in prepared {
+    for (number, restore, image, ready) in prepared {
         let disk = &restore.disk;
-        let reporter = Labelled::new(work.log, disk);
+        let reporter = Labelled::new(work.log, Act::Restore, number, disk);
+        reporter.begins();
         let done = ready
             .run(&reporter)
             .with_context(|| format!("restoring {disk} from {}", image.name()))?;
+        reporter.is_done();
         reporter.info(format!(
             "{}: {} written, {} zeroed, {} right already, {} read from the image",
             disk.identity.device,

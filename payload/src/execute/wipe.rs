@@ -9,7 +9,7 @@ use super::{Labelled, Prepared, Work, pace};
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
 use anyhow::Context;
-use pitstop_imaging::event::Reporter;
+use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::inventory::Disk;
 use serde::Serialize;
 
@@ -58,20 +58,22 @@ pub(super) fn run(work: &Work<'_>, wipes: &[Wipe]) -> anyhow::Result<()> {
             wipe::prepare(&node, &step.disk.identity, step.method)
         })
         .collect::<anyhow::Result<Vec<Ready>>>()?;
-    for (step, ready) in wipes.iter().zip(ready) {
-        wipe_one(work, step, &ready)?;
+    for (number, (step, ready)) in (1..).zip(wipes.iter().zip(ready)) {
+        wipe_one(work, number, step, &ready)?;
     }
     Ok(())
 }
 
-fn wipe_one(work: &Work<'_>, step: &Wipe, ready: &Ready) -> anyhow::Result<()> {
+fn wipe_one(work: &Work<'_>, number: usize, step: &Wipe, ready: &Ready) -> anyhow::Result<()> {
     let disk = &step.disk;
-    let reporter = Labelled::new(work.log, disk);
+    let reporter = Labelled::new(work.log, Act::Wipe, number, disk);
+    reporter.begins();
     let began = pace::now();
     let done = wipe::wipe(ready, &disk.identity, &reporter);
     let recorded = record(work, step, ready, &began, &done);
     let wiped = done.with_context(|| format!("wiping {disk} ({})", step.method))?;
     let path = recorded?;
+    reporter.is_done();
     reporter.info(format!(
         "{}: {}; {}; {}; recorded in {path}",
         disk.identity.device,

@@ -43,6 +43,7 @@ impl Plan {
                         How::Serial => "serial",
                         How::Wwn => "wwn",
                         How::Table => "table",
+                        How::ModelAndSize => "model-and-size",
                         How::Name => "name",
                     };
                     let own = json!({

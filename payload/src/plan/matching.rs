@@ -10,6 +10,7 @@ use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, DiskIdentity};
 use pitstop_imaging::units;
 use std::collections::BTreeMap;
+use twins::alike;
 
 /// An image on the share, as far as matching needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum How {
     Wwn,
     /// Of several disks that say the same of themselves, the one with the image's partition table.
     Table,
+    /// Disks that tell neither serial nor WWN: the only one of the image's model and size.
+    ModelAndSize,
     /// The name; the image is of another disk, or does not tell of which.
     Name,
 }
@@ -177,11 +180,49 @@ fn match_one(
             image: *image,
             how: *how,
         }),
-        None => by_name(disk, all, images),
+        None => by_less(disk, all, images, hints),
     }
 }
 
-fn by_name(disk: &Disk, all: &[Disk], images: &[Stored]) -> Result<Match, MatchError> {
+/// Finds the image of a disk that no number tells. Virtual disks change their names as others do: who named no disk
+/// means the one that the image was taken of, not whichever has its name today.
+fn by_less(
+    disk: &Disk,
+    all: &[Disk],
+    images: &[Stored],
+    hints: &Hints,
+) -> Result<Match, MatchError> {
+    if hints.named.contains(&disk.identity.device) {
+        return by_name(disk, all, images, |of, there| {
+            same_disk(of, there).is_some()
+        });
+    }
+    // There is one at the most: of more, twins made a choice or an error.
+    let of_its_kind = images.iter().position(|image| {
+        image
+            .of
+            .as_ref()
+            .is_some_and(|of| alike(of, &disk.identity))
+    });
+    match of_its_kind {
+        Some(index) if images[index].stem != disk.identity.device => Ok(Match {
+            disk: disk.clone(),
+            image: index,
+            how: How::ModelAndSize,
+        }),
+        _ => by_name(disk, all, images, |of, there| {
+            alike(of, there) && !alike(of, &disk.identity)
+        }),
+    }
+}
+
+/// `is_there` says of another disk whether the image is rather of that one.
+fn by_name(
+    disk: &Disk,
+    all: &[Disk],
+    images: &[Stored],
+    is_there: impl Fn(&DiskIdentity, &DiskIdentity) -> bool,
+) -> Result<Match, MatchError> {
     let Some(index) = images
         .iter()
         .position(|image| image.stem == disk.identity.device)
@@ -194,8 +235,7 @@ fn by_name(disk: &Disk, all: &[Disk], images: &[Stored]) -> Result<Match, MatchE
     let image = &images[index];
     if let Some(of) = &image.of {
         let elsewhere = all.iter().find(|other| {
-            other.identity.device != disk.identity.device
-                && same_disk(of, &other.identity).is_some()
+            other.identity.device != disk.identity.device && is_there(of, &other.identity)
         });
         if let Some(there) = elsewhere {
             return Err(MatchError::Moved {

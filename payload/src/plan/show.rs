@@ -111,6 +111,10 @@ impl fmt::Display for Restore {
             (How::Serial, _) => write!(f, "\n    the image is of this disk, by its serial"),
             (How::Wwn, _) => write!(f, "\n    the image is of this disk, by its WWN"),
             (How::Table, _) => write!(f, "\n    the image is of this disk, by its partition table"),
+            (How::ModelAndSize, _) => write!(
+                f,
+                "\n    the image is of this disk, by its model and size: neither has a serial"
+            ),
             (How::Name, Some(of)) => {
                 write!(
                     f,

@@ -3,6 +3,7 @@
 use super::*;
 use pitstop_imaging::event::Event;
 use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
+use pitstop_imaging::render::sentence;
 use pitstop_protocol::fake::lease;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub(in crate::run) struct Console(pub(in crate::run) Mutex<String>);
 
 impl Reporter for Console {
     fn event(&self, event: &Event) {
-        if let Event::Message { level, text } = event {
+        if let Some((level, text)) = sentence(event) {
             let line = format!("{}: {text}\n", level.word());
             self.0.lock().unwrap().push_str(&line);
         }

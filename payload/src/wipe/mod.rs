@@ -8,7 +8,7 @@ mod samples;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use pitstop_imaging::disk::{Output, Target};
-use pitstop_imaging::event::{Event, Progress, Reporter};
+use pitstop_imaging::event::{Act, Progress, Reporter, Subject};
 use pitstop_imaging::inventory::DiskIdentity;
 use pitstop_imaging::units;
 use pitstop_protocol::job::Method;
@@ -222,14 +222,14 @@ fn steps(
         let end = size.min(at + STEP);
         act(at..end)?;
         at = end;
-        reporter.event(&Event::Progress(Progress {
-            act: "wiping",
-            subject: device.to_owned(),
+        reporter.progress(Progress {
+            act: Act::Wipe,
+            subject: Subject::named(device),
             done: at,
             total: Some(size),
             transferred: at,
             elapsed: began.elapsed(),
-        }));
+        });
     }
     Ok(())
 }

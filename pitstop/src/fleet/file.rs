@@ -2,12 +2,11 @@
 
 use crate::host::Root;
 use anyhow::{Context, bail};
-use pitstop_fleet::{BadFleet, Fleet, LARGEST};
+use pitstop_fleet::{BadFleet, Fleet};
+use pitstop_server::fleet::{NAME, read};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-
-pub const NAME: &str = "fleet.toml";
 
 /// Where the file is.
 pub struct FleetFile {
@@ -54,20 +53,8 @@ impl FleetFile {
         }
     }
 
-    /// No more than shows that it is too large.
     fn bytes_if_there(&self) -> anyhow::Result<Option<Vec<u8>>> {
-        let reading = || format!("reading {}", self.path.display());
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(reading),
-        };
-        let mut bytes = Vec::new();
-        let most = 4 * LARGEST as u64;
-        file.take(most)
-            .read_to_end(&mut bytes)
-            .with_context(reading)?;
-        Ok(Some(bytes))
+        read(&self.path).with_context(|| format!("reading {}", self.path.display()))
     }
 
     /// Changes the text, if what comes out checks. Two commands at once take turns. What `change` returns beside the text is returned.

@@ -5,7 +5,7 @@ use super::install::{self, Daemon};
 use crate::host::Root;
 use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::generate::{Around, Format, Made, generate, merge_hosts};
-use pitstop_server::{read_server_file, valid_url};
+use pitstop_server::{assumed_url, read_server_file, valid_url};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,6 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
 fn make(args: &Args, format: Format) -> anyhow::Result<Made> {
     let root = &args.root.path;
     let fleet = FleetFile::at(&args.root).read()?;
-    let served = read_server_file(root)?;
     // What the command line says wins over the file, which wins over who serves now.
     let mut fleet = fleet;
     if args.url.is_some() {
@@ -87,8 +86,19 @@ fn make(args: &Args, format: Format) -> anyhow::Result<Made> {
     }
     let share = std::path::absolute(root.join("share")).unwrap_or_else(|_| root.join("share"));
     let share = share.to_string_lossy();
+    let served = read_server_file(root)?;
+    let networks: Vec<_> = fleet.networks.iter().map(|network| network.net).collect();
+    let unknown = fleet.server.url.is_none() && served.is_none();
+    let url = served.unwrap_or_else(|| assumed_url(&networks));
+    if unknown && format.names_server() {
+        eprintln!(
+            "pitstop: machines are sent to {url}, as no server has served {} yet: if that is wrong, write url into \
+             [server] of fleet.toml, or give --url",
+            root.display()
+        );
+    }
     let around = Around {
-        url: served.as_deref(),
+        url: &url,
         share: &share,
         jobs: jobs(root)?,
     };

@@ -6,6 +6,7 @@ use crate::job::hostfile::{BoolOrWord, HostFile, Secret, WrittenSelector};
 use crate::job::locate::Placeholders;
 use crate::job::part::{grow, part};
 use crate::job::places::nothing_said;
+use crate::job::report::report;
 use crate::job::transfer::trusted;
 use crate::job::{
     Action, After, DeleteTarget, Delta, DiskSelector, Job, Level, Method, Policy, RETRY_FOR,
@@ -73,7 +74,7 @@ pub fn job(
     }
     let mut job = Job {
         action,
-        transfer: transfer(file, share.as_ref(), from)?,
+        transfer: transfer(file, share.as_ref(), from, placeholders)?,
         share,
         image: image(file, placeholders).map_err(at("image"))?,
         image_named: file.image.as_deref().is_some_and(names_folder),
@@ -262,6 +263,7 @@ fn transfer(
     file: &HostFile,
     share: Option<&ShareUrl>,
     from: Option<&Url>,
+    placeholders: &Placeholders,
 ) -> Result<Transfer, Wrong> {
     let retry_for = match &file.retry_for {
         None => RETRY_FOR,
@@ -275,6 +277,8 @@ fn transfer(
         retry_for,
         rate_limit,
         access: access(file, share, from)?,
+        report: report(file, |text| placeholders.fill(text))
+            .map_err(|(key, what)| at(key)(what))?,
     })
 }
 
@@ -403,6 +407,7 @@ pub fn salvage(
     Salvaged {
         transfer: Transfer {
             access: access(file, share.as_ref(), from).ok().flatten(),
+            report: report(file, filled).ok().flatten(),
             ..Transfer::default()
         },
         policy: Policy {

@@ -8,6 +8,7 @@ pub mod locate;
 mod part;
 pub mod places;
 mod preview;
+mod report;
 mod runnable;
 mod settings;
 mod target;
@@ -20,6 +21,7 @@ pub use cmdline::{
     StaticAddress, Vlan, with_defaults,
 };
 pub use preview::{check_host_file, check_parameters, preview};
+pub use report::ReportTo;
 pub use runnable::{
     Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Salvaged, UnknownAction,
     check_folder,

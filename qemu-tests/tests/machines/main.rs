@@ -10,6 +10,7 @@ mod bad_share;
 mod bond;
 mod buses;
 mod firmware;
+mod generated;
 mod golden;
 mod grow;
 mod hardware;

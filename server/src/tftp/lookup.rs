@@ -35,7 +35,7 @@ fn path(request: &Request) -> Result<RelPath, String> {
 }
 
 fn find(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Result<Content, Packet> {
-    if let Some(text) = boot::generated(site, path, url) {
+    if let Some(text) = boot::generated(site, path, peer, url) {
         return Ok(Content {
             length: text.len() as u64,
             bytes: Box::new(Cursor::new(text)),

@@ -15,7 +15,7 @@ use super::target_writes::{TABLES, check_fits, flush, invalidate, writing};
 use super::workers::{Meter, lock};
 use super::{ImageSource, Kind, RestoreOptions};
 use crate::disk::{Buffer, Output};
-use crate::event::{Reporter, Silent};
+use crate::event::{Act, Reporter, Silent};
 use crate::extents::Extents;
 use crate::table::gpt_sector_size;
 use crate::units;
@@ -148,7 +148,7 @@ pub fn restore(
         at: 0,
         left_out: stream.left_out,
     });
-    let meter = Meter::new("restoring", output.name(), raw_size, reporter);
+    let meter = Meter::new(Act::Restore, output.name(), raw_size, reporter);
     let mut head = Buffer::new(usize::try_from(TABLES)?);
     let length = read_full(&mut pass, &mut head).with_context(what)?;
     check_head(image, &head[..length], output, stream.sector)?;

@@ -1,7 +1,7 @@
 //! Disks of many TiB, of which nothing but the data is ever in memory.
 
 use crate::disk::{Input, Output};
-use crate::event::Silent;
+use crate::event::{Act, Silent};
 use crate::extents::Extents;
 use crate::image::capture::capture_from;
 use crate::image::chunk_size::chunk_size_of;
@@ -167,7 +167,7 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         zeros: zero_member(usize::try_from(chunk_size).unwrap()).unwrap(),
         ..Thin::default()
     };
-    let meter = Meter::new("testing", "huge", None, &Silent);
+    let meter = Meter::new(Act::Verify, "huge", None, &Silent);
     let options = CaptureOptions {
         threads: 2,
         ..CaptureOptions::default()

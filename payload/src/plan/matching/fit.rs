@@ -8,8 +8,10 @@ pub(super) fn check_fit(disk: &Disk, image: &Stored, how: How) -> Result<(), Mat
     // The same disk may have been formatted to other sectors; another one is not what a name means.
     let why = match how {
         How::Name => Some("a disk with other sectors is not chosen by its name alone"),
-        How::Serial | How::Wwn | How::Table if image.indexed => None,
-        How::Serial | How::Wwn | How::Table => Some("what it holds could not be read there"),
+        How::Serial | How::Wwn | How::Table | How::ModelAndSize if image.indexed => None,
+        How::Serial | How::Wwn | How::Table | How::ModelAndSize => {
+            Some("what it holds could not be read there")
+        }
     };
     if let (Some(of), Some(why)) = (&image.of, why)
         && of.logical_sector_size != disk.identity.logical_sector_size

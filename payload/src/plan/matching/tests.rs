@@ -306,3 +306,25 @@ fn an_image_of_a_disk_that_the_last_run_knew_stops_a_job_that_names_none() {
     let error = check_none_missing(&matches, &disks, &images, &gone).unwrap_err();
     assert!(matches!(error, MatchError::Gone { .. }), "{error}");
 }
+
+#[test]
+fn disks_without_numbers_that_changed_names_are_told_by_their_sizes() {
+    let (small, large) = (|name| disk(name, "", 20), |name| disk(name, "", 40));
+    let images = [image("sda", "", 20), image("sdb", "", 40)];
+    let disks = [large("sda"), small("sdb")];
+    let found = match_images(&disks, &disks, &images, &Hints::default()).unwrap();
+    let found: Vec<_> = found.iter().map(|found| (found.image, found.how)).collect();
+    assert_eq!(found, [(1, How::ModelAndSize), (0, How::ModelAndSize)]);
+    // A new disk has the name of the one that the image is of.
+    let disks = [disk("sda", "", 80), small("sdb")];
+    let hints = Hints::default();
+    let error = match_images(&disks[..1], &disks, &images[..1], &hints).unwrap_err();
+    assert!(matches!(error, MatchError::Moved { there, .. } if there == "sdb"));
+    // Who names the disk means it.
+    let named = Hints {
+        named: vec!["sda".into()],
+        ..Hints::default()
+    };
+    let found = match_images(&disks[..1], &disks, &images[..1], &named).unwrap();
+    assert_eq!((found[0].image, found[0].how), (0, How::Name));
+}

@@ -5,7 +5,7 @@ use super::{Hints, How, MatchError, Stored, same_disk};
 use pitstop_imaging::inventory::{Disk, DiskIdentity};
 
 /// Whether an image of `of` could be of `disk` by what both say: the same disk, or one like it.
-fn alike(of: &DiskIdentity, disk: &DiskIdentity) -> bool {
+pub(super) fn alike(of: &DiskIdentity, disk: &DiskIdentity) -> bool {
     let both_nameless = of.is_nameless() && disk.is_nameless();
     same_disk(of, disk).is_some()
         || (both_nameless && of.model == disk.model && of.size == disk.size)

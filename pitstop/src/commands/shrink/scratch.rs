@@ -4,7 +4,7 @@ use super::last::Last;
 use anyhow::{Context, bail};
 use nix::sys::statvfs::statvfs;
 use pitstop_imaging::disk::{DiskInput, Input, LoopDevice};
-use pitstop_imaging::event::{Event, Progress, Reporter};
+use pitstop_imaging::event::{Event, Reporter};
 use pitstop_imaging::extents::Extents;
 use pitstop_imaging::image::{
     CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, capture, restore,
@@ -181,10 +181,7 @@ impl Reporter for Named<'_> {
                 level: *level,
                 text: named(text),
             },
-            Event::Progress(progress) => Event::Progress(Progress {
-                subject: named(&progress.subject),
-                ..progress.clone()
-            }),
+            other => other.about(|subject| subject.name = named(&subject.name)),
         });
     }
 }

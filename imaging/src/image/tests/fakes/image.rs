@@ -3,7 +3,7 @@
 use super::at;
 use super::bad_disk::BadDisk;
 use crate::disk::Input;
-use crate::event::Silent;
+use crate::event::{Act, Silent};
 use crate::extents::Extents;
 use crate::image::capture::capture_from;
 use crate::image::workers::Meter;
@@ -52,7 +52,7 @@ pub fn image_of(input: &dyn Input, kept: &Extents) -> (Memory, ImageMeta) {
     };
     let mut meta = ImageMeta::new(disk, 1 << 20, false);
     let mut out = Vec::new();
-    let meter = Meter::new("backing up", "fake", None, &Silent);
+    let meter = Meter::new(Act::Backup, "fake", None, &Silent);
     let options = CaptureOptions::default();
     capture_from(input, kept, &mut meta, &options, &mut out, &meter).unwrap();
     (Memory(out), meta)
