@@ -4,6 +4,7 @@ use crate::problem::{Problem, nearest};
 use crate::range::{Pattern, Range};
 use crate::written::{Key, Section};
 use pitstop_imaging::units::parse_duration;
+use pitstop_power::Power;
 use pitstop_protocol::job::{check_setting, setting_keys};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -89,7 +90,7 @@ impl Checker {
         }
         let checked = match name {
             "kernel-args" => one_line(value).map(|_| ()),
-            "power" => power(value),
+            "power" => Power::parse(value).map(|_| ()),
             _ => self
                 .0
                 .entry(format!("{name}={value}"))
@@ -129,26 +130,6 @@ fn title(kind: Kind) -> &'static str {
         Kind::Group => "a group",
         Kind::Host => "a host",
         Kind::Ip => "an address",
-    }
-}
-
-/// How a machine is switched on: `wol`, a BMC's URL, or a command with its arguments.
-fn power(value: &Value) -> Result<(), String> {
-    let what = "write \"wol\", \"ipmi://BMC\", \"redfish://BMC/redfish/v1/Systems/1\", \"none\" or a command as a list";
-    match value {
-        Value::String(text) => {
-            let schemes = ["ipmi://", "redfish://", "redfish+http://"];
-            let url = schemes.iter().any(|scheme| {
-                text.strip_prefix(scheme)
-                    .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
-            });
-            let word = text == "wol" || text == "none";
-            (url || word)
-                .then_some(())
-                .ok_or_else(|| format!("{text:?}: {what}"))
-        }
-        Value::Array(words) if !words.is_empty() && words.iter().all(Value::is_str) => Ok(()),
-        other => Err(format!("{}: {what}", other.type_str())),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::fleet::{Fleet, Machine};
 use crate::keys::{self, Kind};
 use crate::written::Section;
+use pitstop_power::{Power, Target};
 use pitstop_protocol::job::is_secret;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -83,6 +84,25 @@ impl Fleet {
             let key = section.key(key)?;
             Some(setting(kind, section, key, machine))
         })
+    }
+
+    /// How a machine is switched: what its layers say, else by Wake-on-LAN.
+    pub fn power(&self, machine: &Machine) -> Power {
+        let setting = self.setting(machine, "power");
+        // The file was checked with the same parser, but for what a range fills in.
+        let power = setting.and_then(|setting| Power::parse(&setting.value).ok());
+        power.unwrap_or_default()
+    }
+
+    /// What switches a machine has to know of it.
+    pub fn power_target(&self, machine: &Machine) -> Target {
+        let network = machine.network.and_then(|at| self.networks.get(at));
+        Target {
+            name: machine.name.clone(),
+            macs: machine.macs.clone(),
+            ip: machine.ip,
+            network: network.map(|network| network.net),
+        }
     }
 
     /// The kernel parameters of a machine, empty for none.

@@ -67,11 +67,11 @@ impl CrashPolicy {
     /// The end of a run that failed for `reason`: wait and try again, or hold after the last try.
     pub fn failed(&self, reason: &str) -> Finish {
         let then = match self.on_failure {
-            After::Reboot if self.exhausted() => After::Hold,
+            After::Reboot if self.exhausted() => After::Rescue,
             then => then,
         };
         let wait = match then {
-            After::Hold => Duration::ZERO,
+            After::Rescue => Duration::ZERO,
             After::Reboot | After::Poweroff => self.failure_delay,
         };
         Finish {
@@ -117,7 +117,7 @@ mod tests {
         );
         policy.attempt = 3;
         let last = policy.failed("x");
-        assert_eq!((last.then, last.wait), (After::Hold, Duration::ZERO));
+        assert_eq!((last.then, last.wait), (After::Rescue, Duration::ZERO));
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
             attempt: 0,
             ..CrashPolicy::default()
         };
-        assert_eq!(policy.failed("x").then, After::Hold);
+        assert_eq!(policy.failed("x").then, After::Rescue);
     }
 
     #[test]
@@ -147,9 +147,9 @@ mod tests {
 
     #[test]
     fn the_names_are_the_host_files() {
-        assert_eq!(serde_json::to_string(&After::Hold).unwrap(), "\"rescue\"");
+        assert_eq!(serde_json::to_string(&After::Rescue).unwrap(), "\"rescue\"");
         assert_eq!(
-            succeeded("backup", After::Hold).result_line,
+            succeeded("backup", After::Rescue).result_line,
             "pitstop: result ok backup"
         );
     }

@@ -161,7 +161,7 @@ impl Run<'_> {
             log: &self.log,
             watch: &mut watch,
         };
-        let images_tell = matches!(job.action, Action::Backup | Action::BackupAgain);
+        let images_tell = matches!(job.action, Action::Backup(_) | Action::BackupAgain(_));
         if let Some(before) = before.filter(|_| !images_tell) {
             self.log.info(format!(
                 "the {} was done at {}: only its configuration is left to be deleted",
@@ -219,7 +219,10 @@ impl Run<'_> {
     fn learn_job(&mut self, carriers: &Carriers) -> anyhow::Result<Job> {
         match load::load(self.machine, self.lease, &*self.log) {
             Ok(job) => {
-                job.action.name().clone_into(&mut self.policy.action);
+                job.action
+                    .name()
+                    .as_str()
+                    .clone_into(&mut self.policy.action);
                 self.keep_to(&job.policy, &job.transfer);
                 self.log
                     .info(format!("{}: the job is from {}", job.action, job.source));
@@ -250,7 +253,7 @@ impl Run<'_> {
     fn learn_from_wreck(&mut self, error: &JobError, carriers: &Carriers) {
         let salvaged = &error.salvaged;
         if let Some(action) = salvaged.action {
-            action.name().clone_into(&mut self.policy.action);
+            action.as_str().clone_into(&mut self.policy.action);
         }
         self.keep_to(&salvaged.policy, &salvaged.transfer);
         let Some(url) = &salvaged.share else {
@@ -367,7 +370,7 @@ impl Run<'_> {
         for target in &job.delete {
             self.log.info(format!("{target} is deleted"));
         }
-        let finish = succeeded(job.action.name(), job.policy.on_success);
+        let finish = succeeded(job.action.name().as_str(), job.policy.on_success);
         self.log.record(Level::Info, &finish.result_line);
         // The job is done and cannot come again: what fails from here on is told, and changes nothing.
         if let Some(share) = self.share.as_deref() {
@@ -416,7 +419,7 @@ impl Run<'_> {
             self.log
                 .warn(format!("{error:#}; the rescue goes on without the share"));
         }
-        let finish = succeeded(job.action.name(), After::Hold);
+        let finish = succeeded(job.action.name().as_str(), After::Rescue);
         self.log.record(Level::Info, &finish.result_line);
         if let Err(error) = self.flush() {
             self.log

@@ -50,11 +50,10 @@ impl Images {
     }
 }
 
-pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
+pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow::Result<Prepared> {
     let (inventory, selection) = work.select(true)?;
-    let job = work.job;
     let (matches, found) = find(work, &selection.disks, &inventory)?;
-    check_one_disk(&job.part, &matches)?;
+    check_one_disk(&options.part, &matches)?;
     owner::check_restores(work, &inventory, &matches, &found)?;
     let mut plan = Plan::restore(
         work.heading(),
@@ -62,11 +61,11 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
         &stored(&found),
         selection.left_alone,
     )
-    .of_part(&job.part);
+    .of_part(&options.part);
     let opened = found.into_iter().map(|one| (one.stored.file, one.image));
     let mut images = Images(opened.collect());
     images.0.retain(|file, _| plan.restores(file));
-    if job.grow {
+    if options.grow {
         plan = plan.growing(|restore| growth(&images, restore))?;
     }
     Ok(Prepared {
@@ -230,7 +229,7 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
             raw_size: image.raw_size(),
             indexed: image.kind() == Kind::Pitstop,
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
-            minimum_disk: match work.job.part {
+            minimum_disk: match work.job.action.part() {
                 Part::Only(_) => Some(MinimumDisk::of(0)),
                 Part::Whole | Part::Keep(_) => image.minimum_disk(),
             },
@@ -271,14 +270,10 @@ pub(super) fn beside(work: &Work<'_>, image: &str) -> anyhow::Result<Option<Vec<
 }
 
 /// What the job asks of each restore.
-pub(super) fn options(job: &job::Job) -> RestoreOptions {
+pub(super) fn asked(job: &job::RestoreOptions) -> RestoreOptions {
     RestoreOptions {
         part: job.part.clone(),
-        delta: match job.delta {
-            job::Delta::Auto => image::Delta::Auto,
-            job::Delta::Always => image::Delta::On,
-            job::Delta::Never => image::Delta::Off,
-        },
+        delta: job.delta,
         verify: job.verify,
         new_ids: job.new_ids,
         grow: job.grow,
@@ -286,8 +281,13 @@ pub(super) fn options(job: &job::Job) -> RestoreOptions {
     }
 }
 
-pub(super) fn run(work: &Work<'_>, restores: &[Restore], images: &Images) -> anyhow::Result<()> {
-    let options = options(work.job);
+pub(super) fn run(
+    work: &Work<'_>,
+    restores: &[Restore],
+    images: &Images,
+    options: &job::RestoreOptions,
+) -> anyhow::Result<()> {
+    let options = asked(options);
     // Whatever is wrong with one of them would else be found when those before it are written.
     let mut prepared = Vec::new();
     for (number, restore) in (1..).zip(restores) {

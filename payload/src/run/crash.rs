@@ -7,7 +7,7 @@ use crate::finish::{CrashPolicy, Finish};
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::inventory::Machine;
 use pitstop_protocol::credentials::Access;
-use pitstop_protocol::job::{Action, After, CommandLine, Transfer};
+use pitstop_protocol::job::{ActionName, After, CommandLine, Transfer};
 use pitstop_protocol::machine::Lease;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::Listener;
@@ -73,10 +73,10 @@ pub(super) fn before_any_job(machine: &Machine) -> CrashPolicy {
     let line = CommandLine::parse(&machine.command_line).unwrap_or_else(|error| error.understood);
     let mut policy = CrashPolicy::default();
     if let Some(action) = line.action {
-        action.name().clone_into(&mut policy.action);
+        action.as_str().clone_into(&mut policy.action);
         // Rescue reboots nothing: a person is on the way to the console.
-        if action == Action::Rescue {
-            policy.on_failure = After::Hold;
+        if action == ActionName::Rescue {
+            policy.on_failure = After::Rescue;
         }
     }
     policy
