@@ -24,6 +24,6 @@ pub use runnable::{
     Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Salvaged, UnknownAction,
     check_folder,
 };
-pub use settings::{check_setting, is_of_action, is_secret, setting_keys};
+pub use settings::{GROUP, check_setting, is_of_action, is_secret, setting_keys};
 pub use target::DeleteTarget;
 pub use transfer::{RETRY_FOR, Transfer};

@@ -14,6 +14,9 @@ use std::sync::OnceLock;
 /// The key that tells the file's format, not the machine what to do.
 const VERSION: &str = "version";
 
+/// In the name of an image, the first group of the machine: a fleet file knows it, a machine does not.
+pub const GROUP: &str = "{group}";
+
 /// Keys that are of one host file: no setting of a machine.
 const OF_ONE_FILE: [&str; 2] = [VERSION, "check-in"];
 
@@ -47,7 +50,10 @@ fn check_for(key: &str, value: &toml::Value, actions: &[Action]) -> Result<(), S
     if !setting_keys().contains(&key) {
         return Err(format!("there is no key {key:?} in a host file"));
     }
-    let text = format!("{VERSION} = 1\n{key} = {value}\n");
+    let mut text = format!("{VERSION} = 1\n{key} = {value}\n");
+    if key == "image" {
+        text = text.replace(GROUP, "group");
+    }
     let mut file = HostFile::parse(text.as_bytes(), "").map_err(|error| plain(key, &error.what))?;
     if file.share.is_none() {
         file.share = Some("http://server/share".into());
@@ -147,6 +153,7 @@ mod tests {
             ("keep", vec![3].into()),
             ("partitions", vec!["home"].into()),
             ("image", "lab/{hostname}".into()),
+            ("image", "golden-{group}".into()),
             ("attempts", 5.into()),
             ("share", "nfs://10.0.2.2/export?vers=4.1".into()),
         ] {
