@@ -9,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use pitstop_jobs::{Effect, Entry, Happened, Job, MOST_BYTES, MOST_LINE};
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -78,7 +79,8 @@ impl Store {
         }
     }
 
-    /// What ended, oldest first. Lines that make no sense are left out: the last may be half written.
+    /// What ended, oldest first. Lines that make no sense are left out: the last may be half written. Of an end that was
+    /// written twice, the first line counts.
     pub fn history(&self) -> anyhow::Result<Vec<Entry>> {
         let Some(folder) = self.folder()? else {
             return Ok(Vec::new());
@@ -90,6 +92,7 @@ impl Store {
         };
         let mut reader = BufReader::new(file);
         let mut entries = Vec::new();
+        let mut known = HashSet::new();
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -98,7 +101,8 @@ impl Store {
             if read.with_context(|| self.named("reading", HISTORY))? == 0 {
                 return Ok(entries);
             }
-            entries.extend(Entry::parse(&String::from_utf8_lossy(&line)));
+            let entry = Entry::parse(&String::from_utf8_lossy(&line));
+            entries.extend(entry.filter(|entry| known.insert(entry.end())));
         }
     }
 
@@ -221,11 +225,12 @@ impl Locked {
         now: Timestamp,
     ) -> anyhow::Result<(Job, Effect)> {
         let effect = job.apply(what, now);
-        if effect != Effect::None {
-            self.put(&job)?;
-        }
+        // The history first: whoever is ended between the two writes says the same once more, and nothing is lost.
         if effect == Effect::Ended {
             self.note(&Entry::of(&job))?;
+        }
+        if effect != Effect::None {
+            self.put(&job)?;
         }
         Ok((job, effect))
     }

@@ -78,6 +78,23 @@ fn a_line_that_a_lost_power_cut_off_spoils_no_other() {
 }
 
 #[test]
+fn an_end_that_was_written_twice_counts_once() {
+    let root = Root::new();
+    let job = root.set(15, time(NOON));
+    let lock = root.store.lock().unwrap();
+    lock.change(&job.id, &Happened::SeenDone, time(NOON))
+        .unwrap();
+    // The power failed between the history's line and the job's file.
+    lock.put(&job).unwrap();
+    lock.change(&job.id, &Happened::SeenDone, time(NOON))
+        .unwrap();
+    drop(lock);
+    let path = root.folder.path().join("jobs/history.ndjson");
+    assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 2);
+    assert_eq!(root.store.history().unwrap().len(), 1);
+}
+
+#[test]
 fn a_file_that_is_no_job_is_told_and_hides_no_other() {
     let root = Root::new();
     root.set(15, time(NOON));
