@@ -42,7 +42,7 @@ impl Entry {
             id: job.id.clone(),
             machine: job.machine.clone(),
             name: job.name.clone(),
-            action: job.action.name().to_owned(),
+            action: job.action.as_str().to_owned(),
             host_file: job.host_file.clone(),
             state: job.state,
             verdict: job.verdict,

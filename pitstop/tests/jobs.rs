@@ -104,7 +104,11 @@ fn a_selector_becomes_jobs_that_take_turns_and_are_waited_for() {
     let text = fs::read_to_string(lab.host_file("0A00000C.toml")).unwrap();
     let second = lab.id("lab-2");
     assert!(text.contains("image = \"lab/lab-2\"\n"), "{text}");
-    assert!(text.ends_with(&format!("/check-in/{second}\"\n")), "{text}");
+    assert!(text.contains(&format!("/check-in/{second}\"\n")), "{text}");
+    assert!(
+        text.contains(&format!("/report/{second}\"\nreport-token = ")),
+        "{text}"
+    );
     let job = lab.job("lab-2");
     assert!(job["set-by"].as_str().unwrap().contains('@'), "{job}");
     assert!(job.get("text").is_none(), "secrets may be in it");

@@ -9,7 +9,7 @@ use jiff::{Timestamp, Zoned};
 use nix::unistd::{Uid, User, gethostname};
 use pitstop_jobs::{Cron, Job, State, VERSION};
 use pitstop_protocol::id::Id;
-use pitstop_protocol::job::Action;
+use pitstop_protocol::job::ActionName;
 use pitstop_server::jobs::Store;
 use std::collections::HashMap;
 
@@ -75,14 +75,14 @@ impl<'a> Batch<'a> {
         )
     }
 
-    /// Sets one job, whose host file is `text`.
+    /// Sets one job, whose host file is `text`. Returns what was written, which the server adds to.
     pub fn set(
         &self,
         hosts: &Dir,
         target: &Target,
-        action: Action,
+        action: ActionName,
         text: &str,
-    ) -> anyhow::Result<Job> {
+    ) -> anyhow::Result<(Job, String)> {
         let locked = self.store.lock()?;
         let now = self.now.timestamp();
         let file = target.machine.file();
@@ -125,12 +125,12 @@ impl<'a> Batch<'a> {
         };
         if self.is_scheduled() {
             locked.put(&job)?;
-        } else {
-            locked
-                .set(hosts, &job)
-                .with_context(|| format!("setting the job of {target}"))?;
+            return Ok((job, String::new()));
         }
-        Ok(job)
+        let written = locked
+            .set(hosts, &job)
+            .with_context(|| format!("setting the job of {target}"))?;
+        Ok((job, written))
     }
 }
 

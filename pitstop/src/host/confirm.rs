@@ -8,7 +8,7 @@ use pitstop_imaging::inventory::DiskIdentity;
 use pitstop_imaging::units;
 use pitstop_payload::execute::record;
 use pitstop_protocol::host_name::printable;
-use pitstop_protocol::job::{Action, DiskSelector};
+use pitstop_protocol::job::{ActionName, DiskSelector};
 use pitstop_server::jobs::Store;
 use pitstop_transport::share::DirectoryShare;
 use std::io::{BufRead, IsTerminal, Write};
@@ -22,8 +22,11 @@ pub struct Row<'a> {
 
 /// Shows what will happen to several machines, or to the disks of one, and asks whoever sits at a terminal. A script has
 /// nobody to ask, and goes on.
-pub fn ask(root: &Root, many: &Many, action: Action, rows: &[Row]) -> anyhow::Result<()> {
-    let ruins = matches!(action, Action::Restore | Action::Wipe | Action::Partition);
+pub fn ask(root: &Root, many: &Many, action: ActionName, rows: &[Row]) -> anyhow::Result<()> {
+    let ruins = matches!(
+        action,
+        ActionName::Restore | ActionName::Wipe | ActionName::Partition
+    );
     let asks = (ruins || rows.len() > 1) && !many.yes && std::io::stdin().is_terminal();
     if rows.len() == 1 && !asks {
         return Ok(());
@@ -57,7 +60,7 @@ pub fn ask(root: &Root, many: &Many, action: Action, rows: &[Row]) -> anyhow::Re
     }
 }
 
-fn table(root: &Root, action: Action, rows: &[Row]) -> anyhow::Result<String> {
+fn table(root: &Root, action: ActionName, rows: &[Row]) -> anyhow::Result<String> {
     let share = DirectoryShare::open(&root.path.join("share")).ok();
     let open = Store::at(&root.path).all()?.jobs;
     let cells: Vec<[String; 5]> = rows

@@ -77,7 +77,11 @@ enum Command {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
-        Command::Set(args) => say(&set::run(args)?),
+        Command::Set(args) => {
+            let (answer, after) = set::run(args)?;
+            say(&answer)?;
+            after.switch()
+        }
         Command::List {
             machines,
             all,

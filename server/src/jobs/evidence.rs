@@ -49,7 +49,7 @@ pub fn look(job: &Job, hosts: &Dir, share: Option<&Dir>) -> Evidence {
     let log = folder.and_then(|(folder, share)| tail(share, &format!("{folder}/{LOG}")));
     Evidence {
         is_set: hosts.is_file(&job.host_file),
-        trace: trace(&log.unwrap_or_default(), job.action.name(), job.set),
+        trace: trace(&log.unwrap_or_default(), job.action.as_str(), job.set),
         is_counted: folder
             .is_some_and(|(folder, share)| share.is_file(format!("{folder}/{ATTEMPTS}"))),
     }

@@ -6,7 +6,7 @@ use cap_std::fs::Dir;
 use jiff::Timestamp;
 use pitstop_jobs::{Job, Order, State, VERSION};
 use pitstop_protocol::id::Id;
-use pitstop_protocol::job::Action;
+use pitstop_protocol::job::ActionName;
 
 pub struct Root {
     pub folder: tempfile::TempDir,
@@ -45,7 +45,7 @@ pub fn job(number: u8, now: Timestamp) -> Job {
         id: id.clone(),
         machine: format!("10.0.2.{number}"),
         name: None,
-        action: Action::Backup,
+        action: ActionName::Backup,
         host_file: format!("0A0002{number:02X}.toml"),
         other_files: Vec::new(),
         state: State::Waiting,
