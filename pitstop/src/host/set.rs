@@ -145,11 +145,14 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         .map(|target| prepare(args, target, url.as_deref()))
         .collect::<anyhow::Result<_>>()?;
     check_folders(args, &prepared)?;
+    let after = power::After::new(&args.root, &args.order.machines, args.power)?;
     let server = url.filter(|_| args.url.is_none());
     let batch = Batch::new(&args.root, &args.many, server, &targets)?;
+    if batch.is_scheduled() && args.power != power::Order::None {
+        bail!("--power switches machines at once: it does not go with --at and --every");
+    }
     let rows: Vec<confirm::Row> = prepared.iter().map(|one| row(args, one)).collect();
     confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
-    let after = power::After::new(&args.root, &args.order.machines, args.power)?;
     let mut answer = batch.due();
     if let [one] = &prepared[..] {
         let (before, id) = write(args, &hosts, &batch, one)?;
@@ -263,11 +266,11 @@ fn write(
     let before = list::jobs(hosts)?
         .into_iter()
         .find(|job| files.contains(&job.file));
-    let job = batch.set(hosts, one.target, args.order.action, &one.text)?;
+    let (job, written) = batch.set(hosts, one.target, args.order.action, &one.text)?;
     if batch.is_scheduled() {
         return Ok((None, job.id));
     }
-    check_written(&args.root, &one.file, &job.host_text())?;
+    check_written(&args.root, &one.file, &written)?;
     let was = before.map(|job| {
         job.action
             .unwrap_or_else(|| "a file that could not be read".into())
