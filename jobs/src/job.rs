@@ -177,6 +177,28 @@ impl Job {
         }
     }
 
+    /// The same job, set again together with those of `batch`.
+    pub fn again(&self, id: Id, batch: Id, set_by: &str, now: Timestamp) -> Self {
+        Self {
+            id,
+            batch,
+            state: State::Waiting,
+            verdict: None,
+            reason: None,
+            set: now,
+            set_by: set_by.to_owned(),
+            changed: now,
+            ended: None,
+            at: None,
+            every: None,
+            last: None,
+            attempts: 0,
+            runs: Vec::new(),
+            superseded_by: None,
+            ..self.clone()
+        }
+    }
+
     /// The name of its file in `jobs/`.
     pub fn file(&self) -> String {
         file(&self.id)

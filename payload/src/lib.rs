@@ -10,5 +10,6 @@ pub mod finish;
 pub mod info;
 pub mod load;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod wipe;

@@ -3,6 +3,7 @@
 mod commands;
 mod fleet;
 mod host;
+mod job;
 mod power;
 
 use anyhow::Context;
@@ -58,6 +59,8 @@ enum Command {
     Host(host::Args),
     /// Switch machines on and off, and ask whether they run
     Power(power::Args),
+    /// List, show, cancel, repeat and wait for the jobs of machines
+    Job(job::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
     /// Print a completion script for a shell
@@ -108,6 +111,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
         Command::Power(args) => power::run(&args),
+        Command::Job(args) => job::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -6,6 +6,7 @@ use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
+use crate::runs::Recorder;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -43,6 +44,8 @@ pub struct Site {
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
     pub locks: Arc<Locks>,
+    /// What machines report.
+    pub runs: Arc<Recorder>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

@@ -29,6 +29,7 @@ mod other_servers;
 mod package;
 mod partitions;
 mod power;
+mod reports;
 mod sectors;
 mod uefi;
 mod ways_in;

@@ -304,8 +304,6 @@ fn all(folder: &Dir) -> anyhow::Result<Found> {
             names.push(name);
         }
     }
-    // Names begin with the time.
-    names.sort();
     let mut found = Found::default();
     for name in names {
         match read(folder, &name) {
@@ -313,5 +311,11 @@ fn all(folder: &Dir) -> anyhow::Result<Found> {
             Err(error) => found.wrong.push(format!("{error:#}")),
         }
     }
+    // Names have whole seconds only.
+    let order = |job: &Job| (job.set, job.place, job.id.clone());
+    found.jobs.sort_by_cached_key(order);
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;
