@@ -26,6 +26,16 @@ pub fn give_to_owner_of(folder: &Dir, made: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens the folder `name`, which is made if it is missing, for the owner of `parent`.
+pub fn folder(parent: &Dir, name: &str) -> io::Result<Dir> {
+    match parent.create_dir(name) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        Err(_there) => {}
+        Ok(()) => give_to_owner_of(parent, &parent.open(name)?)?,
+    }
+    parent.open_dir(name)
+}
+
 /// Removes a file. Returns whether it was there.
 pub fn remove(folder: &Dir, name: &str) -> io::Result<bool> {
     match folder.remove_file(name) {

@@ -34,12 +34,13 @@ pub fn issue(root: &Path, job: &Id) -> anyhow::Result<String> {
         // Writing to a String cannot fail.
         let _ = write!(token, "{byte:02x}");
     }
-    let folder = folder(root);
-    let doing = || format!("writing {}", folder.join(job.as_str()).display());
-    fs::create_dir_all(&folder).with_context(doing)?;
-    let open = Dir::open_ambient_dir(&folder, ambient_authority()).with_context(doing)?;
     let hash = format!("{}\n", blake3::hash(token.as_bytes()).to_hex());
-    write::replace(&open, job.as_str(), &hash).with_context(doing)?;
+    // Root sets jobs for a server that has a user of its own.
+    Dir::open_ambient_dir(root, ambient_authority())
+        .and_then(|root| write::folder(&root, FOLDER))
+        .and_then(|runs| write::folder(&runs, TOKENS))
+        .and_then(|tokens| write::replace(&tokens, job.as_str(), &hash))
+        .with_context(|| format!("writing {}", folder(root).join(job.as_str()).display()))?;
     Ok(token)
 }
 
