@@ -57,7 +57,7 @@ impl DiskInput {
                 .open(path)
                 .ok();
         } else {
-            let told = table::sector_size_of(&mut Disk::new(&mut &file, size));
+            let told = table::sector_size_of(&Disk::new(&mut &file, size));
             let sector = told.with_context(|| format!("looking for a table in {name}"))?;
             sectors = sector.map_or(sectors, |sector| (sector, sector));
         }

@@ -33,7 +33,7 @@ impl ReadAt for FutureDisk<'_> {
         self.output.limit().unwrap_or(self.image.size())
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         let there = self.image.size().saturating_sub(at);
         let there = usize::try_from(there).map_or(buffer.len(), |there| there.min(buffer.len()));
         let (own, behind) = buffer.split_at_mut(there);
@@ -53,7 +53,7 @@ impl ReadAt for Raw<'_> {
         self.0.size()
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.0.read_exact_at(buffer, at)
     }
 }

@@ -20,7 +20,7 @@ pub fn move_backup_gpt(
     let Some(limit) = output.limit().filter(|limit| *limit > size) else {
         return Ok(());
     };
-    let moved = match table::move_backup_gpt(&mut Written { output, limit }, size) {
+    let moved = match table::move_backup_gpt(&Written { output, limit }, size) {
         Ok(Some(moved)) => moved,
         Ok(None) => return Ok(()),
         Err(TableError::Read(error)) => return Err(error.into()),
@@ -48,16 +48,16 @@ pub fn move_backup_gpt(
 /// # Errors
 /// When the disk cannot be read.
 pub(super) fn owner_of_disk(output: &dyn Output, size: u64) -> io::Result<Option<String>> {
-    let mut disk = Written {
+    let disk = Written {
         output,
         limit: size,
     };
     for sector in [512, 4096] {
-        let Ok(table) = table::read(&mut disk, sector) else {
+        let Ok(table) = table::read(&disk, sector) else {
             continue;
         };
         if table.kind != TableKind::None {
-            return claims::owner_of_disk(&mut disk, &table);
+            return claims::owner_of_disk(&disk, &table);
         }
     }
     Ok(None)

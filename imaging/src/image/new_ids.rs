@@ -45,7 +45,7 @@ impl Renewal {
             image.read_exact_at(&mut start[..wanted], 0)?;
             Ok(gpt_sector_size(&start).or(own).unwrap_or(512))
         };
-        let (mut bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match opened.contents() {
+        let (bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match opened.contents() {
             Contents::Indexed(loaded) => {
                 let made_for = loaded.meta.disk.logical_sector_size;
                 let bytes = Box::new(ImageBytes::new(image, &loaded.index));
@@ -62,7 +62,7 @@ impl Renewal {
                 let sector = gpt_sector_size(head.bytes()).or(own).unwrap_or(512);
                 head.set_size(output.limit().or(*raw_size));
                 let what = || format!("new identifiers for what is in {}", image.name());
-                check_disk(&mut head, sector).with_context(what)?;
+                check_disk(&head, sector).with_context(what)?;
                 check_head(&mut head, sector)
                     .with_context(|| format!("new identifiers for what is in {}", image.name()))?;
                 let by_primary = true;
@@ -72,23 +72,23 @@ impl Renewal {
         let size = bytes.size();
         // Of the image alone: an owner's signature at its end is not at the end of a larger disk, and what that one has
         // at its own end is old.
-        check_disk(&mut *bytes, made_for)
+        check_disk(&*bytes, made_for)
             .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
         let mut coming = FutureDisk::new(bytes, output);
         match remade {
             Some(TableWrites { backup, primary }) => {
-                coming.put(backup.iter().chain(primary).cloned())
+                coming.put(backup.iter().chain(primary).cloned());
             }
             // What is in doubt here stays as it is, and is refused below.
             None if coming.size() > size => {
-                if let Ok(Some(moved)) = table::move_backup_gpt(&mut coming, size) {
+                if let Ok(Some(moved)) = table::move_backup_gpt(&coming, size) {
                     let pieces = moved.backup.into_iter().chain(moved.primary);
                     coming.put(pieces.chain(moved.stale));
                 }
             }
             None => {}
         }
-        table::renew(&mut coming, sector, &mut random::fill)
+        table::renew(&coming, sector, &mut random::fill)
             .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
         let by_primary = false;
         Ok(Self { sector, by_primary })
@@ -102,7 +102,7 @@ impl Renewal {
     pub fn run(self, output: &Target, limit: u64, reporter: &dyn Reporter) -> anyhow::Result<()> {
         let name = output.name();
         let mut written = Written { output, limit };
-        let Some(renewed) = self.renew(&mut written)? else {
+        let Some(renewed) = self.renew(&written)? else {
             reporter.info(format!(
                 "{name}: no partition table, so there are no identifiers to renew"
             ));
@@ -122,7 +122,7 @@ impl Renewal {
         tell_references(output, &mut written, self.sector, &renewed.ids, reporter)
     }
 
-    fn renew(self, disk: &mut dyn ReadAt) -> Result<Option<Renewed>, TableError> {
+    fn renew(self, disk: &dyn ReadAt) -> Result<Option<Renewed>, TableError> {
         if self.by_primary {
             table::renew_by_primary(disk, self.sector, &mut random::fill)
         } else {
@@ -132,7 +132,7 @@ impl Renewal {
 }
 
 /// Whether the disk is its table's, and nobody else's.
-fn check_disk(disk: &mut dyn ReadAt, sector: u32) -> anyhow::Result<()> {
+fn check_disk(disk: &dyn ReadAt, sector: u32) -> anyhow::Result<()> {
     // A table that does not hold is refused elsewhere, with the reason.
     match ParsedTable::read(disk, sector) {
         Ok(Some(parsed)) => check_owner(disk, &parsed),

@@ -29,7 +29,7 @@ pub fn remember(output: &dyn Output) -> Extents {
 }
 
 fn partitions(output: &dyn Output, limit: u64) -> Vec<Range<u64>> {
-    let read = |sector| table::read(&mut Written { output, limit }, sector).ok();
+    let read = |sector| table::read(&Written { output, limit }, sector).ok();
     let tables = [512, 4096].into_iter().filter_map(read);
     let partitions = tables.flat_map(|table| table.partitions);
     partitions.map(|partition| partition.range()).collect()

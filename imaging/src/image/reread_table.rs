@@ -28,7 +28,7 @@ fn differences(output: &Target) -> Vec<String> {
     let (Some(limit), Some(sector)) = (output.limit(), output.sector_size()) else {
         return Vec::new();
     };
-    match table::read(&mut Written { output, limit }, sector) {
+    match table::read(&Written { output, limit }, sector) {
         Ok(table) => output.differs_for_the_kernel(&table),
         // Images of disks with such tables are restored as they are; the capture told why it is in doubt.
         Err(_) => Vec::new(),

@@ -72,7 +72,7 @@ impl ReadAt for Written<'_> {
         self.limit
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.output.read_at(buffer, at)
     }
 }

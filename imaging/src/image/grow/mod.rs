@@ -151,9 +151,9 @@ fn find(image: &OpenedImage, disk: u64, sector: Option<u32>) -> anyhow::Result<O
         }
     };
     grower.check().with_context(what)?;
-    let mut bytes = ImageBytes::new(image.source(), &loaded.index);
-    let mut volume = Window::new(&mut bytes, growing.start, growing.size);
-    grower.ask(&mut volume, &growing).with_context(what)?;
+    let bytes = ImageBytes::new(image.source(), &loaded.index);
+    let volume = Window::new(&bytes, growing.start, growing.size);
+    grower.ask(&volume, &growing).with_context(what)?;
     Ok(Some(Growth {
         place,
         filesystem: summary.filesystem.clone(),
@@ -202,8 +202,8 @@ impl Growth {
         let place = &self.place;
         if place.number > 0 {
             let limit = output.limit().context("its size is not known")?;
-            let mut disk = Written { output, limit };
-            let parsed = ParsedTable::read(&mut disk, self.sector)?;
+            let disk = Written { output, limit };
+            let parsed = ParsedTable::read(&disk, self.sector)?;
             let mut parsed = parsed.with_context(|| format!("{name} has no partition table"))?;
             if table::growth(&parsed, limit, &self.swaps)?.as_ref() != Some(place) {
                 bail!("the table on {name} is not the image's");

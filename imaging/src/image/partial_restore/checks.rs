@@ -79,11 +79,7 @@ impl Task<'_> {
         let (image, name) = (self.image.name(), self.output.name());
         if let Some(interim) = &plan.interim {
             let (output, limit) = (self.output, plan.disk);
-            let table = interim.table(
-                &mut Written { output, limit },
-                plan.disk,
-                image_table.sector,
-            );
+            let table = interim.table(&Written { output, limit }, plan.disk, image_table.sector);
             let table = table.with_context(|| format!("the kept partitions of {name} alone"))?;
             for keep in kept {
                 find(&table, keep, name)?;
@@ -91,10 +87,10 @@ impl Task<'_> {
         }
         let table = match self.image.indexed() {
             Some(loaded) => {
-                let mut under = ImageBytes::new(self.source(), &loaded.index);
-                plan.last.table(&mut under, plan.disk, image_table.sector)
+                let under = ImageBytes::new(self.source(), &loaded.index);
+                plan.last.table(&under, plan.disk, image_table.sector)
             }
-            None => plan.last.table(&mut Nothing, plan.disk, image_table.sector),
+            None => plan.last.table(&Nothing, plan.disk, image_table.sector),
         };
         let table = table.with_context(|| format!("the table of {image} on {name}"))?;
         for keep in kept {
@@ -217,7 +213,7 @@ impl ReadAt for Nothing {
         0
     }
 
-    fn read_at(&mut self, _: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, _: u64, buffer: &mut [u8]) -> io::Result<()> {
         buffer.fill(0);
         Ok(())
     }

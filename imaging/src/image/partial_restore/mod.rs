@@ -37,12 +37,12 @@ impl Task<'_> {
                 self.image.name()
             );
         }
-        let mut disk = Written { output, limit };
+        let disk = Written { output, limit };
         let what = || format!("the partition table on {name}");
-        let parsed = ParsedTable::read(&mut disk, sector)
+        let parsed = ParsedTable::read(&disk, sector)
             .with_context(what)?
             .with_context(|| format!("{name} has no partition table"))?;
-        check_owner(&mut disk, &parsed).with_context(what)?;
+        check_owner(&disk, &parsed).with_context(what)?;
         Ok(parsed)
     }
 
