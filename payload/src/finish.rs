@@ -1,7 +1,9 @@
 //! What the machine does when the work is over, well or not. Pure: whoever holds a [`Finish`] carries it out.
 
+use crate::report::Crashed;
 use pitstop_imaging::render::one_line;
 use pitstop_protocol::credentials::Credentials;
+use pitstop_protocol::event::{Outcome, Verdict};
 use pitstop_protocol::job::After;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub struct CrashPolicy {
     pub share: Option<String>,
     /// What the job has for the share's server.
     pub credentials: Option<Credentials>,
+    /// Where the run is reported to, if anywhere.
+    pub report: Option<Crashed>,
 }
 
 impl Default for CrashPolicy {
@@ -48,6 +52,7 @@ impl Default for CrashPolicy {
             on_failure: After::Reboot,
             share: None,
             credentials: None,
+            report: None,
         }
     }
 }
@@ -64,34 +69,48 @@ impl CrashPolicy {
         self.exhausted() || finish.then != After::Reboot
     }
 
+    /// What is reported of a run that failed for `reason`.
+    pub fn outcome(&self, reason: &str) -> Outcome {
+        Outcome::new(Verdict::Failed, &self.action, &one_line(reason))
+    }
+
     /// The end of a run that failed for `reason`: wait and try again, or hold after the last try.
     pub fn failed(&self, reason: &str) -> Finish {
         let then = match self.on_failure {
-            After::Reboot if self.exhausted() => After::Hold,
+            After::Reboot if self.exhausted() => After::Rescue,
             then => then,
         };
         let wait = match then {
-            After::Hold => Duration::ZERO,
+            After::Rescue => Duration::ZERO,
             After::Reboot | After::Poweroff => self.failure_delay,
         };
         Finish {
-            result_line: format!(
-                "pitstop: result failed {}: {}",
-                self.action,
-                one_line(reason)
-            ),
+            result_line: line(&self.outcome(reason)),
             wait,
             then,
         }
     }
 }
 
+fn line(outcome: &Outcome) -> String {
+    format!("pitstop: {outcome}")
+}
+
 /// The end of a run that did all it was asked to.
 pub fn succeeded(action: &str, then: After) -> Finish {
     Finish {
-        result_line: format!("pitstop: result ok {action}"),
+        result_line: line(&Outcome::new(Verdict::Ok, action, "")),
         wait: Duration::ZERO,
         then,
+    }
+}
+
+/// The end of a run that never began: the job was withdrawn while the machine waited.
+pub fn cancelled(action: &str, reason: &str) -> Finish {
+    Finish {
+        result_line: line(&Outcome::new(Verdict::Cancelled, action, &one_line(reason))),
+        wait: Duration::ZERO,
+        then: After::Reboot,
     }
 }
 
@@ -117,7 +136,7 @@ mod tests {
         );
         policy.attempt = 3;
         let last = policy.failed("x");
-        assert_eq!((last.then, last.wait), (After::Hold, Duration::ZERO));
+        assert_eq!((last.then, last.wait), (After::Rescue, Duration::ZERO));
     }
 
     #[test]
@@ -127,7 +146,7 @@ mod tests {
             attempt: 0,
             ..CrashPolicy::default()
         };
-        assert_eq!(policy.failed("x").then, After::Hold);
+        assert_eq!(policy.failed("x").then, After::Rescue);
     }
 
     #[test]
@@ -147,9 +166,9 @@ mod tests {
 
     #[test]
     fn the_names_are_the_host_files() {
-        assert_eq!(serde_json::to_string(&After::Hold).unwrap(), "\"rescue\"");
+        assert_eq!(serde_json::to_string(&After::Rescue).unwrap(), "\"rescue\"");
         assert_eq!(
-            succeeded("backup", After::Hold).result_line,
+            succeeded("backup", After::Rescue).result_line,
             "pitstop: result ok backup"
         );
     }

@@ -3,9 +3,9 @@
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::Machine;
 use pitstop_protocol::job::cmdline::CommandLine;
+use pitstop_protocol::job::host_file_search::Placeholders;
 use pitstop_protocol::job::hostfile::{HostFile, value_error};
-use pitstop_protocol::job::locate::Placeholders;
-use pitstop_protocol::job::{Action, Job, Salvaged, check, places};
+use pitstop_protocol::job::{Action, Job, Salvaged, check, default_host_urls, host_file_needed};
 use pitstop_protocol::machine::{BootSource, Lease};
 use pitstop_protocol::redacted;
 use pitstop_transport::fetch::{self, FetchError, HttpClient, Settings};
@@ -84,7 +84,7 @@ pub fn load_with(
     };
     let found = match &line.host {
         Some(host) => find(host, &placeholders, http, reporter).map(Some),
-        None if places::needed(&line) => {
+        None if host_file_needed(&line) => {
             find_by_default(&lease.boot, &placeholders, http, reporter)
         }
         None => Ok(None),
@@ -141,7 +141,7 @@ fn find_by_default(
     reporter: &dyn Reporter,
 ) -> Result<Option<Found>, String> {
     let mut tried = Vec::new();
-    for place in places::places(boot, placeholders)? {
+    for place in default_host_urls(boot, placeholders)? {
         reporter.info(format!(
             "no pitstop.host is given: the host file is looked for at {} ({})",
             redacted(&place.url),

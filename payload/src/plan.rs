@@ -3,6 +3,7 @@
 
 mod json;
 pub mod matching;
+mod reported;
 pub mod select;
 mod show;
 
@@ -10,7 +11,7 @@ use matching::{How, Match, Stored};
 use pitstop_imaging::image::{Growth, Part};
 use pitstop_imaging::inventory::Disk;
 use pitstop_imaging::layout::apply::Changes;
-use pitstop_protocol::job::{Action, Method};
+use pitstop_protocol::job::{ActionName, Method};
 use select::Selection;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub const OTHER_SUFFIXES: [&str; 4] = [".gz", ".raw.zst", ".raw.xz", ".raw"];
 pub struct Heading {
     /// `10.0.2.15 (testbox7)`
     pub machine: String,
-    pub action: Action,
+    pub action: ActionName,
     /// The share without credentials.
     pub share: String,
     /// The images' folder on the share.
@@ -145,7 +146,7 @@ impl Plan {
                 before: replaces,
                 own,
             } = existing.get(index).cloned().unwrap_or_default();
-            if heading.action == Action::Backup && !replaces.is_empty() {
+            if heading.action == ActionName::Backup && !replaces.is_empty() {
                 return Err(ImageExists {
                     folder: heading.folder,
                     disk: disk.to_string(),
@@ -217,15 +218,28 @@ impl Plan {
         self
     }
 
-    /// Has its restores grow what was found for each, in order.
-    #[must_use]
-    pub fn growing(mut self, growths: Vec<Option<Growth>>) -> Self {
+    /// Has each of its restores grow what `growth` finds for it.
+    ///
+    /// # Errors
+    /// That of `growth`.
+    pub fn growing<E>(
+        mut self,
+        growth: impl Fn(&Restore) -> Result<Option<Growth>, E>,
+    ) -> Result<Self, E> {
         if let Steps::Restore(steps) = &mut self.steps {
-            for (step, growth) in steps.iter_mut().zip(growths) {
-                step.grows = growth;
+            for step in steps {
+                step.grows = growth(step)?;
             }
         }
-        self
+        Ok(self)
+    }
+
+    /// Whether the image in `file` goes to a disk.
+    pub fn restores(&self, file: &str) -> bool {
+        match &self.steps {
+            Steps::Restore(steps) => steps.iter().any(|step| step.image.file == file),
+            _ => false,
+        }
     }
 
     /// Plans a wipe of every disk of the selection.
@@ -333,7 +347,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn heading(action: Action) -> Heading {
+    fn heading(action: ActionName) -> Heading {
         Heading {
             machine: "10.0.2.15 (testbox7)".into(),
             action,
@@ -359,7 +373,7 @@ pub(crate) mod tests {
     #[test]
     fn the_dry_run_of_a_backup_says_what_is_kept_and_what_is_left_alone() {
         let existing = [existing("sda.raw.gz")];
-        let plan = Plan::capture(heading(Action::BackupAgain), selection(), &existing).unwrap();
+        let plan = Plan::capture(heading(ActionName::BackupAgain), selection(), &existing).unwrap();
         assert_eq!(
             plan.to_string(),
             "plan for 10.0.2.15 (testbox7): backup-again, share http://srv/share, folder 10.0.2.15\n  \
@@ -372,7 +386,7 @@ pub(crate) mod tests {
     #[test]
     fn a_backup_refuses_where_there_is_an_image_even_the_old_scripts() {
         let existing = [existing("sda.gz")];
-        let error = Plan::capture(heading(Action::Backup), selection(), &existing).unwrap_err();
+        let error = Plan::capture(heading(ActionName::Backup), selection(), &existing).unwrap_err();
         assert_eq!(
             error.to_string(),
             "10.0.2.15 has an image of sda (serial A, 4.0 GiB) already: sda.gz; \
@@ -396,7 +410,12 @@ pub(crate) mod tests {
             image: 0,
             how: How::Name,
         };
-        let plan = Plan::restore(heading(Action::Restore), vec![found], &[image], Vec::new());
+        let plan = Plan::restore(
+            heading(ActionName::Restore),
+            vec![found],
+            &[image],
+            Vec::new(),
+        );
         let selectors = || {
             vec![
                 PartitionSelector::Number(3),

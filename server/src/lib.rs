@@ -1,5 +1,6 @@
 //! The embedded server: host files, boot files and the share over HTTP; boot files over TFTP.
 
+mod api;
 mod append;
 mod boot;
 mod bootconf;
@@ -8,9 +9,10 @@ mod connections;
 mod dhcp;
 mod file;
 pub mod fleet;
+mod host_search;
 mod hosts;
 mod http;
-mod jobs;
+pub mod jobs;
 mod journal;
 pub mod list;
 mod listing;
@@ -20,6 +22,8 @@ mod path;
 mod range;
 mod readers;
 mod refusal;
+mod report;
+pub mod runs;
 mod share;
 mod site;
 mod status;
@@ -81,6 +85,12 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     append: String,
+    /// Records of runs that are kept of each machine: the newest
+    #[arg(long, value_name = "N", default_value_t = runs::KEEP_LAST, value_parser = at_least_one)]
+    keep_runs: usize,
+    /// How long a machine at work may be silent before another one gets its slot
+    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
+    slot_timeout: Duration,
     #[command(flatten)]
     dhcp: dhcp::Options,
     /// No line for each request
@@ -112,11 +122,27 @@ impl std::str::FromStr for Tftp {
     }
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number from 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
 fn one_line(text: &str) -> Result<String, String> {
     if text.chars().any(char::is_control) {
         return Err("kernel parameters are one line".into());
     }
     Ok(text.trim().to_owned())
+}
+
+/// Less than a second would be taken for silence by every busy network.
+fn slot_timeout(text: &str) -> Result<Duration, String> {
+    let time = pitstop_imaging::units::parse_duration(text)?;
+    if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&time) {
+        return Err("it is between 1s and 1h".into());
+    }
+    Ok(time)
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -155,6 +181,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     say(&lines)?;
     let dhcp = dhcp.map(|dhcp| tokio::spawn(dhcp.run()));
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
+    tokio::spawn(jobs::watch(Arc::clone(&sites)));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
     let listener = Connections::new(listener, Arc::clone(&sites.journal));
@@ -199,12 +226,18 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         hosts: Arc::clone(&folders.hosts),
         boot: Arc::clone(&folders.boot),
         fleet: Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal))),
+        jobs: Arc::new(jobs::Keeper::new(
+            &args.root,
+            args.slot_timeout,
+            Arc::clone(&journal),
+        )),
         journal,
         claims: Arc::new(claims),
         append: args.append.clone(),
         url_given: args.url.is_some(),
         url,
         locks: Arc::default(),
+        runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
     };
     Sites::new(folders, site)
 }

@@ -222,7 +222,7 @@ impl Supervisor<'_> {
         let (act, leave) = match finish.then {
             After::Reboot => ("rebooting", Leave::Reboot),
             After::Poweroff => ("powering off", Leave::Poweroff),
-            After::Hold => return self.hold(),
+            After::Rescue => return self.hold(),
         };
         let mut countdown = Countdown::new(act, finish.wait, Instant::now());
         loop {

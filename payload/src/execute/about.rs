@@ -9,6 +9,7 @@ use pitstop_imaging::image::{Part, foresee};
 use pitstop_imaging::inventory::Disk;
 use pitstop_imaging::source::{self, ReadAt, Window};
 use pitstop_imaging::{table, units, used};
+use pitstop_protocol::job::Action;
 use std::fs::File;
 use std::path::Path;
 
@@ -32,7 +33,7 @@ pub(super) fn about(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<
             why: why(disk, &work.job.disks),
             partitions: partitions.next().unwrap_or_default(),
             lost: if plan.writes() {
-                contents(disk, &disk.node(&work.machine.dev), &work.job.part)
+                contents(disk, &disk.node(&work.machine.dev), work.job.action.part())
             } else {
                 Vec::new()
             },
@@ -44,14 +45,15 @@ pub(super) fn about(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<
 
 /// What becomes of single partitions, for each disk of a restore.
 fn partitions(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<Vec<String>>> {
-    let Steps::Restore(restores) = &prepared.plan.steps else {
+    let (Steps::Restore(restores), Action::Restore(options)) =
+        (&prepared.plan.steps, &work.job.action)
+    else {
         return Ok(Vec::new());
     };
-    let options = restore::options(work.job);
-    let steps = restores.iter().zip(&prepared.images);
-    let told = steps.map(|(step, source)| {
+    let options = restore::asked(options);
+    let told = restores.iter().map(|step| {
         let node = step.disk.node(&work.machine.dev);
-        foresee(&**source, &node, &options)
+        foresee(prepared.images.of(step)?, &node, &options)
             .with_context(|| format!("restoring {} from {}", step.disk, step.image.file))
     });
     told.collect()

@@ -7,6 +7,7 @@
 mod names;
 
 use super::owner::{self, Owners};
+use super::restore::Images;
 use super::{Labelled, Prepared, Work, record};
 use crate::plan::matching::is_of;
 use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
@@ -15,7 +16,7 @@ use pitstop_imaging::efi;
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::{self, CaptureOptions, ImageMeta, Origin};
 use pitstop_imaging::inventory::{self, Disk, Inventory};
-use pitstop_protocol::job;
+use pitstop_protocol::job::BackupOptions;
 use pitstop_transport::fetch::HttpError;
 
 pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
@@ -34,7 +35,7 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     };
     Ok(Prepared {
         plan,
-        images: Vec::new(),
+        images: Images::default(),
         done,
     })
 }
@@ -77,12 +78,16 @@ fn is_own(work: &Work<'_>, inventory: &Inventory, meta: Option<&ImageMeta>) -> b
     meta.filter(of_request).is_some_and(here)
 }
 
-pub(super) fn run(work: &Work<'_>, captures: &[Capture]) -> anyhow::Result<()> {
+pub(super) fn run(
+    work: &Work<'_>,
+    captures: &[Capture],
+    options: &BackupOptions,
+) -> anyhow::Result<()> {
     let mut staged: Vec<ImageMeta> = Vec::new();
     let outcome = (1..)
         .zip(captures)
         .try_for_each(|(number, capture)| {
-            staged.push(stage_again(work, number, capture)?);
+            staged.push(stage_again(work, number, capture, options)?);
             Ok(())
         })
         .and_then(|()| work.check_none_late())
@@ -104,10 +109,15 @@ const CAPTURES: u32 = 3;
 
 /// [`stage`], again from the beginning where the network broke an upload that no server could take up again.
 /// The server is waited for in between, as for any request.
-fn stage_again(work: &Work<'_>, number: usize, capture: &Capture) -> anyhow::Result<ImageMeta> {
+fn stage_again(
+    work: &Work<'_>,
+    number: usize,
+    capture: &Capture,
+    options: &BackupOptions,
+) -> anyhow::Result<ImageMeta> {
     let mut captures = 1;
     loop {
-        let error = match stage(work, number, capture) {
+        let error = match stage(work, number, capture, options) {
             Err(error) if captures < CAPTURES && broke(&error) => error,
             outcome => return outcome,
         };
@@ -130,21 +140,20 @@ fn new_path(work: &Work<'_>, capture: &Capture) -> String {
 }
 
 /// Reads the disk into `X.new`, whole and proven to be on the share.
-fn stage(work: &Work<'_>, number: usize, capture: &Capture) -> anyhow::Result<ImageMeta> {
+fn stage(
+    work: &Work<'_>,
+    number: usize,
+    capture: &Capture,
+    options: &BackupOptions,
+) -> anyhow::Result<ImageMeta> {
     let disk = &capture.disk;
     let inventory = inventory::read(work.machine)?;
     let path = new_path(work, capture);
     let options = CaptureOptions {
-        exact: work.job.exact,
-        level: match work.job.level {
-            job::Level::Fast => image::Level::Fast,
-            job::Level::Small => image::Level::Small,
-        },
+        exact: options.exact,
+        level: options.level,
         threads: 0,
-        read_errors: match work.job.read_errors {
-            job::ReadErrors::Fail => image::ReadErrors::Fail,
-            job::ReadErrors::Record => image::ReadErrors::Record,
-        },
+        read_errors: options.read_errors,
         loaders: efi::loaders(
             &work.machine.sysfs.join(efi::VARIABLES),
             &disk.node(&work.machine.dev),
@@ -223,7 +232,7 @@ mod tests {
         }
 
         fn back_up(&self, share: &dyn Share) -> anyhow::Result<()> {
-            self.act(Action::BackupAgain, share)
+            self.act(Action::BackupAgain(BackupOptions::default()), share)
         }
 
         fn act(&self, action: Action, share: &dyn Share) -> anyhow::Result<()> {
@@ -242,7 +251,7 @@ mod tests {
             let crate::plan::Steps::Capture(captures) = &prepared.plan.steps else {
                 panic!("a backup captures");
             };
-            run(&work, captures)
+            run(&work, captures, &BackupOptions::default())
         }
 
         fn files(&self) -> Vec<String> {
@@ -364,7 +373,7 @@ mod tests {
         let bench = Bench::new();
         let share = BrokenShare::at(bench.root.path());
         let machine = bench.fake.machine();
-        let job = broken::job(Action::BackupAgain, "m");
+        let job = broken::job(Action::BackupAgain(BackupOptions::default()), "m");
         let mut work = Work {
             machine: &machine,
             lease: &lease(),
@@ -379,7 +388,9 @@ mod tests {
             panic!("a backup captures");
         };
         bench.fake.add(&FakeDisk::new("sdb", 4096).serial("LATE"));
-        let error = run(&work, captures).unwrap_err().to_string();
+        let error = run(&work, captures, &BackupOptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(
             error.starts_with("sdb (serial LATE, 4.0 KiB) appeared"),
             "{error}"
@@ -408,10 +419,14 @@ mod tests {
         for file in ["m/sda.raw.gz", "m/sda.raw.gz.toml"] {
             fs::remove_file(bench.at(file)).unwrap();
         }
-        bench.act(Action::Backup, &share).unwrap_err();
+        bench
+            .act(Action::Backup(BackupOptions::default()), &share)
+            .unwrap_err();
         assert_eq!(bench.files(), [""; 0]);
         share.rename_from = None;
-        bench.act(Action::Backup, &share).unwrap();
+        bench
+            .act(Action::Backup(BackupOptions::default()), &share)
+            .unwrap();
         assert_eq!(
             bench.files(),
             [

@@ -1,8 +1,8 @@
 //! A share that fails where a test wants it to.
 
 use anyhow::bail;
-use pitstop_imaging::image::{ImageSource, Part};
-use pitstop_protocol::job::{Action, Delta, Job, Level, Policy, ReadErrors, Transfer};
+use pitstop_imaging::image::ImageSource;
+use pitstop_protocol::job::{Action, Job, Policy, Transfer};
 use pitstop_transport::share::{DirectoryShare, Pending, Share, Stat};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -165,16 +165,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         delete: Vec::new(),
         policy: Policy::default(),
         transfer: Transfer::default(),
-        exact: false,
-        delta: Delta::default(),
-        verify: false,
-        new_ids: false,
-        grow: false,
-        level: Level::default(),
-        read_errors: ReadErrors::default(),
-        method: None,
-        layout: None,
-        part: Part::default(),
+        check_in: None,
         digest: "d".into(),
         source: "a test".into(),
     }

@@ -11,7 +11,7 @@
 //! shows a job that is set again as the one that has made the image before.
 
 use super::pace::{self, LastRun};
-use pitstop_protocol::job::{Action, DeleteTarget, Job};
+use pitstop_protocol::job::{ActionName, DeleteTarget, Job};
 use pitstop_transport::share::delete::{self, Seen};
 use pitstop_transport::share::{Carriers, Share};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// A job as it is set now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    action: Action,
+    action: ActionName,
     digest: String,
     /// Each configuration by its name without credentials.
     configurations: Vec<(String, Seen)>,
@@ -69,7 +69,7 @@ impl Request {
         }
         configurations.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok((!configurations.is_empty()).then(|| Self {
-            action: job.action,
+            action: job.action.name(),
             digest: job.digest.clone(),
             configurations,
         }))
@@ -103,7 +103,7 @@ impl Done {
         });
         Self {
             request: id.to_owned(),
-            action: request.action.name().to_owned(),
+            action: request.action.to_string(),
             digest: request.digest.clone(),
             finished: pace::now(),
             configurations: configurations.collect(),
@@ -163,7 +163,7 @@ mod tests {
     fn request(versions: &[(&str, Seen)]) -> Request {
         let named = versions.iter();
         Request {
-            action: Action::Restore,
+            action: ActionName::Restore,
             digest: "d".into(),
             configurations: named
                 .map(|(name, seen)| ((*name).to_owned(), seen.clone()))

@@ -33,7 +33,7 @@ fn entered(
     efivars: &Path,
 ) -> anyhow::Result<Vec<String>> {
     let node = disk.node(&work.machine.dev);
-    let loaders = restored(&work.job.part, loaders, &node, disk)?;
+    let loaders = restored(work.job.action.part(), loaders, &node, disk)?;
     if loaders.is_empty() {
         return Ok(Vec::new());
     }

@@ -25,10 +25,9 @@ use anyhow::{Context, bail};
 pub use dry::dry_run;
 use log::RunLog;
 use pitstop_imaging::event::{Act, Event, Progress, Reporter, Stage, Subject};
-use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, Inventory, Machine};
-use pitstop_protocol::job::Job;
+use pitstop_protocol::job::{Action, Job};
 use pitstop_protocol::machine::Lease;
 use pitstop_transport::share::Share;
 use std::sync::{Mutex, PoisonError};
@@ -55,20 +54,16 @@ impl Work<'_> {
     }
 
     fn decide(&mut self) -> anyhow::Result<Prepared> {
-        match self.job.action {
-            pitstop_protocol::job::Action::Backup | pitstop_protocol::job::Action::BackupAgain => {
-                backup::plan(self)
-            }
-            pitstop_protocol::job::Action::Restore => restore::plan(self),
-            pitstop_protocol::job::Action::Partition => partition::plan(self),
-            pitstop_protocol::job::Action::Wipe => wipe::plan(self),
-            pitstop_protocol::job::Action::RefreshInfo | pitstop_protocol::job::Action::Rescue => {
-                Ok(Prepared {
-                    plan: Plan::info(self.heading()),
-                    images: Vec::new(),
-                    done: false,
-                })
-            }
+        match &self.job.action {
+            Action::Backup(_) | Action::BackupAgain(_) => backup::plan(self),
+            Action::Restore(options) => restore::plan(self, options),
+            Action::Partition { layout } => partition::plan(self, layout),
+            Action::Wipe { method } => wipe::plan(self, *method),
+            Action::RefreshInfo | Action::Rescue => Ok(Prepared {
+                plan: Plan::info(self.heading()),
+                images: restore::Images::default(),
+                done: false,
+            }),
         }
     }
 
@@ -155,13 +150,18 @@ impl Work<'_> {
     }
 
     fn walk(&self, prepared: &Prepared) -> anyhow::Result<()> {
-        match &prepared.plan.steps {
+        match (&prepared.plan.steps, &self.job.action) {
             // Looks for late disks before any image takes its name.
-            Steps::Capture(captures) => return backup::run(self, captures),
-            Steps::Info => return Ok(()),
-            Steps::Restore(restores) => restore::run(self, restores, &prepared.images)?,
-            Steps::Arrange(steps) => partition::run(self, steps)?,
-            Steps::Wipe(wipes) => wipe::run(self, wipes)?,
+            (Steps::Capture(captures), Action::Backup(options) | Action::BackupAgain(options)) => {
+                return backup::run(self, captures, options);
+            }
+            (Steps::Restore(restores), Action::Restore(options)) => {
+                restore::run(self, restores, &prepared.images, options)?;
+            }
+            (Steps::Arrange(steps), _) => partition::run(self, steps)?,
+            (Steps::Wipe(wipes), _) => wipe::run(self, wipes)?,
+            (Steps::Info, _) => return Ok(()),
+            (_, action) => bail!("the plan is not of this {action}: a fault in Pitstop itself"),
         }
         self.check_none_late()
     }
@@ -169,7 +169,7 @@ impl Work<'_> {
     fn heading(&self) -> Heading {
         Heading {
             machine: name(self.lease),
-            action: self.job.action,
+            action: self.job.action.name(),
             share: self.share.name().to_owned(),
             folder: self.job.image.clone(),
         }
@@ -181,10 +181,10 @@ impl Work<'_> {
     }
 }
 
-/// A plan, and the images it found open: one for each restore, in order.
+/// A plan, and the images of its restores.
 pub struct Prepared {
     pub plan: Plan,
-    images: Vec<Box<dyn ImageSource>>,
+    images: restore::Images,
     /// An earlier try of this very job has done all of it.
     pub done: bool,
 }

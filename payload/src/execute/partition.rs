@@ -1,5 +1,6 @@
 //! `partition`: disks as a layout says. What is right already is left alone.
 
+use super::restore::Images;
 use super::{Labelled, Prepared, Work};
 use crate::plan::{Arrange, Plan};
 use anyhow::Context;
@@ -11,9 +12,7 @@ use std::io::Read;
 /// Far more than a layout of 128 partitions.
 const MOST_BYTES: u64 = 1 << 20;
 
-pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
-    let job = work.job;
-    let file = job.layout.as_ref().context("the job names no layout")?;
+pub(super) fn plan(work: &mut Work<'_>, file: &str) -> anyhow::Result<Prepared> {
     let layout = read(work, file)?;
     let (_, selection) = work.select(true)?;
     let steps = selection
@@ -25,14 +24,14 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
                 compare(&layout, &node).with_context(|| format!("putting {file} on {disk}"))?;
             Ok(Arrange {
                 disk,
-                file: file.clone(),
+                file: file.to_owned(),
                 changes,
             })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Prepared {
         plan: Plan::arrange(work.heading(), steps, selection.left_alone),
-        images: Vec::new(),
+        images: Images::default(),
         done: false,
     })
 }
@@ -102,8 +101,8 @@ mod tests {
         fs::write(root.path().join("m/layout.toml"), layout).unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
         let machine = fake.machine();
-        let mut job = broken::job(Action::Partition, "m");
-        job.layout = Some("layout.toml".into());
+        let layout = "layout.toml".into();
+        let job = broken::job(Action::Partition { layout }, "m");
         let once = || {
             let mut work = Work {
                 machine: &machine,

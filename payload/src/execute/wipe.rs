@@ -4,12 +4,14 @@
 //! the wipe succeeds or not.
 
 use super::attempts::put;
+use super::restore::Images;
 use super::{Labelled, Prepared, Work, pace};
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
 use anyhow::Context;
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::inventory::Disk;
+use pitstop_protocol::job::{Method, Word};
 use serde::Serialize;
 
 /// `wipe-sda-20261121T060000Z.toml`
@@ -38,13 +40,11 @@ struct Record<'a> {
     pitstop: &'static str,
 }
 
-pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
-    let job = work.job;
-    let method = job.method.context("the job names no method to wipe by")?;
+pub(super) fn plan(work: &mut Work<'_>, method: Method) -> anyhow::Result<Prepared> {
     let (_, selection) = work.select(true)?;
     Ok(Prepared {
         plan: Plan::wipe(work.heading(), selection, method),
-        images: Vec::new(),
+        images: Images::default(),
         done: false,
     })
 }
@@ -103,7 +103,7 @@ fn record(
         serial: &identity.serial,
         wwn: &identity.wwn,
         size: identity.size,
-        method: step.method.name(),
+        method: step.method.word(),
         means: ready.means().name(),
         began: began.to_owned(),
         ended: pace::now(),
@@ -132,7 +132,7 @@ mod tests {
     use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
     use pitstop_imaging::inventory::names;
     use pitstop_protocol::fake::lease;
-    use pitstop_protocol::job::{Action, DiskSelector, Method};
+    use pitstop_protocol::job::{Action, DiskSelector};
     use pitstop_transport::share::DirectoryShare;
     use std::fs;
     use std::sync::Arc;
@@ -148,8 +148,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
         let machine = fake.machine();
-        let mut job = broken::job(Action::Wipe, "m");
-        job.method = Some(method);
+        let mut job = broken::job(Action::Wipe { method }, "m");
         job.disks = vec![DiskSelector::Name("sda".into())];
         let mut work = Work {
             machine: &machine,
@@ -200,8 +199,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
         let machine = fake.machine();
-        let mut job = broken::job(Action::Wipe, "m");
-        job.method = Some(Method::Zero);
+        let job = broken::job(
+            Action::Wipe {
+                method: Method::Zero,
+            },
+            "m",
+        );
         let mut work = Work {
             machine: &machine,
             lease: &lease(),

@@ -2,8 +2,9 @@
 
 use super::*;
 use pitstop_imaging::event::{Event, Silent};
+use pitstop_imaging::image::Delta;
 use pitstop_imaging::inventory::fake::FakeMachine;
-use pitstop_protocol::job::{After, Delta, DiskSelector};
+use pitstop_protocol::job::{ActionName, After, DiskSelector, RestoreOptions};
 use pitstop_transport::fetch::fake::{FakeServer, Fault, impatient};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -62,7 +63,11 @@ fn a_host_file_and_its_defaults_make_a_job() {
          disks = [\"/dev/sda\", { serial = \"QM00001\" }]\ndelta = true\non-failure = \"rescue\"\n",
     );
     let job = run(&host, &Silent).unwrap();
-    assert_eq!(job.action, Action::Restore);
+    let asked = RestoreOptions {
+        delta: Delta::On,
+        ..RestoreOptions::default()
+    };
+    assert_eq!(job.action, Action::Restore(asked));
     assert_eq!(job.image, "10.0.2.15");
     assert_eq!(
         job.disks,
@@ -74,8 +79,8 @@ fn a_host_file_and_its_defaults_make_a_job() {
     let own = server.url("/hosts/0A00020F.toml");
     assert_eq!(job.source, own.as_str());
     assert_eq!(job.delete, [own.as_str().parse().unwrap()]);
-    assert_eq!((job.delta, job.policy.attempts), (Delta::Always, 3));
-    assert_eq!(job.policy.on_failure, After::Hold);
+    assert_eq!(job.policy.attempts, 3);
+    assert_eq!(job.policy.on_failure, After::Rescue);
     assert_eq!(job.digest, run(&host, &Silent).unwrap().digest);
     let other = run(&format!("{host} pitstop.action=backup"), &Silent).unwrap();
     assert_ne!(job.digest, other.digest);
@@ -123,7 +128,10 @@ fn a_server_in_trouble_never_leads_to_another_machines_job() {
     // Once in trouble it is asked again; the name is not passed over.
     server.fail("GET", Fault::Status(404));
     server.fail("GET", Fault::Status(500));
-    assert_eq!(run(&host, &Silent).unwrap().action, Action::Backup);
+    assert_eq!(
+        run(&host, &Silent).unwrap().action.name(),
+        ActionName::Backup
+    );
     for _ in 0..5 {
         server.fail("GET", Fault::Status(500));
     }
@@ -247,7 +255,7 @@ fn a_broken_command_line_keeps_its_share_and_action_for_the_log() {
         error.reason.contains("unknown parameter pitstop.bogus"),
         "{error}"
     );
-    assert_eq!(error.salvaged.action, Some(Action::Backup));
+    assert_eq!(error.salvaged.action, Some(ActionName::Backup));
     assert_eq!(error.salvaged.share.unwrap().to_string(), "http://a/s");
 }
 
@@ -264,7 +272,7 @@ fn a_broken_command_line_keeps_the_host_files_share_and_policy() {
     let salvaged = error.salvaged;
     assert_eq!(salvaged.policy.failure_delay, Duration::from_secs(7));
     assert_eq!(salvaged.policy.attempts, 1);
-    assert_eq!(salvaged.action, Some(Action::Backup));
+    assert_eq!(salvaged.action, Some(ActionName::Backup));
     assert_eq!(salvaged.share.unwrap().to_string(), "http://a/s");
 }
 

@@ -5,6 +5,7 @@ use super::{About, Plan, Steps};
 use pitstop_imaging::image::{Growth, Part};
 use pitstop_imaging::inventory::Disk;
 use pitstop_imaging::table::PartitionSelector;
+use pitstop_protocol::job::Word as _;
 use serde_json::{Map, Value, json};
 
 impl Plan {
@@ -19,7 +20,7 @@ impl Plan {
         json!({
             "version": 1,
             "machine": heading.machine,
-            "action": heading.action.name(),
+            "action": heading.action.as_str(),
             "share": heading.share,
             "folder": heading.folder,
             "steps": self.steps(),
@@ -70,7 +71,7 @@ impl Plan {
                 .map(|step| {
                     self.step(
                         &step.disk,
-                        json!({"do": "wipe", "method": step.method.name()}),
+                        json!({"do": "wipe", "method": step.method.word()}),
                     )
                 })
                 .collect(),

@@ -4,10 +4,11 @@ use super::MOUNTS;
 use crate::execute::attempts;
 use crate::execute::log::{LOG, log_line};
 use crate::finish::{CrashPolicy, Finish};
+use crate::report;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::inventory::Machine;
 use pitstop_protocol::credentials::Access;
-use pitstop_protocol::job::{Action, After, CommandLine, Transfer};
+use pitstop_protocol::job::{ActionName, After, CommandLine, Transfer};
 use pitstop_protocol::machine::Lease;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::Listener;
@@ -28,6 +29,11 @@ pub fn after_crash(
     reporter: &dyn Reporter,
 ) -> Finish {
     let finish = policy.failed(reason);
+    if let Some(report) = &policy.report
+        && let Err(error) = report::after_crash(report, lease, policy.outcome(reason))
+    {
+        reporter.warn(format!("the crash could not be reported: {error:#}"));
+    }
     if let Err(error) = log_crash(lease, policy, &finish) {
         reporter.error(format!(
             "the crash could not be logged on the share: {error:#}"
@@ -73,10 +79,10 @@ pub(super) fn before_any_job(machine: &Machine) -> CrashPolicy {
     let line = CommandLine::parse(&machine.command_line).unwrap_or_else(|error| error.understood);
     let mut policy = CrashPolicy::default();
     if let Some(action) = line.action {
-        action.name().clone_into(&mut policy.action);
+        action.as_str().clone_into(&mut policy.action);
         // Rescue reboots nothing: a person is on the way to the console.
-        if action == Action::Rescue {
-            policy.on_failure = After::Hold;
+        if action == ActionName::Rescue {
+            policy.on_failure = After::Rescue;
         }
     }
     policy

@@ -133,7 +133,7 @@ fn images_that_are_missing_or_not_whole_end_a_restore_with_the_disk_as_it_was() 
 
     fs::remove_file(&toml).unwrap();
     fs::write(&image, noise(9, 4096)).unwrap();
-    site.set("restore", "exact = true\n");
+    site.set("restore", "delta = false\n");
     site.fails("restore", &["sda.raw.gz", "not a gzip file"]);
     assert!(
         fs::read(&node).unwrap() == content,
@@ -265,7 +265,7 @@ fn after_the_last_attempt_the_machine_holds_and_the_count_is_gone() {
     let second = site.fails("backup", &["no fixed disk"]);
     assert_eq!(
         (second.finish.then, second.finish.wait),
-        (After::Hold, Duration::ZERO)
+        (After::Rescue, Duration::ZERO)
     );
     assert!(
         !site.on_share("10.0.2.15/attempts.toml").exists(),
@@ -356,7 +356,7 @@ fn refresh_info_writes_the_files_and_rescue_deletes_nothing() {
 
     site.set("rescue", "");
     let ended = site.succeeds("rescue");
-    assert_eq!(ended.finish.then, After::Hold);
+    assert_eq!(ended.finish.then, After::Rescue);
     assert!(site.host_file().exists());
 }
 
@@ -381,7 +381,7 @@ fn a_crash_is_logged_where_the_policy_says() {
         finish.result_line,
         "pitstop: result failed restore: killed by signal 9"
     );
-    assert_eq!(finish.then, After::Hold);
+    assert_eq!(finish.then, After::Rescue);
     assert!(site.text("maintenance.log").contains(&finish.result_line));
     assert!(
         site.text("10.0.2.15/maintenance.log")

@@ -4,7 +4,7 @@ use super::place::reporter;
 use anyhow::{Context, anyhow};
 use pitstop_imaging::inventory::Machine;
 use pitstop_payload::execute::dry_run;
-use pitstop_protocol::job::{Action, Job, preview};
+use pitstop_protocol::job::{ActionName, Job, preview};
 use pitstop_transport::share::{Carriers, connect};
 use std::fmt::Write as _;
 use std::fs;
@@ -31,7 +31,7 @@ pub struct Args {
     host_file: Option<PathBuf>,
     /// An action, where there is no host file
     #[arg(long, requires = "image")]
-    action: Option<Action>,
+    action: Option<ActionName>,
     /// The folder with the images, on this machine
     #[arg(long, value_name = "DIR", conflicts_with = "host_file")]
     image: Option<PathBuf>,
@@ -102,7 +102,7 @@ fn job(args: &Args, address: IpAddr) -> anyhow::Result<Job> {
 }
 
 /// A host file of what the command line says.
-fn written(action: Action, image: &Path, keys: &[String]) -> anyhow::Result<String> {
+fn written(action: ActionName, image: &Path, keys: &[String]) -> anyhow::Result<String> {
     let image =
         fs::canonicalize(image).with_context(|| format!("looking at {}", image.display()))?;
     let (share, folder) = image
@@ -112,7 +112,7 @@ fn written(action: Action, image: &Path, keys: &[String]) -> anyhow::Result<Stri
     let value = |text: &str| toml::Value::String(text.to_owned());
     let mut text = format!(
         "version = 1\naction = {}\nshare = {}\nimage = {}\n",
-        value(action.name()),
+        value(action.as_str()),
         value(&share.to_string_lossy()),
         value(&folder.to_string_lossy())
     );

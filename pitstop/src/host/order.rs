@@ -3,12 +3,12 @@
 use super::target::Who;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
-use pitstop_protocol::job::Action;
+use pitstop_protocol::job::ActionName;
 
 /// Machines, and what they do.
 pub struct Order {
     pub machines: Vec<Who>,
-    pub action: Action,
+    pub action: ActionName,
 }
 
 /// As the command line has it. The action is the last word, with options before, between and behind: clap alone would
@@ -32,7 +32,7 @@ impl Words {
             (Some(_), true) => {
                 return Err("--all is every machine: none is named beside it".into());
             }
-            (Some((word, [])), false) if word.parse::<Action>().is_ok() => {
+            (Some((word, [])), false) if word.parse::<ActionName>().is_ok() => {
                 return Err(format!("nothing says which machine does {word}: {how}"));
             }
             (Some((word, [])), false) => {
@@ -48,7 +48,9 @@ impl Words {
             }
             (None, _) => return Err(how.into()),
         };
-        let action = action.parse::<Action>().map_err(|why| why.to_string())?;
+        let action = action
+            .parse::<ActionName>()
+            .map_err(|why| why.to_string())?;
         Ok(Order { machines, action })
     }
 }
@@ -80,7 +82,7 @@ impl Args for Order {
 mod tests {
     use super::*;
 
-    fn order(line: &[&str]) -> Result<(Vec<String>, Action), String> {
+    fn order(line: &[&str]) -> Result<(Vec<String>, ActionName), String> {
         let command = Order::augment_args(Command::new("set"))
             .no_binary_name(true)
             .arg(clap::Arg::new("image").long("image"));
@@ -104,11 +106,11 @@ mod tests {
             &["--image", "x", "a", "@b", "10.0.0.1", "backup"],
         ] {
             let machines = ["a", "@b", "10.0.0.1"].map(str::to_owned).to_vec();
-            assert_eq!(order(line), Ok((machines, Action::Backup)), "{line:?}");
+            assert_eq!(order(line), Ok((machines, ActionName::Backup)), "{line:?}");
         }
         for line in [&["--all", "rescue"], &["rescue", "--all"]] {
             let every = vec!["*".to_owned()];
-            assert_eq!(order(line), Ok((every, Action::Rescue)), "{line:?}");
+            assert_eq!(order(line), Ok((every, ActionName::Rescue)), "{line:?}");
         }
     }
 

@@ -4,12 +4,13 @@ use super::Root;
 use super::image::Images;
 use super::order::Order;
 use super::target::{Need, Target, targets};
+use crate::power;
 use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use pitstop_imaging::table::PartitionSelector;
 use pitstop_imaging::units;
-use pitstop_protocol::job::{Action, After, DiskSelector, Job, is_of_action};
+use pitstop_protocol::job::{Action, ActionName, After, DiskSelector, Job, is_of_action};
 use pitstop_server::write::{remove, replace};
 use pitstop_server::{list, read_server_file, valid_url};
 use std::collections::HashMap;
@@ -108,6 +109,9 @@ pub struct Args {
     /// The layout to make, a file in the image folder [default for partition: layout.toml]
     #[arg(long, value_name = "FILE")]
     layout: Option<String>,
+    /// Switch the machines when their jobs are set, and have them boot from the network: see pitstop power
+    #[arg(long, value_enum, value_name = "cycle|on|none", default_value = "none")]
+    power: power::Order,
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
     force: bool,
@@ -122,8 +126,8 @@ struct Prepared<'a> {
     warning: String,
 }
 
-/// Writes the host files. Returns what will happen, for people.
-pub fn run(args: &Args) -> anyhow::Result<String> {
+/// Writes the host files. Returns what will happen, for people, and what is to be switched when they have been told.
+pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
     let hosts = args.root.hosts()?;
     let url = match &args.url {
         Some(url) => Some(url.clone()),
@@ -136,6 +140,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         .map(|target| prepare(args, target, url.as_deref()))
         .collect::<anyhow::Result<_>>()?;
     check_folders(args, &prepared)?;
+    let after = power::After::new(&args.root, &args.order.machines, args.power)?;
     let mut answer = String::new();
     if let [one] = &prepared[..] {
         let before = write(args, &hosts, one)?;
@@ -147,7 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         }
         let path = args.root.path.join("hosts").join(&one.file);
         let _ = writeln!(answer, "  host file   {}", path.display());
-        return Ok(answer);
+        return Ok((answer, after));
     }
     let _ = writeln!(
         answer,
@@ -168,7 +173,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         };
         answer.push_str(&one.warning);
     }
-    Ok(answer)
+    Ok((answer, after))
 }
 
 fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Result<Prepared<'a>> {
@@ -176,7 +181,7 @@ fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Re
     let text = host_file(args, target, &file, url)?;
     let job = list::preview(text.as_bytes(), &file, target.machine.address())
         .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
-    let ruins = matches!(job.action, Action::Wipe | Action::Partition);
+    let ruins = matches!(job.action, Action::Wipe { .. } | Action::Partition { .. });
     if ruins && job.disks.is_empty() && !args.force {
         bail!(
             "this would be done to every fixed disk of {target}: name them with --disk, or say --force"
@@ -206,7 +211,7 @@ fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Re
 fn check_folders(args: &Args, prepared: &[Prepared]) -> anyhow::Result<()> {
     let backups = prepared
         .iter()
-        .filter(|one| matches!(one.job.action, Action::Backup | Action::BackupAgain));
+        .filter(|one| matches!(one.job.action, Action::Backup(_) | Action::BackupAgain(_)));
     let mut taken = HashMap::new();
     for one in backups {
         let Some(folder) = folder_known(args, one.target, &one.job) else {
@@ -290,12 +295,12 @@ fn check_images(args: &Args, job: &Job, folder: &str) -> anyhow::Result<()> {
     }
     let there = images.in_the_way(&names);
     match job.action {
-        Action::Backup if !there.is_empty() => bail!(
+        Action::Backup(_) if !there.is_empty() => bail!(
             "there is already {} in {}/{folder}: backup would refuse to replace it; backup-again keeps it as .old",
             there.join(", "),
             path.display()
         ),
-        Action::Restore => match images.lacks(&names) {
+        Action::Restore(_) => match images.lacks(&names) {
             Some(disk) => bail!("there is no image of {disk} in {}/{folder}", path.display()),
             None => Ok(()),
         },
@@ -313,7 +318,7 @@ fn host_file(
     let share = match (args.share.as_deref().or(layered), url) {
         (Some(share), _) => Some(share.to_owned()),
         (None, Some(url)) => Some(format!("{url}/share")),
-        (None, None) if args.order.action == Action::Rescue => None,
+        (None, None) if args.order.action == ActionName::Rescue => None,
         (None, None) => bail!(
             "nothing says where the share is: start pitstop serve on {} once, or give --url or --share",
             args.root.path.display()
@@ -329,10 +334,10 @@ fn host_file(
     let text = |value: &Option<String>| value.clone().map(Value::String);
     let flag = |value: bool| value.then_some(Value::Boolean(true));
     let needs_layout =
-        args.order.action == Action::Partition && !target.settings.contains_key("layout");
+        args.order.action == ActionName::Partition && !target.settings.contains_key("layout");
     let keys = [
         ("version", Some(Value::Integer(1))),
-        ("action", Some(args.order.action.name().into())),
+        ("action", Some(args.order.action.as_str().into())),
         ("share", text(&share)),
         ("image", text(&args.image)),
         ("disks", list(disks)),
@@ -433,7 +438,7 @@ fn describe(args: &Args, target: &Target, job: &Job) -> String {
     for disk in &job.disks {
         line("disk", &disk.to_string());
     }
-    if let (Action::Wipe, Some(method)) = (job.action, job.method) {
+    if let Action::Wipe { method } = job.action {
         line(
             "method",
             &format!("{method}; everything on these disks is lost"),
@@ -442,7 +447,7 @@ fn describe(args: &Args, target: &Target, job: &Job) -> String {
     let then = |after: After| match after {
         After::Reboot => "it reboots",
         After::Poweroff => "it powers off",
-        After::Hold => "it holds in rescue",
+        After::Rescue => "it holds in rescue",
     };
     let policy = &job.policy;
     line(

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 /// What becomes of the machine. The names are the host file's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum After {
+    #[default]
     Reboot,
     Poweroff,
     /// Stays up with a shell: no reboot by itself.
-    #[serde(rename = "rescue")]
-    Hold,
+    Rescue,
 }

@@ -1,17 +1,22 @@
 //! What was written becomes what can be run: every value checked, every default filled in.
 
+mod action;
+
+pub use action::{backup, restore};
+
 use crate::credentials::{Access, Credentials};
 use crate::job::cmdline::CommandLine;
-use crate::job::hostfile::{BoolOrWord, HostFile, Secret, WrittenSelector};
-use crate::job::locate::Placeholders;
-use crate::job::part::{grow, part};
-use crate::job::places::nothing_said;
+use crate::job::default_host_urls::nothing_said;
+use crate::job::host_file_search::Placeholders;
+use crate::job::hostfile::{HostFile, Secret, WrittenSelector};
+use crate::job::report::report;
 use crate::job::transfer::trusted;
 use crate::job::{
-    Action, After, DeleteTarget, Delta, DiskSelector, Job, Level, Method, Policy, RETRY_FOR,
-    ReadErrors, Salvaged, Transfer, check_folder,
+    ActionName, DeleteTarget, DiskSelector, Job, Policy, RETRY_FOR, Salvaged, Transfer,
+    check_folder,
 };
 use crate::share_url::ShareUrl;
+use action::word;
 use pitstop_imaging::units;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -53,7 +58,7 @@ pub fn job(
     let written_action = match &file.action {
         None => None,
         Some(name) => Some(
-            name.parse::<Action>()
+            name.parse::<ActionName>()
                 .map_err(|e| at("action")(e.to_string()))?,
         ),
     };
@@ -61,43 +66,31 @@ pub fn job(
         None => None,
         Some(text) => Some(share(text, placeholders).map_err(at("share"))?),
     };
-    let action = line
+    let name = line
         .action
         .or(written_action)
         .ok_or_else(|| no_action(from))?;
     let share = line.share_url(filled).map_err(general)?.or(written_share);
-    if share.is_none() && action != Action::Rescue {
+    if share.is_none() && name != ActionName::Rescue {
         return Err(general(format!(
-            "{action} needs a share: give it as share in the host file or as pitstop.share"
+            "{name} needs a share: give it as share in the host file or as pitstop.share"
         )));
     }
     let mut job = Job {
-        action,
-        transfer: transfer(file, share.as_ref(), from)?,
+        action: action::action(name, written_action, file)?,
+        transfer: transfer(file, share.as_ref(), from, placeholders)?,
         share,
         image: image(file, placeholders).map_err(at("image"))?,
         image_named: file.image.as_deref().is_some_and(names_folder),
         disks: disks(file).map_err(at("disks"))?,
         delete: delete(line, file, from, placeholders)?,
         policy: policy(file)?,
-        exact: file.exact.unwrap_or_default(),
-        delta: delta(file).map_err(at("delta"))?,
-        verify: file.verify.unwrap_or_default(),
-        new_ids: file.new_ids.unwrap_or_default(),
-        grow: grow(file, action).map_err(at("grow"))?,
-        level: word(
-            file.level.as_deref(),
-            &[("fast", Level::Fast), ("small", Level::Small)],
-        )
-        .map_err(at("level"))?,
-        read_errors: word(
-            file.read_errors.as_deref(),
-            &[("fail", ReadErrors::Fail), ("record", ReadErrors::Record)],
-        )
-        .map_err(at("read-errors"))?,
-        method: method(file, action)?,
-        layout: layout(file, action)?,
-        part: part(file, action).map_err(|(key, what)| at(key)(what))?,
+        check_in: file
+            .check_in
+            .as_deref()
+            .map(check_in)
+            .transpose()
+            .map_err(at("check-in"))?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
     };
@@ -105,33 +98,12 @@ pub fn job(
     Ok(job)
 }
 
-/// There is no default: a wipe is never begun by one word on a command line.
-fn method(file: &HostFile, action: Action) -> Result<Option<Method>, Wrong> {
-    let known = [Method::Discard, Method::Zero, Method::Secure];
-    let names = "there are discard, zero and secure";
-    match file.method.as_deref() {
-        Some(text) => match known.into_iter().find(|method| method.name() == text) {
-            Some(method) => Ok(Some(method)),
-            None => Err(at("method")(format!("{text:?}: {names}"))),
-        },
-        None if action == Action::Wipe => Err(general(format!(
-            "a wipe needs a method in the host file: {names}"
-        ))),
-        None => Ok(None),
-    }
-}
-
-fn layout(file: &HostFile, action: Action) -> Result<Option<String>, Wrong> {
-    match &file.layout {
-        Some(path) => {
-            check_folder(path).map_err(at("layout"))?;
-            Ok(Some(path.clone()))
-        }
-        None if action == Action::Partition => Err(general(
-            "partition needs a layout in the host file: layout = \"layout.toml\", a file in the image folder",
-        )),
-        None => Ok(None),
-    }
+/// Where the machine says that it has come.
+fn check_in(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    url.filter(web)
+        .ok_or_else(|| format!("{text:?} is not a URL like http://server:8080/check-in/JOB"))
 }
 
 fn no_action(from: Option<&Url>) -> Wrong {
@@ -250,8 +222,8 @@ fn policy(file: &HostFile) -> Result<Policy, Wrong> {
             None => default.progress_timeout,
             Some(text) => patience(text).map_err(at("progress-timeout"))?,
         },
-        on_success: after(file.on_success.as_deref()).map_err(at("on-success"))?,
-        on_failure: after(file.on_failure.as_deref()).map_err(at("on-failure"))?,
+        on_success: word(file.on_success.as_deref()).map_err(at("on-success"))?,
+        on_failure: word(file.on_failure.as_deref()).map_err(at("on-failure"))?,
     })
 }
 
@@ -262,6 +234,7 @@ fn transfer(
     file: &HostFile,
     share: Option<&ShareUrl>,
     from: Option<&Url>,
+    placeholders: &Placeholders,
 ) -> Result<Transfer, Wrong> {
     let retry_for = match &file.retry_for {
         None => RETRY_FOR,
@@ -275,6 +248,8 @@ fn transfer(
         retry_for,
         rate_limit,
         access: access(file, share, from)?,
+        report: report(file, |text| placeholders.fill(text))
+            .map_err(|(key, what)| at(key)(what))?,
     })
 }
 
@@ -350,40 +325,6 @@ fn patience(text: &str) -> Result<Duration, String> {
     Ok(patience)
 }
 
-fn after(text: Option<&str>) -> Result<After, String> {
-    match text {
-        None | Some("reboot") => Ok(After::Reboot),
-        Some("poweroff") => Ok(After::Poweroff),
-        Some("rescue") => Ok(After::Hold),
-        Some(other) => Err(format!("{other:?}: there are reboot, poweroff and rescue")),
-    }
-}
-
-fn delta(file: &HostFile) -> Result<Delta, String> {
-    match &file.delta {
-        Some(BoolOrWord::Bool(true)) => Ok(Delta::Always),
-        Some(BoolOrWord::Bool(false)) => Ok(Delta::Never),
-        Some(BoolOrWord::Word(word)) if word != "auto" => {
-            Err(format!("{word:?}: there are true, false and \"auto\""))
-        }
-        Some(BoolOrWord::Word(_)) | None => Ok(Delta::Auto),
-    }
-}
-
-fn word<T: Copy + Default>(text: Option<&str>, known: &[(&str, T)]) -> Result<T, String> {
-    let Some(text) = text else {
-        return Ok(T::default());
-    };
-    known
-        .iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            format!("{text:?}: there are {}", names.join(" and "))
-        })
-}
-
 /// What holds in spite of an error elsewhere: each value that makes sense by itself.
 pub fn salvage(
     line: &CommandLine,
@@ -403,6 +344,7 @@ pub fn salvage(
     Salvaged {
         transfer: Transfer {
             access: access(file, share.as_ref(), from).ok().flatten(),
+            report: report(file, filled).ok().flatten(),
             ..Transfer::default()
         },
         policy: Policy {
@@ -410,7 +352,7 @@ pub fn salvage(
             failure_delay: written_delay.unwrap_or(default.failure_delay),
             progress_timeout: default.progress_timeout,
             on_success: default.on_success,
-            on_failure: after(file.on_failure.as_deref()).unwrap_or(default.on_failure),
+            on_failure: word(file.on_failure.as_deref()).unwrap_or(default.on_failure),
         },
         share,
         image: image(file, placeholders).unwrap_or_else(|_| placeholders.ip.clone()),

@@ -13,7 +13,7 @@ pub use defaults::with_defaults;
 pub use ntp::NtpServer;
 pub use vlan::Vlan;
 
-use crate::job::{Action, DeleteTarget};
+use crate::job::{ActionName, DeleteTarget};
 use crate::share_url::ShareUrl;
 use std::fmt;
 
@@ -153,7 +153,7 @@ fn is_device_name(device: &str) -> bool {
 pub struct CommandLine {
     /// `pitstop.host`, placeholders not yet filled in.
     pub host: Option<String>,
-    pub action: Option<Action>,
+    pub action: Option<ActionName>,
     /// `pitstop.share`, placeholders not yet filled in.
     pub share: Option<String>,
     /// Each `pitstop.delete`, placeholders not yet filled in.
@@ -240,7 +240,7 @@ impl CommandLine {
     }
 
     fn set_action(&mut self, key: &str, name: &str) -> Result<(), String> {
-        let action: Action = name.parse().map_err(|error| format!("{key}: {error}"))?;
+        let action: ActionName = name.parse().map_err(|error| format!("{key}: {error}"))?;
         match self.action {
             Some(other) if other != action => Err(format!(
                 "the action is given twice: {other} and {action}; leave one"
@@ -344,7 +344,7 @@ mod tests {
     fn the_name_of_the_program_is_no_parameter() {
         // As iPXE passes `chain http://boot/pitstop.efi pitstop.action=rescue` on.
         let line = CommandLine::parse("pitstop.efi pitstop.action=rescue").unwrap();
-        assert_eq!(line.action, Some(Action::Rescue));
+        assert_eq!(line.action, Some(ActionName::Rescue));
         let error = CommandLine::parse("quiet pitstop.efi").unwrap_err();
         assert!(error.to_string().contains("unknown parameter pitstop.efi"));
     }
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn the_old_spelling_is_the_same_action() {
         let line = CommandLine::parse("testbox-action-backup-again pitstop.action=backup-again");
-        assert_eq!(line.unwrap().action, Some(Action::BackupAgain));
+        assert_eq!(line.unwrap().action, Some(ActionName::BackupAgain));
         let error = CommandLine::parse("testbox-action-backup pitstop.action=restore").unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -1,29 +1,35 @@
 //! The job: what the command line and the host file ask of this machine, checked.
 
+mod action;
 mod after;
 pub mod check;
 pub mod cmdline;
+mod default_host_urls;
+mod delete_target;
+pub mod host_file_search;
 pub mod hostfile;
-pub mod locate;
-mod part;
-pub mod places;
+pub mod options;
+mod partition_scope;
 mod preview;
+mod report;
 mod runnable;
 mod settings;
-mod target;
 mod transfer;
+mod words;
 
+pub use action::{Action, ActionName, BackupOptions, Method, RestoreOptions, UnknownAction};
 pub use after::After;
 pub use check::rate as parse_rate;
 pub use cmdline::{
     Bond, BondCard, BootParameters, CommandLine, CommandLineError, IpSetting, NtpServer,
     StaticAddress, Vlan, with_defaults,
 };
+pub use default_host_urls::{DefaultUrl, default_host_urls, host_file_needed};
+pub use delete_target::DeleteTarget;
+pub use options::{JobOption, OPTIONS};
 pub use preview::{check_host_file, check_parameters, preview};
-pub use runnable::{
-    Action, Delta, DiskSelector, Job, Level, Method, Policy, ReadErrors, Salvaged, UnknownAction,
-    check_folder,
-};
+pub use report::ReportTo;
+pub use runnable::{DiskSelector, Job, Policy, Salvaged, check_folder};
 pub use settings::{check_setting, is_of_action, is_secret, setting_keys};
-pub use target::DeleteTarget;
 pub use transfer::{RETRY_FOR, Transfer};
+pub use words::Word;

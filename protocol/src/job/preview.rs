@@ -4,8 +4,8 @@ use crate::host_name::hex_address;
 use crate::job::Job;
 use crate::job::check::{self, Wrong};
 use crate::job::cmdline::CommandLine;
+use crate::job::host_file_search::Placeholders;
 use crate::job::hostfile::{HostFile, value_error};
-use crate::job::locate::Placeholders;
 use crate::machine::folder;
 use std::net::IpAddr;
 use url::Url;
@@ -83,7 +83,7 @@ pub(super) fn placeholders(address: Option<IpAddr>) -> Placeholders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Action;
+    use crate::job::ActionName;
 
     #[test]
     fn the_server_sees_what_the_machine_will() {
@@ -92,8 +92,8 @@ mod tests {
         let good = b"version = 1\naction = \"backup\"\nshare = \"http://srv/share\"\n";
         let job = preview(good, &url, ip).unwrap();
         assert_eq!(
-            (job.action, job.image.as_str()),
-            (Action::Backup, "10.0.2.15")
+            (job.action.name(), job.image.as_str()),
+            (ActionName::Backup, "10.0.2.15")
         );
         let serial = [&good[..], b"image = \"lab/{serial}\"\n"].concat();
         assert_eq!(preview(&serial, &url, None).unwrap().image, "lab/SERIAL");

@@ -1,77 +1,10 @@
 //! A job as runnable: every value checked, every default filled in.
 
-use crate::job::{After, DeleteTarget, Transfer};
+use crate::job::{Action, ActionName, After, DeleteTarget, Transfer};
 use crate::share_url::ShareUrl;
-use pitstop_imaging::image::Part;
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
-
-/// What the machine is to do. The names are the contract's and appear in logs and result lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    Backup,
-    BackupAgain,
-    Restore,
-    RefreshInfo,
-    /// Erases whole disks.
-    Wipe,
-    /// Makes the partitions and filesystems of a layout.
-    Partition,
-    Rescue,
-}
-
-impl Action {
-    /// Every action there is, in the order in which help and errors list them.
-    pub const ALL: [Action; 7] = [
-        Action::Backup,
-        Action::BackupAgain,
-        Action::Restore,
-        Action::RefreshInfo,
-        Action::Wipe,
-        Action::Partition,
-        Action::Rescue,
-    ];
-
-    /// As the host file, the command line and the logs spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Action::Backup => "backup",
-            Action::BackupAgain => "backup-again",
-            Action::Restore => "restore",
-            Action::RefreshInfo => "refresh-info",
-            Action::Wipe => "wipe",
-            Action::Partition => "partition",
-            Action::Rescue => "rescue",
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A word that names no action.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown action {0:?}: there are {known}", known = all_actions())]
-pub struct UnknownAction(pub String);
-
-fn all_actions() -> String {
-    Action::ALL.map(Action::name).join(", ")
-}
-
-impl FromStr for Action {
-    type Err = UnknownAction;
-
-    fn from_str(word: &str) -> Result<Self, UnknownAction> {
-        Action::ALL
-            .into_iter()
-            .find(|action| action.name() == word)
-            .ok_or_else(|| UnknownAction(word.to_owned()))
-    }
-}
+use url::Url;
 
 /// What happens at the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +41,7 @@ pub struct Salvaged {
     pub share: Option<ShareUrl>,
     /// The machine's folder on the share.
     pub image: String,
-    pub action: Option<Action>,
+    pub action: Option<ActionName>,
 }
 
 /// Names one disk of the machine.
@@ -132,67 +65,7 @@ impl fmt::Display for DiskSelector {
     }
 }
 
-/// Whether only what differs is written or fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Delta {
-    Always,
-    Never,
-    /// A sample of the disk decides.
-    #[default]
-    Auto,
-}
-
-/// How hard a backup compresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Level {
-    #[default]
-    Fast,
-    /// Smaller, several times slower.
-    Small,
-}
-
-/// What a backup does about sectors that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReadErrors {
-    #[default]
-    Fail,
-    /// They become zeros and are listed beside the image.
-    Record,
-}
-
-/// How a wipe erases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// The device is told that nothing on it is needed any more.
-    Discard,
-    /// Every byte is written as zero.
-    Zero,
-    /// The device erases itself, what it hides from everyone included.
-    Secure,
-}
-
-impl Method {
-    /// As the host file and the records spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Discard => "discard",
-            Method::Zero => "zero",
-            Method::Secure => "secure",
-        }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// All that a run has to know, checked.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a key of the host file, and independent of the others"
-)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     pub action: Action,
@@ -208,23 +81,8 @@ pub struct Job {
     pub delete: Vec<DeleteTarget>,
     pub policy: Policy,
     pub transfer: Transfer,
-    /// Keep every block, used by a filesystem or not.
-    pub exact: bool,
-    pub delta: Delta,
-    /// Read a restored disk back and compare.
-    pub verify: bool,
-    /// Give a restored disk's partition table identifiers of its own.
-    pub new_ids: bool,
-    /// On a larger disk, let the last partition and its filesystem have the room.
-    pub grow: bool,
-    pub level: Level,
-    pub read_errors: ReadErrors,
-    /// Of a `wipe`, where it is always given.
-    pub method: Option<Method>,
-    /// Of a `partition`, where it is always given: the layout's file in the image folder.
-    pub layout: Option<String>,
-    /// Of a `restore`: what of the image goes to the disk.
-    pub part: Part,
+    /// Where the machine checks in before the work, and says how it goes.
+    pub check_in: Option<Url>,
     /// BLAKE3 in hex of what defines the work: the same while the same job is tried again. Failed
     /// attempts are counted under it, so that a changed job starts afresh.
     pub digest: String,
@@ -235,33 +93,10 @@ pub struct Job {
 impl Job {
     /// What [`Job::digest`] is of. Policy, transfers and deletions are left out: they do not change the work.
     pub fn fingerprint(&self) -> String {
-        use fmt::Write as _;
         let share = self.share.as_ref().map(ShareUrl::to_string);
-        let mut text = String::new();
-        for part in [
-            self.action.name(),
-            share.as_deref().unwrap_or_default(),
-            &self.image,
-        ] {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{part:?}");
-        }
-        let _ = write!(
-            text,
-            "{:?}\n{:?}",
-            self.disks,
-            (
-                (self.image_named, self.exact),
-                self.delta,
-                self.verify,
-                self.new_ids,
-                self.grow,
-                self.level,
-                self.read_errors,
-                self.method,
-                &self.layout,
-                &self.part,
-            )
+        let text = format!(
+            "{share:?}\n{:?}\n{}\n{:?}\n{:?}",
+            self.image, self.image_named, self.disks, self.action
         );
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
@@ -293,19 +128,6 @@ pub fn check_folder(path: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn actions_read_back_and_others_are_told_what_there_is() {
-        for action in Action::ALL {
-            assert_eq!(action.to_string().parse(), Ok(action));
-        }
-        let error = "wipe-it".parse::<Action>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "unknown action \"wipe-it\": there are backup, backup-again, restore, refresh-info, wipe, \
-             partition, rescue"
-        );
-    }
 
     #[test]
     fn folders_stay_within_the_share() {

@@ -1,29 +1,23 @@
-//! The host file's keys one by one, for files that hold the settings of many machines. Names, types and values are the
-//! host file's own parser's: nothing is listed here a second time.
+//! The host file's keys one by one, for files that hold the settings of many machines. Names are those of the table of
+//! options; types and values are the host file's own parser's: nothing is listed here a second time.
 
 use crate::job::cmdline::CommandLine;
 use crate::job::hostfile::HostFile;
+use crate::job::options::{JobOption, OPTIONS};
 use crate::job::preview::placeholders;
-use crate::job::{Action, check};
-use serde::Deserialize;
-use serde::de::value::Error;
-use serde::de::{Deserializer, Visitor};
-use serde::forward_to_deserialize_any;
-use std::sync::OnceLock;
+use crate::job::{ActionName, check};
+use std::sync::LazyLock;
 
 /// The key that tells the file's format, not the machine what to do.
 const VERSION: &str = "version";
 
-/// Every key of the host file but `version`, in the order in which its documentation has them.
+/// Every key of the host file that can be a setting of machines, in the order in which its documentation has them.
 pub fn setting_keys() -> &'static [&'static str] {
-    static KEYS: OnceLock<Vec<&'static str>> = OnceLock::new();
-    KEYS.get_or_init(|| {
-        let mut keys = Vec::new();
-        // It ends in an error by design: all it is for is to be asked for the fields.
-        let _ = HostFile::deserialize(FieldNames(&mut keys));
-        keys.retain(|key| *key != VERSION);
-        keys
-    })
+    static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let settings = OPTIONS.iter().filter(|option| !option.of_one_file);
+        settings.map(|option| option.key).collect()
+    });
+    &KEYS
 }
 
 /// Checks `key = value` as a machine would whose host file has it. What depends on other keys is not looked at: a value that
@@ -32,18 +26,21 @@ pub fn setting_keys() -> &'static [&'static str] {
 /// # Errors
 /// A sentence that says what is wrong with the value, or that there is no such key.
 pub fn check_setting(key: &str, value: &toml::Value) -> Result<(), String> {
-    check_for(key, value, &Action::ALL)
+    let option = known(key)?;
+    check_for(option.key, value, option.actions())
 }
 
 /// Whether `key = value` means something to `action`: `keep`, for one, is of a restore alone.
-pub fn is_of_action(key: &str, value: &toml::Value, action: Action) -> bool {
-    check_for(key, value, &[action]).is_ok()
+pub fn is_of_action(key: &str, value: &toml::Value, action: ActionName) -> bool {
+    known(key)
+        .is_ok_and(|option| option.is_of(action) && check_for(option.key, value, &[action]).is_ok())
 }
 
-fn check_for(key: &str, value: &toml::Value, actions: &[Action]) -> Result<(), String> {
-    if !setting_keys().contains(&key) {
-        return Err(format!("there is no key {key:?} in a host file"));
-    }
+fn known(key: &str) -> Result<&'static JobOption, String> {
+    JobOption::find(key).ok_or_else(|| format!("there is no key {key:?} in a host file"))
+}
+
+fn check_for(key: &str, value: &toml::Value, actions: &[ActionName]) -> Result<(), String> {
     let text = format!("{VERSION} = 1\n{key} = {value}\n");
     let mut file = HostFile::parse(text.as_bytes(), "").map_err(|error| plain(key, &error.what))?;
     if file.share.is_none() {
@@ -71,16 +68,7 @@ fn check_for(key: &str, value: &toml::Value, actions: &[Action]) -> Result<(), S
 
 /// Whether no message may show the value of `key`.
 pub fn is_secret(key: &str) -> bool {
-    static SECRET: OnceLock<Vec<&'static str>> = OnceLock::new();
-    let secret = SECRET.get_or_init(|| {
-        let shown = |key: &&'static str| {
-            let text = format!("{VERSION} = 1\n{key} = \"visible\"\n");
-            HostFile::parse(text.as_bytes(), "")
-                .is_ok_and(|file| !format!("{file:?}").contains("visible"))
-        };
-        setting_keys().iter().copied().filter(shown).collect()
-    });
-    secret.contains(&key)
+    JobOption::find(key).is_some_and(JobOption::is_secret)
 }
 
 /// The parser's sentence without the key in front, which whoever asked says with a place of his own.
@@ -90,48 +78,49 @@ fn plain(key: &str, what: &str) -> String {
         .to_owned()
 }
 
-/// A deserializer that has no data, and notes which fields a struct asks for.
-struct FieldNames<'a>(&'a mut Vec<&'static str>);
-
-impl<'de> Deserializer<'de> for FieldNames<'_> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
-        Err(serde::de::Error::custom("there is no data here"))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.0.extend_from_slice(fields);
-        self.deserialize_any(visitor)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::de::value::Error;
+    use serde::de::{Deserializer, Visitor};
+    use serde::{Deserialize, forward_to_deserialize_any};
     use toml::Value;
+
+    /// A deserializer that has no data, and notes which fields a struct asks for.
+    struct FieldNames<'a>(&'a mut Vec<&'static str>);
+
+    impl<'de> Deserializer<'de> for FieldNames<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
+            Err(serde::de::Error::custom("there is no data here"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _name: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            self.0.extend_from_slice(fields);
+            self.deserialize_any(visitor)
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
 
     #[test]
     fn the_keys_are_the_parsers() {
-        let keys = setting_keys();
-        assert!(keys.contains(&"action") && keys.contains(&"on-failure"));
-        assert!(!keys.contains(&VERSION));
-        for key in keys {
-            // Whatever else is wrong with the value, the key is known.
-            let text = format!("{VERSION} = 1\n{key} = 1979-05-27\n");
-            let error = HostFile::parse(text.as_bytes(), "").unwrap_err().what;
-            assert!(!error.contains("unknown key"), "{error}");
-        }
+        let mut keys = Vec::new();
+        // It ends in an error by design: all it is for is to be asked for the fields.
+        HostFile::deserialize(FieldNames(&mut keys)).unwrap_err();
+        keys.retain(|key| *key != VERSION);
+        let options: Vec<&str> = OPTIONS.iter().map(|option| option.key).collect();
+        assert_eq!(options, keys);
+        assert!(setting_keys().contains(&"report") && !setting_keys().contains(&"check-in"));
     }
 
     #[test]
@@ -170,6 +159,14 @@ mod tests {
     #[test]
     fn secrets_are_known_as_such() {
         assert!(is_secret("token") && is_secret("password"));
+        // What the parser hides, and nothing else.
+        for key in setting_keys() {
+            let text = format!("{VERSION} = 1\n{key} = \"visible\"\n");
+            if let Ok(file) = HostFile::parse(text.as_bytes(), "") {
+                let shown = format!("{file:?}").contains("visible");
+                assert_eq!(is_secret(key), !shown, "{key}");
+            }
+        }
         assert!(!is_secret("user") && !is_secret("attempts") && !is_secret("zebra"));
         let error = check_setting("password", &12_345_678.into()).unwrap_err();
         assert!(!error.contains("1234"), "{error}");

@@ -1,6 +1,5 @@
 //! Which partitions a restore is about.
 
-use super::Action;
 use super::hostfile::{HostFile, WrittenPartition};
 use pitstop_imaging::image::Part;
 use pitstop_imaging::table::PartitionSelector;
@@ -8,8 +7,8 @@ use pitstop_imaging::table::PartitionSelector;
 /// The key that is wrong, and why.
 pub type WrongKey = (&'static str, String);
 
-/// `keep` and `partitions` exclude each other, and mean nothing to other actions.
-pub fn part(file: &HostFile, action: Action) -> Result<Part, WrongKey> {
+/// `keep` and `partitions` exclude each other.
+pub fn part(file: &HostFile) -> Result<Part, WrongKey> {
     let (key, written) = match (&file.keep, &file.partitions) {
         (None, None) => return Ok(Part::Whole),
         (Some(_), Some(_)) => {
@@ -19,9 +18,6 @@ pub fn part(file: &HostFile, action: Action) -> Result<Part, WrongKey> {
         (Some(written), None) => ("keep", written),
         (None, Some(written)) => ("partitions", written),
     };
-    if action != Action::Restore {
-        return Err((key, format!("it is for a restore, this is a {action}")));
-    }
     if file.new_ids == Some(true) {
         return Err((
             key,
@@ -54,74 +50,50 @@ pub fn part(file: &HostFile, action: Action) -> Result<Part, WrongKey> {
     })
 }
 
-/// Whether the last partition is to grow.
-pub fn grow(file: &HostFile, action: Action) -> Result<bool, String> {
-    match file.grow {
-        Some(true) if action != Action::Restore => {
-            Err(format!("it is for a restore, this is a {action}"))
-        }
-        grow => Ok(grow.unwrap_or_default()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(lines: &str, action: Action) -> Result<Part, WrongKey> {
+    fn read(lines: &str) -> Result<Part, WrongKey> {
         let text = format!("version = 1\n{lines}");
-        part(&HostFile::parse(text.as_bytes(), "test").unwrap(), action)
+        part(&HostFile::parse(text.as_bytes(), "test").unwrap())
     }
 
     #[test]
     fn partitions_are_named_by_number_guid_or_name() {
-        let kept = read("keep = [3, \"home\", \"4\"]", Action::Restore);
+        let kept = read("keep = [3, \"home\", \"4\"]");
         let expected = [
             PartitionSelector::Number(3),
             PartitionSelector::Name("home".into()),
             PartitionSelector::Number(4),
         ];
         assert_eq!(kept, Ok(Part::Keep(expected.to_vec())));
-        let only = read("partitions = [2]", Action::Restore);
+        let only = read("partitions = [2]");
         assert_eq!(only, Ok(Part::Only(vec![PartitionSelector::Number(2)])));
-        assert_eq!(read("", Action::Backup), Ok(Part::Whole));
+        assert_eq!(read(""), Ok(Part::Whole));
     }
 
     #[test]
     fn what_makes_no_sense_is_told_by_its_key() {
-        let both = read("keep = [1]\npartitions = [2]", Action::Restore).unwrap_err();
+        let both = read("keep = [1]\npartitions = [2]").unwrap_err();
         assert!(
             both.1.starts_with("keep and partitions exclude each other"),
             "{both:?}"
         );
-        let other = read("partitions = [2]", Action::Backup).unwrap_err();
-        assert_eq!(
-            other,
-            ("partitions", "it is for a restore, this is a backup".into())
-        );
-        let ids = read("keep = [1]\nnew-ids = true", Action::Restore).unwrap_err();
+        let ids = read("keep = [1]\nnew-ids = true").unwrap_err();
         assert!(
             ids.1.starts_with("new-ids is for all partitions"),
             "{ids:?}"
         );
-        let grow = read("partitions = [1]\ngrow = true", Action::Restore).unwrap_err();
+        let grow = read("partitions = [1]\ngrow = true").unwrap_err();
         assert!(
             grow.0 == "partitions" && grow.1.starts_with("grow changes the table"),
             "{grow:?}"
         );
-        let none = read("keep = []", Action::Restore).unwrap_err();
+        let none = read("keep = []").unwrap_err();
         assert!(none.1.starts_with("an empty list"), "{none:?}");
-        let zero = read("keep = [0]", Action::Restore).unwrap_err();
+        let zero = read("keep = [0]").unwrap_err();
         assert_eq!(zero, ("keep", "partitions count from 1".into()));
-    }
-
-    #[test]
-    fn growing_is_of_a_restore() {
-        let file = HostFile::parse(b"version = 1\ngrow = true", "test").unwrap();
-        assert_eq!(grow(&file, Action::Restore), Ok(true));
-        let other = grow(&file, Action::Backup).unwrap_err();
-        assert_eq!(other, "it is for a restore, this is a backup");
-        assert_eq!(grow(&HostFile::default(), Action::Backup), Ok(false));
     }
 
     #[test]

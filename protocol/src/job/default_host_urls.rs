@@ -1,9 +1,9 @@
 //! Where the host file is looked for when the command line does not say: beside what the machine booted from, as
 //! DHCP or `ip=` tell it.
 
-use crate::job::Action;
+use crate::job::ActionName;
 use crate::job::cmdline::CommandLine;
-use crate::job::locate::Placeholders;
+use crate::job::host_file_search::Placeholders;
 use crate::machine::BootSource;
 use crate::redacted;
 use url::Url;
@@ -14,32 +14,35 @@ const FOLDER: &str = "hosts/";
 /// What an option may name. A boot file that is no URL is on the boot server, over TFTP.
 const SCHEMES: [&str; 3] = ["http", "https", "tftp"];
 
-/// A default place: a file, or a folder that is searched.
+/// Where a host file may be: a file, or a folder that is searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct DefaultUrl {
     pub url: Url,
     /// What named it, for people.
     pub why: String,
 }
 
 /// Whether the command line leaves something to be found: a job that is whole needs no host file.
-pub fn needed(line: &CommandLine) -> bool {
+pub fn host_file_needed(line: &CommandLine) -> bool {
     let whole =
-        line.action == Some(Action::Rescue) || line.action.is_some() && line.share.is_some();
+        line.action == Some(ActionName::Rescue) || line.action.is_some() && line.share.is_some();
     line.host.is_none() && !whole
 }
 
-/// The places to look in, best first: none where nothing is said about any.
+/// Where to look, best first: nowhere if nothing is said about any place.
 ///
 /// # Errors
 /// A sentence that says what to set, where what is said leads nowhere.
-pub fn places(boot: &BootSource, placeholders: &Placeholders) -> Result<Vec<Place>, String> {
+pub fn default_host_urls(
+    boot: &BootSource,
+    placeholders: &Placeholders,
+) -> Result<Vec<DefaultUrl>, String> {
     let named = [
         (&boot.config_file, "option 209 (configuration file)"),
         (&boot.file, "option 67 (boot file)"),
     ];
     for (name, option) in named {
-        if let Some(name) = name.as_deref().filter(|name| is_host_place(name)) {
+        if let Some(name) = name.as_deref().filter(|name| is_host_file_name(name)) {
             let name = placeholders
                 .fill(name)
                 .map_err(|error| format!("DHCP {option} {name}: {error}"))?;
@@ -49,7 +52,7 @@ pub fn places(boot: &BootSource, placeholders: &Placeholders) -> Result<Vec<Plac
                 (None, None) => from_root(boot, &name)?,
             };
             let why = format!("DHCP {option}");
-            return Ok(vec![Place { url, why }]);
+            return Ok(vec![DefaultUrl { url, why }]);
         }
     }
     let Some(folder) = folder(boot)? else {
@@ -57,20 +60,20 @@ pub fn places(boot: &BootSource, placeholders: &Placeholders) -> Result<Vec<Plac
     };
     let mut url = below(&folder, FOLDER)?;
     let why = beside(boot);
-    let mut places = vec![Place {
+    let mut urls = vec![DefaultUrl {
         url: url.clone(),
         why: why.clone(),
     }];
     url.set_path(FOLDER);
     // A path prefix says where everything is; a boot file may lie in a folder of its own.
-    if boot.path_prefix.is_none() && places.iter().all(|place| place.url != url) {
-        places.push(Place { url, why });
+    if boot.path_prefix.is_none() && urls.iter().all(|found| found.url != url) {
+        urls.push(DefaultUrl { url, why });
     }
-    Ok(places)
+    Ok(urls)
 }
 
 /// A name that can be no boot loader and no configuration of one.
-fn is_host_place(name: &str) -> bool {
+fn is_host_file_name(name: &str) -> bool {
     name.ends_with('/') || name.to_ascii_lowercase().ends_with(".toml")
 }
 
@@ -177,8 +180,8 @@ mod tests {
     }
 
     fn urls(boot: &BootSource) -> Vec<String> {
-        let places = places(boot, &placeholders()).unwrap();
-        places.iter().map(|place| place.url.to_string()).collect()
+        let found = default_host_urls(boot, &placeholders()).unwrap();
+        found.iter().map(|found| found.url.to_string()).collect()
     }
 
     #[test]
@@ -243,14 +246,14 @@ mod tests {
 
     #[test]
     fn nothing_to_go_by_says_what_to_set() {
-        let error = |boot: BootSource| places(&boot, &placeholders()).unwrap_err();
+        let error = |boot: BootSource| default_host_urls(&boot, &placeholders()).unwrap_err();
         // Many a DHCP server names itself here without being asked.
         let next_server = Some(Ipv4Addr::new(10, 0, 2, 2));
         let plain = BootSource {
             next_server,
             ..BootSource::default()
         };
-        assert_eq!(places(&plain, &placeholders()), Ok(Vec::new()));
+        assert_eq!(default_host_urls(&plain, &placeholders()), Ok(Vec::new()));
         let serverless = error(BootSource {
             file: Some("pxelinux.0".into()),
             ..BootSource::default()
@@ -274,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_job_that_is_whole_looks_for_nothing() {
-        let needed = |text| needed(&CommandLine::parse(text).unwrap());
+        let needed = |text| host_file_needed(&CommandLine::parse(text).unwrap());
         assert!(needed(""));
         assert!(needed("pitstop.action=backup"));
         assert!(needed("pitstop.share=http://s/"));
@@ -298,10 +301,10 @@ mod tests {
                 config_file,
                 path_prefix,
             };
-            for place in places(&boot, &placeholders()).unwrap_or_default() {
-                prop_assert!(SCHEMES.contains(&place.url.scheme()));
-                let above = place.url.path().split('/').any(|part| part == "..");
-                prop_assert!(place.url.has_host() && !above, "{}", place.url);
+            for found in default_host_urls(&boot, &placeholders()).unwrap_or_default() {
+                prop_assert!(SCHEMES.contains(&found.url.scheme()));
+                let above = found.url.path().split('/').any(|part| part == "..");
+                prop_assert!(found.url.has_host() && !above, "{}", found.url);
             }
         }
     }

@@ -1,0 +1,365 @@
+//! Every option of a job, once: its key in the host file, the kind of its value, which actions take it, its default,
+//! and the line of help that the command, its manual and its completion show. The check of a host file asks here who
+//! takes what; `pitstop host set`, `backup` and `restore` make their options of it; the documentation is tested against it.
+
+use crate::job::hostfile::HostFile;
+use crate::job::words::words;
+use crate::job::{ActionName, After, Method};
+use pitstop_imaging::image::{Delta, Level, ReadErrors};
+
+/// What kind of value an option has.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// The name of an action.
+    Action,
+    /// `true` or `false`. On a command line its name alone is `true`.
+    Switch,
+    /// One of these words.
+    Words(fn() -> Vec<&'static str>),
+    /// `true`, `false` or one more word. On a command line its name alone is `true`.
+    SwitchOrWord(fn() -> Vec<&'static str>),
+    /// A whole number.
+    Count,
+    /// `30s`, `5m`
+    Time,
+    /// `80MiB/s`
+    Rate,
+    /// A text; what stands for it in a help.
+    Text(&'static str),
+    /// A text that no message shows.
+    Secret,
+    /// A list of URLs.
+    Urls,
+    /// A list of disks.
+    Disks,
+    /// A list of partitions.
+    Partitions,
+}
+
+impl Kind {
+    /// Whether the value is a list: on a command line, each entry is an option of its own.
+    pub fn is_list(self) -> bool {
+        matches!(self, Kind::Urls | Kind::Disks | Kind::Partitions)
+    }
+}
+
+/// What holds where an option is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// A value, as a command line has it.
+    Value(&'static str),
+    /// What no value of the option says.
+    Described(&'static str),
+    /// Nothing: the option does not apply.
+    None,
+    /// It has to be given.
+    Required,
+}
+
+/// One option.
+pub struct JobOption {
+    /// The host file's key.
+    pub key: &'static str,
+    pub kind: Kind,
+    /// Which actions take it; empty for every action.
+    actions: &'static [ActionName],
+    pub preset: Preset,
+    /// The name of the command's option, without dashes; `None` where a command line has none.
+    pub flag: Option<&'static str>,
+    /// Keys that cannot stand beside it.
+    pub excludes: &'static [&'static str],
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// Whether it is of one host file alone, and no setting that many machines could share.
+    pub of_one_file: bool,
+    /// Whether the file asks for it: `false` asks for nothing.
+    asked: fn(&HostFile) -> bool,
+}
+
+impl JobOption {
+    /// An option of every action that is nothing by default, with an option of the same name on the command line.
+    const fn new(
+        key: &'static str,
+        kind: Kind,
+        asked: fn(&HostFile) -> bool,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            key,
+            kind,
+            actions: &[],
+            preset: Preset::None,
+            flag: Some(key),
+            excludes: &[],
+            help,
+            of_one_file: false,
+            asked,
+        }
+    }
+
+    const fn of(self, actions: &'static [ActionName]) -> Self {
+        Self { actions, ..self }
+    }
+
+    const fn preset(self, preset: Preset) -> Self {
+        Self { preset, ..self }
+    }
+
+    const fn value(self, value: &'static str) -> Self {
+        self.preset(Preset::Value(value))
+    }
+
+    const fn flag(self, flag: Option<&'static str>) -> Self {
+        Self { flag, ..self }
+    }
+
+    const fn excludes(self, excludes: &'static [&'static str]) -> Self {
+        Self { excludes, ..self }
+    }
+
+    const fn of_one_file(self) -> Self {
+        Self {
+            of_one_file: true,
+            ..self
+        }
+    }
+
+    pub fn find(key: &str) -> Option<&'static Self> {
+        OPTIONS.iter().find(|option| option.key == key)
+    }
+
+    pub fn is_of(&self, action: ActionName) -> bool {
+        self.actions.is_empty() || self.actions.contains(&action)
+    }
+
+    /// Whether some actions take it and others do not.
+    pub fn is_of_some(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    /// The actions that take it.
+    pub fn actions(&self) -> &'static [ActionName] {
+        match self.actions {
+            [] => &ActionName::ALL,
+            some => some,
+        }
+    }
+
+    /// Whether `file` asks for it.
+    pub fn is_asked(&self, file: &HostFile) -> bool {
+        (self.asked)(file)
+    }
+
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret)
+    }
+}
+
+const BACKUPS: &[ActionName] = &[ActionName::Backup, ActionName::BackupAgain];
+const RESTORE: &[ActionName] = &[ActionName::Restore];
+
+/// In the order in which files, help and documentation have them.
+pub static OPTIONS: &[JobOption] = &[
+    JobOption::new("action", Kind::Action, |file| file.action.is_some(), "What to do")
+        .preset(Preset::Required)
+        .flag(None),
+    JobOption::new("share", Kind::Text("URL"), |file| file.share.is_some(), "The share")
+        .preset(Preset::Required),
+    JobOption::new("image", Kind::Text("FOLDER"), |file| file.image.is_some(), "The folder on the share")
+        .preset(Preset::Described("the machine's IP address")),
+    JobOption::new(
+        "disks",
+        Kind::Disks,
+        |file| file.disks.is_some(),
+        "A disk: sda, serial=S4EVNX0M123456 or wwn=0x5000…",
+    )
+    .preset(Preset::Described("every fixed disk"))
+    .flag(Some("disk")),
+    JobOption::new(
+        "delete",
+        Kind::Urls,
+        |file| file.delete.is_some(),
+        "A configuration to delete when the job is done",
+    )
+    .preset(Preset::Described("the URL this file was read from")),
+    JobOption::new(
+        "attempts",
+        Kind::Count,
+        |file| file.attempts.is_some(),
+        "Failed tries before the machine holds in rescue",
+    )
+    .value("3"),
+    JobOption::new(
+        "failure-delay",
+        Kind::Time,
+        |file| file.failure_delay.is_some(),
+        "The wait before the reboot that follows a failure: 30s, 5m",
+    )
+    .value("5m"),
+    JobOption::new(
+        "progress-timeout",
+        Kind::Time,
+        |file| file.progress_timeout.is_some(),
+        "How long a run may move nothing before it has failed: a disk or a driver hangs",
+    )
+    .value("30m"),
+    JobOption::new(
+        "on-success",
+        Kind::Words(words::<After>),
+        |file| file.on_success.is_some(),
+        "What the machine does when the job is done",
+    )
+    .value("reboot"),
+    JobOption::new(
+        "on-failure",
+        Kind::Words(words::<After>),
+        |file| file.on_failure.is_some(),
+        "What the machine does when the job fails",
+    )
+    .value("reboot"),
+    JobOption::new(
+        "exact",
+        Kind::Switch,
+        |file| file.exact == Some(true),
+        "Keep every block, also those that no filesystem uses",
+    )
+    .of(BACKUPS)
+    .value("false"),
+    JobOption::new(
+        "level",
+        Kind::Words(words::<Level>),
+        |file| file.level.is_some(),
+        "Compress fast, or smaller and several times slower",
+    )
+    .of(BACKUPS)
+    .value("fast"),
+    JobOption::new(
+        "read-errors",
+        Kind::Words(words::<ReadErrors>),
+        |file| file.read_errors.is_some(),
+        "What to do about sectors that cannot be read: fail, or zeros in the image and a list beside it",
+    )
+    .of(BACKUPS)
+    .value("fail"),
+    JobOption::new(
+        "delta",
+        Kind::SwitchOrWord(words::<Delta>),
+        |file| file.delta.is_some(),
+        "Compare with the disk first and move only what differs; auto lets a sample decide",
+    )
+    .of(RESTORE)
+    .value("auto"),
+    JobOption::new(
+        "verify",
+        Kind::Switch,
+        |file| file.verify == Some(true),
+        "Read a restored disk back and compare",
+    )
+    .of(RESTORE)
+    .value("false"),
+    JobOption::new(
+        "new-ids",
+        Kind::Switch,
+        |file| file.new_ids == Some(true),
+        "Give a restored disk and its partitions new GUIDs, or its MBR a new signature",
+    )
+    .of(RESTORE)
+    .value("false")
+    .excludes(&["keep", "partitions"]),
+    JobOption::new(
+        "grow",
+        Kind::Switch,
+        |file| file.grow == Some(true),
+        "On a larger disk, let the last partition and its filesystem (ext2-4, XFS, Btrfs, NTFS) have the room",
+    )
+    .of(RESTORE)
+    .value("false")
+    .excludes(&["keep", "partitions"]),
+    JobOption::new(
+        "keep",
+        Kind::Partitions,
+        |file| file.keep.is_some(),
+        "A partition of the disk that survives a restore, by number, GUID or GPT name",
+    )
+    .of(RESTORE)
+    .excludes(&["partitions"]),
+    JobOption::new(
+        "partitions",
+        Kind::Partitions,
+        |file| file.partitions.is_some(),
+        "Restore only this partition of the image, into the same of the disk, by number, GUID or GPT name",
+    )
+    .of(RESTORE)
+    .preset(Preset::Described("all"))
+    .flag(Some("partition")),
+    JobOption::new(
+        "method",
+        Kind::Words(words::<Method>),
+        |file| file.method.is_some(),
+        "How to wipe; a wipe has no default",
+    )
+    .of(&[ActionName::Wipe])
+    .preset(Preset::Required),
+    JobOption::new(
+        "layout",
+        Kind::Text("FILE"),
+        |file| file.layout.is_some(),
+        "The layout to make, a file in the image folder",
+    )
+    .of(&[ActionName::Partition])
+    .preset(Preset::Required),
+    JobOption::new(
+        "retry-for",
+        Kind::Time,
+        |file| file.retry_for.is_some(),
+        "How long a server that goes away is waited for",
+    )
+    .value("1m"),
+    JobOption::new(
+        "rate-limit",
+        Kind::Rate,
+        |file| file.rate_limit.is_some(),
+        "Move no more image bytes a second than this: 80MiB/s",
+    )
+    .preset(Preset::Described("no limit")),
+    // Other users of a computer see its command lines: what lets in has no option there.
+    JobOption::new("token", Kind::Secret, |file| file.token.is_some(), "A bearer token")
+        .flag(None),
+    JobOption::new(
+        "user",
+        Kind::Text("NAME"),
+        |file| file.user.is_some(),
+        "The user name for HTTP basic log-in",
+    )
+    .flag(None),
+    JobOption::new(
+        "password",
+        Kind::Secret,
+        |file| file.password.is_some(),
+        "The password for HTTP basic log-in",
+    )
+    .flag(None),
+    JobOption::new(
+        "report",
+        Kind::Text("URL"),
+        |file| file.report.is_some(),
+        "Where to send what happens, about once a second",
+    )
+    .preset(Preset::Described("nowhere"))
+    .flag(None),
+    JobOption::new(
+        "report-token",
+        Kind::Secret,
+        |file| file.report_token.is_some(),
+        "What to show to the server of `report`, and to no other",
+    )
+    .flag(None),
+    JobOption::new(
+        "check-in",
+        Kind::Text("URL"),
+        |file| file.check_in.is_some(),
+        "Where the machine says that it has come, and how it goes; written by the server",
+    )
+    .flag(None)
+    .of_one_file(),
+];
