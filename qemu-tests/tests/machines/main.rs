@@ -9,6 +9,7 @@ mod bad_network;
 mod bad_share;
 mod bond;
 mod buses;
+mod dhcp;
 mod firmware;
 mod generated;
 mod golden;
