@@ -6,6 +6,7 @@ mod boot;
 mod bootconf;
 mod claims;
 mod connections;
+mod dhcp;
 mod file;
 pub mod fleet;
 mod host_search;
@@ -52,7 +53,7 @@ const TFTP_PORT: u16 = 69;
 
 const EXAMPLES: &str = "\
 Examples:
-  pitstop serve --root /srv/pitstop --boot out
+  pitstop serve --root /srv/pitstop --boot out --dhcp proxy
   pitstop serve --root lab --listen 127.0.0.1:8080 --tftp off --url http://10.0.2.2:8080
 
 Put jobs in with `pitstop host set`. SIGTERM or Ctrl-C end the server.";
@@ -90,6 +91,8 @@ pub struct Args {
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
+    #[command(flatten)]
+    dhcp: dhcp::Options,
     /// No line for each request
     #[arg(long)]
     quiet: bool,
@@ -169,8 +172,14 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
     let url = args.url.clone().unwrap_or_else(|| url::own(address));
     url::write_server_file(&args.root, &url)?;
-    announce(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
-    let sites = Arc::new(sites(args, &folders, url));
+    let sites = Arc::new(sites(args, &folders, url.clone()));
+    let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
+    let mut lines = announced(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
+    if let Some(dhcp) = &dhcp {
+        lines.extend(dhcp::lines(dhcp, &*sites.now()?, &folders.boot_path));
+    }
+    say(&lines)?;
+    let dhcp = dhcp.map(|dhcp| tokio::spawn(dhcp.run()));
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     tokio::spawn(jobs::watch(Arc::clone(&sites)));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
@@ -195,6 +204,9 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         end = failed_tftp => return end.context("the TFTP server")?.context("the TFTP server"),
     }
     drop(stop);
+    if let Some(dhcp) = dhcp {
+        dhcp.abort();
+    }
     eprintln!("pitstop: ending; another signal ends it at once");
     tokio::select! {
         // What is still under way then leaves nothing behind: see upload.rs.
@@ -253,15 +265,15 @@ async fn bind_tftp(
     }
 }
 
-/// Says on standard output where everything is, so that a script can wait for it.
-fn announce(
+/// Where everything is.
+fn announced(
     args: &Args,
     folders: &Folders,
     address: SocketAddr,
     url: &str,
     tftp: Option<&UdpSocket>,
     no_tftp: Option<String>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let mut lines = vec![format!(
         "serving {} on http://{address}",
         args.root.display()
@@ -282,6 +294,11 @@ fn announce(
             missing.join(" and ")
         ));
     }
+    Ok(lines)
+}
+
+/// Says it on standard output, so that a script can wait for it.
+fn say(lines: &[String]) -> anyhow::Result<()> {
     let text = format!("pitstop: {}\n", lines.join("\npitstop: "));
     let mut output = std::io::stdout().lock();
     output

@@ -4,8 +4,6 @@
 use super::FOLDER;
 use crate::write;
 use anyhow::Context;
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use pitstop_imaging::random;
 use pitstop_protocol::id::Id;
 use std::fmt::Write as _;
@@ -34,13 +32,11 @@ pub fn issue(root: &Path, job: &Id) -> anyhow::Result<String> {
         // Writing to a String cannot fail.
         let _ = write!(token, "{byte:02x}");
     }
+    let folder = folder(root);
+    let doing = || format!("writing {}", folder.join(job.as_str()).display());
+    let open = write::make_folder(root, &[FOLDER, TOKENS]).with_context(doing)?;
     let hash = format!("{}\n", blake3::hash(token.as_bytes()).to_hex());
-    // Root sets jobs for a server that has a user of its own.
-    Dir::open_ambient_dir(root, ambient_authority())
-        .and_then(|root| write::folder(&root, FOLDER))
-        .and_then(|runs| write::folder(&runs, TOKENS))
-        .and_then(|tokens| write::replace(&tokens, job.as_str(), &hash))
-        .with_context(|| format!("writing {}", folder(root).join(job.as_str()).display()))?;
+    write::replace(&open, job.as_str(), &hash).with_context(doing)?;
     Ok(token)
 }
 

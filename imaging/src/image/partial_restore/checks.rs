@@ -1,12 +1,12 @@
 //! Checks before the first write of a restore that keeps partitions or goes to a smaller disk.
 
-use super::super::larger_disk::{self, Written};
-use super::super::verify::OpenedImage;
-use super::Task;
-use super::image_table::{ImageBytes, ImageTable};
 use super::kept_partitions::Plan;
 use crate::disk::Output;
-use crate::source::ReadAt;
+use crate::image::image_bytes::ImageBytes;
+use crate::image::image_table::ImageTable;
+use crate::image::minimum_disk::minimum_disk;
+use crate::image::restore_task::Task;
+use crate::source::{ReadAt, Window};
 use crate::table::{ParsedTable, Partition, Table, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
@@ -71,7 +71,6 @@ impl Task<'_> {
     /// Reads the tables to be written, as the kernel will: every partition must have its number and its place.
     pub(super) fn check_tables(
         &self,
-        opened: &OpenedImage,
         image_table: &ImageTable,
         plan: &Plan,
         kept: &[Partition],
@@ -80,7 +79,7 @@ impl Task<'_> {
         if let Some(interim) = &plan.interim {
             let (output, limit) = (self.output, plan.disk);
             let table = interim.table(
-                &mut Written { output, limit },
+                &Window::new(output, 0, limit),
                 plan.disk,
                 image_table.sector,
             );
@@ -89,14 +88,12 @@ impl Task<'_> {
                 find(&table, keep, name)?;
             }
         }
-        let table = match opened {
-            OpenedImage::Indexed(loaded) => {
-                let mut under = ImageBytes::new(self.image, loaded);
-                plan.last.table(&mut under, plan.disk, image_table.sector)
+        let table = match self.image.indexed() {
+            Some(loaded) => {
+                let under = ImageBytes::new(self.source(), &loaded.index);
+                plan.last.table(&under, plan.disk, image_table.sector)
             }
-            OpenedImage::Foreign { .. } => {
-                plan.last.table(&mut Nothing, plan.disk, image_table.sector)
-            }
+            None => plan.last.table(&Nothing, plan.disk, image_table.sector),
         };
         let table = table.with_context(|| format!("the table of {image} on {name}"))?;
         for keep in kept {
@@ -113,12 +110,7 @@ impl Task<'_> {
     }
 
     /// Whether every partition of the image ends before the disk does.
-    pub(super) fn check_fits(
-        &self,
-        opened: &OpenedImage,
-        image_table: &ImageTable,
-        disk: u64,
-    ) -> anyhow::Result<()> {
+    pub(super) fn check_fits(&self, image_table: &ImageTable, disk: u64) -> anyhow::Result<()> {
         let Some(size) = image_table.size.filter(|size| *size > disk) else {
             return Ok(());
         };
@@ -128,7 +120,7 @@ impl Task<'_> {
             units::bytes(disk),
             units::bytes(size)
         );
-        let OpenedImage::Indexed(loaded) = opened else {
+        let Some(loaded) = self.image.indexed() else {
             bail!(
                 "{too_small}; without an index the image does not say whether the disk's end is free: convert it first"
             );
@@ -153,7 +145,7 @@ impl Task<'_> {
             .iter()
             .find(|summary| summary.number == furthest.number);
         let filesystem = summary.map_or("", |summary| summary.filesystem.as_str());
-        let advice = larger_disk::minimum_disk(loaded).advice(from, disk);
+        let advice = minimum_disk(loaded).advice(from, disk);
         let filesystem = match filesystem {
             "" => "contents unknown",
             known => known,
@@ -167,13 +159,12 @@ impl Task<'_> {
     /// Whether the image has nothing but zeros outside its partitions where something is kept, and behind the end.
     pub(super) fn check_free(
         &self,
-        opened: &OpenedImage,
         plan: &Plan,
         kept: &[Partition],
         image: &ParsedTable,
     ) -> anyhow::Result<()> {
         let (from, name) = (self.image.name(), self.output.name());
-        let OpenedImage::Indexed(loaded) = opened else {
+        let Some(loaded) = self.image.indexed() else {
             if !kept.is_empty() {
                 self.reporter.warn(format!(
                     "{from} has no index: its data in the place of kept partitions is left out unchecked"
@@ -181,7 +172,7 @@ impl Task<'_> {
             }
             return Ok(());
         };
-        let bytes = ImageBytes::new(self.image, loaded);
+        let bytes = ImageBytes::new(self.source(), &loaded.index);
         let own = |keep: &&Partition| {
             let of_image = &image.table.partitions;
             of_image
@@ -225,7 +216,7 @@ impl ReadAt for Nothing {
         0
     }
 
-    fn read_at(&mut self, _: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], _: u64) -> io::Result<()> {
         buffer.fill(0);
         Ok(())
     }

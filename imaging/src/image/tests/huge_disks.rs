@@ -1,17 +1,18 @@
 //! Disks of many TiB, of which nothing but the data is ever in memory.
 
-use super::capture::capture_from;
-use super::chunk_size::chunk_size_of;
-use super::encode::zero_member;
-use super::index::CHUNK_MOST;
-use super::restore::restore_indexed;
-use super::verify::{OpenedImage, open};
-use super::workers::Meter;
-use super::{CaptureOptions, Delta, ImageMeta, ImageReader, ImageSource, RestoreOptions};
 use crate::disk::{Input, Output};
 use crate::event::{Act, Silent};
 use crate::extents::Extents;
+use crate::image::capture::capture_from;
+use crate::image::chunk_size::chunk_size_of;
+use crate::image::encode::zero_member;
+use crate::image::index::CHUNK_MOST;
+use crate::image::loaded_index::load;
+use crate::image::restore::restore_indexed;
+use crate::image::workers::Meter;
+use crate::image::{CaptureOptions, Delta, ImageMeta, ImageReader, ImageSource, RestoreOptions};
 use crate::inventory::DiskIdentity;
+use crate::source::ReadAt;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
@@ -77,17 +78,19 @@ impl Thin {
     }
 }
 
-impl ImageSource for Thin {
-    fn name(&self) -> &'static str {
-        "thin"
-    }
-
+impl ReadAt for Thin {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.from(at)?.read_exact(buffer)
+    }
+}
+
+impl ImageSource for Thin {
+    fn name(&self) -> &'static str {
+        "thin"
     }
 
     fn stream_from(&self, at: u64) -> io::Result<Box<dyn Read + Send>> {
@@ -99,6 +102,16 @@ impl ImageSource for Thin {
 struct Written {
     size: u64,
     data: Mutex<BTreeMap<u64, Vec<u8>>>,
+}
+
+impl ReadAt for Written {
+    fn size(&self) -> u64 {
+        self.limit().unwrap_or(0)
+    }
+
+    fn read_exact_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl Output for Written {
@@ -129,10 +142,6 @@ impl Output for Written {
 
     fn zero(&self, _: Range<u64>) -> io::Result<()> {
         Ok(())
-    }
-
-    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -189,14 +198,12 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         size,
         data: Mutex::default(),
     };
-    let OpenedImage::Indexed(loaded) = open(&image).unwrap() else {
-        panic!("it has an index");
-    };
+    let loaded = load(&image).unwrap();
     let options = RestoreOptions {
         delta: Delta::Off,
         ..RestoreOptions::default()
     };
-    restore_indexed(&image, *loaded, &output, &options, &Silent).unwrap();
+    restore_indexed(&image, &loaded, &output, &options, &Silent).unwrap();
     let data = output.data.into_inner().unwrap();
     for place in &disk.places {
         let (start, raw) = data.range(..=*place).next_back().unwrap();
