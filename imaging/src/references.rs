@@ -159,7 +159,7 @@ impl ReadAt for Part {
         self.size
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let length = buffer.len() as u64;
         if at.checked_add(length).is_none_or(|end| end > self.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -174,7 +174,7 @@ impl ReadAt for Part {
 
 impl Ext4Read for Part {
     fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.read_at(at, buffer)?)
+        Ok(self.read_exact_at(buffer, at)?)
     }
 }
 

@@ -3,20 +3,31 @@
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Something of a known size, in bytes, that can be read anywhere.
+/// Something of a known size, in bytes, that can be read anywhere: a disk, a partition, a stored image, the target of a
+/// restore.
 pub trait ReadAt {
     /// Bytes in all.
     fn size(&self) -> u64;
 
     /// Fills `buffer` from byte `at` on. Reading past the end is an error, never a short read.
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()>;
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
 
     /// `length` bytes from `at` on; the caller bounds `length`.
     fn bytes_at(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         check_bounds(at, length, self.size())?;
         let mut buffer = vec![0; length];
-        self.read_at(at, &mut buffer)?;
+        self.read_exact_at(&mut buffer, at)?;
         Ok(buffer)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, at)
     }
 }
 
@@ -42,7 +53,7 @@ impl<R: Read + Seek> ReadAt for Disk<'_, R> {
         self.size
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         check_bounds(at, buffer.len(), self.size)?;
         let mut inner = self.inner.borrow_mut();
         inner
@@ -74,9 +85,10 @@ impl ReadAt for Window<'_> {
         self.size
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         check_bounds(at, buffer.len(), self.size)?;
-        self.outer.read_at(self.start.saturating_add(at), buffer)
+        self.outer
+            .read_exact_at(buffer, self.start.saturating_add(at))
     }
 }
 
@@ -102,7 +114,7 @@ impl Read for Stream<'_> {
         let left = self.source.size().saturating_sub(self.at);
         let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         if let Some(part) = buffer.get_mut(..length) {
-            self.source.read_at(self.at, part)?;
+            self.source.read_exact_at(part, self.at)?;
         }
         self.at += u64::try_from(length).map_err(io::Error::other)?;
         Ok(length)

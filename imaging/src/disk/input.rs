@@ -15,7 +15,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Something of a known size that several threads read at once.
+/// A disk that may be failing, read by several threads at once. Unlike [`ReadAt`](crate::source::ReadAt), a read may end
+/// early: where it ends is the only hint of where a bad sector begins.
 pub trait Input: Send + Sync {
     /// Bytes.
     fn size(&self) -> u64;

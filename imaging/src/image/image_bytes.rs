@@ -79,7 +79,7 @@ impl ReadAt for ImageBytes<'_> {
         self.index.raw_size()
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let size = u64::from(self.index.chunk_size());
         let mut done = 0;
         while done < buffer.len() {
@@ -133,7 +133,7 @@ impl ReadAt for ImageHead {
         self.size
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let from = usize::try_from(at).unwrap_or(usize::MAX);
         let held = self.bytes.get(from..).unwrap_or_default();
         let now = held.len().min(buffer.len());

@@ -5,12 +5,12 @@ use super::future_disk::{FutureDisk, Raw};
 use super::image_bytes::{ImageBytes, ImageHead};
 use super::image_table::check_owner;
 use super::opened_image::{Contents, Foreign, OpenedImage};
-use super::target_writes::{Written, write_table};
+use super::target_writes::write_table;
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::random;
 use crate::references;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, Window};
 use crate::table::{
     self, NewId, ParsedTable, Renewed, TableError, TableKind, TableWrites, gpt_sector_size,
 };
@@ -101,7 +101,7 @@ impl Renewal {
     /// When the disk cannot be read or written.
     pub fn run(self, output: &Target, limit: u64, reporter: &dyn Reporter) -> anyhow::Result<()> {
         let name = output.name();
-        let mut written = Written { output, limit };
+        let written = Window::new(output, 0, limit);
         let Some(renewed) = self.renew(&written)? else {
             reporter.info(format!(
                 "{name}: no partition table, so there are no identifiers to renew"
@@ -119,7 +119,7 @@ impl Renewal {
         if !renewed.note.is_empty() {
             reporter.warn(format!("{name}: {}", renewed.note));
         }
-        tell_references(output, &mut written, self.sector, &renewed.ids, reporter)
+        tell_references(output, &written, self.sector, &renewed.ids, reporter)
     }
 
     fn renew(self, disk: &dyn ReadAt) -> Result<Option<Renewed>, TableError> {
@@ -166,7 +166,7 @@ fn check_head(head: &mut ImageHead, sector: u32) -> anyhow::Result<()> {
 
 fn tell_references(
     output: &Target,
-    written: &mut Written<'_>,
+    written: &dyn ReadAt,
     sector: u32,
     ids: &[NewId],
     reporter: &dyn Reporter,

@@ -134,7 +134,7 @@ impl ReadAt for ImageReader {
         self.disk_size()
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.read_exact_at(buffer, at)
             .map_err(|error| io::Error::other(format!("{error:#}")))
     }

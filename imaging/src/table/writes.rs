@@ -70,12 +70,12 @@ impl ReadAt for Over<'_> {
         self.size
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let length = buffer.len() as u64;
         let there = self.under.size().saturating_sub(at).min(length);
         let (below, behind) =
             buffer.split_at_mut(usize::try_from(there).map_err(io::Error::other)?);
-        self.under.read_at(at, below)?;
+        self.under.read_exact_at(below, at)?;
         behind.fill(0);
         lay_over(
             buffer,

@@ -6,8 +6,7 @@ use crate::image::image_bytes::ImageBytes;
 use crate::image::image_table::ImageTable;
 use crate::image::minimum_disk::minimum_disk;
 use crate::image::restore_task::Task;
-use crate::image::target_writes::Written;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, Window};
 use crate::table::{ParsedTable, Partition, Table, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
@@ -79,7 +78,11 @@ impl Task<'_> {
         let (image, name) = (self.image.name(), self.output.name());
         if let Some(interim) = &plan.interim {
             let (output, limit) = (self.output, plan.disk);
-            let table = interim.table(&Written { output, limit }, plan.disk, image_table.sector);
+            let table = interim.table(
+                &Window::new(output, 0, limit),
+                plan.disk,
+                image_table.sector,
+            );
             let table = table.with_context(|| format!("the kept partitions of {name} alone"))?;
             for keep in kept {
                 find(&table, keep, name)?;
@@ -213,7 +216,7 @@ impl ReadAt for Nothing {
         0
     }
 
-    fn read_at(&self, _: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], _: u64) -> io::Result<()> {
         buffer.fill(0);
         Ok(())
     }

@@ -35,7 +35,7 @@ impl ReadAt for Sparse {
         self.size
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         if at + buffer.len() as u64 > self.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -42,7 +42,7 @@ impl<'a> Edges<'a> {
     /// `N` bytes at `at`; `None` where the volume ends before, or cannot be read.
     pub fn get<const N: usize>(&mut self, at: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
-        self.read_at(at, &mut bytes).ok()?;
+        self.read_exact_at(&mut bytes, at).ok()?;
         Some(bytes)
     }
 
@@ -69,7 +69,7 @@ impl ReadAt for Edges<'_> {
         self.volume.size()
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         source::check_bounds(at, buffer.len(), self.size())?;
         let length = buffer.len();
         let held =
@@ -78,7 +78,7 @@ impl ReadAt for Edges<'_> {
             buffer.copy_from_slice(held);
             return Ok(());
         }
-        let read = self.volume.read_at(at, buffer);
+        let read = self.volume.read_exact_at(buffer, at);
         if let Err(error) = &read {
             let mut first = self.failed.borrow_mut();
             first.get_or_insert_with(|| io::Error::new(error.kind(), error.to_string()));
@@ -111,7 +111,7 @@ mod tests {
             self.bytes.len() as u64
         }
 
-        fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
             source::check_bounds(at, buffer.len(), self.size())?;
             if (at..at + buffer.len() as u64).contains(&self.bad) {
                 return Err(io::Error::other("a bad sector"));

@@ -3,6 +3,7 @@
 use super::signatures::{SIGNATURES, Signature};
 use super::*;
 use crate::source::Disk;
+use crate::source::ReadAt;
 use proptest::prelude::*;
 use std::io::Cursor;
 
@@ -217,7 +218,7 @@ fn what_cannot_be_read_may_be_somebodys() {
         fn size(&self) -> u64 {
             SIZE
         }
-        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+        fn read_exact_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
             Err(io::Error::other("a bad disk"))
         }
     }

@@ -148,7 +148,7 @@ impl ReadAt for Linear<'_> {
             .unwrap_or(0)
     }
 
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let mut at = at;
         let mut rest = buffer;
         while !rest.is_empty() {
@@ -170,7 +170,7 @@ impl ReadAt for Linear<'_> {
             let length = usize::try_from(segment.length - offset)
                 .map_or(rest.len(), |left| left.min(rest.len()));
             let (part, after) = rest.split_at_mut(length);
-            self.volume.read_at(segment.physical + offset, part)?;
+            self.volume.read_exact_at(part, segment.physical + offset)?;
             at += u64::try_from(length).map_err(io::Error::other)?;
             rest = after;
         }
