@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::Value;
 
 /// A kind of section. All but `Server` are layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     Server,
     Base,
@@ -90,6 +90,7 @@ impl Checker {
         }
         let checked = match name {
             "kernel-args" => one_line(value).map(|_| ()),
+            "power" if kind == Kind::Host => Power::parse(&first(value)).map(|_| ()),
             "power" => Power::parse(value).map(|_| ()),
             _ => self
                 .0
@@ -256,6 +257,18 @@ pub(crate) fn at_index(value: &Value, count: usize, index: usize) -> Value {
     }
 }
 
+/// What `value` says of the first machine of a range: what is checked of all of them.
+fn first(value: &Value) -> Value {
+    match value {
+        Value::String(text) => match Range::find(text) {
+            Ok(Some(range)) => Value::String(range.at(0)),
+            _ => value.clone(),
+        },
+        Value::Array(values) => Value::Array(values.iter().map(first).collect()),
+        other => other.clone(),
+    }
+}
+
 /// Checks that the ranges in a value of a range of machines are as long as it.
 pub(crate) fn parallel(key: &Key, count: usize) -> Result<(), String> {
     fn check(value: &Value, count: usize) -> Result<(), String> {
@@ -323,6 +336,10 @@ mod tests {
             assert_eq!(check("power", good.into()), Ok(()), "{good}");
         }
         assert_eq!(check("power", vec!["pdu", "on", "7"].into()), Ok(()));
+        let mut of = |kind, text: &str| checker.key(kind, "power", &text.into());
+        assert_eq!(of(Kind::Host, "ipmi://bmc-[01-40]"), Ok(()));
+        assert!(of(Kind::Group, "ipmi://bmc-[01-40]").is_err());
+        let mut check = |name, value: Value| checker.key(Kind::Base, name, &value);
         for bad in ["", "on", "ipmi://", "redfish://a b"] {
             assert!(
                 check("power", bad.into())

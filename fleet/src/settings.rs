@@ -10,7 +10,7 @@ use std::fmt;
 use toml::Value;
 
 /// Who gave a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Layer {
     pub kind: Kind,
     /// Empty of `base`.
@@ -87,11 +87,19 @@ impl Fleet {
     }
 
     /// How a machine is switched: what its layers say, else by Wake-on-LAN.
-    pub fn power(&self, machine: &Machine) -> Power {
-        let setting = self.setting(machine, "power");
-        // The file was checked with the same parser, but for what a range fills in.
-        let power = setting.and_then(|setting| Power::parse(&setting.value).ok());
-        power.unwrap_or_default()
+    ///
+    /// # Errors
+    /// What a range fills in makes no such setting. The others were checked when the file was read.
+    pub fn power(&self, machine: &Machine) -> Result<Power, String> {
+        let Some(setting) = self.setting(machine, "power") else {
+            return Ok(Power::default());
+        };
+        Power::parse(&setting.value).map_err(|what| {
+            format!(
+                "{}, line {}: key \"power\": {what}",
+                self.file, setting.line
+            )
+        })
     }
 
     /// What switches a machine has to know of it.

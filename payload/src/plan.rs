@@ -3,6 +3,7 @@
 
 mod json;
 pub mod matching;
+mod reported;
 pub mod select;
 mod show;
 

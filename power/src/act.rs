@@ -340,6 +340,25 @@ impl Power {
         }
     }
 
+    /// Whether `act` can be tried on this machine with these credentials, without asking anybody.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(
+        &self,
+        act: Act,
+        target: &Target,
+        credentials: &Credentials,
+    ) -> Result<(), PowerError> {
+        self.can(act)?;
+        match self {
+            Self::Wol => wol::check(target),
+            Self::Command(words) => words.check(act, target),
+            Self::Ipmi(ipmi) => IpmiBmc::new(ipmi, credentials, &Limits::default()).map(|_| ()),
+            Self::None | Self::Redfish(_) => Ok(()),
+        }
+    }
+
     /// Whether there is any way to do it, before anything is done.
     ///
     /// # Errors

@@ -55,18 +55,23 @@ impl Words {
         })
     }
 
+    /// Whether all its words can be filled in.
+    pub(crate) fn check(&self, act: Act, target: &Target) -> Result<(), PowerError> {
+        self.filled(act, target).map(|_| ())
+    }
+
+    fn filled(&self, act: Act, target: &Target) -> Result<Vec<String>, PowerError> {
+        self.can(act)?;
+        self.0.iter().map(|word| fill(word, act, target)).collect()
+    }
+
     pub(crate) fn act(
         &self,
         act: Act,
         target: &Target,
         limits: &Limits,
     ) -> Result<State, PowerError> {
-        self.can(act)?;
-        let words = self
-            .0
-            .iter()
-            .map(|word| fill(word, act, target))
-            .collect::<Result<Vec<_>, _>>()?;
+        let words = self.filled(act, target)?;
         let mut command = Command::new(self.program());
         command.args(words.iter().skip(1));
         let outcome = program::run(command, self.program(), limits.settle)?;

@@ -6,7 +6,11 @@
 mod act;
 mod command;
 mod credentials;
+#[cfg(feature = "fakes")]
+#[allow(clippy::unwrap_used, reason = "for tests alone")]
+pub mod fake;
 mod ipmi;
+mod many;
 mod program;
 mod redfish;
 mod setting;
@@ -14,4 +18,5 @@ mod wol;
 
 pub use act::{Act, Limits, PowerError, State, Target};
 pub use credentials::{BadCredentials, Credentials, FILE as CREDENTIALS_FILE};
+pub use many::{Switch, each};
 pub use setting::Power;

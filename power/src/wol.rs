@@ -37,16 +37,22 @@ fn addresses(network: Option<IpNet>) -> Vec<Ipv4Addr> {
 /// # Errors
 /// It has no card that is known, or no packet could be sent.
 pub fn wake(target: &Target) -> Result<(), PowerError> {
+    check(target)?;
+    send(target).map_err(|error| PowerError::Wake {
+        name: target.name.clone(),
+        error,
+    })
+}
+
+/// Whether a card is known that could wake.
+pub fn check(target: &Target) -> Result<(), PowerError> {
     if target.macs.is_empty() {
         return Err(PowerError::Lacks {
             name: target.name.clone(),
             what: "mac",
         });
     }
-    send(target).map_err(|error| PowerError::Wake {
-        name: target.name.clone(),
-        error,
-    })
+    Ok(())
 }
 
 fn send(target: &Target) -> Result<(), Error> {

@@ -2,15 +2,15 @@
 //! summary. Plain files are the truth: this reads them, whoever wrote them.
 
 mod from_logs;
-mod keep;
 mod log;
+mod record;
 mod summary;
 mod thin;
 pub mod token;
 
 pub use from_logs::from_logs;
-pub use keep::{KEEP_LAST, Keeper, Refused};
 pub use log::Log;
+pub use record::{KEEP_LAST, Recorder, Refused, Reported};
 pub use summary::{Live, Run, State, Summary};
 
 use pitstop_protocol::event::{self, LONGEST_LINE, Line, What};
@@ -40,7 +40,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, summary: &Summary) -> bool {
+    pub fn takes(&self, summary: &Summary) -> bool {
         let machine = self.machine.as_deref();
         machine.is_none_or(|machine| summary.is_of(machine))
             && (self.job.is_none() || self.job == summary.job)

@@ -5,10 +5,12 @@ use crate::fleet::FleetFile;
 use anyhow::{Context, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_protocol::host_name::Uuid;
-use pitstop_protocol::job::setting_keys;
+use pitstop_protocol::job::{GROUP, setting_keys};
+use pitstop_protocol::machine::folder;
 use pitstop_server::machine::MachineName;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use toml::Value;
 
@@ -75,7 +77,11 @@ pub struct Target {
     /// By what else it may be named.
     others: Vec<MachineName>,
     /// Its name in the fleet file.
-    label: Option<String>,
+    pub label: Option<String>,
+    /// Its groups in the fleet file, in the file's order.
+    pub groups: Vec<String>,
+    /// Its address there, where it is named by something else.
+    ip: Option<IpAddr>,
     /// What the layers of the fleet file say, by the host file's keys.
     pub settings: BTreeMap<String, Value>,
 }
@@ -96,11 +102,34 @@ impl Target {
         names.flat_map(MachineName::files).collect()
     }
 
+    /// Its folder on the share, where its address is known.
+    pub fn folder(&self) -> Option<String> {
+        self.machine.address().or(self.ip).map(folder)
+    }
+
+    /// An image's folder with what the fleet file knows put in: `{hostname}` is the machine's name, `{group}` the first of
+    /// its groups. What it does not know is left for the machine.
+    pub fn filled(&self, image: &str) -> String {
+        let names = [
+            ("{hostname}", self.label.as_ref()),
+            (GROUP, self.groups.first()),
+        ];
+        let mut image = image.to_owned();
+        for (placeholder, name) in names {
+            if let Some(name) = name {
+                image = image.replace(placeholder, name);
+            }
+        }
+        image
+    }
+
     fn alone(machine: MachineName) -> Self {
         Self {
             machine,
             others: Vec::new(),
             label: None,
+            groups: Vec::new(),
+            ip: None,
             settings: BTreeMap::new(),
         }
     }
@@ -129,15 +158,23 @@ impl Target {
             );
         }
         let settings = fleet.settings(machine).into_iter();
-        Ok(Self {
+        let groups = machine.groups.iter().filter_map(|at| fleet.groups.get(*at));
+        let mut target = Self {
             machine: names.remove(0),
             others: names,
             label: Some(machine.name.clone()),
+            groups: groups.map(|group| group.name.clone()).collect(),
+            ip: machine.ip,
             settings: settings
                 .filter(|(key, _)| setting_keys().contains(key))
                 .map(|(key, setting)| (key.to_owned(), setting.value))
                 .collect(),
-        })
+        };
+        if let Some(Value::String(image)) = target.settings.get("image") {
+            let image = target.filled(image);
+            target.settings.insert("image".into(), image.into());
+        }
+        Ok(target)
     }
 }
 
@@ -155,7 +192,12 @@ pub fn targets(root: &Root, machines: &[Who], need: Need) -> anyhow::Result<Vec<
     let mut found: Vec<Target> = Vec::new();
     let mut files = HashSet::new();
     for who in machines {
-        for target in meant(&file, fleet.as_ref(), who)? {
+        for meant in meant(&file, fleet.as_ref(), who)? {
+            let target = match (meant, fleet.as_ref()) {
+                (Meant::Known(machine, name), Some(fleet)) => Target::of(fleet, machine, name)?,
+                (Meant::Alone(name), _) => Target::alone(name),
+                (Meant::Known(..), None) => continue,
+            };
             // By its name and by its address it is the same machine.
             if target.files().iter().all(|file| !files.contains(file)) {
                 files.extend(target.files());
@@ -166,12 +208,25 @@ pub fn targets(root: &Root, machines: &[Who], need: Need) -> anyhow::Result<Vec<
     Ok(found)
 }
 
-fn meant(file: &FleetFile, fleet: Option<&Fleet>, who: &Who) -> anyhow::Result<Vec<Target>> {
+/// A machine that a word means.
+pub enum Meant<'a> {
+    /// Of the fleet file; with the address that it was named by, if it was.
+    Known(&'a Machine, Option<MachineName>),
+    /// One that the fleet file does not know, by its address.
+    Alone(MachineName),
+}
+
+/// The machines that one word means.
+pub fn meant<'a>(
+    file: &FleetFile,
+    fleet: Option<&'a Fleet>,
+    who: &Who,
+) -> anyhow::Result<Vec<Meant<'a>>> {
     match (who, fleet) {
-        (Who::One(name), None) => Ok(vec![Target::alone(name.clone())]),
+        (Who::One(name), None) => Ok(vec![Meant::Alone(name.clone())]),
         (Who::One(name), Some(fleet)) => Ok(vec![match fleet.find(&identity(name)) {
-            Some(machine) => Target::of(fleet, machine, Some(name.clone()))?,
-            None => Target::alone(name.clone()),
+            Some(machine) => Meant::Known(machine, Some(name.clone())),
+            None => Meant::Alone(name.clone()),
         }]),
         (Who::Selector(text), None) if text == EVERY => {
             bail!("there is no {}: --all and * are its machines", file.name())
@@ -185,10 +240,8 @@ fn meant(file: &FleetFile, fleet: Option<&Fleet>, who: &Who) -> anyhow::Result<V
             let machines = fleet
                 .select(&selectors(&[text]))
                 .with_context(|| format!("looking in {}", fleet.file))?;
-            machines
-                .into_iter()
-                .map(|machine| Target::of(fleet, machine, None))
-                .collect()
+            let known = machines.into_iter();
+            Ok(known.map(|machine| Meant::Known(machine, None)).collect())
         }
     }
 }

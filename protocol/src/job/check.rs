@@ -85,11 +85,25 @@ pub fn job(
         disks: disks(file).map_err(at("disks"))?,
         delete: delete(line, file, from, placeholders)?,
         policy: policy(file)?,
+        check_in: file
+            .check_in
+            .as_deref()
+            .map(check_in)
+            .transpose()
+            .map_err(at("check-in"))?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
     };
     job.digest = job.fingerprint();
     Ok(job)
+}
+
+/// Where the machine says that it has come.
+fn check_in(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    url.filter(web)
+        .ok_or_else(|| format!("{text:?} is not a URL like http://server:8080/check-in/JOB"))
 }
 
 fn no_action(from: Option<&Url>) -> Wrong {

@@ -46,6 +46,8 @@ pub struct HostFile {
     pub password: Option<Secret>,
     pub report: Option<String>,
     pub report_token: Option<Secret>,
+    /// Written by the server for each job.
+    pub check_in: Option<String>,
 }
 
 /// A text that no message shows.

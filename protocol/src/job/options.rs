@@ -70,6 +70,8 @@ pub struct JobOption {
     pub excludes: &'static [&'static str],
     /// What it does, in one line.
     pub help: &'static str,
+    /// Whether it is of one host file alone, and no setting that many machines could share.
+    pub of_one_file: bool,
     /// Whether the file asks for it: `false` asks for nothing.
     asked: fn(&HostFile) -> bool,
 }
@@ -90,6 +92,7 @@ impl JobOption {
             flag: Some(key),
             excludes: &[],
             help,
+            of_one_file: false,
             asked,
         }
     }
@@ -112,6 +115,13 @@ impl JobOption {
 
     const fn excludes(self, excludes: &'static [&'static str]) -> Self {
         Self { excludes, ..self }
+    }
+
+    const fn of_one_file(self) -> Self {
+        Self {
+            of_one_file: true,
+            ..self
+        }
     }
 
     pub fn find(key: &str) -> Option<&'static Self> {
@@ -344,4 +354,12 @@ pub static OPTIONS: &[JobOption] = &[
         "What to show to the server of `report`, and to no other",
     )
     .flag(None),
+    JobOption::new(
+        "check-in",
+        Kind::Text("URL"),
+        |file| file.check_in.is_some(),
+        "Where the machine says that it has come, and how it goes; written by the server",
+    )
+    .flag(None)
+    .of_one_file(),
 ];

@@ -11,10 +11,15 @@ use std::sync::LazyLock;
 /// The key that tells the file's format, not the machine what to do.
 const VERSION: &str = "version";
 
-/// Every key of the host file but `version`, in the order in which its documentation has them.
+/// In the name of an image, the first group of the machine: a fleet file knows it, a machine does not.
+pub const GROUP: &str = "{group}";
+
+/// Every key of the host file that can be a setting of machines, in the order in which its documentation has them.
 pub fn setting_keys() -> &'static [&'static str] {
-    static KEYS: LazyLock<Vec<&'static str>> =
-        LazyLock::new(|| OPTIONS.iter().map(|option| option.key).collect());
+    static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let settings = OPTIONS.iter().filter(|option| !option.of_one_file);
+        settings.map(|option| option.key).collect()
+    });
     &KEYS
 }
 
@@ -39,7 +44,10 @@ fn known(key: &str) -> Result<&'static JobOption, String> {
 }
 
 fn check_for(key: &str, value: &toml::Value, actions: &[ActionName]) -> Result<(), String> {
-    let text = format!("{VERSION} = 1\n{key} = {value}\n");
+    let mut text = format!("{VERSION} = 1\n{key} = {value}\n");
+    if key == "image" {
+        text = text.replace(GROUP, "group");
+    }
     let mut file = HostFile::parse(text.as_bytes(), "").map_err(|error| plain(key, &error.what))?;
     if file.share.is_none() {
         file.share = Some("http://server/share".into());
@@ -116,7 +124,9 @@ mod tests {
         // It ends in an error by design: all it is for is to be asked for the fields.
         HostFile::deserialize(FieldNames(&mut keys)).unwrap_err();
         keys.retain(|key| *key != VERSION);
-        assert_eq!(setting_keys(), keys);
+        let options: Vec<&str> = OPTIONS.iter().map(|option| option.key).collect();
+        assert_eq!(options, keys);
+        assert!(setting_keys().contains(&"report") && !setting_keys().contains(&"check-in"));
     }
 
     #[test]
@@ -129,6 +139,7 @@ mod tests {
             ("keep", vec![3].into()),
             ("partitions", vec!["home"].into()),
             ("image", "lab/{hostname}".into()),
+            ("image", "golden-{group}".into()),
             ("attempts", 5.into()),
             ("share", "nfs://10.0.2.2/export?vers=4.1".into()),
         ] {

@@ -103,6 +103,15 @@ impl Summary {
             .map_or("", |name| name)
     }
 
+    /// Where its machine is on the network: what its folder on the share is called.
+    pub fn place(&self) -> &str {
+        if self.address.is_empty() {
+            self.identity()
+        } else {
+            &self.address
+        }
+    }
+
     /// For people: `lab3-01`, or the address.
     pub fn name(&self) -> &str {
         let names = [&self.machine, &self.address, &self.peer];
@@ -178,6 +187,8 @@ pub enum State {
     Running,
     Ok,
     Failed,
+    /// The job was withdrawn before anything was touched.
+    Cancelled,
     /// It has not reported for minutes, and has not ended.
     Silent,
 }
@@ -239,6 +250,7 @@ impl Run {
     pub(super) fn ended(summary: Summary) -> Self {
         let state = match summary.verdict {
             Some(Verdict::Ok) => State::Ok,
+            Some(Verdict::Cancelled) => State::Cancelled,
             Some(Verdict::Failed) | None => State::Failed,
         };
         Self {

@@ -18,7 +18,7 @@ fn line(run: &Id, seq: u64, rest: &str) -> String {
     format!("{{\"v\":1,\"run\":\"{run}\",\"seq\":{seq},\"time\":\"{time}\",{rest}}}")
 }
 
-fn take(keeper: &Keeper, run: &Id, job: &Id, lines: &[String]) -> Result<(), Refused> {
+fn take(recorder: &Recorder, run: &Id, job: &Id, lines: &[String]) -> Result<(), Refused> {
     let lines: Vec<Reported<'_>> = lines
         .iter()
         .map(|raw| Reported {
@@ -26,18 +26,18 @@ fn take(keeper: &Keeper, run: &Id, job: &Id, lines: &[String]) -> Result<(), Ref
             line: event::parse(raw).unwrap(),
         })
         .collect();
-    keeper.take(run, job, PEER, &lines)
+    recorder.take(run, job, PEER, &lines)
 }
 
-fn read(keeper: &Keeper, run: &Id) -> Run {
-    keeper.runs().read(run).unwrap().unwrap()
+fn read(recorder: &Recorder, run: &Id) -> Run {
+    recorder.runs().read(run).unwrap().unwrap()
 }
 
 #[test]
 fn a_run_is_kept_from_begin_to_result_and_through_a_restart() {
     let root = tempfile::tempdir().unwrap();
     let (run, job) = (id(1), id(2));
-    let first = Keeper::new(root.path(), 3);
+    let first = Recorder::new(root.path(), 3);
     let begun = [
         line(&run, 1, BEGIN),
         line(&run, 2, PLAN),
@@ -55,7 +55,7 @@ fn a_run_is_kept_from_begin_to_result_and_through_a_restart() {
     // A power cut in the middle of a line, and another server; the machine sends again what had no answer.
     let events = root.path().join("runs").join(run.as_str()).join(EVENTS);
     append_to(&events).unwrap().write_all(b"{\"v\":1,").unwrap();
-    let later = Keeper::new(root.path(), 3);
+    let later = Recorder::new(root.path(), 3);
     let rest = [line(&run, 3, HALF), line(&run, 4, SLOW), line(&run, 9, OK)];
     take(&later, &run, &job, &rest).unwrap();
     take(&later, &run, &job, &rest).unwrap();
@@ -78,12 +78,12 @@ fn a_run_is_kept_from_begin_to_result_and_through_a_restart() {
 #[test]
 fn a_run_is_its_jobs_alone() {
     let root = tempfile::tempdir().unwrap();
-    let keeper = Keeper::new(root.path(), 3);
-    take(&keeper, &id(1), &id(2), &[line(&id(1), 1, BEGIN)]).unwrap();
-    let refused = take(&keeper, &id(1), &id(3), &[line(&id(1), 2, OK)]).unwrap_err();
+    let recorder = Recorder::new(root.path(), 3);
+    take(&recorder, &id(1), &id(2), &[line(&id(1), 1, BEGIN)]).unwrap();
+    let refused = take(&recorder, &id(1), &id(3), &[line(&id(1), 2, OK)]).unwrap_err();
     assert!(matches!(refused, Refused::OtherJob(_)), "{refused}");
     let refused = take(
-        &Keeper::new(root.path(), 3),
+        &Recorder::new(root.path(), 3),
         &id(1),
         &id(3),
         &[line(&id(1), 2, OK)],
@@ -97,37 +97,37 @@ fn of_each_machine_the_newest_runs_are_kept() {
     let job = id(0);
     for tail in 1..=5 {
         // The last two are by a server that was started anew.
-        let keeper = Keeper::new(root.path(), 3);
+        let recorder = Recorder::new(root.path(), 3);
         let lines = [line(&id(tail), 1, BEGIN), line(&id(tail), 2, OK)];
-        take(&keeper, &id(tail), &job, &lines).unwrap();
+        take(&recorder, &id(tail), &job, &lines).unwrap();
     }
     let other = BEGIN
         .replace("10.0.2.15", "10.0.2.16")
         .replace("\"m\"", "\"n\"");
-    let keeper = Keeper::new(root.path(), 3);
-    take(&keeper, &id(9), &job, &[line(&id(9), 1, &other)]).unwrap();
-    assert_eq!(keeper.runs().ids().unwrap(), [id(9), id(5), id(4), id(3)]);
+    let recorder = Recorder::new(root.path(), 3);
+    take(&recorder, &id(9), &job, &[line(&id(9), 1, &other)]).unwrap();
+    assert_eq!(recorder.runs().ids().unwrap(), [id(9), id(5), id(4), id(3)]);
     let filter = super::super::Filter {
         machine: Some("lab3-01".into()),
         last: Some(2),
         ..super::super::Filter::default()
     };
-    assert_eq!(keeper.runs().list(&filter).unwrap().len(), 2);
+    assert_eq!(recorder.runs().list(&filter).unwrap().len(), 2);
 }
 
 #[test]
 fn events_that_are_too_many_are_thinned_and_the_log_goes_on_behind_them() {
     let root = tempfile::tempdir().unwrap();
-    let keeper = Keeper::new(root.path(), 3);
+    let recorder = Recorder::new(root.path(), 3);
     let (run, job) = (id(1), id(2));
     take(
-        &keeper,
+        &recorder,
         &run,
         &job,
         &[line(&run, 1, BEGIN), line(&run, 2, PLAN)],
     )
     .unwrap();
-    let mut log = keeper.runs().log(&run);
+    let mut log = recorder.runs().log(&run);
     assert_eq!(log.more().unwrap(), "");
     let long = format!(
         "\"type\":\"log\",\"level\":\"info\",\"text\":\"{}\"",
@@ -137,38 +137,38 @@ fn events_that_are_too_many_are_thinned_and_the_log_goes_on_behind_them() {
         let lines: Vec<String> = (3..103)
             .map(|seq| line(&run, batch * 100 + seq, &long))
             .collect();
-        take(&keeper, &run, &job, &lines).unwrap();
+        take(&recorder, &run, &job, &lines).unwrap();
     }
     let events = root.path().join("runs").join(run.as_str()).join(EVENTS);
     assert!(fs::metadata(&events).unwrap().len() <= MOST_EVENTS);
     assert!(fs::read_to_string(&events).unwrap().contains("\"plan\""));
     let shown = log.more().unwrap();
     assert!(shown.ends_with("x\n"));
-    take(&keeper, &run, &job, &[line(&run, 5000, OK)]).unwrap();
+    take(&recorder, &run, &job, &[line(&run, 5000, OK)]).unwrap();
     assert!(log.more().unwrap().ends_with("result ok backup\n"));
 }
 
 #[test]
 fn reports_at_once_are_all_kept() {
     let root = tempfile::tempdir().unwrap();
-    let keeper = Keeper::new(root.path(), 100);
+    let recorder = Recorder::new(root.path(), 100);
     let (run, job) = (id(1), id(2));
     std::thread::scope(|scope| {
         for thread in 1..=8 {
-            let (keeper, run, job) = (&keeper, &run, &job);
+            let (recorder, run, job) = (&recorder, &run, &job);
             scope.spawn(move || {
                 let own = id(thread + 100);
                 for seq in 1..=20 {
                     // Its own run, and one that all report at once, as a machine does that asks again too early.
-                    take(keeper, &own, job, &[line(&own, seq, PLAN)]).unwrap();
-                    take(keeper, run, job, &[line(run, seq, PLAN)]).unwrap();
+                    take(recorder, &own, job, &[line(&own, seq, PLAN)]).unwrap();
+                    take(recorder, run, job, &[line(run, seq, PLAN)]).unwrap();
                 }
             });
         }
     });
-    assert_eq!(keeper.runs().ids().unwrap().len(), 9);
-    for id in keeper.runs().ids().unwrap() {
-        assert_eq!(read(&keeper, &id).summary.disks.len(), 1);
+    assert_eq!(recorder.runs().ids().unwrap().len(), 9);
+    for id in recorder.runs().ids().unwrap() {
+        assert_eq!(read(&recorder, &id).summary.disks.len(), 1);
         let events =
             fs::read_to_string(root.path().join("runs").join(id.as_str()).join(EVENTS)).unwrap();
         let seqs: Vec<u64> = events

@@ -38,7 +38,7 @@ pub enum Refused {
 }
 
 /// The runs below a root, for writing.
-pub struct Keeper {
+pub struct Recorder {
     root: PathBuf,
     runs: Runs,
     entries: Mutex<HashMap<Id, Arc<Entry>>>,
@@ -76,7 +76,7 @@ pub struct Reported<'a> {
     pub line: Line,
 }
 
-impl Keeper {
+impl Recorder {
     pub fn new(root: &Path, keep_last: usize) -> Self {
         Self {
             root: root.to_owned(),
