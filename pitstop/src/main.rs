@@ -3,6 +3,7 @@
 mod commands;
 mod fleet;
 mod host;
+mod job_options;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};

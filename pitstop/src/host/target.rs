@@ -96,7 +96,7 @@ impl Target {
         names.flat_map(MachineName::files).collect()
     }
 
-    fn alone(machine: MachineName) -> Self {
+    pub fn alone(machine: MachineName) -> Self {
         Self {
             machine,
             others: Vec::new(),

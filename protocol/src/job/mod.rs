@@ -30,4 +30,4 @@ pub use preview::{check_host_file, check_parameters, preview};
 pub use runnable::{DiskSelector, Job, Policy, Salvaged, check_folder};
 pub use settings::{check_setting, is_of_action, is_secret, setting_keys};
 pub use transfer::{RETRY_FOR, Transfer};
-pub use words::Word;
+pub use words::{Choice, Word};
