@@ -4,6 +4,7 @@ use crate::problem::{Problem, nearest};
 use crate::range::{Pattern, Range};
 use crate::written::{Key, Section};
 use pitstop_imaging::units::parse_duration;
+use pitstop_power::Power;
 use pitstop_protocol::job::{check_setting, setting_keys};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -89,7 +90,8 @@ impl Checker {
         }
         let checked = match name {
             "kernel-args" => one_line(value).map(|_| ()),
-            "power" => power(value),
+            "power" if kind == Kind::Host => Power::parse(&first(value)).map(|_| ()),
+            "power" => Power::parse(value).map(|_| ()),
             _ => self
                 .0
                 .entry(format!("{name}={value}"))
@@ -129,26 +131,6 @@ fn title(kind: Kind) -> &'static str {
         Kind::Group => "a group",
         Kind::Host => "a host",
         Kind::Ip => "an address",
-    }
-}
-
-/// How a machine is switched on: `wol`, a BMC's URL, or a command with its arguments.
-fn power(value: &Value) -> Result<(), String> {
-    let what = "write \"wol\", \"ipmi://BMC\", \"redfish://BMC/redfish/v1/Systems/1\", \"none\" or a command as a list";
-    match value {
-        Value::String(text) => {
-            let schemes = ["ipmi://", "redfish://", "redfish+http://"];
-            let url = schemes.iter().any(|scheme| {
-                text.strip_prefix(scheme)
-                    .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
-            });
-            let word = text == "wol" || text == "none";
-            (url || word)
-                .then_some(())
-                .ok_or_else(|| format!("{text:?}: {what}"))
-        }
-        Value::Array(words) if !words.is_empty() && words.iter().all(Value::is_str) => Ok(()),
-        other => Err(format!("{}: {what}", other.type_str())),
     }
 }
 
@@ -275,6 +257,18 @@ pub(crate) fn at_index(value: &Value, count: usize, index: usize) -> Value {
     }
 }
 
+/// What `value` says of the first machine of a range: what is checked of all of them.
+fn first(value: &Value) -> Value {
+    match value {
+        Value::String(text) => match Range::find(text) {
+            Ok(Some(range)) => Value::String(range.at(0)),
+            _ => value.clone(),
+        },
+        Value::Array(values) => Value::Array(values.iter().map(first).collect()),
+        other => other.clone(),
+    }
+}
+
 /// Checks that the ranges in a value of a range of machines are as long as it.
 pub(crate) fn parallel(key: &Key, count: usize) -> Result<(), String> {
     fn check(value: &Value, count: usize) -> Result<(), String> {
@@ -342,6 +336,10 @@ mod tests {
             assert_eq!(check("power", good.into()), Ok(()), "{good}");
         }
         assert_eq!(check("power", vec!["pdu", "on", "7"].into()), Ok(()));
+        let mut of = |kind, text: &str| checker.key(kind, "power", &text.into());
+        assert_eq!(of(Kind::Host, "ipmi://bmc-[01-40]"), Ok(()));
+        assert!(of(Kind::Group, "ipmi://bmc-[01-40]").is_err());
+        let mut check = |name, value: Value| checker.key(Kind::Base, name, &value);
         for bad in ["", "on", "ipmi://", "redfish://a b"] {
             assert!(
                 check("power", bad.into())

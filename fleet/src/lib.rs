@@ -1,6 +1,7 @@
 //! A lab of machines from one file: `fleet.toml`, its layers, and what is made of them and into them. Pure: bytes in, values and texts
 //! out. Files, daemons and machines are the command's.
 
+pub mod boot;
 pub mod edit;
 mod fleet;
 pub mod generate;

@@ -3,6 +3,7 @@
 use crate::fleet::{Fleet, Machine};
 use crate::keys::{self, Kind};
 use crate::written::Section;
+use pitstop_power::{Power, Target};
 use pitstop_protocol::job::is_secret;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -83,6 +84,33 @@ impl Fleet {
             let key = section.key(key)?;
             Some(setting(kind, section, key, machine))
         })
+    }
+
+    /// How a machine is switched: what its layers say, else by Wake-on-LAN.
+    ///
+    /// # Errors
+    /// What a range fills in makes no such setting. The others were checked when the file was read.
+    pub fn power(&self, machine: &Machine) -> Result<Power, String> {
+        let Some(setting) = self.setting(machine, "power") else {
+            return Ok(Power::default());
+        };
+        Power::parse(&setting.value).map_err(|what| {
+            format!(
+                "{}, line {}: key \"power\": {what}",
+                self.file, setting.line
+            )
+        })
+    }
+
+    /// What switches a machine has to know of it.
+    pub fn power_target(&self, machine: &Machine) -> Target {
+        let network = machine.network.and_then(|at| self.networks.get(at));
+        Target {
+            name: machine.name.clone(),
+            macs: machine.macs.clone(),
+            ip: machine.ip,
+            network: network.map(|network| network.net),
+        }
     }
 
     /// The kernel parameters of a machine, empty for none.

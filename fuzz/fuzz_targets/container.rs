@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use pitstop_fuzz::Bytes;
 use pitstop_imaging::event::Silent;
-use pitstop_imaging::image::{self, Kind};
+use pitstop_imaging::image::{self, Kind, OpenedImage};
 
 /// One gzip member of stored blocks (RFC 1951 3.2.4).
 fn gzip(raw: &[u8]) -> Vec<u8> {
@@ -29,11 +29,11 @@ fuzz_target!(|input: &[u8]| {
     let Some((behind, raw)) = input.split_first() else {
         return;
     };
-    let plain = image::probe(&Bytes(raw.to_vec()));
+    let plain = OpenedImage::open(Box::new(Bytes(raw.to_vec())));
     let mut packed = gzip(raw);
-    let alone = image::probe(&Bytes(packed.clone()));
-    if plain.is_ok_and(|probe| probe.kind == Kind::Raw) {
-        alone.expect("a raw disk is one within gzip too");
+    let alone = OpenedImage::open(Box::new(Bytes(packed.clone())));
+    if plain.is_ok_and(|image| image.kind() == Kind::Raw) {
+        alone.map(drop).expect("a raw disk is one within gzip too");
         // Zeros and letters begin no member.
         packed.extend(raw.iter().take(usize::from(*behind)).map(|byte| byte & b'A'));
         let verified = image::verify(&Bytes(packed), 1, &Silent).expect("as gunzip has it");

@@ -8,6 +8,6 @@ use pitstop_imaging::image;
 
 fuzz_target!(|bytes: &[u8]| {
     let image = Bytes(bytes.to_vec());
-    let _ = image::probe(&image);
+    let _ = image::OpenedImage::open(Box::new(&image));
     let _ = image::verify(&image, 1, &Silent);
 });

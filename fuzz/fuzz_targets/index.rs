@@ -47,7 +47,7 @@ fn whole(input: &[u8]) -> Option<Vec<u8>> {
 fuzz_target!(|input: &[u8]| {
     let Some(image) = whole(input) else { return };
     let image = Bytes(image);
-    let _ = image::probe(&image);
+    let _ = image::OpenedImage::open(Box::new(&image));
     let _ = image::inspect(&image, 10);
     let _ = image::verify(&image, 1, &Silent);
 });

@@ -5,7 +5,9 @@ mod used_common;
 
 use image_common::image_of;
 use pitstop_imaging::event::Silent;
-use pitstop_imaging::image::{CaptureOptions, FileSource, Growth, RestoreOptions, growth, restore};
+use pitstop_imaging::image::{
+    CaptureOptions, FileSource, Growth, OpenedImage, RestoreOptions, growth, restore,
+};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -64,7 +66,8 @@ fn grow_to(image: &Path, target: &Path) -> anyhow::Result<()> {
 }
 
 fn found(image: &Path, disk: u64) -> anyhow::Result<Option<Growth>> {
-    growth(&FileSource::open(image).unwrap(), disk, 512)
+    let image = OpenedImage::open(Box::new(FileSource::open(image).unwrap()))?;
+    growth(&image, disk, 512)
 }
 
 fn plain(dir: &TempDir, disk: &Path) -> PathBuf {

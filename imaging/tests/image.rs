@@ -5,8 +5,8 @@ mod image_common;
 use image_common::{Bench, MIB, disk_of, plain, source};
 use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::{
-    CaptureOptions, Delta, ImageMeta, ImageSource, Kind, Level, RestoreOptions, probe, restore,
-    verify,
+    CaptureOptions, Delta, ImageMeta, ImageSource, Kind, Level, OpenedImage, RestoreOptions,
+    restore, verify,
 };
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -43,8 +43,8 @@ fn a_disk_comes_back_and_zcat_agrees() {
             verify(&source(&image), 2, &Silent).unwrap().bytes(),
             raw.len() as u64
         );
-        let probe = probe(&source(&image)).unwrap();
-        assert_eq!((probe.kind, probe.meta), (Kind::Pitstop, Some(meta)));
+        let opened = OpenedImage::open(Box::new(source(&image))).unwrap();
+        assert_eq!((opened.kind(), opened.meta()), (Kind::Pitstop, Some(&meta)));
     }
 }
 
@@ -230,7 +230,8 @@ fn foreign_images_restore_too() {
                 .unwrap()
                 .success()
         );
-        assert_eq!(probe(&source(&image)).unwrap().kind, kind, "{tool}");
+        let opened = OpenedImage::open(Box::new(source(&image))).unwrap();
+        assert_eq!(opened.kind(), kind, "{tool}");
         let target = bench.write("target", &vec![9; 8 * MIB]);
         let options = RestoreOptions {
             verify: true,

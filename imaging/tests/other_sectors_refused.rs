@@ -7,7 +7,9 @@ mod used_common;
 
 use image_common::{image_of, noise};
 use part_common::{at, keep, try_restore};
-use pitstop_imaging::image::{CaptureOptions, FileSource, Part, RestoreOptions, foresee};
+use pitstop_imaging::image::{
+    CaptureOptions, FileSource, OpenedImage, Part, RestoreOptions, foresee,
+};
 use sectors_common::{disk, made, on, part, put};
 use std::fs;
 use std::path::Path;
@@ -27,9 +29,10 @@ fn refused(dir: &TempDir, disk: &Path, from: u32) -> String {
     let options = RestoreOptions::default();
     let (error, foreseen) = on(&target, to, |device| {
         let source = FileSource::open(&image).unwrap();
+        let opened = OpenedImage::open(Box::new(source)).unwrap();
         (
             try_restore(&image, device, &options).unwrap_err(),
-            foresee(&source, device, &options).unwrap_err(),
+            foresee(&opened, device, &options).unwrap_err(),
         )
     });
     assert!(fs::read(&target).unwrap() == before, "{error:#}");

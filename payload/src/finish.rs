@@ -1,7 +1,9 @@
 //! What the machine does when the work is over, well or not. Pure: whoever holds a [`Finish`] carries it out.
 
+use crate::report::Crashed;
 use pitstop_imaging::render::one_line;
 use pitstop_protocol::credentials::Credentials;
+use pitstop_protocol::event::{Outcome, Verdict};
 use pitstop_protocol::job::After;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub struct CrashPolicy {
     pub share: Option<String>,
     /// What the job has for the share's server.
     pub credentials: Option<Credentials>,
+    /// Where the run is reported to, if anywhere.
+    pub report: Option<Crashed>,
 }
 
 impl Default for CrashPolicy {
@@ -48,6 +52,7 @@ impl Default for CrashPolicy {
             on_failure: After::Reboot,
             share: None,
             credentials: None,
+            report: None,
         }
     }
 }
@@ -64,6 +69,11 @@ impl CrashPolicy {
         self.exhausted() || finish.then != After::Reboot
     }
 
+    /// What is reported of a run that failed for `reason`.
+    pub fn outcome(&self, reason: &str) -> Outcome {
+        Outcome::new(Verdict::Failed, &self.action, &one_line(reason))
+    }
+
     /// The end of a run that failed for `reason`: wait and try again, or hold after the last try.
     pub fn failed(&self, reason: &str) -> Finish {
         let then = match self.on_failure {
@@ -75,23 +85,32 @@ impl CrashPolicy {
             After::Reboot | After::Poweroff => self.failure_delay,
         };
         Finish {
-            result_line: format!(
-                "pitstop: result failed {}: {}",
-                self.action,
-                one_line(reason)
-            ),
+            result_line: line(&self.outcome(reason)),
             wait,
             then,
         }
     }
 }
 
+fn line(outcome: &Outcome) -> String {
+    format!("pitstop: {outcome}")
+}
+
 /// The end of a run that did all it was asked to.
 pub fn succeeded(action: &str, then: After) -> Finish {
     Finish {
-        result_line: format!("pitstop: result ok {action}"),
+        result_line: line(&Outcome::new(Verdict::Ok, action, "")),
         wait: Duration::ZERO,
         then,
+    }
+}
+
+/// The end of a run that never began: the job was withdrawn while the machine waited.
+pub fn cancelled(action: &str, reason: &str) -> Finish {
+    Finish {
+        result_line: line(&Outcome::new(Verdict::Cancelled, action, &one_line(reason))),
+        wait: Duration::ZERO,
+        then: After::Reboot,
     }
 }
 

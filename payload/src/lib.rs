@@ -4,10 +4,12 @@
 //! [`plan::Plan`]; [`execute`] walks it and emits events; [`finish`] decides what the machine does next. Nothing here
 //! mounts the root, loads modules or reboots: that is `init`'s.
 
+pub mod check_in;
 pub mod execute;
 pub mod finish;
 pub mod info;
 pub mod load;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod wipe;

@@ -3,6 +3,7 @@
 
 mod json;
 pub mod matching;
+mod reported;
 pub mod select;
 mod show;
 
@@ -217,15 +218,28 @@ impl Plan {
         self
     }
 
-    /// Has its restores grow what was found for each, in order.
-    #[must_use]
-    pub fn growing(mut self, growths: Vec<Option<Growth>>) -> Self {
+    /// Has each of its restores grow what `growth` finds for it.
+    ///
+    /// # Errors
+    /// That of `growth`.
+    pub fn growing<E>(
+        mut self,
+        growth: impl Fn(&Restore) -> Result<Option<Growth>, E>,
+    ) -> Result<Self, E> {
         if let Steps::Restore(steps) = &mut self.steps {
-            for (step, growth) in steps.iter_mut().zip(growths) {
-                step.grows = growth;
+            for step in steps {
+                step.grows = growth(step)?;
             }
         }
-        self
+        Ok(self)
+    }
+
+    /// Whether the image in `file` goes to a disk.
+    pub fn restores(&self, file: &str) -> bool {
+        match &self.steps {
+            Steps::Restore(steps) => steps.iter().any(|step| step.image.file == file),
+            _ => false,
+        }
     }
 
     /// Plans a wipe of every disk of the selection.

@@ -5,15 +5,18 @@
 
 mod crash;
 
+use crate::check_in::{Admitted, Door, Slot};
 use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, info, name, record};
-use crate::finish::{CrashPolicy, Finish, succeeded};
+use crate::finish::{CrashPolicy, Finish, cancelled, succeeded};
 use crate::load::{self, JobError};
+use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::inventory::{self, Machine};
+use pitstop_protocol::event::{Verdict, What};
 use pitstop_protocol::host_name::hex_address;
 use pitstop_protocol::job::{Action, After, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
@@ -66,23 +69,24 @@ pub fn run(
     reporter: Arc<dyn Reporter>,
     options: &Options<'_>,
 ) -> Finish {
+    let reports = Arc::new(Reports::begin(reporter, lease));
     let mut run = Run {
         machine,
         lease,
-        log: Arc::new(RunLog::new(reporter, lease.address.to_string())),
+        log: Arc::new(RunLog::new(reports.clone(), lease.address.to_string())),
+        reports,
         options,
         policy: before_any_job(machine),
         share: None,
+        slot: None,
+        withdrawn: None,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| run.stages()));
-    match outcome {
-        Ok(Ok(finish)) => finish,
-        Ok(Err(error)) => run.failed(&error),
-        Err(panic) => run.failed(&anyhow!(
-            "a fault in Pitstop itself: {}",
-            panic_text(&*panic)
-        )),
-    }
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        Err(anyhow!("a fault in Pitstop itself: {text}"))
+    });
+    run.end(outcome)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -97,10 +101,15 @@ struct Run<'a> {
     machine: &'a Machine,
     lease: &'a Lease,
     log: Arc<RunLog>,
+    reports: Arc<Reports>,
     options: &'a Options<'a>,
     policy: CrashPolicy,
     /// Once it is proven to be the share.
     share: Option<Box<dyn Share>>,
+    /// While the server holds one for this machine.
+    slot: Option<Slot>,
+    /// Why the job is not wanted any more.
+    withdrawn: Option<String>,
 }
 
 /// The job as it is set, and the note of its being done.
@@ -131,6 +140,11 @@ impl Run<'_> {
         let carriers = carriers.for_job(&job.transfer, self.listener())?;
         if job.action == Action::Rescue {
             return Ok(self.rescue(&job, &carriers));
+        }
+        if let Some(reason) = self.check_in(&job)? {
+            self.log.warn(format!("nothing was touched: {reason}"));
+            self.withdrawn = Some(reason.clone());
+            return Ok(cancelled(job.action.name().as_str(), &reason));
         }
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
@@ -171,6 +185,7 @@ impl Run<'_> {
             return self.succeeded(&job, &carriers);
         }
         let prepared = work.plan()?;
+        self.reports.tell(prepared.plan.reported());
         self.log.info(prepared.plan.to_string());
         if prepared.done {
             self.log.info(format!(
@@ -235,6 +250,21 @@ impl Run<'_> {
         }
     }
 
+    /// Waits for a slot where the server gives them out. Returns why the job is not wanted any more.
+    fn check_in(&mut self, job: &Job) -> anyhow::Result<Option<String>> {
+        let Some(url) = &job.check_in else {
+            return Ok(None);
+        };
+        let run = self.reports.run().clone();
+        let door = Door::new(url, run, &job.transfer, self.log.clone())?;
+        match door.wait()? {
+            Admitted::Go(slot) => self.slot = Some(slot),
+            Admitted::Cancelled(reason) => return Ok(Some(reason)),
+            Admitted::Untracked => {}
+        }
+        Ok(None)
+    }
+
     fn listener(&self) -> Listener {
         Listener(Some(self.log.clone()))
     }
@@ -242,6 +272,12 @@ impl Run<'_> {
     fn keep_to(&mut self, policy: &Policy, transfer: &Transfer) {
         let access = transfer.access.as_ref();
         self.policy.credentials = access.map(|access| access.credentials().clone());
+        let report = transfer.report.as_ref();
+        self.policy.report = report.map(|to| Crashed::new(self.reports.run(), to));
+        self.reports.send_to(report, transfer.retry_for);
+        self.reports.tell(What::Job {
+            action: self.policy.action.clone(),
+        });
         self.policy.attempts = policy.attempts;
         self.policy.failure_delay = policy.failure_delay;
         self.policy.progress_timeout = policy.progress_timeout;
@@ -393,6 +429,32 @@ impl Run<'_> {
         Ok(finish)
     }
 
+    /// Tells everybody how it ended: the logs, who waits for the slot, who hears the reports.
+    fn end(&mut self, outcome: anyhow::Result<Finish>) -> Finish {
+        let slot = self.slot.take();
+        let (finish, verdict, reason) = match outcome {
+            Ok(finish) => {
+                if let Some(slot) = slot {
+                    slot.done();
+                }
+                match self.withdrawn.take() {
+                    Some(reason) => (finish, Verdict::Cancelled, reason),
+                    None => (finish, Verdict::Ok, String::new()),
+                }
+            }
+            Err(error) => {
+                let finish = self.failed(&error);
+                let reason = format!("{error:#}");
+                if let Some(slot) = slot {
+                    slot.failed(&reason, !self.policy.ends_trying(&finish));
+                }
+                (finish, Verdict::Failed, reason)
+            }
+        };
+        self.reports.end(verdict, &self.policy.action, &reason);
+        finish
+    }
+
     /// Tells both logs, drops the count when no further try follows by itself, and never hides `error` behind a later one.
     fn failed(&self, error: &anyhow::Error) -> Finish {
         let finish = self.policy.failed(&format!("{error:#}"));
@@ -458,6 +520,8 @@ fn is_file_name(name: &str) -> bool {
 mod again;
 #[cfg(test)]
 mod over_http;
+#[cfg(test)]
+mod reported;
 #[cfg(test)]
 mod site;
 #[cfg(test)]

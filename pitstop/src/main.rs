@@ -4,6 +4,7 @@ mod commands;
 mod fleet;
 mod host;
 mod job_options;
+mod power;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -56,6 +57,8 @@ enum Command {
     Serve(serve::Args),
     /// Set, list and clear the jobs of machines
     Host(host::Args),
+    /// Switch machines on and off, and ask whether they run
+    Power(power::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
     /// Print a completion script for a shell
@@ -105,6 +108,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
+        Command::Power(args) => power::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -169,6 +169,8 @@ pub struct Moved {
 pub enum Verdict {
     Ok,
     Failed,
+    /// The job was withdrawn before anything was touched.
+    Cancelled,
 }
 
 /// How a run ended.
@@ -178,7 +180,7 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// `unknown` where the machine never learnt it.
     pub action: String,
-    /// Why it failed, in one line; empty when it did not.
+    /// Why it failed or was not begun, in one line; empty when it went well.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Of all disks.
@@ -188,6 +190,20 @@ pub struct Outcome {
     pub read_errors: u64,
 }
 
+impl Outcome {
+    /// An end without figures.
+    pub fn new(verdict: Verdict, action: &str, reason: &str) -> Self {
+        Self {
+            verdict,
+            action: action.to_owned(),
+            reason: shortened(reason, LONGEST_TEXT),
+            bytes: 0,
+            elapsed_ms: 0,
+            read_errors: 0,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     /// As every console shows it: `result failed restore: the image is truncated`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,6 +211,7 @@ impl fmt::Display for Outcome {
         match self.verdict {
             Verdict::Ok => write!(f, "result ok {action}"),
             Verdict::Failed => write!(f, "result failed {action}: {}", self.reason),
+            Verdict::Cancelled => write!(f, "result cancelled {action}: {}", self.reason),
         }
     }
 }

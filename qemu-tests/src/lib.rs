@@ -7,6 +7,7 @@ pub mod compare;
 pub mod console;
 pub mod debian;
 pub mod disks;
+pub mod generated;
 pub mod golden;
 pub mod https;
 pub mod kernel;

@@ -2,8 +2,8 @@
 
 use crate::bootconf;
 use crate::file;
+use crate::host_search;
 use crate::http::{Caller, Here, Whole, only_read};
-use crate::jobs;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
@@ -134,11 +134,11 @@ pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
 pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Option<String> {
     let (folder, name) = path.split()?;
     if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
-        let job = jobs::of_name(&site.hosts, name);
+        let job = host_search::of_name(&site.hosts, name);
         if job.is_none() && open(site, path).is_ok() {
             return None;
         }
-        let append = append(site, &jobs::identity_of_name(name, peer));
+        let append = append(site, &host_search::identity_of_name(name, peer));
         return bootconf::pxelinux(name, job.as_deref(), url, &append);
     }
     // iPXE looks for autoexec.ipxe by itself.

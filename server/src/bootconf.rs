@@ -1,6 +1,6 @@
 //! Configurations for boot loaders: with a job the payload, without one the machine's own disk.
 
-use crate::jobs::Asker;
+use crate::host_search::Asker;
 use crate::site::{INITRAMFS, KERNEL};
 
 /// What `/boot.ipxe` says: ask again, with the machine's names.

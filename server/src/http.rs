@@ -4,11 +4,12 @@
 mod log;
 mod request;
 
+pub use log::Routine;
 pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{boot, hosts, share, status};
+use crate::{api, boot, hosts, jobs, report, share, status};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -24,8 +25,11 @@ pub fn router(sites: &Arc<Sites>) -> Router {
     let routes = Router::new()
         .route("/", get(page).fallback(only_read))
         .merge(share::routes())
+        .merge(report::routes())
+        .merge(api::routes())
         .merge(hosts::routes())
         .merge(boot::routes())
+        .merge(jobs::routes())
         .with_state(Arc::clone(sites));
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()

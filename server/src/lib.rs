@@ -1,15 +1,18 @@
 //! The embedded server: host files, boot files and the share over HTTP; boot files over TFTP.
 
+mod api;
 mod append;
 mod boot;
 mod bootconf;
 mod claims;
 mod connections;
+mod dhcp;
 mod file;
 pub mod fleet;
+mod host_search;
 mod hosts;
 mod http;
-mod jobs;
+pub mod jobs;
 mod journal;
 pub mod list;
 mod listing;
@@ -19,6 +22,8 @@ mod path;
 mod range;
 mod readers;
 mod refusal;
+mod report;
+pub mod runs;
 mod share;
 mod site;
 mod status;
@@ -48,7 +53,7 @@ const TFTP_PORT: u16 = 69;
 
 const EXAMPLES: &str = "\
 Examples:
-  pitstop serve --root /srv/pitstop --boot out
+  pitstop serve --root /srv/pitstop --boot out --dhcp proxy
   pitstop serve --root lab --listen 127.0.0.1:8080 --tftp off --url http://10.0.2.2:8080
 
 Put jobs in with `pitstop host set`. SIGTERM or Ctrl-C end the server.";
@@ -80,6 +85,14 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     append: String,
+    /// Records of runs that are kept of each machine: the newest
+    #[arg(long, value_name = "N", default_value_t = runs::KEEP_LAST, value_parser = at_least_one)]
+    keep_runs: usize,
+    /// How long a machine at work may be silent before another one gets its slot
+    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
+    slot_timeout: Duration,
+    #[command(flatten)]
+    dhcp: dhcp::Options,
     /// No line for each request
     #[arg(long)]
     quiet: bool,
@@ -109,11 +122,27 @@ impl std::str::FromStr for Tftp {
     }
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number from 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
 fn one_line(text: &str) -> Result<String, String> {
     if text.chars().any(char::is_control) {
         return Err("kernel parameters are one line".into());
     }
     Ok(text.trim().to_owned())
+}
+
+/// Less than a second would be taken for silence by every busy network.
+fn slot_timeout(text: &str) -> Result<Duration, String> {
+    let time = pitstop_imaging::units::parse_duration(text)?;
+    if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&time) {
+        return Err("it is between 1s and 1h".into());
+    }
+    Ok(time)
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -143,9 +172,16 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
     let url = args.url.clone().unwrap_or_else(|| url::own(address));
     url::write_server_file(&args.root, &url)?;
-    announce(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
-    let sites = Arc::new(sites(args, &folders, url));
+    let sites = Arc::new(sites(args, &folders, url.clone()));
+    let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
+    let mut lines = announced(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
+    if let Some(dhcp) = &dhcp {
+        lines.extend(dhcp::lines(dhcp, &*sites.now()?, &folders.boot_path));
+    }
+    say(&lines)?;
+    let dhcp = dhcp.map(|dhcp| tokio::spawn(dhcp.run()));
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
+    tokio::spawn(jobs::watch(Arc::clone(&sites)));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
     let listener = Connections::new(listener, Arc::clone(&sites.journal));
@@ -168,6 +204,9 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         end = failed_tftp => return end.context("the TFTP server")?.context("the TFTP server"),
     }
     drop(stop);
+    if let Some(dhcp) = dhcp {
+        dhcp.abort();
+    }
     eprintln!("pitstop: ending; another signal ends it at once");
     tokio::select! {
         // What is still under way then leaves nothing behind: see upload.rs.
@@ -187,12 +226,18 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         hosts: Arc::clone(&folders.hosts),
         boot: Arc::clone(&folders.boot),
         fleet: Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal))),
+        jobs: Arc::new(jobs::Keeper::new(
+            &args.root,
+            args.slot_timeout,
+            Arc::clone(&journal),
+        )),
         journal,
         claims: Arc::new(claims),
         append: args.append.clone(),
         url_given: args.url.is_some(),
         url,
         locks: Arc::default(),
+        runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
     };
     Sites::new(folders, site)
 }
@@ -220,15 +265,15 @@ async fn bind_tftp(
     }
 }
 
-/// Says on standard output where everything is, so that a script can wait for it.
-fn announce(
+/// Where everything is.
+fn announced(
     args: &Args,
     folders: &Folders,
     address: SocketAddr,
     url: &str,
     tftp: Option<&UdpSocket>,
     no_tftp: Option<String>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let mut lines = vec![format!(
         "serving {} on http://{address}",
         args.root.display()
@@ -249,6 +294,11 @@ fn announce(
             missing.join(" and ")
         ));
     }
+    Ok(lines)
+}
+
+/// Says it on standard output, so that a script can wait for it.
+fn say(lines: &[String]) -> anyhow::Result<()> {
     let text = format!("pitstop: {}\n", lines.join("\npitstop: "));
     let mut output = std::io::stdout().lock();
     output

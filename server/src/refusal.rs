@@ -26,6 +26,15 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, format!("{what} is not here"))
     }
 
+    /// 401 (RFC 9110 15.5.2, RFC 6750 3): a token is wanted.
+    pub fn unauthorized(why: &str) -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            reason: why.to_owned(),
+            header: Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        }
+    }
+
     /// 405 with the methods that would do.
     pub fn method(allowed: &'static str) -> Self {
         Self {

@@ -2,9 +2,11 @@
 
 use crate::claims::Claims;
 use crate::fleet::Watched;
+use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
+use crate::runs::Recorder;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -34,6 +36,7 @@ pub struct Site {
     pub fleet: Arc<Watched>,
     pub journal: Arc<Journal>,
     pub claims: Arc<Claims>,
+    pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
     /// The URL under which machines reach this server, without a slash at its end.
@@ -41,6 +44,8 @@ pub struct Site {
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
     pub locks: Arc<Locks>,
+    /// What machines report.
+    pub runs: Arc<Recorder>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
@@ -48,6 +53,7 @@ pub struct Site {
 pub struct Sites {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Watched>,
+    pub jobs: Arc<Keeper>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -109,6 +115,7 @@ impl Sites {
         Self {
             journal: Arc::clone(&site.journal),
             fleet: Arc::clone(&site.fleet),
+            jobs: Arc::clone(&site.jobs),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),

@@ -1,16 +1,17 @@
 //! dnsmasq, for a file in `/etc/dnsmasq.d`: addresses, names and boot loaders. DNS stays as its own configuration has it.
 
 use super::{Boot, Format, header, joined, known_alone, known_by_card, networks, v4};
+use crate::boot::Firmware;
 use crate::fleet::Fleet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// What tells the kinds of firmware apart: tag, client architectures (RFC 4578, and IANA's list for HTTP).
-const ARCHITECTURES: [(&str, &[u16]); 4] = [
-    ("efi-x64", &[7, 9]),
-    ("efi-arm64", &[11]),
-    ("http-x64", &[16]),
-    ("http-arm64", &[19]),
+/// Those that a tag is made for: everything else is BIOS or iPXE.
+const TAGGED: [Firmware; 4] = [
+    Firmware::EfiX64,
+    Firmware::EfiArm64,
+    Firmware::HttpX64,
+    Firmware::HttpArm64,
 ];
 
 pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> String {
@@ -90,20 +91,22 @@ fn loaders(fleet: &Fleet, boot: &Boot, line: &mut impl FnMut(String)) {
     );
     line("dhcp-match=set:ipxe,175".into());
     line("dhcp-userclass=set:ipxe,iPXE".into());
-    for (tag, architectures) in ARCHITECTURES {
-        for architecture in architectures {
+    for firmware in TAGGED {
+        let tag = firmware.name();
+        for architecture in firmware.architectures() {
             line(format!(
                 "dhcp-match=set:{tag},option:client-arch,{architecture}"
             ));
         }
     }
-    for tag in ["http-x64", "http-arm64"] {
+    for firmware in TAGGED.into_iter().filter(|firmware| firmware.is_http()) {
+        let tag = firmware.name();
         // Firmware takes no answer for one to HTTP boot that does not say so (UEFI 2.10, 24.7.3).
         line(format!("dhcp-option-force=tag:{tag},60,HTTPClient"));
     }
     let known = if known_alone(fleet) { "tag:known," } else { "" };
-    let others = ARCHITECTURES
-        .map(|(tag, _)| format!("tag:!{tag},"))
+    let others = TAGGED
+        .map(|firmware| format!("tag:!{},", firmware.name()))
         .concat();
     let loaders = &boot.loaders;
     let mut from = |network: &str, address: IpAddr| {

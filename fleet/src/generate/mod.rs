@@ -8,14 +8,11 @@ mod pxelinux;
 
 pub use hosts::merge_hosts;
 
+use crate::boot::{self, Firmware};
 use crate::fleet::{Fleet, Machine, Network, Unknown};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::time::Duration;
-
-/// How long an address is lent where the network does not say.
-const LEASE_TIME: Duration = Duration::from_secs(12 * 3600);
 
 /// What is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,10 +150,7 @@ impl Boot {
         let server = &fleet.server;
         let url = server.url.as_deref().unwrap_or(url);
         let url = url.trim_end_matches('/').to_owned();
-        let host = url::Url::parse(&url).ok().and_then(|url| match url.host() {
-            Some(url::Host::Ipv4(ip)) => Some(ip),
-            _ => None,
-        });
+        let host = boot::address_in(&url);
         let given = match server.address {
             Some(IpAddr::V4(ip)) => Some(ip),
             _ => None,
@@ -168,34 +162,20 @@ impl Boot {
                 fleet.file
             )
         })?;
-        let loader = |key: &str, usual: String| server.loaders.get(key).cloned().unwrap_or(usual);
+        let loader = |firmware| boot::loader(server, &url, firmware);
         let loaders = Loaders {
-            bios: loader("loader-bios", "pxelinux.0".into()),
-            efi_x64: loader("loader-efi-x64", "ipxe.efi".into()),
-            efi_arm64: loader("loader-efi-arm64", "ipxe-arm64.efi".into()),
-            http_x64: loader("loader-http-x64", format!("{url}/boot/ipxe.efi")),
-            http_arm64: loader("loader-http-arm64", format!("{url}/boot/ipxe-arm64.efi")),
-            ipxe: loader("loader-ipxe", format!("{url}/boot.ipxe")),
+            bios: loader(Firmware::Bios),
+            efi_x64: loader(Firmware::EfiX64),
+            efi_arm64: loader(Firmware::EfiArm64),
+            http_x64: loader(Firmware::HttpX64),
+            http_arm64: loader(Firmware::HttpArm64),
+            ipxe: loader(Firmware::Ipxe),
         };
         Ok(Self {
             url,
             address,
             loaders,
         })
-    }
-}
-
-impl Network {
-    /// Of IPv4; the generators give no other addresses.
-    fn v4(&self) -> Option<ipnet::Ipv4Net> {
-        match self.net {
-            ipnet::IpNet::V4(net) => Some(net),
-            ipnet::IpNet::V6(_) => None,
-        }
-    }
-
-    fn seconds(&self) -> u64 {
-        self.lease_time.unwrap_or(LEASE_TIME).as_secs()
     }
 }
 

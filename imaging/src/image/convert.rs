@@ -1,17 +1,19 @@
 //! Converting an image to another format, chunk by chunk, without a disk in between.
 
 use super::chunk_size::chunk_size_of;
+use super::chunk_stream::ChunkStream;
 use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
-use super::foreign::{Decoder, check_size, read_full};
-use super::verify::{Kind, OpenedImage, open};
+use super::foreign::{Decoder, read_full};
+use super::opened_image::{Contents, Foreign, OpenedImage};
+use super::proof::StreamPass;
 use super::workers::{Meter, lock};
-use super::{ImageMeta, ImageSource, Level};
+use super::{ImageMeta, ImageSource, Kind, Level};
 use crate::event::{Act, Reporter};
 use crate::extents::Extents;
 use crate::inventory::DiskIdentity;
 use crate::table::gpt_sector_size;
 use anyhow::Context;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Mutex;
 
 /// Raw bytes moved at once.
@@ -29,14 +31,11 @@ pub fn to_indexed(
     out: &mut (dyn Write + Send),
     reporter: &dyn Reporter,
 ) -> anyhow::Result<ImageMeta> {
-    let opened = open(image)?;
-    let (decoder, raw_size, mut meta) = match &opened {
-        OpenedImage::Indexed(loaded) => (
-            Decoder::of_chunks(image, loaded)?,
-            Some(loaded.index.raw_size()),
-            loaded.meta.clone(),
-        ),
-        OpenedImage::Foreign { kind, raw_size } => {
+    let opened = OpenedImage::borrow(image)?;
+    let raw_size = opened.raw_size();
+    let mut meta = match opened.contents() {
+        Contents::Indexed(loaded) => loaded.meta.clone(),
+        Contents::Foreign(Foreign { kind, .. }) => {
             // Of what does not tell its size, so much is known that it has.
             let least = raw_size.unwrap_or_else(|| image.size());
             let all = Extents::single(0..least);
@@ -44,8 +43,7 @@ pub fn to_indexed(
                 .with_context(|| format!("{} holds more than an image can", image.name()))?;
             let mut disk = nobody(image.name());
             disk.logical_sector_size = sector_size(image, *kind)?;
-            let meta = ImageMeta::new(disk, chunk_size, true);
-            (Decoder::open(image, *kind)?, *raw_size, meta)
+            ImageMeta::new(disk, chunk_size, true)
         }
     };
     let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
@@ -55,15 +53,14 @@ pub fn to_indexed(
         threads,
     };
     let source = FromStream(Mutex::new(Stream {
-        decoder,
+        raw: RawBytes::of(&opened)?,
         ticket: 0,
         ended: false,
     }));
     let what = || format!("converting {}", image.name());
     let encoded = encode(&source, &encoding, out, &meter).with_context(what)?;
-    if let OpenedImage::Foreign { kind, raw_size } = &opened {
-        check_size(image, *kind, *raw_size, encoded.raw())?;
-        lock(&source.0).decoder.warn_of_trailing(image, reporter);
+    lock(&source.0).raw.check_end(&opened, reporter)?;
+    if opened.indexed().is_none() {
         meta.kept = encoded.raw();
     }
     encoded.finish(&mut meta).with_context(what)?;
@@ -81,14 +78,9 @@ pub fn to_zstd(
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
     const LEVEL: i32 = 3;
-    let opened = open(image)?;
-    let (mut decoder, raw_size) = match &opened {
-        OpenedImage::Indexed(loaded) => (
-            Decoder::of_chunks(image, loaded)?,
-            Some(loaded.index.raw_size()),
-        ),
-        OpenedImage::Foreign { kind, raw_size } => (Decoder::open(image, *kind)?, *raw_size),
-    };
+    let opened = OpenedImage::borrow(image)?;
+    let raw_size = opened.raw_size();
+    let mut decoder = RawBytes::of(&opened)?;
     let meter = Meter::new(Act::Convert, image.name(), raw_size, reporter);
     let mut encoder = zstd::Encoder::new(out, LEVEL).context("setting up zstd")?;
     encoder
@@ -110,10 +102,7 @@ pub fn to_zstd(
         raw += read as u64;
         meter.done(read as u64);
     }
-    if let OpenedImage::Foreign { kind, raw_size } = &opened {
-        check_size(image, *kind, *raw_size, raw)?;
-        decoder.warn_of_trailing(image, reporter);
-    }
+    decoder.check_end(&opened, reporter)?;
     let out = encoder.finish().context("writing the zstd image")?;
     out.flush().context("writing the zstd image")
 }
@@ -141,10 +130,48 @@ fn nobody(name: &str) -> DiskIdentity {
     }
 }
 
+/// The raw bytes of any image, from the first to the proven last.
+enum RawBytes<'a> {
+    Chunks(ChunkStream<'a>),
+    Foreign(StreamPass<Decoder<'a>>),
+}
+
+impl<'a> RawBytes<'a> {
+    fn of(opened: &'a OpenedImage) -> anyhow::Result<Self> {
+        let image = opened.source();
+        Ok(match opened.contents() {
+            Contents::Indexed(loaded) => Self::Chunks(ChunkStream::new(image, &loaded.index)?),
+            Contents::Foreign(Foreign { kind, .. }) => {
+                Self::Foreign(StreamPass::new(Decoder::open(image, *kind)?))
+            }
+        })
+    }
+
+    /// Whether all was read and right, and tells what follows the data.
+    fn check_end(&self, opened: &OpenedImage, reporter: &dyn Reporter) -> anyhow::Result<()> {
+        let Self::Foreign(pass) = self else {
+            return Ok(());
+        };
+        let (image, kind) = (opened.source(), opened.kind());
+        pass.verified(image.name(), kind, opened.raw_size())?;
+        pass.inner().warn_of_trailing(image, reporter);
+        Ok(())
+    }
+}
+
+impl Read for RawBytes<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Chunks(chunks) => chunks.read(buf),
+            Self::Foreign(pass) => pass.read(buf),
+        }
+    }
+}
+
 struct FromStream<'a>(Mutex<Stream<'a>>);
 
 struct Stream<'a> {
-    decoder: Decoder<'a>,
+    raw: RawBytes<'a>,
     ticket: u64,
     ended: bool,
 }
@@ -155,7 +182,7 @@ impl ChunkSource for FromStream<'_> {
         if stream.ended {
             return Ok(None);
         }
-        let length = read_full(&mut stream.decoder, raw).context("decoding")?;
+        let length = read_full(&mut stream.raw, raw).context("decoding")?;
         stream.ended = length < raw.len();
         if length == 0 {
             return Ok(None);

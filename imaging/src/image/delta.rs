@@ -12,7 +12,8 @@
 use super::codec::{Inflater, is_zero};
 use super::index::{Chunk, Index, Item, Items};
 
-use super::restore::{Restoring, TABLES};
+use super::restoring::Restoring;
+use super::target_writes::TABLES;
 use super::workers::{WorkerPool, lock};
 use crate::disk::{Buffer, Output};
 use anyhow::Context;
@@ -218,7 +219,7 @@ impl Worker<'_> {
             return false;
         }
         let permit = self.pool.cpu_permit();
-        let same = *blake3::hash(raw).as_bytes() == chunk.hash;
+        let same = self.restoring.pass.is_there(chunk, raw);
         drop(permit);
         if same {
             unchanged.fetch_add(length as u64, Ordering::Relaxed);
@@ -238,6 +239,7 @@ impl Worker<'_> {
             if read.is_ok() && is_zero(&self.raw) {
                 let length = self.raw.len() as u64;
                 restoring.unchanged.fetch_add(length, Ordering::Relaxed);
+                restoring.pass.zeros(1);
                 restoring.meter.done(length);
             } else {
                 restoring.zero(number, 1)?;

@@ -6,6 +6,7 @@ pub use walk::{Chunk, Item, Items, Mark};
 
 use super::codec::member_bound;
 use crate::extents::Extents;
+use std::sync::Arc;
 
 /// Chunks are whole multiples of this many bytes, so that direct I/O can write them.
 pub const CHUNK_UNIT: u32 = 4096;
@@ -32,8 +33,9 @@ pub struct Index {
     chunk_size: u32,
     raw_size: u64,
     zero_member: u32,
-    runs: Vec<Run>,
-    data: Vec<Data>,
+    // Shared, so that a copy which leaves something out costs nothing.
+    runs: Arc<Vec<Run>>,
+    data: Arc<Vec<Data>>,
     /// Chunks so far.
     chunks: u64,
     /// Bytes of members so far.
@@ -65,8 +67,8 @@ impl Index {
             chunk_size,
             raw_size,
             zero_member,
-            runs: Vec::new(),
-            data: Vec::new(),
+            runs: Arc::default(),
+            data: Arc::default(),
             chunks: 0,
             data_size: 0,
             stored: 0,
@@ -157,15 +159,16 @@ impl Index {
     /// What is wrong with it.
     pub fn push(&mut self, record: Record) -> Result<(), &'static str> {
         const OVERFLOW: &str = "its sizes overflow";
+        let runs = Arc::make_mut(&mut self.runs);
         let (chunks, bytes) = match record {
             Record::Zeros(0) => return Err("a run of no zero chunks"),
             Record::Zeros(count) => {
-                match self.runs.last_mut() {
+                match runs.last_mut() {
                     Some(Run::Zeros(held)) if u64::from(*held) + u64::from(count) < 1 << 31 => {
                         *held += count;
                     }
                     _ => {
-                        self.runs.push(Run::Zeros(count));
+                        runs.push(Run::Zeros(count));
                         self.stored += ZEROS_RECORD;
                     }
                 }
@@ -174,11 +177,11 @@ impl Index {
             }
             Record::Data { size: 0, .. } => return Err("a member of no bytes"),
             Record::Data { size, hash } => {
-                self.data.push(Data { size, hash });
+                Arc::make_mut(&mut self.data).push(Data { size, hash });
                 self.stored += DATA_RECORD;
-                match self.runs.last_mut() {
+                match runs.last_mut() {
                     Some(Run::Data(count)) => *count += 1,
-                    _ => self.runs.push(Run::Data(1)),
+                    _ => runs.push(Run::Data(1)),
                 }
                 (1, u64::from(size))
             }
@@ -223,7 +226,7 @@ impl Index {
     /// Calls `each` with every record, in order.
     pub fn for_each_record(&self, mut each: impl FnMut(Record)) {
         let mut data = self.data.iter();
-        for run in &self.runs {
+        for run in self.runs.iter() {
             match run {
                 Run::Zeros(count) => each(Record::Zeros(*count)),
                 Run::Data(count) => {

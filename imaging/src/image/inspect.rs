@@ -1,8 +1,8 @@
 //! What an image holds, by its index alone.
 
 use super::index::Item;
-use super::verify::{Kind, OpenedImage, open};
-use super::{ImageMeta, ImageSource};
+use super::opened_image::{Contents, OpenedImage};
+use super::{ImageMeta, ImageSource, Kind};
 
 /// What is in an image.
 #[derive(Debug, Clone)]
@@ -40,12 +40,12 @@ pub struct Cell {
 /// Reads only the beginning of `image` and its index. The picture has `cells` parts, at least one.
 ///
 /// # Errors
-/// As [`probe`](super::probe).
+/// As [`OpenedImage::open`].
 pub fn inspect(image: &dyn ImageSource, cells: usize) -> anyhow::Result<Inspection> {
-    let (kind, raw_size, indexed) = match open(image)? {
-        OpenedImage::Foreign { kind, raw_size } => (kind, raw_size, None),
-        OpenedImage::Indexed(loaded) => {
-            let loaded = *loaded;
+    let opened = OpenedImage::borrow(image)?;
+    let indexed = match opened.contents() {
+        Contents::Foreign(_) => None,
+        Contents::Indexed(loaded) => {
             let index = &loaded.index;
             let size = index.raw_size();
             let mut picture = vec![Cell::default(); cells.max(1)];
@@ -72,18 +72,17 @@ pub fn inspect(image: &dyn ImageSource, cells: usize) -> anyhow::Result<Inspecti
                     }
                 }
             }
-            let indexed = Indexed {
-                meta: loaded.meta,
+            Some(Indexed {
+                meta: loaded.meta.clone(),
                 zeros,
                 cells: picture,
-            };
-            (Kind::Pitstop, Some(size), Some(indexed))
+            })
         }
     };
     Ok(Inspection {
-        kind,
+        kind: opened.kind(),
         image_size: image.size(),
-        raw_size,
+        raw_size: opened.raw_size(),
         indexed,
     })
 }

@@ -1,9 +1,7 @@
-//! Reading an image front to back: its index, then its members in order, handed to whichever worker is free.
+//! Reading the members of an image front to back, handed to whichever worker is free.
 
-use super::codec::{Inflater, MemberError};
-use super::format::{FOOTER, parse_footer, parse_index};
-use super::index::{Chunk, Index, Item, Items};
-use super::{ImageMeta, ImageSource};
+use super::ImageSource;
+use super::index::{Index, Item, Items};
 use anyhow::{Context, bail};
 use std::io::{self, Read};
 
@@ -11,40 +9,6 @@ use std::io::{self, Read};
 const READ_ACROSS: u64 = 1 << 20;
 /// Zeros are dealt with so many bytes of the disk at a time, so that progress is seen.
 const ZEROS_AT_ONCE: u64 = 1 << 30;
-
-/// The index and what it says of the disk.
-pub struct LoadedIndex {
-    pub index: Index,
-    pub meta: ImageMeta,
-}
-
-/// Reads the index from the end of `image`.
-///
-/// # Errors
-/// When it is not whole: the image is cut short, has something after its end, or is damaged.
-pub fn load(image: &dyn ImageSource) -> anyhow::Result<LoadedIndex> {
-    let name = image.name();
-    let size = image.size();
-    let mut footer = [0; FOOTER];
-    let Some(at) = size.checked_sub(FOOTER as u64) else {
-        bail!("{name} has {size} bytes: it is cut short");
-    };
-    image
-        .read_exact_at(&mut footer, at)
-        .with_context(|| format!("reading the end of {name}"))?;
-    let footer = parse_footer(&footer, size).with_context(|| format!("{name} is not whole"))?;
-    let mut members = vec![0; usize::try_from(footer.length).context("the index's size")?];
-    image
-        .read_exact_at(&mut members, footer.offset)
-        .with_context(|| format!("reading the index of {name}"))?;
-    let (index, toml) =
-        parse_index(&members, &footer).with_context(|| format!("{name} is not whole"))?;
-    let meta = ImageMeta::from_toml(&toml).with_context(|| name.to_owned())?;
-    if meta.disk.size != index.raw_size() || meta.chunk_size != index.chunk_size() {
-        bail!("{name}: its index and its metadata describe different disks");
-    }
-    Ok(LoadedIndex { index, meta })
-}
 
 /// Hands out the items of an image with their members.
 pub struct MemberReader<'a> {
@@ -139,20 +103,5 @@ impl<'a> MemberReader<'a> {
         stream.read_exact(bytes)?;
         self.at = offset + bytes.len() as u64;
         Ok(())
-    }
-}
-
-/// Inflates `member` into `raw` and proves that it is `chunk`.
-pub fn open_chunk(
-    inflater: &mut Inflater,
-    chunk: &Chunk,
-    member: &[u8],
-    raw: &mut [u8],
-) -> Result<(), MemberError> {
-    inflater.member(member, raw)?;
-    if *blake3::hash(raw).as_bytes() == chunk.hash {
-        Ok(())
-    } else {
-        Err(MemberError::Hash)
     }
 }

@@ -4,42 +4,50 @@
 //! be restored and converted too.
 
 mod capture;
+mod chunk_lookup;
 mod chunk_size;
+mod chunk_stream;
 mod codec;
 mod convert;
 mod delta;
 mod encode;
-#[cfg(test)]
-mod fault_injection;
-#[cfg(test)]
-mod fault_injection_anywhere;
-#[cfg(test)]
-mod faulty_disk;
 mod foreign;
 mod format;
 mod future_disk;
 mod grow;
-#[cfg(test)]
-mod huge_disks;
+mod image_bytes;
+mod image_table;
 mod index;
 mod inspect;
+mod kind;
 mod larger_disk;
+mod loaded_index;
 mod member_header;
 mod member_reader;
 mod meta;
+mod minimum_disk;
 mod new_ids;
 mod old_signatures;
+mod opened_image;
 mod options;
 mod origin;
 mod partial_restore;
 mod prepare;
+mod proof;
 mod readback;
 mod reader;
 mod reread_table;
 mod restore;
+mod restore_task;
+mod restored;
+mod restoring;
 mod salvage;
 mod source;
+mod target_writes;
+#[cfg(test)]
+mod tests;
 mod verify;
+mod whole_restore;
 mod workers;
 
 use std::io;
@@ -48,16 +56,18 @@ pub use capture::capture;
 pub use convert::{to_indexed, to_zstd};
 pub use grow::{Growth, growth};
 pub use inspect::{Cell, Indexed, Inspection, inspect};
-pub use larger_disk::MinimumDisk;
+pub use kind::Kind;
 pub use meta::{ByteRange, ImageMeta};
+pub use minimum_disk::MinimumDisk;
+pub use opened_image::OpenedImage;
 pub use options::{CaptureOptions, Delta, Level, Part, ReadErrors, RestoreOptions};
 pub use origin::{MachineIdentity, Origin};
-pub use partial_restore::foresee;
-pub use prepare::{PreparedRestore, restore};
+pub use prepare::{PreparedRestore, foresee, restore};
+pub use proof::Verified;
 pub use reader::ImageReader;
-pub use restore::Restored;
+pub use restored::Restored;
 pub use source::FileSource;
-pub use verify::{Kind, Probe, Verified, probe, verify};
+pub use verify::verify;
 
 /// Random access to a stored image, wherever it is. Implemented for files, HTTP URLs and share entries.
 pub trait ImageSource: Send + Sync {
@@ -73,4 +83,22 @@ pub trait ImageSource: Send + Sync {
     /// A sequential reader of the bytes from `offset` to the end: one streaming GET over HTTP.
     /// The reader fails if the bytes end before [`size`](ImageSource::size).
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn io::Read + Send>>;
+}
+
+impl<T: ImageSource + ?Sized> ImageSource for &T {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset)
+    }
+
+    fn stream_from(&self, offset: u64) -> io::Result<Box<dyn io::Read + Send>> {
+        (**self).stream_from(offset)
+    }
 }

@@ -1,11 +1,11 @@
 //! `new-ids`: new GUIDs or a new MBR signature for a copy, and a search for files that still name the old ones.
 
-use super::ImageSource;
+use super::Kind;
 use super::future_disk::{FutureDisk, Raw};
-use super::larger_disk::Written;
-use super::partial_restore::image_table::{ImageBytes, ImageHead, check_owner};
-use super::restore::write_table;
-use super::verify::{Kind, OpenedImage};
+use super::image_bytes::{ImageBytes, ImageHead};
+use super::image_table::check_owner;
+use super::opened_image::{Contents, Foreign, OpenedImage};
+use super::target_writes::{Written, write_table};
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::random;
@@ -32,11 +32,11 @@ impl Renewal {
     /// # Errors
     /// When the table is in doubt, or cannot be read.
     pub fn of(
-        image: &dyn ImageSource,
         opened: &OpenedImage,
         output: &Target,
         remade: Option<&TableWrites>,
     ) -> anyhow::Result<Self> {
+        let image = opened.source();
         let own = output.sector_size();
         let of_head = || -> anyhow::Result<u32> {
             let mut start = [0; 2 * 4096];
@@ -45,19 +45,19 @@ impl Renewal {
             image.read_exact_at(&mut start[..wanted], 0)?;
             Ok(gpt_sector_size(&start).or(own).unwrap_or(512))
         };
-        let (mut bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match opened {
-            OpenedImage::Indexed(loaded) => {
+        let (mut bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match opened.contents() {
+            Contents::Indexed(loaded) => {
                 let made_for = loaded.meta.disk.logical_sector_size;
-                let bytes = Box::new(ImageBytes::new(image, loaded));
+                let bytes = Box::new(ImageBytes::new(image, &loaded.index));
                 (bytes, own.unwrap_or(made_for), made_for)
             }
-            OpenedImage::Foreign {
+            Contents::Foreign(Foreign {
                 kind: Kind::Raw, ..
-            } => {
+            }) => {
                 let sector = of_head()?;
                 (Box::new(Raw(image)), sector, sector)
             }
-            OpenedImage::Foreign { kind, raw_size } => {
+            Contents::Foreign(Foreign { kind, raw_size, .. }) => {
                 let mut head = ImageHead::read(image, *kind)?;
                 let sector = gpt_sector_size(head.bytes()).or(own).unwrap_or(512);
                 head.set_size(output.limit().or(*raw_size));

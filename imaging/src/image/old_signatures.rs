@@ -1,8 +1,7 @@
 //! Old signatures past the end of the image, on a larger disk: RAID, LVM, ZFS, filesystems, tables. They are zeroed,
 //! or tools would find them and bring back what the disk held before.
 
-use super::larger_disk::Written;
-use super::restore::{flush, writing};
+use super::target_writes::{Written, flush, writing};
 use crate::disk::{Buffer, Output, signature_places};
 use crate::event::Reporter;
 use crate::extents::Extents;

@@ -4,33 +4,31 @@
 //! is written.
 
 use super::new_ids::Renewal;
-use super::partial_restore::{Kept, Pair, Plan, Task};
-use super::restore::{Restored, check_fits, restore_indexed};
-use super::verify::{OpenedImage, open};
-use super::{
-    Growth, ImageSource, Part, RestoreOptions, foreign, grow, larger_disk, old_signatures,
-    reread_table,
-};
+use super::opened_image::OpenedImage;
+use super::partial_restore::{Kept, Pair, Plan, left_out};
+use super::restore_task::Task;
+use super::restored::Restored;
+use super::{Growth, ImageSource, Part, RestoreOptions, grow, reread_table, whole_restore};
 use crate::disk::{Output, Target};
-use crate::event::Reporter;
+use crate::event::{Reporter, Silent};
 use crate::extents::Extents;
+use crate::table::Partition;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 /// A restore that nothing is known against.
 pub struct PreparedRestore<'a> {
-    image: &'a dyn ImageSource,
+    image: &'a OpenedImage<'a>,
     path: PathBuf,
     options: RestoreOptions,
     output: Target,
-    opened: OpenedImage,
-    way: Way,
+    method: Method,
     renewal: Option<Renewal>,
     growth: Option<Growth>,
 }
 
 /// How the image gets to the disk.
-enum Way {
+enum Method {
     /// As it is.
     Whole,
     /// With a table of the disk's own, which is smaller or has other sectors.
@@ -51,7 +49,9 @@ pub fn restore(
     options: &RestoreOptions,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
-    PreparedRestore::new(image, target, options, reporter)?.run(reporter)
+    check_options(options)?;
+    let image = OpenedImage::borrow(image)?;
+    PreparedRestore::new(&image, target, options, reporter)?.run(reporter)
 }
 
 impl<'a> PreparedRestore<'a> {
@@ -61,29 +61,27 @@ impl<'a> PreparedRestore<'a> {
     /// When the image is not whole as far as its end tells, when the target is too small or in use, and when an option
     /// asks for what cannot be done.
     pub fn new(
-        image: &'a dyn ImageSource,
+        image: &'a OpenedImage<'a>,
         target: &Path,
         options: &RestoreOptions,
         reporter: &dyn Reporter,
     ) -> anyhow::Result<Self> {
         check_options(options)?;
-        let opened = open(image)?;
         let output = Target::open(target)?;
-        let growth = grow::wanted(image, &opened, &output, options, reporter)?;
+        let growth = grow::wanted(image, &output, options, reporter)?;
         let task = Task {
             image,
             output: &output,
             options,
             reporter,
         };
-        let way = Way::of(&task, &opened)?;
-        let renewal = way.renewal(&task, &opened)?;
+        let method = Method::of(&task)?;
+        let renewal = method.renewal(&task)?;
         Ok(Self {
             image,
             path: target.into(),
             options: options.clone(),
-            opened,
-            way,
+            method,
             renewal,
             growth,
             output,
@@ -97,32 +95,41 @@ impl<'a> PreparedRestore<'a> {
     /// twice. The target's first MiB is zeros then: it does not boot half an image. When a program that lets a
     /// filesystem grow fails: the image is whole on the disk then.
     pub fn run(self, reporter: &dyn Reporter) -> anyhow::Result<Restored> {
+        let Self {
+            image,
+            path,
+            options,
+            output,
+            method,
+            renewal,
+            growth,
+        } = self;
+        let wanted = image.leaving_out(&method.left_out());
         let task = Task {
-            image: self.image,
-            output: &self.output,
-            options: &self.options,
+            image: &wanted,
+            output: &output,
+            options: &options,
             reporter,
         };
-        let restored = match self.way {
-            Way::Whole => whole(&task, self.opened)?,
-            Way::Remade(plan) => task.remake(self.opened, &plan)?,
-            Way::Keep(kept) => task.keep(self.opened, &kept)?,
-            Way::Only(pairs) => task.only(self.opened, &pairs)?,
+        let restored = match method {
+            Method::Whole => whole_restore::run(&task)?,
+            Method::Remade(plan) => task.remake(&plan)?,
+            Method::Keep(kept) => task.keep(&kept)?,
+            Method::Only(pairs) => task.only(&pairs)?,
         };
-        let output = self.output;
-        if let Some(renewal) = self.renewal {
+        if let Some(renewal) = renewal {
             let limit = output.limit().unwrap_or(restored.size);
             renewal
                 .run(&output, limit, reporter)
                 .with_context(|| format!("giving {} new identifiers", output.name()))?;
         }
-        match self.growth {
+        match growth {
             None => reread_table::reread_table(&output, reporter),
-            Some(growth) => growth.run(&self.path, output, reporter).with_context(|| {
+            Some(growth) => growth.run(&path, output, reporter).with_context(|| {
                 format!(
                     "{} is whole on {}, but {growth} did not grow",
-                    self.image.name(),
-                    self.path.display()
+                    image.name(),
+                    path.display()
                 )
             })?,
         }
@@ -137,22 +144,32 @@ fn check_options(options: &RestoreOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Way {
-    fn of(task: &Task, opened: &OpenedImage) -> anyhow::Result<Self> {
+impl Method {
+    fn of(task: &Task) -> anyhow::Result<Self> {
         Ok(match &task.options.part {
             Part::Whole => {
-                if let Some(plan) = task.remade(opened)? {
+                if let Some(plan) = task.remade()? {
                     return Ok(Self::Remade(plan));
                 }
-                check_whole(task, opened)?;
+                whole_restore::check(task)?;
                 Self::Whole
             }
-            Part::Keep(selectors) => Self::Keep(task.kept(opened, selectors)?),
-            Part::Only(selectors) => Self::Only(task.pairs(opened, selectors)?),
+            Part::Keep(selectors) => Self::Keep(task.kept(selectors)?),
+            Part::Only(selectors) => Self::Only(task.pairs(selectors)?),
         })
     }
 
-    fn renewal(&self, task: &Task, opened: &OpenedImage) -> anyhow::Result<Option<Renewal>> {
+    /// What of the image is not fetched.
+    fn left_out(&self) -> Extents {
+        match self {
+            Self::Whole => Extents::new(),
+            Self::Remade(plan) => plan.left_out(),
+            Self::Keep(kept) => kept.plan.left_out(),
+            Self::Only(pairs) => left_out(pairs),
+        }
+    }
+
+    fn renewal(&self, task: &Task) -> anyhow::Result<Option<Renewal>> {
         if !task.options.new_ids {
             return Ok(None);
         }
@@ -160,68 +177,48 @@ impl Way {
             Self::Remade(plan) => Some(plan.last()),
             _ => None,
         };
-        Renewal::of(task.image, opened, task.output, remade).map(Some)
+        Renewal::of(task.image, task.output, remade).map(Some)
     }
 }
 
-/// Whether `target` could be given new identifiers with `image` on it. Writes nothing.
+/// What a restore would do with single partitions of the disk at `target`, a sentence each. Writes nothing.
 ///
 /// # Errors
-/// As a restore would before its first write.
-pub(super) fn check_renewal(task: &Task, opened: &OpenedImage) -> anyhow::Result<()> {
-    check_options(task.options)?;
-    Way::of(task, opened)?.renewal(task, opened).map(drop)
-}
-
-/// What forbids writing an image as it is.
-fn check_whole(task: &Task, opened: &OpenedImage) -> anyhow::Result<()> {
-    match opened {
-        OpenedImage::Indexed(loaded) => check_fits(task.output, loaded.index.raw_size()),
-        OpenedImage::Foreign { kind, raw_size } => {
-            let stream = stream(task.output, *kind, *raw_size);
-            foreign::check_target(task.image, &stream, task.output)
-        }
-    }
-}
-
-fn stream(output: &Target, kind: super::Kind, raw_size: Option<u64>) -> foreign::Stream {
-    foreign::Stream {
-        sector: output.sector_size(),
-        ..foreign::Stream::whole(kind, raw_size)
-    }
-}
-
-fn whole(task: &Task, opened: OpenedImage) -> anyhow::Result<Restored> {
-    let Task {
+/// What such a restore would refuse before its first write, but for what needs the disk for itself.
+pub fn foresee(
+    image: &OpenedImage,
+    target: &Path,
+    options: &RestoreOptions,
+) -> anyhow::Result<Vec<String>> {
+    let output = Target::look(target)?;
+    let task = Task {
         image,
-        output,
+        output: &output,
         options,
-        reporter,
-    } = *task;
-    let old = old_signatures::remember(output);
-    let restored = match opened {
-        OpenedImage::Indexed(loaded) => restore_indexed(image, *loaded, output, options, reporter)?,
-        OpenedImage::Foreign { kind, raw_size } => {
-            let stream = stream(output, kind, raw_size);
-            foreign::restore(image, stream, output, options, reporter)?
-        }
+        reporter: &Silent,
     };
-    if output.limit().is_none_or(|limit| limit <= restored.size) {
-        return Ok(restored);
+    if options.new_ids {
+        check_options(options)?;
+        Method::of(&task)?.renewal(&task)?;
     }
-    // What lies there is the target's own from before: whoever owns the image's disk ends with it.
-    old_signatures::clear(output, restored.size, &old, &Extents::new(), reporter)
-        .with_context(|| format!("clearing {} past the end of the image", output.name()))?;
-    let owner = larger_disk::owner_of_disk(output, restored.size)
-        .with_context(|| format!("looking for who owns {}", output.name()))?;
-    if let Some(owner) = owner {
-        reporter.info(format!(
-            "{}: {owner}: nothing on it is moved",
-            output.name()
-        ));
-        return Ok(restored);
+    match &options.part {
+        Part::Whole => {
+            let plan = task.remade()?;
+            let note = plan.and_then(|_| task.other_sectors_note());
+            Ok(note.into_iter().collect())
+        }
+        Part::Keep(selectors) => {
+            let kept = task.kept(selectors)?.partitions;
+            let tell = |keep: &Partition| format!("partition {keep} stays as it is");
+            let note = task.other_sectors_note().into_iter();
+            Ok(note.chain(kept.iter().map(tell)).collect())
+        }
+        Part::Only(selectors) => {
+            let pairs = task.pairs(selectors)?;
+            let tell = |Pair { from, to }: &Pair| {
+                format!("partition {from} of the image goes to partition {to}")
+            };
+            Ok(pairs.iter().map(tell).collect())
+        }
     }
-    larger_disk::move_backup_gpt(output, restored.size, reporter)
-        .with_context(|| format!("moving the backup GPT to the end of {}", output.name()))?;
-    Ok(restored)
 }

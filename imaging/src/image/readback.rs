@@ -2,8 +2,9 @@
 
 use super::codec::{Inflater, is_zero};
 use super::index::{Item, Items};
-use super::member_reader::open_chunk;
-use super::restore::{Restoring, flush};
+use super::proof::inflate_chunk;
+use super::restoring::Restoring;
+use super::target_writes::flush;
 use super::workers::{Meter, WorkerPool, lock};
 use crate::disk::Buffer;
 use crate::event::{Act, Reporter};
@@ -142,7 +143,7 @@ fn rewrite(restoring: &Restoring, wrong: &BTreeSet<u64>) -> anyhow::Result<()> {
                     .image
                     .read_exact_at(member, chunk.offset)
                     .with_context(place)?;
-                open_chunk(&mut inflater, &chunk, member, raw).with_context(place)?;
+                inflate_chunk(&mut inflater, &chunk, member, raw).with_context(place)?;
                 restoring.write(raw, index.position(chunk.number))?;
             }
             Item::Chunk(_) => {}

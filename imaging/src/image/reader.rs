@@ -1,21 +1,19 @@
 //! Any bytes of the disk in an image, without reading the rest of it.
 
-use super::codec::{Inflater, MemberError};
-use super::index::{Chunk, Index, Item, Mark};
-use super::member_reader::{LoadedIndex, open_chunk};
-use super::verify::{OpenedImage, open};
+use super::chunk_lookup::{fetch, find, marks};
+use super::index::Mark;
+use super::loaded_index::LoadedIndex;
+use super::opened_image::{Contents, OpenedImage};
 use super::workers::lock;
 use super::{ImageMeta, ImageSource};
 use crate::source::ReadAt;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
 /// Raw bytes of chunks that are remembered, at least one chunk.
 const CACHE: usize = 32 << 20;
-/// A mark for so many stretches of the index: what a look-up walks at most.
-const MARK_EVERY: usize = 64;
 
 /// Reads anywhere in the disk of an image that has an index. Each chunk is proven by its hash before a byte
 /// of it is given out; the latest ones are remembered, 32 MiB of them. Many threads may read at once.
@@ -33,9 +31,10 @@ impl ImageReader {
     /// # Errors
     /// When it cannot be read, is not whole, or has no index: then any byte would take all before it.
     pub fn open(image: Box<dyn ImageSource>) -> anyhow::Result<Self> {
-        let loaded = match open(&*image)? {
-            OpenedImage::Indexed(loaded) => *loaded,
-            OpenedImage::Foreign { .. } => bail!(
+        let (image, contents) = OpenedImage::open(image)?.into_parts();
+        let loaded = match contents {
+            Contents::Indexed(loaded) => *loaded,
+            Contents::Foreign(_) => bail!(
                 "{} has no index, so single parts of it cannot be read: make an image that has one by `pitstop convert`",
                 image.name()
             ),
@@ -138,52 +137,6 @@ impl ReadAt for &ImageReader {
     fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.read_exact_at(buffer, at)
             .map_err(|error| io::Error::other(format!("{error:#}")))
-    }
-}
-
-/// The raw bytes of a chunk, proven.
-pub(super) fn fetch(
-    image: &dyn ImageSource,
-    index: &Index,
-    chunk: &Chunk,
-) -> anyhow::Result<Vec<u8>> {
-    let place = || index.place(chunk, image.name());
-    let mut member = vec![0; usize::try_from(chunk.size)?];
-    image
-        .read_exact_at(&mut member, chunk.offset)
-        .with_context(place)?;
-    let mut raw = vec![0; index.length(chunk.number)];
-    let opened: Result<(), MemberError> =
-        open_chunk(&mut Inflater::new()?, chunk, &member, &mut raw);
-    opened.with_context(place)?;
-    Ok(raw)
-}
-
-/// Places to begin a walk of `index` at.
-pub(super) fn marks(index: &Index) -> Vec<Mark> {
-    let mut items = index.items();
-    let mut marks = Vec::new();
-    loop {
-        let mark = items.mark();
-        if items.nth(MARK_EVERY - 1).is_none() {
-            marks.push(mark);
-            return marks;
-        }
-        marks.push(mark);
-    }
-}
-
-/// Chunk `number`; `None` where it is one of a run of zeros.
-pub(super) fn find(index: &Index, marks: &[Mark], number: u64) -> Option<Chunk> {
-    let behind = marks.partition_point(|mark| mark.chunk() <= number);
-    let mark = marks.get(behind.checked_sub(1)?)?;
-    let stretch = index.items_from(*mark).find(|item| match item {
-        Item::Chunk(chunk) => chunk.number >= number,
-        Item::Zeros { first, count, .. } => first + count > number,
-    });
-    match stretch {
-        Some(Item::Chunk(chunk)) => Some(chunk),
-        Some(Item::Zeros { .. }) | None => None,
     }
 }
 
@@ -309,38 +262,6 @@ mod tests {
                 reader.read_exact_at(&mut buffer, at as u64).unwrap();
                 prop_assert!(buffer == raw[at..at + length]);
             }
-        }
-
-        #[test]
-        fn every_chunk_of_a_long_index_is_found(
-            runs in prop::collection::vec((any::<bool>(), 1u32..70), 1..30),
-            last in any::<bool>(),
-        ) {
-            use crate::image::index::Record;
-            let mut index = Index::new(4096, 0, 27).unwrap();
-            let mut expected = Vec::new();
-            for (zeros, count) in runs.into_iter().chain([(!last, 1)]) {
-                if zeros {
-                    index.push(Record::Zeros(count)).unwrap();
-                    expected.extend((0..count).map(|_| false));
-                } else {
-                    for size in 1..=count {
-                        index.push(Record::Data { size, hash: [0; 32] }).unwrap();
-                        expected.push(true);
-                    }
-                }
-            }
-            let all: Vec<Chunk> = index.items().filter_map(|item| match item {
-                Item::Chunk(chunk) => Some(chunk),
-                Item::Zeros { .. } => None,
-            }).collect();
-            let marks = marks(&index);
-            let mut data = all.iter();
-            for (number, has_data) in expected.iter().enumerate() {
-                let found = find(&index, &marks, number as u64);
-                prop_assert_eq!(found, if *has_data { data.next().copied() } else { None });
-            }
-            prop_assert_eq!(find(&index, &marks, expected.len() as u64), None);
         }
     }
 }

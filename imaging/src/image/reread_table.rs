@@ -1,6 +1,6 @@
 //! Has the kernel read the new table of a disk, and compares the partitions that it sees with those that were written.
 
-use super::larger_disk::Written;
+use super::target_writes::Written;
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::table;

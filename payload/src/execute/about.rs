@@ -51,10 +51,9 @@ fn partitions(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<Vec<St
         return Ok(Vec::new());
     };
     let options = restore::asked(options);
-    let steps = restores.iter().zip(&prepared.images);
-    let told = steps.map(|(step, source)| {
+    let told = restores.iter().map(|step| {
         let node = step.disk.node(&work.machine.dev);
-        foresee(&**source, &node, &options)
+        foresee(prepared.images.of(step)?, &node, &options)
             .with_context(|| format!("restoring {} from {}", step.disk, step.image.file))
     });
     told.collect()

@@ -7,6 +7,7 @@
 mod names;
 
 use super::owner::{self, Owners};
+use super::restore::Images;
 use super::{Labelled, Prepared, Work, record};
 use crate::plan::matching::is_of;
 use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
@@ -34,7 +35,7 @@ pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
     };
     Ok(Prepared {
         plan,
-        images: Vec::new(),
+        images: Images::default(),
         done,
     })
 }

@@ -165,6 +165,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         delete: Vec::new(),
         policy: Policy::default(),
         transfer: Transfer::default(),
+        check_in: None,
         digest: "d".into(),
         source: "a test".into(),
     }

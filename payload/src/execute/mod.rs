@@ -25,7 +25,6 @@ use anyhow::{Context, bail};
 pub use dry::dry_run;
 use log::RunLog;
 use pitstop_imaging::event::{Act, Event, Progress, Reporter, Stage, Subject};
-use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, Inventory, Machine};
 use pitstop_protocol::job::{Action, Job};
@@ -62,7 +61,7 @@ impl Work<'_> {
             Action::Wipe { method } => wipe::plan(self, *method),
             Action::RefreshInfo | Action::Rescue => Ok(Prepared {
                 plan: Plan::info(self.heading()),
-                images: Vec::new(),
+                images: restore::Images::default(),
                 done: false,
             }),
         }
@@ -182,10 +181,10 @@ impl Work<'_> {
     }
 }
 
-/// A plan, and the images it found open: one for each restore, in order.
+/// A plan, and the images of its restores.
 pub struct Prepared {
     pub plan: Plan,
-    images: Vec<Box<dyn ImageSource>>,
+    images: restore::Images,
     /// An earlier try of this very job has done all of it.
     pub done: bool,
 }

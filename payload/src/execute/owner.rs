@@ -10,7 +10,7 @@ use super::record::{self, same_machine};
 use super::{Work, restore};
 use crate::plan::matching::{How, Match, same_disk};
 use anyhow::{Context, bail};
-use pitstop_imaging::image::{self, ImageMeta, MachineIdentity};
+use pitstop_imaging::image::{ImageMeta, MachineIdentity, OpenedImage};
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory, disks::describe};
 
 /// What is known of the folder and of this machine.
@@ -71,8 +71,7 @@ pub(super) fn check_restores(
     work: &Work<'_>,
     inventory: &Inventory,
     matches: &[Match],
-    metas: &[Option<ImageMeta>],
-    files: &[&str],
+    images: &[restore::Found],
 ) -> anyhow::Result<()> {
     if work.job.image_named {
         return Ok(());
@@ -83,8 +82,10 @@ pub(super) fn check_restores(
         matches!(found.how, How::Serial | How::Wwn) && !is_numbered(&found.disk.identity)
     };
     for found in matches.iter().filter(|found| !told(found)) {
-        let meta = metas.get(found.image).and_then(Option::as_ref);
-        let file = files.get(found.image).copied().unwrap_or_default();
+        let Some(image) = images.get(found.image) else {
+            continue;
+        };
+        let (meta, file) = (image.meta.as_ref(), &image.stored.file);
         check(work, &owners, meta, file, Some(&found.disk))?;
     }
     Ok(())
@@ -170,8 +171,8 @@ pub(super) fn told_by(work: &Work<'_>, file: &str) -> anyhow::Result<Option<Imag
     let doing = || format!("looking at {path} on {}", work.share.name());
     let whole = work.share.image(&path).with_context(doing)?;
     let source = Noticing::new(&*whole);
-    let embedded = match image::probe(&source) {
-        Ok(probe) => probe.meta,
+    let embedded = match OpenedImage::open(Box::new(&source)) {
+        Ok(image) => image.meta().cloned(),
         Err(error) if source.has_failed() => return Err(error.context(doing())),
         // Cut off, damaged, or no image at all: that is what `backup-again` replaces.
         Err(_) => None,

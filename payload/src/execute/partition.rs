@@ -1,5 +1,6 @@
 //! `partition`: disks as a layout says. What is right already is left alone.
 
+use super::restore::Images;
 use super::{Labelled, Prepared, Work};
 use crate::plan::{Arrange, Plan};
 use anyhow::Context;
@@ -30,7 +31,7 @@ pub(super) fn plan(work: &mut Work<'_>, file: &str) -> anyhow::Result<Prepared> 
         .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Prepared {
         plan: Plan::arrange(work.heading(), steps, selection.left_alone),
-        images: Vec::new(),
+        images: Images::default(),
         done: false,
     })
 }

@@ -8,13 +8,14 @@ use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
 use anyhow::{Context, bail};
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::{
-    self, Growth, ImageMeta, ImageSource, Kind, MinimumDisk, Part, PreparedRestore, RestoreOptions,
+    self, Growth, ImageMeta, Kind, MinimumDisk, OpenedImage, Part, PreparedRestore, RestoreOptions,
 };
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory};
 use pitstop_imaging::source;
 use pitstop_imaging::table;
 use pitstop_imaging::units;
 use pitstop_protocol::job;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 
@@ -27,35 +28,46 @@ const USUAL_NAMES: [&str; 18] = [
 /// Far more than a description ever holds, a list of read errors included.
 const MOST_TOML_BYTES: u64 = 16 << 20;
 
-struct Found {
-    stored: Stored,
-    meta: Option<ImageMeta>,
-    source: Box<dyn ImageSource>,
+/// An image on the share, opened once for all that the run asks of it.
+pub(super) struct Found {
+    pub(super) stored: Stored,
+    pub(super) meta: Option<ImageMeta>,
+    image: OpenedImage<'static>,
+}
+
+/// The images of a plan's restores, by the names of their files.
+#[derive(Default)]
+pub(super) struct Images(BTreeMap<String, OpenedImage<'static>>);
+
+impl Images {
+    /// The image that `restore` is of.
+    pub(super) fn of(&self, restore: &Restore) -> anyhow::Result<&OpenedImage<'static>> {
+        let file = &restore.image.file;
+        let image = self.0.get(file);
+        image.with_context(|| {
+            format!("{file} is planned, but was not opened: this is a defect of Pitstop's")
+        })
+    }
 }
 
 pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow::Result<Prepared> {
     let (inventory, selection) = work.select(true)?;
     let (matches, found) = find(work, &selection.disks, &inventory)?;
     check_one_disk(&options.part, &matches)?;
-    let metas: Vec<Option<ImageMeta>> = found.iter().map(|found| found.meta.clone()).collect();
-    let files: Vec<&str> = found
-        .iter()
-        .map(|found| found.stored.file.as_str())
-        .collect();
-    owner::check_restores(work, &inventory, &matches, &metas, &files)?;
-    let stored: Vec<Stored> = found.iter().map(|found| found.stored.clone()).collect();
-    let order: Vec<usize> = matches.iter().map(|found| found.image).collect();
-    let growths = growths(options.grow, &matches, &found)?;
-    let plan = Plan::restore(work.heading(), matches, &stored, selection.left_alone)
-        .of_part(&options.part)
-        .growing(growths);
-    let mut sources: Vec<Option<Box<dyn ImageSource>>> =
-        found.into_iter().map(|found| Some(found.source)).collect();
-    // Each image is matched once, so each is there to be taken.
-    let images = order
-        .into_iter()
-        .filter_map(|index| sources.get_mut(index)?.take())
-        .collect();
+    owner::check_restores(work, &inventory, &matches, &found)?;
+    let mut plan = Plan::restore(
+        work.heading(),
+        matches,
+        &stored(&found),
+        selection.left_alone,
+    )
+    .of_part(&options.part);
+    let opened = found.into_iter().map(|one| (one.stored.file, one.image));
+    let mut images = Images(opened.collect());
+    images.0.retain(|file, _| plan.restores(file));
+    if options.grow {
+        plan = plan.growing(|restore| growth(&images, restore))?;
+    }
     Ok(Prepared {
         plan,
         images,
@@ -63,25 +75,15 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
     })
 }
 
-/// What grows on each disk, where that is asked for.
-fn growths(
-    wanted: bool,
-    matches: &[Match],
-    found: &[Found],
-) -> anyhow::Result<Vec<Option<Growth>>> {
-    let grows = |one: &Match| match found.get(one.image) {
-        Some(image) if wanted => {
-            let DiskIdentity {
-                size,
-                logical_sector_size,
-                ..
-            } = one.disk.identity;
-            image::growth(&*image.source, size, logical_sector_size)
-                .with_context(|| format!("restoring {}", one.disk))
-        }
-        _ => Ok(None),
-    };
-    matches.iter().map(grows).collect()
+/// What grows on the disk of `restore`.
+fn growth(images: &Images, restore: &Restore) -> anyhow::Result<Option<Growth>> {
+    let DiskIdentity {
+        size,
+        logical_sector_size,
+        ..
+    } = restore.disk.identity;
+    image::growth(images.of(restore)?, size, logical_sector_size)
+        .with_context(|| format!("restoring {}", restore.disk))
 }
 
 /// Partitions are those of one disk: of several, a number would mean one on each.
@@ -201,9 +203,9 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
     let path = work.image_path(&file);
     let doing = || format!("looking at {path} on {}", work.share.name());
     let source = work.share.image(&path).with_context(doing)?;
-    let probe = image::probe(&*source).with_context(doing)?;
+    let image = OpenedImage::open(source).with_context(doing)?;
     let beside = describe(work, &path)?;
-    let meta = match probe.meta {
+    let meta = match image.meta().cloned() {
         // What is in the image went wherever the image went; what lies beside it may be of another.
         Some(meta) => {
             if beside.is_some_and(|it| it.blake3 != meta.blake3 || it.disk != meta.disk) {
@@ -224,16 +226,16 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
                 .as_ref()
                 .map(|meta| meta.table.id.clone())
                 .unwrap_or_default(),
-            raw_size: probe.raw_size,
-            indexed: probe.kind == Kind::Pitstop,
+            raw_size: image.raw_size(),
+            indexed: image.kind() == Kind::Pitstop,
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
             minimum_disk: match work.job.action.part() {
                 Part::Only(_) => Some(MinimumDisk::of(0)),
-                Part::Whole | Part::Keep(_) => probe.minimum_disk,
+                Part::Whole | Part::Keep(_) => image.minimum_disk(),
             },
         },
         meta,
-        source,
+        image,
     })
 }
 
@@ -282,20 +284,22 @@ pub(super) fn asked(job: &job::RestoreOptions) -> RestoreOptions {
 pub(super) fn run(
     work: &Work<'_>,
     restores: &[Restore],
-    images: &[Box<dyn ImageSource>],
+    images: &Images,
     options: &job::RestoreOptions,
 ) -> anyhow::Result<()> {
     let options = asked(options);
     // Whatever is wrong with one of them would else be found when those before it are written.
-    let mut ready = Vec::new();
-    for (number, (restore, image)) in (1..).zip(restores.iter().zip(images)) {
+    let mut prepared = Vec::new();
+    for (number, restore) in (1..).zip(restores) {
+        let image = images.of(restore)?;
         let disk = &restore.disk;
         let node = disk.node(&work.machine.dev);
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         let what = || format!("restoring {disk} from {}", image.name());
-        ready.push(PreparedRestore::new(&**image, &node, &options, &reporter).with_context(what)?);
+        let ready = PreparedRestore::new(image, &node, &options, &reporter);
+        prepared.push((number, restore, image, ready.with_context(what)?));
     }
-    for (number, ((restore, image), ready)) in (1..).zip(restores.iter().zip(images).zip(ready)) {
+    for (number, restore, image, ready) in prepared {
         let disk = &restore.disk;
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         reporter.begins();

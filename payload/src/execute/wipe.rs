@@ -4,6 +4,7 @@
 //! the wipe succeeds or not.
 
 use super::attempts::put;
+use super::restore::Images;
 use super::{Labelled, Prepared, Work, pace};
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};
@@ -43,7 +44,7 @@ pub(super) fn plan(work: &mut Work<'_>, method: Method) -> anyhow::Result<Prepar
     let (_, selection) = work.select(true)?;
     Ok(Prepared {
         plan: Plan::wipe(work.heading(), selection, method),
-        images: Vec::new(),
+        images: Images::default(),
         done: false,
     })
 }

@@ -4,6 +4,7 @@ use super::MOUNTS;
 use crate::execute::attempts;
 use crate::execute::log::{LOG, log_line};
 use crate::finish::{CrashPolicy, Finish};
+use crate::report;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::inventory::Machine;
 use pitstop_protocol::credentials::Access;
@@ -28,6 +29,11 @@ pub fn after_crash(
     reporter: &dyn Reporter,
 ) -> Finish {
     let finish = policy.failed(reason);
+    if let Some(report) = &policy.report
+        && let Err(error) = report::after_crash(report, lease, policy.outcome(reason))
+    {
+        reporter.warn(format!("the crash could not be reported: {error:#}"));
+    }
     if let Err(error) = log_crash(lease, policy, &finish) {
         reporter.error(format!(
             "the crash could not be logged on the share: {error:#}"

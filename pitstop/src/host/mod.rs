@@ -4,7 +4,7 @@ mod image;
 mod order;
 mod root;
 mod set;
-mod target;
+pub mod target;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -71,7 +71,11 @@ enum Command {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
-        Command::Set(args) => say(&set::run(args)?),
+        Command::Set(args) => {
+            let (answer, after) = set::run(args)?;
+            say(&answer)?;
+            after.switch()
+        }
         Command::List {
             machines,
             all,

@@ -8,6 +8,7 @@ use super::Root;
 use super::order::Order;
 use super::target::{Need, Target, targets};
 use crate::job_options::{JobOptions, Which};
+use crate::power;
 use anyhow::{Context, anyhow, bail};
 use cap_std::fs::Dir;
 use pitstop_protocol::job::{Action, Job, JobOption};
@@ -40,6 +41,9 @@ pub struct Args {
     /// The server, if it is not the one that serves the root now
     #[arg(long, value_name = "URL", value_parser = valid_url)]
     url: Option<String>,
+    /// Switch the machines when their jobs are set, and have them boot from the network: see pitstop power
+    #[arg(long, value_enum, value_name = "cycle|on|none", default_value = "none")]
+    power: power::Order,
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
     force: bool,
@@ -71,8 +75,8 @@ struct Prepared<'a> {
     warning: String,
 }
 
-/// Writes the host files. Returns what will happen, for people.
-pub fn run(args: &Args) -> anyhow::Result<String> {
+/// Writes the host files. Returns what will happen, for people, and what is to be switched when they have been told.
+pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
     let hosts = args.root.hosts()?;
     let url = match &args.url {
         Some(url) => Some(url.clone()),
@@ -85,6 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         .map(|target| prepare(args, target, url.as_deref()))
         .collect::<anyhow::Result<_>>()?;
     refusals::check_folders(args, &prepared)?;
+    let after = power::After::new(&args.root, &args.order.machines, args.power)?;
     let mut answer = String::new();
     if let [one] = &prepared[..] {
         let before = write(args, &hosts, one)?;
@@ -96,7 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         }
         let path = args.root.path.join("hosts").join(&one.file);
         let _ = writeln!(answer, "  host file   {}", path.display());
-        return Ok(answer);
+        return Ok((answer, after));
     }
     let _ = writeln!(
         answer,
@@ -117,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         };
         answer.push_str(&one.warning);
     }
-    Ok(answer)
+    Ok((answer, after))
 }
 
 fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Result<Prepared<'a>> {

@@ -155,7 +155,12 @@ pub fn targets(root: &Root, machines: &[Who], need: Need) -> anyhow::Result<Vec<
     let mut found: Vec<Target> = Vec::new();
     let mut files = HashSet::new();
     for who in machines {
-        for target in meant(&file, fleet.as_ref(), who)? {
+        for meant in meant(&file, fleet.as_ref(), who)? {
+            let target = match (meant, fleet.as_ref()) {
+                (Meant::Known(machine, name), Some(fleet)) => Target::of(fleet, machine, name)?,
+                (Meant::Alone(name), _) => Target::alone(name),
+                (Meant::Known(..), None) => continue,
+            };
             // By its name and by its address it is the same machine.
             if target.files().iter().all(|file| !files.contains(file)) {
                 files.extend(target.files());
@@ -166,12 +171,25 @@ pub fn targets(root: &Root, machines: &[Who], need: Need) -> anyhow::Result<Vec<
     Ok(found)
 }
 
-fn meant(file: &FleetFile, fleet: Option<&Fleet>, who: &Who) -> anyhow::Result<Vec<Target>> {
+/// A machine that a word means.
+pub enum Meant<'a> {
+    /// Of the fleet file; with the address that it was named by, if it was.
+    Known(&'a Machine, Option<MachineName>),
+    /// One that the fleet file does not know, by its address.
+    Alone(MachineName),
+}
+
+/// The machines that one word means.
+pub fn meant<'a>(
+    file: &FleetFile,
+    fleet: Option<&'a Fleet>,
+    who: &Who,
+) -> anyhow::Result<Vec<Meant<'a>>> {
     match (who, fleet) {
-        (Who::One(name), None) => Ok(vec![Target::alone(name.clone())]),
+        (Who::One(name), None) => Ok(vec![Meant::Alone(name.clone())]),
         (Who::One(name), Some(fleet)) => Ok(vec![match fleet.find(&identity(name)) {
-            Some(machine) => Target::of(fleet, machine, Some(name.clone()))?,
-            None => Target::alone(name.clone()),
+            Some(machine) => Meant::Known(machine, Some(name.clone())),
+            None => Meant::Alone(name.clone()),
         }]),
         (Who::Selector(text), None) if text == EVERY => {
             bail!("there is no {}: --all and * are its machines", file.name())
@@ -185,10 +203,8 @@ fn meant(file: &FleetFile, fleet: Option<&Fleet>, who: &Who) -> anyhow::Result<V
             let machines = fleet
                 .select(&selectors(&[text]))
                 .with_context(|| format!("looking in {}", fleet.file))?;
-            machines
-                .into_iter()
-                .map(|machine| Target::of(fleet, machine, None))
-                .collect()
+            let known = machines.into_iter();
+            Ok(known.map(|machine| Meant::Known(machine, None)).collect())
         }
     }
 }

@@ -181,6 +181,7 @@ impl Outcome {
     pub fn level(&self) -> Level {
         match self.verdict {
             Verdict::Ok => Level::Info,
+            Verdict::Cancelled => Level::Warning,
             Verdict::Failed => Level::Error,
         }
     }

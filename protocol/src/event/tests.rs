@@ -131,7 +131,7 @@ fn what() -> impl Strategy<Value = What> {
             will,
             image: String::new(),
         });
-    let verdict = prop::sample::select(vec![Verdict::Ok, Verdict::Failed]);
+    let verdict = prop::sample::select(vec![Verdict::Ok, Verdict::Failed, Verdict::Cancelled]);
     prop_oneof![
         (text(), text(), text()).prop_map(|(machine, address, mac)| What::Begin {
             machine,

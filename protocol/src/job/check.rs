@@ -9,6 +9,7 @@ use crate::job::cmdline::CommandLine;
 use crate::job::default_host_urls::nothing_said;
 use crate::job::host_file_search::Placeholders;
 use crate::job::hostfile::{HostFile, Secret, WrittenSelector};
+use crate::job::report::report;
 use crate::job::transfer::trusted;
 use crate::job::{
     ActionName, DeleteTarget, DiskSelector, Job, Policy, RETRY_FOR, Salvaged, Transfer,
@@ -78,18 +79,32 @@ pub fn job(
     }
     let mut job = Job {
         action: action::action(name, written_action, file)?,
-        transfer: transfer(file, share.as_ref(), from)?,
+        transfer: transfer(file, share.as_ref(), from, placeholders)?,
         share,
         image: image(file, placeholders).map_err(at("image"))?,
         image_named: file.image.as_deref().is_some_and(names_folder),
         disks: disks(file).map_err(at("disks"))?,
         delete: delete(line, file, from, placeholders)?,
         policy: policy(file)?,
+        check_in: file
+            .check_in
+            .as_deref()
+            .map(check_in)
+            .transpose()
+            .map_err(at("check-in"))?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
     };
     job.digest = job.fingerprint();
     Ok(job)
+}
+
+/// Where the machine says that it has come.
+fn check_in(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    url.filter(web)
+        .ok_or_else(|| format!("{text:?} is not a URL like http://server:8080/check-in/JOB"))
 }
 
 fn no_action(from: Option<&Url>) -> Wrong {
@@ -220,6 +235,7 @@ fn transfer(
     file: &HostFile,
     share: Option<&ShareUrl>,
     from: Option<&Url>,
+    placeholders: &Placeholders,
 ) -> Result<Transfer, Wrong> {
     let retry_for = match &file.retry_for {
         None => RETRY_FOR,
@@ -233,6 +249,8 @@ fn transfer(
         retry_for,
         rate_limit,
         access: access(file, share, from)?,
+        report: report(file, |text| placeholders.fill(text))
+            .map_err(|(key, what)| at(key)(what))?,
     })
 }
 
@@ -327,6 +345,7 @@ pub fn salvage(
     Salvaged {
         transfer: Transfer {
             access: access(file, share.as_ref(), from).ok().flatten(),
+            report: report(file, filled).ok().flatten(),
             ..Transfer::default()
         },
         policy: Policy {

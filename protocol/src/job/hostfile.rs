@@ -44,6 +44,10 @@ pub struct HostFile {
     pub token: Option<Secret>,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    pub report: Option<String>,
+    pub report_token: Option<Secret>,
+    /// Written by the server for each job.
+    pub check_in: Option<String>,
 }
 
 /// A text that no message shows.
@@ -149,6 +153,8 @@ impl HostFile {
                 "token" => salvaged.token = Deserialize::deserialize(value).ok(),
                 "user" => salvaged.user = Deserialize::deserialize(value).ok(),
                 "password" => salvaged.password = Deserialize::deserialize(value).ok(),
+                "report" => salvaged.report = Deserialize::deserialize(value).ok(),
+                "report-token" => salvaged.report_token = Deserialize::deserialize(value).ok(),
                 _ => {}
             }
         }
@@ -282,6 +288,8 @@ method = "zero"
 retry-for = "2m"
 rate-limit = "80MiB/s"
 token = "t"
+report = "http://10.0.2.2:8080/report/20261128-213000-a1b2"
+report-token = "r"
 layout = "layout.toml"
 "#;
 

@@ -86,6 +86,8 @@ pub struct JobOption {
     pub excludes: &'static [&'static str],
     /// What it does, in one line.
     pub help: &'static str,
+    /// Whether it is of one host file alone, and no setting that many machines could share.
+    pub of_one_file: bool,
     /// Whether the file asks for it: `false` asks for nothing.
     asked: fn(&HostFile) -> bool,
 }
@@ -106,6 +108,7 @@ impl JobOption {
             flag: Some(key),
             excludes: &[],
             help,
+            of_one_file: false,
             asked,
         }
     }
@@ -128,6 +131,13 @@ impl JobOption {
 
     const fn excludes(self, excludes: &'static [&'static str]) -> Self {
         Self { excludes, ..self }
+    }
+
+    const fn of_one_file(self) -> Self {
+        Self {
+            of_one_file: true,
+            ..self
+        }
     }
 
     pub fn find(key: &str) -> Option<&'static Self> {
@@ -345,4 +355,27 @@ pub static OPTIONS: &[JobOption] = &[
         "The password for HTTP basic log-in",
     )
     .flag(None),
+    JobOption::new(
+        "report",
+        Kind::Text("URL"),
+        |file| file.report.is_some(),
+        "Where to send what happens, about once a second",
+    )
+    .preset(Preset::Described("nowhere"))
+    .flag(None),
+    JobOption::new(
+        "report-token",
+        Kind::Secret,
+        |file| file.report_token.is_some(),
+        "What to show to the server of `report`, and to no other",
+    )
+    .flag(None),
+    JobOption::new(
+        "check-in",
+        Kind::Text("URL"),
+        |file| file.check_in.is_some(),
+        "Where the machine says that it has come, and how it goes; written by the server",
+    )
+    .flag(None)
+    .of_one_file(),
 ];

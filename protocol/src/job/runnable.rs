@@ -4,6 +4,7 @@ use crate::job::{Action, ActionName, After, DeleteTarget, Transfer};
 use crate::share_url::ShareUrl;
 use std::fmt;
 use std::time::Duration;
+use url::Url;
 
 /// What happens at the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub struct Job {
     pub delete: Vec<DeleteTarget>,
     pub policy: Policy,
     pub transfer: Transfer,
+    /// Where the machine checks in before the work, and says how it goes.
+    pub check_in: Option<Url>,
     /// BLAKE3 in hex of what defines the work: the same while the same job is tried again. Failed
     /// attempts are counted under it, so that a changed job starts afresh.
     pub digest: String,

@@ -11,10 +11,12 @@ use std::sync::LazyLock;
 /// The key that tells the file's format, not the machine what to do.
 const VERSION: &str = "version";
 
-/// Every key of the host file but `version`, in the order in which its documentation has them.
+/// Every key of the host file that can be a setting of machines, in the order in which its documentation has them.
 pub fn setting_keys() -> &'static [&'static str] {
-    static KEYS: LazyLock<Vec<&'static str>> =
-        LazyLock::new(|| OPTIONS.iter().map(|option| option.key).collect());
+    static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let settings = OPTIONS.iter().filter(|option| !option.of_one_file);
+        settings.map(|option| option.key).collect()
+    });
     &KEYS
 }
 
@@ -116,7 +118,9 @@ mod tests {
         // It ends in an error by design: all it is for is to be asked for the fields.
         HostFile::deserialize(FieldNames(&mut keys)).unwrap_err();
         keys.retain(|key| *key != VERSION);
-        assert_eq!(setting_keys(), keys);
+        let options: Vec<&str> = OPTIONS.iter().map(|option| option.key).collect();
+        assert_eq!(options, keys);
+        assert!(setting_keys().contains(&"report") && !setting_keys().contains(&"check-in"));
     }
 
     #[test]

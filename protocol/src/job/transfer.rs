@@ -1,6 +1,7 @@
 //! How the machine talks to the servers of a job: patience, speed and credentials.
 
 use crate::credentials::Access;
+use crate::job::report::ReportTo;
 use crate::share_url::ShareUrl;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Transfer {
     pub rate_limit: Option<NonZeroU64>,
     /// Credentials for the share's and the configuration's own servers.
     pub access: Option<Access>,
+    /// Where the run is reported to, if anywhere.
+    pub report: Option<ReportTo>,
 }
 
 impl Default for Transfer {
@@ -26,6 +29,7 @@ impl Default for Transfer {
             retry_for: RETRY_FOR,
             rate_limit: None,
             access: None,
+            report: None,
         }
     }
 }

@@ -15,6 +15,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// Put into an answer that is nothing to be noted: it comes from each machine each second.
+#[derive(Clone, Copy)]
+pub struct Routine;
+
 /// Notes each request when its answer has been sent, or has not.
 pub async fn note(
     State(sites): State<Arc<Sites>>,
@@ -37,6 +41,7 @@ pub async fn note(
         sent: 0,
         expected: None,
         whole: false,
+        routine: false,
         _at_work: peer.connection.begin(),
     };
     let response = next.run(request).await;
@@ -44,6 +49,7 @@ pub async fn note(
     if let Some(Received(bytes)) = response.extensions().get() {
         line.received = *bytes;
     }
+    line.routine = response.extensions().get::<Routine>().is_some();
     let (parts, body) = response.into_parts();
     // hyper stops asking a body that has given its Content-Length.
     line.expected = body.size_hint().exact().or_else(|| {
@@ -65,6 +71,7 @@ struct Line {
     /// Bytes of the body, where they are known beforehand.
     expected: Option<u64>,
     whole: bool,
+    routine: bool,
     /// Until the line is written: the connection is not a silent one.
     _at_work: AtWork,
 }
@@ -77,6 +84,9 @@ impl Drop for Line {
             sent,
             ..
         } = self;
+        if self.routine && self.whole {
+            return;
+        }
         let took = self.began.elapsed().as_secs_f32();
         let bytes = (*received).max(*sent);
         let line = match self.status {

@@ -355,6 +355,11 @@ fn answer(
             files.insert(asked.path.clone(), body);
             status(writer, 201)
         }
+        // What is posted to a path is collected there.
+        "POST" => {
+            files.entry(asked.path.clone()).or_default().extend(body);
+            status(writer, 204)
+        }
         "DELETE" => {
             let code = if files.remove(&asked.path).is_some() {
                 204

@@ -3,16 +3,20 @@
 #[cfg(any(test, feature = "fakes"))]
 pub mod fake;
 pub mod http;
+mod post;
 pub mod tftp;
 mod tls;
 
+pub use reqwest::Method;
+
 pub use http::{HttpClient, HttpError, HttpFailure, Listener, Settings};
+pub use post::{Posted, post};
 pub use tls::{Roots, check_certificates};
 
 use flate2::read::MultiGzDecoder;
 use pitstop_imaging::event::Reporter;
 use pitstop_protocol::redacted;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use std::io::{self, Read};
 use std::thread;
 use url::Url;

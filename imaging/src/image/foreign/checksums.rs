@@ -1,7 +1,6 @@
 //! Whether a foreign image can be checked at all.
 
-use super::Kind;
-use crate::image::ImageSource;
+use crate::image::{ImageSource, Kind};
 use anyhow::Context;
 
 /// Skippable frames that are passed over to find the first with data.

@@ -1,13 +1,9 @@
-//! The raw bytes of an image in their order, whatever packs them.
+//! The raw bytes of an image without an index in their order, whatever packs them.
 
 use super::gzip::{Behind, Gunzip};
 use super::windows;
 use crate::event::Reporter;
-use crate::image::ImageSource;
-use crate::image::codec::Inflater;
-use crate::image::index::Item;
-use crate::image::member_reader::{LoadedIndex, MemberReader, open_chunk};
-use crate::image::verify::Kind;
+use crate::image::{ImageSource, Kind};
 use anyhow::Context;
 use std::io::{self, BufReader, Read};
 
@@ -66,22 +62,6 @@ impl<'a> Decoder<'a> {
             reporter.warn(format!("{}: {behind}", image.name()));
         }
     }
-
-    /// The raw bytes of an image with an index, each chunk proven before it is given out.
-    pub fn of_chunks(image: &'a dyn ImageSource, loaded: &'a LoadedIndex) -> anyhow::Result<Self> {
-        let index = &loaded.index;
-        Ok(Self(Inner::Other(Box::new(Chunks {
-            image,
-            loaded,
-            members: MemberReader::new(image, index, false),
-            inflater: Inflater::new()?,
-            member: vec![0; index.largest_member()],
-            raw: vec![0; index.chunk_bytes()],
-            at: 0,
-            length: 0,
-            zeros: 0,
-        }))))
-    }
 }
 
 impl Read for Decoder<'_> {
@@ -92,59 +72,6 @@ impl Read for Decoder<'_> {
             Inner::Other(other) => other.read(buf),
         }
     }
-}
-
-struct Chunks<'a> {
-    image: &'a dyn ImageSource,
-    loaded: &'a LoadedIndex,
-    members: MemberReader<'a>,
-    inflater: Inflater,
-    member: Vec<u8>,
-    raw: Vec<u8>,
-    at: usize,
-    length: usize,
-    zeros: u64,
-}
-
-impl Read for Chunks<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let index = &self.loaded.index;
-        while self.at == self.length && self.zeros == 0 && !buf.is_empty() {
-            match self
-                .members
-                .next(&mut self.member)
-                .map_err(|error| other(&error))?
-            {
-                None => return Ok(0),
-                Some(Item::Zeros { count, .. }) => {
-                    self.zeros = count * u64::from(index.chunk_size());
-                }
-                Some(Item::Chunk(chunk)) => {
-                    let size = usize::try_from(chunk.size).map_err(io::Error::other)?;
-                    (self.at, self.length) = (0, index.length(chunk.number));
-                    let raw = &mut self.raw[..self.length];
-                    open_chunk(&mut self.inflater, &chunk, &self.member[..size], raw)
-                        .with_context(|| index.place(&chunk, self.image.name()))
-                        .map_err(|error| other(&error))?;
-                }
-            }
-        }
-        if self.zeros > 0 {
-            let zeros = usize::try_from(self.zeros).unwrap_or(usize::MAX);
-            let now = buf.len().min(zeros);
-            buf[..now].fill(0);
-            self.zeros -= now as u64;
-            return Ok(now);
-        }
-        let now = buf.len().min(self.length - self.at);
-        buf[..now].copy_from_slice(&self.raw[self.at..self.at + now]);
-        self.at += now;
-        Ok(now)
-    }
-}
-
-fn other(error: &anyhow::Error) -> io::Error {
-    io::Error::other(format!("{error:#}"))
 }
 
 /// Fills `buffer` unless the stream ends first; how much it has.

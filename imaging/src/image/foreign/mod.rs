@@ -9,10 +9,11 @@ mod sizes;
 mod windows;
 
 use super::codec::is_zero;
-use super::restore::{Restored, TABLES, check_fits, flush, invalidate, writing};
-use super::verify::{Kind, Verified};
+use super::proof::{StreamPass, Verified};
+use super::restored::Restored;
+use super::target_writes::{TABLES, check_fits, flush, invalidate, writing};
 use super::workers::{Meter, lock};
-use super::{ImageSource, RestoreOptions};
+use super::{ImageSource, Kind, RestoreOptions};
 use crate::disk::{Buffer, Output};
 use crate::event::{Act, Reporter, Silent};
 use crate::extents::Extents;
@@ -45,24 +46,6 @@ pub fn kind(start: &[u8]) -> Kind {
     }
 }
 
-/// Checks that a stream had as many bytes as its format told beforehand.
-pub fn check_size(
-    image: &dyn ImageSource,
-    kind: Kind,
-    told: Option<u64>,
-    found: u64,
-) -> anyhow::Result<()> {
-    // A zstd header tells the size of its first frame; more may follow.
-    match told.filter(|_| kind != Kind::Zstd) {
-        Some(told) if told != found => bail!(
-            "{} holds {found} bytes, its own header tells {told}: it is damaged",
-            image.name()
-        ),
-        _ if found == 0 => bail!("{} holds no bytes: it is not an image", image.name()),
-        _ => Ok(()),
-    }
-}
-
 /// A piece of the disk on its way to a writer.
 struct Piece {
     raw: Buffer,
@@ -88,18 +71,6 @@ pub struct Stream {
     pub sector: Option<u32>,
     /// Raw bytes that are zeros whatever the image has there.
     pub left_out: Extents,
-}
-
-impl Stream {
-    /// All of an image, to a target whose sectors are unknown.
-    pub fn whole(kind: Kind, raw_size: Option<u64>) -> Self {
-        Self {
-            kind,
-            raw_size,
-            sector: None,
-            left_out: Extents::new(),
-        }
-    }
 }
 
 /// Gives zeros for what is left out of a stream.
@@ -172,14 +143,14 @@ pub fn restore(
     } else if kind == Kind::Gzip {
         sizes::check_gzip(image, output, reporter)?;
     }
-    let mut decoder = Masked {
+    let mut pass = StreamPass::new(Masked {
         inner: Decoder::open(image, kind)?,
         at: 0,
         left_out: stream.left_out,
-    };
+    });
     let meter = Meter::new(Act::Restore, output.name(), raw_size, reporter);
     let mut head = Buffer::new(usize::try_from(TABLES)?);
-    let length = read_full(&mut decoder, &mut head).with_context(what)?;
+    let length = read_full(&mut pass, &mut head).with_context(what)?;
     check_head(image, &head[..length], output, stream.sector)?;
     invalidate(output, raw_size)?;
     let writing = Writing {
@@ -192,14 +163,14 @@ pub fn restore(
     };
     let mut hashes = options.verify.then(Vec::new);
     let size = writing
-        .all(&mut decoder, length as u64, hashes.as_mut())
+        .all(&mut pass, length as u64, hashes.as_mut())
         .with_context(what)?;
-    check_size(image, kind, raw_size, size)?;
-    decoder.inner.warn_of_trailing(image, reporter);
+    // The stream ended where its format says that it ends, with its checksums right.
+    let verified = pass.verified(image.name(), kind, raw_size)?;
+    pass.inner().inner.warn_of_trailing(image, reporter);
     output.set_size(size)?;
     flush(output)?;
-    // The stream ended where its format says that it ends, with its checksums right.
-    write_head(&Verified::of(size), output, &head[..length])?;
+    write_head(&verified, output, &head[..length])?;
     flush(output)?;
     if let Some(hashes) = hashes {
         read_back(output, &head[..length], &hashes, size).with_context(what)?;

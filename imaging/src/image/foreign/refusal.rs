@@ -1,8 +1,8 @@
 //! What is no disk is refused before the first write, whatever packs it.
 
 use super::containers::{self, Container, END, START};
-use super::{Decoder, Kind, read_full};
-use crate::image::ImageSource;
+use super::decoder::{Decoder, read_full};
+use crate::image::{ImageSource, Kind};
 use anyhow::{Context, bail};
 
 impl Kind {

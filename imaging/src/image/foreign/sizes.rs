@@ -1,9 +1,10 @@
 //! How large a foreign image is before it is decoded, where its format tells.
 
-use super::{Decoder, Kind, containers, read_full};
+use super::containers;
+use super::decoder::{Decoder, read_full};
 use crate::disk::Output;
 use crate::event::Reporter;
-use crate::image::ImageSource;
+use crate::image::{ImageSource, Kind};
 use crate::units;
 use anyhow::{Context, bail};
 

@@ -7,11 +7,11 @@ mod ask;
 mod device;
 mod growers;
 
-use super::larger_disk::Written;
-use super::partial_restore::image_table::{ImageBytes, read_table};
-use super::restore::{flush, write_table, writing};
-use super::verify::{OpenedImage, open};
-use super::{ImageSource, Part, RestoreOptions, reread_table};
+use super::image_bytes::ImageBytes;
+use super::image_table::read_table;
+use super::opened_image::OpenedImage;
+use super::target_writes::{Written, flush, write_table, writing};
+use super::{Part, RestoreOptions, reread_table};
 use crate::disk::{Output, Target, signature_places};
 use crate::event::Reporter;
 use crate::source::Window;
@@ -65,8 +65,8 @@ impl Growth {
 ///
 /// # Errors
 /// When nothing can grow there, with the partition that is in the way, or when a program for it is not here.
-pub fn growth(image: &dyn ImageSource, disk: u64, sector: u32) -> anyhow::Result<Option<Growth>> {
-    find(image, &open(image)?, disk, Some(sector))
+pub fn growth(image: &OpenedImage, disk: u64, sector: u32) -> anyhow::Result<Option<Growth>> {
+    find(image, disk, Some(sector))
 }
 
 /// What a restore to `output` is to grow.
@@ -74,8 +74,7 @@ pub fn growth(image: &dyn ImageSource, disk: u64, sector: u32) -> anyhow::Result
 /// # Errors
 /// As [`growth`], and when the partition cannot be made a device of its own.
 pub fn wanted(
-    image: &dyn ImageSource,
-    opened: &OpenedImage,
+    image: &OpenedImage,
     output: &Target,
     options: &RestoreOptions,
     reporter: &dyn Reporter,
@@ -86,12 +85,7 @@ pub fn wanted(
     if options.part != Part::Whole {
         bail!("grow changes the whole partition table: it does not go with keep or partitions");
     }
-    let growth = find(
-        image,
-        opened,
-        output.limit().unwrap_or(0),
-        output.sector_size(),
-    )?;
+    let growth = find(image, output.limit().unwrap_or(0), output.sector_size())?;
     match &growth {
         Some(growth) => device::check(output)
             .with_context(|| format!("growing {growth} on {}", output.name()))?,
@@ -103,14 +97,9 @@ pub fn wanted(
     Ok(growth)
 }
 
-fn find(
-    image: &dyn ImageSource,
-    opened: &OpenedImage,
-    disk: u64,
-    sector: Option<u32>,
-) -> anyhow::Result<Option<Growth>> {
+fn find(image: &OpenedImage, disk: u64, sector: Option<u32>) -> anyhow::Result<Option<Growth>> {
     let name = image.name();
-    let OpenedImage::Indexed(loaded) = opened else {
+    let Some(loaded) = image.indexed() else {
         bail!(
             "grow: {name} has no index to say what is on its partitions: make an image that has one by pitstop convert"
         );
@@ -125,8 +114,8 @@ fn find(
     let place = if meta.table.kind == TableKind::None.name() {
         Some(whole_disk(loaded.index.raw_size(), disk))
     } else {
-        let image_table = read_table(image, opened, made_for)?
-            .with_context(|| format!("grow: {name} has no table"))?;
+        let image_table =
+            read_table(image, made_for)?.with_context(|| format!("grow: {name} has no table"))?;
         let parsed = image_table.parsed.on_sectors(sector);
         parsed
             .and_then(|parsed| table::growth(&parsed, disk, &swaps))
@@ -162,7 +151,7 @@ fn find(
         }
     };
     grower.check().with_context(what)?;
-    let mut bytes = ImageBytes::new(image, loaded);
+    let mut bytes = ImageBytes::new(image.source(), &loaded.index);
     let mut volume = Window::new(&mut bytes, growing.start, growing.size);
     grower.ask(&mut volume, &growing).with_context(what)?;
     Ok(Some(Growth {

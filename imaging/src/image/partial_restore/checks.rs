@@ -1,11 +1,12 @@
 //! Checks before the first write of a restore that keeps partitions or goes to a smaller disk.
 
-use super::super::larger_disk::{self, Written};
-use super::super::verify::OpenedImage;
-use super::Task;
-use super::image_table::{ImageBytes, ImageTable};
 use super::kept_partitions::Plan;
 use crate::disk::Output;
+use crate::image::image_bytes::ImageBytes;
+use crate::image::image_table::ImageTable;
+use crate::image::minimum_disk::minimum_disk;
+use crate::image::restore_task::Task;
+use crate::image::target_writes::Written;
 use crate::source::ReadAt;
 use crate::table::{ParsedTable, Partition, Table, TableKind};
 use crate::units;
@@ -71,7 +72,6 @@ impl Task<'_> {
     /// Reads the tables to be written, as the kernel will: every partition must have its number and its place.
     pub(super) fn check_tables(
         &self,
-        opened: &OpenedImage,
         image_table: &ImageTable,
         plan: &Plan,
         kept: &[Partition],
@@ -89,14 +89,12 @@ impl Task<'_> {
                 find(&table, keep, name)?;
             }
         }
-        let table = match opened {
-            OpenedImage::Indexed(loaded) => {
-                let mut under = ImageBytes::new(self.image, loaded);
+        let table = match self.image.indexed() {
+            Some(loaded) => {
+                let mut under = ImageBytes::new(self.source(), &loaded.index);
                 plan.last.table(&mut under, plan.disk, image_table.sector)
             }
-            OpenedImage::Foreign { .. } => {
-                plan.last.table(&mut Nothing, plan.disk, image_table.sector)
-            }
+            None => plan.last.table(&mut Nothing, plan.disk, image_table.sector),
         };
         let table = table.with_context(|| format!("the table of {image} on {name}"))?;
         for keep in kept {
@@ -113,12 +111,7 @@ impl Task<'_> {
     }
 
     /// Whether every partition of the image ends before the disk does.
-    pub(super) fn check_fits(
-        &self,
-        opened: &OpenedImage,
-        image_table: &ImageTable,
-        disk: u64,
-    ) -> anyhow::Result<()> {
+    pub(super) fn check_fits(&self, image_table: &ImageTable, disk: u64) -> anyhow::Result<()> {
         let Some(size) = image_table.size.filter(|size| *size > disk) else {
             return Ok(());
         };
@@ -128,7 +121,7 @@ impl Task<'_> {
             units::bytes(disk),
             units::bytes(size)
         );
-        let OpenedImage::Indexed(loaded) = opened else {
+        let Some(loaded) = self.image.indexed() else {
             bail!(
                 "{too_small}; without an index the image does not say whether the disk's end is free: convert it first"
             );
@@ -153,7 +146,7 @@ impl Task<'_> {
             .iter()
             .find(|summary| summary.number == furthest.number);
         let filesystem = summary.map_or("", |summary| summary.filesystem.as_str());
-        let advice = larger_disk::minimum_disk(loaded).advice(from, disk);
+        let advice = minimum_disk(loaded).advice(from, disk);
         let filesystem = match filesystem {
             "" => "contents unknown",
             known => known,
@@ -167,13 +160,12 @@ impl Task<'_> {
     /// Whether the image has nothing but zeros outside its partitions where something is kept, and behind the end.
     pub(super) fn check_free(
         &self,
-        opened: &OpenedImage,
         plan: &Plan,
         kept: &[Partition],
         image: &ParsedTable,
     ) -> anyhow::Result<()> {
         let (from, name) = (self.image.name(), self.output.name());
-        let OpenedImage::Indexed(loaded) = opened else {
+        let Some(loaded) = self.image.indexed() else {
             if !kept.is_empty() {
                 self.reporter.warn(format!(
                     "{from} has no index: its data in the place of kept partitions is left out unchecked"
@@ -181,7 +173,7 @@ impl Task<'_> {
             }
             return Ok(());
         };
-        let bytes = ImageBytes::new(self.image, loaded);
+        let bytes = ImageBytes::new(self.source(), &loaded.index);
         let own = |keep: &&Partition| {
             let of_image = &image.table.partitions;
             of_image

@@ -1,14 +1,14 @@
 //! A restore that leaves partitions of the target as they are, also when it fails half-way, and one to a disk that
 //! is smaller than the image's or has other sectors.
 
-use super::super::old_signatures;
-use super::super::restore::{Restored, invalidate, is_larger};
-use super::super::verify::OpenedImage;
-use super::Task;
-use super::image_table::ImageTable;
 use super::remap::RemappedOutput;
 use crate::disk::Output;
 use crate::extents::Extents;
+use crate::image::image_table::ImageTable;
+use crate::image::old_signatures;
+use crate::image::restore_task::Task;
+use crate::image::restored::Restored;
+use crate::image::target_writes::invalidate;
 use crate::table::{ParsedTable, Partition, PartitionSelector, Raw, TableWrite, TableWrites};
 use crate::units;
 use anyhow::{Context, bail};
@@ -32,14 +32,21 @@ pub struct Plan {
 
 /// Partitions of the target that survive, and how.
 pub struct Kept {
-    plan: Plan,
-    pub(super) partitions: Vec<Partition>,
+    pub plan: Plan,
+    pub partitions: Vec<Partition>,
 }
 
 impl Plan {
     /// The table that the disk gets.
     pub fn last(&self) -> &TableWrites {
         &self.last
+    }
+
+    /// What of the image is not fetched: where something is kept, and past the disk's end.
+    pub fn left_out(&self) -> Extents {
+        let mut left_out = self.kept.clone();
+        left_out.insert(self.disk..u64::MAX);
+        left_out
     }
 
     /// What only this module writes: every table that is or was.
@@ -58,27 +65,23 @@ impl Task<'_> {
     ///
     /// # Errors
     /// As any restore; the disk has the kept partitions alone then.
-    pub fn keep(&self, opened: OpenedImage, kept: &Kept) -> anyhow::Result<Restored> {
+    pub fn keep(&self, kept: &Kept) -> anyhow::Result<Restored> {
         let name = self.output.name();
         for partition in &kept.partitions {
             self.reporter
                 .info(format!("{name}: partition {partition} is kept as it is"));
         }
-        self.report_other_sectors(&opened);
-        self.run(opened, &kept.plan)
+        self.report_other_sectors();
+        self.run(&kept.plan)
     }
 
     /// What is to be done so that the partitions of the target that `selectors` name are kept.
     ///
     /// # Errors
     /// A selector that names none or two, what the image has where a kept partition is, tables that cannot be made one.
-    pub fn kept(
-        &self,
-        opened: &OpenedImage,
-        selectors: &[PartitionSelector],
-    ) -> anyhow::Result<Kept> {
+    pub fn kept(&self, selectors: &[PartitionSelector]) -> anyhow::Result<Kept> {
         let (image, name) = (self.image.name(), self.output.name());
-        let image_table = self.image_table(opened)?.with_context(|| {
+        let image_table = self.image_table()?.with_context(|| {
             format!("{image} is of a disk without partitions: none can be kept beside it")
         })?;
         let target = self.target(image_table.sector)?;
@@ -89,7 +92,7 @@ impl Task<'_> {
                 kept.push(partition.clone());
             }
         }
-        let plan = self.plan(opened, &image_table, Some((&target, &kept)))?;
+        let plan = self.plan(&image_table, Some((&target, &kept)))?;
         Ok(Kept {
             plan,
             partitions: kept,
@@ -100,15 +103,15 @@ impl Task<'_> {
     ///
     /// # Errors
     /// As any restore; the disk has no table then.
-    pub fn remake(&self, opened: OpenedImage, plan: &Plan) -> anyhow::Result<Restored> {
+    pub fn remake(&self, plan: &Plan) -> anyhow::Result<Restored> {
         let (image, name) = (self.image.name(), self.output.name());
-        if is_larger(&opened, self.output) {
+        if self.image.is_larger_than(self.output) {
             self.reporter.info(format!(
                 "{name} is smaller than the disk of {image}: the space past its end is unused, so the table is shortened to fit"
             ));
         }
-        self.report_other_sectors(&opened);
-        self.run(opened, plan)
+        self.report_other_sectors();
+        self.run(plan)
     }
 
     /// What is to be done where the disk is smaller than the image's or has other sectors. `None` where all of it goes
@@ -116,13 +119,13 @@ impl Task<'_> {
     ///
     /// # Errors
     /// With the numbers, and what is in the way.
-    pub fn remade(&self, opened: &OpenedImage) -> anyhow::Result<Option<Plan>> {
+    pub fn remade(&self) -> anyhow::Result<Option<Plan>> {
         let (image, name) = (self.image.name(), self.output.name());
-        let is_larger = is_larger(opened, self.output);
-        if !is_larger && !self.has_other_sectors(opened) {
+        let is_larger = self.image.is_larger_than(self.output);
+        if !is_larger && !self.has_other_sectors() {
             return Ok(None);
         }
-        let mut image_table = self.image_table(opened);
+        let mut image_table = self.image_table();
         if is_larger {
             let disk = self.disk()?;
             image_table = image_table.with_context(|| {
@@ -133,14 +136,13 @@ impl Task<'_> {
             });
         }
         match image_table? {
-            Some(image_table) => self.plan(opened, &image_table, None).map(Some),
-            None => self.check_whole(opened).map(|()| None),
+            Some(image_table) => self.plan(&image_table, None).map(Some),
+            None => self.check_whole().map(|()| None),
         }
     }
 
     fn plan(
         &self,
-        opened: &OpenedImage,
         image_table: &ImageTable,
         target: Option<(&ParsedTable, &[Partition])>,
     ) -> anyhow::Result<Plan> {
@@ -155,16 +157,13 @@ impl Task<'_> {
         let mut interim = None;
         if let Some((target, _)) = target {
             self.check_apart(&image_table.parsed, target, kept)?;
-            let alone = self.adopt(opened, &mut last, target, kept)?;
+            let alone = self.adopt(&mut last, target, kept)?;
             let pieces = alone.writes(disk);
             interim = Some(pieces.with_context(|| format!("the partition table on {name}"))?);
         }
-        self.check_fits(opened, image_table, disk)?;
+        self.check_fits(image_table, disk)?;
         let partitions = image_table.parsed.table.partitions.iter();
-        self.check_contents(
-            opened,
-            partitions.filter(|own| !ranges.touches(own.range())),
-        )?;
+        self.check_contents(partitions.filter(|own| !ranges.touches(own.range())))?;
         let mut new = Extents::new();
         for partition in &image_table.parsed.table.partitions {
             new.insert(partition.range());
@@ -184,23 +183,22 @@ impl Task<'_> {
             old: old_signatures::remember(self.output),
             new,
         };
-        self.check_tables(opened, image_table, &plan, kept)?;
-        self.check_free(opened, &plan, kept, &image_table.parsed)?;
-        self.check_outside(opened, image_table.parsed.table.kind, &plan)?;
+        self.check_tables(image_table, &plan, kept)?;
+        self.check_free(&plan, kept, &image_table.parsed)?;
+        self.check_outside(image_table.parsed.table.kind, &plan)?;
         Ok(plan)
     }
 
     /// Puts kept partitions into the image's table, `last`. The target's with them alone is what it has meanwhile.
     fn adopt(
         &self,
-        opened: &OpenedImage,
         last: &mut Raw,
         target: &ParsedTable,
         kept: &[Partition],
     ) -> anyhow::Result<Raw> {
         let (image, name) = (self.image.name(), self.output.name());
         let logical = kept.iter().find(|keep| target.raw.is_logical(keep.number));
-        if let (Some(keep), OpenedImage::Foreign { .. }) = (logical, opened) {
+        if let (Some(keep), None) = (logical, self.image.indexed()) {
             bail!(
                 "partition {keep} of {name} is a logical one, and {image} has no index to show its own \
                  logical partitions: convert it first"
@@ -214,7 +212,7 @@ impl Task<'_> {
         Ok(alone)
     }
 
-    fn run(&self, opened: OpenedImage, plan: &Plan) -> anyhow::Result<Restored> {
+    fn run(&self, plan: &Plan) -> anyhow::Result<Restored> {
         match &plan.interim {
             Some(interim) => {
                 self.write(&interim.backup)?;
@@ -225,14 +223,10 @@ impl Task<'_> {
         let tables = plan.tables();
         let mut own = tables.clone();
         own.union(&plan.kept);
-        let limit = match &opened {
-            OpenedImage::Indexed(_) => None,
-            OpenedImage::Foreign { .. } => Some(plan.disk),
-        };
+        // A foreign image ends where it ends: its size may not be known yet.
+        let limit = self.image.indexed().is_none().then_some(plan.disk);
         let remapped = RemappedOutput::in_place(self.output, plan.disk, &own).with_limit(limit);
-        let mut left_out = plan.kept.clone();
-        left_out.insert(plan.disk..u64::MAX);
-        let restored = self.run_restore(opened, &remapped, &left_out)?;
+        let restored = self.run_restore(&remapped)?;
         // Every table that is or was stays as well: `rest` sees to those.
         own.union(&plan.new);
         old_signatures::clear(self.output, restored.size, &plan.old, &own, self.reporter)

@@ -1,13 +1,13 @@
 //! A disk with other logical sectors than the image's: partitions go to the same bytes, the table is made anew. What
 //! could not be used there is found before the first write.
 
-use super::super::member_reader::LoadedIndex;
-use super::super::verify::OpenedImage;
-use super::Task;
-use super::image_table::{ImageBytes, ImageTable, read_table};
 use super::kept_partitions::Plan;
 use crate::disk::Output;
 use crate::extents::Extents;
+use crate::image::image_bytes::ImageBytes;
+use crate::image::image_table::{ImageTable, read_table};
+use crate::image::loaded_index::LoadedIndex;
+use crate::image::restore_task::Task;
 use crate::source::Window;
 use crate::table::{Partition, TableKind};
 use crate::used::{misfit, recognise};
@@ -26,19 +26,16 @@ struct Other<'a> {
 
 impl Task<'_> {
     /// `None` where the sectors are the same, or one side does not tell.
-    fn other<'a>(&self, opened: &'a OpenedImage) -> Option<Other<'a>> {
-        let OpenedImage::Indexed(loaded) = opened else {
-            return None;
-        };
+    fn other(&self) -> Option<Other<'_>> {
+        let loaded = self.image.indexed()?;
         let from = loaded.meta.disk.logical_sector_size;
         let to = self.output.sector_size().filter(|to| *to != from)?;
         Some(Other { loaded, from, to })
     }
 
     /// Bytes of the sectors in which the target's table counts.
-    pub(super) fn target_sector(&self, opened: &OpenedImage, image_table: &ImageTable) -> u32 {
-        self.other(opened)
-            .map_or(image_table.sector, |other| other.to)
+    pub(super) fn target_sector(&self, image_table: &ImageTable) -> u32 {
+        self.other().map_or(image_table.sector, |other| other.to)
     }
 
     fn differ(&self, Other { from, to, .. }: &Other) -> String {
@@ -47,32 +44,32 @@ impl Task<'_> {
     }
 
     /// Whether the table must be made anew for the disk's sectors.
-    pub(super) fn has_other_sectors(&self, opened: &OpenedImage) -> bool {
-        self.other(opened).is_some()
+    pub(super) fn has_other_sectors(&self) -> bool {
+        self.other().is_some()
     }
 
     /// What people are told of that.
-    pub(super) fn other_sectors_note(&self, opened: &OpenedImage) -> Option<String> {
-        let Other { from, to, .. } = self.other(opened)?;
+    pub fn other_sectors_note(&self) -> Option<String> {
+        let Other { from, to, .. } = self.other()?;
         Some(format!(
             "the table is made anew for sectors of {to} bytes, those of the image's disk have {from}"
         ))
     }
 
-    pub(super) fn report_other_sectors(&self, opened: &OpenedImage) {
-        if let Some(note) = self.other_sectors_note(opened) {
+    pub(super) fn report_other_sectors(&self) {
+        if let Some(note) = self.other_sectors_note() {
             self.reporter
                 .info(format!("{}: {note}", self.output.name()));
         }
     }
 
     /// The table of the image in the sectors of this disk; `None` where there is none.
-    pub(super) fn image_table(&self, opened: &OpenedImage) -> anyhow::Result<Option<ImageTable>> {
+    pub(super) fn image_table(&self) -> anyhow::Result<Option<ImageTable>> {
         let sector = self.output.sector_size().unwrap_or(512);
-        let Some(image_table) = read_table(self.image, opened, sector)? else {
+        let Some(image_table) = read_table(self.image, sector)? else {
             return Ok(None);
         };
-        let Some(other) = self.other(opened) else {
+        let Some(other) = self.other() else {
             return Ok(Some(image_table));
         };
         let parsed = image_table.parsed.on_sectors(other.to);
@@ -84,8 +81,8 @@ impl Task<'_> {
     }
 
     /// Whether all of an image without a table can be used on other sectors.
-    pub(super) fn check_whole(&self, opened: &OpenedImage) -> anyhow::Result<()> {
-        self.other(opened).map_or(Ok(()), |other| {
+    pub(super) fn check_whole(&self) -> anyhow::Result<()> {
+        self.other().map_or(Ok(()), |other| {
             let all = 0..other.loaded.index.raw_size();
             self.check_content(&other, all, &"what is on it")
         })
@@ -94,10 +91,9 @@ impl Task<'_> {
     /// The same of these partitions of the image.
     pub(super) fn check_contents<'p>(
         &self,
-        opened: &OpenedImage,
         mut partitions: impl Iterator<Item = &'p Partition>,
     ) -> anyhow::Result<()> {
-        let Some(other) = self.other(opened) else {
+        let Some(other) = self.other() else {
             return Ok(());
         };
         partitions.try_for_each(|partition| {
@@ -119,7 +115,7 @@ impl Task<'_> {
                 self.differ(other)
             );
         }
-        let mut bytes = ImageBytes::new(self.image, other.loaded);
+        let mut bytes = ImageBytes::new(self.source(), &other.loaded.index);
         let mut volume = Window::new(&mut bytes, place.start, place.end - place.start);
         let contents = recognise(&mut volume);
         let misfit = misfit(&mut volume, &contents, other.to);
@@ -139,13 +135,8 @@ impl Task<'_> {
 
     /// Whether the image has nothing but its tables outside partitions: boot loaders find by sectors what they have
     /// there, and the new table may lie over it.
-    pub(super) fn check_outside(
-        &self,
-        opened: &OpenedImage,
-        kind: TableKind,
-        plan: &Plan,
-    ) -> anyhow::Result<()> {
-        let Some(other) = self.other(opened) else {
+    pub(super) fn check_outside(&self, kind: TableKind, plan: &Plan) -> anyhow::Result<()> {
+        let Some(other) = self.other() else {
             return Ok(());
         };
         let mut own = plan.table_bytes.clone();
@@ -153,7 +144,7 @@ impl Task<'_> {
         // The records of logical partitions stay where they are.
         let records = plan.last.ranges().filter(|_| kind == TableKind::Mbr);
         records.for_each(|record| own.insert(record));
-        let bytes = ImageBytes::new(self.image, other.loaded);
+        let bytes = ImageBytes::new(self.source(), &other.loaded.index);
         match bytes.first_data(0..other.loaded.index.raw_size(), &own)? {
             None => Ok(()),
             Some(at) => bail!(

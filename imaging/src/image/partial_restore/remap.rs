@@ -7,9 +7,9 @@
 //!
 //! The memory stays small because the callers leave the chunks that lie wholly outside the segments out of the index.
 
-use super::super::workers::lock;
 use crate::disk::Output;
 use crate::extents::Extents;
+use crate::image::workers::lock;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;

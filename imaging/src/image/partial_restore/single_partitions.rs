@@ -1,12 +1,12 @@
 //! Single partitions of a whole-disk image, each into one of the target's. The rest of the disk is not touched.
 
-use super::super::restore::{Restored, TABLES, flush, writing};
-use super::super::verify::OpenedImage;
-use super::Task;
-use super::image_table::read_table;
 use super::remap::{RemappedOutput, Segment};
 use crate::disk::Output;
 use crate::extents::Extents;
+use crate::image::image_table::read_table;
+use crate::image::restore_task::Task;
+use crate::image::restored::Restored;
+use crate::image::target_writes::{TABLES, flush, writing};
 use crate::table::{Partition, PartitionSelector, TableWrite};
 use crate::units;
 use anyhow::{Context, bail};
@@ -14,8 +14,8 @@ use std::ops::Range;
 
 /// A partition of the image, and the one of the target that it goes to.
 pub struct Pair {
-    pub(super) from: Partition,
-    pub(super) to: Partition,
+    pub from: Partition,
+    pub to: Partition,
 }
 
 impl Pair {
@@ -38,22 +38,18 @@ impl Task<'_> {
     ///
     /// # Errors
     /// As any restore; the partition's first MiB is zeros then.
-    pub fn only(&self, opened: OpenedImage, pairs: &[Pair]) -> anyhow::Result<Restored> {
+    pub fn only(&self, pairs: &[Pair]) -> anyhow::Result<Restored> {
         let name = self.output.name();
         for Pair { from, to } in pairs {
             self.reporter.info(format!(
                 "{name}: partition {from} of the image goes to partition {to}; all else stays as it is"
             ));
         }
-        let mut wanted = Extents::new();
-        for pair in pairs {
-            wanted.insert(pair.from.range());
-        }
+        let wanted = wanted(pairs);
         self.clear_heads(pairs)?;
         let segments = pairs.iter().map(Pair::segment).collect();
         let remapped = RemappedOutput::new(self.output, segments, None);
-        let left_out = wanted.gaps(0..u64::MAX);
-        let mut restored = self.run_restore(opened, &remapped, &left_out)?;
+        let mut restored = self.run_restore(&remapped)?;
         // All else is proven and safe.
         self.write(&heads(pairs, &remapped)?)?;
         restored.size = wanted.total();
@@ -64,16 +60,12 @@ impl Task<'_> {
     ///
     /// # Errors
     /// A selector that names none or two, a partition that is missing on the target or too small.
-    pub fn pairs(
-        &self,
-        opened: &OpenedImage,
-        selectors: &[PartitionSelector],
-    ) -> anyhow::Result<Vec<Pair>> {
+    pub fn pairs(&self, selectors: &[PartitionSelector]) -> anyhow::Result<Vec<Pair>> {
         let (image, name) = (self.image.name(), self.output.name());
         let sector = self.output.sector_size().unwrap_or(512);
-        let image_table = read_table(self.image, opened, sector)?
+        let image_table = read_table(self.image, sector)?
             .with_context(|| format!("{image} is of a disk without partitions"))?;
-        let target = self.target(self.target_sector(opened, &image_table))?;
+        let target = self.target(self.target_sector(&image_table))?;
         let mut pairs: Vec<Pair> = Vec::new();
         for selector in selectors {
             let from = selector.find(&image_table.parsed.table, image)?;
@@ -103,7 +95,7 @@ impl Task<'_> {
                 });
             }
         }
-        self.check_contents(opened, pairs.iter().map(|pair| &pair.from))?;
+        self.check_contents(pairs.iter().map(|pair| &pair.from))?;
         Ok(pairs)
     }
 
@@ -116,6 +108,19 @@ impl Task<'_> {
         }
         flush(self.output)
     }
+}
+
+fn wanted(pairs: &[Pair]) -> Extents {
+    let mut wanted = Extents::new();
+    for pair in pairs {
+        wanted.insert(pair.from.range());
+    }
+    wanted
+}
+
+/// What of the image is not fetched: all but the partitions.
+pub fn left_out(pairs: &[Pair]) -> Extents {
+    wanted(pairs).gaps(0..u64::MAX)
 }
 
 fn heads(pairs: &[Pair], remapped: &RemappedOutput) -> anyhow::Result<Vec<TableWrite>> {

@@ -1,71 +1,16 @@
-//! Reading an image's partition table, and single bytes of its disk, before any of it is restored.
+//! Single bytes of the disk in an image, before any of it is restored: all of them where there is an index, the
+//! beginning where there is none.
 
-use super::super::foreign::{Decoder, read_full};
-use super::super::index::{Index, Item, Mark};
-use super::super::member_reader::LoadedIndex;
-use super::super::reader::{fetch, find, marks};
-use super::super::verify::{Kind, OpenedImage};
-use super::super::{ImageSource, restore::TABLES};
+use super::chunk_lookup::{fetch, find, marks};
+use super::foreign::{Decoder, read_full};
+use super::index::{Index, Item, Mark};
+use super::target_writes::TABLES;
+use super::{ImageSource, Kind};
 use crate::extents::Extents;
 use crate::source::ReadAt;
-use crate::table::{ParsedTable, gpt_sector_size};
-use crate::used::claims::owner_of_disk;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::io;
 use std::ops::Range;
-
-/// The table of an image, and what its sectors are.
-pub struct ImageTable {
-    pub parsed: ParsedTable,
-    pub sector: u32,
-    /// Bytes of its disk, where they are known.
-    pub size: Option<u64>,
-}
-
-/// Reads the table of an image; `None` where it has none. `sector` is what the target's sectors are.
-pub fn read_table(
-    image: &dyn ImageSource,
-    opened: &OpenedImage,
-    sector: u32,
-) -> anyhow::Result<Option<ImageTable>> {
-    let what = || format!("the partition table in {}", image.name());
-    let mut bytes;
-    let mut head;
-    let (disk, sector, size): (&mut dyn ReadAt, _, _) = match opened {
-        OpenedImage::Indexed(loaded) => {
-            let sector = loaded.meta.disk.logical_sector_size;
-            bytes = ImageBytes::new(image, loaded);
-            (&mut bytes, sector, Some(loaded.index.raw_size()))
-        }
-        OpenedImage::Foreign { kind, raw_size } => {
-            head = ImageHead::read(image, *kind)?;
-            let sector = gpt_sector_size(head.bytes()).unwrap_or(sector);
-            (&mut head, sector, *raw_size)
-        }
-    };
-    let parsed = ParsedTable::read(disk, sector).with_context(what)?;
-    if let Some(parsed) = &parsed {
-        check_owner(disk, parsed).with_context(what)?;
-    }
-    Ok(parsed.map(|parsed| ImageTable {
-        parsed,
-        sector,
-        size,
-    }))
-}
-
-/// Whether nobody owns the whole disk beside its table, whose partitions are not to be believed then.
-///
-/// # Errors
-/// When somebody does, with the name; when that cannot be read.
-pub fn check_owner(disk: &mut dyn ReadAt, parsed: &ParsedTable) -> anyhow::Result<()> {
-    let owner =
-        owner_of_disk(disk, &parsed.table).context("looking for who owns the whole disk")?;
-    match owner {
-        None => Ok(()),
-        Some(owner) => bail!("{owner}: only the whole disk can be restored, as it is"),
-    }
-}
 
 /// The disk in an image that has an index.
 pub struct ImageBytes<'a> {
@@ -76,11 +21,11 @@ pub struct ImageBytes<'a> {
 }
 
 impl<'a> ImageBytes<'a> {
-    pub fn new(image: &'a dyn ImageSource, loaded: &'a LoadedIndex) -> Self {
+    pub fn new(image: &'a dyn ImageSource, index: &'a Index) -> Self {
         Self {
             image,
-            index: &loaded.index,
-            marks: marks(&loaded.index),
+            index,
+            marks: marks(index),
             held: None,
         }
     }

@@ -1,16 +1,16 @@
 //! Disks of many TiB, of which nothing but the data is ever in memory.
 
-use super::capture::capture_from;
-use super::chunk_size::chunk_size_of;
-use super::encode::zero_member;
-use super::index::CHUNK_MOST;
-use super::restore::restore_indexed;
-use super::verify::{OpenedImage, open};
-use super::workers::Meter;
-use super::{CaptureOptions, Delta, ImageMeta, ImageReader, ImageSource, RestoreOptions};
 use crate::disk::{Input, Output};
 use crate::event::{Act, Silent};
 use crate::extents::Extents;
+use crate::image::capture::capture_from;
+use crate::image::chunk_size::chunk_size_of;
+use crate::image::encode::zero_member;
+use crate::image::index::CHUNK_MOST;
+use crate::image::loaded_index::load;
+use crate::image::restore::restore_indexed;
+use crate::image::workers::Meter;
+use crate::image::{CaptureOptions, Delta, ImageMeta, ImageReader, ImageSource, RestoreOptions};
 use crate::inventory::DiskIdentity;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
@@ -189,14 +189,12 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         size,
         data: Mutex::default(),
     };
-    let OpenedImage::Indexed(loaded) = open(&image).unwrap() else {
-        panic!("it has an index");
-    };
+    let loaded = load(&image).unwrap();
     let options = RestoreOptions {
         delta: Delta::Off,
         ..RestoreOptions::default()
     };
-    restore_indexed(&image, *loaded, &output, &options, &Silent).unwrap();
+    restore_indexed(&image, &loaded, &output, &options, &Silent).unwrap();
     let data = output.data.into_inner().unwrap();
     for place in &disk.places {
         let (start, raw) = data.range(..=*place).next_back().unwrap();

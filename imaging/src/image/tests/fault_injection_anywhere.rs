@@ -1,12 +1,15 @@
 //! Tests of restores that fail anywhere: every call to the disk or the image may fail, the power may go at any moment.
 
-use super::fault_injection::{Memory, at, good_image};
-use super::faulty_disk::{Disk, NAME, OLD};
-use super::foreign::Stream;
-use super::restore::{TABLES, restore_indexed};
-use super::verify::Kind;
-use super::{Delta, ImageSource, RestoreOptions, Restored, foreign, member_reader};
+use super::fakes::at;
+use super::fakes::disk::{Disk, NAME, OLD};
+use super::fakes::image::{Memory, good_image};
 use crate::event::Silent;
+use crate::extents::Extents;
+use crate::image::foreign::{self, Stream};
+use crate::image::loaded_index::load;
+use crate::image::restore::restore_indexed;
+use crate::image::target_writes::TABLES;
+use crate::image::{Delta, ImageSource, Kind, RestoreOptions, Restored};
 use nix::errno::Errno;
 use proptest::prelude::*;
 use std::io::{self, Read};
@@ -78,31 +81,31 @@ impl<R: Read> Read for Pieces<R> {
 static GOOD: LazyLock<(Memory, Vec<u8>)> = LazyLock::new(good_image);
 
 #[derive(Debug, Clone, Copy)]
-struct Way {
+struct Method {
     delta: Delta,
     verify: bool,
     /// As a stream without an index.
     foreign: bool,
 }
 
-fn restore_to(image: &dyn ImageSource, disk: &Disk, way: Way) -> anyhow::Result<Restored> {
+fn restore_to(image: &dyn ImageSource, disk: &Disk, method: Method) -> anyhow::Result<Restored> {
     let options = RestoreOptions {
-        delta: way.delta,
-        verify: way.verify,
+        delta: method.delta,
+        verify: method.verify,
         new_ids: false,
         threads: 2,
         ..RestoreOptions::default()
     };
-    if way.foreign {
-        return foreign::restore(
-            image,
-            Stream::whole(Kind::Gzip, None),
-            disk,
-            &options,
-            &Silent,
-        );
+    if method.foreign {
+        let stream = Stream {
+            kind: Kind::Gzip,
+            raw_size: None,
+            sector: None,
+            left_out: Extents::new(),
+        };
+        return foreign::restore(image, stream, disk, &options, &Silent);
     }
-    restore_indexed(image, member_reader::load(image)?, disk, &options, &Silent)
+    restore_indexed(image, &load(image)?, disk, &options, &Silent)
 }
 
 /// An image of which one bit is another in whatever is read first of it as a stream.
@@ -129,22 +132,22 @@ impl ImageSource for Flipped<'_> {
 }
 
 #[test]
-fn a_chunk_that_was_changed_on_its_way_is_read_once_more() {
+fn a_chunk_that_was_changed_on_its_method_is_read_once_more() {
     let image = Flipped(&GOOD.0, AtomicU64::new(0));
     let disk = Disk::new(start(false));
-    let way = Way {
+    let method = Method {
         delta: Delta::Off,
         verify: false,
         foreign: false,
     };
-    restore_to(&image, &disk, way).unwrap();
+    restore_to(&image, &disk, method).unwrap();
     assert_eq!(image.1.into_inner(), 1, "the stream was not read");
     assert!(*disk.held.lock().unwrap() == GOOD.1);
 }
 
-fn ways() -> impl Strategy<Value = Way> {
+fn methods() -> impl Strategy<Value = Method> {
     let delta = prop_oneof![Just(Delta::Off), Just(Delta::On), Just(Delta::Auto)];
-    (delta, any::<bool>(), any::<bool>()).prop_map(|(delta, verify, foreign)| Way {
+    (delta, any::<bool>(), any::<bool>()).prop_map(|(delta, verify, foreign)| Method {
         delta,
         verify,
         foreign,
@@ -178,10 +181,10 @@ proptest! {
 
     #[test]
     fn a_disk_that_fails_anywhere_is_named_and_boots_nothing(
-        way in ways(), like in any::<bool>(), fails_at in 0u64..60, for_good in any::<bool>(), errno in errnos()
+        method in methods(), like in any::<bool>(), fails_at in 0u64..60, for_good in any::<bool>(), errno in errnos()
     ) {
         let disk = Disk { fails_at, for_good, errno, ..Disk::new(start(like)) };
-        let result = restore_to(&GOOD.0, &disk, way);
+        let result = restore_to(&GOOD.0, &disk, method);
         let failed = disk.calls.load(Ordering::Relaxed) > fails_at;
         let held = disk.held.lock().unwrap();
         match result {
@@ -196,11 +199,11 @@ proptest! {
 
     #[test]
     fn an_image_that_breaks_off_is_named_and_boots_nothing(
-        way in ways(), most in 1usize..200_000, fails_at in 0u64..80
+        method in methods(), most in 1usize..200_000, fails_at in 0u64..80
     ) {
         let image = Unsteady { image: &GOOD.0, most, reads: AtomicU64::new(0), fails_at };
         let disk = Disk::new(start(false));
-        let result = restore_to(&image, &disk, way);
+        let result = restore_to(&image, &disk, method);
         let held = disk.held.lock().unwrap();
         match result {
             Ok(_) => prop_assert!(*held == GOOD.1, "done, and it is not the image"),
@@ -213,19 +216,19 @@ proptest! {
     }
 
     #[test]
-    fn short_reads_change_nothing(way in ways(), most in 1usize..100_000) {
+    fn short_reads_change_nothing(method in methods(), most in 1usize..100_000) {
         let image = Unsteady { image: &GOOD.0, most, reads: AtomicU64::new(0), fails_at: u64::MAX };
         let disk = Disk::new(start(true));
-        restore_to(&image, &disk, way).unwrap();
+        restore_to(&image, &disk, method).unwrap();
         prop_assert!(*disk.held.lock().unwrap() == GOOD.1);
     }
 
     #[test]
     fn a_power_cut_leaves_no_half_image_and_the_next_try_completes_it(
-        way in ways(), moment in any::<prop::sample::Index>(), arrived in prop::collection::vec(any::<bool>(), 1..40)
+        method in methods(), moment in any::<prop::sample::Index>(), arrived in prop::collection::vec(any::<bool>(), 1..40)
     ) {
         let disk = Disk::new(start(false));
-        restore_to(&GOOD.0, &disk, way).unwrap();
+        restore_to(&GOOD.0, &disk, method).unwrap();
         let acts = moment.index(disk.acts.lock().unwrap().len() + 1);
         let platter = disk.after_power_cut(acts, &arrived);
         prop_assert!(!boots_half(&platter));
@@ -234,7 +237,7 @@ proptest! {
         let old = |bytes: &[u8]| bytes.iter().all(|byte| *byte == OLD);
         prop_assert!(!old(&platter[..tables]) || old(&platter[tables..end]));
         let again = Disk::new(platter);
-        restore_to(&GOOD.0, &again, way).unwrap();
+        restore_to(&GOOD.0, &again, method).unwrap();
         prop_assert!(*again.held.lock().unwrap() == GOOD.1);
     }
 }

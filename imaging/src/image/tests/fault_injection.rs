@@ -1,123 +1,26 @@
 //! Tests of the engine on disks that fail on purpose.
 
-use super::capture::capture_from;
-use super::faulty_disk::{Act, Disk, OLD};
-use super::member_reader::load;
-use super::restore::restore_indexed;
-use super::workers::Meter;
-use super::{CaptureOptions, Delta, ImageMeta, ImageSource, RestoreOptions, Restored, verify};
-use crate::disk::Input;
-use crate::event::{self, Silent};
+use super::fakes::at;
+use super::fakes::bad_disk::BadDisk;
+use super::fakes::disk::{Act, Disk, OLD};
+use super::fakes::image::{MIB, Memory, good_image, image_of, raw};
+use crate::event::Silent;
 use crate::extents::Extents;
-use crate::inventory::DiskIdentity;
-use nix::errno::Errno;
-use std::io::{self, Read};
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-const MIB: usize = 1 << 20;
-
-pub(super) fn at(place: u64) -> usize {
-    usize::try_from(place).unwrap()
-}
-
-/// A disk with bad sectors, some for ever, some for one try; never gives more than `most` bytes.
-struct BadDisk {
-    bytes: Vec<u8>,
-    dead: Range<u64>,
-    weak: Range<u64>,
-    tries: AtomicU64,
-    most: usize,
-}
-
-impl Input for BadDisk {
-    fn size(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<usize> {
-        let length = buffer.len().min(self.most);
-        let end = place + length as u64;
-        let meets = |range: &Range<u64>| place < range.end && end > range.start;
-        let tried = self.tries.fetch_add(1, Ordering::Relaxed);
-        if tried % 7 == 3 {
-            return Err(Errno::EINTR.into());
-        }
-        if meets(&self.dead) || (meets(&self.weak) && tried.is_multiple_of(2)) {
-            return Err(Errno::EIO.into());
-        }
-        buffer[..length].copy_from_slice(&self.bytes[at(place)..at(end)]);
-        Ok(length)
-    }
-}
-
-/// An image in memory.
-pub(super) struct Memory(Vec<u8>);
-
-impl ImageSource for Memory {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        buf.copy_from_slice(&self.0[at(offset)..at(offset) + buf.len()]);
-        Ok(())
-    }
-    fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(io::Cursor::new(self.0[at(offset)..].to_vec())))
-    }
-}
-
-fn raw() -> Vec<u8> {
-    (0..6 * MIB + 512)
-        .map(|place| u8::try_from(place / 777 % 251).unwrap())
-        .collect()
-}
-
-fn image_of(input: &dyn Input, kept: &Extents) -> (Memory, ImageMeta) {
-    let disk = DiskIdentity {
-        device: "fake".into(),
-        model: String::new(),
-        serial: String::new(),
-        wwn: String::new(),
-        transport: String::new(),
-        size: input.size(),
-        logical_sector_size: 512,
-        physical_sector_size: 512,
-    };
-    let mut meta = ImageMeta::new(disk, 1 << 20, false);
-    let mut out = Vec::new();
-    let meter = Meter::new(event::Act::Backup, "fake", None, &Silent);
-    let options = CaptureOptions::default();
-    capture_from(input, kept, &mut meta, &options, &mut out, &meter).unwrap();
-    (Memory(out), meta)
-}
-
-pub(super) fn good_image() -> (Memory, Vec<u8>) {
-    let bytes = raw();
-    let disk = BadDisk {
-        bytes: bytes.clone(),
-        dead: 0..0,
-        weak: 0..0,
-        tries: AtomicU64::new(0),
-        most: 70_001,
-    };
-    let kept = Extents::single(0..bytes.len() as u64);
-    (image_of(&disk, &kept).0, bytes)
-}
+use crate::image::loaded_index::load;
+use crate::image::restore::restore_indexed;
+use crate::image::{Delta, Part, RestoreOptions, Restored, verify};
+use std::sync::atomic::AtomicU64;
 
 fn restore_to(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Restored> {
     let options = RestoreOptions {
-        part: super::Part::Whole,
+        part: Part::Whole,
         delta: Delta::Off,
         verify,
         new_ids: false,
         grow: false,
         threads: 2,
     };
-    restore_indexed(image, load(image).unwrap(), disk, &options, &Silent)
+    restore_indexed(image, &load(image).unwrap(), disk, &options, &Silent)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A disk in memory that fails on purpose, for tests of restores.
 
-use super::fault_injection::at;
+use super::at;
 use crate::disk::Output;
 use nix::errno::Errno;
 use std::io;
@@ -9,32 +9,32 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a disk holds that was not written yet.
-pub(super) const OLD: u8 = 9;
-pub(super) const NAME: &str = "/dev/fake";
+pub const OLD: u8 = 9;
+pub const NAME: &str = "/dev/fake";
 
 /// What a disk was told, in order.
-pub(super) enum Act {
+pub enum Act {
     Write { place: u64, bytes: Vec<u8> },
     Flush,
 }
 
 /// A disk with a write cache. The `fails_at`th call to it fails, and so does the rest when it is gone for good.
-pub(super) struct Disk {
-    pub(super) held: Mutex<Vec<u8>>,
-    pub(super) acts: Mutex<Vec<Act>>,
-    pub(super) calls: AtomicU64,
-    pub(super) fails_at: u64,
-    pub(super) for_good: bool,
-    pub(super) errno: Errno,
+pub struct Disk {
+    pub held: Mutex<Vec<u8>>,
+    pub acts: Mutex<Vec<Act>>,
+    pub calls: AtomicU64,
+    pub fails_at: u64,
+    pub for_good: bool,
+    pub errno: Errno,
     /// Writes from here on fail.
-    pub(super) full_from: u64,
+    pub full_from: u64,
     /// What is written here is not what is kept, so many times.
-    pub(super) forgets: u64,
-    pub(super) times: AtomicU64,
+    pub forgets: u64,
+    pub times: AtomicU64,
 }
 
 impl Disk {
-    pub(super) fn new(held: Vec<u8>) -> Self {
+    pub fn new(held: Vec<u8>) -> Self {
         Self {
             held: Mutex::new(held),
             acts: Mutex::default(),
@@ -64,7 +64,7 @@ impl Disk {
 
     /// What is on the platter when the power goes after `acts`, and of those since the last flush only some arrived,
     /// the last of them by half.
-    pub(super) fn after_power_cut(&self, acts: usize, arrived: &[bool]) -> Vec<u8> {
+    pub fn after_power_cut(&self, acts: usize, arrived: &[bool]) -> Vec<u8> {
         let told = self.acts.lock().unwrap();
         let told = &told[..acts];
         let last_flush = told.iter().rposition(|act| matches!(act, Act::Flush));

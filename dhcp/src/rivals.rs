@@ -1,0 +1,108 @@
+//! Whether another DHCP server gives addresses here: asked as a client asks (RFC 2131 4.4.1), nothing taken.
+
+use crate::socket::Socket;
+use anyhow::Context;
+use dhcproto::Encodable;
+use dhcproto::v4::{
+    CLIENT_PORT, DhcpOption, DhcpOptions, Flags, Message, MessageType, Opcode, OptionCode,
+    SERVER_PORT, borrowed,
+};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Servers may look for three seconds whether the address is free before they offer it: dnsmasq does.
+const PATIENCE: Duration = Duration::from_millis(4200);
+/// Asked again after this time: one question may get lost.
+const AGAIN: Duration = Duration::from_millis(1500);
+
+/// The server that offers an address on `interface` first.
+pub async fn find(interface: &str, own: Ipv4Addr) -> anyhow::Result<Option<Ipv4Addr>> {
+    let act = || format!("looking for other DHCP servers on {interface}");
+    let mac = mac(interface).with_context(act)?;
+    let socket = Socket::bind_beside_others(interface, CLIENT_PORT).with_context(act)?;
+    let question = discover(mac);
+    let bytes = question.to_vec().with_context(act)?;
+    let all = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
+    let end = Instant::now() + PATIENCE;
+    let mut buffer = [0; 2048];
+    while Instant::now() < end {
+        socket.send(&bytes, all, own).await.with_context(act)?;
+        let again = (Instant::now() + AGAIN).min(end);
+        while let Ok(received) = timeout_at(again, socket.receive(&mut buffer)).await {
+            let (length, from) = received.with_context(act)?;
+            let datagram = buffer.get(..length).unwrap_or_default();
+            if let Some(server) = offers(datagram, question.xid()) {
+                return Ok(Some(server.unwrap_or(*from.ip())));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The interface's Ethernet address; zeros for one that has none.
+fn mac(interface: &str) -> anyhow::Result<[u8; 6]> {
+    let path = format!("/sys/class/net/{interface}/address");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let mut mac = [0; 6];
+    for (byte, digits) in mac.iter_mut().zip(text.trim().split(':')) {
+        *byte = u8::from_str_radix(digits, 16).with_context(|| format!("reading {path}"))?;
+    }
+    Ok(mac)
+}
+
+fn discover(mac: [u8; 6]) -> Message {
+    let mut message = Message::default();
+    message
+        .set_chaddr(&mac)
+        .set_flags(Flags::default().set_broadcast())
+        .set_opts(DhcpOptions::from_iter([
+            DhcpOption::MessageType(MessageType::Discover),
+            DhcpOption::ParameterRequestList(vec![OptionCode::SubnetMask, OptionCode::Router]),
+        ]));
+    message
+}
+
+/// Whether a datagram offers an address to the question `id`, and by which server, if it says. A proxy's offer has none.
+fn offers(datagram: &[u8], id: u32) -> Option<Option<Ipv4Addr>> {
+    let message = borrowed::Message::new(datagram).ok()?;
+    let is_ours = message.opcode() == Opcode::BootReply && message.xid() == id;
+    if !is_ours || message.yiaddr().is_unspecified() {
+        return None;
+    }
+    let server = message
+        .opts()
+        .find(|option| option.code() == OptionCode::ServerIdentifier)
+        .and_then(|option| <[u8; 4]>::try_from(option.data()).ok());
+    Some(server.map(Ipv4Addr::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_offer_of_an_address_is_one_of_a_rival() {
+        let question = discover([2, 0, 0, 0, 0, 1]);
+        let server = Ipv4Addr::new(10, 0, 0, 9);
+        let mut offer = question.clone();
+        offer.set_opcode(Opcode::BootReply);
+        offer
+            .opts_mut()
+            .insert(DhcpOption::ServerIdentifier(server));
+        let told = |message: &Message| offers(&message.to_vec().unwrap(), question.xid());
+        assert_eq!(told(&offer), None, "a proxy gives no address");
+        offer.set_yiaddr(Ipv4Addr::new(10, 0, 0, 50));
+        assert_eq!(told(&offer), Some(Some(server)));
+        assert_eq!(offers(&offer.to_vec().unwrap(), question.xid() ^ 1), None);
+        assert_eq!(told(&question), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = offers(&bytes, 0);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! One socket: questions in, answers out.
+
+use super::keeper::Store;
+use super::noise::Noise;
+use super::{FleetNow, Journal, Settings};
+use crate::answer::Answer;
+use crate::boot::Here;
+use crate::interfaces::{self, Interface};
+use crate::lend::{Lender, Scene, Verdict};
+use crate::probe;
+use crate::proxy::{self, Port, Told};
+use crate::question::Question;
+use crate::socket::Socket;
+use jiff::Timestamp;
+use pitstop_fleet::Fleet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Ethernet's largest packet, and room for larger ones of a jumbo network.
+const LARGEST: usize = 9216;
+/// Addresses that are looked at side by side.
+const PROBES: usize = 32;
+/// How many addresses of a range are looked at for one question, if others have them.
+const TRIES: usize = 8;
+
+/// What all sockets share.
+pub struct Shared {
+    pub settings: Settings,
+    pub fleet: FleetNow,
+    pub journal: Journal,
+    /// Of a server.
+    pub lending: Option<(Arc<Mutex<Lender>>, Store)>,
+}
+
+pub struct Worker {
+    interface: String,
+    socket: Arc<Socket>,
+    port: Port,
+    shared: Arc<Shared>,
+    probes: Arc<Semaphore>,
+    rival: Option<Ipv4Addr>,
+}
+
+/// A question where it came in.
+struct Asked {
+    question: Question,
+    fleet: Option<Arc<Fleet>>,
+    here: Here,
+    own: Vec<Ipv4Addr>,
+}
+
+impl Asked {
+    fn scene<'a>(&'a self, fleet: &'a Fleet) -> Scene<'a> {
+        Scene {
+            fleet,
+            here: &self.here,
+            own: &self.own,
+            now: Timestamp::now(),
+        }
+    }
+}
+
+impl Worker {
+    pub fn new(interface: String, socket: Socket, port: Port, shared: &Arc<Shared>) -> Self {
+        Self {
+            interface,
+            socket: Arc::new(socket),
+            port,
+            shared: Arc::clone(shared),
+            probes: Arc::new(Semaphore::new(PROBES)),
+            rival: None,
+        }
+    }
+
+    /// Nothing that comes in ends it.
+    pub async fn run(mut self) {
+        let mut buffer = vec![0; LARGEST];
+        let mut noise = Noise::default();
+        loop {
+            let (length, from) = match self.socket.receive(&mut buffer).await {
+                Ok(received) => received,
+                Err(_) => {
+                    // An answer that found nobody, or an interface that is down for now.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            match Question::read(buffer.get(..length).unwrap_or_default()) {
+                Ok(question) => self.asked(question, from).await,
+                Err(why) => {
+                    if let Some(line) = noise.heard(why, *from.ip(), &self.interface) {
+                        (self.shared.journal)(&line);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn asked(&mut self, question: Question, from: SocketAddrV4) {
+        let Some(asked) = self.place(question) else {
+            return;
+        };
+        if self.shared.lending.is_none() {
+            let told = proxy::answer(
+                asked.fleet.as_deref(),
+                &asked.question,
+                &asked.here,
+                self.port,
+            );
+            match told {
+                Told::Answer(answer, line) => {
+                    // Who has an address already is answered where it asks from.
+                    let to = (self.port == Port::Pxe).then_some(from);
+                    self.send(&asked, &answer, to, &line).await;
+                }
+                Told::Nothing(line) => self.note(line),
+            }
+            return;
+        }
+        let verdict = self.decide(&asked, None);
+        if let Some(Verdict::Rival(server)) = verdict {
+            self.note_rival(server);
+        } else if let Some(Verdict::Probe(ip)) = verdict {
+            self.probe(asked, ip);
+        } else if let Some(verdict) = verdict {
+            self.carry_out(&asked, verdict).await;
+        }
+    }
+
+    /// Where the question came in, as this computer's addresses and the fleet file are now.
+    fn place(&self, question: Question) -> Option<Asked> {
+        let all = interfaces::all().ok()?;
+        let fleet = (self.shared.fleet)();
+        let interface = all.iter().find(|one| one.name == self.interface)?;
+        let address = self.address(interface, fleet.as_deref());
+        let settings = &self.shared.settings;
+        let url = settings.url.clone().unwrap_or_else(|| {
+            format!("http://{}", SocketAddr::new(address.into(), settings.port))
+        });
+        Some(Asked {
+            question,
+            fleet,
+            here: Here {
+                interface: self.interface.clone(),
+                address,
+                url,
+            },
+            own: all
+                .iter()
+                .flat_map(|one| &one.addresses)
+                .map(|net| net.addr())
+                .collect(),
+        })
+    }
+
+    /// Of several addresses the one that HTTP listens on, or one in a network of the fleet file.
+    fn address(&self, interface: &Interface, fleet: Option<&Fleet>) -> Ipv4Addr {
+        let listen = self.shared.settings.listen.to_canonical();
+        let mut addresses = interface.addresses.iter().map(|net| net.addr());
+        let is_listening = |ip: &Ipv4Addr| IpAddr::V4(*ip) == listen;
+        let in_fleet =
+            |ip: &Ipv4Addr| fleet.is_some_and(|fleet| fleet.network_of(IpAddr::V4(*ip)).is_some());
+        addresses
+            .clone()
+            .find(is_listening)
+            .or_else(|| addresses.find(in_fleet))
+            .unwrap_or_else(|| interface.address())
+    }
+
+    /// Asks the lender; after a probe, with what that found. A change is handed to the keeper in its turn.
+    fn decide(&self, asked: &Asked, probed: Option<(Ipv4Addr, bool)>) -> Option<Verdict> {
+        let fleet = asked.fleet.as_deref()?;
+        let (lender, _) = self.shared.lending.as_ref()?;
+        let mut lender = lender.lock().unwrap_or_else(PoisonError::into_inner);
+        let scene = asked.scene(fleet);
+        Some(match probed {
+            Some((ip, taken)) => lender.probed(&asked.question, &scene, ip, taken),
+            None => lender.answer(&asked.question, &scene),
+        })
+    }
+
+    /// Looks for somebody at `ip` beside everything else, and goes on with the answer.
+    fn probe(&self, asked: Asked, ip: Ipv4Addr) {
+        let Ok(turn) = Arc::clone(&self.probes).try_acquire_owned() else {
+            // The client asks again.
+            return;
+        };
+        let worker = self.another();
+        tokio::spawn(async move {
+            let mut ip = ip;
+            for _ in 0..TRIES {
+                let Here {
+                    interface, address, ..
+                } = &asked.here;
+                let holder = probe::holder(ip, interface, *address, asked.question.mac).await;
+                if let Some(mac) = &holder {
+                    worker.note(Some(format!(
+                        "{mac} has {ip}, which is in the range of DHCP on {interface}: it is left alone"
+                    )));
+                }
+                match worker.decide(&asked, Some((ip, holder.is_some()))) {
+                    Some(Verdict::Probe(next)) => ip = next,
+                    Some(verdict) => {
+                        worker.carry_out(&asked, verdict).await;
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            drop(turn);
+        });
+    }
+
+    fn another(&self) -> Self {
+        Self {
+            interface: self.interface.clone(),
+            socket: Arc::clone(&self.socket),
+            port: self.port,
+            shared: Arc::clone(&self.shared),
+            probes: Arc::clone(&self.probes),
+            rival: self.rival,
+        }
+    }
+
+    async fn carry_out(&self, asked: &Asked, verdict: Verdict) {
+        match verdict {
+            Verdict::Answer(answer, line) => self.send(asked, &answer, None, &line).await,
+            Verdict::Kept(answer, line) => {
+                self.keep().await;
+                self.send(asked, &answer, None, &line).await;
+            }
+            Verdict::Changed(line) => {
+                self.note(Some(line));
+                self.keep().await;
+            }
+            Verdict::Nothing(line) => self.note(line),
+            Verdict::Probe(_) | Verdict::Rival(_) => {}
+        }
+    }
+
+    /// Waits until what is lent now is on the disk: an address must not be forgotten that a client has (RFC 2131 3.1).
+    async fn keep(&self) {
+        let Some((lender, store)) = &self.shared.lending else {
+            return;
+        };
+        let written = {
+            let lender = lender.lock().unwrap_or_else(PoisonError::into_inner);
+            store.hand_in(lender.text())
+        };
+        // The keeper notes what it cannot write.
+        let _ = written.await;
+    }
+
+    async fn send(&self, asked: &Asked, answer: &Answer, to: Option<SocketAddrV4>, line: &str) {
+        let to = to.unwrap_or_else(|| answer.to());
+        let sent = match answer.bytes() {
+            Ok(bytes) => {
+                let sent = self.socket.send(&bytes, to, asked.here.address).await;
+                sent.map_err(anyhow::Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) => (self.shared.journal)(line),
+            Err(error) => {
+                (self.shared.journal)(&format!("{line}: sending it to {to} failed: {error:#}"));
+            }
+        }
+    }
+
+    fn note(&self, line: Option<String>) {
+        if let Some(line) = line {
+            (self.shared.journal)(&line);
+        }
+    }
+
+    /// Told once: every machine that takes another server's offer says so to everybody.
+    fn note_rival(&mut self, server: Ipv4Addr) {
+        if self.rival != Some(server) {
+            self.rival = Some(server);
+            self.note(Some(format!(
+                "{server} DHCP on {}: another server gives addresses, too: switch one of the two off",
+                self.interface
+            )));
+        }
+    }
+}

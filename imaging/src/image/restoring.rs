@@ -1,0 +1,165 @@
+//! A restore under way: what the pass over the image and the comparison with the target share. Chunks are proven and
+//! written here, those with tables and boot loaders held back until all else is proven.
+
+use super::ImageSource;
+use super::codec::{Inflater, MemberError};
+use super::index::{Chunk, Index, Item};
+use super::member_reader::MemberReader;
+use super::proof::{ChunkPass, Verified};
+use super::target_writes::{TABLES, flush, writing};
+use super::workers::{Meter, WorkerPool, lock};
+use crate::disk::{Buffer, Output};
+use anyhow::Context;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A restore under way.
+pub struct Restoring<'a> {
+    pub image: &'a dyn ImageSource,
+    pub index: &'a Index,
+    pub output: &'a dyn Output,
+    pub meter: &'a Meter<'a>,
+    /// What of the image is proven so far.
+    pub pass: ChunkPass<'a>,
+    /// Chunks that are proven but must wait: where the tables are.
+    held: Mutex<BTreeMap<u64, Vec<u8>>>,
+    pub written: AtomicU64,
+    pub zeroed: AtomicU64,
+    pub unchanged: AtomicU64,
+}
+
+impl<'a> Restoring<'a> {
+    pub fn new(
+        image: &'a dyn ImageSource,
+        index: &'a Index,
+        output: &'a dyn Output,
+        meter: &'a Meter<'a>,
+    ) -> Self {
+        Self {
+            image,
+            index,
+            output,
+            meter,
+            pass: ChunkPass::new(index),
+            held: Mutex::default(),
+            written: AtomicU64::new(0),
+            zeroed: AtomicU64::new(0),
+            unchanged: AtomicU64::new(0),
+        }
+    }
+
+    /// One pass over the image, every chunk of it.
+    pub fn stream(&self, threads: usize) -> anyhow::Result<()> {
+        let (chunk, bound) = (self.index.chunk_bytes(), self.index.largest_member());
+        let members = Mutex::new(MemberReader::new(self.image, self.index, false));
+        let pool = WorkerPool::new(threads, chunk + bound);
+        pool.run(|| {
+            let mut member = vec![0; bound];
+            let mut raw = Buffer::new(chunk);
+            let mut inflater = Inflater::new()?;
+            while !pool.stopped() {
+                let next = lock(&members).next(&mut member)?;
+                match next {
+                    None => break,
+                    Some(Item::Zeros { first, count, .. }) => self.zero(first, count)?,
+                    Some(Item::Chunk(chunk)) => {
+                        let member = &member[..usize::try_from(chunk.size)?];
+                        self.meter.moved(member.len() as u64);
+                        self.put(&pool, &mut inflater, &chunk, member, &mut raw)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Proves one chunk, then writes it or holds it back.
+    pub fn put(
+        &self,
+        pool: &WorkerPool,
+        inflater: &mut Inflater,
+        chunk: &Chunk,
+        member: &[u8],
+        raw: &mut [u8],
+    ) -> anyhow::Result<()> {
+        let raw = &mut raw[..self.index.length(chunk.number)];
+        let permit = pool.cpu_permit();
+        let proven = self.pass.inflate(inflater, chunk, member, raw);
+        drop(permit);
+        if let Err(error) = proven {
+            self.read_again(inflater, chunk, raw, &error)?;
+        }
+        let length = raw.len() as u64;
+        if self.is_held(chunk.number) {
+            lock(&self.held).insert(chunk.number, raw.to_vec());
+        } else {
+            self.write(raw, self.index.position(chunk.number))?;
+        }
+        self.meter.done(length);
+        Ok(())
+    }
+
+    /// What came wrong may have been changed on its way: TCP's sum misses one in 65,536 of what Ethernet's misses.
+    fn read_again(
+        &self,
+        inflater: &mut Inflater,
+        chunk: &Chunk,
+        raw: &mut [u8],
+        error: &MemberError,
+    ) -> anyhow::Result<()> {
+        let place = self.index.place(chunk, self.image.name());
+        self.meter
+            .warn(format!("{place}: {error}: it is read once more"));
+        let mut member = vec![0; usize::try_from(chunk.size)?];
+        self.image
+            .read_exact_at(&mut member, chunk.offset)
+            .with_context(|| format!("reading {place}"))?;
+        self.meter.moved(member.len() as u64);
+        self.pass
+            .inflate(inflater, chunk, &member, raw)
+            .context(place)
+    }
+
+    pub fn write(&self, raw: &[u8], at: u64) -> anyhow::Result<()> {
+        self.output
+            .write_at(raw, at)
+            .with_context(|| writing(self.output, at))?;
+        self.written.fetch_add(raw.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes `count` whole chunks from `first` on read as zeros.
+    pub fn zero(&self, first: u64, count: u64) -> anyhow::Result<()> {
+        let start = self.index.position(first);
+        let length = count * u64::from(self.index.chunk_size());
+        self.output
+            .zero(start..start + length)
+            .with_context(|| format!("zeroing {} at {start}", self.output.name()))?;
+        self.zeroed.fetch_add(length, Ordering::Relaxed);
+        self.pass.zeros(count);
+        self.meter.done(length);
+        Ok(())
+    }
+
+    /// Whether a chunk reaches into the first or the last MiB.
+    pub fn is_held(&self, number: u64) -> bool {
+        let start = self.index.position(number);
+        let end = start + self.index.length(number) as u64;
+        start < TABLES || end > self.index.raw_size().saturating_sub(TABLES)
+    }
+
+    /// The tables and boot loaders, the first chunk last: without proof of all else they stay away.
+    pub fn write_held(&self, _proof: &Verified) -> anyhow::Result<()> {
+        let held = std::mem::take(&mut *lock(&self.held));
+        for (number, raw) in held.into_iter().rev() {
+            if number == 0 {
+                flush(self.output)?;
+            }
+            let mut aligned = Buffer::new(raw.len());
+            aligned.copy_from_slice(&raw);
+            self.write(&aligned, self.index.position(number))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! A job's file, as written: strict TOML, version 1.
+
+use crate::order::Order;
+use crate::state::State;
+use crate::turns::Claim;
+use jiff::Timestamp;
+use pitstop_protocol::host_name::SUFFIX;
+use pitstop_protocol::id::Id;
+use pitstop_protocol::job::ActionName;
+use serde::{Deserialize, Serialize};
+
+/// The only version there is.
+pub const VERSION: u32 = 1;
+
+/// No file of a job is larger.
+pub const MOST_BYTES: u64 = 1 << 20;
+
+/// How the last try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Ok,
+    Failed,
+    /// Nothing was heard of it any more.
+    Lost,
+    /// Its time passed while no server ran.
+    Missed,
+}
+
+/// One job of one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Job {
+    pub version: u32,
+    pub id: Id,
+    /// By what the host file is named: an address, a MAC, a UUID.
+    pub machine: String,
+    /// Its name in the fleet file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(with = "by_name")]
+    pub action: ActionName,
+    /// The host file's name in `hosts/`.
+    pub host_file: String,
+    /// The other names that a host file of this machine could have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_files: Vec<String>,
+    pub state: State,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Why it is where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub set: Timestamp,
+    /// `user@host`
+    pub set_by: String,
+    pub changed: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// When it is due; of `every` the next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// A cron expression: a job like this one is set each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<String>,
+    /// Up to when `every` was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// The job with `every` that set this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Id>,
+    /// The jobs that were set together.
+    pub batch: Id,
+    /// How many of them are at work at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// Its place among them.
+    #[serde(default)]
+    pub place: u32,
+    #[serde(default)]
+    pub order: Order,
+    /// The machine's groups in the fleet file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// The machine's folder on the share, where it can be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// The URL of the server that keeps track of it; without one the files alone tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    #[serde(default)]
+    pub attempts: u32,
+    /// The last tries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<Id>,
+    /// The host file, without what the server adds to it.
+    pub text: String,
+}
+
+/// A file that is no job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("job file {file}: {what}")]
+pub struct BadJob {
+    pub file: String,
+    pub what: String,
+}
+
+impl Job {
+    /// Reads the text of the file named `file`.
+    ///
+    /// # Errors
+    /// What is wrong with it, with line and column where TOML tells.
+    pub fn parse(text: &str, file: &str) -> Result<Self, BadJob> {
+        let bad = |what: String| BadJob {
+            file: file.to_owned(),
+            what: what.trim_end().to_owned(),
+        };
+        let job: Self = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
+        if job.version != VERSION {
+            let version = job.version;
+            return Err(bad(format!(
+                "version = {version}: this Pitstop reads version {VERSION}"
+            )));
+        }
+        let plain = |name: &str| {
+            let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            name.ends_with(SUFFIX) && !name.starts_with('.') && name.bytes().all(safe)
+        };
+        let mut files = std::iter::once(&job.host_file).chain(&job.other_files);
+        if let Some(file) = files.find(|file| !plain(file)) {
+            return Err(bad(format!("{file:?} is no host file's name")));
+        }
+        Ok(job)
+    }
+
+    pub fn to_toml(&self) -> String {
+        // Every field has a form in TOML, so this cannot fail.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether it is about the machine that `other` is about.
+    pub fn is_of_machine(&self, other: &Self) -> bool {
+        self.host_file == other.host_file
+            || other.other_files.contains(&self.host_file)
+            || self.other_files.contains(&other.host_file)
+    }
+
+    /// What of it matters for its turn.
+    pub fn claim(&self) -> Claim {
+        Claim {
+            job: self.id.clone(),
+            batch: self.batch.clone(),
+            place: self.place,
+            slots: self.slots,
+            groups: self.groups.clone(),
+        }
+    }
+
+    /// The job that this one, with `every`, sets for the time `due`. Those of one command and one time share their slots.
+    pub fn occurrence(&self, id: Id, due: Timestamp, now: Timestamp) -> Self {
+        let tail = self.batch.as_str().rsplit('-').next();
+        let tail = tail.and_then(|tail| u32::from_str_radix(tail, 16).ok());
+        Self {
+            id,
+            batch: Id::new(due, tail.unwrap_or_default()),
+            series: Some(self.id.clone()),
+            state: State::Waiting,
+            set: now,
+            changed: now,
+            at: None,
+            every: None,
+            last: None,
+            reason: None,
+            ..self.clone()
+        }
+    }
+
+    /// The name of its file in `jobs/`.
+    pub fn file(&self) -> String {
+        file(&self.id)
+    }
+
+    /// As people know the machine.
+    pub fn shown(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.machine)
+    }
+
+    /// What goes into `hosts/`: the job's text and where the machine checks in.
+    pub fn host_text(&self) -> String {
+        let mut text = self.text.clone();
+        // A person who looks at a console sees no use in waiting for a slot, and none is used up.
+        if let Some(server) = self
+            .server
+            .as_ref()
+            .filter(|_| self.action != ActionName::Rescue)
+        {
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            let url = toml::Value::from(format!("{server}/check-in/{}", self.id));
+            text.push_str(&format!("check-in = {url}\n"));
+        }
+        text
+    }
+
+    /// Whether the machine tells the server how it goes.
+    pub fn is_tracked(&self) -> bool {
+        self.server.is_some() && self.action != ActionName::Rescue
+    }
+}
+
+/// The name of a job's file.
+pub fn file(id: &Id) -> String {
+    format!("{id}{SUFFIX}")
+}
+
+/// An action as its word.
+mod by_name {
+    use pitstop_protocol::job::ActionName;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(action: &ActionName, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(action.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ActionName, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        word.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A job that was just set.
+#[cfg(test)]
+pub fn sample() -> Job {
+    let id = Id::new(Timestamp::UNIX_EPOCH, 0xabcdef);
+    Job {
+        version: VERSION,
+        id: id.clone(),
+        machine: "10.0.2.15".into(),
+        name: Some("lab3-01".into()),
+        action: ActionName::Backup,
+        host_file: "0A00020F.toml".into(),
+        other_files: Vec::new(),
+        state: State::Waiting,
+        verdict: None,
+        reason: None,
+        set: Timestamp::UNIX_EPOCH,
+        set_by: "root@server".into(),
+        changed: Timestamp::UNIX_EPOCH,
+        ended: None,
+        at: None,
+        every: None,
+        last: None,
+        series: None,
+        batch: id,
+        slots: None,
+        place: 0,
+        order: Order::Given,
+        groups: vec!["lab3".into()],
+        folder: Some("10.0.2.15".into()),
+        server: Some("http://10.0.2.2:8080".into()),
+        attempts: 0,
+        runs: Vec::new(),
+        superseded_by: None,
+        text: "version = 1\naction = \"backup\"\n".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_file_reads_back_and_says_what_is_wrong() {
+        let job = sample();
+        let text = job.to_toml();
+        assert_eq!(Job::parse(&text, "x.toml"), Ok(job));
+        for (from, to, why) in [
+            ("state = \"waiting\"", "state = \"lost\"", "unknown variant"),
+            ("version = 1", "version = 2", "reads version 1"),
+            ("action = \"backup\"", "action = \"melt\"", "unknown action"),
+            ("0A00020F.toml", "../etc/passwd.toml", "no host file's name"),
+            ("0A00020F.toml", "passwd", "no host file's name"),
+            ("place = 0", "plaice = 0", "unknown field"),
+        ] {
+            let wrong = text.replacen(from, to, 1);
+            let error = Job::parse(&wrong, "x.toml").unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("x.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_host_file_has_where_to_check_in() {
+        let mut job = sample();
+        assert_eq!(
+            job.host_text(),
+            "version = 1\naction = \"backup\"\ncheck-in = \"http://10.0.2.2:8080/check-in/19700101-000000-abcdef\"\n"
+        );
+        job.server = None;
+        assert_eq!(job.host_text(), job.text);
+        assert!(!job.is_tracked());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "\\PC*") {
+            prop_assert!(Job::parse(&text, "x.toml").is_err());
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! At the door: the machine tells the server that it has come for its job, waits for a slot, and then says again and again
+//! that it is at work.
+//!
+//! Before the work nothing is touched, so a server that is away is waited for as long as `retry-for`, and then the try has
+//! failed. Once the work runs, nothing here slows it or fails it: words that are not heard are said again later.
+
+use anyhow::{Context, bail};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::units;
+use pitstop_protocol::check_in::{Answer, CheckIn, MOST_BYTES, Says, ordinal, period};
+use pitstop_protocol::id::Id;
+use pitstop_protocol::job::Transfer;
+use pitstop_transport::fetch::{HttpClient, Listener, Posted, Settings, post};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use url::Url;
+
+/// Silence of the server that ends one try: less than the shortest `progress-timeout`.
+const STALL: Duration = Duration::from_secs(5);
+
+/// Between two signs of life of a machine that waits: less than the shortest `progress-timeout`, too.
+const SIGN: Duration = Duration::from_secs(3);
+
+/// How often a machine that waits says its place again, where that stays the same.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// The waits after a server that does not answer.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// How long the end of the work is told to a server that does not answer.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// How a machine gets past the door.
+pub enum Admitted {
+    Go(Slot),
+    /// The job is not wanted any more, and why.
+    Cancelled(String),
+    /// The server keeps no track of this job.
+    Untracked,
+}
+
+/// Why a word was of no use.
+enum Unheard {
+    /// Saying it again may help.
+    Passing(String),
+    /// There is nobody who keeps track.
+    Nobody(String),
+    Lasting(String),
+}
+
+/// The door of one job.
+#[derive(Clone)]
+pub struct Door {
+    http: HttpClient,
+    url: Url,
+    run: Id,
+    patience: Duration,
+    reporter: Arc<dyn Reporter>,
+}
+
+impl Door {
+    /// For the job whose door is at `url`, and this try of it.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(
+        url: &Url,
+        run: Id,
+        transfer: &Transfer,
+        reporter: Arc<dyn Reporter>,
+    ) -> anyhow::Result<Self> {
+        let settings = Settings {
+            connect: STALL,
+            stall: STALL,
+            ..Settings::of_job(transfer, Listener::default())
+        };
+        Ok(Self {
+            http: HttpClient::new(settings)?,
+            url: url.clone(),
+            run,
+            patience: transfer.retry_for,
+            reporter,
+        })
+    }
+
+    /// Waits for a slot, for as long as it takes.
+    ///
+    /// # Errors
+    /// The server does not answer for longer than `retry-for`, or refuses this machine.
+    pub fn wait(self) -> anyhow::Result<Admitted> {
+        let mut told = Told::default();
+        let mut away = Away::new(self.patience);
+        loop {
+            self.sign();
+            match self.say(Says::Ready) {
+                Ok(Answer::Go { beat_ms }) => {
+                    return Ok(Admitted::Go(Slot::new(self, period(beat_ms))?));
+                }
+                Ok(Answer::Wait { place, of, ask_ms }) => {
+                    if told.is_news(place, of) {
+                        let place = ordinal(place);
+                        self.reporter
+                            .info(format!("waiting for a slot: {place} of {of}"));
+                    }
+                    away.is_back();
+                    self.pause(jittered(period(ask_ms)));
+                }
+                Ok(Answer::Cancelled { reason }) => return Ok(Admitted::Cancelled(reason)),
+                Ok(Answer::Noted) => bail!("{}: an answer that decides nothing", self.url),
+                Err(Unheard::Nobody(why)) => {
+                    self.reporter.warn(format!(
+                        "{why}: nobody there keeps track of this job; the work begins without a slot"
+                    ));
+                    return Ok(Admitted::Untracked);
+                }
+                Err(Unheard::Lasting(why)) => bail!("asking for a slot: {why}"),
+                Err(Unheard::Passing(why)) => match away.next() {
+                    Some(wait) => {
+                        if away.tries == 1 {
+                            let limit = units::duration(self.patience);
+                            self.reporter
+                                .warn(format!("{why}: trying again for up to {limit}"));
+                        }
+                        self.pause(wait);
+                    }
+                    None => {
+                        let tries = away.tries;
+                        bail!("asking for a slot: {why} (given up after {tries} tries)");
+                    }
+                },
+            }
+        }
+    }
+
+    fn say(&self, says: Says) -> Result<Answer, Unheard> {
+        let message = CheckIn::new(self.run.clone(), says);
+        let body = serde_json::to_vec(&message).map_err(|e| Unheard::Lasting(e.to_string()))?;
+        let posted = post(
+            &self.http,
+            &self.url,
+            "application/json",
+            body,
+            MOST_BYTES + 1,
+        );
+        match posted {
+            Ok(Posted::Answer(bytes)) => Answer::parse(&bytes)
+                .map_err(|error| Unheard::Passing(format!("{}: {error}", self.url))),
+            Ok(Posted::NoSuchPlace(why)) => Err(Unheard::Nobody(why)),
+            Ok(Posted::Refused(why)) => Err(Unheard::Lasting(why)),
+            Err(error) if error.failure.is_passing() => Err(Unheard::Passing(error.to_string())),
+            Err(error) => Err(Unheard::Lasting(error.to_string())),
+        }
+    }
+
+    /// PID 1 takes silence for a crash.
+    fn sign(&self) {
+        self.reporter.debug("at the door".into());
+    }
+
+    fn pause(&self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(SIGN));
+            self.sign();
+        }
+    }
+}
+
+/// What was said of the place in the queue.
+#[derive(Default)]
+struct Told {
+    last: Option<(u32, u32)>,
+    when: Option<Instant>,
+}
+
+impl Told {
+    /// Whether this is worth a line: another place, or the same after a while. That others came behind is not.
+    fn is_news(&mut self, place: u32, of: u32) -> bool {
+        let moved = self.last.is_none_or(|(before, _)| before != place);
+        let long_ago = self.when.is_none_or(|when| when.elapsed() >= SAY_AGAIN);
+        if moved || long_ago {
+            self.last = Some((place, of));
+            self.when = Some(Instant::now());
+        }
+        moved || long_ago
+    }
+}
+
+/// A server that does not answer.
+struct Away {
+    patience: Duration,
+    since: Option<Instant>,
+    wait: Duration,
+    tries: u32,
+}
+
+impl Away {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            since: None,
+            wait: FIRST_WAIT,
+            tries: 0,
+        }
+    }
+
+    /// How long to wait before the next try, if there is one.
+    fn next(&mut self) -> Option<Duration> {
+        self.tries += 1;
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let left = self.patience.saturating_sub(since.elapsed());
+        let wait = jittered(self.wait).min(left);
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        (!left.is_zero()).then_some(wait)
+    }
+
+    fn is_back(&mut self) {
+        *self = Self::new(self.patience);
+    }
+}
+
+/// Between half of `wait` and all of it: machines that were switched on together do not ask together.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+}
+
+/// A slot that the machine has. It says so until it is dropped.
+pub struct Slot {
+    door: Door,
+    /// Gone with the slot, which ends the thread.
+    stop: Option<Sender<()>>,
+}
+
+impl Slot {
+    fn new(door: Door, beat: Duration) -> anyhow::Result<Self> {
+        let (stop, stopped) = channel();
+        let speaker = door.clone();
+        thread::Builder::new()
+            .name("check-in".into())
+            .spawn(move || keep_saying(&speaker, &stopped, beat))
+            .context("starting the thread that keeps the slot")?;
+        Ok(Self {
+            door,
+            stop: Some(stop),
+        })
+    }
+
+    /// Says that the work is done.
+    pub fn done(self) {
+        self.end(Says::Done);
+    }
+
+    /// Says that this try failed, and whether the machine tries again by itself.
+    pub fn failed(self, reason: &str, again: bool) {
+        let reason = reason.to_owned();
+        self.end(Says::Failed { reason, again });
+    }
+
+    fn end(mut self, says: Says) {
+        self.stop = None;
+        let begun = Instant::now();
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.door.say(says.clone()) {
+                Ok(_) => return,
+                Err(Unheard::Passing(why)) if begun.elapsed() + wait > LAST_WORD => {
+                    self.door
+                        .reporter
+                        .warn(format!("the server does not know how it went: {why}"));
+                    return;
+                }
+                Err(Unheard::Passing(_)) => {
+                    self.door.pause(wait);
+                    wait *= 2;
+                }
+                Err(Unheard::Nobody(why) | Unheard::Lasting(why)) => {
+                    self.door
+                        .reporter
+                        .warn(format!("the server does not know how it went: {why}"));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn keep_saying(door: &Door, stopped: &Receiver<()>, beat: Duration) {
+    let mut told = false;
+    while stopped.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
+        // What is not heard is said again at the next beat.
+        if let Ok(Answer::Cancelled { reason }) = door.say(Says::Working)
+            && !told
+        {
+            told = true;
+            door.reporter.warn(format!(
+                "the job is not wanted any more ({reason}); it has begun and goes on to its end"
+            ));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a run reports, and that reports change nothing about the run.
+
+use super::after_crash;
+use super::site::{Console, MIB, Site, noise};
+use pitstop_imaging::event::Act;
+use pitstop_protocol::event::{Line, Outcome, Planned, Record, State, Verdict, What, parse};
+use pitstop_protocol::fake::lease;
+use pitstop_transport::fetch::fake::{FakeServer, Fault};
+use std::net::TcpListener;
+
+const REPORT: &str = "/report/20261128-212955-0f3a";
+
+fn keys(server: &FakeServer) -> String {
+    format!(
+        "report = \"{}\"\nreport-token = \"s3cr3t\"\n",
+        server.url(REPORT)
+    )
+}
+
+fn reported(server: &FakeServer) -> Vec<Record> {
+    let text = String::from_utf8(server.get(REPORT).unwrap_or_default()).unwrap();
+    let known = text.lines().map(|line| match parse(line) {
+        Ok(Line::Known(record)) => record,
+        other => panic!("{other:?}"),
+    });
+    known.collect()
+}
+
+fn result(records: &[Record]) -> &Outcome {
+    match records.last().map(|record| &record.what) {
+        Some(What::Result(outcome)) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn step(record: &Record) -> Option<(u32, &str, State)> {
+    match record.what {
+        What::Step {
+            act: Act::Backup,
+            state,
+        } => Some((record.about.step, record.about.disk.as_str(), state)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_run_is_reported_from_its_beginning_to_its_result() {
+    let (site, server) = (Site::with_disk(&noise(1, 3 * MIB)), FakeServer::start());
+    site.set("backup", &keys(&server));
+    let ended = site.succeeds("backup");
+    let records = reported(&server);
+    assert!(records.is_sorted_by_key(|record| record.seq));
+    assert!(records.iter().all(|record| record.run == records[0].run));
+    let What::Begin {
+        machine, address, ..
+    } = &records[0].what
+    else {
+        panic!("{:?}", records[0]);
+    };
+    assert_eq!(
+        (machine.as_str(), address.as_str()),
+        ("testbox7", "10.0.2.15")
+    );
+    let plan = records.iter().find_map(|record| match &record.what {
+        What::Plan { action, disks } => Some((action.as_str(), disks.as_slice())),
+        _ => None,
+    });
+    let planned = Planned {
+        disk: "sda".into(),
+        model: "QEMU HARDDISK".into(),
+        serial: "QM00001".into(),
+        size: 3 << 20,
+        will: Act::Backup,
+        image: "10.0.2.15/sda.raw.gz".into(),
+    };
+    assert_eq!(plan, Some(("backup", [planned].as_slice())));
+    let steps: Vec<_> = records.iter().filter_map(step).collect();
+    let [
+        (1, "sda", State::Begun),
+        (1, "sda", State::Done { bytes, .. }),
+    ] = steps[..]
+    else {
+        panic!("{steps:?}");
+    };
+    assert_eq!(bytes, 3 << 20);
+    let whole = |record: &Record| matches!(record.what, What::Progress(moved) if moved.total == Some(moved.done));
+    assert!(records.iter().any(whole), "{records:?}");
+    let outcome = result(&records);
+    assert_eq!((outcome.verdict, outcome.bytes), (Verdict::Ok, 3 << 20));
+    // The console's lines are the log's.
+    for record in &records {
+        if let What::Log { level, text } = &record.what {
+            let line = format!(
+                "{}: {}",
+                level.word(),
+                text.lines().next().unwrap_or_default()
+            );
+            assert!(ended.console.contains(&line), "{line}");
+        }
+    }
+    assert!(!ended.console.contains("reports do not arrive"));
+    let posts = server.log().len();
+    assert_eq!(server.seen("authorization"), vec!["Bearer s3cr3t"; posts]);
+}
+
+#[test]
+fn a_run_that_fails_before_it_reaches_its_share_is_reported() {
+    let (site, server) = (Site::new(), FakeServer::start());
+    for (text, action, reason) in [
+        (
+            format!(
+                "action = \"restore\"\nshare = \"file:///nowhere\"\n{}",
+                keys(&server)
+            ),
+            "restore",
+            "reaching the share",
+        ),
+        // A file that makes no sense may still tell where to complain.
+        (
+            format!("action = \"restore\"\nbogus = 1\n{}", keys(&server)),
+            "restore",
+            "unknown key \"bogus\"",
+        ),
+    ] {
+        std::fs::write(site.host_file(), format!("version = 1\n{text}")).unwrap();
+        let ended = site.run();
+        let records = reported(&server);
+        let outcome = result(&records);
+        assert_eq!(
+            (outcome.verdict, outcome.action.as_str()),
+            (Verdict::Failed, action)
+        );
+        assert!(outcome.reason.contains(reason), "{outcome:?}");
+        assert_eq!(ended.finish.result_line, format!("pitstop: {outcome}"));
+    }
+}
+
+/// The server takes the first report and never answers: had the work waited for anything of it, it would not have ended.
+#[test]
+fn a_server_that_never_answers_holds_up_nothing() {
+    let (site, server) = (Site::with_disk(&noise(1, 3 * MIB)), FakeServer::start());
+    server.fail("POST", Fault::Deaf(0));
+    site.set("backup", &keys(&server));
+    site.succeeds("backup");
+    assert_eq!(server.log(), [format!("POST {REPORT}")]);
+    assert_eq!(server.get(REPORT), None, "and it has not answered yet");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_once_and_changes_nothing() {
+    let site = Site::with_disk(&noise(1, MIB));
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    site.set("backup", &format!("report = \"http://{free}/report\"\n"));
+    let ended = site.succeeds("backup");
+    let told = ended.console.matches("reports do not arrive").count();
+    assert_eq!(told, 1, "{}", ended.console);
+    let logs = [
+        site.text("maintenance.log"),
+        site.text("10.0.2.15/maintenance.log"),
+    ];
+    assert!(logs.iter().all(|log| log.contains("result ok backup")));
+}
+
+#[test]
+fn what_a_server_did_not_take_comes_again_and_nothing_is_lost() {
+    let (site, server) = (Site::with_disk(&noise(1, MIB)), FakeServer::start());
+    server.fail("POST", Fault::Mute);
+    site.set("backup", &keys(&server));
+    site.succeeds("backup");
+    // The end waits for no server that has not answered: the thread goes on.
+    let arrived = || {
+        let records = reported(&server);
+        matches!(records.last().map(|it| &it.what), Some(What::Result(_)))
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !arrived() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(arrived(), "{:?}", server.log());
+    assert!(
+        reported(&server)
+            .iter()
+            .any(|it| matches!(it.what, What::Plan { .. }))
+    );
+}
+
+#[test]
+fn whoever_is_left_reports_a_crash() {
+    let (site, server) = (Site::with_disk(&noise(1, MIB)), FakeServer::start());
+    site.set("backup", &keys(&server));
+    site.succeeds("backup");
+    let policy = site.policies.lock().unwrap().last().unwrap().clone();
+    assert!(!format!("{policy:?}").contains("s3cr3t"));
+    let before = reported(&server);
+    after_crash(&lease(), &policy, "killed by SIGKILL", &Console::default());
+    let records = reported(&server);
+    let outcome = result(&records);
+    assert_eq!(
+        outcome.to_string(),
+        "result failed backup: killed by SIGKILL"
+    );
+    assert_eq!(records.last().unwrap().run, before[0].run);
+    assert!(records.last().unwrap().seq > before.last().unwrap().seq);
+}

@@ -1,0 +1,194 @@
+//! `pitstop power`: machines are switched, and asked about.
+
+mod after;
+mod words;
+
+use crate::fleet::FleetFile;
+use crate::host::Root;
+use crate::host::target::{Meant, Who, meant};
+pub use after::{After, Order};
+use anyhow::{Context, anyhow, bail};
+use pitstop_power::{Act, Credentials, Power, PowerError, State, Switch, Target, each};
+use pitstop_server::machine::MachineName;
+use serde_json::json;
+use std::io::{BufRead, IsTerminal, Write};
+
+const EXAMPLES: &str = "\
+Examples:
+  pitstop power lab3-01 status
+  pitstop power @lab3 on
+  pitstop power lab3-01 lab3-07 cycle --yes
+  pitstop power 52:54:00:12:34:56 on
+
+How each machine is switched is the key power in fleet.toml; users and passwords of BMCs are in credentials.toml.";
+
+/// clap would write `<SELECTOR> <ACT>...`.
+const USAGE: &str = "pitstop power [OPTIONS] <SELECTOR>... <on|off|cycle|status|pxe>
+       pitstop power [OPTIONS] --all <on|off|cycle|status|pxe>";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
+pub struct Args {
+    #[command(flatten)]
+    words: words::Words,
+    #[command(flatten)]
+    root: Root,
+    /// Do not ask, whatever is switched
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// An array of objects, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let act = args.words.act;
+    let switches = switches(&args.root, &args.words.machines)?;
+    let credentials = Credentials::read(&args.root.path)?;
+    if switches.len() > 1 && act != Act::Status && !args.yes && std::io::stdin().is_terminal() {
+        ask(&switches, act)?;
+    }
+    let mut shown = vec![serde_json::Value::Null; switches.len()];
+    let failed = work(
+        &switches,
+        |switch| switch.power.act(act, &switch.target, &credentials),
+        |at, switch, result| {
+            if args.json {
+                shown[at] = json!({
+                    "name": switch.target.name,
+                    "act": act.name(),
+                    "power": result.as_ref().ok().map(|state| state.name()),
+                    "error": result.as_ref().err().map(ToString::to_string),
+                });
+                return Ok(());
+            }
+            match result {
+                Ok(state) => say(&format!("{}  {}\n", switch.target.name, told(act, *state))),
+                Err(error) => {
+                    eprintln!("pitstop: {}: {error}", switch.target.name);
+                    Ok(())
+                }
+            }
+        },
+    )?;
+    if args.json {
+        say(&(serde_json::to_string_pretty(&shown).context("writing JSON")? + "\n"))?;
+    }
+    failures(&failed, switches.len())
+}
+
+/// What came of it, for people.
+fn told(act: Act, state: State) -> String {
+    match (act, state) {
+        (Act::Pxe, _) => "boots from the network next".into(),
+        (Act::On, State::Unknown) => {
+            "is sent a magic packet: nothing tells whether it wakes".into()
+        }
+        (_, state) => state.to_string(),
+    }
+}
+
+/// Does `work` with each, and tells `done` of each. Returns the names of those that failed.
+fn work(
+    switches: &[Switch],
+    work: impl Fn(&Switch) -> Result<State, PowerError> + Sync,
+    mut done: impl FnMut(usize, &Switch, &Result<State, PowerError>) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<String>> {
+    let mut failed = Vec::new();
+    let mut told = Ok(());
+    each(switches, work, |at, result| {
+        let Some(switch) = switches.get(at) else {
+            return;
+        };
+        if result.is_err() {
+            failed.push((at, switch.target.name.clone()));
+        }
+        // Who does not listen any more has machines switched all the same.
+        if told.is_ok() {
+            told = done(at, switch, &result);
+        }
+    });
+    told?;
+    failed.sort();
+    Ok(failed.into_iter().map(|(_, name)| name).collect())
+}
+
+fn failures(failed: &[String], of: usize) -> anyhow::Result<()> {
+    match failed {
+        [] => Ok(()),
+        [one] if of == 1 => bail!("{one} was not switched"),
+        failed => bail!("{} of {of} failed: {}", failed.len(), failed.join(", ")),
+    }
+}
+
+/// Shows what will be switched, and asks whoever sits at the terminal.
+fn ask(switches: &[Switch], act: Act) -> anyhow::Result<()> {
+    let width = switches.iter().map(|switch| switch.target.name.len()).max();
+    let width = width.unwrap_or_default();
+    let mut table = String::new();
+    for switch in switches {
+        table.push_str(&format!(
+            "  {:width$}  {}\n",
+            switch.target.name, switch.power
+        ));
+    }
+    eprint!(
+        "{table}Switch these {} machines: {act}? [y/N] ",
+        switches.len()
+    );
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .context("reading the answer")?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => bail!("nothing was switched"),
+    }
+}
+
+/// What switches the machines that are meant, each once.
+pub fn switches(root: &Root, machines: &[Who]) -> anyhow::Result<Vec<Switch>> {
+    let file = FleetFile::at(root);
+    let fleet = file.read_if_there()?;
+    let mut found: Vec<Switch> = Vec::new();
+    for who in machines {
+        for meant in meant(&file, fleet.as_ref(), who)? {
+            let switch = match (meant, fleet.as_ref()) {
+                (Meant::Known(machine, _), Some(fleet)) => Switch {
+                    power: fleet.power(machine).map_err(|what| anyhow!(what))?,
+                    target: fleet.power_target(machine),
+                },
+                (Meant::Alone(name), _) => alone(&name),
+                (Meant::Known(..), None) => continue,
+            };
+            if found
+                .iter()
+                .all(|other| other.target.name != switch.target.name)
+            {
+                found.push(switch);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A machine of which nothing is known but its address: a card's can be woken.
+fn alone(name: &MachineName) -> Switch {
+    Switch {
+        power: Power::default(),
+        target: Target {
+            name: name.to_string(),
+            macs: name.to_string().parse().ok().into_iter().collect(),
+            ip: name.address(),
+            network: None,
+        },
+    }
+}
+
+/// Says it on standard output, where a closed pipe is an error like any other.
+fn say(text: &str) -> anyhow::Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")
+}

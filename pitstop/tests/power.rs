@@ -1,0 +1,411 @@
+//! `pitstop power` and `host set --power` from outside. The BMC is OpenIPMI's simulator; what wakes is caught in a network
+//! of its own.
+
+mod common;
+
+use common::{pitstop, wait_until};
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+const PASSWORD: &str = "hush-hush-7";
+
+struct Lab(tempfile::TempDir);
+
+impl Lab {
+    fn new(fleet: &str) -> Self {
+        let lab = Self(tempfile::tempdir().unwrap());
+        fs::write(lab.path("fleet.toml"), format!("version = 1\n{fleet}")).unwrap();
+        lab.credentials(0o600);
+        fs::create_dir(lab.path("share")).unwrap();
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn credentials(&self, mode: u32) {
+        let path = self.path("credentials.toml");
+        fs::write(
+            &path,
+            format!("[default]\nuser = \"admin\"\npassword = \"{PASSWORD}\"\n"),
+        )
+        .unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let output = pitstop()
+            .args(words)
+            .arg("--root")
+            .arg(self.0.path())
+            .env(
+                "PATH",
+                format!(
+                    "{}:{}",
+                    self.0.path().display(),
+                    std::env::var("PATH").unwrap()
+                ),
+            )
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = format!("{output:?}");
+        assert!(!said.contains("hush"), "{said}");
+        output
+    }
+
+    #[track_caller]
+    fn does(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn fails(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+/// OpenIPMI's simulator, with a script for the machine's mainboard that keeps its state in files.
+struct Bmc {
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Bmc {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        drop(socket);
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("state")).unwrap();
+        executable(
+            &path("board"),
+            "#!/bin/sh\nhere=$(dirname \"$0\")\necho \"$@\" >> \"$here/log\"\nshift\nwhat=$1\nshift\ncase $what in\n\
+             get) echo \"$1:$(cat \"$here/$1\")\" ;;\nset) echo $2 > \"$here/$1\" ;;\nesac\n",
+        );
+        fs::write(path("power"), "0").unwrap();
+        fs::write(path("boot"), "default").unwrap();
+        let config = format!(
+            "name \"sim\"\nset_working_mc 0x20\nstartlan 1\n  addr 127.0.0.1 {port}\n  priv_limit admin\n\
+             allowed_auths_admin none md2 md5 straight\n  guid a123456789abcdefa123456789abcdef\nendlan\n\
+             chassis_control \"{} 0x20\"\nuser 2 true \"admin\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n",
+            path("board").display()
+        );
+        fs::write(path("lan.conf"), config).unwrap();
+        let commands = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
+                        sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n";
+        fs::write(path("commands"), commands).unwrap();
+        let process = Command::new("ipmi_sim")
+            .args(["-n", "-c"])
+            .arg(path("lan.conf"))
+            .arg("-f")
+            .arg(path("commands"))
+            .arg("-s")
+            .arg(path("state"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test needs ipmi_sim: apt-get install openipmi ipmitool");
+        let bmc = Self {
+            folder,
+            port,
+            process,
+        };
+        // No port of UDP tells when somebody listens; the kernel's list does.
+        let listens = format!(":{port:04X} 00000000:0000 07");
+        wait_until("the simulator", || {
+            fs::read_to_string("/proc/net/udp")
+                .unwrap()
+                .contains(&listens)
+        });
+        bmc
+    }
+
+    fn url(&self) -> String {
+        format!("ipmi://127.0.0.1:{}?cipher=3", self.port)
+    }
+
+    fn says(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+}
+
+impl Drop for Bmc {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn executable(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn machines_are_switched_side_by_side_and_the_ones_that_fail_are_named() {
+    let bmc = Bmc::start();
+    let lab = Lab::new(&format!(
+        "[base]\npower = {:?}\n[group.g]\nmatch = \"a*\"\n[host.a1]\n[host.a2]\npower = \"none\"\n[host.a3]\npower = \"wol\"\n\
+         [host.a4]\nmac = \"52:54:00:12:34:56\"\npower = [\"sh\", \"-c\", \"echo it is $1\", \"sh\", \"{{act}}\"]\n[host.b1]\n",
+        bmc.url()
+    ));
+    // The real ipmitool, with its arguments written down: passwords have no place there.
+    executable(
+        &lab.path("ipmitool"),
+        &format!(
+            "#!/bin/sh\necho \"$@\" >> '{}'\nexec /usr/bin/ipmitool \"$@\"\n",
+            lab.path("arguments").display()
+        ),
+    );
+    assert_eq!(lab.does(&["power", "a1", "status"]), "a1  off\n");
+    assert_eq!(lab.does(&["power", "a1", "on"]), "a1  on\n");
+    assert_eq!(lab.does(&["power", "a4", "off"]), "a4  off\n");
+    assert_eq!(
+        lab.does(&["power", "a1", "pxe"]),
+        "a1  boots from the network next\n"
+    );
+    assert_eq!(
+        (bmc.says("power").as_str(), bmc.says("boot").as_str()),
+        ("1", "pxe")
+    );
+    let output = lab.run(&["power", "@g", "off"]);
+    assert_eq!(output.status.code(), Some(1));
+    let (said, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        said.contains("a1  off\n") && said.contains("a4  off\n"),
+        "{said}"
+    );
+    for words in [
+        "a2: power = \"none\" cannot do off: this machine is switched by hand",
+        "a3: Wake-on-LAN cannot do off: it only wakes",
+        "pitstop: error: 2 of 4 failed: a2, a3",
+    ] {
+        assert!(errors.contains(words), "{words}: {errors}");
+    }
+    let output = lab.run(&["power", "a1,a2", "52:54:00:12:34:56", "on", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json[0]["power"], &json[1]["power"], &json[2]["name"]),
+        (&"on".into(), &serde_json::Value::Null, &"a4".into())
+    );
+    assert!(
+        json[1]["error"].as_str().unwrap().contains("by hand"),
+        "{json}"
+    );
+    let arguments = fs::read_to_string(lab.path("arguments")).unwrap();
+    assert!(
+        arguments.contains("chassis bootdev pxe") && !arguments.contains("hush"),
+        "{arguments}"
+    );
+    for (words, what) in [
+        (
+            &["power", "status"][..],
+            "nothing says which machine does status",
+        ),
+        (&["power", "a1"], "there are on, off, cycle"),
+        (&["power", "a1", "reset"], "there are on, off, cycle"),
+        (&["power", "a1", "on", "--all"], "none is named beside"),
+    ] {
+        let output = lab.run(words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && errors.contains(what),
+            "{errors}"
+        );
+    }
+    assert!(
+        lab.fails(&["power", "zzz", "on"])
+            .contains("no machine is named zzz")
+    );
+}
+
+#[test]
+fn a_credentials_file_that_others_may_read_stops_everything() {
+    let lab = Lab::new("[host.a]\nmac = \"52:54:00:12:34:56\"\n");
+    lab.credentials(0o640);
+    let errors = lab.fails(&["power", "a", "on"]);
+    let file = lab.path("credentials.toml");
+    assert!(
+        errors.contains(&format!("chmod 600 {}", file.display())),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_job_brings_its_machines_to_the_network_boot_that_begins_it() {
+    let bmc = Bmc::start();
+    let lab = Lab::new(&format!(
+        "[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"10.0.2.15\"\npower = {:?}\n[host.b]\nip = \"10.0.2.16\"\n",
+        bmc.url()
+    ));
+    // What cannot be done is found before anything is.
+    let errors = lab.fails(&["host", "set", "a", "b", "rescue", "--power", "cycle"]);
+    assert!(
+        errors.contains("b: Wake-on-LAN cannot do cycle"),
+        "{errors}"
+    );
+    assert_eq!(fs::read_dir(lab.path("hosts")).unwrap().count(), 0);
+    fs::write(bmc.folder.path().join("power"), "1").unwrap();
+    let said = lab.does(&["host", "set", "a", "rescue", "--power", "cycle"]);
+    assert!(
+        said.contains("At its next network boot a (10.0.2.15) does: rescue")
+            && said.ends_with("a  on\n"),
+        "{said}"
+    );
+    assert!(lab.path("hosts/0A00020F.toml").exists());
+    assert_eq!(
+        (bmc.says("power").as_str(), bmc.says("boot").as_str()),
+        ("1", "pxe")
+    );
+    let log = bmc.says("log");
+    let orders: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("set power"))
+        .collect();
+    assert_eq!(orders, ["0x20 set power 0", "0x20 set power 1"]);
+    // A BMC that is gone: the job stays, and the failure is told.
+    drop(bmc);
+    let errors = lab.fails(&["host", "set", "a", "rescue", "--power", "on"]);
+    assert!(
+        errors.contains("the jobs are set, but not every machine is switched"),
+        "{errors}"
+    );
+    assert!(lab.path("hosts/0A00020F.toml").exists());
+}
+
+/// A network namespace, and the other end of its only cable in another one.
+struct Cable([String; 2]);
+
+impl Cable {
+    fn lay() -> Self {
+        let id = std::process::id();
+        let cable = Self([format!("psw{id}a"), format!("psw{id}b")]);
+        let [near, far] = &cable.0;
+        for name in [near, far] {
+            ip(&["netns", "add", name]);
+        }
+        ip(&[
+            "-n", near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns",
+            far,
+        ]);
+        for (name, address) in [(near, "10.77.0.1/24"), (far, "10.77.0.2/24")] {
+            ip(&[
+                "-n",
+                name,
+                "addr",
+                "add",
+                address,
+                "broadcast",
+                "10.77.0.255",
+                "dev",
+                "cable",
+            ]);
+            ip(&["-n", name, "link", "set", "cable", "up"]);
+        }
+        cable
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+fn ip(words: &[&str]) {
+    let output = Command::new("ip")
+        .args(words)
+        .output()
+        .expect("this test needs iproute2");
+    assert!(
+        output.status.success(),
+        "{words:?}: {output:?}; namespaces need root"
+    );
+}
+
+/// Prints the port and the bytes of each packet that comes, until two ports and both cards have been seen.
+const LISTENER: &str = r"
+import select, socket
+sockets = []
+for port in (7, 9):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(('', port))
+    sockets.append(s)
+print('ready', flush=True)
+seen = set()
+while len(seen) < 4:
+    ready, _, _ = select.select(sockets, [], [], 20)
+    if not ready:
+        break
+    for s in ready:
+        seen.add((s.getsockname()[1], s.recv(2000).hex()))
+for port, data in sorted(seen):
+    print(port, data)
+";
+
+#[test]
+fn a_magic_packet_reaches_the_network_of_the_machine() {
+    let cable = Cable::lay();
+    let [near, far] = &cable.0;
+    let mut listener = Command::new("ip")
+        .args(["netns", "exec", far, "python3", "-c", LISTENER])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines =
+        std::io::BufRead::lines(std::io::BufReader::new(listener.stdout.take().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let lab = Lab::new(
+        "[network.\"10.77.0.0/24\"]\n[host.a]\nip = \"10.77.0.2\"\nmac = [\"52:54:00:12:34:56\", \"52:54:00:12:34:57\"]\n",
+    );
+    let output = Command::new("ip")
+        .args([
+            "netns",
+            "exec",
+            near,
+            env!("CARGO_BIN_EXE_pitstop"),
+            "power",
+            "a",
+            "on",
+            "--root",
+        ])
+        .arg(lab.0.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        said,
+        "a  is sent a magic packet: nothing tells whether it wakes\n"
+    );
+    let packet = |mac: &str| format!("{}{}", "ff".repeat(6), mac.repeat(16));
+    let expected: Vec<String> = ["7", "9"]
+        .iter()
+        .flat_map(|port| {
+            ["525400123456", "525400123457"].map(|mac| format!("{port} {}", packet(mac)))
+        })
+        .collect();
+    let seen: Vec<String> = lines.map(Result::unwrap).collect();
+    listener.wait().unwrap();
+    assert_eq!(seen, expected);
+}

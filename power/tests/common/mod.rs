@@ -1,0 +1,226 @@
+//! BMCs for the tests: real ones in software.
+#![allow(dead_code, reason = "each test program uses a part of what they share")]
+
+use pitstop_power::{Credentials, Limits, Power, Target};
+use std::fs;
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub const PASSWORD: &str = "hush-hush-7";
+/// How long a BMC may take to be there.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process that ends with its owner.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A root with a credentials file of its own.
+pub fn credentials(root: &Path, text: &str) -> Credentials {
+    let path = root.join("credentials.toml");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    Credentials::read(root).unwrap()
+}
+
+pub fn login() -> String {
+    format!("[default]\nuser = \"admin\"\npassword = \"{PASSWORD}\"\n")
+}
+
+pub fn power(text: &str) -> Power {
+    Power::parse(&text.into()).unwrap()
+}
+
+pub fn target() -> Target {
+    Target {
+        name: "lab3-01".into(),
+        ..Target::default()
+    }
+}
+
+pub fn limits(call: u64, settle: u64) -> Limits {
+    Limits {
+        call: Duration::from_secs(call),
+        settle: Duration::from_secs(settle),
+        pause: Duration::from_millis(200),
+    }
+}
+
+/// OpenIPMI's simulator. A script stands for the machine's mainboard: it keeps the state in files.
+pub struct IpmiSim {
+    pub folder: tempfile::TempDir,
+    pub port: u16,
+    _process: Process,
+}
+
+impl IpmiSim {
+    /// `lies`: it takes every order and does nothing.
+    pub fn start(lies: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("state")).unwrap();
+        let set = if lies {
+            "true"
+        } else {
+            "echo $2 > \"$here/$1\""
+        };
+        let script = format!(
+            "#!/bin/sh\nhere=$(dirname \"$0\")\necho \"$@\" >> \"$here/log\"\nshift\nwhat=$1\nshift\ncase $what in\n\
+             get) echo \"$1:$(cat \"$here/$1\")\" ;;\nset) {set} ;;\nesac\n"
+        );
+        fs::write(path("board"), script).unwrap();
+        fs::set_permissions(path("board"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(path("power"), "0").unwrap();
+        fs::write(path("boot"), "default").unwrap();
+        let auths = ["callback", "user", "operator", "admin"]
+            .map(|level| format!("  allowed_auths_{level} none md2 md5 straight\n"))
+            .concat();
+        let config = format!(
+            "name \"sim\"\nset_working_mc 0x20\nstartlan 1\n  addr 127.0.0.1 {port}\n  priv_limit admin\n{auths}\
+             guid a123456789abcdefa123456789abcdef\nendlan\nchassis_control \"{} 0x20\"\n\
+             user 2 true \"admin\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n",
+            path("board").display()
+        );
+        fs::write(path("lan.conf"), config).unwrap();
+        let commands = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
+                        sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n";
+        fs::write(path("commands"), commands).unwrap();
+        let process = Command::new("ipmi_sim")
+            .arg("-n")
+            .args([
+                "-c".into(),
+                path("lan.conf"),
+                "-f".into(),
+                path("commands"),
+                "-s".into(),
+                path("state"),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test needs ipmi_sim: apt-get install openipmi ipmitool");
+        let sim = Self {
+            folder,
+            port,
+            _process: Process(process),
+        };
+        // It listens soon: no port of UDP tells.
+        std::thread::sleep(Duration::from_millis(500));
+        sim
+    }
+
+    pub fn power(&self) -> Power {
+        // Without it ipmitool asks what there is, and the simulator does not answer that.
+        power(&format!("ipmi://127.0.0.1:{}?cipher=3", self.port))
+    }
+
+    pub fn says(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+}
+
+/// OpenStack's Redfish emulator, with the driver whose machines take their time.
+pub struct Sushy {
+    pub folder: tempfile::TempDir,
+    pub port: u16,
+    pub tls: bool,
+    _process: Process,
+}
+
+/// The only machine of the emulator.
+pub const SYSTEM: &str = "/redfish/v1/Systems/27946b59-9e44-4fa7-8e91-f3527a1ef094";
+
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/sushy/bin")
+}
+
+impl Sushy {
+    /// `tls`: with a certificate that nobody signed.
+    pub fn start(tls: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let path = |name: &str| folder.path().join(name);
+        let hashed = Command::new(tools().join("python"))
+            .args(["-c", "import bcrypt,sys; print(bcrypt.hashpw(sys.argv[1].encode(), bcrypt.gensalt(4)).decode())", PASSWORD])
+            .output()
+            .expect("this test needs sushy-tools: .ci/setup test installs it");
+        assert!(hashed.status.success(), "{hashed:?}");
+        let hashed = String::from_utf8(hashed.stdout).unwrap();
+        fs::write(path("users"), format!("admin:{hashed}")).unwrap();
+        let config = format!(
+            "SUSHY_EMULATOR_AUTH_FILE = {:?}\nSUSHY_EMULATOR_STATE_DIR = {:?}\n",
+            path("users"),
+            folder.path()
+        );
+        fs::write(path("config"), config).unwrap();
+        let mut command = Command::new(tools().join("sushy-emulator"));
+        command
+            .args([
+                "--fake",
+                "-i",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "--config",
+            ])
+            .arg(path("config"));
+        if tls {
+            let signed = rcgen::generate_simple_self_signed(["bmc.example".to_owned()]).unwrap();
+            fs::write(path("cert.pem"), signed.cert.pem()).unwrap();
+            fs::write(path("key.pem"), signed.signing_key.serialize_pem()).unwrap();
+            command.arg("--ssl-certificate").arg(path("cert.pem"));
+            command.arg("--ssl-key").arg(path("key.pem"));
+        }
+        let log = fs::File::create(path("log")).unwrap();
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("this test needs sushy-tools: .ci/setup test installs it");
+        let process = Process(process);
+        wait_until("the emulator", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Self {
+            folder,
+            port,
+            tls,
+            _process: process,
+        }
+    }
+
+    pub fn power(&self) -> Power {
+        let scheme = if self.tls { "redfish" } else { "redfish+http" };
+        power(&format!("{scheme}://127.0.0.1:{}{SYSTEM}", self.port))
+    }
+}

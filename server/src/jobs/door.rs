@@ -1,0 +1,52 @@
+//! `POST /check-in/JOB`: where machines ask for a slot and say how it goes.
+
+use super::keeper::limits;
+use crate::http::{Caller, Here};
+use crate::path::RelPath;
+use crate::refusal::{Refusal, blocking};
+use crate::site::Sites;
+use axum::body::{Body, to_bytes};
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use pitstop_jobs::Job;
+use pitstop_protocol::check_in::{CheckIn, MOST_BYTES};
+use pitstop_protocol::id::Id;
+use std::sync::Arc;
+
+pub fn routes() -> Router<Arc<Sites>> {
+    Router::new().route("/check-in/{job}", post(check_in).fallback(refuse))
+}
+
+async fn refuse() -> Refusal {
+    Refusal::method("POST")
+}
+
+async fn check_in(
+    Here(site): Here,
+    Path(job): Path<String>,
+    Caller(peer): Caller,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let not_found = |_| Refusal::not_found(format_args!("the job {job:?}"));
+    let id: Id = job.parse().map_err(not_found)?;
+    let body = to_bytes(body, MOST_BYTES).await.map_err(|_| {
+        let what = format!("a check-in has at most {MOST_BYTES} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, what)
+    })?;
+    let message = CheckIn::parse(&body)
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let answer = blocking(move || {
+        let limits = limits(&site.fleet.current());
+        // Whoever may delete the host file is the machine that the job is for.
+        let may = |job: &Job| match RelPath::from_text(&job.host_file) {
+            Ok(path) => site.claims.may_delete(&path, peer),
+            Err(error) => Err(error.to_string()),
+        };
+        site.jobs.check_in(&id, message, &limits, may)
+    });
+    let answer = answer.await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}

@@ -1,0 +1,338 @@
+//! Keeps track of jobs while the server runs: who has a slot, who waits, what is due.
+//!
+//! A slot that is given is in the job's file before the machine hears of it; words that keep it are in memory alone. So a
+//! server that restarts knows who works, and gives each of them one lease of grace.
+
+use super::evidence::settle;
+use super::schedule;
+use super::store::{Found, Store};
+use crate::journal::Journal;
+use crate::refusal::{Refusal, blocking};
+use crate::site::{Site, Sites};
+use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use pitstop_fleet::Fleet;
+use pitstop_jobs::{Board, Effect, Happened, Job, Limits, State, Turn};
+use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
+use pitstop_protocol::id::Id;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Of a lease a machine at work speaks four times, and one that waits asks nine times.
+const BEATS: u32 = 4;
+const ASKS: u32 = 9;
+
+/// How often jobs are looked after, at most.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often the folders are looked at for what nobody reports.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// How long the files of jobs that are over are kept, and how often they are tidied up.
+const KEEP: SignedDuration = SignedDuration::from_hours(30 * 24);
+const TIDY: Duration = Duration::from_secs(3600);
+
+/// A folder that changed so lately may change again without a new time.
+const COARSE: Duration = Duration::from_secs(2);
+
+pub struct Keeper {
+    store: Store,
+    journal: Arc<Journal>,
+    lease: Duration,
+    /// The clock of the board: nobody sets it.
+    began: Instant,
+    /// Held for a look, never while a file is written.
+    board: Mutex<Board>,
+    /// The place that each machine was last told, for the journal.
+    told: Mutex<HashMap<Id, u32>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was there when the folder was last read.
+#[derive(Default)]
+struct Seen {
+    changed: Option<SystemTime>,
+    found: Arc<Found>,
+    settled: Option<Instant>,
+    tidied: Option<Instant>,
+    /// What was said to be wrong.
+    wrong: Vec<String>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked while it held one of these left whole values: each change is one call.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Keeper {
+    /// Takes up the jobs of `root`. A machine at work that is silent for `lease` loses its slot.
+    pub fn new(root: &Path, lease: Duration, journal: Arc<Journal>) -> Self {
+        let store = Store::at(root);
+        let mut board = Board::new(lease);
+        match store.all() {
+            Ok(found) => {
+                for job in found.jobs.iter().filter(|job| job.state == State::Running) {
+                    if let Some(run) = job.runs.last() {
+                        board.beat(job.claim(), run, Duration::ZERO);
+                    }
+                }
+            }
+            Err(error) => journal.note(&format!("jobs: {error:#}")),
+        }
+        Self {
+            store,
+            journal,
+            lease,
+            began: Instant::now(),
+            board: Mutex::new(board),
+            told: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// What a machine says at the door of the job `id`. Whether it may speak for the job is `may`'s to say.
+    pub fn check_in(
+        &self,
+        id: &Id,
+        message: CheckIn,
+        limits: &Limits,
+        may: impl FnOnce(&Job) -> Result<(), String>,
+    ) -> Result<Answer, Refusal> {
+        let job = self.store.read(id).map_err(failed)?;
+        let job = job.ok_or_else(|| Refusal::not_found(format_args!("the job {id}")))?;
+        may(&job).map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))?;
+        let run = message.run;
+        match message.says {
+            Says::Ready => self.ready(job, run, limits),
+            Says::Working => self.working(job, run),
+            Says::Done => self.ended(&job, &Happened::Done { run }),
+            Says::Failed { reason, again } => {
+                self.ended(&job, &Happened::Failed { run, reason, again })
+            }
+        }
+    }
+
+    fn ready(&self, job: Job, run: Id, limits: &Limits) -> Result<Answer, Refusal> {
+        if let Some(answer) = withdrawn(&job) {
+            locked(&self.board).leave(&job.id);
+            return Ok(answer);
+        }
+        let now = self.now();
+        let turn = locked(&self.board).ask(job.claim(), run.clone(), limits, now);
+        match turn {
+            Turn::Go => self.go(&job, run),
+            Turn::Wait { place, of } => {
+                if job.state != State::Queued {
+                    self.change(&job.id, &Happened::Came)?;
+                }
+                let before = locked(&self.told).insert(job.id.clone(), place);
+                if before != Some(place) {
+                    let (machine, place) = (job.shown(), ordinal(place));
+                    self.journal
+                        .note(&format!("{machine} waits for a slot: {place} of {of}"));
+                }
+                Ok(Answer::Wait {
+                    place,
+                    of,
+                    ask_ms: millis(self.lease / ASKS),
+                })
+            }
+        }
+    }
+
+    /// The slot is the machine's once the file says so. The job may have been withdrawn in between.
+    fn go(&self, job: &Job, run: Id) -> Result<Answer, Refusal> {
+        let changed = self.change(&job.id, &Happened::Granted { run: run.clone() });
+        let answer = match &changed {
+            Ok((now, _)) => withdrawn(now),
+            Err(_) => None,
+        };
+        if changed.is_err() || answer.is_some() {
+            locked(&self.board).leave(&job.id);
+        }
+        let (job, effect) = changed?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+        locked(&self.told).remove(&job.id);
+        if effect != Effect::None {
+            let machine = job.shown();
+            self.journal
+                .note(&format!("{machine} begins: {}, job {}", job.action, job.id));
+        }
+        Ok(Answer::Go {
+            beat_ms: millis(self.lease / BEATS),
+        })
+    }
+
+    fn working(&self, job: Job, run: Id) -> Result<Answer, Refusal> {
+        if job.runs.last() != Some(&run) || job.state.is_over() {
+            return Ok(withdrawn(&job).unwrap_or(Answer::Noted));
+        }
+        let now = self.now();
+        locked(&self.board).beat(job.claim(), &run, now);
+        if job.state != State::Running {
+            self.change(&job.id, &Happened::Beat { run })?;
+        }
+        Ok(Answer::Noted)
+    }
+
+    fn ended(&self, job: &Job, what: &Happened) -> Result<Answer, Refusal> {
+        let (job, effect) = self.change(&job.id, what)?;
+        if effect != Effect::None && job.state != State::Running {
+            locked(&self.board).leave(&job.id);
+            let reason = job.reason.as_ref().map(|why| format!(": {why}"));
+            self.journal.note(&format!(
+                "{} {}: {}, job {}{}",
+                job.shown(),
+                job.state,
+                job.action,
+                job.id,
+                reason.unwrap_or_default()
+            ));
+        }
+        Ok(Answer::Noted)
+    }
+
+    fn change(&self, id: &Id, what: &Happened) -> Result<(Job, Effect), Refusal> {
+        let now = Timestamp::now();
+        let changed = self
+            .store
+            .lock()
+            .and_then(|jobs| jobs.change(id, what, now));
+        let changed = changed.map_err(failed)?;
+        changed.ok_or_else(|| Refusal::not_found(format_args!("the job {id}")))
+    }
+
+    /// Looks after everything once. Called again and again.
+    pub fn tick(&self, site: &Site) -> anyhow::Result<()> {
+        let gone = locked(&self.board).silent(self.now());
+        for gone in gone {
+            locked(&self.told).remove(&gone.job);
+            let what = Happened::Silent { run: gone.run };
+            let changed = self
+                .store
+                .lock()?
+                .change(&gone.job, &what, Timestamp::now())?;
+            if let Some((job, Effect::Changed)) = changed {
+                let why = job.reason.as_deref().unwrap_or("no word from it");
+                self.journal
+                    .note(&format!("{} has left its place: {why}", job.shown()));
+            }
+        }
+        if self.is_time(|seen| &mut seen.settled, SETTLE.min(self.lease)) {
+            let share = Some(site.share.as_ref());
+            for job in settle(&self.store, &site.hosts, share, Timestamp::now())? {
+                if job.state != State::Running {
+                    locked(&self.board).leave(&job.id);
+                }
+            }
+        }
+        let now = Timestamp::now();
+        let found = self.found()?;
+        for line in schedule::set_due(&self.store, &found.jobs, &site.hosts, now)? {
+            self.journal.note(&line);
+        }
+        if self.is_time(|seen| &mut seen.tidied, TIDY)
+            && let Ok(before) = now.checked_sub(KEEP)
+            && !found.jobs.is_empty()
+        {
+            self.store.lock()?.tidy(before)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it was not done for `every`; now it is being done.
+    fn is_time(&self, which: fn(&mut Seen) -> &mut Option<Instant>, every: Duration) -> bool {
+        let mut seen = locked(&self.seen);
+        let last = which(&mut seen);
+        let due = last.is_none_or(|last| last.elapsed() >= every);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+
+    /// The jobs, read anew where the folder changed.
+    fn found(&self) -> anyhow::Result<Arc<Found>> {
+        let changed = self.store.changed();
+        let settled = |time: SystemTime| time.elapsed().is_ok_and(|age| age > COARSE);
+        {
+            let seen = locked(&self.seen);
+            if seen.changed == changed && changed.is_none_or(settled) {
+                return Ok(Arc::clone(&seen.found));
+            }
+        }
+        let found = Arc::new(self.store.all()?);
+        let mut seen = locked(&self.seen);
+        let news: Vec<String> = found
+            .wrong
+            .iter()
+            .filter(|wrong| !seen.wrong.contains(wrong))
+            .cloned()
+            .collect();
+        seen.wrong.clone_from(&found.wrong);
+        seen.changed = changed;
+        seen.found = Arc::clone(&found);
+        drop(seen);
+        for line in news {
+            self.journal.note(&line);
+        }
+        Ok(found)
+    }
+}
+
+/// The limits that the fleet file sets.
+pub fn limits(fleet: &Fleet) -> Limits {
+    let groups = fleet.groups.iter();
+    Limits {
+        server: fleet.server.slots,
+        groups: groups
+            .filter_map(|group| Some((group.name.clone(), group.slots?)))
+            .collect(),
+    }
+}
+
+fn withdrawn(job: &Job) -> Option<Answer> {
+    let reason = match (job.state, &job.reason) {
+        (State::Cancelled | State::Superseded, Some(reason)) => reason.clone(),
+        (State::Cancelled | State::Superseded, None) => job.state.to_string(),
+        (State::Scheduled, _) => "its time has not come".into(),
+        _ => return None,
+    };
+    Some(Answer::Cancelled { reason })
+}
+
+fn failed(error: anyhow::Error) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
+}
+
+/// Looks after the jobs for as long as the server runs. What cannot be done now is told once, and tried again.
+pub async fn watch(sites: Arc<Sites>) {
+    let mut ticks = tokio::time::interval(TICK.min(sites.jobs.lease / BEATS));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = None;
+    loop {
+        ticks.tick().await;
+        let here = Arc::clone(&sites);
+        let tick = blocking(move || {
+            let site = here.now().map_err(failed)?;
+            here.jobs.tick(&site).map_err(failed)
+        });
+        let wrong = tick.await.err().map(|refusal| refusal.reason);
+        if let Some(wrong) = wrong.as_ref().filter(|_| told != wrong) {
+            sites.journal.note(&format!("jobs: {wrong}"));
+        }
+        told = wrong;
+    }
+}

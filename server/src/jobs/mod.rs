@@ -1,0 +1,13 @@
+//! Jobs of many machines: a file a job in `jobs/`, what ended in `jobs/history.ndjson`, and the door where machines ask for
+//! a slot. The files are the truth; the command works on them with or without a server.
+
+mod door;
+mod evidence;
+mod keeper;
+mod schedule;
+mod store;
+
+pub use door::routes;
+pub use evidence::settle;
+pub use keeper::{Keeper, watch};
+pub use store::{Found, Locked, Store};

@@ -1,0 +1,145 @@
+//! Sets jobs when their time has come.
+
+use super::store::{Locked, Store};
+use cap_std::fs::Dir;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pitstop_jobs::{BadTime, Cron, Due, Happened, Job, State, due};
+
+/// Sets those of `jobs` that are due. Returns what was done, for the journal. A machine that is at work is not disturbed:
+/// its job begins when that is over, if that is within a day.
+pub fn set_due(
+    store: &Store,
+    jobs: &[Job],
+    hosts: &Dir,
+    now: Timestamp,
+) -> anyhow::Result<Vec<String>> {
+    let mut said = Vec::new();
+    for job in jobs.iter().filter(|job| job.state == State::Scheduled) {
+        let zone = TimeZone::system();
+        if matches!(when(job, &zone, now), Ok(Due::At(next)) if next == job.at) {
+            continue;
+        }
+        let locked = store.lock()?;
+        let Some(job) = locked.read(&job.id)? else {
+            continue;
+        };
+        if job.state == State::Scheduled {
+            said.extend(set_one(&locked, job, hosts, &zone, now)?);
+        }
+    }
+    Ok(said)
+}
+
+fn when(job: &Job, zone: &TimeZone, now: Timestamp) -> Result<Due, BadTime> {
+    match (&job.every, job.at) {
+        (Some(every), _) => {
+            let cron = Cron::parse(every, zone)?;
+            Ok(cron.due(job.last.unwrap_or(job.set), now))
+        }
+        (None, Some(at)) => Ok(due(at, now)),
+        (None, None) => Ok(Due::Now(now)),
+    }
+}
+
+fn set_one(
+    locked: &Locked,
+    mut job: Job,
+    hosts: &Dir,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> anyhow::Result<Option<String>> {
+    let missed = |due: Timestamp| {
+        let due = due.to_zoned(zone.clone());
+        format!(
+            "missed: it was due at {}, and no server ran for a day",
+            due.strftime("%Y-%m-%d %H:%M %:z")
+        )
+    };
+    let (time, is_due) = match when(&job, zone, now) {
+        Err(error) => {
+            let reason = format!("its schedule cannot be read: {error}");
+            let what = Happened::Missed { reason };
+            locked.change(&job.id, &what, now)?;
+            return Ok(Some(format!("{}: job {}: {error}", job.shown(), job.id)));
+        }
+        Ok(Due::At(next)) => {
+            // The clock was set, or the time zone was changed.
+            job.at = next;
+            if job.last.is_some_and(|last| last > now) && job.every.is_some() {
+                job.last = job.last.map(|last| last_before(last, now));
+            }
+            locked.put(&job)?;
+            return Ok(None);
+        }
+        Ok(Due::Now(time)) => (time, true),
+        Ok(Due::Missed(time)) => (time, false),
+    };
+    if is_due && is_busy(locked, &job)? {
+        return Ok(None);
+    }
+    if job.every.is_none() {
+        return once(locked, &job, hosts, now, (!is_due).then(|| missed(time)));
+    }
+    let machine = job.shown().to_owned();
+    let mut said = None;
+    if is_due {
+        let next = job.occurrence(locked.new_id(now)?, time, now);
+        locked.set(hosts, &next)?;
+        job.reason = None;
+        job.last = Some(time);
+        said = Some(format!(
+            "{machine}: the {} is due, job {}",
+            job.action, next.id
+        ));
+    } else {
+        let reason = missed(time);
+        job.last = Some(now);
+        said.replace(format!("{machine}: job {}: {reason}", job.id));
+        job.reason = Some(reason);
+    }
+    job.changed = now;
+    let since = job.last.unwrap_or(now);
+    job.at = Cron::parse(job.every.as_deref().unwrap_or_default(), zone)?.next(since);
+    locked.put(&job)?;
+    Ok(said)
+}
+
+/// A `last` that lies more than a day ahead was noted by a clock that was wrong: the schedule begins anew.
+fn last_before(last: Timestamp, now: Timestamp) -> Timestamp {
+    if last.duration_since(now) > pitstop_jobs::LATEST {
+        now
+    } else {
+        last
+    }
+}
+
+fn once(
+    locked: &Locked,
+    job: &Job,
+    hosts: &Dir,
+    now: Timestamp,
+    missed: Option<String>,
+) -> anyhow::Result<Option<String>> {
+    let machine = job.shown();
+    if let Some(reason) = missed {
+        let said = format!("{machine}: job {}: {reason}", job.id);
+        locked.change(&job.id, &Happened::Missed { reason }, now)?;
+        return Ok(Some(said));
+    }
+    if let Some((job, _)) = locked.change(&job.id, &Happened::Due, now)? {
+        locked.set(hosts, &job)?;
+    }
+    Ok(Some(format!(
+        "{machine}: the {} is due, job {}",
+        job.action, job.id
+    )))
+}
+
+fn is_busy(locked: &Locked, job: &Job) -> anyhow::Result<bool> {
+    let at_work = |other: &Job| matches!(other.state, State::Running | State::Queued);
+    let jobs = locked.all()?.jobs;
+    Ok(jobs
+        .iter()
+        .any(|other| other.id != job.id && at_work(other) && other.is_of_machine(job)))
+}

@@ -1,0 +1,317 @@
+//! The files of jobs, and the lock that keeps two writers from losing each other's change.
+
+use crate::write::{give_to_owner_of, remove, replace};
+use anyhow::{Context, bail};
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, OpenOptions};
+use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+use pitstop_jobs::{Effect, Entry, Happened, Job, MOST_BYTES, MOST_LINE};
+use pitstop_protocol::host_name::SUFFIX;
+use pitstop_protocol::id::Id;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Below the root.
+const FOLDER: &str = "jobs";
+/// In the folder: of what ended, and who writes.
+const HISTORY: &str = "history.ndjson";
+const LOCK: &str = ".lock";
+
+/// Names that were taken, until one is given up: two jobs of one second share one in 16 million.
+const TRIES: u32 = 100;
+
+/// The jobs of a root.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// The jobs that are there.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Oldest first.
+    pub jobs: Vec<Job>,
+    /// What is wrong with files that hold none.
+    pub wrong: Vec<String>,
+}
+
+impl Store {
+    pub fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// As it is named in messages.
+    pub fn path(&self) -> PathBuf {
+        self.root.join(FOLDER)
+    }
+
+    /// `None` where no job was ever set.
+    fn folder(&self) -> anyhow::Result<Option<Dir>> {
+        match Dir::open_ambient_dir(self.path(), ambient_authority()) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("opening {}", self.path().display())),
+        }
+    }
+
+    /// When the folder last changed; a reader that knows what was there then need not look again.
+    pub fn changed(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.path()).ok()?.modified().ok()
+    }
+
+    pub fn read(&self, id: &Id) -> anyhow::Result<Option<Job>> {
+        match self.folder()? {
+            Some(folder) => read(&folder, &pitstop_jobs::file(id)),
+            None => Ok(None),
+        }
+    }
+
+    /// Every job. A file that holds none is told, and the others are there all the same.
+    pub fn all(&self) -> anyhow::Result<Found> {
+        match self.folder()? {
+            Some(folder) => all(&folder),
+            None => Ok(Found::default()),
+        }
+    }
+
+    /// What ended, oldest first. Lines that make no sense are left out: the last may be half written.
+    pub fn history(&self) -> anyhow::Result<Vec<Entry>> {
+        let Some(folder) = self.folder()? else {
+            return Ok(Vec::new());
+        };
+        let file = match folder.open(HISTORY) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(|| self.named("reading", HISTORY)),
+        };
+        let mut reader = BufReader::new(file);
+        let mut entries = Vec::new();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let limit = 1 + MOST_LINE as u64;
+            let read = reader.by_ref().take(limit).read_until(b'\n', &mut line);
+            if read.with_context(|| self.named("reading", HISTORY))? == 0 {
+                return Ok(entries);
+            }
+            entries.extend(Entry::parse(&String::from_utf8_lossy(&line)));
+        }
+    }
+
+    /// Waits until nobody else writes. Keep it for a change, never while you wait for anybody.
+    pub fn lock(&self) -> anyhow::Result<Locked> {
+        let folder = self.made()?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true);
+        let doing = || self.named("locking", LOCK);
+        let (file, new) = match folder.open(LOCK) {
+            Ok(file) => (file, false),
+            Err(_) => (folder.open_with(LOCK, &options).with_context(doing)?, true),
+        };
+        if new {
+            give_to_owner_of(&folder, &file).with_context(doing)?;
+        }
+        let lock = Flock::lock(file.into_std(), FlockArg::LockExclusive)
+            .map_err(|(_, errno)| std::io::Error::from(errno))
+            .with_context(doing)?;
+        Ok(Locked {
+            store: self.clone(),
+            folder,
+            _lock: lock,
+        })
+    }
+
+    fn made(&self) -> anyhow::Result<Dir> {
+        if let Some(folder) = self.folder()? {
+            return Ok(folder);
+        }
+        let doing = || format!("making {}", self.path().display());
+        let root = Dir::open_ambient_dir(&self.root, ambient_authority()).with_context(doing)?;
+        match root.create_dir(FOLDER) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => made
+                .and_then(|()| give_to_owner_of(&root, &root.open(FOLDER)?))
+                .with_context(doing)?,
+        }
+        self.folder()?.with_context(doing)
+    }
+
+    fn named(&self, doing: &str, name: &str) -> String {
+        format!("{doing} {}", self.path().join(name).display())
+    }
+}
+
+/// The jobs, for one who writes.
+pub struct Locked {
+    store: Store,
+    folder: Dir,
+    _lock: Flock<std::fs::File>,
+}
+
+impl Locked {
+    pub fn read(&self, id: &Id) -> anyhow::Result<Option<Job>> {
+        read(&self.folder, &pitstop_jobs::file(id))
+    }
+
+    pub fn all(&self) -> anyhow::Result<Found> {
+        all(&self.folder)
+    }
+
+    /// A name that no job has.
+    pub fn new_id(&self, now: Timestamp) -> anyhow::Result<Id> {
+        for _ in 0..TRIES {
+            let id = Id::new(now, fastrand::u32(..));
+            if !self.folder.exists(pitstop_jobs::file(&id)) {
+                return Ok(id);
+            }
+        }
+        bail!("every name for a job of this second is taken: try again")
+    }
+
+    /// Writes the job's file, in place of what it had.
+    pub fn put(&self, job: &Job) -> anyhow::Result<()> {
+        let name = job.file();
+        replace(&self.folder, &name, &job.to_toml())
+            .with_context(|| self.store.named("writing", &name))
+    }
+
+    /// Sets a job for its machine's next boot: its file, the end of what the machine had before, and the host file.
+    /// Returns the jobs whose place it took.
+    pub fn set(&self, hosts: &Dir, job: &Job) -> anyhow::Result<Vec<Job>> {
+        self.put(job)?;
+        let by = Happened::Superseded { by: job.id.clone() };
+        let mut before = Vec::new();
+        for old in self.all()?.jobs {
+            if old.id != job.id && old.state.is_set() && old.is_of_machine(job) {
+                before.push(old.clone());
+                self.apply(old, &by, job.changed)?;
+            }
+        }
+        let doing = |name: &str| format!("writing the host file {name}");
+        replace(hosts, &job.host_file, &job.host_text()).with_context(|| doing(&job.host_file))?;
+        // Under its other name the machine would find the old job, or find it when this one is done.
+        for other in &job.other_files {
+            remove(hosts, other)
+                .with_context(|| format!("removing the job it had under the name {other}"))?;
+        }
+        Ok(before)
+    }
+
+    /// Tells the job `id`, as it is on the disk now, that something happened. `None` where there is no such job.
+    pub fn change(
+        &self,
+        id: &Id,
+        what: &Happened,
+        now: Timestamp,
+    ) -> anyhow::Result<Option<(Job, Effect)>> {
+        match self.read(id)? {
+            Some(job) => self.apply(job, what, now).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn apply(
+        &self,
+        mut job: Job,
+        what: &Happened,
+        now: Timestamp,
+    ) -> anyhow::Result<(Job, Effect)> {
+        let effect = job.apply(what, now);
+        if effect != Effect::None {
+            self.put(&job)?;
+        }
+        if effect == Effect::Ended {
+            self.note(&Entry::of(&job))?;
+        }
+        Ok((job, effect))
+    }
+
+    /// Adds a line to the history.
+    fn note(&self, entry: &Entry) -> anyhow::Result<()> {
+        let doing = || self.store.named("writing", HISTORY);
+        let mut options = OpenOptions::new();
+        options.append(true).read(true).create(true);
+        let is_new = !self.folder.exists(HISTORY);
+        let mut file = self
+            .folder
+            .open_with(HISTORY, &options)
+            .with_context(doing)?;
+        if is_new {
+            give_to_owner_of(&self.folder, &file).with_context(doing)?;
+        }
+        let mut line = entry.line();
+        if !ends_with_newline(&file).with_context(doing)? {
+            // A line that a lost power cut off spoils no other.
+            line.insert(0, '\n');
+        }
+        file.write_all(line.as_bytes()).with_context(doing)?;
+        file.sync_all().with_context(doing)
+    }
+
+    /// Removes the files of jobs that are long over: all but each machine's last. The history has them.
+    pub fn tidy(&self, before: Timestamp) -> anyhow::Result<()> {
+        let jobs = self.all()?.jobs;
+        for (at, job) in jobs.iter().enumerate() {
+            let newer = || jobs[at + 1..].iter().any(|other| other.is_of_machine(job));
+            if job.ended.is_some_and(|ended| ended < before) && newer() {
+                let name = job.file();
+                remove(&self.folder, &name).with_context(|| self.store.named("removing", &name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ends_with_newline(file: &File) -> std::io::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+    let length = file.metadata()?.len();
+    let Some(last) = length.checked_sub(1) else {
+        return Ok(true);
+    };
+    let mut byte = [0];
+    let file = file.try_clone()?.into_std();
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte == *b"\n")
+}
+
+fn read(folder: &Dir, name: &str) -> anyhow::Result<Option<Job>> {
+    let file = match folder.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("reading the job {name}")),
+    };
+    let mut text = String::new();
+    file.take(MOST_BYTES)
+        .read_to_string(&mut text)
+        .with_context(|| format!("reading the job {name}"))?;
+    Ok(Some(Job::parse(&text, name)?))
+}
+
+fn all(folder: &Dir) -> anyhow::Result<Found> {
+    let mut names = Vec::new();
+    for entry in folder.entries().context("listing the jobs")? {
+        let name = entry.context("listing the jobs")?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        let is_job = |name: &str| {
+            let stem = name.strip_suffix(SUFFIX);
+            stem.is_some_and(|stem| stem.parse::<Id>().is_ok())
+        };
+        if is_job(&name) {
+            names.push(name);
+        }
+    }
+    // Names begin with the time.
+    names.sort();
+    let mut found = Found::default();
+    for name in names {
+        match read(folder, &name) {
+            Ok(job) => found.jobs.extend(job),
+            Err(error) => found.wrong.push(format!("{error:#}")),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,205 @@
+//! `POST /report/JOB`: what a machine reports of its run. docs/api.md has the lines.
+
+use crate::http::{Caller, Here, Routine};
+use crate::path::RelPath;
+use crate::refusal::{Refusal, blocking};
+use crate::runs::token::{self, Answer};
+use crate::runs::{Refused, Reported};
+use crate::site::{Site, Sites};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use headers::authorization::Bearer;
+use headers::{Authorization, ContentLength, HeaderMapExt};
+use pitstop_protocol::event::{self, BadLine, LARGEST_REPORT};
+use pitstop_protocol::host_name::SUFFIX;
+use pitstop_protocol::id::Id;
+use pitstop_protocol::job::hostfile::{HostFile, Secret};
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// A report is a few kilobytes: who takes longer to send one than this is no machine at work.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// No host file is larger.
+const LARGEST_HOST_FILE: u64 = 1 << 20;
+
+pub fn routes() -> Router<Arc<Sites>> {
+    Router::new().route("/report/{job}", post(take).fallback(refuse))
+}
+
+async fn refuse() -> Refusal {
+    Refusal::method("POST")
+}
+
+async fn take(
+    Here(site): Here,
+    Caller(peer): Caller,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let job: Id = job.parse().map_err(|_| Refusal::not_found(&job))?;
+    let token = headers
+        .typed_get::<Authorization<Bearer>>()
+        .map(|it| it.token().to_owned());
+    let report = receive(&headers, body).await?;
+    blocking(move || keep(&site, &job, peer, token.as_deref(), &report)).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    // One from each machine each second: the journal is for what is not so.
+    response.extensions_mut().insert(Routine);
+    Ok(response)
+}
+
+async fn receive(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        let most = pitstop_imaging::units::bytes(LARGEST_REPORT as u64);
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a report has at most {most}"),
+        )
+    };
+    let told = headers.typed_get::<ContentLength>().map(|length| length.0);
+    if told.is_some_and(|told| told > LARGEST_REPORT as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, LARGEST_REPORT)).await {
+        Ok(Ok(report)) => Ok(report),
+        // Its length was told and is not too large: it broke off.
+        Ok(Err(error)) if told.is_some() => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("the report is not whole: {error}"),
+        )),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_elapsed) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the report did not come to its end",
+        )),
+    }
+}
+
+fn keep(
+    site: &Site,
+    job: &Id,
+    peer: IpAddr,
+    token: Option<&str>,
+    report: &[u8],
+) -> Result<(), Refusal> {
+    let lines = lines(report)?;
+    let run = lines.first().map(|first| first.line.run());
+    allow(site, job, run, peer, token)?;
+    let Some(run) = run else {
+        return Ok(());
+    };
+    site.runs
+        .take(run, job, peer, &lines)
+        .map_err(|refused| match &refused {
+            Refused::OtherJob(_) => Refusal::new(StatusCode::FORBIDDEN, refused.to_string()),
+            Refused::Io { error, .. } => Refusal::io("keeping a report", error),
+        })
+}
+
+/// All lines of a report, which are of one run.
+fn lines(report: &[u8]) -> Result<Vec<Reported<'_>>, Refusal> {
+    let bad = |what: String| Refusal::new(StatusCode::BAD_REQUEST, what);
+    let text = std::str::from_utf8(report).map_err(|_| bad("a report is UTF-8 text".into()))?;
+    let mut lines: Vec<Reported<'_>> = Vec::new();
+    for (number, raw) in (1..).zip(text.lines()) {
+        let line = event::parse(raw).map_err(|error| {
+            let status = match error {
+                BadLine::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                BadLine::NotAnEvent(_) => StatusCode::BAD_REQUEST,
+            };
+            Refusal::new(status, format!("line {number} of the report: {error}"))
+        })?;
+        if lines
+            .first()
+            .is_some_and(|first| first.line.run() != line.run())
+        {
+            return Err(bad(format!(
+                "line {number} of the report is of another run"
+            )));
+        }
+        lines.push(Reported { raw, line });
+    }
+    Ok(lines)
+}
+
+/// Whether `peer` may report for a job: it shows the job's token; where the job has none, it is the job's machine.
+fn allow(
+    site: &Site,
+    job: &Id,
+    run: Option<&Id>,
+    peer: IpAddr,
+    token: Option<&str>,
+) -> Result<(), Refusal> {
+    let known = token::check(site.runs.root(), job, token)
+        .map_err(|error| Refusal::io("looking for the job's token", &error))?;
+    match known {
+        Answer::Right => return Ok(()),
+        Answer::Wrong => return Err(wrong(token)),
+        Answer::None => {}
+    }
+    // Its host file is gone by the time it reports that it is done.
+    let begun = run.and_then(|run| site.runs.runs().read(run).ok().flatten());
+    if begun.is_some_and(|run| {
+        run.summary.job.as_ref() == Some(job) && run.summary.peer == peer.to_string()
+    }) {
+        return Ok(());
+    }
+    let forbidden = |why: String| Refusal::new(StatusCode::FORBIDDEN, why);
+    let Some((path, file)) = host_file(site, job) else {
+        return Err(forbidden(format!("no machine has the job {job}")));
+    };
+    match file.report_token {
+        Some(Secret(own)) => {
+            // Hashes are compared in constant time.
+            let right = token.is_some_and(|token| {
+                blake3::hash(token.as_bytes()) == blake3::hash(own.as_bytes())
+            });
+            right.then_some(()).ok_or_else(|| wrong(token))
+        }
+        None => site.claims.may_delete(&path, peer).map_err(forbidden),
+    }
+}
+
+fn wrong(token: Option<&str>) -> Refusal {
+    match token {
+        None => Refusal::unauthorized("this job's reports need its token"),
+        Some(_) => Refusal::new(StatusCode::FORBIDDEN, "this is not the job's token"),
+    }
+}
+
+/// The host file whose reports are this job's.
+fn host_file(site: &Site, job: &Id) -> Option<(RelPath, HostFile)> {
+    let is_report = |url: &str| {
+        Url::parse(url).is_ok_and(|url| {
+            let last = url.path_segments().and_then(Iterator::last);
+            last == Some(job.as_str())
+        })
+    };
+    let entries = site.hosts.entries().ok()?;
+    entries.flatten().find_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let size = entry.metadata().ok()?.len();
+        if name.starts_with('.') || !name.ends_with(SUFFIX) || size > LARGEST_HOST_FILE {
+            return None;
+        }
+        let bytes = match site.hosts.read(&name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            bytes => bytes.ok()?,
+        };
+        // What a machine would not run is nobody's job.
+        let file = HostFile::parse(&bytes, &name).ok()?;
+        let path = RelPath::from_text(&name).ok()?;
+        is_report(file.report.as_deref()?).then_some((path, file))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! A run that reports for days must not fill the disk: where its events are too many, the oldest progress goes first, then
+//! the oldest lines of the log. What was planned and what came of it stays.
+
+use pitstop_protocol::event::{self, Line, What};
+
+/// What a line is worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    Progress,
+    Log,
+    Kept,
+}
+
+fn worth(line: &str) -> Worth {
+    match event::parse(line) {
+        Ok(Line::Known(record)) => match record.what {
+            What::Progress(_) => Worth::Progress,
+            What::Log { .. } | What::Dropped { .. } => Worth::Log,
+            What::Begin { .. }
+            | What::Job { .. }
+            | What::Plan { .. }
+            | What::Step { .. }
+            | What::ReadErrors { .. }
+            | What::Result(_) => Worth::Kept,
+        },
+        // Whatever it is: it may be many.
+        Ok(Line::Unknown { .. }) => Worth::Log,
+        Err(_) => Worth::Progress,
+    }
+}
+
+/// The lines of `events`, thinned until they have at most `most` bytes, if that can be.
+pub(super) fn thin(events: &str, most: usize) -> String {
+    let mut lines: Vec<(&str, Worth)> = events.lines().map(|line| (line, worth(line))).collect();
+    let mut left = lines.iter().map(|(line, _)| line.len() + 1).sum::<usize>();
+    for goes in [Worth::Progress, Worth::Log] {
+        lines.retain(|(line, worth)| {
+            let drop = left > most && *worth == goes;
+            if drop {
+                left -= line.len() + 1;
+            }
+            !drop
+        });
+    }
+    let mut text = String::with_capacity(left);
+    for (line, _) in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(seq: usize, rest: &str) -> String {
+        format!(
+            "{{\"v\":1,\"run\":\"20261128-213000-a1b2c3\",\"seq\":{seq},\"time\":\"2026-11-28T21:30:00.100Z\",{rest}}}\n"
+        )
+    }
+
+    #[test]
+    fn the_oldest_progress_goes_first_and_the_plan_never() {
+        let job = line(1, "\"type\":\"job\",\"action\":\"backup\"");
+        let log = |seq| line(seq, "\"type\":\"log\",\"level\":\"info\",\"text\":\"x\"");
+        let progress = |seq| {
+            line(
+                seq,
+                "\"type\":\"progress\",\"act\":\"backup\",\"done\":1,\"transferred\":1,\"elapsed-ms\":1",
+            )
+        };
+        let all = [job.clone(), log(2), progress(3), progress(4), log(5)];
+        let whole = all.concat();
+        assert_eq!(thin(&whole, whole.len()), whole);
+        let less = [&all[..2], &all[3..]].concat().concat();
+        assert_eq!(thin(&whole, whole.len() - 1), less);
+        let no_progress = [job.clone(), log(2), log(5)].concat();
+        assert_eq!(thin(&whole, no_progress.len()), no_progress);
+        assert_eq!(thin(&whole, 0), job);
+    }
+}
