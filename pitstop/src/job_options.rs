@@ -137,6 +137,10 @@ fn parser(option: &'static JobOption) -> ValueParser {
                 .map(move |text| word(&choices, &text, switch))
                 .into()
         }
+        // It may have placeholders that are filled in before a machine sees it.
+        Kind::Text(_) => {
+            ValueParser::new(|text: &str| -> Result<Value, String> { Ok(text.into()) })
+        }
         kind => ValueParser::new(move |text: &str| -> Result<Value, String> {
             let value = written(kind, text)?;
             let whole = if kind.is_list() {

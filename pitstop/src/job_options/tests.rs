@@ -64,7 +64,6 @@ fn a_value_that_no_machine_takes_is_refused_with_its_option() {
         ),
         (&["--keep", "0"], "partitions count from 1"),
         (&["--disk", "uuid=1"], "uuid"),
-        (&["--image", "../etc"], "must not contain . or .."),
         (&["--keep", "1", "--partition", "2"], "cannot be used with"),
         (&["--new-ids", "--keep", "1"], "cannot be used with"),
         (&["--partition", "1", "--grow"], "cannot be used with"),

@@ -16,6 +16,7 @@ pub fn text(args: &Args, target: &Target, file: &str, url: Option<&str>) -> anyh
     for option in OPTIONS {
         let key = option.key;
         let value = match args.job.get(key) {
+            Some(Value::String(image)) if key == "image" => Some(target.filled(image).into()),
             Some(given) => Some(given.clone()),
             None if key == "action" => Some(args.order.action.as_str().into()),
             // Of what the layers say, that is left out which this action has no use for.
