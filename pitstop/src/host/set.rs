@@ -113,7 +113,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     layout: Option<String>,
     /// Switch the machines when their jobs are set, and have them boot from the network: see pitstop power
-    #[arg(long, value_enum, value_name = "cycle|on|none", default_value = "none")]
+    // The server, which sets such a job later, has no switch yet.
+    #[arg(long, value_enum, value_name = "cycle|on|none", default_value = "none", conflicts_with_all = ["at", "every"])]
     power: power::Order,
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
@@ -148,8 +149,8 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
     let server = url.filter(|_| args.url.is_none());
     let batch = Batch::new(&args.root, &args.many, server, &targets)?;
     let rows: Vec<confirm::Row> = prepared.iter().map(|one| row(args, one)).collect();
-    confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
     let after = power::After::new(&args.root, &args.order.machines, args.power)?;
+    confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
     let mut answer = batch.due();
     if let [one] = &prepared[..] {
         let (before, id) = write(args, &hosts, &batch, one)?;
