@@ -61,6 +61,10 @@ pub fn answer(fleet: Option<&Fleet>, question: &Question, here: &Here, port: Por
         Client::Other => return Told::Nothing(None),
     };
     let mut answer = Answer::new(question, kind, here.address);
+    if question.relay.is_some() && question.client.is_none() {
+        // A relay would send it to the address that it gives, and it gives none (RFC 1542 4.1.2).
+        answer.to_all();
+    }
     let class = if firmware.is_http() {
         boot::HTTP
     } else {
@@ -79,7 +83,7 @@ pub fn answer(fleet: Option<&Fleet>, question: &Question, here: &Here, port: Por
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::question::tests::asked;
+    use crate::question::tests::{asked, datagram};
     use dhcproto::v4::{DhcpOption, Message, OptionCode};
     use std::net::Ipv4Addr;
 
@@ -188,6 +192,24 @@ mod tests {
             panic!("32-bit UEFI boots")
         };
         assert!(why.contains("nothing here boots 32-bit UEFI"), "{why}");
+    }
+
+    #[test]
+    fn a_relay_is_told_to_broadcast_what_has_no_address_in_it() {
+        let bytes = datagram(
+            MessageType::Discover,
+            &[(code::CLASS, b"PXEClient"), (code::ARCHITECTURE, &[0, 0])],
+            |message| {
+                message.set_giaddr(Ipv4Addr::new(10, 1, 0, 1));
+            },
+        );
+        let offer = told(&Question::read(&bytes).unwrap(), Port::Dhcp);
+        assert!(offer.flags().broadcast());
+        assert!(
+            !told(&rom(MessageType::Discover, 0, &[]), Port::Dhcp)
+                .flags()
+                .broadcast()
+        );
     }
 
     #[test]

@@ -57,10 +57,10 @@ enum Command {
     Serve(serve::Args),
     /// Set, list and clear the jobs of machines
     Host(host::Args),
-    /// Switch machines on and off, and ask whether they run
-    Power(power::Args),
     /// List, show, cancel, repeat and wait for the jobs of machines
     Job(job::Args),
+    /// Switch machines on and off, and ask whether they run
+    Power(power::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
     /// Print a completion script for a shell
@@ -110,8 +110,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
-        Command::Power(args) => power::run(&args),
         Command::Job(args) => job::run(&args),
+        Command::Power(args) => power::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -198,10 +198,8 @@ fn a_machine_that_is_not_in_the_fleet_file_gets_no_answer_until_it_is() {
     lab.fleet(
         "[server]\nunknown = \"ignore\"\n[host.pc]\nuuid = \"04030201-0605-0807-090a-0b0c0d0e0f10\"\n",
     );
-    let card = Card {
-        mac: [0x52, 0x54, 0, 0x77, 0, 4],
-        ..card
-    };
+    let mut card = card;
+    card.mac = [0x52, 0x54, 0, 0x77, 0, 4];
     assert_eq!(card.ask(&card.discover(BIOS), 1).len(), 1);
 }
 

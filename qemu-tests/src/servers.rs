@@ -78,7 +78,27 @@ impl Namespace {
     /// The same where there is IPv6, after [`Namespace::add_ipv6`].
     pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1);
 
+    /// The address of [`Namespace::beside`].
+    pub const BESIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+
     pub fn new() -> Result<Namespace> {
+        Namespace::at(Self::ADDRESS)
+    }
+
+    /// Another computer on the same wire, its bridge at [`Namespace::BESIDE`]: for a second server of the same kind.
+    pub fn beside(&self) -> Result<Namespace> {
+        let other = Namespace::at(Self::BESIDE)?;
+        let far = other.holder.id();
+        self.ip(&format!(
+            "link add wire type veth peer name wire netns {far}"
+        ))?;
+        for side in [self, &other] {
+            side.ip("link set wire master br0 up")?;
+        }
+        Ok(other)
+    }
+
+    fn at(address: Ipv4Addr) -> Result<Namespace> {
         let mut command = tools::command("unshare")?;
         command
             .args(["--net", "sleep", "infinity"])
@@ -96,7 +116,7 @@ impl Namespace {
         }
         namespace.ip("link set lo up")?;
         namespace.ip("link add br0 type bridge")?;
-        namespace.ip(&format!("addr add {}/24 dev br0", Self::ADDRESS))?;
+        namespace.ip(&format!("addr add {address}/24 dev br0"))?;
         namespace.ip("link set br0 up")?;
         Ok(namespace)
     }
@@ -254,17 +274,27 @@ impl Server {
     pub fn start_in(root: &Path, network: Option<&Namespace>) -> Result<Server> {
         if network.is_none() {
             let address = (Ipv4Addr::LOCALHOST, free_port()?).into();
-            return Server::listening(root, None, address, HOST);
+            return Server::listening(root, None, address, HOST, &[]);
         }
+        Server::start_with(root, network, &[])
+    }
+
+    /// Serves this root in a network namespace, with DHCP: `proxy` or `server`.
+    pub fn start_with_dhcp(root: &Path, network: &Namespace, mode: &str) -> Result<Server> {
+        Server::start_with(root, Some(network), &["--dhcp", mode])
+    }
+
+    fn start_with(root: &Path, network: Option<&Namespace>, more: &[&str]) -> Result<Server> {
         let address = (Namespace::ADDRESS, 8080).into();
-        Server::listening(root, network, address, &Namespace::ADDRESS.to_string())
+        let seen_as = Namespace::ADDRESS.to_string();
+        Server::listening(root, network, address, &seen_as, more)
     }
 
     /// Serves this root in a network namespace over IPv6, on the usual ports.
     pub fn start_on_ipv6(root: &Path, network: &Namespace) -> Result<Server> {
         let address = (Namespace::ADDRESS6, 8080).into();
         let seen_as = format!("[{}]", Namespace::ADDRESS6);
-        Server::listening(root, Some(network), address, &seen_as)
+        Server::listening(root, Some(network), address, &seen_as, &[])
     }
 
     fn listening(
@@ -272,6 +302,7 @@ impl Server {
         network: Option<&Namespace>,
         address: SocketAddr,
         seen_as: &str,
+        more: &[&str],
     ) -> Result<Server> {
         let port = address.port();
         let program = paths::built("pitstop")?;
@@ -293,7 +324,7 @@ impl Server {
         command.arg("serve").arg("--root").arg(root);
         command.args(["--listen", &address.to_string()]);
         command.args(["--url", &format!("http://{seen_as}:{port}")]);
-        command.args(["--append", KERNEL_PARAMETERS]);
+        command.args(["--append", KERNEL_PARAMETERS]).args(more);
         if network.is_none() {
             command.args(["--tftp", "off"]);
         }
@@ -302,7 +333,7 @@ impl Server {
         let namespaced = network.is_some();
         service.wait_until("pitstop serve", || {
             if namespaced {
-                fs::metadata(&log).is_ok_and(|log| log.len() > 0)
+                fs::read_to_string(&log).is_ok_and(|log| log.contains("machines reach it as"))
             } else {
                 answers(port)
             }

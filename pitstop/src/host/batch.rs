@@ -75,14 +75,14 @@ impl<'a> Batch<'a> {
         )
     }
 
-    /// Sets one job, whose host file is `text`.
+    /// Sets one job, whose host file is `text`. Returns what was written, which the server adds to.
     pub fn set(
         &self,
         hosts: &Dir,
         target: &Target,
         action: ActionName,
         text: &str,
-    ) -> anyhow::Result<Job> {
+    ) -> anyhow::Result<(Job, String)> {
         let locked = self.store.lock()?;
         let now = self.now.timestamp();
         let file = target.machine.file();
@@ -125,12 +125,12 @@ impl<'a> Batch<'a> {
         };
         if self.is_scheduled() {
             locked.put(&job)?;
-        } else {
-            locked
-                .set(hosts, &job)
-                .with_context(|| format!("setting the job of {target}"))?;
+            return Ok((job, String::new()));
         }
-        Ok(job)
+        let written = locked
+            .set(hosts, &job)
+            .with_context(|| format!("setting the job of {target}"))?;
+        Ok((job, written))
     }
 }
 

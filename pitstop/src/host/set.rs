@@ -113,8 +113,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     layout: Option<String>,
     /// Switch the machines when their jobs are set, and have them boot from the network: see pitstop power
-    // The server, which sets such a job later, has no switch yet.
-    #[arg(long, value_enum, value_name = "cycle|on|none", default_value = "none", conflicts_with_all = ["at", "every"])]
+    #[arg(long, value_enum, value_name = "cycle|on|none", default_value = "none")]
     power: power::Order,
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
@@ -146,10 +145,13 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         .map(|target| prepare(args, target, url.as_deref()))
         .collect::<anyhow::Result<_>>()?;
     check_folders(args, &prepared)?;
+    let after = power::After::new(&args.root, &args.order.machines, args.power)?;
     let server = url.filter(|_| args.url.is_none());
     let batch = Batch::new(&args.root, &args.many, server, &targets)?;
+    if batch.is_scheduled() && args.power != power::Order::None {
+        bail!("--power switches machines at once: it does not go with --at and --every");
+    }
     let rows: Vec<confirm::Row> = prepared.iter().map(|one| row(args, one)).collect();
-    let after = power::After::new(&args.root, &args.order.machines, args.power)?;
     confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
     let mut answer = batch.due();
     if let [one] = &prepared[..] {
@@ -264,11 +266,11 @@ fn write(
     let before = list::jobs(hosts)?
         .into_iter()
         .find(|job| files.contains(&job.file));
-    let job = batch.set(hosts, one.target, args.order.action, &one.text)?;
+    let (job, written) = batch.set(hosts, one.target, args.order.action, &one.text)?;
     if batch.is_scheduled() {
         return Ok((None, job.id));
     }
-    check_written(&args.root, &one.file, &job.host_text())?;
+    check_written(&args.root, &one.file, &written)?;
     let was = before.map(|job| {
         job.action
             .unwrap_or_else(|| "a file that could not be read".into())

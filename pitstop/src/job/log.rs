@@ -1,4 +1,4 @@
-//! The log of a job: what its machine wrote on the share.
+//! The log of a job: what its machine reported, or else wrote on the share.
 
 use super::which::{Which, jobs, one};
 use crate::host::{Root, say};
@@ -7,52 +7,118 @@ use jiff::Timestamp;
 use pitstop_jobs::Job;
 use pitstop_payload::execute::log::LOG;
 use pitstop_protocol::host_name::printable;
+use pitstop_protocol::id::Id;
+use pitstop_server::runs::{Log, Runs};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a log that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long the end of a report is waited for when its job is over.
+const LATE: Duration = Duration::from_secs(10);
 
 /// No line is longer: what follows is the next one.
 const LONGEST: u64 = 64 << 10;
 
 pub fn print(root: &Root, which: &Which, follow: bool) -> anyhow::Result<()> {
     let job = one(root, which)?;
-    let Some(folder) = &job.folder else {
-        bail!(
-            "{} is known by {} alone, so its folder on the share is not known: look for {LOG} there",
-            job.shown(),
-            job.machine
-        );
-    };
-    let path = root.path.join("share").join(folder).join(LOG);
-    // Of a job only its own lines; of a machine all.
-    let since = matches!(which, Which::Job(_)).then_some(job.set);
-    let mut at = 0;
+    let runs = Runs::below(&root.path);
+    let mut on_share = OnShare::of(root, &job, matches!(which, Which::Job(_)));
+    let mut reported: Option<(Id, Log)> = None;
+    let mut over: Option<Instant> = None;
     loop {
-        let is_over = is_over(root, &job)?;
-        at = print_from(&path, at, since)?;
+        // Asked before the log is read: what was written before the end is printed.
+        let (is_over, last) = now(root, &job)?;
+        let known = |run: &Id| runs.read(run).is_ok_and(|found| found.is_some());
+        if let Some(run) = last.filter(known)
+            && reported.as_ref().is_none_or(|(of, _)| *of != run)
+        {
+            // What the machine reported says more than its log on the share.
+            let log = runs.log(&run);
+            reported = Some((run, log));
+        }
+        let ended = match &mut reported {
+            Some((run, log)) => {
+                say(&log
+                    .more()
+                    .with_context(|| format!("reading the run {run}"))?)?;
+                log.has_ended()
+            }
+            None => {
+                on_share.print()?;
+                true
+            }
+        };
         if !follow {
-            return match at {
-                0 => bail!("there is no {} yet", path.display()),
-                _ => Ok(()),
+            return if reported.is_some() {
+                Ok(())
+            } else {
+                on_share.is_there()
             };
         }
-        if is_over {
+        // The last lines of a report may come a moment after the end, or never: of a machine that lost its power.
+        let since = *over.get_or_insert_with(Instant::now);
+        if is_over && (ended || since.elapsed() > LATE) {
             return Ok(());
+        }
+        if !is_over {
+            over = None;
         }
         sleep(LOOK);
     }
 }
 
-/// Asked before the log is read: what was written before the end is printed.
-fn is_over(root: &Root, job: &Job) -> anyhow::Result<bool> {
-    let now = jobs(root)?;
-    let now = now.iter().find(|now| now.id == job.id);
-    Ok(now.is_none_or(|now| now.state.is_over()))
+/// Whether the job is over, and its last run.
+fn now(root: &Root, job: &Job) -> anyhow::Result<(bool, Option<Id>)> {
+    let now = jobs(root)?.into_iter().find(|now| now.id == job.id);
+    Ok(now.map_or((true, None), |now| {
+        (now.state.is_over(), now.runs.last().cloned())
+    }))
+}
+
+/// The log that a machine writes on the share.
+struct OnShare {
+    machine: String,
+    /// `None` where the machine's folder cannot be known.
+    path: Option<PathBuf>,
+    /// Of a job only its own lines; of a machine all.
+    since: Option<Timestamp>,
+    at: u64,
+}
+
+impl OnShare {
+    fn of(root: &Root, job: &Job, of_job: bool) -> Self {
+        let share = root.path.join("share");
+        let folder = job.folder.as_ref();
+        Self {
+            machine: format!("{} ({})", job.shown(), job.machine),
+            path: folder.map(|folder| share.join(folder).join(LOG)),
+            since: of_job.then_some(job.set),
+            at: 0,
+        }
+    }
+
+    fn print(&mut self) -> anyhow::Result<()> {
+        if let Some(path) = &self.path {
+            self.at = print_from(path, self.at, self.since)?;
+        }
+        Ok(())
+    }
+
+    fn is_there(&self) -> anyhow::Result<()> {
+        match &self.path {
+            Some(_) if self.at > 0 => Ok(()),
+            Some(path) => bail!("there is no {} yet", path.display()),
+            None => bail!(
+                "{} has reported nothing, and which folder on the share is its is not known: look for {LOG} there",
+                self.machine
+            ),
+        }
+    }
 }
 
 /// Prints what is behind `at`. Returns where the next look begins.

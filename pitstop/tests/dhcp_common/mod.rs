@@ -2,7 +2,9 @@
 //! the servers and clients that tests name; fails without them.
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
-use dhcproto::v4::{DhcpOption, DhcpOptions, Message, MessageType, OptionCode, UnknownOption};
+use dhcproto::v4::{
+    DhcpOption, DhcpOptions, Flags, Message, MessageType, OptionCode, UnknownOption,
+};
 use dhcproto::{Decodable, Decoder, Encodable};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -191,7 +193,7 @@ impl Lab {
         fs::write(path("dhcpd.conf"), config).unwrap();
         fs::write(path("dhcpd.leases"), "").unwrap();
         let mut command = place.command("dhcpd");
-        command.args(["-4", "-f", "-cf"]).arg(path("dhcpd.conf"));
+        command.args(["-4", "-d", "-cf"]).arg(path("dhcpd.conf"));
         command
             .arg("-lf")
             .arg(path("dhcpd.leases"))
@@ -307,6 +309,8 @@ impl Card {
     pub fn question(&self, kind: MessageType, options: &[(u8, &[u8])]) -> Message {
         let mut message = Message::default();
         message.set_chaddr(&self.mac);
+        // It does not hear what goes to an address that it does not have yet.
+        message.set_flags(Flags::default().set_broadcast());
         let mut all = DhcpOptions::from_iter([DhcpOption::MessageType(kind)]);
         for (code, data) in options {
             let option = UnknownOption::new(OptionCode::from(*code), data.to_vec());

@@ -10,6 +10,7 @@ mod bad_share;
 mod bmc;
 mod bond;
 mod buses;
+mod dhcp;
 mod firmware;
 mod generated;
 mod golden;

@@ -47,13 +47,12 @@ fn a_job_takes_the_place_of_the_one_before_under_each_name_of_the_machine() {
     root.hosts.write("01-52-54-00-12-34-56.toml", "x").unwrap();
     let mut second = job(15, time("2026-11-28T12:00:01Z"));
     second.other_files = vec!["01-52-54-00-12-34-56.toml".into()];
-    let before = root
+    let set = root
         .store
         .lock()
         .unwrap()
         .set(&root.hosts, &second)
         .unwrap();
-    assert_eq!(before.len(), 1);
     let first = root.now(&first);
     assert_eq!(
         (first.state, first.superseded_by),
@@ -61,7 +60,8 @@ fn a_job_takes_the_place_of_the_one_before_under_each_name_of_the_machine() {
     );
     assert!(!root.hosts.exists("01-52-54-00-12-34-56.toml"));
     let text = root.hosts.read_to_string("0A00020F.toml").unwrap();
-    assert_eq!(text, second.host_text());
+    assert_eq!(text, set);
+    assert!(text.starts_with(&second.host_text(None)) && text.contains("report-token = "));
     let history = root.store.history().unwrap();
     assert_eq!((history.len(), history[0].state), (1, State::Superseded));
 }
@@ -75,6 +75,23 @@ fn a_line_that_a_lost_power_cut_off_spoils_no_other() {
     root.set(15, time("2026-11-28T12:00:01Z"));
     root.set(15, time("2026-11-28T12:00:02Z"));
     assert_eq!(root.store.history().unwrap().len(), 2);
+}
+
+#[test]
+fn an_end_that_was_written_twice_counts_once() {
+    let root = Root::new();
+    let job = root.set(15, time(NOON));
+    let lock = root.store.lock().unwrap();
+    lock.change(&job.id, &Happened::SeenDone, time(NOON))
+        .unwrap();
+    // The power failed between the history's line and the job's file.
+    lock.put(&job).unwrap();
+    lock.change(&job.id, &Happened::SeenDone, time(NOON))
+        .unwrap();
+    drop(lock);
+    let path = root.folder.path().join("jobs/history.ndjson");
+    assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 2);
+    assert_eq!(root.store.history().unwrap().len(), 1);
 }
 
 #[test]
