@@ -80,9 +80,10 @@ impl Lender {
         ip: Ipv4Addr,
         taken: bool,
     ) -> Verdict {
-        let (state, seconds) = match taken {
-            true => (State::Taken, LEFT_ALONE),
-            false => (State::Offered, OFFER),
+        let (state, seconds) = if taken {
+            (State::Taken, LEFT_ALONE)
+        } else {
+            (State::Offered, OFFER)
         };
         self.keep(question, scene, ip, state, seconds);
         self.answer(question, scene)
@@ -152,7 +153,7 @@ impl Lender {
             }
         };
         if !granted {
-            return self.refuse(question, scene, place, wanted);
+            return refuse(question, scene, place, wanted);
         }
         let (answer, what) = grant(question, scene, place, MessageType::Ack, Some(wanted));
         let line = format!(
@@ -166,28 +167,6 @@ impl Lender {
         self.leases.forget_offers(question.mac);
         self.keep(question, scene, wanted, State::Lent, place.seconds());
         Verdict::Kept(answer, line)
-    }
-
-    fn refuse(
-        &self,
-        question: &Question,
-        scene: &Scene,
-        place: &Place,
-        wanted: Ipv4Addr,
-    ) -> Verdict {
-        let why = match place.fixed {
-            Some(ip) => format!("its address is {ip}"),
-            None if !place.net.contains(&wanted) => format!("it is in {}", place.net),
-            None if place.may_have(wanted, scene) => "somebody else has it".into(),
-            None => "no range has it".into(),
-        };
-        let mut answer = Answer::new(question, MessageType::Nak, scene.here.address);
-        answer.to_all();
-        answer.add(DhcpOption::Message(format!("not {wanted}: {why}")));
-        Verdict::Answer(
-            Box::new(answer),
-            format!("{}: refused {wanted}: {why}", place.who),
-        )
     }
 
     fn release(&mut self, question: &Question, scene: &Scene, place: &Place) -> Verdict {
@@ -217,6 +196,22 @@ impl Lender {
         self.keep(question, scene, ip, State::Taken, LEFT_ALONE);
         Verdict::Changed(what)
     }
+}
+
+fn refuse(question: &Question, scene: &Scene, place: &Place, wanted: Ipv4Addr) -> Verdict {
+    let why = match place.fixed {
+        Some(ip) => format!("its address is {ip}"),
+        None if !place.net.contains(&wanted) => format!("it is in {}", place.net),
+        None if place.may_have(wanted, scene) => "somebody else has it".into(),
+        None => "no range has it".into(),
+    };
+    let mut answer = Answer::new(question, MessageType::Nak, scene.here.address);
+    answer.to_all();
+    answer.add(DhcpOption::Message(format!("not {wanted}: {why}")));
+    Verdict::Answer(
+        Box::new(answer),
+        format!("{}: refused {wanted}: {why}", place.who),
+    )
 }
 
 /// A client that has an address from elsewhere asks for the rest (RFC 2131 4.3.5).

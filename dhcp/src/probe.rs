@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 const STEP: Duration = Duration::from_millis(50);
 /// The port whose datagrams nobody misses (RFC 863).
 const DISCARD: u16 = 9;
-/// `ATF_COM` of linux/if_arp.h: the address is known.
+/// `ATF_COM` of `linux/if_arp.h`: the address is known.
 const KNOWN: u32 = 2;
 
 /// Whose card answers for `ip` on `interface`, if it is not `but`'s. What cannot be asked is not in use.

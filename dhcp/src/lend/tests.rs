@@ -3,6 +3,7 @@ use crate::question::tests::{MAC, datagram};
 use dhcproto::v4::{Message, OptionCode};
 use pitstop_protocol::host_name::Mac;
 use proptest::prelude::*;
+use std::collections::HashMap;
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const STRANGER: Mac = Mac([0x52, 0x54, 0, 9, 9, 9]);
@@ -36,6 +37,7 @@ impl Lab {
             here: Here {
                 interface: "eth0".into(),
                 address: HERE,
+                files: HERE,
                 url: "http://10.0.0.1:8080".into(),
             },
             lender: Lender::new(Leases::default()),
@@ -324,7 +326,7 @@ proptest! {
         (0u16..4000).prop_map(Step::Wait),
     ], 0..60)) {
         let mut lab = Lab::new(LAB);
-        let mut lent: std::collections::HashMap<Ipv4Addr, (u8, i64)> = Default::default();
+        let mut lent: HashMap<Ipv4Addr, (u8, i64)> = HashMap::default();
         for step in steps {
             match step {
                 Step::Wait(seconds) => lab.now += i64::from(seconds),
