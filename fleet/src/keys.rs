@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::Value;
 
 /// A kind of section. All but `Server` are layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     Server,
     Base,

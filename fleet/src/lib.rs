@@ -8,6 +8,7 @@ pub mod generate;
 mod identity;
 pub mod import;
 mod keys;
+pub mod overlay;
 mod problem;
 mod range;
 mod selector;

@@ -10,7 +10,7 @@ use std::fmt;
 use toml::Value;
 
 /// Who gave a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Layer {
     pub kind: Kind,
     /// Empty of `base`.

@@ -1,15 +1,12 @@
 //! An image that lies in memory.
 
+use pitstop_imaging::source::ReadAt;
 use pitstop_imaging::image::ImageSource;
 use std::io::{self, Read};
 
 pub struct Bytes(pub Vec<u8>);
 
-impl ImageSource for Bytes {
-    fn name(&self) -> &str {
-        "fuzz"
-    }
-
+impl ReadAt for Bytes {
     fn size(&self) -> u64 {
         self.0.len() as u64
     }
@@ -20,6 +17,12 @@ impl ImageSource for Bytes {
         let tail = self.0.get(from..).ok_or_else(end)?;
         buf.copy_from_slice(tail.get(..buf.len()).ok_or_else(end)?);
         Ok(())
+    }
+}
+
+impl ImageSource for Bytes {
+    fn name(&self) -> &str {
+        "fuzz"
     }
 
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {

@@ -5,6 +5,7 @@ use crate::source::{ReadAt, Stream, Window};
 use crate::table::{NewId, Partition};
 use crate::used;
 use ext4_view::{Ext4, Ext4Read};
+use std::cell::Cell;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -61,8 +62,8 @@ pub struct Looked {
 pub fn find(disk: &File, partitions: &[Partition], ids: &[NewId]) -> io::Result<Looked> {
     let mut looked = Looked::default();
     for partition in partitions {
-        let mut part = Part::new(disk, partition)?;
-        let filesystem = used::recognise(&mut part).filesystem;
+        let part = Part::new(disk, partition)?;
+        let filesystem = used::recognise(&part).filesystem;
         let read = match filesystem.as_str() {
             "" | "swap" => continue,
             "vfat" => look_into_fat(part),
@@ -88,10 +89,10 @@ pub fn find(disk: &File, partitions: &[Partition], ids: &[NewId]) -> io::Result<
 
 /// Whether the FAT on `partition` has the file `path`, whose parts are parted by `/`.
 pub fn fat_has(disk: &File, partition: &Partition, path: &str) -> bool {
-    let Ok(mut part) = Part::new(disk, partition) else {
+    let Ok(part) = Part::new(disk, partition) else {
         return false;
     };
-    if used::recognise(&mut part).filesystem != "vfat" {
+    if used::recognise(&part).filesystem != "vfat" {
         return false;
     }
     fatfs::FileSystem::new(part, fatfs::FsOptions::new())
@@ -138,7 +139,7 @@ struct Part {
     size: u64,
     at: u64,
     /// Bytes that may still be read.
-    left: u64,
+    left: Cell<u64>,
 }
 
 impl Part {
@@ -148,7 +149,7 @@ impl Part {
             start: partition.start,
             size: partition.size,
             at: 0,
-            left: READ_MAX,
+            left: Cell::new(READ_MAX),
         })
     }
 }
@@ -158,15 +159,14 @@ impl ReadAt for Part {
         self.size
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let length = buffer.len() as u64;
         if at.checked_add(length).is_none_or(|end| end > self.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.left = self
-            .left
-            .checked_sub(length)
-            .ok_or_else(|| io::Error::other("too much is to be read of it"))?;
+        let left = self.left.get().checked_sub(length);
+        self.left
+            .set(left.ok_or_else(|| io::Error::other("too much is to be read of it"))?);
         self.disk
             .read_exact_at(buffer, self.start.saturating_add(at))
     }
@@ -174,7 +174,7 @@ impl ReadAt for Part {
 
 impl Ext4Read for Part {
     fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.read_at(at, buffer)?)
+        Ok(self.read_exact_at(buffer, at)?)
     }
 }
 
@@ -182,8 +182,8 @@ impl Read for Part {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let at = self.at;
         let size = self.size;
-        let mut window = Window::new(self, 0, size);
-        let mut stream = Stream::new(&mut window);
+        let window = Window::new(self, 0, size);
+        let mut stream = Stream::new(&window);
         stream.seek(SeekFrom::Start(at))?;
         let read = stream.read(buffer)?;
         self.at += read as u64;

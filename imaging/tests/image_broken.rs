@@ -5,6 +5,7 @@ mod image_common;
 use image_common::{Bench, MIB, disk_of, identity, plain, source};
 use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::{CaptureOptions, FileSource, ImageSource, capture, restore, verify};
+use pitstop_imaging::source::ReadAt;
 use proptest::prelude::*;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -67,15 +68,18 @@ struct Broken {
     drip: usize,
 }
 
-impl ImageSource for Broken {
-    fn name(&self) -> &'static str {
-        "http://server/image"
-    }
+impl ReadAt for Broken {
     fn size(&self) -> u64 {
         self.inner.size()
     }
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.inner.read_exact_at(buf, offset)
+    }
+}
+
+impl ImageSource for Broken {
+    fn name(&self) -> &'static str {
+        "http://server/image"
     }
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(BrokenStream {

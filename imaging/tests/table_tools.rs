@@ -264,7 +264,7 @@ fn assert_clean(text: &str, kind: TableKind, name: &str) {
 
 fn parsed(disk: &Held, sector: u32) -> ParsedTable {
     let mut file = File::open(disk.node()).unwrap();
-    let parsed = ParsedTable::read(&mut Disk::new(&mut file, SIZE), sector).unwrap();
+    let parsed = ParsedTable::read(&Disk::new(&mut file, SIZE), sector).unwrap();
     parsed.expect("a table")
 }
 
@@ -419,7 +419,7 @@ fn garbage_is_refused_with_its_reason() {
             scribble(&disk.path, *at, bytes);
         }
         let mut file = File::open(&disk.path).unwrap();
-        let why = read(&mut Disk::new(&mut file, SIZE), 512)
+        let why = read(&Disk::new(&mut file, SIZE), 512)
             .unwrap_err()
             .to_string();
         assert!(why.contains(reason), "{reason}: {why}");

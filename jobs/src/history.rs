@@ -70,6 +70,11 @@ impl Entry {
         serde_json::from_str(line).ok()
     }
 
+    /// What tells this end of the job from a later one, after another try.
+    pub fn end(&self) -> (Id, State, u32) {
+        (self.id.clone(), self.state, self.attempts)
+    }
+
     /// As people know the machine.
     pub fn shown(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.machine)

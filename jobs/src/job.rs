@@ -177,6 +177,28 @@ impl Job {
         }
     }
 
+    /// The same job, set again together with those of `batch`.
+    pub fn again(&self, id: Id, batch: Id, set_by: &str, now: Timestamp) -> Self {
+        Self {
+            id,
+            batch,
+            state: State::Waiting,
+            verdict: None,
+            reason: None,
+            set: now,
+            set_by: set_by.to_owned(),
+            changed: now,
+            ended: None,
+            at: None,
+            every: None,
+            last: None,
+            attempts: 0,
+            runs: Vec::new(),
+            superseded_by: None,
+            ..self.clone()
+        }
+    }
+
     /// The name of its file in `jobs/`.
     pub fn file(&self) -> String {
         file(&self.id)
@@ -187,20 +209,29 @@ impl Job {
         self.name.as_deref().unwrap_or(&self.machine)
     }
 
-    /// What goes into `hosts/`: the job's text and where the machine checks in.
-    pub fn host_text(&self) -> String {
+    /// What goes into `hosts/`: the job's text, where the machine checks in, and where it reports with `token`. What the
+    /// text says of that itself stays.
+    pub fn host_text(&self, token: Option<&str>) -> String {
         let mut text = self.text.clone();
+        let Some(server) = &self.server else {
+            return text;
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        let said: toml::Table = toml::from_str(&text).unwrap_or_default();
+        let url = |of: &str| Some(format!("{server}/{of}/{}", self.id));
         // A person who looks at a console sees no use in waiting for a slot, and none is used up.
-        if let Some(server) = self
-            .server
-            .as_ref()
-            .filter(|_| self.action != ActionName::Rescue)
-        {
-            if !text.ends_with('\n') {
-                text.push('\n');
+        let check_in = url("check-in").filter(|_| self.is_tracked());
+        let reports = token.is_some() && !said.contains_key("report");
+        for (key, value) in [
+            ("check-in", check_in),
+            ("report", url("report").filter(|_| reports)),
+            ("report-token", token.filter(|_| reports).map(str::to_owned)),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!("{key} = {}\n", toml::Value::from(value)));
             }
-            let url = toml::Value::from(format!("{server}/check-in/{}", self.id));
-            text.push_str(&format!("check-in = {url}\n"));
         }
         text
     }
@@ -295,12 +326,17 @@ mod tests {
     #[test]
     fn the_host_file_has_where_to_check_in() {
         let mut job = sample();
+        let door = "check-in = \"http://10.0.2.2:8080/check-in/19700101-000000-abcdef\"\n";
+        assert_eq!(job.host_text(None), format!("{}{door}", job.text));
+        let report = "report = \"http://10.0.2.2:8080/report/19700101-000000-abcdef\"\nreport-token = \"t\"\n";
         assert_eq!(
-            job.host_text(),
-            "version = 1\naction = \"backup\"\ncheck-in = \"http://10.0.2.2:8080/check-in/19700101-000000-abcdef\"\n"
+            job.host_text(Some("t")),
+            format!("{}{door}{report}", job.text)
         );
+        job.text.push_str("report = \"http://other/\"\n");
+        assert_eq!(job.host_text(Some("t")), format!("{}{door}", job.text));
         job.server = None;
-        assert_eq!(job.host_text(), job.text);
+        assert_eq!(job.host_text(None), job.text);
         assert!(!job.is_tracked());
     }
 

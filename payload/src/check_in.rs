@@ -305,3 +305,8 @@ fn keep_saying(door: &Door, stopped: &Receiver<()>, beat: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+pub mod script;
+#[cfg(test)]
+mod tests;

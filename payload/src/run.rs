@@ -519,6 +519,8 @@ fn is_file_name(name: &str) -> bool {
 #[cfg(test)]
 mod again;
 #[cfg(test)]
+mod door;
+#[cfg(test)]
 mod over_http;
 #[cfg(test)]
 mod reported;

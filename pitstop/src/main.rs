@@ -3,6 +3,7 @@
 mod commands;
 mod fleet;
 mod host;
+mod job;
 mod power;
 
 use anyhow::Context;
@@ -56,6 +57,8 @@ enum Command {
     Serve(serve::Args),
     /// Set, list and clear the jobs of machines
     Host(host::Args),
+    /// List, show, cancel, repeat and wait for the jobs of machines
+    Job(job::Args),
     /// Switch machines on and off, and ask whether they run
     Power(power::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
@@ -107,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Mount(args) => mount::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
+        Command::Job(args) => job::run(&args),
         Command::Power(args) => power::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Completions { shell } => {

@@ -143,12 +143,21 @@ fn a_job_is_set_listed_and_cleared() {
     );
     assert!(said.contains("reboots after 30s"), "{said}");
     let file = root.path().join("hosts/0A00020F.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (asked, added) = text.split_once("check-in = ").unwrap();
     assert_eq!(
-        fs::read_to_string(&file).unwrap(),
+        asked,
         "# Written by pitstop host set, for 10.0.2.15.\n\
          version = 1\naction = \"backup\"\nshare = \"http://10.0.2.2:8080/share\"\n\
          delete = [\"http://10.0.2.2:8080/hosts/0A00020F.toml\"]\nfailure-delay = \"30s\"\n"
     );
+    for part in [
+        "\"http://10.0.2.2:8080/check-in/",
+        "report = ",
+        "report-token = ",
+    ] {
+        assert!(added.contains(part), "{part}: {added}");
+    }
     let again = at(&["set", "10.0.2.15", "refresh-info"]);
     let said = String::from_utf8_lossy(&again.stdout);
     assert!(

@@ -3,14 +3,12 @@
 
 mod common;
 
-use common::{pitstop, wait_until};
+use common::pitstop;
+use pitstop_power::fake::{IpmiSim, PASSWORD};
 use std::fs;
-use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-
-const PASSWORD: &str = "hush-hush-7";
+use std::process::{Command, Output, Stdio};
 
 struct Lab(tempfile::TempDir);
 
@@ -73,84 +71,6 @@ impl Lab {
     }
 }
 
-/// OpenIPMI's simulator, with a script for the machine's mainboard that keeps its state in files.
-struct Bmc {
-    folder: tempfile::TempDir,
-    port: u16,
-    process: Child,
-}
-
-impl Bmc {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        drop(socket);
-        let path = |name: &str| folder.path().join(name);
-        fs::create_dir(path("state")).unwrap();
-        executable(
-            &path("board"),
-            "#!/bin/sh\nhere=$(dirname \"$0\")\necho \"$@\" >> \"$here/log\"\nshift\nwhat=$1\nshift\ncase $what in\n\
-             get) echo \"$1:$(cat \"$here/$1\")\" ;;\nset) echo $2 > \"$here/$1\" ;;\nesac\n",
-        );
-        fs::write(path("power"), "0").unwrap();
-        fs::write(path("boot"), "default").unwrap();
-        let config = format!(
-            "name \"sim\"\nset_working_mc 0x20\nstartlan 1\n  addr 127.0.0.1 {port}\n  priv_limit admin\n\
-             allowed_auths_admin none md2 md5 straight\n  guid a123456789abcdefa123456789abcdef\nendlan\n\
-             chassis_control \"{} 0x20\"\nuser 2 true \"admin\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n",
-            path("board").display()
-        );
-        fs::write(path("lan.conf"), config).unwrap();
-        let commands = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
-                        sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n";
-        fs::write(path("commands"), commands).unwrap();
-        let process = Command::new("ipmi_sim")
-            .args(["-n", "-c"])
-            .arg(path("lan.conf"))
-            .arg("-f")
-            .arg(path("commands"))
-            .arg("-s")
-            .arg(path("state"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this test needs ipmi_sim: apt-get install openipmi ipmitool");
-        let bmc = Self {
-            folder,
-            port,
-            process,
-        };
-        // No port of UDP tells when somebody listens; the kernel's list does.
-        let listens = format!(":{port:04X} 00000000:0000 07");
-        wait_until("the simulator", || {
-            fs::read_to_string("/proc/net/udp")
-                .unwrap()
-                .contains(&listens)
-        });
-        bmc
-    }
-
-    fn url(&self) -> String {
-        format!("ipmi://127.0.0.1:{}?cipher=3", self.port)
-    }
-
-    fn says(&self, name: &str) -> String {
-        fs::read_to_string(self.folder.path().join(name))
-            .unwrap()
-            .trim()
-            .to_owned()
-    }
-}
-
-impl Drop for Bmc {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn executable(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -158,7 +78,7 @@ fn executable(path: &Path, text: &str) {
 
 #[test]
 fn machines_are_switched_side_by_side_and_the_ones_that_fail_are_named() {
-    let bmc = Bmc::start();
+    let bmc = IpmiSim::start(false);
     let lab = Lab::new(&format!(
         "[base]\npower = {:?}\n[group.g]\nmatch = \"a*\"\n[host.a1]\n[host.a2]\npower = \"none\"\n[host.a3]\npower = \"wol\"\n\
          [host.a4]\nmac = \"52:54:00:12:34:56\"\npower = [\"sh\", \"-c\", \"echo it is $1\", \"sh\", \"{{act}}\"]\n[host.b1]\n",
@@ -251,7 +171,7 @@ fn a_credentials_file_that_others_may_read_stops_everything() {
 
 #[test]
 fn a_job_brings_its_machines_to_the_network_boot_that_begins_it() {
-    let bmc = Bmc::start();
+    let bmc = IpmiSim::start(false);
     let lab = Lab::new(&format!(
         "[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"10.0.2.15\"\npower = {:?}\n[host.b]\nip = \"10.0.2.16\"\n",
         bmc.url()
@@ -263,7 +183,7 @@ fn a_job_brings_its_machines_to_the_network_boot_that_begins_it() {
         "{errors}"
     );
     assert_eq!(fs::read_dir(lab.path("hosts")).unwrap().count(), 0);
-    fs::write(bmc.folder.path().join("power"), "1").unwrap();
+    bmc.set("power", "1");
     let said = lab.does(&["host", "set", "a", "rescue", "--power", "cycle"]);
     assert!(
         said.contains("At its next network boot a (10.0.2.15) does: rescue")

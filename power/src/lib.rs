@@ -6,6 +6,9 @@
 mod act;
 mod command;
 mod credentials;
+#[cfg(feature = "fakes")]
+#[allow(clippy::unwrap_used, reason = "for tests alone")]
+pub mod fake;
 mod ipmi;
 mod many;
 mod program;

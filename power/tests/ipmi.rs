@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{IpmiSim, PASSWORD, credentials, limits, login, power, target};
+use common::{PASSWORD, credentials, limits, login, power, target};
+use pitstop_power::fake::IpmiSim;
 use pitstop_power::{Act, Credentials, State};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};

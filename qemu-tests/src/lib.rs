@@ -2,6 +2,7 @@
 //!
 //! Everything here drives the programs in `out/` from outside and knows nothing of their insides.
 
+pub mod bmc;
 pub mod bus;
 pub mod compare;
 pub mod console;

@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("extlinux", "extlinux"),
     ("ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs"),
     ("ip", "iproute2"),
+    ("ipmi_sim", "openipmi ipmitool"),
     ("kea-dhcp4", "kea-dhcp4-server"),
     ("mcopy", "mtools"),
     ("mke2fs", "e2fsprogs"),

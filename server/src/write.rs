@@ -1,9 +1,11 @@
 //! Small files that others read while they are written.
 
+use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, MetadataExt};
 use cap_tempfile::TempFile;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::fchown;
+use std::path::Path;
 
 /// Puts `text` under `name`, in place of what is there, in one step: a reader finds the old file or the new one.
 pub fn replace(folder: &Dir, name: &str, text: &str) -> io::Result<()> {
@@ -24,6 +26,22 @@ pub fn give_to_owner_of(folder: &Dir, made: &File) -> io::Result<()> {
         fchown(made, Some(owner.uid()), Some(owner.gid()))?;
     }
     Ok(())
+}
+
+/// Opens a folder below `root`, and makes what is missing of it, each part for the owner of the one above.
+pub fn make_folder(root: &Path, below: &[&str]) -> io::Result<Dir> {
+    let mut folder = Dir::open_ambient_dir(root, ambient_authority())?;
+    let mut path = root.to_owned();
+    for name in below {
+        match folder.create_dir(name) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => made.and_then(|()| give_to_owner_of(&folder, &folder.open(name)?))?,
+        }
+        path.push(name);
+        // By its whole path: the admin may have made it a symlink to elsewhere.
+        folder = Dir::open_ambient_dir(&path, ambient_authority())?;
+    }
+    Ok(folder)
 }
 
 /// Removes a file. Returns whether it was there.

@@ -15,7 +15,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Something of a known size that several threads read at once.
+/// A disk that may be failing, read by several threads at once. Unlike [`ReadAt`](crate::source::ReadAt), a read may end
+/// early: where it ends is the only hint of where a bad sector begins.
 pub trait Input: Send + Sync {
     /// Bytes.
     fn size(&self) -> u64;
@@ -57,7 +58,7 @@ impl DiskInput {
                 .open(path)
                 .ok();
         } else {
-            let told = table::sector_size_of(&mut Disk::new(&mut &file, size));
+            let told = table::sector_size_of(&Disk::new(&mut &file, size));
             let sector = told.with_context(|| format!("looking for a table in {name}"))?;
             sectors = sector.map_or(sectors, |sector| (sector, sector));
         }

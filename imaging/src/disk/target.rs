@@ -3,6 +3,7 @@
 use super::buffer::is_aligned;
 use super::{busy_loop_of, ioctl, kernel_view, lock};
 use crate::inventory::disks;
+use crate::source::ReadAt;
 use crate::table::Table;
 use crate::units;
 use anyhow::{Context, bail};
@@ -17,8 +18,9 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Where a restore writes. Called from several threads, never for the same bytes at once.
-pub trait Output: Send + Sync {
+/// Where a restore writes. Called from several threads, never for the same bytes at once. What was written is read as
+/// from any disk; of what is new and has no size yet, nothing can be read.
+pub trait Output: ReadAt + Send + Sync {
     /// For messages.
     fn name(&self) -> &str;
 
@@ -39,9 +41,6 @@ pub trait Output: Send + Sync {
 
     /// Makes `range` read as zeros.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
-
-    /// Fills `buffer`, or an error.
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
 
     /// When it returns, what was written survives a power cut.
     fn flush(&self) -> io::Result<()>;
@@ -325,6 +324,19 @@ pub fn is_device_path(path: &Path) -> bool {
     path.starts_with("/dev") && !path.starts_with("/dev/shm")
 }
 
+impl ReadAt for Target {
+    fn size(&self) -> u64 {
+        self.limit().unwrap_or(0)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) if is_aligned(buffer, at) => direct.read_exact_at(buffer, at),
+            _ => self.file.read_exact_at(buffer, at),
+        }
+    }
+}
+
 impl Output for Target {
     fn name(&self) -> &str {
         &self.name
@@ -370,13 +382,6 @@ impl Output for Target {
             }
         }
         self.write_zeros(range)
-    }
-
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        match &self.direct {
-            Some(direct) if is_aligned(buffer, at) => direct.read_exact_at(buffer, at),
-            _ => self.file.read_exact_at(buffer, at),
-        }
     }
 
     fn flush(&self) -> io::Result<()> {

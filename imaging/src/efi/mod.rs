@@ -265,7 +265,7 @@ fn signature(table: &Table, partition: &Partition) -> Option<Signature> {
 fn open(disk: &Path, sector: u32) -> anyhow::Result<(File, Table)> {
     let mut file = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
     let size = size_of(&file).with_context(|| format!("sizing {}", disk.display()))?;
-    let table = table::read(&mut Disk::new(&mut file, size), sector)
+    let table = table::read(&Disk::new(&mut file, size), sector)
         .with_context(|| format!("reading the partition table of {}", disk.display()))?;
     Ok((file, table))
 }

@@ -45,7 +45,7 @@ fn broke_off(index: &Index, output: &dyn Output) -> bool {
         return false;
     };
     let mut raw = Buffer::new(index.chunk_bytes().max(tables));
-    if output.read_at(&mut raw[..tables], 0).is_err() || !is_zero(&raw[..tables]) {
+    if output.read_exact_at(&mut raw[..tables], 0).is_err() || !is_zero(&raw[..tables]) {
         return false;
     }
     let mut first = index
@@ -83,7 +83,7 @@ fn data(item: Item) -> Option<Chunk> {
 /// Whether the target has this chunk. What cannot be read is not there.
 fn is_there(index: &Index, output: &dyn Output, chunk: &Chunk, raw: &mut [u8]) -> bool {
     let raw = &mut raw[..index.length(chunk.number)];
-    let read = output.read_at(raw, index.position(chunk.number));
+    let read = output.read_exact_at(raw, index.position(chunk.number));
     read.is_ok() && *blake3::hash(raw).as_bytes() == chunk.hash
 }
 
@@ -215,7 +215,10 @@ impl Worker<'_> {
         }
         let length = index.length(chunk.number);
         let raw = &mut self.raw[..length];
-        if output.read_at(raw, index.position(chunk.number)).is_err() {
+        if output
+            .read_exact_at(raw, index.position(chunk.number))
+            .is_err()
+        {
             return false;
         }
         let permit = self.pool.cpu_permit();
@@ -235,7 +238,7 @@ impl Worker<'_> {
         }
         for number in first..first + count {
             let at = restoring.index.position(number);
-            let read = restoring.output.read_at(&mut self.raw, at);
+            let read = restoring.output.read_exact_at(&mut self.raw, at);
             if read.is_ok() && is_zero(&self.raw) {
                 let length = self.raw.len() as u64;
                 restoring.unchanged.fetch_add(length, Ordering::Relaxed);

@@ -33,13 +33,13 @@ impl ReadAt for FutureDisk<'_> {
         self.output.limit().unwrap_or(self.image.size())
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let there = self.image.size().saturating_sub(at);
         let there = usize::try_from(there).map_or(buffer.len(), |there| there.min(buffer.len()));
         let (own, behind) = buffer.split_at_mut(there);
-        self.image.read_at(at, own)?;
+        self.image.read_exact_at(own, at)?;
         if !behind.is_empty() {
-            self.output.read_at(behind, at + there as u64)?;
+            self.output.read_exact_at(behind, at + there as u64)?;
         }
         lay_over(buffer, at, self.pieces.iter())
     }
@@ -53,7 +53,7 @@ impl ReadAt for Raw<'_> {
         self.0.size()
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.0.read_exact_at(buffer, at)
     }
 }
@@ -75,11 +75,11 @@ mod tests {
         coming.put([(1000, vec![2; 48]), (1010, vec![3; 4])]);
         assert_eq!(coming.size(), 4096);
         let mut seen = vec![0; 4096];
-        coming.read_at(0, &mut seen).unwrap();
+        coming.read_exact_at(&mut seen, 0).unwrap();
         let mut wanted = [vec![1; 1000], vec![2; 48], vec![7; 3048]].concat();
         wanted[1010..1014].fill(3);
         assert!(seen == wanted);
-        coming.read_at(1008, &mut seen[..100]).unwrap();
+        coming.read_exact_at(&mut seen[..100], 1008).unwrap();
         assert!(seen[..100] == wanted[1008..1108]);
     }
 }

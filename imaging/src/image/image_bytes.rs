@@ -9,6 +9,7 @@ use super::{ImageSource, Kind};
 use crate::extents::Extents;
 use crate::source::ReadAt;
 use anyhow::Context;
+use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ pub struct ImageBytes<'a> {
     image: &'a dyn ImageSource,
     index: &'a Index,
     marks: Vec<Mark>,
-    held: Option<(u64, Vec<u8>)>,
+    held: RefCell<Option<(u64, Vec<u8>)>>,
 }
 
 impl<'a> ImageBytes<'a> {
@@ -26,7 +27,7 @@ impl<'a> ImageBytes<'a> {
             image,
             index,
             marks: marks(index),
-            held: None,
+            held: RefCell::default(),
         }
     }
 
@@ -53,15 +54,23 @@ impl<'a> ImageBytes<'a> {
         Ok(None)
     }
 
-    fn chunk(&mut self, number: u64) -> anyhow::Result<&[u8]> {
-        if self.held.as_ref().is_none_or(|(held, _)| *held != number) {
-            let raw = match find(self.index, &self.marks, number) {
-                Some(chunk) => fetch(self.image, self.index, &chunk)?,
-                None => vec![0; self.index.length(number)],
-            };
-            self.held = Some((number, raw));
-        }
-        Ok(self.held.as_ref().map_or(&[], |(_, raw)| raw))
+    /// Copies what chunk `number` has from byte `within` on to the front of `buffer`; how much that is.
+    fn copy(&self, number: u64, within: usize, buffer: &mut [u8]) -> anyhow::Result<usize> {
+        let mut held = self.held.borrow_mut();
+        let raw = match &mut *held {
+            Some((of, raw)) if *of == number => raw,
+            held => {
+                let raw = match find(self.index, &self.marks, number) {
+                    Some(chunk) => fetch(self.image, self.index, &chunk)?,
+                    None => vec![0; self.index.length(number)],
+                };
+                &mut held.insert((number, raw)).1
+            }
+        };
+        let rest = raw.get(within..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
     }
 }
 
@@ -70,22 +79,19 @@ impl ReadAt for ImageBytes<'_> {
         self.index.raw_size()
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let size = u64::from(self.index.chunk_size());
         let mut done = 0;
         while done < buffer.len() {
             let place = at + done as u64;
-            let raw = self
-                .chunk(place / size)
-                .map_err(|error| io::Error::other(format!("{error:#}")))?;
             let within = usize::try_from(place % size).map_err(io::Error::other)?;
-            let rest = raw.get(within..).unwrap_or_default();
-            let now = rest.len().min(buffer.len() - done);
-            if now == 0 {
+            let copied = self
+                .copy(place / size, within, &mut buffer[done..])
+                .map_err(|error| io::Error::other(format!("{error:#}")))?;
+            if copied == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            buffer[done..done + now].copy_from_slice(&rest[..now]);
-            done += now;
+            done += copied;
         }
         Ok(())
     }
@@ -127,7 +133,7 @@ impl ReadAt for ImageHead {
         self.size
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let from = usize::try_from(at).unwrap_or(usize::MAX);
         let held = self.bytes.get(from..).unwrap_or_default();
         let now = held.len().min(buffer.len());

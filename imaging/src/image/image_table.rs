@@ -20,7 +20,7 @@ pub fn read_table(opened: &OpenedImage, sector: u32) -> anyhow::Result<Option<Im
     let what = || format!("the partition table in {}", opened.name());
     let mut bytes;
     let mut head;
-    let (disk, sector): (&mut dyn ReadAt, _) = match opened.contents() {
+    let (disk, sector): (&dyn ReadAt, _) = match opened.contents() {
         Contents::Indexed(loaded) => {
             bytes = ImageBytes::new(opened.source(), &loaded.index);
             (&mut bytes, loaded.meta.disk.logical_sector_size)
@@ -47,7 +47,7 @@ pub fn read_table(opened: &OpenedImage, sector: u32) -> anyhow::Result<Option<Im
 ///
 /// # Errors
 /// When somebody does, with the name; when that cannot be read.
-pub fn check_owner(disk: &mut dyn ReadAt, parsed: &ParsedTable) -> anyhow::Result<()> {
+pub fn check_owner(disk: &dyn ReadAt, parsed: &ParsedTable) -> anyhow::Result<()> {
     let owner =
         owner_of_disk(disk, &parsed.table).context("looking for who owns the whole disk")?;
     match owner {

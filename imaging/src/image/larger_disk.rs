@@ -1,8 +1,9 @@
 //! A disk that is larger than its image: the backup GPT moves to the end, and the rest of the disk becomes usable.
 
-use super::target_writes::{Written, write_table};
+use super::target_writes::write_table;
 use crate::disk::Output;
 use crate::event::Reporter;
+use crate::source::Window;
 use crate::table::{self, TableError, TableKind};
 use crate::used::claims;
 use std::io;
@@ -20,7 +21,7 @@ pub fn move_backup_gpt(
     let Some(limit) = output.limit().filter(|limit| *limit > size) else {
         return Ok(());
     };
-    let moved = match table::move_backup_gpt(&mut Written { output, limit }, size) {
+    let moved = match table::move_backup_gpt(&Window::new(output, 0, limit), size) {
         Ok(Some(moved)) => moved,
         Ok(None) => return Ok(()),
         Err(TableError::Read(error)) => return Err(error.into()),
@@ -48,16 +49,13 @@ pub fn move_backup_gpt(
 /// # Errors
 /// When the disk cannot be read.
 pub(super) fn owner_of_disk(output: &dyn Output, size: u64) -> io::Result<Option<String>> {
-    let mut disk = Written {
-        output,
-        limit: size,
-    };
+    let disk = Window::new(output, 0, size);
     for sector in [512, 4096] {
-        let Ok(table) = table::read(&mut disk, sector) else {
+        let Ok(table) = table::read(&disk, sector) else {
             continue;
         };
         if table.kind != TableKind::None {
-            return claims::owner_of_disk(&mut disk, &table);
+            return claims::owner_of_disk(&disk, &table);
         }
     }
     Ok(None)

@@ -50,6 +50,7 @@ mod verify;
 mod whole_restore;
 mod workers;
 
+use crate::source::ReadAt;
 use std::io;
 
 pub use capture::capture;
@@ -69,33 +70,20 @@ pub use restored::Restored;
 pub use source::FileSource;
 pub use verify::verify;
 
-/// Random access to a stored image, wherever it is. Implemented for files, HTTP URLs and share entries.
-pub trait ImageSource: Send + Sync {
+/// A stored image, wherever it is. Implemented for files, HTTP URLs and share entries. Reading a file that changed
+/// meanwhile (other `ETag`, other size) is an error.
+pub trait ImageSource: ReadAt + Send + Sync {
     /// For messages: the path or URL without credentials.
     fn name(&self) -> &str;
 
-    /// Bytes.
-    fn size(&self) -> u64;
-
-    /// Fills `buf` from `offset` or fails; never short. A changed file (other `ETag`, other size) is an error.
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-
     /// A sequential reader of the bytes from `offset` to the end: one streaming GET over HTTP.
-    /// The reader fails if the bytes end before [`size`](ImageSource::size).
+    /// The reader fails if the bytes end before [`size`](ReadAt::size).
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn io::Read + Send>>;
 }
 
 impl<T: ImageSource + ?Sized> ImageSource for &T {
     fn name(&self) -> &str {
         (**self).name()
-    }
-
-    fn size(&self) -> u64 {
-        (**self).size()
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buf, offset)
     }
 
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn io::Read + Send>> {

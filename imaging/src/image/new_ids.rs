@@ -5,12 +5,12 @@ use super::future_disk::{FutureDisk, Raw};
 use super::image_bytes::{ImageBytes, ImageHead};
 use super::image_table::check_owner;
 use super::opened_image::{Contents, Foreign, OpenedImage};
-use super::target_writes::{Written, write_table};
+use super::target_writes::write_table;
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 use crate::random;
 use crate::references;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, Window};
 use crate::table::{
     self, NewId, ParsedTable, Renewed, TableError, TableKind, TableWrites, gpt_sector_size,
 };
@@ -45,7 +45,7 @@ impl Renewal {
             image.read_exact_at(&mut start[..wanted], 0)?;
             Ok(gpt_sector_size(&start).or(own).unwrap_or(512))
         };
-        let (mut bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match opened.contents() {
+        let (bytes, sector, made_for): (Box<dyn ReadAt>, u32, u32) = match opened.contents() {
             Contents::Indexed(loaded) => {
                 let made_for = loaded.meta.disk.logical_sector_size;
                 let bytes = Box::new(ImageBytes::new(image, &loaded.index));
@@ -62,7 +62,7 @@ impl Renewal {
                 let sector = gpt_sector_size(head.bytes()).or(own).unwrap_or(512);
                 head.set_size(output.limit().or(*raw_size));
                 let what = || format!("new identifiers for what is in {}", image.name());
-                check_disk(&mut head, sector).with_context(what)?;
+                check_disk(&head, sector).with_context(what)?;
                 check_head(&mut head, sector)
                     .with_context(|| format!("new identifiers for what is in {}", image.name()))?;
                 let by_primary = true;
@@ -72,23 +72,23 @@ impl Renewal {
         let size = bytes.size();
         // Of the image alone: an owner's signature at its end is not at the end of a larger disk, and what that one has
         // at its own end is old.
-        check_disk(&mut *bytes, made_for)
+        check_disk(&*bytes, made_for)
             .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
         let mut coming = FutureDisk::new(bytes, output);
         match remade {
             Some(TableWrites { backup, primary }) => {
-                coming.put(backup.iter().chain(primary).cloned())
+                coming.put(backup.iter().chain(primary).cloned());
             }
             // What is in doubt here stays as it is, and is refused below.
             None if coming.size() > size => {
-                if let Ok(Some(moved)) = table::move_backup_gpt(&mut coming, size) {
+                if let Ok(Some(moved)) = table::move_backup_gpt(&coming, size) {
                     let pieces = moved.backup.into_iter().chain(moved.primary);
                     coming.put(pieces.chain(moved.stale));
                 }
             }
             None => {}
         }
-        table::renew(&mut coming, sector, &mut random::fill)
+        table::renew(&coming, sector, &mut random::fill)
             .with_context(|| format!("new identifiers for the table in {}", image.name()))?;
         let by_primary = false;
         Ok(Self { sector, by_primary })
@@ -101,8 +101,8 @@ impl Renewal {
     /// When the disk cannot be read or written.
     pub fn run(self, output: &Target, limit: u64, reporter: &dyn Reporter) -> anyhow::Result<()> {
         let name = output.name();
-        let mut written = Written { output, limit };
-        let Some(renewed) = self.renew(&mut written)? else {
+        let written = Window::new(output, 0, limit);
+        let Some(renewed) = self.renew(&written)? else {
             reporter.info(format!(
                 "{name}: no partition table, so there are no identifiers to renew"
             ));
@@ -119,10 +119,10 @@ impl Renewal {
         if !renewed.note.is_empty() {
             reporter.warn(format!("{name}: {}", renewed.note));
         }
-        tell_references(output, &mut written, self.sector, &renewed.ids, reporter)
+        tell_references(output, &written, self.sector, &renewed.ids, reporter)
     }
 
-    fn renew(self, disk: &mut dyn ReadAt) -> Result<Option<Renewed>, TableError> {
+    fn renew(self, disk: &dyn ReadAt) -> Result<Option<Renewed>, TableError> {
         if self.by_primary {
             table::renew_by_primary(disk, self.sector, &mut random::fill)
         } else {
@@ -132,7 +132,7 @@ impl Renewal {
 }
 
 /// Whether the disk is its table's, and nobody else's.
-fn check_disk(disk: &mut dyn ReadAt, sector: u32) -> anyhow::Result<()> {
+fn check_disk(disk: &dyn ReadAt, sector: u32) -> anyhow::Result<()> {
     // A table that does not hold is refused elsewhere, with the reason.
     match ParsedTable::read(disk, sector) {
         Ok(Some(parsed)) => check_owner(disk, &parsed),
@@ -166,7 +166,7 @@ fn check_head(head: &mut ImageHead, sector: u32) -> anyhow::Result<()> {
 
 fn tell_references(
     output: &Target,
-    written: &mut Written<'_>,
+    written: &dyn ReadAt,
     sector: u32,
     ids: &[NewId],
     reporter: &dyn Reporter,

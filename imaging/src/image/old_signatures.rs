@@ -1,10 +1,11 @@
 //! Old signatures past the end of the image, on a larger disk: RAID, LVM, ZFS, filesystems, tables. They are zeroed,
 //! or tools would find them and bring back what the disk held before.
 
-use super::target_writes::{Written, flush, writing};
+use super::target_writes::{flush, writing};
 use crate::disk::{Buffer, Output, signature_places};
 use crate::event::Reporter;
 use crate::extents::Extents;
+use crate::source::Window;
 use crate::table;
 use crate::units;
 use crate::used::claims;
@@ -29,7 +30,7 @@ pub fn remember(output: &dyn Output) -> Extents {
 }
 
 fn partitions(output: &dyn Output, limit: u64) -> Vec<Range<u64>> {
-    let read = |sector| table::read(&mut Written { output, limit }, sector).ok();
+    let read = |sector| table::read(&Window::new(output, 0, limit), sector).ok();
     let tables = [512, 4096].into_iter().filter_map(read);
     let partitions = tables.flat_map(|table| table.partitions);
     partitions.map(|partition| partition.range()).collect()
@@ -90,7 +91,7 @@ fn recognised(
     for piece in pieces(place) {
         let raw = &mut raw[..usize::try_from(piece.end - piece.start)?];
         output
-            .read_at(raw, piece.start)
+            .read_exact_at(raw, piece.start)
             .with_context(|| format!("reading {} at {}", output.name(), piece.start))?;
         let found = claims::find_old_signature(raw);
         if found.is_some() {

@@ -76,7 +76,7 @@ fn differing(
             let raw = &mut raw[..index.length(number)];
             let at = index.position(number);
             output
-                .read_at(raw, at)
+                .read_exact_at(raw, at)
                 .with_context(|| format!("reading {} back at {at}", output.name()))?;
             let permit = pool.cpu_permit();
             let right = match hash {

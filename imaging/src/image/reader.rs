@@ -129,12 +129,12 @@ impl ImageReader {
     }
 }
 
-impl ReadAt for &ImageReader {
+impl ReadAt for ImageReader {
     fn size(&self) -> u64 {
         self.disk_size()
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.read_exact_at(buffer, at)
             .map_err(|error| io::Error::other(format!("{error:#}")))
     }

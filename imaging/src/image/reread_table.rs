@@ -1,8 +1,8 @@
 //! Has the kernel read the new table of a disk, and compares the partitions that it sees with those that were written.
 
-use super::target_writes::Written;
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
+use crate::source::Window;
 use crate::table;
 
 /// Has the kernel read the table that was written, and compares. Nothing here undoes a restore that is proven: what
@@ -28,7 +28,7 @@ fn differences(output: &Target) -> Vec<String> {
     let (Some(limit), Some(sector)) = (output.limit(), output.sector_size()) else {
         return Vec::new();
     };
-    match table::read(&mut Written { output, limit }, sector) {
+    match table::read(&Window::new(output, 0, limit), sector) {
         Ok(table) => output.differs_for_the_kernel(&table),
         // Images of disks with such tables are restored as they are; the capture told why it is in doubt.
         Err(_) => Vec::new(),

@@ -1,6 +1,7 @@
 //! An image in a local file.
 
 use super::ImageSource;
+use crate::source::ReadAt;
 use anyhow::Context;
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,17 +27,19 @@ impl FileSource {
     }
 }
 
-impl ImageSource for FileSource {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
+impl ReadAt for FileSource {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
+    }
+}
+
+impl ImageSource for FileSource {
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {

@@ -1,11 +1,9 @@
 //! Writing to the target of a restore: errors that name it and the place, tables, and what makes it unbootable meanwhile.
 
 use crate::disk::{Buffer, Output};
-use crate::source::ReadAt;
 use crate::table::TableWrite;
 use crate::units;
 use anyhow::{Context, bail};
-use std::io;
 
 /// So much of the beginning and of the end of a disk, where partition tables and boot loaders are.
 pub const TABLES: u64 = 1 << 20;
@@ -59,20 +57,4 @@ pub fn write_table(output: &dyn Output, pieces: &[TableWrite]) -> anyhow::Result
             .with_context(|| writing(output, *at))?;
     }
     flush(output)
-}
-
-/// What was written, read again.
-pub struct Written<'a> {
-    pub output: &'a dyn Output,
-    pub limit: u64,
-}
-
-impl ReadAt for Written<'_> {
-    fn size(&self) -> u64 {
-        self.limit
-    }
-
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.output.read_at(buffer, at)
-    }
 }

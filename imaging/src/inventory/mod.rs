@@ -37,7 +37,7 @@ pub struct Machine {
 }
 
 /// A disk as the kernel and the device itself name it. Absent facts are empty strings, never guesses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DiskIdentity {
     /// Kernel name without `/dev/`: `sda`, `nvme0n1`. May change from boot to boot.

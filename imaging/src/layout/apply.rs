@@ -59,10 +59,10 @@ pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
     let (sector, _) = input.sector_sizes();
     let placed = layout.place(input.size(), sector)?;
     let mut file = input.file();
-    let mut disk = source::Disk::new(&mut file, placed.disk);
-    let read = table::read(&mut disk, sector);
+    let disk = source::Disk::new(&mut file, placed.disk);
+    let read = table::read(&disk, sector);
     let same_table = match read {
-        Ok(found) => is_same(&placed, &found, &mut disk)?,
+        Ok(found) => is_same(&placed, &found, &disk)?,
         Err(_) => false,
     };
     let mut wanted = Vec::new();
@@ -70,8 +70,8 @@ pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
         let Some(filesystem) = &place.entry.filesystem else {
             continue;
         };
-        let mut window = Window::new(&mut disk, place.start, place.size);
-        if !same_table || !has(place, filesystem, &used::recognise(&mut window)) {
+        let window = Window::new(&disk, place.start, place.size);
+        if !same_table || !has(place, filesystem, &used::recognise(&window)) {
             wanted.push(place.number);
         }
     }
@@ -103,7 +103,7 @@ fn has(place: &Place, filesystem: &str, found: &used::Contents) -> bool {
 }
 
 /// Whether the table on the disk is the layout's in all that the layout says.
-fn is_same(placed: &Placed, found: &Table, disk: &mut dyn ReadAt) -> anyhow::Result<bool> {
+fn is_same(placed: &Placed, found: &Table, disk: &dyn ReadAt) -> anyhow::Result<bool> {
     let same_id = placed
         .id
         .as_ref()
@@ -129,7 +129,7 @@ fn is_same(placed: &Placed, found: &Table, disk: &mut dyn ReadAt) -> anyhow::Res
 }
 
 /// The active flag and the extended partition, of which a [`Table`] says nothing.
-fn same_primaries(placed: &Placed, disk: &mut dyn ReadAt) -> anyhow::Result<bool> {
+fn same_primaries(placed: &Placed, disk: &dyn ReadAt) -> anyhow::Result<bool> {
     let first = disk.bytes_at(0, 512).context("reading the MBR")?;
     Ok((1u32..)
         .zip(first[446..510].chunks_exact(16))
@@ -239,16 +239,16 @@ fn check(placed: &Placed, path: &Path) -> anyhow::Result<()> {
     let input = DiskInput::open(path)?;
     let (sector, _) = input.sector_sizes();
     let mut file = input.file();
-    let mut disk = source::Disk::new(&mut file, placed.disk);
-    let found = table::read(&mut disk, sector)
+    let disk = source::Disk::new(&mut file, placed.disk);
+    let found = table::read(&disk, sector)
         .with_context(|| format!("reading back the table of {}", path.display()))?;
-    if !is_same(placed, &found, &mut disk)? {
+    if !is_same(placed, &found, &disk)? {
         bail!("{} does not read back as the layout says", path.display());
     }
     for place in &placed.places {
-        let mut window = Window::new(&mut disk, place.start, place.size);
+        let window = Window::new(&disk, place.start, place.size);
         if let Some(filesystem) = &place.entry.filesystem
-            && !has(place, filesystem, &used::recognise(&mut window))
+            && !has(place, filesystem, &used::recognise(&window))
         {
             bail!(
                 "partition {} of {} does not read back as {filesystem}",

@@ -18,8 +18,8 @@ pub fn capture(path: &Path, exact: bool) -> anyhow::Result<Layout> {
     let input = DiskInput::open(path)?;
     let (sector, _) = input.sector_sizes();
     let mut file = input.file();
-    let mut disk = source::Disk::new(&mut file, input.size());
-    let table = table::read(&mut disk, sector)
+    let disk = source::Disk::new(&mut file, input.size());
+    let table = table::read(&disk, sector)
         .with_context(|| format!("reading the partition table of {name}"))?;
     if table.kind == TableKind::None {
         bail!("{name} has no partition table");
@@ -30,8 +30,8 @@ pub fn capture(path: &Path, exact: bool) -> anyhow::Result<Layout> {
         partitions = primaries(&first, u64::from(sector));
     }
     for part in &table.partitions {
-        let mut window = Window::new(&mut disk, part.start, part.size);
-        let found = used::recognise(&mut window);
+        let window = Window::new(&disk, part.start, part.size);
+        let found = used::recognise(&window);
         let entry = entry(table.kind, part, found, exact);
         let at = partitions
             .iter()

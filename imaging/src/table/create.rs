@@ -217,7 +217,7 @@ mod tests {
         }
         let mut disk = Cursor::new(disk);
         let sector = u32::try_from(table.sector).unwrap();
-        super::super::read(&mut Disk::new(&mut disk, 64 * MIB), sector).unwrap()
+        super::super::read(&Disk::new(&mut disk, 64 * MIB), sector).unwrap()
     }
 
     #[test]

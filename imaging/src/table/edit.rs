@@ -39,7 +39,7 @@ impl ParsedTable {
     ///
     /// # Errors
     /// As [`read`].
-    pub fn read(disk: &mut dyn ReadAt, sector_size: u32) -> Result<Option<Self>, TableError> {
+    pub fn read(disk: &dyn ReadAt, sector_size: u32) -> Result<Option<Self>, TableError> {
         let table = read(disk, sector_size)?;
         let size = disk.size();
         let raw = match table.kind {
@@ -179,7 +179,7 @@ impl Raw {
 }
 
 impl RawMbr {
-    fn read(disk: &mut dyn ReadAt, sector_size: u32) -> Result<Self, TableError> {
+    fn read(disk: &dyn ReadAt, sector_size: u32) -> Result<Self, TableError> {
         let first = first_sector(disk)?;
         let record = BootRecord::parse(&first);
         let chains = record.map(|record| mbr::chains(disk, sector_size, &record));

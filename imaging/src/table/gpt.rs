@@ -55,7 +55,7 @@ impl Found {
 
 /// The GPT of a disk, or `None` when there is no sign of one.
 pub(super) fn read(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     sector_size: u32,
     boot_record: Option<&BootRecord>,
 ) -> Result<Option<Table>, TableError> {
@@ -122,7 +122,7 @@ fn without_protective_mbr(
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub(super) fn sector_size(disk: &mut dyn ReadAt) -> Result<Option<u32>, TableError> {
+pub(super) fn sector_size(disk: &dyn ReadAt) -> Result<Option<u32>, TableError> {
     for at_end in [false, true] {
         for size in SECTORS {
             let sector = u64::from(size);
@@ -140,7 +140,7 @@ pub(super) fn sector_size(disk: &mut dyn ReadAt) -> Result<Option<u32>, TableErr
     Ok(None)
 }
 
-fn refuse_other_sector_size(disk: &mut dyn ReadAt, sector_size: u32) -> Result<(), TableError> {
+fn refuse_other_sector_size(disk: &dyn ReadAt, sector_size: u32) -> Result<(), TableError> {
     let other = if sector_size == 512 { 4096 } else { 512 };
     if disk.size() < other + 8 || disk.bytes_at(other, 8)? != SIGNATURE {
         return Ok(());
@@ -201,7 +201,7 @@ fn add_note(note: &mut String, more: String) {
 }
 
 pub(super) fn read_copy(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     block_size: LogicalBlockSize,
     lba: u64,
 ) -> Result<Found, TableError> {
@@ -244,7 +244,7 @@ pub(super) fn read_copy(
 }
 
 fn read_entries(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     header: &Header,
     block_size: LogicalBlockSize,
     start: u64,

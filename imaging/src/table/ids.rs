@@ -49,7 +49,7 @@ pub struct Renewed {
 /// # Errors
 /// When the disk or the random bytes cannot be read, or the table is in doubt.
 pub fn renew(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     sector_size: u32,
     random: Random<'_>,
 ) -> Result<Option<Renewed>, TableError> {
@@ -66,7 +66,7 @@ pub fn renew(
 /// # Errors
 /// When the disk or the random bytes cannot be read, or the beginning has no table that holds.
 pub fn renew_by_primary(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     sector_size: u32,
     random: Random<'_>,
 ) -> Result<Option<Renewed>, TableError> {
@@ -79,7 +79,7 @@ pub fn renew_by_primary(
     }
 }
 
-fn renew_mbr(disk: &mut dyn ReadAt, random: Random<'_>) -> Result<Renewed, TableError> {
+fn renew_mbr(disk: &dyn ReadAt, random: Random<'_>) -> Result<Renewed, TableError> {
     let mut first = first_sector(disk)?;
     let Some(place) = first.get_mut(SIGNATURE..SIGNATURE + 4) else {
         return Err(TableError::doubt(TableKind::Mbr, "the disk is too small"));
@@ -115,7 +115,7 @@ enum Believe {
 }
 
 fn renew_gpt(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     sector_size: u32,
     believe: Believe,
     random: Random<'_>,
@@ -216,7 +216,7 @@ impl Other<'_> {
     /// Whether the bytes that it is to take are a copy's or nobody's, and the table with it holds.
     fn check_free(
         &self,
-        disk: &mut dyn ReadAt,
+        disk: &dyn ReadAt,
         pieces: &TableWrites,
         sector_size: u32,
     ) -> Result<(), TableError> {
@@ -258,11 +258,7 @@ fn new_guids(table: &mut RawGpt, random: Random<'_>) -> io::Result<Vec<NewId>> {
 }
 
 /// A good copy with the entries and the disk's GUID of `table`, all else as it is.
-fn in_place(
-    disk: &mut dyn ReadAt,
-    copy: &Copy,
-    table: &RawGpt,
-) -> Result<Vec<TableWrite>, TableError> {
+fn in_place(disk: &dyn ReadAt, copy: &Copy, table: &RawGpt) -> Result<Vec<TableWrite>, TableError> {
     let [header_at, entries_at] = &copy.taken;
     let length = usize::try_from(header_at.end - header_at.start).map_err(io::Error::other)?;
     let mut header = disk.bytes_at(header_at.start, length)?;
@@ -324,11 +320,7 @@ mod tests {
             Ok(())
         };
         let size = disk.len() as u64;
-        renew(
-            &mut Disk::new(&mut Cursor::new(disk), size),
-            512,
-            &mut random,
-        )
+        renew(&Disk::new(&mut Cursor::new(disk), size), 512, &mut random)
     }
 
     #[test]
@@ -343,7 +335,7 @@ mod tests {
         assert_eq!(first[446..], mbr(0)[446..512]);
         assert_eq!(
             super::renew(
-                &mut Disk::new(&mut Cursor::new(vec![0; 4096]), 4096),
+                &Disk::new(&mut Cursor::new(vec![0; 4096]), 4096),
                 512,
                 &mut |_| Err(io::Error::other("unasked")),
             )

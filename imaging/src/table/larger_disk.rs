@@ -23,10 +23,7 @@ pub struct MovedGpt {
 ///
 /// # Errors
 /// When the disk cannot be read; when both copies are damaged, or good and not the same.
-pub fn move_backup_gpt(
-    disk: &mut dyn ReadAt,
-    made_for: u64,
-) -> Result<Option<MovedGpt>, TableError> {
+pub fn move_backup_gpt(disk: &dyn ReadAt, made_for: u64) -> Result<Option<MovedGpt>, TableError> {
     let first = first_sector(disk)?;
     let protective = BootRecord::parse(&first).is_some_and(|record| record.is_protective());
     if !protective || disk.size() <= made_for {
@@ -117,7 +114,7 @@ mod tests {
 
     fn moved_on(disk: &[u8], made_for: u64) -> Result<Option<MovedGpt>, TableError> {
         let size = disk.len() as u64;
-        move_backup_gpt(&mut Disk::new(&mut Cursor::new(disk), size), made_for)
+        move_backup_gpt(&Disk::new(&mut Cursor::new(disk), size), made_for)
     }
 
     fn write(disk: &mut [u8], moved: &MovedGpt) {
@@ -137,7 +134,7 @@ mod tests {
         let moved = moved_on(&disk, 150 * 512).unwrap().unwrap();
         write(&mut disk, &moved);
         let size = disk.len() as u64;
-        let table = super::super::read(&mut Disk::new(&mut Cursor::new(&disk), size), 512).unwrap();
+        let table = super::super::read(&Disk::new(&mut Cursor::new(&disk), size), 512).unwrap();
         assert_eq!(table.note, "");
         let copies = table.gpt.unwrap();
         let (primary, backup) = (copies.primary.unwrap(), copies.backup.unwrap());
@@ -177,7 +174,7 @@ mod tests {
             if let Ok(Some(moved)) = moved_on(&disk, 150 * 512) {
                 write(&mut disk, &moved);
                 let size = disk.len() as u64;
-                let read = super::super::read(&mut Disk::new(&mut Cursor::new(&disk), size), 512);
+                let read = super::super::read(&Disk::new(&mut Cursor::new(&disk), size), 512);
                 prop_assert_eq!(read.unwrap().partitions.len(), 1);
             }
         }

@@ -57,7 +57,7 @@ impl BootRecord {
 
 /// What is gathered while the chains are walked.
 struct Walk<'a> {
-    disk: &'a mut dyn ReadAt,
+    disk: &'a dyn ReadAt,
     sector: u64,
     signature: u32,
     logical: Vec<Partition>,
@@ -68,7 +68,7 @@ struct Walk<'a> {
 
 /// The MBR's table; kind `none` when all four entries are empty.
 pub(super) fn read(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     sector_size: u32,
     record: &BootRecord,
 ) -> Result<Table, TableError> {
@@ -99,7 +99,7 @@ pub(super) fn read(
 
 /// The chains of the MBR's extended partitions.
 pub(super) fn chains(
-    disk: &mut dyn ReadAt,
+    disk: &dyn ReadAt,
     sector_size: u32,
     record: &BootRecord,
 ) -> Result<Vec<Chain>, TableError> {
@@ -134,7 +134,7 @@ fn check_primaries_apart(record: &BootRecord, sector: u64) -> Result<(), TableEr
 }
 
 impl<'a> Walk<'a> {
-    fn new(disk: &'a mut dyn ReadAt, sector_size: u32, record: &BootRecord) -> Self {
+    fn new(disk: &'a dyn ReadAt, sector_size: u32, record: &BootRecord) -> Self {
         Self {
             disk,
             sector: u64::from(sector_size),

@@ -119,7 +119,7 @@ impl TableError {
 }
 
 /// Reads the table of a disk whose logical sectors are `sector_size` (512 or 4096) bytes.
-pub fn read(disk: &mut dyn ReadAt, sector_size: u32) -> Result<Table, TableError> {
+pub fn read(disk: &dyn ReadAt, sector_size: u32) -> Result<Table, TableError> {
     let first = first_sector(disk)?;
     let boot_record = mbr::BootRecord::parse(&first);
     let mut table = match gpt::read(disk, sector_size, boot_record.as_ref())? {
@@ -149,7 +149,7 @@ pub(crate) fn gpt_sector_size(head: &[u8]) -> Option<u32> {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(crate) fn sector_size_of(disk: &mut dyn ReadAt) -> Result<Option<u32>, TableError> {
+pub(crate) fn sector_size_of(disk: &dyn ReadAt) -> Result<Option<u32>, TableError> {
     if let Some(proven) = gpt::sector_size(disk)? {
         return Ok(Some(proven));
     }
@@ -158,7 +158,7 @@ pub(crate) fn sector_size_of(disk: &mut dyn ReadAt) -> Result<Option<u32>, Table
 }
 
 /// The first 512 bytes, which hold an MBR whatever the sector size; fewer on a smaller disk.
-fn first_sector(disk: &mut dyn ReadAt) -> io::Result<Vec<u8>> {
+fn first_sector(disk: &dyn ReadAt) -> io::Result<Vec<u8>> {
     disk.bytes_at(0, usize::try_from(disk.size().min(512)).unwrap_or(512))
 }
 

@@ -46,7 +46,7 @@ impl RawGpt {
     /// # Errors
     /// When the disk cannot be read; when both copies are damaged, or good and not the same.
     pub fn read(
-        disk: &mut dyn ReadAt,
+        disk: &dyn ReadAt,
         sector_size: u32,
         made_for: u64,
     ) -> Result<Option<Self>, TableError> {
@@ -99,7 +99,7 @@ impl RawGpt {
 
     /// The one that `copy` is of.
     pub(super) fn of(
-        disk: &mut dyn ReadAt,
+        disk: &dyn ReadAt,
         first: Vec<u8>,
         sector: u64,
         copy: &Copy,

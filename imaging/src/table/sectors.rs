@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn parsed(disk: &[u8], sector: u32) -> ParsedTable {
-        let read = ParsedTable::read(&mut Disk::new(&mut Cursor::new(disk), DISK), sector);
+        let read = ParsedTable::read(&Disk::new(&mut Cursor::new(disk), DISK), sector);
         read.unwrap().unwrap()
     }
 
@@ -252,7 +252,7 @@ mod tests {
             let kind = if is_gpt { TableKind::Gpt } else { TableKind::Mbr };
             let mut bytes = disk(&table(kind, &[(0, 3), (0, 3), (0, 3), (2, 9)]).writes(DISK).unwrap());
             put(&mut bytes, at, &damage);
-            let read = ParsedTable::read(&mut Disk::new(&mut Cursor::new(&bytes), DISK), 512);
+            let read = ParsedTable::read(&Disk::new(&mut Cursor::new(&bytes), DISK), 512);
             if let Ok(Some(parsed)) = read
                 && let Ok(there) = parsed.on_sectors(4096)
             {

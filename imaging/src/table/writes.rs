@@ -33,15 +33,10 @@ impl TableWrites {
     ///
     /// # Errors
     /// When what they make is no table that holds together, or one of them lies in a partition of it.
-    pub fn table(
-        &self,
-        under: &mut dyn ReadAt,
-        size: u64,
-        sector: u32,
-    ) -> Result<Table, TableError> {
+    pub fn table(&self, under: &dyn ReadAt, size: u64, sector: u32) -> Result<Table, TableError> {
         let pieces = self;
         let table = read(
-            &mut Over {
+            &Over {
                 pieces,
                 under,
                 size,
@@ -66,7 +61,7 @@ impl TableWrites {
 /// A disk with pieces over it.
 struct Over<'a> {
     pieces: &'a TableWrites,
-    under: &'a mut dyn ReadAt,
+    under: &'a dyn ReadAt,
     size: u64,
 }
 
@@ -75,12 +70,12 @@ impl ReadAt for Over<'_> {
         self.size
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let length = buffer.len() as u64;
         let there = self.under.size().saturating_sub(at).min(length);
         let (below, behind) =
             buffer.split_at_mut(usize::try_from(there).map_err(io::Error::other)?);
-        self.under.read_at(at, below)?;
+        self.under.read_exact_at(below, at)?;
         behind.fill(0);
         lay_over(
             buffer,

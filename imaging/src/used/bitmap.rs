@@ -49,7 +49,7 @@ impl Bitmap {
     /// Calls `each` with the runs of clusters that are marked used, in ascending order.
     pub(super) fn used(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         mut each: impl FnMut(Range<u64>),
     ) -> Result<(), Untrusted> {
         let mut at = 0;
@@ -64,7 +64,7 @@ impl Bitmap {
     }
 
     /// Whether every one of `clusters` is marked used.
-    fn covers(&mut self, volume: &mut dyn ReadAt, clusters: Range<u64>) -> Result<bool, Untrusted> {
+    fn covers(&mut self, volume: &dyn ReadAt, clusters: Range<u64>) -> Result<bool, Untrusted> {
         let mut at = clusters.start;
         while at < clusters.end {
             let piece = self.load(volume, at)?;
@@ -78,7 +78,7 @@ impl Bitmap {
     }
 
     /// Has the bit of `cluster` in `piece`, and answers which clusters that is about.
-    fn load(&mut self, volume: &mut dyn ReadAt, cluster: u64) -> Result<Range<u64>, Untrusted> {
+    fn load(&mut self, volume: &dyn ReadAt, cluster: u64) -> Result<Range<u64>, Untrusted> {
         let held = u64::try_from(self.piece.len()).map_err(|_| Untrusted::new("too large"))? * 8;
         if !(self.first..self.first + held).contains(&cluster) {
             let byte = cluster / 8;
@@ -150,7 +150,7 @@ impl<'b> Claims<'b> {
     /// Says that `clusters` belong to `owner`. Whether the bitmap agrees may show only later.
     pub(super) fn add(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         clusters: Range<u64>,
         owner: u64,
     ) -> Result<(), Untrusted> {
@@ -180,11 +180,11 @@ impl<'b> Claims<'b> {
     }
 
     /// Proves that the bitmap has all that was added, or says whose it lacks.
-    pub(super) fn finish(mut self, volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
+    pub(super) fn finish(mut self, volume: &dyn ReadAt) -> Result<(), Untrusted> {
         self.compare(volume)
     }
 
-    fn compare(&mut self, volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
+    fn compare(&mut self, volume: &dyn ReadAt) -> Result<(), Untrusted> {
         // In the order of the bitmap, so that it is read once, and from its start to its end.
         self.held
             .sort_unstable_by_key(|claim| (claim.clusters.start, claim.owner));
@@ -221,13 +221,13 @@ mod tests {
     fn claim(bytes: Vec<u8>, claims: &[(Range<u64>, u64)]) -> Result<(), Untrusted> {
         let size = u64::try_from(bytes.len()).unwrap();
         let mut file = Cursor::new(bytes);
-        let mut volume = Disk::new(&mut file, size);
+        let volume = Disk::new(&mut file, size);
         let mut bitmap = bitmap();
         let mut held = Claims::new(&mut bitmap, "file");
         for (clusters, owner) in claims {
-            held.add(&mut volume, clusters.clone(), *owner)?;
+            held.add(&volume, clusters.clone(), *owner)?;
         }
-        held.finish(&mut volume)
+        held.finish(&volume)
     }
 
     #[test]
@@ -278,9 +278,9 @@ mod tests {
         #[test]
         fn used_clusters_are_the_set_bits(bytes in prop::collection::vec(any::<u8>(), 64)) {
             let mut file = Cursor::new(bytes.clone());
-            let mut volume = Disk::new(&mut file, 64);
+            let volume = Disk::new(&mut file, 64);
             let mut seen = [false; 200];
-            bitmap().used(&mut volume, |run| for at in run {
+            bitmap().used(&volume, |run| for at in run {
                 seen[usize::try_from(at).unwrap()] = true;
             }).unwrap();
             for at in 0..CLUSTERS {

@@ -64,7 +64,7 @@ struct Checkpoint {
     copies: Vec<u8>,
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let bytes = volume.bytes_at(SUPERBLOCKS[0], SUPERBLOCK_SIZE)?;
     let fields = Fields(&bytes);
     let name: Vec<u16> = (0..512)
@@ -80,7 +80,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let layout = Layout::read(volume)?;
     let checkpoint = Checkpoint::newest(volume, &layout)?;
@@ -143,7 +143,7 @@ fn keep_segment(entry: &[u8], first: u64, keep: &mut RangeCollector) -> Result<u
 }
 
 impl Layout {
-    fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
+    fn read(volume: &dyn ReadAt) -> Result<Self, Untrusted> {
         let [one, other] = SUPERBLOCKS.map(|at| volume.bytes_at(at, SUPERBLOCK_SIZE));
         let bytes = one?;
         if bytes != other? {
@@ -193,7 +193,7 @@ impl Layout {
 
 impl Checkpoint {
     /// The newer one of two packs, each of which counts only when its first and its last block agree.
-    fn newest(volume: &mut dyn ReadAt, layout: &Layout) -> Result<Self, Untrusted> {
+    fn newest(volume: &dyn ReadAt, layout: &Layout) -> Result<Self, Untrusted> {
         let packs = [layout.checkpoint, layout.checkpoint + SEGMENT_BLOCKS];
         let mut newest: Option<Self> = None;
         for start in packs {
@@ -210,11 +210,7 @@ impl Checkpoint {
         newest.ok_or_else(|| Untrusted::new("it has no good checkpoint"))
     }
 
-    fn read(
-        volume: &mut dyn ReadAt,
-        layout: &Layout,
-        start: u64,
-    ) -> Result<Option<Self>, Untrusted> {
+    fn read(volume: &dyn ReadAt, layout: &Layout, start: u64) -> Result<Option<Self>, Untrusted> {
         let Some(head) = checked_block(volume, start)? else {
             return Ok(None);
         };
@@ -253,7 +249,7 @@ impl Checkpoint {
     /// A block of the table, in the copy that counts.
     fn entries(
         &self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         layout: &Layout,
         number: u64,
     ) -> Result<Vec<u8>, Untrusted> {
@@ -269,7 +265,7 @@ impl Checkpoint {
     }
 
     /// Entries of the table that are newer than the table, by segment.
-    fn journal(&self, volume: &mut dyn ReadAt) -> Result<BTreeMap<u64, Vec<u8>>, Untrusted> {
+    fn journal(&self, volume: &dyn ReadAt) -> Result<BTreeMap<u64, Vec<u8>>, Untrusted> {
         // Compacted: the journals of both tables in front of all summaries. Else: in the third summary.
         let (block, at) = if self.flags & COMPACT == 0 {
             (self.summaries + 2, JOURNAL_AT)
@@ -290,7 +286,7 @@ impl Checkpoint {
 }
 
 /// A block of a checkpoint whose checksum is right.
-fn checked_block(volume: &mut dyn ReadAt, number: u64) -> Result<Option<Vec<u8>>, Untrusted> {
+fn checked_block(volume: &dyn ReadAt, number: u64) -> Result<Option<Vec<u8>>, Untrusted> {
     let block = volume.bytes_at(number * BLOCK, 4096)?;
     let fields = Fields(&block);
     let at = usize::try_from(fields.u32(164)?).map_err(|_| Untrusted::new("too large"))?;

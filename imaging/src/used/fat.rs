@@ -121,17 +121,17 @@ impl Geometry {
     }
 }
 
-fn boot_sector(volume: &mut dyn ReadAt) -> Result<Vec<u8>, Untrusted> {
+fn boot_sector(volume: &dyn ReadAt) -> Result<Vec<u8>, Untrusted> {
     Ok(volume.bytes_at(0, 512)?)
 }
 
 /// The width in bits, when the first sector is a FAT's.
-pub(super) fn probe(volume: &mut dyn ReadAt) -> Option<Width> {
+pub(super) fn probe(volume: &dyn ReadAt) -> Option<Width> {
     let boot = boot_sector(volume).ok()?;
     Geometry::parse(&boot).ok()?.map(|geometry| geometry.width)
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let boot = boot_sector(volume)?;
     let bpb = Fields(&boot);
     let extended = if bpb.u16(22)? == 0 { 66 } else { 38 };
@@ -150,7 +150,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let boot = boot_sector(volume)?;
     let geometry =
         Geometry::parse(&boot)?.ok_or_else(|| Untrusted::new("the boot sector is gone"))?;
@@ -195,7 +195,7 @@ fn check_clean(boot: &[u8], width: Width) -> Result<(), Untrusted> {
 
 /// `count` entries from `first` on, proven equal in every FAT.
 fn read_piece(
-    volume: &mut dyn ReadAt,
+    volume: &dyn ReadAt,
     geometry: &Geometry,
     first: u64,
     count: u64,

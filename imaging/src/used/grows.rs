@@ -18,7 +18,7 @@ pub struct Growable {
 ///
 /// # Errors
 /// Why it cannot grow, or why that cannot be told.
-pub fn growable(volume: &mut dyn ReadAt, filesystem: &str, to: u64) -> Result<Growable, String> {
+pub fn growable(volume: &dyn ReadAt, filesystem: &str, to: u64) -> Result<Growable, String> {
     let found = match filesystem {
         "ext2" | "ext3" | "ext4" => {
             ext::check_growth(volume, to).map(|head| Growable { head, kernel: None })
@@ -55,7 +55,7 @@ mod tests {
             disk[1080..1082].copy_from_slice(&[0x53, 0xef]);
             disk[at..at + bytes.len()].copy_from_slice(&bytes);
             let size = disk.len() as u64;
-            let _ = growable(&mut Disk::new(&mut Cursor::new(disk), size), filesystem, to);
+            let _ = growable(&Disk::new(&mut Cursor::new(disk), size), filesystem, to);
         }
     }
 }

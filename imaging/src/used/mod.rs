@@ -176,7 +176,7 @@ pub struct Contents {
 }
 
 /// Recognises what is on `volume`: a few reads, whatever its size.
-pub fn recognise(volume: &mut dyn ReadAt) -> Contents {
+pub fn recognise(volume: &dyn ReadAt) -> Contents {
     let (filesystem, Label { label, uuid }) = probe::recognise(volume);
     Contents {
         filesystem,
@@ -202,18 +202,18 @@ pub fn survey<R: Read + Seek>(
             ),
         ));
     }
-    let mut disk = Disk::new(disk, size);
-    let table = match table::read(&mut disk, logical_sector_size) {
+    let disk = Disk::new(disk, size);
+    let table = match table::read(&disk, logical_sector_size) {
         Ok(table) => table,
         Err(err) => return Ok(whole_disk(size, &err)),
     };
     Ok(match table.kind {
-        TableKind::None => unpartitioned(&mut disk),
+        TableKind::None => unpartitioned(&disk),
         TableKind::Mbr | TableKind::Gpt => {
-            let beside = claims::beside(&mut disk, &table);
+            let beside = claims::beside(&disk, &table);
             match beside.doubt(table.kind) {
                 Some(why) => contested_disk(size, table.kind, why, &beside.claims),
-                None => partitioned(&mut disk, &table, &beside),
+                None => partitioned(&disk, &table, &beside),
             }
         }
     })
@@ -243,7 +243,7 @@ fn whole_disk(size: u64, err: &TableError) -> Survey {
     }
 }
 
-fn unpartitioned(disk: &mut dyn ReadAt) -> Survey {
+fn unpartitioned(disk: &dyn ReadAt) -> Survey {
     let size = disk.size();
     let mut summary = PartitionSummary {
         size,
@@ -264,7 +264,7 @@ fn unpartitioned(disk: &mut dyn ReadAt) -> Survey {
     }
 }
 
-fn partitioned(disk: &mut dyn ReadAt, table: &Table, beside: &Beside) -> Survey {
+fn partitioned(disk: &dyn ReadAt, table: &Table, beside: &Beside) -> Survey {
     let size = disk.size();
     let mut keep = RangeCollector::new();
     keep.add_all(&table.reserved);
@@ -272,8 +272,8 @@ fn partitioned(disk: &mut dyn ReadAt, table: &Table, beside: &Beside) -> Survey 
     keep.add_all(&theirs);
     let mut found: Vec<Found> = Vec::with_capacity(table.partitions.len());
     for partition in &table.partitions {
-        let mut window = Window::new(disk, partition.start, partition.size);
-        found.push(probe::look(&mut window, Some(&partition.kind)));
+        let window = Window::new(disk, partition.start, partition.size);
+        found.push(probe::look(&window, Some(&partition.kind)));
     }
     let mut neighbours = Neighbours::of(table, &found);
     neighbours.settle(beside, &mut found);

@@ -55,8 +55,8 @@ impl Found {
 
 /// How a filesystem is read.
 struct Reader {
-    label: fn(&mut dyn ReadAt) -> Result<Label, Untrusted>,
-    map: fn(&mut dyn ReadAt) -> Result<Extents, Untrusted>,
+    label: fn(&dyn ReadAt) -> Result<Label, Untrusted>,
+    map: fn(&dyn ReadAt) -> Result<Extents, Untrusted>,
 }
 
 fn reader(filesystem: Filesystem) -> Reader {
@@ -82,7 +82,7 @@ fn reader(filesystem: Filesystem) -> Reader {
 
 /// Recognises what is on `volume`, a partition of the type `kind` or a disk without a table, and reads its map, through
 /// logical volumes if there are any.
-pub(super) fn look(volume: &mut dyn ReadAt, kind: Option<&PartitionKind>) -> Found {
+pub(super) fn look(volume: &dyn ReadAt, kind: Option<&PartitionKind>) -> Found {
     let claims = Claims::of(volume, Level::Within);
     let says = kind.map_or(Says::Anything, Says::from);
     let mut found = match claims.only() {
@@ -99,7 +99,7 @@ pub(super) fn look(volume: &mut dyn ReadAt, kind: Option<&PartitionKind>) -> Fou
     found
 }
 
-fn look_into_lvm(volume: &mut dyn ReadAt, claim: Claim) -> Found {
+fn look_into_lvm(volume: &dyn ReadAt, claim: Claim) -> Found {
     let (map, remark) = match lvm::map(volume) {
         Ok(mapped) => (Ok(mapped.kept), mapped.remarks.join("; ")),
         Err(doubt) => (Err(doubt), String::new()),
@@ -113,7 +113,7 @@ fn look_into_lvm(volume: &mut dyn ReadAt, claim: Claim) -> Found {
 }
 
 /// What the signatures on `volume` say, without a look at its map.
-pub(super) fn recognise(volume: &mut dyn ReadAt) -> (String, Label) {
+pub(super) fn recognise(volume: &dyn ReadAt) -> (String, Label) {
     let claims = Claims::of(volume, Level::Within);
     let label = match claims.only().map(|claim| claim.owner) {
         Some(Owner::Filesystem(filesystem)) => (reader(filesystem).label)(volume),
@@ -124,12 +124,12 @@ pub(super) fn recognise(volume: &mut dyn ReadAt) -> (String, Label) {
 }
 
 /// What is in a logical volume: a volume that has none within.
-pub(super) fn look_within(volume: &mut dyn ReadAt) -> Found {
+pub(super) fn look_within(volume: &dyn ReadAt) -> Found {
     let claims = Claims::of(volume, Level::Within);
     look_plain(volume, claims)
 }
 
-fn look_plain(volume: &mut dyn ReadAt, claims: Claims) -> Found {
+fn look_plain(volume: &dyn ReadAt, claims: Claims) -> Found {
     let end = furthest(volume, &claims.list);
     let mut found = if let Some(claim) = claims.only().cloned() {
         look_at(volume, claim)
@@ -160,7 +160,7 @@ fn unowned(claims: Claims) -> Found {
     }
 }
 
-fn look_at(volume: &mut dyn ReadAt, claim: Claim) -> Found {
+fn look_at(volume: &dyn ReadAt, claim: Claim) -> Found {
     let Owner::Filesystem(filesystem) = claim.owner else {
         let doubt = if claim.owner == Owner::Lvm2 {
             "LVM2 within LVM2 is kept as it is".into()
@@ -187,7 +187,7 @@ const VERITY_ALIGNMENT: u64 = 512;
 const VERITY_WITHIN: u64 = 64 << 20;
 
 /// Whether hashes of dm-verity begin behind the filesystem, where it ends or not far from there.
-fn has_hashes_behind(volume: &mut dyn ReadAt, filesystem: Filesystem) -> bool {
+fn has_hashes_behind(volume: &dyn ReadAt, filesystem: Filesystem) -> bool {
     const PIECE: u64 = 1 << 20;
     let Ok(end) = claims::end(filesystem, volume) else {
         return false;
@@ -212,7 +212,7 @@ fn has_hashes_behind(volume: &mut dyn ReadAt, filesystem: Filesystem) -> bool {
     false
 }
 
-fn furthest(volume: &mut dyn ReadAt, list: &[Claim]) -> u64 {
+fn furthest(volume: &dyn ReadAt, list: &[Claim]) -> u64 {
     let ends = list.iter().filter_map(|claim| match claim.owner {
         Owner::Filesystem(filesystem) => claims::end(filesystem, volume).ok(),
         _ => None,

@@ -10,12 +10,8 @@ use std::io;
 ///
 /// # Errors
 /// When `volume` cannot be read.
-pub fn misfit(
-    volume: &mut dyn ReadAt,
-    contents: &Contents,
-    sector: u32,
-) -> io::Result<Option<String>> {
-    let mut field = |at, length| -> io::Result<u64> {
+pub fn misfit(volume: &dyn ReadAt, contents: &Contents, sector: u32) -> io::Result<Option<String>> {
+    let field = |at, length| -> io::Result<u64> {
         let bytes = volume.bytes_at(at, length)?.into_iter();
         Ok(bytes.rev().fold(0, |all, byte| all << 8 | u64::from(byte)))
     };
@@ -68,12 +64,7 @@ mod tests {
             filesystem: filesystem.into(),
             ..Contents::default()
         };
-        misfit(
-            &mut Disk::new(&mut Cursor::new(bytes), size),
-            &contents,
-            sector,
-        )
-        .unwrap()
+        misfit(&Disk::new(&mut Cursor::new(bytes), size), &contents, sector).unwrap()
     }
 
     #[test]
@@ -124,7 +115,7 @@ mod tests {
         ) {
             let size = bytes.len() as u64;
             let contents = Contents { filesystem: filesystem.into(), ..Contents::default() };
-            let _ = misfit(&mut Disk::new(&mut Cursor::new(bytes), size), &contents, 4096);
+            let _ = misfit(&Disk::new(&mut Cursor::new(bytes), size), &contents, 4096);
         }
     }
 }

@@ -22,7 +22,7 @@ const HIBERNATED: [&[u8]; 5] = [
 const VERSION: usize = 1024;
 const LAST_PAGE: usize = 1028;
 
-fn signature(volume: &mut dyn ReadAt) -> Option<(u64, Vec<u8>)> {
+fn signature(volume: &dyn ReadAt) -> Option<(u64, Vec<u8>)> {
     PAGE_SIZES.iter().find_map(|page| {
         let found = volume.bytes_at(page - 10, 10).ok()?;
         let known = SIGNATURES.iter().any(|s| found == *s)
@@ -31,7 +31,7 @@ fn signature(volume: &mut dyn ReadAt) -> Option<(u64, Vec<u8>)> {
     })
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let header = volume.bytes_at(0, 4096)?;
     let fields = Fields(&header);
     Ok(Label {
@@ -40,7 +40,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let (page, found) = signature(volume).ok_or_else(|| Untrusted::new("the signature is gone"))?;
     if HIBERNATED.iter().any(|s| found.starts_with(s)) {
         return Err(Untrusted::new(
@@ -81,7 +81,7 @@ mod tests {
 
     fn map_of(bytes: Vec<u8>) -> Result<Extents, Untrusted> {
         let size = u64::try_from(bytes.len()).unwrap();
-        map(&mut Disk::new(&mut Cursor::new(bytes), size))
+        map(&Disk::new(&mut Cursor::new(bytes), size))
     }
 
     #[test]

@@ -313,11 +313,7 @@ fn options(case: &Case, number: usize) -> RestoreOptions {
 
 fn table_of(disk: &[u8], sector: u32) -> Option<Table> {
     let size = disk.len() as u64;
-    table::read(
-        &mut Disk::new(&mut std::io::Cursor::new(disk), size),
-        sector,
-    )
-    .ok()
+    table::read(&Disk::new(&mut std::io::Cursor::new(disk), size), sector).ok()
 }
 
 fn at(disk: &[u8], range: &Range<u64>) -> Vec<u8> {

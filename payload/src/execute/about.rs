@@ -66,27 +66,27 @@ fn contents(disk: &Disk, node: &Path, part: &Part) -> Vec<String> {
         Ok(file) => file,
         Err(error) => return vec![format!("{} cannot be read: {error}", node.display())],
     };
-    let mut whole = source::Disk::new(&mut file, disk.identity.size);
+    let whole = source::Disk::new(&mut file, disk.identity.size);
     if disk.partitions.is_empty() {
-        let found = used::recognise(&mut whole);
+        let found = used::recognise(&whole);
         return (!found.filesystem.is_empty())
             .then(|| line(&disk.identity.device, disk.identity.size, &found))
             .into_iter()
             .collect();
     }
-    let stays = staying(disk, &mut whole, part);
+    let stays = staying(disk, &whole, part);
     disk.partitions
         .iter()
         .filter(|part| !stays.contains(&part.start))
         .map(|part| {
-            let mut window = Window::new(&mut whole, part.start, part.size);
-            line(&part.name, part.size, &used::recognise(&mut window))
+            let window = Window::new(&whole, part.start, part.size);
+            line(&part.name, part.size, &used::recognise(&window))
         })
         .collect()
 }
 
 /// Where the partitions begin that a restore of `part` leaves as they are, as far as the disk's table tells.
-fn staying(disk: &Disk, whole: &mut dyn ReadAt, part: &Part) -> Vec<u64> {
+fn staying(disk: &Disk, whole: &dyn ReadAt, part: &Part) -> Vec<u64> {
     let (selectors, named_stay) = match part {
         Part::Whole => return Vec::new(),
         Part::Keep(selectors) => (selectors, true),

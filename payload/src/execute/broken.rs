@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::job::{Action, Job, Policy, Transfer};
 use pitstop_transport::share::{DirectoryShare, Pending, Share, Stat};
 use std::io::{self, Read, Write};
@@ -52,17 +53,19 @@ fn in_trouble() -> io::Error {
     io::Error::other("500 Internal Server Error")
 }
 
-impl ImageSource for Unread {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
+impl ReadAt for Unread {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn read_exact_at(&self, _buf: &mut [u8], _offset: u64) -> io::Result<()> {
         Err(in_trouble())
+    }
+}
+
+impl ImageSource for Unread {
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn stream_from(&self, _offset: u64) -> io::Result<Box<dyn Read + Send>> {

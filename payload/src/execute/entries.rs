@@ -73,8 +73,8 @@ fn restored(
         Part::Keep(selectors) => selectors,
     };
     let mut file = File::open(node).with_context(|| format!("opening {}", node.display()))?;
-    let mut whole = source::Disk::new(&mut file, disk.identity.size);
-    let table = table::read(&mut whole, disk.identity.logical_sector_size)
+    let whole = source::Disk::new(&mut file, disk.identity.size);
+    let table = table::read(&whole, disk.identity.logical_sector_size)
         .with_context(|| format!("reading the partition table of {}", node.display()))?;
     let mut kept = Vec::new();
     for selector in selectors {

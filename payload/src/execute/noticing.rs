@@ -1,6 +1,7 @@
 //! An image as the share gives it, and whether the share failed to: bytes that make no sense end a look at it as well.
 
 use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::source::ReadAt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,11 +33,7 @@ impl<'a> Noticing<'a> {
     }
 }
 
-impl ImageSource for Noticing<'_> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
+impl ReadAt for Noticing<'_> {
     fn size(&self) -> u64 {
         self.inner.size()
     }
@@ -47,6 +44,12 @@ impl ImageSource for Noticing<'_> {
             self.notice(offset.saturating_add(buf.len() as u64));
         }
         outcome
+    }
+}
+
+impl ImageSource for Noticing<'_> {
+    fn name(&self) -> &str {
+        self.inner.name()
     }
 
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
@@ -86,11 +89,7 @@ mod tests {
     /// Eight bytes, of which the share gives the first four.
     struct Half;
 
-    impl ImageSource for Half {
-        fn name(&self) -> &'static str {
-            "half"
-        }
-
+    impl ReadAt for Half {
         fn size(&self) -> u64 {
             8
         }
@@ -101,6 +100,12 @@ mod tests {
             }
             buf.fill(7);
             Ok(())
+        }
+    }
+
+    impl ImageSource for Half {
+        fn name(&self) -> &'static str {
+            "half"
         }
 
         fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {

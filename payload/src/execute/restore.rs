@@ -174,8 +174,8 @@ fn table_on(work: &Work<'_>, disk: &Disk) -> String {
     let Ok(mut file) = File::open(disk.node(&work.machine.dev)) else {
         return String::new();
     };
-    let mut whole = source::Disk::new(&mut file, disk.identity.size);
-    table::read(&mut whole, disk.identity.logical_sector_size)
+    let whole = source::Disk::new(&mut file, disk.identity.size);
+    table::read(&whole, disk.identity.logical_sector_size)
         .map(|table| table.id)
         .unwrap_or_default()
 }

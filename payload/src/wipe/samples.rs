@@ -3,6 +3,7 @@
 
 use anyhow::Context;
 use pitstop_imaging::disk::{Buffer, Output, Target};
+use pitstop_imaging::source::ReadAt;
 use std::fmt;
 
 /// Bytes of a sample.
@@ -99,7 +100,7 @@ impl Samples {
 
 fn read(target: &Target, at: u64, length: u64) -> std::io::Result<Fill> {
     let mut buffer = Buffer::new(usize::try_from(length).map_err(std::io::Error::other)?);
-    target.read_at(&mut buffer, at)?;
+    target.read_exact_at(&mut buffer, at)?;
     Ok(match buffer.first() {
         Some(0) | None if buffer.iter().all(|byte| *byte == 0) => Fill::Zero,
         Some(0xff) if buffer.iter().all(|byte| *byte == 0xff) => Fill::Ones,

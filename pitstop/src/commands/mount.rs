@@ -84,7 +84,7 @@ fn list(reader: &ImageReader) -> Vec<File> {
         size: reader.disk_size(),
     }];
     let sector = reader.meta().disk.logical_sector_size;
-    match table::read(&mut &*reader, sector) {
+    match table::read(reader, sector) {
         Ok(table) => files.extend(table.partitions.iter().map(|partition| File {
             name: format!("p{}.raw", partition.number),
             start: partition.start,

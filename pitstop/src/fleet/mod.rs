@@ -2,6 +2,7 @@
 
 mod change;
 mod file;
+mod files;
 mod generate;
 mod import;
 mod install;
@@ -11,7 +12,9 @@ use crate::host::Root;
 use anyhow::Context;
 use clap::Subcommand;
 pub use file::FleetFile;
+use files::Files;
 use pitstop_fleet::Selector;
+use serde_json::json;
 use std::io::Write;
 
 const EXAMPLES: &str = "\
@@ -68,6 +71,9 @@ enum Command {
         machine: String,
         #[command(flatten)]
         root: Root,
+        /// The files of its layers on the share, each with the layer that gave it
+        #[arg(long)]
+        files: bool,
         /// An object, of what may be several an array of them, for programs
         #[arg(long)]
         json: bool,
@@ -113,7 +119,7 @@ impl Selection {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
-        Command::Check { root, json } => check(&FleetFile::at(root), *json),
+        Command::Check { root, json } => check(root, *json),
         Command::List {
             selection,
             root,
@@ -130,18 +136,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Command::Show {
             machine,
             root,
+            files,
             json,
-        } => {
-            let fleet = FleetFile::at(root).read()?;
-            let selectors = pitstop_fleet::selectors(&[machine]);
-            let machines = fleet.select(&selectors)?;
-            if *json {
-                let several = selectors.len() != 1 || selectors.iter().any(Selector::is_of_several);
-                return say(&show::machines_json(&fleet, &machines, several)?);
-            }
-            let shown = machines.iter().map(|one| show::machine(&fleet, one));
-            say(&shown.collect::<String>())
-        }
+        } => say(&shown(machine, root, *files, *json)?),
         Command::Add(args) => say(&change::add(args)?),
         Command::Set(args) => say(&change::set(args)?),
         Command::Remove(args) => say(&change::remove(args)?),
@@ -150,7 +147,38 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn check(file: &FleetFile, json: bool) -> anyhow::Result<()> {
+fn shown(machine: &str, root: &Root, files: bool, json: bool) -> anyhow::Result<String> {
+    let fleet = FleetFile::at(root).read()?;
+    let selectors = pitstop_fleet::selectors(&[machine]);
+    let machines = fleet.select(&selectors)?;
+    let several = selectors.len() != 1 || selectors.iter().any(Selector::is_of_several);
+    if !files {
+        return if json {
+            show::machines_json(&fleet, &machines, several)
+        } else {
+            let shown = machines.iter().map(|one| show::machine(&fleet, one));
+            Ok(shown.collect())
+        };
+    }
+    let mut layers = Files::at(root)?;
+    let mut text = String::new();
+    let mut values = Vec::new();
+    for machine in machines {
+        let laid = layers.of(&fleet, machine)?;
+        if json {
+            values.push(json!({ "name": machine.name, "files": files::value(&laid) }));
+        } else {
+            text.push_str(&files::text(machine, &laid));
+        }
+    }
+    match json {
+        true => show::written_json(values, several),
+        false => Ok(text),
+    }
+}
+
+fn check(root: &Root, json: bool) -> anyhow::Result<()> {
+    let file = &FleetFile::at(root);
     let bytes = file.bytes()?;
     let fleet = match file.parse(&bytes) {
         Ok(fleet) => fleet,
@@ -162,6 +190,9 @@ fn check(file: &FleetFile, json: bool) -> anyhow::Result<()> {
             return Err(bad.into());
         }
     };
+    for what in Files::at(root)?.check(&fleet)? {
+        eprintln!("pitstop: warning: {what}");
+    }
     say(&if json {
         "[]\n".into()
     } else {

@@ -120,7 +120,11 @@ pub fn machines_json(
     several: bool,
 ) -> anyhow::Result<String> {
     let shown = machines.iter().map(|machine| machine_json(fleet, machine));
-    let mut shown: Vec<Value> = shown.collect();
+    written_json(shown.collect(), several)
+}
+
+/// One value, or an array of what may be several.
+pub fn written_json(mut shown: Vec<Value>, several: bool) -> anyhow::Result<String> {
     match (shown.pop(), several) {
         (Some(one), false) => written(&one),
         (last, _) => {

@@ -1,6 +1,9 @@
 //! Machines' jobs: plain host files under the server's root.
 
+pub mod batch;
+pub mod confirm;
 mod image;
+mod many;
 mod order;
 mod root;
 mod set;
@@ -8,6 +11,9 @@ pub mod target;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use jiff::Timestamp;
+use pitstop_jobs::{Happened, State};
+use pitstop_server::jobs::Store;
 use pitstop_server::list::{self, jobs};
 use pitstop_server::write::remove;
 pub use root::Root;
@@ -116,18 +122,33 @@ fn clear(machines: &[Who], root: &Root) -> anyhow::Result<()> {
     let folder = root.path.join("hosts");
     let hosts = root.hosts()?;
     let targets = targets(root, machines, Need::Names)?;
+    let store = Store::at(&root.path);
+    let by = batch::who();
     let mut cleared = String::new();
     for target in &targets {
-        let mut found = false;
-        for file in target.files() {
+        let files = target.files();
+        let mut tracked = String::new();
+        let locked = store.lock()?;
+        let mut jobs = locked.all()?.jobs;
+        jobs.retain(|job| job.state.is_set() && files.contains(&job.host_file));
+        for job in &jobs {
+            let what = Happened::Cancelled { by: by.clone() };
+            locked.change(&job.id, &what, Timestamp::now())?;
+            // Writing to a String cannot fail.
+            let _ = write!(tracked, "; job {} is cancelled", job.id);
+            if job.state == State::Running {
+                tracked.push_str(", but is at work and goes on to its end");
+            }
+        }
+        let mut found = !jobs.is_empty();
+        for file in files {
             found |= remove(&hosts, &file)
                 .with_context(|| format!("removing {}", folder.join(&file).display()))?;
         }
         if found {
-            // Writing to a String cannot fail.
             let _ = writeln!(
                 cleared,
-                "{target} has no job any more: it boots from its own disk"
+                "{target} has no job any more: it boots from its own disk{tracked}"
             );
         }
     }
@@ -144,7 +165,7 @@ fn clear(machines: &[Who], root: &Root) -> anyhow::Result<()> {
 }
 
 /// Says it on standard output, where a closed pipe is an error like any other.
-fn say(text: &str) -> anyhow::Result<()> {
+pub fn say(text: &str) -> anyhow::Result<()> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .context("writing to standard output")

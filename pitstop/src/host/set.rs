@@ -1,7 +1,10 @@
 //! `pitstop host set`: a job becomes a host file, checked before a machine sees it.
 
 use super::Root;
+use super::batch::Batch;
+use super::confirm;
 use super::image::Images;
+use super::many::Many;
 use super::order::Order;
 use super::target::{Need, Target, targets};
 use crate::power;
@@ -10,8 +13,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use pitstop_imaging::table::PartitionSelector;
 use pitstop_imaging::units;
+use pitstop_protocol::id::Id;
 use pitstop_protocol::job::{Action, ActionName, After, DiskSelector, Job, is_of_action};
-use pitstop_server::write::{remove, replace};
 use pitstop_server::{list, read_server_file, valid_url};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -115,6 +118,8 @@ pub struct Args {
     /// Set the job even if it looks as if it will fail
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    many: Many,
 }
 
 /// A job that is checked, and not yet set.
@@ -141,17 +146,27 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         .collect::<anyhow::Result<_>>()?;
     check_folders(args, &prepared)?;
     let after = power::After::new(&args.root, &args.order.machines, args.power)?;
-    let mut answer = String::new();
+    let server = url.filter(|_| args.url.is_none());
+    let batch = Batch::new(&args.root, &args.many, server, &targets)?;
+    if batch.is_scheduled() && args.power != power::Order::None {
+        bail!("--power switches machines at once: it does not go with --at and --every");
+    }
+    let rows: Vec<confirm::Row> = prepared.iter().map(|one| row(args, one)).collect();
+    confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
+    let mut answer = batch.due();
     if let [one] = &prepared[..] {
-        let before = write(args, &hosts, one)?;
+        let (before, id) = write(args, &hosts, &batch, one)?;
         answer.push_str(&describe(args, one.target, &one.job));
         answer.push_str(&one.warning);
         // Writing to a String cannot fail.
         if let Some(was) = before {
             let _ = writeln!(answer, "  replaces    the job it had: {was}");
         }
-        let path = args.root.path.join("hosts").join(&one.file);
-        let _ = writeln!(answer, "  host file   {}", path.display());
+        if !batch.is_scheduled() {
+            let path = args.root.path.join("hosts").join(&one.file);
+            let _ = writeln!(answer, "  host file   {}", path.display());
+        }
+        let _ = writeln!(answer, "  job         {id}");
         return Ok((answer, after));
     }
     let _ = writeln!(
@@ -161,7 +176,7 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         args.order.action
     );
     for one in &prepared {
-        let before = write(args, &hosts, one)?;
+        let (before, _) = write(args, &hosts, &batch, one)?;
         let folder = folder_known(args, one.target, &one.job);
         let folder = folder
             .or_else(|| image(args, one.target))
@@ -173,6 +188,7 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         };
         answer.push_str(&one.warning);
     }
+    answer.push_str("pitstop job list shows how they go; pitstop job wait waits for them\n");
     Ok((answer, after))
 }
 
@@ -229,31 +245,44 @@ fn check_folders(args: &Args, prepared: &[Prepared]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets a job. Returns the action of the one that the machine had.
-fn write(args: &Args, hosts: &Dir, one: &Prepared) -> anyhow::Result<Option<String>> {
-    let Prepared { file, text, .. } = one;
+/// What of a job the question before it is about.
+fn row<'a>(args: &Args, one: &'a Prepared<'a>) -> confirm::Row<'a> {
+    let folder = folder_known(args, one.target, &one.job).or_else(|| image(args, one.target));
+    confirm::Row {
+        target: one.target,
+        disks: &one.job.disks,
+        image: folder.unwrap_or_default(),
+    }
+}
+
+/// Sets a job. Returns the action of the one that the machine had, and the new one's name.
+fn write(
+    args: &Args,
+    hosts: &Dir,
+    batch: &Batch,
+    one: &Prepared,
+) -> anyhow::Result<(Option<String>, Id)> {
     let files = one.target.files();
     let before = list::jobs(hosts)?
         .into_iter()
         .find(|job| files.contains(&job.file));
-    let path = args.root.path.join("hosts").join(file);
-    replace(hosts, file, text).with_context(|| format!("writing {}", path.display()))?;
-    // Under its other name the machine would find the old job, or find it when this one is done.
-    for other in files.iter().filter(|other| *other != file) {
-        remove(hosts, other)
-            .with_context(|| format!("removing the job it had under the name {other}"))?;
+    let (job, written) = batch.set(hosts, one.target, args.order.action, &one.text)?;
+    if batch.is_scheduled() {
+        return Ok((None, job.id));
     }
-    check_written(&args.root, file, text)?;
-    Ok(before.map(|job| {
+    check_written(&args.root, &one.file, &written)?;
+    let was = before.map(|job| {
         job.action
             .unwrap_or_else(|| "a file that could not be read".into())
-    }))
+    });
+    Ok((was, job.id))
 }
 
 /// The folder that is asked for: by the command line, else by the fleet file.
 fn image(args: &Args, target: &Target) -> Option<String> {
     let layer = target.settings.get("image").and_then(Value::as_str);
-    args.image.clone().or_else(|| layer.map(str::to_owned))
+    let image = args.image.as_deref().or(layer);
+    image.map(|image| target.filled(image))
 }
 
 /// Whether the file is where a server of the root will find it: the folder may have been replaced by another one.
@@ -339,7 +368,10 @@ fn host_file(
         ("version", Some(Value::Integer(1))),
         ("action", Some(args.order.action.as_str().into())),
         ("share", text(&share)),
-        ("image", text(&args.image)),
+        (
+            "image",
+            text(&args.image.as_ref().map(|image| target.filled(image))),
+        ),
         ("disks", list(disks)),
         (
             "delete",

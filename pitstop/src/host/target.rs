@@ -5,10 +5,12 @@ use crate::fleet::FleetFile;
 use anyhow::{Context, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_protocol::host_name::Uuid;
-use pitstop_protocol::job::setting_keys;
+use pitstop_protocol::job::{GROUP, setting_keys};
+use pitstop_protocol::machine::folder;
 use pitstop_server::machine::MachineName;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use toml::Value;
 
@@ -75,7 +77,11 @@ pub struct Target {
     /// By what else it may be named.
     others: Vec<MachineName>,
     /// Its name in the fleet file.
-    label: Option<String>,
+    pub label: Option<String>,
+    /// Its groups in the fleet file, in the file's order.
+    pub groups: Vec<String>,
+    /// Its address there, where it is named by something else.
+    ip: Option<IpAddr>,
     /// What the layers of the fleet file say, by the host file's keys.
     pub settings: BTreeMap<String, Value>,
 }
@@ -96,11 +102,34 @@ impl Target {
         names.flat_map(MachineName::files).collect()
     }
 
+    /// Its folder on the share, where its address is known.
+    pub fn folder(&self) -> Option<String> {
+        self.machine.address().or(self.ip).map(folder)
+    }
+
+    /// An image's folder with what the fleet file knows put in: `{hostname}` is the machine's name, `{group}` the first of
+    /// its groups. What it does not know is left for the machine.
+    pub fn filled(&self, image: &str) -> String {
+        let names = [
+            ("{hostname}", self.label.as_ref()),
+            (GROUP, self.groups.first()),
+        ];
+        let mut image = image.to_owned();
+        for (placeholder, name) in names {
+            if let Some(name) = name {
+                image = image.replace(placeholder, name);
+            }
+        }
+        image
+    }
+
     fn alone(machine: MachineName) -> Self {
         Self {
             machine,
             others: Vec::new(),
             label: None,
+            groups: Vec::new(),
+            ip: None,
             settings: BTreeMap::new(),
         }
     }
@@ -129,15 +158,23 @@ impl Target {
             );
         }
         let settings = fleet.settings(machine).into_iter();
-        Ok(Self {
+        let groups = machine.groups.iter().filter_map(|at| fleet.groups.get(*at));
+        let mut target = Self {
             machine: names.remove(0),
             others: names,
             label: Some(machine.name.clone()),
+            groups: groups.map(|group| group.name.clone()).collect(),
+            ip: machine.ip,
             settings: settings
                 .filter(|(key, _)| setting_keys().contains(key))
                 .map(|(key, setting)| (key.to_owned(), setting.value))
                 .collect(),
-        })
+        };
+        if let Some(Value::String(image)) = target.settings.get("image") {
+            let image = target.filled(image);
+            target.settings.insert("image".into(), image.into());
+        }
+        Ok(target)
     }
 }
 

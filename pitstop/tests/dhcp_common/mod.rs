@@ -274,7 +274,7 @@ impl Drop for Daemon {
 
 /// A machine's card, with its socket on the port of DHCP clients.
 pub struct Card {
-    socket: UdpSocket,
+    pub socket: UdpSocket,
     pub mac: [u8; 6],
 }
 

@@ -3,13 +3,13 @@
 
 use pitstop_power::{Credentials, Limits, Power, Target};
 use std::fs;
-use std::net::{TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub const PASSWORD: &str = "hush-hush-7";
+pub use pitstop_power::fake::PASSWORD;
 /// How long a BMC may take to be there.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -59,88 +59,6 @@ pub fn limits(call: u64, settle: u64) -> Limits {
         call: Duration::from_secs(call),
         settle: Duration::from_secs(settle),
         pause: Duration::from_millis(200),
-    }
-}
-
-/// OpenIPMI's simulator. A script stands for the machine's mainboard: it keeps the state in files.
-pub struct IpmiSim {
-    pub folder: tempfile::TempDir,
-    pub port: u16,
-    _process: Process,
-}
-
-impl IpmiSim {
-    /// `lies`: it takes every order and does nothing.
-    pub fn start(lies: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let path = |name: &str| folder.path().join(name);
-        fs::create_dir(path("state")).unwrap();
-        let set = if lies {
-            "true"
-        } else {
-            "echo $2 > \"$here/$1\""
-        };
-        let script = format!(
-            "#!/bin/sh\nhere=$(dirname \"$0\")\necho \"$@\" >> \"$here/log\"\nshift\nwhat=$1\nshift\ncase $what in\n\
-             get) echo \"$1:$(cat \"$here/$1\")\" ;;\nset) {set} ;;\nesac\n"
-        );
-        fs::write(path("board"), script).unwrap();
-        fs::set_permissions(path("board"), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(path("power"), "0").unwrap();
-        fs::write(path("boot"), "default").unwrap();
-        let auths = ["callback", "user", "operator", "admin"]
-            .map(|level| format!("  allowed_auths_{level} none md2 md5 straight\n"))
-            .concat();
-        let config = format!(
-            "name \"sim\"\nset_working_mc 0x20\nstartlan 1\n  addr 127.0.0.1 {port}\n  priv_limit admin\n{auths}\
-             guid a123456789abcdefa123456789abcdef\nendlan\nchassis_control \"{} 0x20\"\n\
-             user 2 true \"admin\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n",
-            path("board").display()
-        );
-        fs::write(path("lan.conf"), config).unwrap();
-        let commands = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
-                        sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n";
-        fs::write(path("commands"), commands).unwrap();
-        let process = Command::new("ipmi_sim")
-            .arg("-n")
-            .args([
-                "-c".into(),
-                path("lan.conf"),
-                "-f".into(),
-                path("commands"),
-                "-s".into(),
-                path("state"),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this test needs ipmi_sim: apt-get install openipmi ipmitool");
-        let sim = Self {
-            folder,
-            port,
-            _process: Process(process),
-        };
-        // It listens soon: no port of UDP tells.
-        std::thread::sleep(Duration::from_millis(500));
-        sim
-    }
-
-    pub fn power(&self) -> Power {
-        // Without it ipmitool asks what there is, and the simulator does not answer that.
-        power(&format!("ipmi://127.0.0.1:{}?cipher=3", self.port))
-    }
-
-    pub fn says(&self, name: &str) -> String {
-        fs::read_to_string(self.folder.path().join(name))
-            .unwrap()
-            .trim()
-            .to_owned()
     }
 }
 

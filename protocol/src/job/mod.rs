@@ -30,6 +30,6 @@ pub use options::{JobOption, OPTIONS};
 pub use preview::{check_host_file, check_parameters, preview};
 pub use report::ReportTo;
 pub use runnable::{DiskSelector, Job, Policy, Salvaged, check_folder};
-pub use settings::{check_setting, is_of_action, is_secret, setting_keys};
+pub use settings::{GROUP, check_setting, is_of_action, is_secret, setting_keys};
 pub use transfer::{RETRY_FOR, Transfer};
 pub use words::Word;

@@ -11,6 +11,9 @@ use std::sync::LazyLock;
 /// The key that tells the file's format, not the machine what to do.
 const VERSION: &str = "version";
 
+/// In the name of an image, the first group of the machine: a fleet file knows it, a machine does not.
+pub const GROUP: &str = "{group}";
+
 /// Every key of the host file that can be a setting of machines, in the order in which its documentation has them.
 pub fn setting_keys() -> &'static [&'static str] {
     static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -41,7 +44,10 @@ fn known(key: &str) -> Result<&'static JobOption, String> {
 }
 
 fn check_for(key: &str, value: &toml::Value, actions: &[ActionName]) -> Result<(), String> {
-    let text = format!("{VERSION} = 1\n{key} = {value}\n");
+    let mut text = format!("{VERSION} = 1\n{key} = {value}\n");
+    if key == "image" {
+        text = text.replace(GROUP, "group");
+    }
     let mut file = HostFile::parse(text.as_bytes(), "").map_err(|error| plain(key, &error.what))?;
     if file.share.is_none() {
         file.share = Some("http://server/share".into());
@@ -133,6 +139,7 @@ mod tests {
             ("keep", vec![3].into()),
             ("partitions", vec!["home"].into()),
             ("image", "lab/{hostname}".into()),
+            ("image", "golden-{group}".into()),
             ("attempts", 5.into()),
             ("share", "nfs://10.0.2.2/export?vers=4.1".into()),
         ] {

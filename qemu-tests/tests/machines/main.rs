@@ -7,6 +7,7 @@ mod bad_disk;
 mod bad_job;
 mod bad_network;
 mod bad_share;
+mod bmc;
 mod bond;
 mod buses;
 mod dhcp;

@@ -115,9 +115,14 @@ impl Keeper {
         match message.says {
             Says::Ready => self.ready(job, run, limits),
             Says::Working => self.working(job, run),
-            Says::Done => self.ended(&job, &Happened::Done { run }),
+            Says::Done => self.ended(&job, &run, &Happened::Done { run: run.clone() }),
             Says::Failed { reason, again } => {
-                self.ended(&job, &Happened::Failed { run, reason, again })
+                let what = Happened::Failed {
+                    run: run.clone(),
+                    reason,
+                    again,
+                };
+                self.ended(&job, &run, &what)
             }
         }
     }
@@ -176,10 +181,16 @@ impl Keeper {
     }
 
     fn working(&self, job: Job, run: Id) -> Result<Answer, Refusal> {
-        if job.runs.last() != Some(&run) || job.state.is_over() {
-            return Ok(withdrawn(&job).unwrap_or(Answer::Noted));
-        }
         let now = self.now();
+        if let Some(answer) = withdrawn(&job) {
+            // It goes on to its end all the same, and has its slot until then.
+            locked(&self.board).keep(&job.id, &run, now);
+            return Ok(answer);
+        }
+        // What an earlier try says, or one that is over, comes too late.
+        if job.runs.last() != Some(&run) || job.state.is_over() {
+            return Ok(Answer::Noted);
+        }
         locked(&self.board).beat(job.claim(), &run, now);
         if job.state != State::Running {
             self.change(&job.id, &Happened::Beat { run })?;
@@ -187,10 +198,13 @@ impl Keeper {
         Ok(Answer::Noted)
     }
 
-    fn ended(&self, job: &Job, what: &Happened) -> Result<Answer, Refusal> {
+    /// The last word of a `run`: it leaves its slot, whatever became of the job.
+    fn ended(&self, job: &Job, run: &Id, what: &Happened) -> Result<Answer, Refusal> {
         let (job, effect) = self.change(&job.id, what)?;
-        if effect != Effect::None && job.state != State::Running {
+        if job.runs.last() == Some(run) {
             locked(&self.board).leave(&job.id);
+        }
+        if effect != Effect::None {
             let reason = job.reason.as_ref().map(|why| format!(": {why}"));
             self.journal.note(&format!(
                 "{} {}: {}, job {}{}",
@@ -334,5 +348,98 @@ pub async fn watch(sites: Arc<Sites>) {
             sites.journal.note(&format!("jobs: {wrong}"));
         }
         told = wrong;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::fake::Root;
+
+    fn keeper(root: &Root) -> Keeper {
+        let journal = Arc::new(Journal::new(true));
+        Keeper::new(root.folder.path(), Duration::from_secs(45), journal)
+    }
+
+    fn run(number: u32) -> Id {
+        Id::new(Timestamp::UNIX_EPOCH, number)
+    }
+
+    fn one() -> Limits {
+        Limits {
+            server: Some(1),
+            ..Limits::default()
+        }
+    }
+
+    fn says(keeper: &Keeper, job: &Job, number: u32, says: Says) -> Answer {
+        let message = CheckIn::new(run(number), says);
+        keeper
+            .check_in(&job.id, message, &one(), |_| Ok(()))
+            .unwrap()
+    }
+
+    fn goes(answer: &Answer) -> bool {
+        matches!(answer, Answer::Go { .. })
+    }
+
+    #[test]
+    fn a_server_that_restarts_forgets_no_slot_and_gives_none_twice() {
+        let root = Root::new();
+        let first = root.set(15, Timestamp::UNIX_EPOCH);
+        let second = root.set(16, Timestamp::UNIX_EPOCH);
+        let before = keeper(&root);
+        assert!(goes(&says(&before, &first, 1, Says::Ready)));
+        assert!(!goes(&says(&before, &second, 2, Says::Ready)));
+        assert_eq!(root.now(&second).state, State::Queued);
+        drop(before);
+        let after = keeper(&root);
+        assert!(!goes(&says(&after, &second, 2, Says::Ready)));
+        assert_eq!(says(&after, &first, 1, Says::Working), Answer::Noted);
+        assert_eq!(says(&after, &first, 1, Says::Done), Answer::Noted);
+        assert!(goes(&says(&after, &second, 2, Says::Ready)));
+        let states = [&first, &second].map(|job| root.now(job).state);
+        assert_eq!(states, [State::Done, State::Running]);
+    }
+
+    #[test]
+    fn a_job_that_was_withdrawn_is_not_begun_and_takes_no_slot() {
+        let root = Root::new();
+        let first = root.set(15, Timestamp::UNIX_EPOCH);
+        let second = root.set(16, Timestamp::UNIX_EPOCH);
+        let keeper = keeper(&root);
+        let by = Happened::Cancelled { by: "root".into() };
+        keeper.change(&first.id, &by).unwrap();
+        let answer = says(&keeper, &first, 1, Says::Ready);
+        assert_eq!(
+            answer,
+            Answer::Cancelled {
+                reason: "cancelled by root".into()
+            }
+        );
+        assert!(goes(&says(&keeper, &second, 2, Says::Ready)));
+        keeper.change(&second.id, &by).unwrap();
+        let told = says(&keeper, &second, 2, Says::Working);
+        assert!(matches!(told, Answer::Cancelled { .. }), "{told:?}");
+        // A word of a run that is over takes no slot back.
+        assert_eq!(locked(&keeper.board).at_work(), 1);
+        says(&keeper, &second, 2, Says::Done);
+        says(&keeper, &second, 2, Says::Working);
+        assert_eq!(locked(&keeper.board).at_work(), 0);
+    }
+
+    #[test]
+    fn a_stranger_and_a_job_that_is_not_there_are_refused() {
+        let root = Root::new();
+        let job = root.set(15, Timestamp::UNIX_EPOCH);
+        let keeper = keeper(&root);
+        let ask = |id: &Id, may: Result<(), String>| {
+            let message = CheckIn::new(run(1), Says::Ready);
+            let answer = keeper.check_in(id, message, &one(), |_| may);
+            answer.unwrap_err().status
+        };
+        assert_eq!(ask(&job.id, Err("not yours".into())), StatusCode::FORBIDDEN);
+        assert_eq!(ask(&run(9), Ok(())), StatusCode::NOT_FOUND);
+        assert_eq!(root.now(&job).state, State::Waiting);
     }
 }

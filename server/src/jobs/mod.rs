@@ -3,6 +3,8 @@
 
 mod door;
 mod evidence;
+#[cfg(test)]
+mod fake;
 mod keeper;
 mod schedule;
 mod store;

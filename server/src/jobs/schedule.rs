@@ -143,3 +143,100 @@ fn is_busy(locked: &Locked, job: &Job) -> anyhow::Result<bool> {
         .iter()
         .any(|other| other.id != job.id && at_work(other) && other.is_of_machine(job)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::fake::{Root, job};
+    use pitstop_protocol::id::Id;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn look(root: &Root, now: &str) -> Vec<String> {
+        let jobs = root.store.all().unwrap().jobs;
+        set_due(&root.store, &jobs, &root.hosts, time(now)).unwrap()
+    }
+
+    fn scheduled(root: &Root, change: impl FnOnce(&mut Job)) -> Job {
+        let mut job = job(15, time("2026-11-28T12:00:00Z"));
+        job.state = State::Scheduled;
+        change(&mut job);
+        root.store.lock().unwrap().put(&job).unwrap();
+        job
+    }
+
+    fn states(root: &Root) -> Vec<State> {
+        let jobs = root.store.all().unwrap().jobs;
+        jobs.iter().map(|job| job.state).collect()
+    }
+
+    #[test]
+    fn a_job_is_set_once_when_it_is_due() {
+        let root = Root::new();
+        let job = scheduled(&root, |job| job.at = Some(time("2026-11-28T22:00:00Z")));
+        assert_eq!(look(&root, "2026-11-28T21:59:59Z"), [""; 0]);
+        assert!(!root.hosts.exists(&job.host_file));
+        assert_eq!(look(&root, "2026-11-28T22:00:00Z").len(), 1);
+        assert!(root.hosts.exists(&job.host_file));
+        // The clock goes back and comes again.
+        assert_eq!(look(&root, "2026-11-28T21:00:00Z"), [""; 0]);
+        assert_eq!(look(&root, "2026-11-28T22:00:01Z"), [""; 0]);
+        assert_eq!(states(&root), [State::Waiting]);
+    }
+
+    #[test]
+    fn a_time_that_passed_a_day_ago_is_told_as_missed() {
+        let root = Root::new();
+        let job = scheduled(&root, |job| job.at = Some(time("2026-11-28T22:00:00Z")));
+        let said = look(&root, "2026-11-29T22:00:01Z");
+        assert!(
+            said[0].contains("missed: it was due at 2026-11-28"),
+            "{said:?}"
+        );
+        assert_eq!(root.now(&job).state, State::Failed);
+        assert!(!root.hosts.exists(&job.host_file));
+        assert_eq!(root.store.history().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_schedule_sets_a_job_each_time_and_goes_on() {
+        let root = Root::new();
+        let job = scheduled(&root, |job| {
+            job.every = Some("0 22 * * * UTC".into());
+            job.last = Some(job.set);
+        });
+        look(&root, "2026-11-28T12:00:01Z");
+        assert_eq!(root.now(&job).at, Some(time("2026-11-28T22:00:00Z")));
+        assert_eq!(look(&root, "2026-11-28T22:00:05Z").len(), 1);
+        assert_eq!(states(&root), [State::Scheduled, State::Waiting]);
+        assert_eq!(root.now(&job).at, Some(time("2026-11-29T22:00:00Z")));
+        assert_eq!(look(&root, "2026-11-28T22:00:06Z"), [""; 0]);
+        // The machine did not come: the next night takes the place of this one.
+        assert_eq!(look(&root, "2026-11-29T22:00:05Z").len(), 1);
+        assert_eq!(
+            states(&root),
+            [State::Scheduled, State::Superseded, State::Waiting]
+        );
+    }
+
+    #[test]
+    fn a_machine_at_work_is_not_disturbed() {
+        let root = Root::new();
+        let now = root.set(15, time("2026-11-28T11:00:00Z"));
+        let run = Id::new(now.set, 1);
+        let change = |what: &Happened| {
+            let lock = root.store.lock().unwrap();
+            lock.change(&now.id, what, time("2026-11-28T21:00:00Z"))
+                .unwrap();
+        };
+        change(&Happened::Granted { run: run.clone() });
+        scheduled(&root, |job| job.at = Some(time("2026-11-28T22:00:00Z")));
+        assert_eq!(look(&root, "2026-11-28T22:00:00Z"), [""; 0]);
+        assert_eq!(states(&root), [State::Running, State::Scheduled]);
+        change(&Happened::Done { run });
+        assert_eq!(look(&root, "2026-11-28T22:30:00Z").len(), 1);
+        assert_eq!(states(&root), [State::Done, State::Waiting]);
+    }
+}

@@ -1,6 +1,7 @@
 //! The files of jobs, and the lock that keeps two writers from losing each other's change.
 
-use crate::write::{give_to_owner_of, remove, replace};
+use crate::runs::token;
+use crate::write::{give_to_owner_of, make_folder, remove, replace};
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions};
@@ -9,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use pitstop_jobs::{Effect, Entry, Happened, Job, MOST_BYTES, MOST_LINE};
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -78,7 +80,8 @@ impl Store {
         }
     }
 
-    /// What ended, oldest first. Lines that make no sense are left out: the last may be half written.
+    /// What ended, oldest first. Lines that make no sense are left out: the last may be half written. Of an end that was
+    /// written twice, the first line counts.
     pub fn history(&self) -> anyhow::Result<Vec<Entry>> {
         let Some(folder) = self.folder()? else {
             return Ok(Vec::new());
@@ -90,6 +93,7 @@ impl Store {
         };
         let mut reader = BufReader::new(file);
         let mut entries = Vec::new();
+        let mut known = HashSet::new();
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -98,7 +102,8 @@ impl Store {
             if read.with_context(|| self.named("reading", HISTORY))? == 0 {
                 return Ok(entries);
             }
-            entries.extend(Entry::parse(&String::from_utf8_lossy(&line)));
+            let entry = Entry::parse(&String::from_utf8_lossy(&line));
+            entries.extend(entry.filter(|entry| known.insert(entry.end())));
         }
     }
 
@@ -129,15 +134,8 @@ impl Store {
         if let Some(folder) = self.folder()? {
             return Ok(folder);
         }
-        let doing = || format!("making {}", self.path().display());
-        let root = Dir::open_ambient_dir(&self.root, ambient_authority()).with_context(doing)?;
-        match root.create_dir(FOLDER) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => made
-                .and_then(|()| give_to_owner_of(&root, &root.open(FOLDER)?))
-                .with_context(doing)?,
-        }
-        self.folder()?.with_context(doing)
+        make_folder(&self.root, &[FOLDER])
+            .with_context(|| format!("making {}", self.path().display()))
     }
 
     fn named(&self, doing: &str, name: &str) -> String {
@@ -180,25 +178,28 @@ impl Locked {
     }
 
     /// Sets a job for its machine's next boot: its file, the end of what the machine had before, and the host file.
-    /// Returns the jobs whose place it took.
-    pub fn set(&self, hosts: &Dir, job: &Job) -> anyhow::Result<Vec<Job>> {
+    /// Returns the host file's text.
+    pub fn set(&self, hosts: &Dir, job: &Job) -> anyhow::Result<String> {
         self.put(job)?;
         let by = Happened::Superseded { by: job.id.clone() };
-        let mut before = Vec::new();
         for old in self.all()?.jobs {
             if old.id != job.id && old.state.is_set() && old.is_of_machine(job) {
-                before.push(old.clone());
                 self.apply(old, &by, job.changed)?;
             }
         }
         let doing = |name: &str| format!("writing the host file {name}");
-        replace(hosts, &job.host_file, &job.host_text()).with_context(|| doing(&job.host_file))?;
+        let token = match &job.server {
+            Some(_) => Some(token::issue(&self.store.root, &job.id)?),
+            None => None,
+        };
+        let text = job.host_text(token.as_deref());
+        replace(hosts, &job.host_file, &text).with_context(|| doing(&job.host_file))?;
         // Under its other name the machine would find the old job, or find it when this one is done.
         for other in &job.other_files {
             remove(hosts, other)
                 .with_context(|| format!("removing the job it had under the name {other}"))?;
         }
-        Ok(before)
+        Ok(text)
     }
 
     /// Tells the job `id`, as it is on the disk now, that something happened. `None` where there is no such job.
@@ -221,11 +222,12 @@ impl Locked {
         now: Timestamp,
     ) -> anyhow::Result<(Job, Effect)> {
         let effect = job.apply(what, now);
-        if effect != Effect::None {
-            self.put(&job)?;
-        }
+        // The history first: whoever is ended between the two writes says the same once more, and nothing is lost.
         if effect == Effect::Ended {
             self.note(&Entry::of(&job))?;
+        }
+        if effect != Effect::None {
+            self.put(&job)?;
         }
         Ok((job, effect))
     }
@@ -304,8 +306,6 @@ fn all(folder: &Dir) -> anyhow::Result<Found> {
             names.push(name);
         }
     }
-    // Names begin with the time.
-    names.sort();
     let mut found = Found::default();
     for name in names {
         match read(folder, &name) {
@@ -313,5 +313,11 @@ fn all(folder: &Dir) -> anyhow::Result<Found> {
             Err(error) => found.wrong.push(format!("{error:#}")),
         }
     }
+    // Names have whole seconds only.
+    let order = |job: &Job| (job.set, job.place, job.id.clone());
+    found.jobs.sort_by_cached_key(order);
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@ use super::token;
 use crate::connections::{Connections, Peer};
 use crate::site::{Folders, Sites};
 use crate::{Args, http, runs, sites};
+use clap::{Args as _, FromArgMatches};
 use pitstop_protocol::id::Id;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,17 +27,10 @@ struct Served {
 }
 
 fn serve(root: &Path) -> Served {
-    let args = Args {
-        root: root.into(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        tftp: None,
-        url: None,
-        boot: None,
-        append: String::new(),
-        keep_runs: runs::KEEP_LAST,
-        slot_timeout: Duration::from_secs(45),
-        quiet: true,
-    };
+    let words = ["serve", "--quiet", "--listen", "127.0.0.1:0", "--root"].map(OsStr::new);
+    let words = words.into_iter().chain([root.as_os_str()]);
+    let matches = Args::augment_args(clap::Command::new("serve")).get_matches_from(words);
+    let args = Args::from_arg_matches(&matches).unwrap();
     let folders = Folders::open(root, None).unwrap();
     let sites = Arc::new(sites(&args, &folders, "http://127.0.0.1".into()));
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -4,8 +4,6 @@
 use super::FOLDER;
 use crate::write;
 use anyhow::Context;
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use pitstop_imaging::random;
 use pitstop_protocol::id::Id;
 use std::fmt::Write as _;
@@ -36,8 +34,7 @@ pub fn issue(root: &Path, job: &Id) -> anyhow::Result<String> {
     }
     let folder = folder(root);
     let doing = || format!("writing {}", folder.join(job.as_str()).display());
-    fs::create_dir_all(&folder).with_context(doing)?;
-    let open = Dir::open_ambient_dir(&folder, ambient_authority()).with_context(doing)?;
+    let open = write::make_folder(root, &[FOLDER, TOKENS]).with_context(doing)?;
     let hash = format!("{}\n", blake3::hash(token.as_bytes()).to_hex());
     write::replace(&open, job.as_str(), &hash).with_context(doing)?;
     Ok(token)

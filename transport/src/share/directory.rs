@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::job::check_folder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -207,11 +208,7 @@ impl Opened {
     }
 }
 
-impl ImageSource for Opened {
-    fn name(&self) -> &str {
-        self.name.name()
-    }
-
+impl ReadAt for Opened {
     fn size(&self) -> u64 {
         self.size
     }
@@ -227,6 +224,12 @@ impl ImageSource for Opened {
                 ),
             )
         })
+    }
+}
+
+impl ImageSource for Opened {
+    fn name(&self) -> &str {
+        self.name.name()
     }
 
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {

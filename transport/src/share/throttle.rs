@@ -2,6 +2,7 @@
 
 use super::{Pending, Share, Stat};
 use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::source::ReadAt;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,11 +98,7 @@ impl Pending for Throttled<Box<dyn Pending>> {
     }
 }
 
-impl ImageSource for Throttled<Box<dyn ImageSource>> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
+impl ReadAt for Throttled<Box<dyn ImageSource>> {
     fn size(&self) -> u64 {
         self.inner.size()
     }
@@ -110,6 +107,12 @@ impl ImageSource for Throttled<Box<dyn ImageSource>> {
         self.inner.read_exact_at(buf, offset)?;
         self.throttle.take(buf.len());
         Ok(())
+    }
+}
+
+impl ImageSource for Throttled<Box<dyn ImageSource>> {
+    fn name(&self) -> &str {
+        self.inner.name()
     }
 
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {

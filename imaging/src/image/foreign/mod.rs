@@ -320,7 +320,7 @@ fn read_back(
         let length = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
         let raw = &mut raw[..length];
         output
-            .read_at(raw, at)
+            .read_exact_at(raw, at)
             .with_context(|| format!("reading {name} back at {at}"))?;
         if *blake3::hash(raw).as_bytes() != hash {
             bail!("{name} does not read back as written at {at}: replace the disk");

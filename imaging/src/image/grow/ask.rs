@@ -21,7 +21,7 @@ const PIECE: u64 = 1 << 20;
 impl Grower {
     /// Whether its programs will let the filesystem on `volume` grow, as far as that can be known: damage deep within
     /// is only found by the full check that the disk gets.
-    pub(super) fn ask(&self, volume: &mut dyn ReadAt, growing: &Growing) -> anyhow::Result<()> {
+    pub(super) fn ask(&self, volume: &dyn ReadAt, growing: &Growing) -> anyhow::Result<()> {
         let Growable { head, kernel } = growable(volume, growing.filesystem, growing.to)
             .map_err(|why| anyhow::anyhow!("it cannot: {why}; restore without grow"))?;
         if let Some(needed) = kernel {
@@ -45,7 +45,7 @@ fn ask(program: &str, arguments: &[&str], of: &Path) -> anyhow::Result<()> {
 }
 
 /// A file of the size of `volume` with nothing but `head` of it.
-fn twin(volume: &mut dyn ReadAt, head: &Extents) -> io::Result<tempfile::NamedTempFile> {
+fn twin(volume: &dyn ReadAt, head: &Extents) -> io::Result<tempfile::NamedTempFile> {
     let twin = tempfile::NamedTempFile::new()?;
     let end = head.iter().map(|range| range.end).max().unwrap_or(0);
     // A filesystem that has no room for so long a name of nothing gets what there is.
@@ -58,7 +58,7 @@ fn twin(volume: &mut dyn ReadAt, head: &Extents) -> io::Result<tempfile::NamedTe
     Ok(twin)
 }
 
-fn copy(volume: &mut dyn ReadAt, start: u64, end: u64, to: &File) -> io::Result<()> {
+fn copy(volume: &dyn ReadAt, start: u64, end: u64, to: &File) -> io::Result<()> {
     let mut at = start;
     while at < end {
         let length = usize::try_from(PIECE.min(end - at)).map_err(io::Error::other)?;

@@ -10,11 +10,11 @@ mod growers;
 use super::image_bytes::ImageBytes;
 use super::image_table::read_table;
 use super::opened_image::OpenedImage;
-use super::target_writes::{Written, flush, write_table, writing};
+use super::target_writes::{flush, write_table, writing};
 use super::{Part, RestoreOptions, reread_table};
 use crate::disk::{Output, Target, signature_places};
 use crate::event::Reporter;
-use crate::source::Window;
+use crate::source::{ReadAt, Window};
 use crate::table::{self, MovedSwap, ParsedTable, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
@@ -151,9 +151,9 @@ fn find(image: &OpenedImage, disk: u64, sector: Option<u32>) -> anyhow::Result<O
         }
     };
     grower.check().with_context(what)?;
-    let mut bytes = ImageBytes::new(image.source(), &loaded.index);
-    let mut volume = Window::new(&mut bytes, growing.start, growing.size);
-    grower.ask(&mut volume, &growing).with_context(what)?;
+    let bytes = ImageBytes::new(image.source(), &loaded.index);
+    let volume = Window::new(&bytes, growing.start, growing.size);
+    grower.ask(&volume, &growing).with_context(what)?;
     Ok(Some(Growth {
         place,
         filesystem: summary.filesystem.clone(),
@@ -202,8 +202,8 @@ impl Growth {
         let place = &self.place;
         if place.number > 0 {
             let limit = output.limit().context("its size is not known")?;
-            let mut disk = Written { output, limit };
-            let parsed = ParsedTable::read(&mut disk, self.sector)?;
+            let disk = Window::new(output, 0, limit);
+            let parsed = ParsedTable::read(&disk, self.sector)?;
             let mut parsed = parsed.with_context(|| format!("{name} has no partition table"))?;
             if table::growth(&parsed, limit, &self.swaps)?.as_ref() != Some(place) {
                 bail!("the table on {name} is not the image's");
@@ -224,7 +224,7 @@ impl Growth {
             let Range { start, end } = moved.carried();
             let mut bytes = vec![0; usize::try_from(end - start)?];
             output
-                .read_at(&mut bytes, start)
+                .read_exact_at(&mut bytes, start)
                 .with_context(|| format!("reading {} at {start}", output.name()))?;
             anyhow::Ok((moved.to, bytes))
         });

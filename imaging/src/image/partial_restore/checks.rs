@@ -6,8 +6,7 @@ use crate::image::image_bytes::ImageBytes;
 use crate::image::image_table::ImageTable;
 use crate::image::minimum_disk::minimum_disk;
 use crate::image::restore_task::Task;
-use crate::image::target_writes::Written;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, Window};
 use crate::table::{ParsedTable, Partition, Table, TableKind};
 use crate::units;
 use anyhow::{Context, bail};
@@ -80,7 +79,7 @@ impl Task<'_> {
         if let Some(interim) = &plan.interim {
             let (output, limit) = (self.output, plan.disk);
             let table = interim.table(
-                &mut Written { output, limit },
+                &Window::new(output, 0, limit),
                 plan.disk,
                 image_table.sector,
             );
@@ -91,10 +90,10 @@ impl Task<'_> {
         }
         let table = match self.image.indexed() {
             Some(loaded) => {
-                let mut under = ImageBytes::new(self.source(), &loaded.index);
-                plan.last.table(&mut under, plan.disk, image_table.sector)
+                let under = ImageBytes::new(self.source(), &loaded.index);
+                plan.last.table(&under, plan.disk, image_table.sector)
             }
-            None => plan.last.table(&mut Nothing, plan.disk, image_table.sector),
+            None => plan.last.table(&Nothing, plan.disk, image_table.sector),
         };
         let table = table.with_context(|| format!("the table of {image} on {name}"))?;
         for keep in kept {
@@ -217,7 +216,7 @@ impl ReadAt for Nothing {
         0
     }
 
-    fn read_at(&mut self, _: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], _: u64) -> io::Result<()> {
         buffer.fill(0);
         Ok(())
     }

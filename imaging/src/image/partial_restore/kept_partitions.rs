@@ -9,6 +9,7 @@ use crate::image::old_signatures;
 use crate::image::restore_task::Task;
 use crate::image::restored::Restored;
 use crate::image::target_writes::invalidate;
+use crate::source::ReadAt;
 use crate::table::{ParsedTable, Partition, PartitionSelector, Raw, TableWrite, TableWrites};
 use crate::units;
 use anyhow::{Context, bail};
@@ -254,7 +255,7 @@ fn rest(
     let mut pieces = Vec::new();
     for range in tables.without(&last).clipped(0..plan.disk).iter() {
         let mut bytes = vec![0; usize::try_from(range.end - range.start)?];
-        remapped.read_at(&mut bytes, range.start)?;
+        remapped.read_exact_at(&mut bytes, range.start)?;
         for own in plan.table_bytes.within(range.clone()) {
             let from = usize::try_from(own.start - range.start)?;
             let to = usize::try_from(own.end - range.start)?;

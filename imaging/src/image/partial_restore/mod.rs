@@ -9,8 +9,9 @@ mod single_partitions;
 
 use super::image_table::check_owner;
 use super::restore_task::Task;
-use super::target_writes::{Written, write_table};
+use super::target_writes::write_table;
 use crate::disk::Output;
+use crate::source::{ReadAt, Window};
 use crate::table::{ParsedTable, TableWrite};
 use anyhow::{Context, bail};
 
@@ -37,12 +38,12 @@ impl Task<'_> {
                 self.image.name()
             );
         }
-        let mut disk = Written { output, limit };
+        let disk = Window::new(output, 0, limit);
         let what = || format!("the partition table on {name}");
-        let parsed = ParsedTable::read(&mut disk, sector)
+        let parsed = ParsedTable::read(&disk, sector)
             .with_context(what)?
             .with_context(|| format!("{name} has no partition table"))?;
-        check_owner(&mut disk, &parsed).with_context(what)?;
+        check_owner(&disk, &parsed).with_context(what)?;
         Ok(parsed)
     }
 
@@ -60,7 +61,7 @@ impl Task<'_> {
         for (at, bytes) in pieces {
             let mut read = vec![0; bytes.len()];
             output
-                .read_at(&mut read, *at)
+                .read_exact_at(&mut read, *at)
                 .with_context(|| format!("reading {name} back at {at}"))?;
             if read != *bytes {
                 bail!("{name} does not read back as written at {at}: replace the disk");

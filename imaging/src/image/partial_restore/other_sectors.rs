@@ -115,10 +115,10 @@ impl Task<'_> {
                 self.differ(other)
             );
         }
-        let mut bytes = ImageBytes::new(self.source(), &other.loaded.index);
-        let mut volume = Window::new(&mut bytes, place.start, place.end - place.start);
-        let contents = recognise(&mut volume);
-        let misfit = misfit(&mut volume, &contents, other.to);
+        let bytes = ImageBytes::new(self.source(), &other.loaded.index);
+        let volume = Window::new(&bytes, place.start, place.end - place.start);
+        let contents = recognise(&volume);
+        let misfit = misfit(&volume, &contents, other.to);
         let misfit = misfit.with_context(|| format!("reading {what} in {}", self.image.name()))?;
         let Some(why) = misfit else { return Ok(()) };
         let name = contents.filesystem;

@@ -10,6 +10,7 @@
 use crate::disk::Output;
 use crate::extents::Extents;
 use crate::image::workers::lock;
+use crate::source::ReadAt;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -151,6 +152,23 @@ fn of(part: &Range<u64>, at: u64) -> io::Result<Range<usize>> {
     Ok(within(part.start)?..within(part.end)?)
 }
 
+impl ReadAt for RemappedOutput<'_> {
+    fn size(&self) -> u64 {
+        self.limit().unwrap_or(0)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        for (part, to) in self.parts(at..at + buffer.len() as u64) {
+            let buffer = &mut buffer[of(&part, at)?];
+            match to {
+                Some(to) => self.inner.read_exact_at(buffer, to)?,
+                None => self.recall(buffer, part.start),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Output for RemappedOutput<'_> {
     fn name(&self) -> &str {
         self.inner.name()
@@ -189,17 +207,6 @@ impl Output for RemappedOutput<'_> {
                 self.inner.zero(to..to + (part.end - part.start))?;
             } else {
                 self.forget(&part)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        for (part, to) in self.parts(at..at + buffer.len() as u64) {
-            let buffer = &mut buffer[of(&part, at)?];
-            match to {
-                Some(to) => self.inner.read_at(buffer, to)?,
-                None => self.recall(buffer, part.start),
             }
         }
         Ok(())
@@ -259,7 +266,7 @@ mod tests {
                 image[place..place + length].copy_from_slice(&bytes);
             }
             let mut read = vec![7; image.len()];
-            remapped.read_at(&mut read, 0).unwrap();
+            remapped.read_exact_at(&mut read, 0).unwrap();
             prop_assert!(read == image);
             let mut expected = vec![9; 1 << 16];
             expected[512..10_512].copy_from_slice(&image[10_000..20_000]);

@@ -7,6 +7,7 @@ use crate::image::image_table::read_table;
 use crate::image::restore_task::Task;
 use crate::image::restored::Restored;
 use crate::image::target_writes::{TABLES, flush, writing};
+use crate::source::ReadAt;
 use crate::table::{Partition, PartitionSelector, TableWrite};
 use crate::units;
 use anyhow::{Context, bail};
@@ -129,7 +130,7 @@ fn heads(pairs: &[Pair], remapped: &RemappedOutput) -> anyhow::Result<Vec<TableW
         .map(|pair| {
             let head = pair.head();
             let mut bytes = vec![0; usize::try_from(head.end - head.start)?];
-            remapped.read_at(&mut bytes, head.start)?;
+            remapped.read_exact_at(&mut bytes, head.start)?;
             Ok((pair.to.start, bytes))
         })
         .collect()

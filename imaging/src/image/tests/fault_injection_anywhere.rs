@@ -10,6 +10,7 @@ use crate::image::loaded_index::load;
 use crate::image::restore::restore_indexed;
 use crate::image::target_writes::TABLES;
 use crate::image::{Delta, ImageSource, Kind, RestoreOptions, Restored};
+use crate::source::ReadAt;
 use nix::errno::Errno;
 use proptest::prelude::*;
 use std::io::{self, Read};
@@ -33,16 +34,19 @@ impl Unsteady<'_> {
     }
 }
 
-impl ImageSource for Unsteady<'_> {
-    fn name(&self) -> &'static str {
-        "the image"
-    }
+impl ReadAt for Unsteady<'_> {
     fn size(&self) -> u64 {
         self.image.size()
     }
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.read()?;
         self.image.read_exact_at(buf, offset)
+    }
+}
+
+impl ImageSource for Unsteady<'_> {
+    fn name(&self) -> &'static str {
+        "the image"
     }
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         self.read()?;
@@ -111,15 +115,18 @@ fn restore_to(image: &dyn ImageSource, disk: &Disk, method: Method) -> anyhow::R
 /// An image of which one bit is another in whatever is read first of it as a stream.
 struct Flipped<'a>(&'a Memory, AtomicU64);
 
-impl ImageSource for Flipped<'_> {
-    fn name(&self) -> &'static str {
-        "the image"
-    }
+impl ReadAt for Flipped<'_> {
     fn size(&self) -> u64 {
         self.0.size()
     }
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buf, offset)
+    }
+}
+
+impl ImageSource for Flipped<'_> {
+    fn name(&self) -> &'static str {
+        "the image"
     }
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         let mut bytes = Vec::new();

@@ -12,6 +12,7 @@ use crate::image::restore::restore_indexed;
 use crate::image::workers::Meter;
 use crate::image::{CaptureOptions, Delta, ImageMeta, ImageReader, ImageSource, RestoreOptions};
 use crate::inventory::DiskIdentity;
+use crate::source::ReadAt;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
@@ -77,17 +78,19 @@ impl Thin {
     }
 }
 
-impl ImageSource for Thin {
-    fn name(&self) -> &'static str {
-        "thin"
-    }
-
+impl ReadAt for Thin {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.from(at)?.read_exact(buffer)
+    }
+}
+
+impl ImageSource for Thin {
+    fn name(&self) -> &'static str {
+        "thin"
     }
 
     fn stream_from(&self, at: u64) -> io::Result<Box<dyn Read + Send>> {
@@ -99,6 +102,16 @@ impl ImageSource for Thin {
 struct Written {
     size: u64,
     data: Mutex<BTreeMap<u64, Vec<u8>>>,
+}
+
+impl ReadAt for Written {
+    fn size(&self) -> u64 {
+        self.limit().unwrap_or(0)
+    }
+
+    fn read_exact_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl Output for Written {
@@ -129,10 +142,6 @@ impl Output for Written {
 
     fn zero(&self, _: Range<u64>) -> io::Result<()> {
         Ok(())
-    }
-
-    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn flush(&self) -> io::Result<()> {

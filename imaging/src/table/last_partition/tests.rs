@@ -35,7 +35,7 @@ impl ReadAt for Sparse {
         self.size
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         if at + buffer.len() as u64 > self.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -99,7 +99,7 @@ fn disk(kind: TableKind, sector: u64, places: &[Place], [made, size]: [u64; 2]) 
     };
     disk.write(&pieces.backup);
     disk.write(&pieces.primary);
-    if let Some(moved) = move_backup_gpt(&mut disk, made).unwrap() {
+    if let Some(moved) = move_backup_gpt(&disk, made).unwrap() {
         disk.write(&moved.backup);
         disk.write(&moved.primary);
         disk.write(moved.stale.as_slice());
@@ -404,13 +404,13 @@ proptest! {
         for (mib, at, byte) in damage {
             disk.sectors.entry(mib * MIB / 512).or_insert_with(|| vec![0; 512])[at] = byte;
         }
-        if let Ok(Some(mut parsed)) = ParsedTable::read(&mut disk, 512)
+        if let Ok(Some(mut parsed)) = ParsedTable::read(&disk, 512)
             && let Ok(Some(growth)) = growth(&parsed, 200 * MIB, &[])
             && parsed.resize(&growth).is_ok()
             && let Ok(pieces) = parsed.raw.writes(disk.size)
         {
             disk.write(&pieces.primary);
-            let table = read(&mut disk, 512).unwrap();
+            let table = read(&disk, 512).unwrap();
             prop_assert!(table.partitions.iter().any(|part| part.range() == growth.range()));
         }
     }

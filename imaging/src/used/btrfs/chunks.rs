@@ -27,10 +27,7 @@ pub(super) struct Chunks(BTreeMap<u64, Chunk>);
 
 impl Chunks {
     /// The chunk tree, found through the system chunks in the superblock.
-    pub(super) fn read(
-        volume: &mut dyn ReadAt,
-        superblock: &Superblock,
-    ) -> Result<Self, Untrusted> {
+    pub(super) fn read(volume: &dyn ReadAt, superblock: &Superblock) -> Result<Self, Untrusted> {
         let system = Self::system(superblock)?;
         let mut chunks = Self::default();
         let root = superblock.chunk_root;

@@ -29,16 +29,16 @@ const SUPERBLOCK_SIZE: u64 = 4096;
 /// No block group is ever put here: boot loaders may use it.
 const RESERVED: u64 = 1 << 20;
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     superblock::label(volume)
 }
 
 /// Whether it grows while it is mounted, as far as its superblock tells.
-pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Untrusted> {
+pub(super) fn check_growth(volume: &dyn ReadAt, to: u64) -> Result<(), Untrusted> {
     superblock::check_growth(volume, to)
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let superblock = Superblock::read(volume)?;
     let chunks = Chunks::read(volume, &superblock)?;
@@ -63,7 +63,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
 
 /// The roots of the extent tree, and of the block groups' own tree where there is one.
 fn roots(
-    volume: &mut dyn ReadAt,
+    volume: &dyn ReadAt,
     superblock: &Superblock,
     chunks: &Chunks,
 ) -> Result<(Root, Option<Root>), Untrusted> {

@@ -39,7 +39,7 @@ pub(super) struct Superblock {
     incompat: u64,
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let raw = volume.bytes_at(OFFSET, 4096)?;
     let sb = Fields(&raw);
     Ok(Label {
@@ -49,7 +49,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
 }
 
 /// Whether the kernel mounts it for writing and lets its only device grow. A log tree is replayed then.
-pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<(), Untrusted> {
+pub(super) fn check_growth(volume: &dyn ReadAt, to: u64) -> Result<(), Untrusted> {
     /// The kernel refuses to resize to less (Linux `btrfs_ioctl_resize`).
     const LEAST: u64 = 256 << 20;
     let raw = volume.bytes_at(OFFSET, 4096)?;
@@ -86,7 +86,7 @@ fn unknown(flags: u64, incompat: u64, compat_ro: u64) -> Untrusted {
 }
 
 impl Superblock {
-    pub(super) fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
+    pub(super) fn read(volume: &dyn ReadAt) -> Result<Self, Untrusted> {
         let raw = volume.bytes_at(OFFSET, 4096)?;
         let sb = Fields(&raw);
         if sb.u16(196)? != 0 {

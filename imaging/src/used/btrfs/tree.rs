@@ -39,7 +39,7 @@ type Each<'a> = &'a mut dyn FnMut(&Item<'_>) -> Result<(), Untrusted>;
 
 /// Calls `each` with every item of a tree, in order.
 pub(super) fn walk(
-    volume: &mut dyn ReadAt,
+    volume: &dyn ReadAt,
     superblock: &Superblock,
     chunks: &Chunks,
     root: Root,
@@ -75,7 +75,7 @@ struct Place {
 }
 
 struct Walk<'a> {
-    volume: &'a mut dyn ReadAt,
+    volume: &'a dyn ReadAt,
     superblock: &'a Superblock,
     chunks: &'a Chunks,
     owner: u64,

@@ -56,7 +56,7 @@ impl Beside {
 }
 
 /// Looks for whoever claims `disk` beside its `table`.
-pub fn beside(disk: &mut dyn ReadAt, table: &Table) -> Beside {
+pub fn beside(disk: &dyn ReadAt, table: &Table) -> Beside {
     let found = Claims::of(disk, Level::Disk);
     let mut claims = Vec::new();
     let mut theirs = Some(Extents::new());
@@ -91,7 +91,7 @@ pub fn beside(disk: &mut dyn ReadAt, table: &Table) -> Beside {
 ///
 /// # Errors
 /// When the places of signatures cannot be read.
-pub fn owner_of_disk(disk: &mut dyn ReadAt, table: &Table) -> io::Result<Option<String>> {
+pub fn owner_of_disk(disk: &dyn ReadAt, table: &Table) -> io::Result<Option<String>> {
     if table.kind == TableKind::None {
         return Ok(None);
     }
@@ -115,9 +115,9 @@ pub fn owner_of_disk(disk: &mut dyn ReadAt, table: &Table) -> io::Result<Option<
 
 /// Whether a claim that was found on the disk, with its signature in `partition`, is that partition's: they are looked
 /// for at the same places where both end together.
-fn is_partitions(disk: &mut dyn ReadAt, claim: &Claim, partition: &Partition) -> bool {
-    let mut window = Window::new(disk, partition.start, partition.size);
-    let own = Claims::of(&mut window, Level::Within);
+fn is_partitions(disk: &dyn ReadAt, claim: &Claim, partition: &Partition) -> bool {
+    let window = Window::new(disk, partition.start, partition.size);
+    let own = Claims::of(&window, Level::Within);
     let same = |own: &Claim| {
         own.owner == claim.owner && own.name == claim.name && partition.start + own.at == claim.at
     };
@@ -133,7 +133,7 @@ fn is_partitions(disk: &mut dyn ReadAt, claim: &Claim, partition: &Partition) ->
 }
 
 /// What of the disk is the claim's alone; `None` where it does not live with the table.
-fn peaceful(disk: &mut dyn ReadAt, claim: &Claim, table: &Table) -> Option<Extents> {
+fn peaceful(disk: &dyn ReadAt, claim: &Claim, table: &Table) -> Option<Extents> {
     match claim.owner {
         Owner::Disc => disc(disk),
         Owner::Md if Array::read(disk, claim)?.mirror => {
@@ -150,7 +150,7 @@ fn peaceful(disk: &mut dyn ReadAt, claim: &Claim, table: &Table) -> Option<Exten
 }
 
 /// The bytes of an ISO 9660 (ECMA-119 8.4): its primary descriptor tells how many blocks there are.
-fn disc(disk: &mut dyn ReadAt) -> Option<Extents> {
+fn disc(disk: &dyn ReadAt) -> Option<Extents> {
     const DESCRIPTOR: u64 = 32 << 10;
     let raw = disk.bytes_at(DESCRIPTOR, 2048).ok()?;
     let descriptor = Fields(&raw);
@@ -172,7 +172,7 @@ struct Array {
 
 impl Array {
     /// `None` where `claim` is none of a Linux RAID.
-    fn read(disk: &mut dyn ReadAt, claim: &Claim) -> Option<Self> {
+    fn read(disk: &dyn ReadAt, claim: &Claim) -> Option<Self> {
         if claim.owner != Owner::Md {
             return None;
         }

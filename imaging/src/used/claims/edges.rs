@@ -1,6 +1,7 @@
 //! The two ends of a volume, read once: nearly all signatures are there.
 
 use crate::source::{self, ReadAt};
+use std::cell::RefCell;
 use std::io;
 
 /// What is read at the beginning: VMFS has its signature at 1 MiB, the furthest in but for few.
@@ -10,20 +11,20 @@ const TAIL: u64 = 3088 * 512;
 
 /// A volume with its ends in memory. What cannot be read is remembered: a claim may be there.
 pub struct Edges<'a> {
-    volume: &'a mut dyn ReadAt,
+    volume: &'a dyn ReadAt,
     head: Vec<u8>,
     tail: Vec<u8>,
     tail_at: u64,
-    failed: Option<io::Error>,
+    failed: RefCell<Option<io::Error>>,
 }
 
 impl<'a> Edges<'a> {
-    pub fn new(volume: &'a mut dyn ReadAt) -> Self {
+    pub fn new(volume: &'a dyn ReadAt) -> Self {
         let size = volume.size();
         let head_end = size.min(HEAD);
         let tail_at = size.saturating_sub(TAIL).max(head_end);
         // Where an end cannot be read as one, each place in it is tried by itself.
-        let mut read = |from: u64, to: u64| {
+        let read = |from: u64, to: u64| {
             let length = usize::try_from(to - from).ok()?;
             volume.bytes_at(from, length).ok()
         };
@@ -34,14 +35,14 @@ impl<'a> Edges<'a> {
             head,
             tail,
             tail_at,
-            failed: None,
+            failed: RefCell::default(),
         }
     }
 
     /// `N` bytes at `at`; `None` where the volume ends before, or cannot be read.
     pub fn get<const N: usize>(&mut self, at: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
-        self.read_at(at, &mut bytes).ok()?;
+        self.read_exact_at(&mut bytes, at).ok()?;
         Some(bytes)
     }
 
@@ -59,7 +60,7 @@ impl<'a> Edges<'a> {
     }
 
     pub fn into_failure(self) -> Option<io::Error> {
-        self.failed
+        self.failed.into_inner()
     }
 }
 
@@ -68,7 +69,7 @@ impl ReadAt for Edges<'_> {
         self.volume.size()
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         source::check_bounds(at, buffer.len(), self.size())?;
         let length = buffer.len();
         let held =
@@ -77,11 +78,10 @@ impl ReadAt for Edges<'_> {
             buffer.copy_from_slice(held);
             return Ok(());
         }
-        let read = self.volume.read_at(at, buffer);
-        if let Err(error) = &read
-            && self.failed.is_none()
-        {
-            self.failed = Some(io::Error::new(error.kind(), error.to_string()));
+        let read = self.volume.read_exact_at(buffer, at);
+        if let Err(error) = &read {
+            let mut first = self.failed.borrow_mut();
+            first.get_or_insert_with(|| io::Error::new(error.kind(), error.to_string()));
         }
         read
     }
@@ -111,7 +111,7 @@ mod tests {
             self.bytes.len() as u64
         }
 
-        fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
             source::check_bounds(at, buffer.len(), self.size())?;
             if (at..at + buffer.len() as u64).contains(&self.bad) {
                 return Err(io::Error::other("a bad sector"));
@@ -124,11 +124,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told_and_the_rest_is_still_found() {
-        let mut bad = Bad {
+        let bad = Bad {
             bytes: vec![7; 4 << 20],
             bad: 5000,
         };
-        let mut edges = Edges::new(&mut bad);
+        let mut edges = Edges::new(&bad);
         assert!(edges.has(4096, &[7; 8]));
         assert!(!edges.has(4996, &[7; 8]));
         let failure = edges.into_failure().unwrap();
@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn the_end_of_a_volume_is_no_failure() {
         let mut bytes = Cursor::new(vec![7; 600]);
-        let mut disk = Disk::new(&mut bytes, 600);
-        let mut edges = Edges::new(&mut disk);
+        let disk = Disk::new(&mut bytes, 600);
+        let mut edges = Edges::new(&disk);
         assert_eq!(edges.get::<8>(590), Some([7; 8]));
         assert_eq!(edges.get::<8>(595), None);
         assert!(edges.into_failure().is_none());
@@ -156,8 +156,8 @@ mod tests {
             let expected = usize::try_from(at).ok().and_then(|at| bytes.get(at..at + length));
             let expected = expected.map(<[u8]>::to_vec);
             let mut cursor = Cursor::new(bytes.clone());
-            let mut disk = Disk::new(&mut cursor, size);
-            let mut edges = Edges::new(&mut disk);
+            let disk = Disk::new(&mut cursor, size);
+            let mut edges = Edges::new(&disk);
             prop_assert_eq!(edges.take(at, length), expected);
         }
     }

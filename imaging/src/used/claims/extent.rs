@@ -20,7 +20,7 @@ const F2FS_SUPERBLOCK: u64 = 1024;
 ///
 /// # Errors
 /// When its superblock cannot be read, or has an impossible size.
-pub fn owned(filesystem: Filesystem, volume: &mut dyn ReadAt) -> io::Result<Extents> {
+pub fn owned(filesystem: Filesystem, volume: &dyn ReadAt) -> io::Result<Extents> {
     let size = volume.size();
     let end = end(filesystem, volume).map_err(|doubt| match doubt {
         Untrusted::Read(error) => error,
@@ -40,11 +40,8 @@ pub fn owned(filesystem: Filesystem, volume: &mut dyn ReadAt) -> io::Result<Exte
 }
 
 /// One past the last byte that the filesystem has.
-pub(in crate::used) fn end(
-    filesystem: Filesystem,
-    volume: &mut dyn ReadAt,
-) -> Result<u64, Untrusted> {
-    let mut block = |at, length| volume.bytes_at(at, length).map_err(Untrusted::from);
+pub(in crate::used) fn end(filesystem: Filesystem, volume: &dyn ReadAt) -> Result<u64, Untrusted> {
+    let block = |at, length| volume.bytes_at(at, length).map_err(Untrusted::from);
     Ok(match filesystem {
         Filesystem::Ext => {
             let raw = block(EXT_SUPERBLOCK, 1024)?;
@@ -125,7 +122,7 @@ mod tests {
             bytes[*at..at + field.len()].copy_from_slice(field);
         }
         let mut cursor = Cursor::new(bytes);
-        owned(filesystem, &mut Disk::new(&mut cursor, SIZE)).unwrap()
+        owned(filesystem, &Disk::new(&mut cursor, SIZE)).unwrap()
     }
 
     #[test]

@@ -184,10 +184,10 @@ pub struct Claims {
 
 impl Claims {
     /// Looks at all places of signatures on `volume`: its beginning and its end are read once.
-    pub fn of(volume: &mut dyn ReadAt, level: Level) -> Self {
+    pub fn of(volume: &dyn ReadAt, level: Level) -> Self {
         let mut edges = Edges::new(volume);
         let mut list = signatures::all(&mut edges);
-        if fat::probe(&mut edges).is_some() {
+        if fat::probe(&edges).is_some() {
             list.push(Claim {
                 owner: Owner::Filesystem(Filesystem::Fat),
                 name: "vfat",
@@ -203,7 +203,7 @@ impl Claims {
         }
         for claim in &mut list {
             if claim.owner == Owner::Filesystem(Filesystem::Ext) {
-                claim.name = ext::name(&mut edges);
+                claim.name = ext::name(&edges);
             }
         }
         // What has no map first: it is as a rule what lies on top.

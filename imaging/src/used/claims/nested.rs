@@ -98,8 +98,8 @@ mod tests {
     fn found(mut bytes: Vec<u8>) -> Vec<(&'static str, u64)> {
         let size = bytes.len() as u64;
         let mut cursor = Cursor::new(&mut bytes);
-        let mut disk = Disk::new(&mut cursor, size);
-        let list = tables(&mut Edges::new(&mut disk));
+        let disk = Disk::new(&mut cursor, size);
+        let list = tables(&mut Edges::new(&disk));
         list.iter().map(|claim| (claim.name, claim.at)).collect()
     }
 

@@ -3,6 +3,7 @@
 use super::signatures::{SIGNATURES, Signature};
 use super::*;
 use crate::source::Disk;
+use crate::source::ReadAt;
 use proptest::prelude::*;
 use std::io::Cursor;
 
@@ -10,10 +11,7 @@ const SIZE: u64 = 8 << 20;
 
 fn claims(bytes: &[u8]) -> Claims {
     let mut cursor = Cursor::new(bytes);
-    Claims::of(
-        &mut Disk::new(&mut cursor, bytes.len() as u64),
-        Level::Within,
-    )
+    Claims::of(&Disk::new(&mut cursor, bytes.len() as u64), Level::Within)
 }
 
 fn names(bytes: &[u8]) -> Vec<&'static str> {
@@ -220,11 +218,11 @@ fn what_cannot_be_read_may_be_somebodys() {
         fn size(&self) -> u64 {
             SIZE
         }
-        fn read_at(&mut self, _: u64, _: &mut [u8]) -> io::Result<()> {
+        fn read_exact_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
             Err(io::Error::other("a bad disk"))
         }
     }
-    let found = Claims::of(&mut Unreadable, Level::Within);
+    let found = Claims::of(&Unreadable, Level::Within);
     assert!(found.list.is_empty() && found.only().is_none());
     assert_eq!(found.unread.unwrap().to_string(), "a bad disk");
 }
@@ -318,7 +316,7 @@ proptest! {
         }
         let found = {
             let mut cursor = Cursor::new(&disk[..]);
-            Claims::of(&mut Disk::new(&mut cursor, size), Level::Disk)
+            Claims::of(&Disk::new(&mut cursor, size), Level::Disk)
         };
         // Some are one only at their own place, and ISO 9660 tells where it ends.
         let claims = found.list.iter().any(|claim| claim.name == name);

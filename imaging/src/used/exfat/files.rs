@@ -15,7 +15,7 @@ const DIRECTORY_MAX: u64 = 256 << 20;
 
 /// Proves that `bitmap` has every cluster that a file owns.
 pub(super) fn check(
-    volume: &mut dyn ReadAt,
+    volume: &dyn ReadAt,
     geometry: &Geometry,
     bitmap: &mut Bitmap,
 ) -> Result<(), Untrusted> {
@@ -43,7 +43,7 @@ pub(super) fn check(
 }
 
 struct Walk<'a> {
-    volume: &'a mut dyn ReadAt,
+    volume: &'a dyn ReadAt,
     geometry: &'a Geometry,
     /// Bytes of the FAT from the entry of `fat_first` on.
     fat: Vec<u8>,
@@ -98,8 +98,7 @@ impl Walk<'_> {
             let start = self.geometry.byte_of(first)?;
             let index = first - 2;
             let end = index.saturating_add(length);
-            self.claims
-                .add(&mut *self.volume, index..end, chain.first)?;
+            self.claims.add(self.volume, index..end, chain.first)?;
             total += length;
             if chain.directory {
                 if total.saturating_mul(cluster) > DIRECTORY_MAX {

@@ -36,7 +36,7 @@ struct Geometry {
     end: u64,
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let boot = volume.bytes_at(0, 512)?;
     let serial = Fields(&boot).u32(100)?;
     let geometry = Geometry::parse(&boot, volume.size())?;
@@ -55,7 +55,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let boot = volume.bytes_at(0, 512)?;
     let geometry = Geometry::parse(&boot, size)?;
@@ -83,7 +83,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
 
 /// Section 3.4: the sum over eleven sectors, but for the fields that change while mounted, fills the
 /// twelfth.
-fn check_boot_region(volume: &mut dyn ReadAt, boot: &[u8]) -> Result<(), Untrusted> {
+fn check_boot_region(volume: &dyn ReadAt, boot: &[u8]) -> Result<(), Untrusted> {
     let sector = 1usize << Fields(boot).u8(108)?.clamp(9, 12);
     let region = volume.bytes_at(0, sector * 12)?;
     let (covered, sums) = (
@@ -153,7 +153,7 @@ impl Geometry {
     }
 
     /// The next cluster of a chain.
-    fn next(&self, volume: &mut dyn ReadAt, cluster: u64) -> Result<Option<u64>, Untrusted> {
+    fn next(&self, volume: &dyn ReadAt, cluster: u64) -> Result<Option<u64>, Untrusted> {
         self.byte_of(cluster)?;
         let entry = volume.bytes_at(self.fat + cluster * 4, 4)?;
         let next = Fields(&entry).u32(0)?;
@@ -161,7 +161,7 @@ impl Geometry {
     }
 
     /// The first entry of a type in the root directory.
-    fn root_entry(&self, volume: &mut dyn ReadAt, kind: u8) -> Result<Option<Vec<u8>>, Untrusted> {
+    fn root_entry(&self, volume: &dyn ReadAt, kind: u8) -> Result<Option<Vec<u8>>, Untrusted> {
         let mut at = self.root;
         for _ in 0..ROOT_CLUSTERS_MAX {
             let length = usize::try_from(self.cluster.min(ROOT_BYTES_MAX))
@@ -183,11 +183,7 @@ impl Geometry {
     }
 
     /// Where enough of a bitmap is that begins with cluster `first`.
-    fn bitmap_runs(
-        &self,
-        volume: &mut dyn ReadAt,
-        first: u64,
-    ) -> Result<Vec<Range<u64>>, Untrusted> {
+    fn bitmap_runs(&self, volume: &dyn ReadAt, first: u64) -> Result<Vec<Range<u64>>, Untrusted> {
         let count = self.clusters.div_ceil(8).div_ceil(self.cluster);
         let mut runs: Vec<Range<u64>> = Vec::new();
         let mut at = Some(first);

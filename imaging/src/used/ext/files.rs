@@ -42,11 +42,7 @@ impl<'a> Files<'a> {
     }
 
     /// Proves that the map has every block that the inodes of `group` name.
-    pub(super) fn check(
-        &mut self,
-        volume: &mut dyn ReadAt,
-        group: &Group,
-    ) -> Result<(), Untrusted> {
+    pub(super) fn check(&mut self, volume: &dyn ReadAt, group: &Group) -> Result<(), Untrusted> {
         if group.inodes_uninitialised {
             return Ok(());
         }
@@ -72,7 +68,7 @@ impl<'a> Files<'a> {
 
     fn inode(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         raw: Fields<'_>,
         number: u64,
     ) -> Result<(), Untrusted> {
@@ -109,7 +105,7 @@ impl<'a> Files<'a> {
     /// A node of an extent tree, at most `depth` levels above the leaves.
     fn extents(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         node: Fields<'_>,
         depth: u16,
         number: u64,
@@ -140,12 +136,7 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    fn pointers(
-        &mut self,
-        volume: &mut dyn ReadAt,
-        map: &[u8],
-        number: u64,
-    ) -> Result<(), Untrusted> {
+    fn pointers(&mut self, volume: &dyn ReadAt, map: &[u8], number: u64) -> Result<(), Untrusted> {
         let (direct, indirect) = map.split_at(DIRECT * 4);
         self.blocks(volume, direct, 0, number)?;
         for (depth, pointer) in (1..).zip(indirect.chunks_exact(4)) {
@@ -157,7 +148,7 @@ impl<'a> Files<'a> {
     /// Blocks that `pointers` name, and those that they name in turn, `depth` times.
     fn blocks(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         pointers: &[u8],
         depth: u32,
         number: u64,

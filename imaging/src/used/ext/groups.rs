@@ -28,7 +28,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The next group, its checksum proven; `None` behind the last.
-    pub(super) fn next(&mut self, volume: &mut dyn ReadAt) -> Result<Option<Group>, Untrusted> {
+    pub(super) fn next(&mut self, volume: &dyn ReadAt) -> Result<Option<Group>, Untrusted> {
         let number = self.next;
         if number >= self.superblock.groups() {
             return Ok(None);

@@ -19,17 +19,17 @@ use std::ops::Range;
 use superblock::{Checksums, Superblock};
 
 /// `ext2`, `ext3` or `ext4`, as blkid tells them apart.
-pub(super) fn name(volume: &mut dyn ReadAt) -> &'static str {
+pub(super) fn name(volume: &dyn ReadAt) -> &'static str {
     Superblock::read(volume).map_or("ext4", |superblock| superblock.name())
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     Superblock::read(volume)?.label()
 }
 
 /// Whether resize2fs lets it grow to `to` bytes, as far as its superblock tells; where that and the group descriptors
 /// are, which are enough for resize2fs to say whether it knows its features.
-pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<Extents, Untrusted> {
+pub(super) fn check_growth(volume: &dyn ReadAt, to: u64) -> Result<Extents, Untrusted> {
     let superblock = Superblock::read(volume)?;
     superblock.check_growth(volume, to)?;
     if !superblock.is_clean() {
@@ -42,7 +42,7 @@ pub(super) fn check_growth(volume: &mut dyn ReadAt, to: u64) -> Result<Extents, 
     Ok(head.clipped(0..volume.size()))
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let superblock = Superblock::read(volume)?;
     superblock.check(volume.size())?;
     let size = volume.size();
@@ -81,7 +81,7 @@ struct Parts {
 impl Parts {
     fn add_group(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         superblock: &Superblock,
         group: &Group,
     ) -> Result<(), Untrusted> {
@@ -117,7 +117,7 @@ impl Parts {
 
     fn add_allocated(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         superblock: &Superblock,
         group: &Group,
     ) -> Result<(), Untrusted> {

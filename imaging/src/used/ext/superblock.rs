@@ -81,7 +81,7 @@ pub(super) struct Superblock {
 }
 
 impl Superblock {
-    pub(super) fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
+    pub(super) fn read(volume: &dyn ReadAt) -> Result<Self, Untrusted> {
         let raw = volume.bytes_at(OFFSET, 1024)?;
         let sb = Fields(&raw);
         if sb.slice(0x38, 2)? != MAGIC {
@@ -203,7 +203,7 @@ impl Superblock {
     }
 
     /// Everything that must hold before e2fsck and resize2fs let it grow to `to` bytes.
-    pub(super) fn check_growth(&self, volume: &mut dyn ReadAt, to: u64) -> Result<(), Untrusted> {
+    pub(super) fn check_growth(&self, volume: &dyn ReadAt, to: u64) -> Result<(), Untrusted> {
         let sb = Fields(&self.raw);
         if self.incompat & INCOMPAT_JOURNAL_DEV != 0 {
             return Err(Untrusted::new("it is an external journal"));
@@ -261,7 +261,7 @@ impl Superblock {
     }
 
     /// A mark that somebody has it mounted is believed by e2fsck, whatever machine that was.
-    fn check_multiple_mounts(&self, volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
+    fn check_multiple_mounts(&self, volume: &dyn ReadAt) -> Result<(), Untrusted> {
         /// `EXT4_MMP_SEQ_CLEAN`
         const CLEAN: u32 = 0xff4d_4d50;
         if self.incompat & INCOMPAT_MMP == 0 {
@@ -338,11 +338,7 @@ impl Superblock {
         (self.first_block(group) + self.blocks_per_group).min(self.blocks)
     }
 
-    pub(super) fn read_block(
-        &self,
-        volume: &mut dyn ReadAt,
-        block: u64,
-    ) -> Result<Vec<u8>, Untrusted> {
+    pub(super) fn read_block(&self, volume: &dyn ReadAt, block: u64) -> Result<Vec<u8>, Untrusted> {
         let length =
             usize::try_from(self.block_size).map_err(|_| Untrusted::new("blocks too large"))?;
         Ok(volume.bytes_at(block * self.block_size, length)?)

@@ -63,7 +63,7 @@ pub(super) struct Mapped {
     pub(super) remarks: Vec<String>,
 }
 
-fn label_sector(volume: &mut dyn ReadAt) -> Option<u64> {
+fn label_sector(volume: &dyn ReadAt) -> Option<u64> {
     (0..LABEL_SECTORS).find(|sector| {
         volume
             .bytes_at(sector * SECTOR, 32)
@@ -71,7 +71,7 @@ fn label_sector(volume: &mut dyn ReadAt) -> Option<u64> {
     })
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let physical = read(volume)?;
     Ok(Label {
         label: physical.group,
@@ -79,7 +79,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     })
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Mapped, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Mapped, Untrusted> {
     let size = volume.size();
     let physical = read(volume)?;
     let mut keep = RangeCollector::new();
@@ -112,7 +112,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Mapped, Untrusted> {
 }
 
 /// What is in each volume, in their order. What one claims of the others is settled.
-fn look_into_all(volume: &mut dyn ReadAt, physical: &Physical) -> Vec<Found> {
+fn look_into_all(volume: &dyn ReadAt, physical: &Physical) -> Vec<Found> {
     let volumes = physical.volumes.iter();
     let mut all: Vec<Found> = volumes.map(|logical| look_into(volume, logical)).collect();
     if all.iter().any(Found::is_verity) {
@@ -124,17 +124,17 @@ fn look_into_all(volume: &mut dyn ReadAt, physical: &Physical) -> Vec<Found> {
     all
 }
 
-fn look_into(volume: &mut dyn ReadAt, logical: &Logical) -> Found {
+fn look_into(volume: &dyn ReadAt, logical: &Logical) -> Found {
     if !logical.whole {
         let doubt = Untrusted::new("parts of it are on other disks");
         return Found::whole("", doubt, Vec::new());
     }
-    probe::look_within(&mut Linear { volume, logical })
+    probe::look_within(&Linear { volume, logical })
 }
 
 /// A logical volume, read through its segments.
 struct Linear<'a> {
-    volume: &'a mut dyn ReadAt,
+    volume: &'a dyn ReadAt,
     logical: &'a Logical,
 }
 
@@ -148,7 +148,7 @@ impl ReadAt for Linear<'_> {
             .unwrap_or(0)
     }
 
-    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let mut at = at;
         let mut rest = buffer;
         while !rest.is_empty() {
@@ -170,7 +170,7 @@ impl ReadAt for Linear<'_> {
             let length = usize::try_from(segment.length - offset)
                 .map_or(rest.len(), |left| left.min(rest.len()));
             let (part, after) = rest.split_at_mut(length);
-            self.volume.read_at(segment.physical + offset, part)?;
+            self.volume.read_exact_at(part, segment.physical + offset)?;
             at += u64::try_from(length).map_err(io::Error::other)?;
             rest = after;
         }
@@ -178,7 +178,7 @@ impl ReadAt for Linear<'_> {
     }
 }
 
-fn read(volume: &mut dyn ReadAt) -> Result<Physical, Untrusted> {
+fn read(volume: &dyn ReadAt) -> Result<Physical, Untrusted> {
     let sector = label_sector(volume).ok_or_else(|| Untrusted::new("the label is gone"))?;
     let raw = volume.bytes_at(sector * SECTOR, 512)?;
     let label = Fields(&raw);
@@ -219,7 +219,7 @@ fn metadata_areas(header: Fields<'_>) -> Result<Vec<(u64, u64)>, Untrusted> {
 }
 
 /// The current text of a metadata area, which is a ring behind a header of one sector.
-fn metadata(volume: &mut dyn ReadAt, area: u64, size: u64) -> Result<String, Untrusted> {
+fn metadata(volume: &dyn ReadAt, area: u64, size: u64) -> Result<String, Untrusted> {
     let raw = volume.bytes_at(area, 512)?;
     let header = Fields(&raw);
     let damaged = || Untrusted::new("its metadata area is damaged");

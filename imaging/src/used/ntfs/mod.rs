@@ -34,13 +34,13 @@ impl From<NtfsError> for Untrusted {
     }
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     contained(|| read_label(volume))
 }
 
 /// Whether ntfsresize may let it grow. It takes a dirty volume, and one that Windows hibernated on, which would wake to
 /// another filesystem than it remembers.
-pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(), Untrusted> {
+pub(super) fn check_growth(volume: &dyn ReadAt) -> Result<(), Untrusted> {
     contained(|| {
         let size = volume.size();
         let mut stream = Stream::new(volume);
@@ -75,7 +75,7 @@ fn check_bad_clusters(ntfs: &Ntfs, stream: &mut Stream<'_>) -> Result<(), Untrus
     Ok(())
 }
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     contained(|| read_map(volume))
 }
 
@@ -85,7 +85,7 @@ fn contained<T>(look: impl FnOnce() -> Result<T, Untrusted>) -> Result<T, Untrus
         .unwrap_or_else(|_| Err(Untrusted::new("its metadata is damaged")))
 }
 
-fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+fn read_label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let mut stream = Stream::new(volume);
     let ntfs = Ntfs::new(&mut stream)?;
     let label = match ntfs.volume_name(&mut stream) {
@@ -98,7 +98,7 @@ fn read_label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
     })
 }
 
-fn read_map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+fn read_map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let mut stream = Stream::new(volume);
     let ntfs = Ntfs::new(&mut stream)?;

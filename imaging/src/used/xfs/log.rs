@@ -18,7 +18,7 @@ const UNMOUNT: u8 = 0x20;
 const LOG_MAX: u64 = 2 << 30;
 
 struct Log<'a> {
-    volume: &'a mut dyn ReadAt,
+    volume: &'a dyn ReadAt,
     start: u64,
     blocks: u64,
 }
@@ -32,7 +32,7 @@ struct Record {
 }
 
 /// A doubt unless the log of `size` bytes at byte `start` ends in an unmount.
-pub(super) fn check_clean(volume: &mut dyn ReadAt, start: u64, size: u64) -> Result<(), Untrusted> {
+pub(super) fn check_clean(volume: &dyn ReadAt, start: u64, size: u64) -> Result<(), Untrusted> {
     if !(2 * BASIC..=LOG_MAX).contains(&size) {
         return Err(Untrusted::new("the size of its log is impossible"));
     }

@@ -43,7 +43,7 @@ struct Superblock {
     uuid: [u8; 16],
 }
 
-pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
+pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let head = volume.bytes_at(0, 512)?;
     let sb = Fields(&head);
     Ok(Label {
@@ -53,7 +53,7 @@ pub(super) fn label(volume: &mut dyn ReadAt) -> Result<Label, Untrusted> {
 }
 
 /// Whether it grows while it is mounted, as far as its superblock tells; the oldest kernel that mounts it.
-pub(super) fn check_growth(volume: &mut dyn ReadAt) -> Result<(u32, u32), Untrusted> {
+pub(super) fn check_growth(volume: &dyn ReadAt) -> Result<(u32, u32), Untrusted> {
     Superblock::read(volume)?;
     let head = volume.bytes_at(0, 512)?;
     let sb = Fields(&head);
@@ -83,7 +83,7 @@ const NEEDS: [(bool, u32, (u32, u32)); 8] = [
     (false, 0x80, (6, 10)),
 ];
 
-pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
+pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
     let size = volume.size();
     let superblock = Superblock::read(volume)?;
     log::check_clean(volume, superblock.log_start, superblock.log_size)?;
@@ -96,7 +96,7 @@ pub(super) fn map(volume: &mut dyn ReadAt) -> Result<Extents, Untrusted> {
 }
 
 impl Superblock {
-    fn read(volume: &mut dyn ReadAt) -> Result<Self, Untrusted> {
+    fn read(volume: &dyn ReadAt) -> Result<Self, Untrusted> {
         let head = volume.bytes_at(0, 512)?;
         let sb = Fields(&head);
         let sector_size = u64::from(sb.u16_be(102)?);
@@ -160,7 +160,7 @@ impl Superblock {
     }
 }
 
-fn check_features(volume: &mut dyn ReadAt, version: u16, sector: u64) -> Result<(), Untrusted> {
+fn check_features(volume: &dyn ReadAt, version: u16, sector: u64) -> Result<(), Untrusted> {
     let sector = usize::try_from(sector).map_err(|_| Untrusted::new("sectors too large"))?;
     let head = volume.bytes_at(0, sector)?;
     let sb = Fields(&head);
@@ -207,7 +207,7 @@ fn check_crc(bytes: &[u8], at: usize, what: &str) -> Result<(), Untrusted> {
 
 /// Adds all of a group but what its free space tree lists.
 fn keep_group(
-    volume: &mut dyn ReadAt,
+    volume: &dyn ReadAt,
     superblock: &Superblock,
     group: u64,
     keep: &mut RangeCollector,

@@ -44,7 +44,7 @@ impl<'a> Tree<'a> {
     /// Calls `each` with each free extent in the tree's order, as blocks of the group.
     pub(super) fn walk(
         &mut self,
-        volume: &mut dyn ReadAt,
+        volume: &dyn ReadAt,
         root: u32,
         levels: u32,
         mut each: impl FnMut(Range<u64>) -> Result<(), Untrusted>,
@@ -109,7 +109,7 @@ impl<'a> Tree<'a> {
         Fields(node).u32_be(header + capacity * 8)
     }
 
-    fn block(&self, volume: &mut dyn ReadAt, at: u32, level: u32) -> Result<Vec<u8>, Untrusted> {
+    fn block(&self, volume: &dyn ReadAt, at: u32, level: u32) -> Result<Vec<u8>, Untrusted> {
         let superblock = self.superblock;
         if u64::from(at) >= superblock.length(self.group) {
             return Err(self.damaged());

@@ -26,14 +26,14 @@ pub struct Last {
     /// Bytes of a logical sector.
     pub sector: u32,
     parsed: Option<ParsedTable>,
-    pub last_partition: LastPartition,
+    pub partition: LastPartition,
     pub summary: PartitionSummary,
 }
 
 impl fmt::Display for Last {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let filesystem = &self.summary.filesystem;
-        match self.last_partition.number {
+        match self.partition.number {
             0 => write!(f, "the {filesystem}"),
             number => write!(f, "partition {number} ({filesystem})"),
         }
@@ -47,11 +47,11 @@ impl Last {
     pub fn of(reader: &ImageReader) -> anyhow::Result<Self> {
         let (image, meta) = (reader.name(), reader.meta());
         let sector = meta.disk.logical_sector_size;
-        let parsed = ParsedTable::read(&mut &*reader, sector)
+        let parsed = ParsedTable::read(reader, sector)
             .with_context(|| format!("the partition table in {image}"))?;
         let what = || format!("the disk in {image} cannot be made smaller");
         if let Some(parsed) = &parsed {
-            let owner = owner_of_disk(&mut &*reader, &parsed.table);
+            let owner = owner_of_disk(reader, &parsed.table);
             let owner =
                 owner.with_context(|| format!("looking for who owns the disk in {image}"))?;
             if let Some(owner) = owner {
@@ -79,7 +79,7 @@ impl Last {
             sector,
             summary: summary.clone(),
             parsed,
-            last_partition,
+            partition: last_partition,
         })
     }
 
@@ -101,12 +101,12 @@ impl Last {
                 self.disk
             );
         }
-        let needs = self.last_partition.start.saturating_add(self.summary.used);
+        let needs = self.partition.start.saturating_add(self.summary.used);
         if needs > to {
             bail!(
                 "{self} of {image} begins at {} and has {} in use: a disk of {to} bytes ({}) is too small, it has to \
                  have more than {needs}",
-                self.last_partition.start,
+                self.partition.start,
                 units::bytes(self.summary.used),
                 units::bytes(to)
             );
@@ -125,14 +125,14 @@ impl Last {
         resized: &Resized,
         owned: &Extents,
     ) -> anyhow::Result<()> {
-        let own_end = self.last_partition.start + self.last_partition.size;
+        let own_end = self.partition.start + self.partition.size;
         let mut own = if resized.to < resized.from {
-            owned.shifted(self.last_partition.start)
+            owned.shifted(self.partition.start)
         } else {
-            Extents::single(self.last_partition.start..own_end)
+            Extents::single(self.partition.start..own_end)
         };
-        own.insert(0..self.last_partition.start);
-        if let Some(swap) = self.last_partition.moving() {
+        own.insert(0..self.partition.start);
+        if let Some(swap) = self.partition.moving() {
             own.insert(swap.clone());
             if resized.moved.is_none() {
                 own.insert(own_end..swap.start);
@@ -187,14 +187,14 @@ impl Last {
     pub fn resized(&self, least: u64, to: Option<u64>) -> anyhow::Result<Resized> {
         let Some(disk) = to else {
             let spare = SPARE.max(least / SPARE_PART);
-            return Ok(self.last_partition.with_size(least.saturating_add(spare)));
+            return Ok(self.partition.with_size(least.saturating_add(spare)));
         };
         let room = match &self.parsed {
             None => Resized {
                 to: disk,
-                ..self.last_partition.with_size(self.last_partition.size)
+                ..self.partition.with_size(self.partition.size)
             },
-            Some(parsed) => self.last_partition.on(parsed, disk)?,
+            Some(parsed) => self.partition.on(parsed, disk)?,
         };
         if room.to >= room.from {
             let back = |moved: &MovedSwap| moved.to < moved.whole.start;
@@ -205,7 +205,7 @@ impl Last {
             });
         }
         if room.to < least {
-            let smallest = self.last_partition.with_size(least);
+            let smallest = self.partition.with_size(least);
             let smallest = Self::smallest(self.table(&smallest)?.as_ref(), &smallest);
             bail!(
                 "a disk of {disk} bytes ({}) is too small: {self} would have {}, but needs at least {}; a disk of \

@@ -41,7 +41,7 @@ pub fn ext_block(device: &Path) -> anyhow::Result<u64> {
     on(device, |volume| ext_block_of(volume))
 }
 
-fn ext_block_of(volume: &mut dyn ReadAt) -> anyhow::Result<u64> {
+fn ext_block_of(volume: &dyn ReadAt) -> anyhow::Result<u64> {
     let raw = volume.bytes_at(EXT_BLOCK_SIZE, 4)?;
     let shift = raw
         .iter()
@@ -53,10 +53,7 @@ fn ext_block_of(volume: &mut dyn ReadAt) -> anyhow::Result<u64> {
         .context("its superblock has an impossible block size")
 }
 
-fn on<T>(
-    device: &Path,
-    act: impl FnOnce(&mut dyn ReadAt) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
+fn on<T>(device: &Path, act: impl FnOnce(&dyn ReadAt) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let input = DiskInput::open(device)?;
     let (size, mut file) = (input.size(), input.file());
     act(&mut Disk::new(&mut file, size))

@@ -75,7 +75,7 @@ impl Scratch {
 
     /// The last partition as a device.
     pub fn partition(&self, last: &Last) -> anyhow::Result<LoopDevice> {
-        let range = last.last_partition.start..last.last_partition.start + last.last_partition.size;
+        let range = last.partition.start..last.partition.start + last.partition.size;
         LoopDevice::new(&self.path, &range, last.sector)
     }
 
@@ -140,7 +140,7 @@ impl Scratch {
     pub fn table(&self, sector: u32) -> anyhow::Result<Table> {
         let input = DiskInput::open(&self.path)?;
         let (size, mut file) = (input.size(), input.file());
-        table::read(&mut Disk::new(&mut file, size), sector)
+        table::read(&Disk::new(&mut file, size), sector)
             .with_context(|| format!("the partition table of {}", self.name))
     }
 

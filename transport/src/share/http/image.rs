@@ -5,6 +5,7 @@ use crate::fetch::HttpClient;
 use crate::fetch::http::{Backoff, Response};
 use anyhow::{anyhow, bail};
 use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::redacted;
 use reqwest::{Method, StatusCode};
 use std::io::{self, Read};
@@ -107,11 +108,7 @@ fn opaque(tag: &str) -> &str {
     tag.trim_start_matches("W/")
 }
 
-impl ImageSource for HttpImage {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
+impl ReadAt for HttpImage {
     fn size(&self) -> u64 {
         self.facts.size
     }
@@ -135,6 +132,12 @@ impl ImageSource for HttpImage {
         }
         let mut reader = Resuming::part(self.clone(), offset, end);
         reader.read_exact(buf)
+    }
+}
+
+impl ImageSource for HttpImage {
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {

@@ -4,6 +4,7 @@ use super::tests::{error, noise, read_all, share, upload};
 use super::*;
 use crate::fetch::fake::{FakeServer, Fault, impatient};
 use crate::fetch::{HttpFailure, Settings};
+use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::credentials::{Access, Credentials};
 use std::io::Write as _;
 use std::time::Duration;

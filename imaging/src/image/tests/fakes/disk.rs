@@ -2,6 +2,7 @@
 
 use super::at;
 use crate::disk::Output;
+use crate::source::ReadAt;
 use nix::errno::Errno;
 use std::io;
 use std::ops::Range;
@@ -85,6 +86,19 @@ impl Disk {
     }
 }
 
+impl ReadAt for Disk {
+    fn size(&self) -> u64 {
+        self.limit().unwrap_or(0)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], place: u64) -> io::Result<()> {
+        self.call()?;
+        let held = self.held.lock().unwrap();
+        buffer.copy_from_slice(&held[at(place)..at(place) + buffer.len()]);
+        Ok(())
+    }
+}
+
 impl Output for Disk {
     fn name(&self) -> &'static str {
         NAME
@@ -117,12 +131,6 @@ impl Output for Disk {
     fn zero(&self, range: Range<u64>) -> io::Result<()> {
         self.call()?;
         self.put(&vec![0; at(range.end - range.start)], range.start);
-        Ok(())
-    }
-    fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<()> {
-        self.call()?;
-        let held = self.held.lock().unwrap();
-        buffer.copy_from_slice(&held[at(place)..at(place) + buffer.len()]);
         Ok(())
     }
     fn flush(&self) -> io::Result<()> {

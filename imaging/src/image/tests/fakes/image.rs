@@ -9,6 +9,7 @@ use crate::image::capture::capture_from;
 use crate::image::workers::Meter;
 use crate::image::{CaptureOptions, ImageMeta, ImageSource};
 use crate::inventory::DiskIdentity;
+use crate::source::ReadAt;
 use std::io::{self, Read};
 use std::sync::atomic::AtomicU64;
 
@@ -17,16 +18,19 @@ pub const MIB: usize = 1 << 20;
 /// An image in memory.
 pub struct Memory(pub Vec<u8>);
 
-impl ImageSource for Memory {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
+impl ReadAt for Memory {
     fn size(&self) -> u64 {
         self.0.len() as u64
     }
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         buf.copy_from_slice(&self.0[at(offset)..at(offset) + buf.len()]);
         Ok(())
+    }
+}
+
+impl ImageSource for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
     }
     fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(io::Cursor::new(self.0[at(offset)..].to_vec())))

@@ -1,0 +1,123 @@
+//! Jobs for people and programs.
+
+use super::which::{Chosen, Which, chosen, jobs, last_of_each, one};
+use crate::host::confirm::columns;
+use crate::host::{Root, say};
+use anyhow::Context;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pitstop_jobs::{Job, State};
+use pitstop_protocol::host_name::printable;
+use serde_json::Value;
+use std::fmt::Write;
+
+pub fn list(root: &Root, which: &[Which], json: bool) -> anyhow::Result<()> {
+    let named = Chosen::new(root, which)?;
+    let found = chosen(jobs(root)?, &named)?;
+    let last: Vec<_> = last_of_each(found.clone(), &named)
+        .into_iter()
+        .map(|job| job.id)
+        .collect();
+    let mut found = found;
+    found.retain(|job| !job.state.is_over() || last.contains(&job.id));
+    if json {
+        let values = found
+            .iter()
+            .map(value)
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        return say(&text(&Value::Array(values))?);
+    }
+    if found.is_empty() {
+        return say("No job is set: every machine boots from its own disk\n");
+    }
+    let rows: Vec<[String; 6]> = found.iter().map(row).collect();
+    let head = ["JOB", "MACHINE", "ACTION", "STATE", "SINCE", "WHY"];
+    say(&columns(&head, &rows))
+}
+
+fn row(job: &Job) -> [String; 6] {
+    let (since, why) = match job.state {
+        State::Scheduled => (
+            job.at.map(|at| format!("due {}", local(at))),
+            job.every
+                .as_ref()
+                .map(|every| format!("every {every}"))
+                .or(job.reason.clone()),
+        ),
+        _ => (Some(local(job.changed)), job.reason.clone()),
+    };
+    [
+        job.id.to_string(),
+        printable(job.shown()),
+        job.action.to_string(),
+        job.state.to_string(),
+        since.unwrap_or_default(),
+        printable(&why.unwrap_or_default()),
+    ]
+}
+
+fn in_words(job: &Job) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<11} {}", printable(&value));
+    };
+    line("job", job.id.to_string());
+    line("machine", format!("{} ({})", job.shown(), job.machine));
+    line("action", job.action.to_string());
+    line("state", job.state.to_string());
+    let optional = [
+        ("why", job.reason.clone()),
+        ("due", job.at.map(local)),
+        ("every", job.every.clone()),
+        ("ended", job.ended.map(local)),
+        (
+            "replaced by",
+            job.superseded_by.as_ref().map(ToString::to_string),
+        ),
+        ("set by job", job.series.as_ref().map(ToString::to_string)),
+        ("slots", job.slots.map(|slots| slots.to_string())),
+        ("server", job.server.clone()),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            line(name, value);
+        }
+    }
+    line("set", format!("{} by {}", local(job.set), job.set_by));
+    line("changed", local(job.changed));
+    line("attempts", job.attempts.to_string());
+    for run in &job.runs {
+        line("run", run.to_string());
+    }
+    line("host file", job.host_file.clone());
+    text
+}
+
+pub fn show(root: &Root, which: &Which, json: bool) -> anyhow::Result<()> {
+    let job = one(root, which)?;
+    say(&if json {
+        text(&value(&job)?)?
+    } else {
+        in_words(&job)
+    })
+}
+
+/// A job as programs get it: its file, without the host file in it, which may hold secrets.
+fn value(job: &Job) -> anyhow::Result<Value> {
+    let mut value = serde_json::to_value(job).context("putting a job into JSON")?;
+    if let Some(object) = value.as_object_mut() {
+        object.remove("text");
+    }
+    Ok(value)
+}
+
+pub fn text(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value).context("writing JSON")? + "\n")
+}
+
+/// A time as this computer's clock shows it.
+pub fn local(time: Timestamp) -> String {
+    let time = time.to_zoned(TimeZone::system());
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}

@@ -1,0 +1,93 @@
+//! Waiting for jobs.
+
+use super::which::{Chosen, Which, chosen, jobs, last_of_each};
+use crate::host::{Root, say};
+use anyhow::bail;
+use pitstop_imaging::units;
+use pitstop_jobs::{Job, State};
+use pitstop_protocol::host_name::printable;
+use pitstop_protocol::id::Id;
+use std::collections::HashMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How many jobs an error names.
+const NAMED: usize = 10;
+
+pub fn wait(root: &Root, which: &[Which], timeout: Option<Duration>) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let named = Chosen::new(root, which)?;
+    let mut told: HashMap<Id, State> = HashMap::new();
+    loop {
+        let found = chosen(jobs(root)?, &named)?;
+        // A job that comes again and again is never over.
+        let one_time = found.into_iter().filter(|job| job.every.is_none());
+        let found = last_of_each(one_time.collect(), &named);
+        if found.is_empty() {
+            bail!("there is no job to wait for: pitstop job list shows those that there are");
+        }
+        for job in &found {
+            if told.insert(job.id.clone(), job.state) != Some(job.state) {
+                say(&line(job))?;
+            }
+        }
+        if found.iter().all(|job| job.state.is_over()) {
+            return ended(&found);
+        }
+        if let Some(timeout) = timeout.filter(|timeout| begun.elapsed() >= *timeout) {
+            let open: Vec<&Job> = found
+                .iter()
+                .filter(|job| job.state != State::Done)
+                .collect();
+            bail!(
+                "after {} {} of {} jobs are not done: {}",
+                units::duration(timeout),
+                open.len(),
+                found.len(),
+                names(&open)
+            );
+        }
+        let left = timeout.map_or(LOOK, |timeout| timeout.saturating_sub(begun.elapsed()));
+        sleep(left.min(LOOK));
+    }
+}
+
+fn line(job: &Job) -> String {
+    let why = job.reason.as_ref().filter(|_| job.state != State::Done);
+    let why = why.map(|why| format!(": {}", printable(why)));
+    format!(
+        "{} {} {}{}\n",
+        printable(job.shown()),
+        job.action,
+        job.state,
+        why.unwrap_or_default()
+    )
+}
+
+fn ended(jobs: &[Job]) -> anyhow::Result<()> {
+    let bad: Vec<&Job> = jobs.iter().filter(|job| job.state != State::Done).collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} of {} jobs are not done: {}",
+        bad.len(),
+        jobs.len(),
+        names(&bad)
+    )
+}
+
+fn names(jobs: &[&Job]) -> String {
+    let mut names: Vec<String> = jobs
+        .iter()
+        .take(NAMED)
+        .map(|job| format!("{} is {}", printable(job.shown()), job.state))
+        .collect();
+    if jobs.len() > NAMED {
+        names.push(format!("and {} more", jobs.len() - NAMED));
+    }
+    names.join(", ")
+}

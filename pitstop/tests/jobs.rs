@@ -1,0 +1,429 @@
+//! Jobs of many machines by command: set, listed, cancelled, repeated, waited for; and what strangers say at the door.
+
+mod common;
+
+use common::{Answer, Server, run, wait_until};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const LAB: &str = "version = 1\n[server]\nslots = 1\n[network.\"10.0.0.0/24\"]\n[group.lab]\nmatch = \"lab-*\"\n\
+    [host.\"lab-[1-3]\"]\nip = \"10.0.0.[11-13]\"\n";
+const RUN: &str = "20261128-213000-aaaa";
+
+/// A root with a fleet file, and a server that may be running.
+struct Lab {
+    folder: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("fleet.toml"), LAB).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn serve(&self) -> Server {
+        Server::start_in(self.path(), &["--slot-timeout", "2s"])
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        run(&[words, &["--root", self.path().to_str().unwrap()]].concat())
+    }
+
+    fn does(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn jobs(&self, selector: &str) -> Vec<Value> {
+        let json = self.does(&["job", "list", selector, "--json"]);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    /// The one open or last job of a machine.
+    fn job(&self, machine: &str) -> Value {
+        serde_json::from_str(&self.does(&["job", "show", machine, "--json"])).unwrap()
+    }
+
+    fn id(&self, machine: &str) -> String {
+        self.job(machine)["id"].as_str().unwrap().to_owned()
+    }
+
+    fn state(&self, machine: &str) -> String {
+        self.job(machine)["state"].as_str().unwrap().to_owned()
+    }
+
+    fn host_file(&self, name: &str) -> std::path::PathBuf {
+        self.path().join("hosts").join(name)
+    }
+}
+
+fn post(server: &Server, path: &str, body: &[u8]) -> Answer {
+    let length = format!("Content-Length: {}\r\n", body.len());
+    server.request("POST", path, &length, body)
+}
+
+fn say(server: &Server, job: &str, number: u8, says: &str) -> String {
+    let body = format!("{{\"version\":1,\"run\":\"{RUN}{number:02}\",{says}}}");
+    let answer = post(server, &format!("/check-in/{job}"), body.as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.text()
+}
+
+const READY: &str = "\"state\":\"ready\"";
+
+#[test]
+fn a_selector_becomes_jobs_that_take_turns_and_are_waited_for() {
+    let lab = Lab::new();
+    let server = lab.serve();
+    let set = [
+        "host",
+        "set",
+        "@lab",
+        "backup",
+        "--image",
+        "{group}/{hostname}",
+    ];
+    let said = lab.does(&set);
+    assert!(said.starts_with("MACHINE"), "{said}");
+    assert!(said.contains("lab/lab-2"), "{said}");
+    assert_eq!(lab.jobs("@lab").len(), 3);
+    let text = fs::read_to_string(lab.host_file("0A00000C.toml")).unwrap();
+    let second = lab.id("lab-2");
+    assert!(text.contains("image = \"lab/lab-2\"\n"), "{text}");
+    assert!(text.contains(&format!("/check-in/{second}\"\n")), "{text}");
+    assert!(
+        text.contains(&format!("/report/{second}\"\nreport-token = ")),
+        "{text}"
+    );
+    let job = lab.job("lab-2");
+    assert!(job["set-by"].as_str().unwrap().contains('@'), "{job}");
+    assert!(job.get("text").is_none(), "secrets may be in it");
+
+    let first = lab.id("lab-1");
+    assert!(say(&server, &first, 1, READY).contains("\"go\""));
+    let waits = say(&server, &second, 2, READY);
+    assert!(waits.contains("\"place\":1,\"of\":1"), "{waits}");
+    assert_eq!(
+        (lab.state("lab-1"), lab.state("lab-2")),
+        ("running".into(), "queued".into())
+    );
+
+    fs::remove_file(lab.host_file("0A00000B.toml")).unwrap();
+    say(&server, &first, 1, "\"state\":\"done\"");
+    assert!(say(&server, &second, 2, READY).contains("\"go\""));
+    say(
+        &server,
+        &second,
+        2,
+        "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false",
+    );
+    lab.does(&["job", "wait", "lab-1"]);
+    let error = lab.fails(&["job", "wait", "lab-1", "lab-2"]);
+    assert!(
+        error.contains("1 of 2 jobs are not done: lab-2 is failed"),
+        "{error}"
+    );
+    let error = lab.fails(&["job", "wait", "@lab", "--timeout", "1s"]);
+    assert!(
+        error.contains("after 1s 2 of 3 jobs are not done"),
+        "{error}"
+    );
+
+    let history = lab.does(&["job", "history", "@lab", "--json"]);
+    let history: Vec<Value> = serde_json::from_str(&history).unwrap();
+    assert_eq!(history.len(), 2);
+    assert_eq!(
+        (&history[1]["state"], &history[1]["reason"]),
+        (&"failed".into(), &"no disk".into())
+    );
+    assert!(lab.does(&["job", "list"]).contains("no disk"));
+}
+
+#[test]
+fn jobs_are_cancelled_repeated_and_superseded() {
+    let lab = Lab::new();
+    let server = lab.serve();
+    lab.does(&["host", "set", "@lab", "backup", "--image", "{hostname}"]);
+    let (first, second) = (lab.id("lab-1"), lab.id("lab-2"));
+    say(&server, &first, 1, READY);
+    say(&server, &second, 2, READY);
+    let said = lab.does(&["job", "cancel", &second]);
+    assert!(
+        said.contains("reboots without having touched anything"),
+        "{said}"
+    );
+    assert!(!lab.host_file("0A00000C.toml").exists());
+    let told = say(&server, &second, 2, READY);
+    assert!(
+        told.contains("\"cancelled\"") && told.contains("cancelled by"),
+        "{told}"
+    );
+    let said = lab.does(&["host", "clear", "lab-1"]);
+    assert!(
+        said.contains(&first) && said.contains("goes on to its end"),
+        "{said}"
+    );
+
+    let error = lab.fails(&["job", "cancel", "lab-1"]);
+    assert!(error.contains("is cancelled, not open"), "{error}");
+    lab.does(&["job", "retry", "@lab"]);
+    assert_eq!(lab.state("lab-1"), "waiting");
+    assert!(lab.host_file("0A00000B.toml").exists());
+    assert_ne!(lab.id("lab-1"), first);
+    let error = lab.fails(&["job", "retry", "lab-1"]);
+    assert!(
+        error.contains("is waiting, not failed or cancelled"),
+        "{error}"
+    );
+    let error = lab.fails(&["job", "retry", &first]);
+    assert!(error.contains("wait for it, or cancel it first"), "{error}");
+
+    let third = lab.id("lab-3");
+    let said = lab.does(&["host", "set", "lab-3", "refresh-info"]);
+    assert!(
+        said.contains("replaces    the job it had: backup"),
+        "{said}"
+    );
+    let old: Value = serde_json::from_str(&lab.does(&["job", "show", &third, "--json"])).unwrap();
+    assert_eq!(old["state"], "superseded");
+    assert_eq!(old["superseded-by"].as_str().unwrap(), lab.id("lab-3"));
+    assert!(say(&server, &third, 3, READY).contains("took its place"));
+}
+
+#[test]
+fn a_job_that_is_due_is_set_by_the_server_alone() {
+    let lab = Lab::new();
+    drop(lab.serve());
+    let set = ["host", "set", "lab-1", "refresh-info", "--at", "+1s"];
+    let said = lab.does(&set);
+    assert!(said.contains("pitstop serve must run then"), "{said}");
+    assert!(!lab.host_file("0A00000B.toml").exists());
+    let every = [
+        "host",
+        "set",
+        "lab-2",
+        "refresh-info",
+        "--every",
+        "0 22 * * 1-5",
+    ];
+    lab.does(&every);
+    assert_eq!(lab.state("lab-1"), "scheduled");
+    assert!(lab.does(&["job", "list"]).contains("every 0 22 * * 1-5"));
+    let _server = lab.serve();
+    wait_until("the job is due", || lab.host_file("0A00000B.toml").exists());
+    assert_eq!(
+        (lab.state("lab-1"), lab.state("lab-2")),
+        ("waiting".into(), "scheduled".into())
+    );
+    lab.does(&["job", "cancel", "lab-2"]);
+    let error = lab.fails(&["job", "wait", "lab-2", "--timeout", "1s"]);
+    assert!(error.contains("no job to wait for"), "{error}");
+}
+
+#[test]
+fn without_a_server_the_files_tell() {
+    let lab = Lab::new();
+    let share = lab.path().join("share/10.0.0.11");
+    fs::create_dir_all(&share).unwrap();
+    let set = [
+        "host",
+        "set",
+        "@lab",
+        "refresh-info",
+        "--url",
+        "http://10.0.2.2:8080",
+    ];
+    lab.does(&set);
+    let text = fs::read_to_string(lab.host_file("0A00000B.toml")).unwrap();
+    assert!(!text.contains("check-in"), "{text}");
+    let log = "2099-11-28T21:30:00+00:00: 10.0.0.11: error: pitstop: result failed refresh-info: no\x1b[2J disk\n";
+    fs::write(share.join("maintenance.log"), log).unwrap();
+    assert_eq!(lab.state("lab-1"), "failed");
+    fs::remove_file(lab.host_file("0A00000C.toml")).unwrap();
+    lab.does(&["job", "wait", "lab-2"]);
+    let log = lab.does(&["job", "log", "lab-1"]);
+    assert!(
+        log.contains("result failed") && !log.contains('\x1b'),
+        "{log:?}"
+    );
+    assert!(lab.fails(&["job", "log", "lab-3"]).contains("there is no"));
+}
+
+#[test]
+fn slots_and_order_of_one_command_are_kept() {
+    let lab = Lab::new();
+    fs::write(
+        lab.path().join("fleet.toml"),
+        LAB.replace("slots = 1", "slots = 9"),
+    )
+    .unwrap();
+    let server = lab.serve();
+    lab.does(&[
+        "host",
+        "set",
+        "lab-3",
+        "lab-1",
+        "lab-2",
+        "refresh-info",
+        "--slots",
+        "1",
+        "--order",
+        "name",
+    ]);
+    say(&server, &lab.id("lab-2"), 2, READY);
+    let third = say(&server, &lab.id("lab-3"), 3, READY);
+    assert!(third.contains("\"place\":1,\"of\":1"), "{third}");
+    let first = say(&server, &lab.id("lab-1"), 1, READY);
+    assert!(first.contains("\"place\":1,\"of\":2"), "{first}");
+    say(&server, &lab.id("lab-2"), 2, "\"state\":\"done\"");
+    assert!(say(&server, &lab.id("lab-1"), 1, READY).contains("\"go\""));
+}
+
+#[test]
+fn who_sits_at_no_terminal_is_asked_nothing() {
+    let lab = Lab::new();
+    drop(lab.serve());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
+    command.args([
+        "host", "set", "@lab", "wipe", "--method", "zero", "--disk", "sda",
+    ]);
+    command.arg("--root").arg(lab.path()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(lab.jobs("@lab").len(), 3);
+}
+
+#[test]
+fn at_a_terminal_no_means_no() {
+    let lab = Lab::new();
+    drop(lab.serve());
+    let ask = |answer: &str| {
+        let line = format!(
+            "{} host set @lab wipe --method zero --disk sda --root {}",
+            env!("CARGO_BIN_EXE_pitstop"),
+            lab.path().display()
+        );
+        // script(1) gives the command a terminal.
+        let mut child = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), answer.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let no = ask("n\n");
+    let said = String::from_utf8_lossy(&no.stdout);
+    assert_eq!(no.status.code(), Some(1), "{said}");
+    assert!(said.contains("disks lose what is on them? [y/N]"), "{said}");
+    assert!(said.contains("nothing was set"), "{said}");
+    assert_eq!(lab.jobs("@lab").len(), 0);
+    assert!(ask("yes\n").status.success());
+    assert_eq!(lab.jobs("@lab").len(), 3);
+}
+
+#[test]
+fn what_makes_no_sense_at_the_door_is_refused() {
+    let lab = Lab::new();
+    let server = lab.serve();
+    lab.does(&["host", "set", "lab-1", "refresh-info"]);
+    let door = format!("/check-in/{}", lab.id("lab-1"));
+    for (body, status) in [
+        (&b""[..], 400),
+        (b"{}", 400),
+        (b"\xff\xfe", 400),
+        (
+            br#"{"version":9,"run":"20261128-213000-aaaa01","state":"ready"}"#,
+            400,
+        ),
+        (
+            br#"{"version":1,"run":"../../etc/passwd","state":"ready"}"#,
+            400,
+        ),
+        (&vec![b'['; 16 << 10], 400),
+        (&vec![b' '; 100_000], 413),
+    ] {
+        let answer = post(&server, &door, body);
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let ready = br#"{"version":1,"run":"20261128-213000-aaaa01","state":"ready"}"#;
+    for (path, status) in [
+        ("/check-in/20261128-213000-ffffff", 404),
+        ("/check-in/nobody", 404),
+        ("/check-in/%2e%2e%2fhosts", 400),
+        ("/check-in/", 405),
+    ] {
+        let answer = post(&server, path, ready);
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+    }
+    assert_eq!(server.get(&door).status, 405);
+    assert_eq!(
+        server.get("/jobs/").status,
+        404,
+        "jobs are nobody's to read"
+    );
+    assert_eq!(lab.state("lab-1"), "waiting");
+}
+
+#[test]
+fn a_wrong_command_line_sets_nothing() {
+    let lab = Lab::new();
+    drop(lab.serve());
+    for (words, why) in [
+        (&["--at", "yesterday"][..], "is not a time"),
+        (&["--at", "2020-01-01 22:00"], "is past"),
+        (&["--every", "0 22 * *"], "is not five fields"),
+        (&["--every", "0 0 30 2 *"], "never comes"),
+        (
+            &["--every", "0 22 * * *", "--at", "22:00"],
+            "cannot be used with",
+        ),
+        (&["--slots", "0"], "0 is not in"),
+        (&["--order", "fastest"], "given, name and last-done"),
+    ] {
+        let output = lab.run(&[&["host", "set", "lab-1", "backup"], words].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {error}");
+        assert!(error.contains(why), "{words:?}: {error}");
+    }
+    for words in [
+        &["job", "show", "lab-1"][..],
+        &["job", "wait", "@lab"],
+        &["job", "cancel", "@lab"],
+        &["job", "retry", "20261128-213000-ffffff"],
+        &["job", "wait", "nobody"],
+    ] {
+        let error = lab.fails(words);
+        assert!(
+            error.contains("no ") || error.contains("nobody"),
+            "{words:?}: {error}"
+        );
+    }
+    assert_eq!(lab.jobs("@lab").len(), 0);
+    // A job's file that makes no sense hides no other.
+    lab.does(&["host", "set", "lab-1", "refresh-info"]);
+    fs::write(
+        lab.path().join("jobs/20261128-213000-ffff.toml"),
+        "version = \x1b",
+    )
+    .unwrap();
+    let output = lab.run(&["job", "list"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("lab-1"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("20261128-213000-ffff.toml"));
+}

@@ -1,0 +1,166 @@
+use super::*;
+use crate::jobs::fake::{Root, job};
+use crate::jobs::settle;
+use pitstop_jobs::State;
+use std::fs;
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+const NOON: &str = "2026-11-28T12:00:00Z";
+
+#[test]
+fn of_many_writers_none_loses_the_change_of_another() {
+    let root = Root::new();
+    let job = root.set(15, time(NOON));
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let (store, id) = (root.store.clone(), job.id.clone());
+            std::thread::spawn(move || {
+                for _ in 0..5 {
+                    let run = Id::new(time(NOON), number);
+                    let what = Happened::Granted { run };
+                    store
+                        .lock()
+                        .unwrap()
+                        .change(&id, &what, time(NOON))
+                        .unwrap();
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let now = root.now(&job);
+    assert_eq!(now.attempts as usize, now.runs.len());
+    for number in 0..8 {
+        assert!(now.runs.contains(&Id::new(time(NOON), number)), "{now:?}");
+    }
+}
+
+#[test]
+fn a_job_takes_the_place_of_the_one_before_under_each_name_of_the_machine() {
+    let root = Root::new();
+    let first = root.set(15, time(NOON));
+    root.hosts.write("01-52-54-00-12-34-56.toml", "x").unwrap();
+    let mut second = job(15, time("2026-11-28T12:00:01Z"));
+    second.other_files = vec!["01-52-54-00-12-34-56.toml".into()];
+    let set = root
+        .store
+        .lock()
+        .unwrap()
+        .set(&root.hosts, &second)
+        .unwrap();
+    let first = root.now(&first);
+    assert_eq!(
+        (first.state, first.superseded_by),
+        (State::Superseded, Some(second.id.clone()))
+    );
+    assert!(!root.hosts.exists("01-52-54-00-12-34-56.toml"));
+    let text = root.hosts.read_to_string("0A00020F.toml").unwrap();
+    assert_eq!(text, set);
+    assert!(text.starts_with(&second.host_text(None)) && text.contains("report-token = "));
+    let history = root.store.history().unwrap();
+    assert_eq!((history.len(), history[0].state), (1, State::Superseded));
+}
+
+#[test]
+fn a_line_that_a_lost_power_cut_off_spoils_no_other() {
+    let root = Root::new();
+    root.set(15, time(NOON));
+    let path = root.folder.path().join("jobs/history.ndjson");
+    fs::write(&path, "{\"version\":1,\"id\":\"2026").unwrap();
+    root.set(15, time("2026-11-28T12:00:01Z"));
+    root.set(15, time("2026-11-28T12:00:02Z"));
+    assert_eq!(root.store.history().unwrap().len(), 2);
+}
+
+#[test]
+fn an_end_that_was_written_twice_counts_once() {
+    let root = Root::new();
+    let job = root.set(15, time(NOON));
+    let lock = root.store.lock().unwrap();
+    lock.change(&job.id, &Happened::SeenDone, time(NOON))
+        .unwrap();
+    // The power failed between the history's line and the job's file.
+    lock.put(&job).unwrap();
+    lock.change(&job.id, &Happened::SeenDone, time(NOON))
+        .unwrap();
+    drop(lock);
+    let path = root.folder.path().join("jobs/history.ndjson");
+    assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 2);
+    assert_eq!(root.store.history().unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_job_is_told_and_hides_no_other() {
+    let root = Root::new();
+    root.set(15, time(NOON));
+    let jobs = root.folder.path().join("jobs");
+    fs::write(
+        jobs.join("20261128-120000-ffff.toml"),
+        "version = 1\n\u{1b}",
+    )
+    .unwrap();
+    fs::write(jobs.join("notes.toml"), "").unwrap();
+    let found = root.store.all().unwrap();
+    assert_eq!((found.jobs.len(), found.wrong.len()), (1, 1));
+    assert!(
+        found.wrong[0].contains("20261128-120000-ffff.toml"),
+        "{:?}",
+        found.wrong
+    );
+}
+
+#[test]
+fn what_is_long_over_is_tidied_away_but_for_each_machines_last() {
+    let root = Root::new();
+    let first = root.set(15, time(NOON));
+    let second = root.set(15, time("2026-11-28T13:00:00Z"));
+    let other = root.set(16, time(NOON));
+    let lock = root.store.lock().unwrap();
+    for job in [&second, &other] {
+        lock.change(&job.id, &Happened::SeenDone, time("2026-11-28T14:00:00Z"))
+            .unwrap();
+    }
+    lock.tidy(time("2026-11-28T13:30:00Z")).unwrap();
+    assert!(lock.read(&first.id).unwrap().is_none());
+    lock.tidy(time("2026-12-28T14:00:00Z")).unwrap();
+    assert!(lock.read(&second.id).unwrap().is_some());
+    assert!(lock.read(&other.id).unwrap().is_some());
+}
+
+#[test]
+fn folders_tell_of_jobs_that_nobody_reports() {
+    let root = Root::new();
+    let share_path = root.folder.path().join("share");
+    fs::create_dir_all(share_path.join("10.0.2.15")).unwrap();
+    let share = Dir::open_ambient_dir(&share_path, ambient_authority()).unwrap();
+    let mut plain = job(15, time(NOON));
+    plain.server = None;
+    root.store.lock().unwrap().set(&root.hosts, &plain).unwrap();
+    let tracked = root.set(16, time(NOON));
+    let settled = || settle(&root.store, &root.hosts, Some(&share), time(NOON)).unwrap();
+    assert_eq!(settled(), []);
+
+    let log = share_path.join("10.0.2.15/maintenance.log");
+    let failed =
+        "2026-11-28T12:05:00+00:00: 10.0.2.15: error: pitstop: result failed backup: no disk\n";
+    fs::write(&log, failed).unwrap();
+    fs::write(share_path.join("10.0.2.15/attempts.toml"), "").unwrap();
+    assert_eq!(settled().len(), 1);
+    let now = root.now(&plain);
+    assert_eq!(
+        (now.state, now.reason.as_deref()),
+        (State::Waiting, Some("no disk"))
+    );
+    fs::remove_file(share_path.join("10.0.2.15/attempts.toml")).unwrap();
+    settled();
+    assert_eq!(root.now(&plain).state, State::Failed);
+
+    root.hosts.remove_file(&tracked.host_file).unwrap();
+    settled();
+    assert_eq!(root.now(&tracked).state, State::Cancelled);
+}
