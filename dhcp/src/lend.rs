@@ -10,12 +10,16 @@ use choose::Place;
 use dhcproto::v4::{DhcpOption, MessageType};
 use jiff::Timestamp;
 use pitstop_fleet::Fleet;
+use pitstop_protocol::host_name::Mac;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Seconds. How long an address is kept for a client that is looked for there, and for one that was offered it.
 const PROBE: u64 = 10;
 const OFFER: u64 = 60;
-/// How long an address that somebody else has is left alone.
+/// How long an address is left alone that the kernel knows somebody at. It may be wrong about who was there a while ago:
+/// having been asked, it knows better by then.
+const LOOK_AGAIN: u64 = 60;
+/// The same where a client found somebody.
 const LEFT_ALONE: u64 = 600;
 
 /// Gives out addresses.
@@ -32,6 +36,14 @@ pub struct Scene<'a> {
     pub now: Timestamp,
 }
 
+/// An address to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    pub ip: Ipv4Addr,
+    /// Whose it was. The kernel may still know it there, though its time is over.
+    pub former: Option<Mac>,
+}
+
 /// What becomes of a question.
 #[derive(Debug)]
 pub enum Verdict {
@@ -40,7 +52,7 @@ pub enum Verdict {
     /// The same, once the file has what was lent.
     Kept(Box<Answer>, String),
     /// Somebody may have this address: see, then say so to [`Lender::probed`].
-    Probe(Ipv4Addr),
+    Probe(Probe),
     /// The client takes this other server's offer.
     Rival(Ipv4Addr),
     /// No answer, and a change that the file is to have.
@@ -81,7 +93,7 @@ impl Lender {
         taken: bool,
     ) -> Verdict {
         let (state, seconds) = if taken {
-            (State::Taken, LEFT_ALONE)
+            (State::Taken, LOOK_AGAIN)
         } else {
             (State::Offered, OFFER)
         };
@@ -126,8 +138,9 @@ impl Lender {
             // Only a network that this computer is on can be looked at.
             _ if question.relay.is_some() => self.keep(question, scene, ip, State::Offered, OFFER),
             _ => {
+                let former = self.leases.former(ip);
                 self.keep(question, scene, ip, State::Probed, PROBE);
-                return Verdict::Probe(ip);
+                return Verdict::Probe(Probe { ip, former });
             }
         }
         let (answer, what) = grant(question, scene, place, MessageType::Offer, Some(ip));

@@ -6,7 +6,7 @@ use super::{FleetNow, Journal, Settings};
 use crate::answer::Answer;
 use crate::boot::Here;
 use crate::interfaces::{self, Interface};
-use crate::lend::{Lender, Scene, Verdict};
+use crate::lend::{Lender, Probe, Scene, Verdict};
 use crate::probe;
 use crate::proxy::{self, Port, Told};
 use crate::question::Question;
@@ -121,8 +121,8 @@ impl Worker {
         let verdict = self.decide(&asked, None);
         if let Some(Verdict::Rival(server)) = verdict {
             self.note_rival(server);
-        } else if let Some(Verdict::Probe(ip)) = verdict {
-            self.probe(asked, ip);
+        } else if let Some(Verdict::Probe(probe)) = verdict {
+            self.probe(asked, probe);
         } else if let Some(verdict) = verdict {
             self.carry_out(&asked, verdict).await;
         }
@@ -187,27 +187,29 @@ impl Worker {
         })
     }
 
-    /// Looks for somebody at `ip` beside everything else, and goes on with the answer.
-    fn probe(&self, asked: Asked, ip: Ipv4Addr) {
+    /// Looks for somebody at an address beside everything else, and goes on with the answer.
+    fn probe(&self, asked: Asked, mut probe: Probe) {
         let Ok(turn) = Arc::clone(&self.probes).try_acquire_owned() else {
             // The client asks again.
             return;
         };
         let worker = self.another();
         tokio::spawn(async move {
-            let mut ip = ip;
+            let own = asked.question.mac;
             for _ in 0..TRIES {
                 let Here {
                     interface, address, ..
                 } = &asked.here;
-                let holder = probe::holder(ip, interface, *address, asked.question.mac).await;
+                let ip = probe.ip;
+                let known = [own, probe.former.unwrap_or(own)];
+                let holder = probe::holder(ip, interface, *address, &known).await;
                 if let Some(mac) = &holder {
                     worker.note(Some(format!(
                         "{mac} has {ip}, which is in the range of DHCP on {interface}: it is left alone"
                     )));
                 }
                 match worker.decide(&asked, Some((ip, holder.is_some()))) {
-                    Some(Verdict::Probe(next)) => ip = next,
+                    Some(Verdict::Probe(next)) => probe = next,
                     Some(verdict) => {
                         worker.carry_out(&asked, verdict).await;
                         break;
