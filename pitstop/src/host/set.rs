@@ -154,33 +154,43 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
     let rows: Vec<confirm::Row> = prepared.iter().map(|one| row(args, one)).collect();
     confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
     let mut answer = batch.due();
-    if let [one] = &prepared[..] {
-        let (before, id) = write(args, &hosts, &batch, one)?;
-        answer.push_str(&describe(args, one.target, &one.job));
-        answer.push_str(&one.warning);
-        // Writing to a String cannot fail.
-        if let Some(was) = before {
-            let _ = writeln!(answer, "  replaces    the job it had: {was}");
-        }
-        if !batch.is_scheduled() {
-            let path = args.root.path.join("hosts").join(&one.file);
-            let _ = writeln!(answer, "  host file   {}", path.display());
-        }
-        let _ = writeln!(answer, "  job         {id}");
-        return Ok((answer, after));
+    answer.push_str(&match &prepared[..] {
+        [one] => set_one(args, &hosts, &batch, one)?,
+        all => set_all(args, &hosts, &batch, all)?,
+    });
+    Ok((answer, after))
+}
+
+fn set_one(args: &Args, hosts: &Dir, batch: &Batch, one: &Prepared) -> anyhow::Result<String> {
+    let (before, id) = write(args, hosts, batch, &list::jobs(hosts)?, one)?;
+    let mut answer = describe(args, one.target, &one.job);
+    answer.push_str(&one.warning);
+    // Writing to a String cannot fail.
+    if let Some(was) = before {
+        let _ = writeln!(answer, "  replaces    the job it had: {was}");
     }
-    let _ = writeln!(
-        answer,
-        "At their next network boot {} machines do: {}",
-        prepared.len(),
+    if !batch.is_scheduled() {
+        let path = args.root.path.join("hosts").join(&one.file);
+        let _ = writeln!(answer, "  host file   {}", path.display());
+    }
+    let _ = writeln!(answer, "  job         {id}");
+    Ok(answer)
+}
+
+fn set_all(args: &Args, hosts: &Dir, batch: &Batch, all: &[Prepared]) -> anyhow::Result<String> {
+    let mut answer = format!(
+        "At their next network boot {} machines do: {}\n",
+        all.len(),
         args.order.action
     );
-    for one in &prepared {
-        let (before, _) = write(args, &hosts, &batch, one)?;
+    let had = list::jobs(hosts)?;
+    for one in all {
+        let (before, _) = write(args, hosts, batch, &had, one)?;
         let folder = folder_known(args, one.target, &one.job);
         let folder = folder
             .or_else(|| image(args, one.target))
             .unwrap_or_default();
+        // Writing to a String cannot fail.
         let _ = write!(answer, "  {}  {folder}", one.target);
         let _ = match before {
             Some(was) => writeln!(answer, ", in place of {was}"),
@@ -189,7 +199,7 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         answer.push_str(&one.warning);
     }
     answer.push_str("pitstop job list shows how they go; pitstop job wait waits for them\n");
-    Ok((answer, after))
+    Ok(answer)
 }
 
 fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Result<Prepared<'a>> {
@@ -260,12 +270,11 @@ fn write(
     args: &Args,
     hosts: &Dir,
     batch: &Batch,
+    before: &[list::Job],
     one: &Prepared,
 ) -> anyhow::Result<(Option<String>, Id)> {
     let files = one.target.files();
-    let before = list::jobs(hosts)?
-        .into_iter()
-        .find(|job| files.contains(&job.file));
+    let before = before.iter().find(|job| files.contains(&job.file));
     let (job, written) = batch.set(hosts, one.target, args.order.action, &one.text)?;
     if batch.is_scheduled() {
         return Ok((None, job.id));
@@ -273,6 +282,7 @@ fn write(
     check_written(&args.root, &one.file, &written)?;
     let was = before.map(|job| {
         job.action
+            .clone()
             .unwrap_or_else(|| "a file that could not be read".into())
     });
     Ok((was, job.id))
