@@ -32,4 +32,4 @@ pub use report::ReportTo;
 pub use runnable::{DiskSelector, Job, Policy, Salvaged, check_folder};
 pub use settings::{GROUP, check_setting, is_of_action, is_secret, setting_keys};
 pub use transfer::{RETRY_FOR, Transfer};
-pub use words::Word;
+pub use words::{Choice, Word};
