@@ -4,21 +4,22 @@
 //! [`CrashPolicy`] as soon as it is known.
 
 mod crash;
+mod end;
 
 use crate::check_in::{Admitted, Door, Slot};
 use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, info, name, record};
-use crate::finish::{CrashPolicy, Finish, cancelled, succeeded};
+use crate::finish::{CrashPolicy, Finish, cancelled};
 use crate::load::{self, JobError};
 use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
-use pitstop_imaging::event::{Level, Reporter};
+use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::{self, Machine};
-use pitstop_protocol::event::{Verdict, What};
+use pitstop_protocol::event::What;
 use pitstop_protocol::host_name::hex_address;
-use pitstop_protocol::job::{Action, After, DeleteTarget, Job, Policy, Transfer};
+use pitstop_protocol::job::{Action, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::Listener;
@@ -182,7 +183,7 @@ impl Run<'_> {
                 job.action, before.finished
             ));
             info::write(&work)?;
-            return self.succeeded(&job, &carriers);
+            return self.succeeded(&job, request, &carriers);
         }
         let prepared = work.plan()?;
         self.reports.tell(prepared.plan.reported());
@@ -193,12 +194,12 @@ impl Run<'_> {
                 job.action
             ));
             info::write(&work)?;
-            return self.succeeded(&job, &carriers);
+            return self.succeeded(&job, request, &carriers);
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
         work.execute(&prepared, || self.note_done(request, id.as_deref()))?;
-        self.succeeded(&job, &carriers)
+        self.succeeded(&job, request, &carriers)
     }
 
     /// Whether the job as it is set now was done by an earlier try. What cannot be found out is told, and the job is done:
@@ -394,100 +395,6 @@ impl Run<'_> {
         self.log
             .info(format!("attempt {attempt} of {}", self.policy.attempts));
         Ok((attempt, series))
-    }
-
-    /// The work is done: nothing of it may be lost any more when the configuration goes.
-    fn succeeded(&self, job: &Job, carriers: &Carriers) -> anyhow::Result<Finish> {
-        nix::unistd::sync();
-        self.log.announce(&format!("{} is done", job.action));
-        self.flush()?;
-        delete::delete(&job.delete, carriers)
-            .with_context(|| format!("the {} is done, but will be repeated", job.action))?;
-        for target in &job.delete {
-            self.log.info(format!("{target} is deleted"));
-        }
-        let finish = succeeded(job.action.name().as_str(), job.policy.on_success);
-        self.log.record(Level::Info, &finish.result_line);
-        // The job is done and cannot come again: what fails from here on is told, and changes nothing.
-        if let Some(share) = self.share.as_deref() {
-            let home = self.home();
-            if let Err(error) = done::clear(share, &home) {
-                self.log.warn(format!(
-                    "the note that the job is done stays in {home}/last-run.toml: {error:#}"
-                ));
-            }
-            if let Err(error) = attempts::clear(share, &home) {
-                self.log.warn(format!(
-                    "the count of attempts could not be removed: {error:#}"
-                ));
-            }
-        }
-        if let Err(error) = self.flush() {
-            self.log
-                .warn(format!("the result is on the console only: {error:#}"));
-        }
-        Ok(finish)
-    }
-
-    /// Tells everybody how it ended: the logs, who waits for the slot, who hears the reports.
-    fn end(&mut self, outcome: anyhow::Result<Finish>) -> Finish {
-        let slot = self.slot.take();
-        let (finish, verdict, reason) = match outcome {
-            Ok(finish) => {
-                if let Some(slot) = slot {
-                    slot.done();
-                }
-                match self.withdrawn.take() {
-                    Some(reason) => (finish, Verdict::Cancelled, reason),
-                    None => (finish, Verdict::Ok, String::new()),
-                }
-            }
-            Err(error) => {
-                let finish = self.failed(&error);
-                let reason = format!("{error:#}");
-                if let Some(slot) = slot {
-                    slot.failed(&reason, !self.policy.ends_trying(&finish));
-                }
-                (finish, Verdict::Failed, reason)
-            }
-        };
-        self.reports.end(verdict, &self.policy.action, &reason);
-        finish
-    }
-
-    /// Tells both logs, drops the count when no further try follows by itself, and never hides `error` behind a later one.
-    fn failed(&self, error: &anyhow::Error) -> Finish {
-        let finish = self.policy.failed(&format!("{error:#}"));
-        self.log.record(Level::Error, &finish.result_line);
-        let Some(share) = self.share.as_deref() else {
-            return finish;
-        };
-        let cleared = if self.policy.ends_trying(&finish) {
-            attempts::clear(share, &self.home())
-        } else {
-            Ok(())
-        };
-        for second in [cleared.err(), self.flush().err()].into_iter().flatten() {
-            self.log.error(format!("after the failure: {second:#}"));
-        }
-        finish
-    }
-
-    /// Deletes nothing and fails at nothing: a machine that is to be looked at must come up.
-    fn rescue(&mut self, job: &Job, carriers: &Carriers) -> Finish {
-        if let Some(url) = &job.share
-            && let Err(error) = self.reach_share(url, carriers)
-        {
-            self.log
-                .warn(format!("{error:#}; the rescue goes on without the share"));
-        }
-        let finish = succeeded(job.action.name().as_str(), After::Rescue);
-        self.log.record(Level::Info, &finish.result_line);
-        if let Err(error) = self.flush() {
-            self.log
-                .warn(format!("the log is on the console only: {error:#}"));
-        }
-        finish
     }
 
     fn flush(&self) -> anyhow::Result<()> {

@@ -82,6 +82,19 @@ impl Request {
         all.any(|(known, seen)| *known == name && *seen == Seen::Gone)
     }
 
+    /// Whether another configuration, `now`, was put in the place of the one that this job is of. Of a server that tells no
+    /// versions nobody knows.
+    pub fn is_replaced(&self, target: &DeleteTarget, now: &Seen) -> bool {
+        let name = target.to_string();
+        let mut all = self.configurations.iter();
+        all.any(|(known, before)| match (before, now) {
+            (Seen::There(before), Seen::There(now)) => {
+                *known == name && !before.is_empty() && before != now
+            }
+            _ => false,
+        })
+    }
+
     /// BLAKE3 in hex; `series` names the tries since it was set.
     pub fn id(&self, series: &str) -> String {
         let text = format!("{:?}\n{:?}\n{series:?}", self.digest, self.configurations);
@@ -200,6 +213,22 @@ mod tests {
         assert_ne!(set.id("tuesday"), set.id("monday"));
         clear(&share, "m").unwrap();
         assert!(!is_done(&set));
+    }
+
+    #[test]
+    fn only_another_version_is_another_job() {
+        let target: DeleteTarget = "http://server/a".parse().unwrap();
+        let name = target.to_string();
+        for (before, now, replaced) in [
+            (there("1"), there("2"), true),
+            (there("1"), there("1"), false),
+            (there(""), there("2"), false),
+            (there("1"), Seen::Gone, false),
+            (Seen::Gone, there("1"), false),
+        ] {
+            let request = request(&[(&name, before)]);
+            assert_eq!(request.is_replaced(&target, &now), replaced, "{now:?}");
+        }
     }
 
     #[test]

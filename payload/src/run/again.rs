@@ -251,3 +251,22 @@ fn a_job_that_deletes_nothing_is_done_at_every_boot() {
         assert!(fs::read(&scene.node).unwrap() == vec![0; MIB]);
     }
 }
+
+#[test]
+fn a_job_that_is_set_while_the_one_before_is_at_work_stays() {
+    let scene = Scene::new();
+    let next = b"version = 1\naction = \"restore\"\nimage = \"new\"\n";
+    let host = format!("pitstop.host={}", scene.server.url("/hosts/"));
+    for replaced in [true, false] {
+        scene.set("backup-again", "");
+        let ended = scene.site.run_beside(&host, &|policy| {
+            if replaced && policy.attempt == 1 {
+                scene.server.put(CONFIGURATION, next);
+            }
+        });
+        let line = &ended.finish.result_line;
+        assert_eq!(line, "pitstop: result ok backup-again", "{}", ended.console);
+        assert_eq!(scene.server.get(CONFIGURATION).is_some(), replaced);
+        assert_eq!(ended.console.contains("another job's"), replaced);
+    }
+}

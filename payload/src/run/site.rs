@@ -101,10 +101,22 @@ impl Site {
     }
 
     pub(in crate::run) fn run_with(&self, parameters: &str) -> Ended {
+        self.run_beside(parameters, &|_| {})
+    }
+
+    /// As [`run_with`](Self::run_with), while `meanwhile` happens at each step that a crash would matter for.
+    pub(in crate::run) fn run_beside(
+        &self,
+        parameters: &str,
+        meanwhile: &dyn Fn(&CrashPolicy),
+    ) -> Ended {
         let mut machine = self.fake.machine();
         machine.command_line = format!("quiet {parameters}");
         let console = Arc::new(Console::default());
-        let on_policy = |policy: &CrashPolicy| self.policies.lock().unwrap().push(policy.clone());
+        let on_policy = |policy: &CrashPolicy| {
+            self.policies.lock().unwrap().push(policy.clone());
+            meanwhile(policy);
+        };
         let options = Options {
             on_policy: &on_policy,
             disk_patience: Duration::from_millis(30),

@@ -3,6 +3,7 @@
 use super::site::{Console, HOME, MIB, Site, names_below, noise};
 use super::*;
 use pitstop_protocol::fake::lease;
+use pitstop_protocol::job::After;
 use std::fs;
 
 #[test]
