@@ -1,6 +1,6 @@
 //! What files tell of a job that nobody reported: whether its host file is there, and the machine's log on the share.
 
-use crate::job::Job;
+use crate::job::{Job, Verdict};
 use crate::state::{Happened, State};
 use jiff::Timestamp;
 
@@ -25,37 +25,48 @@ pub struct Evidence {
     pub is_counted: bool,
 }
 
-/// What the log of a machine says of `action` from `since` on. Lines are as `payload` writes them:
-/// `2026-11-28T21:30:00+00:00: 10.0.2.15: info: pitstop: result ok backup`.
+/// What the log of a machine says of `action` from `since` on. What a run says that began before that is of another job. Lines
+/// are as `payload` writes them: `2026-11-28T21:30:00+00:00: 10.0.2.15: info: pitstop: result ok backup`.
 pub fn trace(log: &str, action: &str, since: Timestamp) -> Trace {
     let mut last = Trace::Nothing;
+    let mut is_of_another = false;
     for line in log.lines() {
         let Some((time, rest)) = line.split_once(": ") else {
             continue;
         };
-        // The log's times are whole seconds.
-        let new = |time: Timestamp| time.as_second() >= since.as_second();
-        if !time.parse().is_ok_and(new) {
+        let Ok(time) = time.parse::<Timestamp>() else {
             continue;
-        }
-        let mut parts = rest.splitn(3, ": ");
-        let said = parts.nth(2).unwrap_or_default();
-        if let Some(result) = said.strip_prefix("pitstop: result ") {
-            last = match result.split_once(' ') {
-                Some(("ok", done)) if done == action => Trace::Ok,
-                Some(("failed", what)) => match what.split_once(": ") {
-                    Some((failed, reason)) if failed == action || failed == "unknown" => {
-                        Trace::Failed(reason.to_owned())
-                    }
-                    _ => last,
-                },
-                _ => last,
-            };
-        } else if said.starts_with("hi from ") && said.ends_with(&format!(": {action}")) {
-            last = Trace::Begun;
+        };
+        // The log's times are whole seconds.
+        let is_new = time.as_second() >= since.as_second();
+        let said = rest.splitn(3, ": ").nth(2).unwrap_or_default();
+        if said.starts_with("hi from ") {
+            is_of_another = !is_new;
+            if is_new && said.ends_with(&format!(": {action}")) {
+                last = Trace::Begun;
+            }
+        } else if let Some(result) = said.strip_prefix("pitstop: result ")
+            && is_new
+            && !is_of_another
+        {
+            last = ended(result, action).unwrap_or(last);
         }
     }
     last
+}
+
+/// How a run of `action` ended; `None` of another's result.
+fn ended(result: &str, action: &str) -> Option<Trace> {
+    match result.split_once(' ')? {
+        ("ok", done) => (done == action).then_some(Trace::Ok),
+        ("failed", what) => {
+            let (failed, reason) = what.split_once(": ")?;
+            // A host file that makes no sense may leave the action unknown.
+            let is_it = failed == action || failed == "unknown";
+            is_it.then(|| Trace::Failed(reason.to_owned()))
+        }
+        _ => None,
+    }
 }
 
 impl Job {
@@ -65,15 +76,18 @@ impl Job {
             return None;
         }
         if !evidence.is_set {
-            let never_came = self.is_tracked() && self.attempts == 0;
+            // Of a machine that checks in it is known whether it was at work, and so deleted the file itself.
+            let by_hand = self.is_tracked() && self.state != State::Running;
             return Some(match evidence.trace {
-                Trace::Nothing if never_came => Happened::SeenRemoved,
-                _ => Happened::SeenDone,
+                Trace::Ok => Happened::SeenDone,
+                Trace::Failed(_) => Happened::SeenRemoved,
+                Trace::Nothing | Trace::Begun if by_hand => Happened::SeenRemoved,
+                Trace::Nothing | Trace::Begun => Happened::SeenDone,
             });
         }
         // The machine itself tells more, and sooner.
         if self.is_tracked() {
-            return None;
+            return self.last_word(evidence);
         }
         match &evidence.trace {
             Trace::Nothing => None,
@@ -83,6 +97,20 @@ impl Job {
                 reason: reason.clone(),
                 again: evidence.is_counted,
             }),
+        }
+    }
+
+    /// Of a tracked job whose last try crashed: PID 1 wrote the log, and nobody told the server. The machine holds.
+    fn last_word(&self, evidence: &Evidence) -> Option<Happened> {
+        let is_lost = self.state == State::Waiting && self.verdict == Some(Verdict::Lost);
+        match &evidence.trace {
+            Trace::Failed(reason) if is_lost && !evidence.is_counted => {
+                Some(Happened::SeenFailed {
+                    reason: reason.clone(),
+                    again: false,
+                })
+            }
+            _ => None,
         }
     }
 }
@@ -110,6 +138,11 @@ mod tests {
         let failed = Trace::Failed("sda: no: such".into());
         assert_eq!(since(&format!("{HI}{FAILED}")), failed);
         assert_eq!(since(&format!("{HI}{FAILED}{HI}")), Trace::Begun);
+        let before = HI.replace("21:30", "21:29");
+        assert_eq!(since(&format!("{before}{OK}")), Trace::Nothing);
+        assert_eq!(since(&format!("{before}{OK}{HI}")), Trace::Begun);
+        let wrong = FAILED.replace("backup", "unknown");
+        assert_eq!(since(&format!("{HI}{wrong}")), failed);
         let old = trace(OK, "backup", "2026-11-28T21:32:00Z".parse().unwrap());
         assert_eq!(old, Trace::Nothing);
         let other = trace(OK, "restore", Timestamp::UNIX_EPOCH);
@@ -147,6 +180,49 @@ mod tests {
             tracked.seen(&see(false, Trace::Nothing, false)),
             Some(Happened::SeenRemoved)
         );
+    }
+
+    #[test]
+    fn a_job_that_never_got_to_work_is_not_done_by_its_files_going() {
+        let gone = |trace: Trace| Evidence {
+            is_set: false,
+            trace,
+            is_counted: false,
+        };
+        let failed = || Trace::Failed("no disk".into());
+        let mut job = sample();
+        for trace in [Trace::Nothing, Trace::Begun, failed()] {
+            assert_eq!(job.seen(&gone(trace)), Some(Happened::SeenRemoved));
+        }
+        // Nobody kept track, and it was done all the same.
+        assert_eq!(job.seen(&gone(Trace::Ok)), Some(Happened::SeenDone));
+        job.attempts = 1;
+        job.verdict = Some(Verdict::Failed);
+        for trace in [Trace::Nothing, Trace::Begun, failed()] {
+            assert_eq!(job.seen(&gone(trace)), Some(Happened::SeenRemoved));
+        }
+        job.state = State::Running;
+        assert_eq!(job.seen(&gone(Trace::Begun)), Some(Happened::SeenDone));
+        job.server = None;
+        assert_eq!(job.seen(&gone(failed())), Some(Happened::SeenRemoved));
+    }
+
+    #[test]
+    fn a_last_try_that_crashed_is_told_by_the_log() {
+        let log = |is_counted| Evidence {
+            is_set: true,
+            trace: Trace::Failed("the payload crashed".into()),
+            is_counted,
+        };
+        let mut job = sample();
+        assert_eq!(job.seen(&log(false)), None, "not lost: it will say so");
+        job.verdict = Some(Verdict::Lost);
+        assert_eq!(job.seen(&log(true)), None, "it tries again");
+        let told = Happened::SeenFailed {
+            reason: "the payload crashed".into(),
+            again: false,
+        };
+        assert_eq!(job.seen(&log(false)), Some(told));
     }
 
     proptest! {

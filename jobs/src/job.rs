@@ -148,6 +148,13 @@ impl Job {
             || self.other_files.contains(&other.host_file)
     }
 
+    /// From when on its machine can be at work for it: when it was set, or was due after that.
+    pub fn since(&self) -> Timestamp {
+        // A job that comes again and again is a plan for others.
+        let at = self.at.filter(|_| self.every.is_none());
+        at.map_or(self.set, |at| at.max(self.set))
+    }
+
     /// What of it matters for its turn.
     pub fn claim(&self) -> Claim {
         Claim {

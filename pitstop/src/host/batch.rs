@@ -86,7 +86,8 @@ impl<'a> Batch<'a> {
     ) -> anyhow::Result<(Job, String)> {
         let mut changes = self.changes.borrow_mut();
         let locked = changes.locked()?;
-        let now = self.now.timestamp();
+        // Not the batch's: somebody was asked in between, and machines were at work.
+        let now = Timestamp::now();
         let file = target.machine.file();
         let mut others = target.files();
         others.retain(|other| *other != file);

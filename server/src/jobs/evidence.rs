@@ -4,7 +4,7 @@ use super::store::Store;
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use pitstop_jobs::{Effect, Evidence, Job, trace};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
 /// In a machine's folder on the share, as the payload names them.
 const LOG: &str = "maintenance.log";
@@ -46,19 +46,36 @@ pub fn settle(
 /// What lies in the folders about one job.
 pub fn look(job: &Job, hosts: &Dir, share: Option<&Dir>) -> Evidence {
     let folder = job.folder.as_deref().zip(share);
-    let log = folder.and_then(|(folder, share)| tail(share, &format!("{folder}/{LOG}")));
+    let since = job.since();
+    let log = folder.and_then(|(folder, share)| tail(share, &format!("{folder}/{LOG}"), since));
     Evidence {
-        is_set: hosts.is_file(&job.host_file),
-        trace: trace(&log.unwrap_or_default(), job.action.as_str(), job.set),
+        is_set: is_there(hosts, &job.host_file),
+        trace: trace(&log.unwrap_or_default(), job.action.as_str(), since),
         is_counted: folder
             .is_some_and(|(folder, share)| share.is_file(format!("{folder}/{ATTEMPTS}"))),
     }
 }
 
-/// A log that is not there, or cannot be read, tells nothing.
-fn tail(share: &Dir, path: &str) -> Option<String> {
+/// A file that cannot be looked at is not gone: a disk that fails must not end a job.
+fn is_there(hosts: &Dir, name: &str) -> bool {
+    let looked = hosts.metadata(name);
+    looked
+        .err()
+        .is_none_or(|error| error.kind() != ErrorKind::NotFound)
+}
+
+/// A log that is not there, or cannot be read, tells nothing; nor does one that was written before `since`, in the same second,
+/// which its lines cannot tell.
+fn tail(share: &Dir, path: &str, since: Timestamp) -> Option<String> {
     let mut file = share.open(path).ok()?;
-    let length = file.metadata().ok()?.len();
+    let metadata = file.metadata().ok()?;
+    let length = metadata.len();
+    let written = metadata.modified().ok();
+    let written = written.and_then(|time| Timestamp::try_from(time.into_std()).ok());
+    let same_second = |time: &Timestamp| time.as_second() == since.as_second() && *time < since;
+    if written.as_ref().is_some_and(same_second) {
+        return None;
+    }
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
         .ok()?;
     let mut bytes = Vec::new();
