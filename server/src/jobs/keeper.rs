@@ -254,9 +254,8 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let found = self.found()?;
-        for line in schedule::set_due(&self.store, &found.jobs, &site.hosts, now)? {
-            self.journal.note(&line);
-        }
+        let tell = |line: &str| self.journal.note(&line);
+        schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell)?;
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()

@@ -1,20 +1,26 @@
 //! Sets jobs when their time has come.
 
-use super::store::{Changes, Locked, Store};
+use super::changes::Changes;
+use super::store::{Locked, Store};
+use anyhow::bail;
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pitstop_jobs::{BadTime, Cron, Due, Happened, Job, State, due};
 
-/// Sets those of `jobs` that are due. Returns what was done, for the journal. A machine that is at work is not disturbed:
+/// Sets those of `jobs` that are due, and tells what was done, for the journal. A machine that is at work is not disturbed:
 /// its job begins when that is over, if that is within a day.
+///
+/// # Errors
+/// What could not be set. It keeps no other job from being set, and is tried again at the next look.
 pub fn set_due(
     store: &Store,
     jobs: &[Job],
     hosts: &Dir,
     now: Timestamp,
-) -> anyhow::Result<Vec<String>> {
-    let mut said = Vec::new();
+    mut tell: impl FnMut(&str),
+) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
     let mut changes = Changes::of(store);
     for job in jobs.iter().filter(|job| job.state == State::Scheduled) {
         let zone = TimeZone::system();
@@ -25,11 +31,19 @@ pub fn set_due(
         let Some(job) = locked.read(&job.id)? else {
             continue;
         };
-        if job.state == State::Scheduled {
-            said.extend(set_one(locked, job, hosts, &zone, now)?);
+        if job.state != State::Scheduled {
+            continue;
+        }
+        let about = format!("{}: job {}", job.shown(), job.id);
+        match set_one(locked, job, hosts, &zone, now) {
+            Ok(said) => said.iter().for_each(|line| tell(line)),
+            Err(error) => wrong.push(format!("{about}: {error:#}")),
         }
     }
-    Ok(said)
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", wrong.join("; "))
 }
 
 fn when(job: &Job, zone: &TimeZone, now: Timestamp) -> Result<Due, BadTime> {
@@ -86,13 +100,15 @@ fn set_one(
     let mut said = None;
     if is_due {
         let next = job.occurrence(locked.new_id(now)?, time, now);
-        locked.set(hosts, &next)?;
+        if !is_set_already(locked, &next)? {
+            locked.set(hosts, &next)?;
+            said = Some(format!(
+                "{machine}: the {} is due, job {}",
+                job.action, next.id
+            ));
+        }
         job.reason = None;
         job.last = Some(time);
-        said = Some(format!(
-            "{machine}: the {} is due, job {}",
-            job.action, next.id
-        ));
     } else {
         let reason = missed(time);
         job.last = Some(now);
@@ -128,13 +144,19 @@ fn once(
         locked.change(&job.id, &Happened::Missed { reason }, now)?;
         return Ok(Some(said));
     }
-    if let Some((job, _)) = locked.change(&job.id, &Happened::Due, now)? {
-        locked.set(hosts, &job)?;
-    }
+    let mut due = job.clone();
+    due.apply(&Happened::Due, now);
+    locked.set(hosts, &due)?;
     Ok(Some(format!(
         "{machine}: the {} is due, job {}",
         job.action, job.id
     )))
+}
+
+/// Whether this time of the schedule had its job: the clock was wrong meanwhile, or the power failed before that was noted.
+fn is_set_already(locked: &Locked, next: &Job) -> anyhow::Result<bool> {
+    let same = |other: &Job| other.series == next.series && other.batch == next.batch;
+    Ok(locked.others_of(next)?.iter().any(same))
 }
 
 fn is_busy(locked: &Locked, job: &Job) -> anyhow::Result<bool> {
@@ -154,7 +176,12 @@ mod tests {
 
     fn look(root: &Root, now: &str) -> Vec<String> {
         let jobs = root.store.all().unwrap().jobs;
-        set_due(&root.store, &jobs, &root.hosts, time(now)).unwrap()
+        let mut said = Vec::new();
+        set_due(&root.store, &jobs, &root.hosts, time(now), |line| {
+            said.push(line.to_owned());
+        })
+        .unwrap();
+        said
     }
 
     fn scheduled(root: &Root, change: impl FnOnce(&mut Job)) -> Job {
@@ -217,6 +244,61 @@ mod tests {
             states(&root),
             [State::Scheduled, State::Superseded, State::Waiting]
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_brings_no_time_twice() {
+        let root = Root::new();
+        let job = scheduled(&root, |job| {
+            job.every = Some("0 22 * * * UTC".into());
+            job.last = Some(job.set);
+        });
+        assert_eq!(look(&root, "2026-11-28T22:00:05Z").len(), 1);
+        // The server boots without a clock, and learns the time later.
+        look(&root, "1970-01-01T00:00:10Z");
+        assert!(root.now(&job).last < Some(time("1970-01-02T00:00:00Z")));
+        assert_eq!(look(&root, "2026-11-29T08:00:00Z"), [""; 0]);
+        assert_eq!(states(&root).len(), 2);
+        assert_eq!(root.now(&job).at, Some(time("2026-11-29T22:00:00Z")));
+        assert_eq!(look(&root, "2026-11-29T22:00:05Z").len(), 1);
+    }
+
+    #[test]
+    fn a_host_file_that_cannot_be_written_makes_no_job_and_holds_up_no_other() {
+        let root = Root::new();
+        let due = Some(time("2026-11-28T22:00:00Z"));
+        let again = scheduled(&root, |job| {
+            job.every = Some("0 22 * * * UTC".into());
+            job.last = Some(job.set);
+        });
+        let mut once = job(16, time("2026-11-28T12:00:01Z"));
+        let mut other = job(17, time("2026-11-28T12:00:02Z"));
+        for job in [&mut once, &mut other] {
+            job.state = State::Scheduled;
+            job.at = due;
+            root.store.lock().unwrap().put(job).unwrap();
+        }
+        for job in [&again, &once] {
+            root.hosts.create_dir(&job.host_file).unwrap();
+        }
+        let now = time("2026-11-28T22:00:05Z");
+        for _ in 0..2 {
+            let jobs = root.store.all().unwrap().jobs;
+            let error = set_due(&root.store, &jobs, &root.hosts, now, |_| {}).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains("10.0.2.15") && error.contains("10.0.2.16"),
+                "{error}"
+            );
+            assert_eq!(root.now(&other).state, State::Waiting);
+            assert_eq!(root.now(&once).state, State::Scheduled);
+            assert_eq!(states(&root).len(), 3);
+        }
+        for job in [&again, &once] {
+            root.hosts.remove_dir(&job.host_file).unwrap();
+        }
+        assert_eq!(look(&root, "2026-11-28T22:00:06Z").len(), 2);
+        assert_eq!(root.now(&once).state, State::Waiting);
     }
 
     #[test]

@@ -25,9 +25,6 @@ const LOCK: &str = ".lock";
 /// Names that were taken, until one is given up: two jobs of one second share one in 16 million.
 const TRIES: u32 = 100;
 
-/// Changes under one lock: a fraction of a second's.
-const AT_ONCE: u32 = 50;
-
 /// The jobs of a root.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -117,10 +114,13 @@ impl Store {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true);
         let doing = || self.named("locking", LOCK);
-        let (file, new) = match folder.open(LOCK) {
-            Ok(file) => (file, false),
-            Err(_) => (folder.open_with(LOCK, &options).with_context(doing)?, true),
+        let new = !folder.exists(LOCK);
+        // NFS locks only what is open for writing.
+        let file = match folder.open_with(LOCK, &options) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => folder.open(LOCK),
+            opened => opened,
         };
+        let file = file.with_context(doing)?;
         if new {
             give_to_owner_of(&folder, &file).with_context(doing)?;
         }
@@ -145,38 +145,6 @@ impl Store {
 
     fn named(&self, doing: &str, name: &str) -> String {
         format!("{doing} {}", self.path().join(name).display())
-    }
-}
-
-/// A lock for many changes. It is let go and taken anew now and then, so that others get their turn.
-pub struct Changes {
-    store: Store,
-    held: Option<Locked>,
-    left: u32,
-}
-
-impl Changes {
-    pub fn of(store: &Store) -> Self {
-        Self {
-            store: store.clone(),
-            held: None,
-            left: 0,
-        }
-    }
-
-    /// For the next change.
-    pub fn locked(&mut self) -> anyhow::Result<&Locked> {
-        if self.left == 0 {
-            // Before it is taken anew: it is the same lock.
-            self.held = None;
-            self.left = AT_ONCE;
-        }
-        self.left -= 1;
-        let held = match self.held.take() {
-            Some(held) => held,
-            None => self.store.lock()?,
-        };
-        Ok(self.held.insert(held))
     }
 }
 
@@ -232,29 +200,59 @@ impl Locked {
         Ok(others.cloned().collect())
     }
 
-    /// Sets a job for its machine's next boot: its file, the end of what the machine had before, and the host file.
-    /// Returns the host file's text.
+    /// Sets a job for its machine's next boot: its file, the host file, and the end of what the machine had before. Where the
+    /// host file cannot be written, everything is as it was. Returns the host file's text.
     pub fn set(&self, hosts: &Dir, job: &Job) -> anyhow::Result<String> {
+        let before = self.read(&job.id)?;
+        let others = self.others_of(job)?;
+        // Before the host file: a machine that has just read that is known at the door.
         self.put(job)?;
+        let text = match self.write_host_file(hosts, job) {
+            Ok(text) => text,
+            Err(error) => {
+                let undone = match &before {
+                    Some(before) => self.put(before),
+                    None => self.forget(job),
+                };
+                return Err(match undone {
+                    Ok(()) => error,
+                    Err(second) => error.context(format!("and after that: {second:#}")),
+                });
+            }
+        };
         let by = Happened::Superseded { by: job.id.clone() };
-        for old in self.others_of(job)? {
+        for old in others {
             if old.state.is_set() {
                 self.apply(old, &by, job.changed)?;
             }
         }
-        let doing = |name: &str| format!("writing the host file {name}");
-        let token = match &job.server {
-            Some(_) => Some(token::issue(&self.store.root, &job.id)?),
-            None => None,
-        };
-        let text = job.host_text(token.as_deref());
-        replace(hosts, &job.host_file, &text).with_context(|| doing(&job.host_file))?;
         // Under its other name the machine would find the old job, or find it when this one is done.
         for other in &job.other_files {
             remove(hosts, other)
                 .with_context(|| format!("removing the job it had under the name {other}"))?;
         }
         Ok(text)
+    }
+
+    fn write_host_file(&self, hosts: &Dir, job: &Job) -> anyhow::Result<String> {
+        let token = match &job.server {
+            Some(_) => Some(token::issue(&self.store.root, &job.id)?),
+            None => None,
+        };
+        let text = job.host_text(token.as_deref());
+        replace(hosts, &job.host_file, &text)
+            .with_context(|| format!("writing the host file {}", job.host_file))?;
+        Ok(text)
+    }
+
+    /// Removes the job's file.
+    fn forget(&self, job: &Job) -> anyhow::Result<()> {
+        let name = job.file();
+        remove(&self.folder, &name).with_context(|| self.store.named("removing", &name))?;
+        if let Some(known) = &mut *self.known.borrow_mut() {
+            known.remove(&job.id);
+        }
+        Ok(())
     }
 
     /// Tells the job `id`, as it is on the disk now, that something happened. `None` where there is no such job.
@@ -315,8 +313,7 @@ impl Locked {
         for (at, job) in jobs.iter().enumerate() {
             let newer = || jobs[at + 1..].iter().any(|other| other.is_of_machine(job));
             if job.ended.is_some_and(|ended| ended < before) && newer() {
-                let name = job.file();
-                remove(&self.folder, &name).with_context(|| self.store.named("removing", &name))?;
+                self.forget(job)?;
             }
         }
         Ok(())
@@ -369,7 +366,7 @@ fn all(folder: &Dir) -> anyhow::Result<Found> {
         }
     }
     // Names have whole seconds only.
-    let order = |job: &Job| (job.set, job.place, job.id.clone());
+    let order = |job: &Job| (job.since(), job.place, job.id.clone());
     found.jobs.sort_by_cached_key(order);
     Ok(found)
 }

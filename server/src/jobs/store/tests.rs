@@ -1,7 +1,7 @@
 use super::*;
 use crate::jobs::fake::{Root, job};
 use crate::jobs::settle;
-use pitstop_jobs::State;
+use pitstop_jobs::{State, Trace};
 use std::fs;
 
 fn time(text: &str) -> Timestamp {
@@ -9,6 +9,8 @@ fn time(text: &str) -> Timestamp {
 }
 
 const NOON: &str = "2026-11-28T12:00:00Z";
+
+const HI: &str = "2026-11-28T12:00:00+00:00: 10.0.2.15: info: hi from 10.0.2.15 (0.2.0): backup\n";
 
 #[test]
 fn of_many_writers_none_loses_the_change_of_another() {
@@ -148,7 +150,7 @@ fn folders_tell_of_jobs_that_nobody_reports() {
     let log = share_path.join("10.0.2.15/maintenance.log");
     let failed =
         "2026-11-28T12:05:00+00:00: 10.0.2.15: error: pitstop: result failed backup: no disk\n";
-    fs::write(&log, failed).unwrap();
+    fs::write(&log, format!("{HI}{failed}")).unwrap();
     fs::write(share_path.join("10.0.2.15/attempts.toml"), "").unwrap();
     assert_eq!(settled().len(), 1);
     let now = root.now(&plain);
@@ -163,4 +165,73 @@ fn folders_tell_of_jobs_that_nobody_reports() {
     root.hosts.remove_file(&tracked.host_file).unwrap();
     settled();
     assert_eq!(root.now(&tracked).state, State::Cancelled);
+}
+
+#[test]
+fn a_job_whose_host_file_cannot_be_written_changes_nothing() {
+    let root = Root::new();
+    let first = root.set(15, time(NOON));
+    let text = root.hosts.read(&first.host_file).unwrap();
+    root.hosts.create_dir("0A000210.toml").unwrap();
+    // The same machine under another name, which is taken.
+    let mut second = job(16, time("2026-11-28T12:00:01Z"));
+    second.other_files = vec![first.host_file.clone()];
+    let lock = root.store.lock().unwrap();
+    let error = lock.set(&root.hosts, &second).unwrap_err();
+    assert!(format!("{error:#}").contains("0A000210.toml"), "{error:#}");
+    assert_eq!(lock.read(&second.id).unwrap(), None);
+    assert_eq!(lock.others_of(&second).unwrap().len(), 1);
+    assert_eq!(root.now(&first), first);
+    assert_eq!(root.hosts.read(&first.host_file).unwrap(), text);
+    assert_eq!(root.store.history().unwrap().len(), 0);
+}
+
+#[test]
+fn the_lock_is_held_on_a_file_that_is_open_for_writing() {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let root = Root::new();
+    for _ in 0..2 {
+        let lock = root.store.lock().unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&*lock._lock, FcntlArg::F_GETFL).unwrap());
+        assert_eq!(flags & OFlag::O_ACCMODE, OFlag::O_RDWR);
+    }
+}
+
+#[test]
+fn a_log_of_before_the_job_tells_nothing_of_it() {
+    let root = Root::new();
+    let share = root.folder.path().join("share");
+    let log = share.join("10.0.2.15/maintenance.log");
+    fs::create_dir_all(log.parent().unwrap()).unwrap();
+    fs::write(
+        &log,
+        format!("{HI}2026-11-28T12:00:00+00:00: 10.0.2.15: info: pitstop: result ok backup\n"),
+    )
+    .unwrap();
+    let written: Timestamp = "2026-11-28T12:00:00.5Z".parse().unwrap();
+    let file = fs::File::options().append(true).open(&log).unwrap();
+    file.set_modified(written.into()).unwrap();
+    let share = Dir::open_ambient_dir(share, ambient_authority()).unwrap();
+    let seen = |set: &str, at: Option<&str>| {
+        let mut job = job(15, time(set));
+        job.at = at.map(time);
+        crate::jobs::evidence::look(&job, &root.hosts, Some(&share)).trace
+    };
+    assert_eq!(seen("2026-11-28T12:00:00.4Z", None), Trace::Ok);
+    assert_eq!(seen("2026-11-28T12:00:00.6Z", None), Trace::Nothing);
+    // It was set long before it was due.
+    let due = "2026-11-28T13:00:00Z";
+    assert_eq!(seen("2026-11-28T11:00:00Z", Some(due)), Trace::Nothing);
+}
+
+#[test]
+fn a_host_file_that_cannot_be_looked_at_is_not_gone() {
+    let root = Root::new();
+    let mut plain = job(15, time(NOON));
+    let is_set = |job: &Job| crate::jobs::evidence::look(job, &root.hosts, None).is_set;
+    assert!(!is_set(&plain));
+    root.hosts.write("f", "").unwrap();
+    // ENOTDIR, as any error but "not found".
+    plain.host_file = "f/0A00020F.toml".into();
+    assert!(is_set(&plain));
 }
