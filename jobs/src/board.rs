@@ -84,13 +84,6 @@ impl Board {
         }
     }
 
-    /// As [`beat`](Self::beat), for one that has a slot still: it gets none anew.
-    pub fn keep(&mut self, job: &Id, run: &Id, now: Duration) {
-        if let Some(held) = self.work.get_mut(job).filter(|held| held.run == *run) {
-            held.heard = now;
-        }
-    }
-
     /// The job's slot is free, and it waits no more.
     pub fn leave(&mut self, job: &Id) {
         self.work.remove(job);

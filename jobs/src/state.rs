@@ -141,15 +141,19 @@ pub enum Effect {
 impl Job {
     /// Brings the job to where `what` leads.
     pub fn apply(&mut self, what: &Happened, now: Timestamp) -> Effect {
-        let before = (self.state, self.reason.clone(), self.runs.len());
+        let told = |job: &Self| (job.state, job.reason.clone(), job.runs.len());
+        let before = (told(self), self.verdict);
         match what {
             Happened::Due if self.state == State::Scheduled => self.state = State::Waiting,
             Happened::Came if self.may_begin() => self.state = State::Queued,
             Happened::Granted { run } if self.may_begin() => self.begin(run),
-            Happened::Beat { run } if self.is_last(run) && !self.state.is_over() => {
+            Happened::Beat { run } if self.is_at_work(run) && !self.state.is_over() => {
                 self.state = State::Running;
             }
-            Happened::Done { run } if self.is_last(run) && !self.state.is_withdrawn() => {
+            Happened::Done { run } if self.is_last(run) && self.state.is_withdrawn() => {
+                self.verdict = Some(Verdict::Ok);
+            }
+            Happened::Done { run } if self.is_last(run) => {
                 self.end(State::Done, Some(Verdict::Ok), None);
             }
             Happened::Failed { run, reason, again } if self.is_last(run) => {
@@ -183,8 +187,12 @@ impl Job {
             }
             _ => {}
         }
-        if before == (self.state, self.reason.clone(), self.runs.len()) {
+        if before == (told(self), self.verdict) {
             return Effect::None;
+        }
+        if self.state.is_withdrawn() && before.0 == told(self) {
+            // How the machine's work came to its end after the job's.
+            return Effect::Changed;
         }
         self.changed = now;
         if self.state.is_over() {
@@ -208,6 +216,7 @@ impl Job {
             self.runs.drain(..surplus);
         }
         self.state = State::Running;
+        self.verdict = None;
     }
 
     fn end(&mut self, state: State, verdict: Option<Verdict>, reason: Option<String>) {
@@ -234,8 +243,18 @@ impl Job {
                     "no word from the machine: it was switched off, crashed or lost its network";
                 self.end(State::Waiting, Some(Verdict::Lost), Some(reason.into()));
             }
+            (state, Some(run)) if state.is_withdrawn() && self.is_at_work(run) => {
+                self.verdict = Some(Verdict::Lost);
+            }
             _ => {}
         }
+    }
+
+    /// Whether the machine may still be at work in this `run`: it began, and has not said how it ended. So it may though the
+    /// job was withdrawn meanwhile, or nothing was heard for a while.
+    pub fn is_at_work(&self, run: &Id) -> bool {
+        let may = self.state.is_set() || self.state.is_withdrawn();
+        may && self.is_last(run) && matches!(self.verdict, None | Some(Verdict::Lost))
     }
 
     fn is_last(&self, run: &Id) -> bool {

@@ -96,6 +96,31 @@ fn a_withdrawn_job_is_not_begun_and_stays_withdrawn() {
 }
 
 #[test]
+fn of_a_withdrawn_job_it_is_known_whether_the_machine_is_still_at_work() {
+    let cancel = Happened::Cancelled { by: "root".into() };
+    let mut job = after(&[granted(1), failed(1, true), granted(2), cancel]);
+    assert!(job.is_at_work(&run(2)) && !job.is_at_work(&run(1)));
+    let silent = Happened::Silent { run: Some(run(2)) };
+    assert_eq!(job.apply(&silent, now()), Effect::Changed);
+    assert!(job.is_at_work(&run(2)), "it may only be cut off");
+    let done = Happened::Done { run: run(2) };
+    assert_eq!(job.apply(&done, now()), Effect::Changed);
+    assert_eq!(job.apply(&done, now()), Effect::None);
+    assert_eq!(
+        (job.state, job.verdict),
+        (State::Cancelled, Some(Verdict::Ok))
+    );
+    assert!(!job.is_at_work(&run(2)));
+}
+
+#[test]
+fn a_word_of_a_try_that_has_failed_begins_nothing() {
+    let beat = Happened::Beat { run: run(1) };
+    let job = after(&[granted(1), failed(1, true), beat]);
+    assert_eq!(job.state, State::Waiting);
+}
+
+#[test]
 fn a_scheduled_job_begins_when_it_is_due_only() {
     let mut job = sample();
     job.state = State::Scheduled;
@@ -140,7 +165,8 @@ proptest! {
             let effect = job.apply(what, now());
             prop_assert_eq!(job.state.is_over(), job.ended.is_some());
             prop_assert_eq!(effect == Effect::None, before == job);
-            prop_assert_eq!(effect == Effect::Ended, before != job && job.state.is_over());
+            let is_told = before.state != job.state || before.reason != job.reason;
+            prop_assert_eq!(effect == Effect::Ended, is_told && job.state.is_over());
             // Nobody works for a job that was withdrawn, and its end is not told as another.
             if let Some(state) = withdrawn {
                 prop_assert_eq!(job.state, state);

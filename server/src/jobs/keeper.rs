@@ -12,7 +12,7 @@ use crate::site::{Site, Sites};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_fleet::Fleet;
-use pitstop_jobs::{Board, Effect, Happened, Job, Limits, State, Turn};
+use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
 use std::collections::HashMap;
@@ -47,6 +47,8 @@ pub struct Keeper {
     board: Mutex<Board>,
     /// The place that each machine was last told, for the journal.
     told: Mutex<HashMap<Id, u32>>,
+    /// Whose silence is not in its file yet.
+    gone: Mutex<Vec<Gone>>,
     seen: Mutex<Seen>,
 }
 
@@ -71,15 +73,8 @@ impl Keeper {
     pub fn new(root: &Path, lease: Duration, journal: Arc<Journal>) -> Self {
         let store = Store::at(root);
         let mut board = Board::new(lease);
-        match store.all() {
-            Ok(found) => {
-                for job in found.jobs.iter().filter(|job| job.state == State::Running) {
-                    if let Some(run) = job.runs.last() {
-                        board.beat(job.claim(), run, Duration::ZERO);
-                    }
-                }
-            }
-            Err(error) => journal.note(&format!("jobs: {error:#}")),
+        if let Err(error) = take_up(&store, &mut board) {
+            journal.note(&format!("jobs: {error:#}"));
         }
         Self {
             store,
@@ -88,6 +83,7 @@ impl Keeper {
             began: Instant::now(),
             board: Mutex::new(board),
             told: Mutex::default(),
+            gone: Mutex::default(),
             seen: Mutex::default(),
         }
     }
@@ -181,21 +177,23 @@ impl Keeper {
     }
 
     fn working(&self, job: &Job, run: Id) -> Result<Answer, Refusal> {
-        let now = self.now();
-        if let Some(answer) = withdrawn(job) {
-            // It goes on to its end all the same, and has its slot until then.
-            locked(&self.board).keep(&job.id, &run, now);
+        let answer = withdrawn(job).unwrap_or(Answer::Noted);
+        // What an earlier try says, or one that is over, comes too late.
+        if !job.is_at_work(&run) {
             return Ok(answer);
         }
-        // What an earlier try says, or one that is over, comes too late.
-        if job.runs.last() != Some(&run) || job.state.is_over() {
-            return Ok(Answer::Noted);
-        }
-        locked(&self.board).beat(job.claim(), &run, now);
-        if job.state != State::Running {
+        // Where the job was withdrawn, the machine goes on to its end all the same, and has its slot until then.
+        locked(&self.board).beat(job.claim(), &run, self.now());
+        // Its last word may have come since the job was read, and freed the slot.
+        let now = self.store.read(&job.id).map_err(|e| failed(&e))?;
+        let Some(job) = now.filter(|job| job.is_at_work(&run)) else {
+            locked(&self.board).leave(&job.id);
+            return Ok(answer);
+        };
+        if job.state.is_set() && job.state != State::Running {
             self.change(&job.id, &Happened::Beat { run })?;
         }
-        Ok(Answer::Noted)
+        Ok(answer)
     }
 
     /// The last word of a `run`: it leaves its slot, whatever became of the job.
@@ -230,20 +228,7 @@ impl Keeper {
 
     /// Looks after everything once. Called again and again.
     pub fn tick(&self, site: &Site) -> anyhow::Result<()> {
-        let gone = locked(&self.board).silent(self.now());
-        for gone in gone {
-            locked(&self.told).remove(&gone.job);
-            let what = Happened::Silent { run: gone.run };
-            let changed = self
-                .store
-                .lock()?
-                .change(&gone.job, &what, Timestamp::now())?;
-            if let Some((job, Effect::Changed)) = changed {
-                let why = job.reason.as_deref().unwrap_or("no word from it");
-                self.journal
-                    .note(&format!("{} has left its place: {why}", job.shown()));
-            }
-        }
+        let gone = self.note_silence();
         if self.is_time(|seen| &mut seen.settled, SETTLE.min(self.lease)) {
             let share = Some(site.share.as_ref());
             for job in settle(&self.store, &site.hosts, share, Timestamp::now())? {
@@ -255,12 +240,44 @@ impl Keeper {
         let now = Timestamp::now();
         let found = self.found()?;
         let tell = |line: &str| self.journal.note(&line);
-        schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell)?;
+        let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()
         {
             self.store.lock()?.tidy(before)?;
+        }
+        gone.and(due)
+    }
+
+    /// Frees the slots and places of machines that were silent for too long.
+    fn note_silence(&self) -> anyhow::Result<()> {
+        let mut gone = std::mem::take(&mut *locked(&self.gone));
+        gone.extend(locked(&self.board).silent(self.now()));
+        let mut noted = Ok(());
+        for gone in gone {
+            locked(&self.told).remove(&gone.job);
+            if let Err(error) = self.note_gone(&gone) {
+                // The disk is full, perhaps: its file is changed later. If it speaks meanwhile, its next word sets that right.
+                locked(&self.gone).push(gone);
+                noted = Err(error);
+            }
+        }
+        noted
+    }
+
+    /// Notes the silence of a machine in its job's file.
+    fn note_gone(&self, gone: &Gone) -> anyhow::Result<()> {
+        let run = gone.run.clone();
+        let what = Happened::Silent { run };
+        let jobs = self.store.lock()?;
+        let changed = jobs.change(&gone.job, &what, Timestamp::now())?;
+        drop(jobs);
+        if let Some((job, Effect::Changed)) = changed {
+            let why = job.reason.as_deref().unwrap_or("no word from it");
+            let machine = job.shown();
+            self.journal
+                .note(&format!("{machine} has left its place: {why}"));
         }
         Ok(())
     }
@@ -303,6 +320,23 @@ impl Keeper {
         }
         Ok(found)
     }
+}
+
+/// Gives each machine that was at work a lease of grace, also those whose job was withdrawn since. One that waited has to ask
+/// again: it may have been switched off, and would be queued for ever.
+fn take_up(store: &Store, board: &mut Board) -> anyhow::Result<()> {
+    for job in store.all()?.jobs {
+        let run = job.runs.last();
+        let is_at_work =
+            job.state == State::Running || (job.state.is_withdrawn() && job.verdict.is_none());
+        if let Some(run) = run.filter(|run| is_at_work && job.is_at_work(run)) {
+            board.beat(job.claim(), run, Duration::ZERO);
+        } else if job.state == State::Queued {
+            let silent = Happened::Silent { run: None };
+            store.lock()?.change(&job.id, &silent, Timestamp::now())?;
+        }
+    }
+    Ok(())
 }
 
 /// The limits that the fleet file sets.
