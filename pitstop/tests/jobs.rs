@@ -427,3 +427,37 @@ fn a_wrong_command_line_sets_nothing() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("lab-1"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("20261128-213000-ffff.toml"));
 }
+
+#[test]
+fn every_open_job_is_waited_for_and_a_file_that_is_no_job_is_no_good_end() {
+    let lab = Lab::new();
+    let untracked = ["--url", "http://10.0.2.2:8080"];
+    let set = ["host", "set", "lab-1", "refresh-info"];
+    lab.does(&[&set[..], &untracked, &["--at", "+2h"]].concat());
+    lab.does(&[&set[..], &untracked].concat());
+    let now = lab.job("lab-1");
+    assert_eq!(now["state"], "waiting");
+    fs::remove_file(lab.host_file("0A00000B.toml")).unwrap();
+    let error = lab.fails(&["job", "wait", "lab-1", "--timeout", "1s"]);
+    assert!(error.contains("lab-1 is scheduled"), "{error}");
+    let id = now["id"].as_str().unwrap();
+    lab.does(&["job", "cancel", &lab.id("lab-1")]);
+    lab.does(&["job", "wait", id]);
+    fs::write(lab.path().join("jobs/20261128-120000-ffff.toml"), "x").unwrap();
+    let error = lab.fails(&["job", "wait", id]);
+    assert!(error.contains("20261128-120000-ffff.toml"), "{error}");
+}
+
+#[test]
+fn all_are_set_again_or_none() {
+    let lab = Lab::new();
+    let set = ["host", "set", "lab-[12]", "refresh-info"];
+    let untracked = ["--url", "http://10.0.2.2:8080"];
+    lab.does(&[&set[..], &untracked].concat());
+    let [first, second] = ["lab-1", "lab-2"].map(|name| lab.id(name));
+    lab.does(&["job", "cancel", &first, &second]);
+    lab.does(&[&["host", "set", "lab-2", "refresh-info"][..], &untracked].concat());
+    let error = lab.fails(&["job", "retry", &first, &second]);
+    assert!(error.contains("wait for it, or cancel it first"), "{error}");
+    assert_eq!(lab.state("lab-1"), "cancelled");
+}

@@ -6,7 +6,7 @@ use crate::host::{Root, say};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use pitstop_jobs::{Happened, Job, State};
-use pitstop_server::jobs::{Changes, Store};
+use pitstop_server::jobs::{Changes, Locked, Store};
 use pitstop_server::write::remove;
 use std::fmt::Write;
 
@@ -44,44 +44,51 @@ pub fn cancel(root: &Root, which: &[Which]) -> anyhow::Result<()> {
 pub fn retry(root: &Root, which: &[Which]) -> anyhow::Result<()> {
     let hosts = root.hosts()?;
     let named = Chosen::new(root, which)?;
-    let all = jobs(root)?;
-    let found = last_of_each(chosen(all.clone(), &named)?, &named);
+    let found = last_of_each(chosen(jobs(root)?, &named)?, &named);
     let again =
         |job: &&Job| matches!(job.state, State::Failed | State::Cancelled) || named.names(&job.id);
-    let mut said = String::new();
-    let mut batch = None;
+    let again: Vec<&Job> = found.iter().filter(again).collect();
+    if again.is_empty() {
+        bail!("{}", none(&found, "failed or cancelled"));
+    }
     let mut changes = Changes::of(&Store::at(&root.path));
-    for job in found.iter().filter(again) {
-        let newer = |other: &&Job| {
-            !other.state.is_over() && other.state != State::Scheduled && other.is_of_machine(job)
-        };
-        if let Some(open) = all.iter().find(newer) {
-            bail!(
-                "{} has the job {} ({}) now: wait for it, or cancel it first",
-                job.shown(),
-                open.id,
-                open.state
-            );
-        }
+    // All are looked at before the first is set.
+    for job in &again {
+        is_free(changes.locked()?, job)?;
+    }
+    let mut batch = None;
+    for job in again {
         let locked = changes.locked()?;
+        // Somebody may have set one since.
+        is_free(locked, job)?;
         let now = Timestamp::now();
         let id = locked.new_id(now)?;
         let batch = batch.get_or_insert_with(|| id.clone());
         let next = job.again(id, batch.clone(), &who(), now);
         locked.set(&hosts, &next)?;
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            said,
-            "{}: {} is set again, job {}",
+        // At once: if the next one fails, it is known that this one is set.
+        say(&format!(
+            "{}: {} is set again, job {}\n",
             next.shown(),
             next.action,
             next.id
-        );
+        ))?;
     }
-    if said.is_empty() {
-        bail!("{}", none(&found, "failed or cancelled"));
-    }
-    say(&said)
+    Ok(())
+}
+
+/// Whether the machine of `job` has no other job now.
+fn is_free(locked: &Locked, job: &Job) -> anyhow::Result<()> {
+    let others = locked.others_of(job)?;
+    let Some(open) = others.iter().find(|other| other.state.is_set()) else {
+        return Ok(());
+    };
+    bail!(
+        "{} has the job {} ({}) now: wait for it, or cancel it first",
+        job.shown(),
+        open.id,
+        open.state
+    )
 }
 
 /// Why nothing was done to `found`.

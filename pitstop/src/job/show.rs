@@ -1,6 +1,6 @@
 //! Jobs for people and programs.
 
-use super::which::{Chosen, Which, chosen, jobs, last_of_each, one};
+use super::which::{Chosen, Which, chosen, jobs, one, open_or_last};
 use crate::host::confirm::columns;
 use crate::host::{Root, say};
 use anyhow::Context;
@@ -13,13 +13,7 @@ use std::fmt::Write;
 
 pub fn list(root: &Root, which: &[Which], json: bool) -> anyhow::Result<()> {
     let named = Chosen::new(root, which)?;
-    let found = chosen(jobs(root)?, &named)?;
-    let last: Vec<_> = last_of_each(found.clone(), &named)
-        .into_iter()
-        .map(|job| job.id)
-        .collect();
-    let mut found = found;
-    found.retain(|job| !job.state.is_over() || last.contains(&job.id));
+    let found = open_or_last(chosen(jobs(root)?, &named)?, &named);
     if json {
         let values = found
             .iter()

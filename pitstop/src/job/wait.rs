@@ -1,6 +1,6 @@
 //! Waiting for jobs.
 
-use super::which::{Chosen, Which, chosen, jobs, last_of_each};
+use super::which::{Chosen, Which, chosen, found, open_or_last};
 use crate::host::{Root, say};
 use anyhow::bail;
 use pitstop_imaging::units;
@@ -22,10 +22,14 @@ pub fn wait(root: &Root, which: &[Which], timeout: Option<Duration>) -> anyhow::
     let named = Chosen::new(root, which)?;
     let mut told: HashMap<Id, State> = HashMap::new();
     loop {
-        let found = chosen(jobs(root)?, &named)?;
+        let all = found(root)?;
+        if let [wrong, ..] = all.wrong.as_slice() {
+            bail!("{wrong}; whether that job is done cannot be told: mend the file or remove it");
+        }
+        let found = chosen(all.jobs, &named)?;
         // A job that comes again and again is never over.
         let one_time = found.into_iter().filter(|job| job.every.is_none());
-        let found = last_of_each(one_time.collect(), &named);
+        let found = open_or_last(one_time.collect(), &named);
         if found.is_empty() {
             bail!("there is no job to wait for: pitstop job list shows those that there are");
         }

@@ -8,7 +8,7 @@ use cap_std::fs::Dir;
 use jiff::Timestamp;
 use pitstop_jobs::Job;
 use pitstop_protocol::id::Id;
-use pitstop_server::jobs::{Store, settle};
+use pitstop_server::jobs::{Found, Store, settle};
 use std::collections::HashSet;
 use std::str::FromStr;
 
@@ -72,8 +72,17 @@ impl Chosen {
     }
 }
 
-/// The jobs that are there, brought to where the folders show them to be. Oldest first.
+/// The jobs that are there, brought to where the folders show them to be. Oldest first. Files that hold no job are warned of.
 pub fn jobs(root: &Root) -> anyhow::Result<Vec<Job>> {
+    let found = found(root)?;
+    for wrong in &found.wrong {
+        eprintln!("pitstop: warning: {wrong}");
+    }
+    Ok(found.jobs)
+}
+
+/// The same, and what is wrong with files that hold none.
+pub fn found(root: &Root) -> anyhow::Result<Found> {
     let store = Store::at(&root.path);
     let hosts = root.hosts()?;
     let share = Dir::open_ambient_dir(root.path.join("share"), ambient_authority()).ok();
@@ -81,11 +90,7 @@ pub fn jobs(root: &Root) -> anyhow::Result<Vec<Job>> {
         // A user who may look and not write still gets to look.
         eprintln!("pitstop: warning: jobs may be further than this shows: {error:#}");
     }
-    let found = store.all()?;
-    for wrong in &found.wrong {
-        eprintln!("pitstop: warning: {wrong}");
-    }
-    Ok(found.jobs)
+    store.all()
 }
 
 /// Those of `jobs` that are chosen. A job that was named and is not there is an error.
@@ -114,12 +119,26 @@ pub fn last_of_each(jobs: Vec<Job>, named: &Chosen) -> Vec<Job> {
     both.filter_map(|(job, keep)| keep.then_some(job)).collect()
 }
 
-/// The one job that is meant: of a machine the last.
+/// The jobs that are open, of each machine the last one, and those that were named.
+pub fn open_or_last(jobs: Vec<Job>, named: &Chosen) -> Vec<Job> {
+    let last = last_of_each(jobs.clone(), named);
+    let last: HashSet<Id> = last.into_iter().map(|job| job.id).collect();
+    let wanted = |job: &Job| !job.state.is_over() || last.contains(&job.id);
+    jobs.into_iter().filter(wanted).collect()
+}
+
+/// The one job that is meant: of a machine the one that it has now, or else the last.
 pub fn one(root: &Root, which: &Which) -> anyhow::Result<Job> {
     let named = Chosen::new(root, std::slice::from_ref(which))?;
-    let mut found = last_of_each(chosen(jobs(root)?, &named)?, &named);
+    let all = chosen(jobs(root)?, &named)?;
+    let mut found = last_of_each(all.clone(), &named);
+    let its_now = |job: &Job| {
+        let mut all = all.iter();
+        all.rfind(|other| other.state.is_set() && other.is_of_machine(job))
+    };
     match (found.pop(), found.len()) {
-        (Some(job), 0) => Ok(job),
+        (Some(job), 0) if named.names(&job.id) => Ok(job),
+        (Some(job), 0) => Ok(its_now(&job).cloned().unwrap_or(job)),
         (Some(_), more) => bail!("{} jobs are meant: name one of them", more + 1),
         (None, _) => None
             .context("this machine has no job, and had none: pitstop job history tells older ones"),
