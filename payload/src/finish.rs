@@ -106,10 +106,10 @@ pub fn succeeded(action: &str, then: After) -> Finish {
 }
 
 /// The end of a run that never began: the job was withdrawn while the machine waited.
-pub fn cancelled(action: &str, reason: &str) -> Finish {
+pub fn cancelled(action: &str, reason: &str, wait: Duration) -> Finish {
     Finish {
         result_line: line(&Outcome::new(Verdict::Cancelled, action, &one_line(reason))),
-        wait: Duration::ZERO,
+        wait,
         then: After::Reboot,
     }
 }

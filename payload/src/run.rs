@@ -11,7 +11,7 @@ use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, info, name, record};
-use crate::finish::{CrashPolicy, Finish, cancelled};
+use crate::finish::{CrashPolicy, Finish};
 use crate::load::{self, JobError};
 use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
@@ -80,7 +80,7 @@ pub fn run(
         policy: before_any_job(machine),
         share: None,
         slot: None,
-        withdrawn: None,
+        not_wanted: None,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| run.stages()));
     let outcome = outcome.unwrap_or_else(|panic| {
@@ -109,8 +109,8 @@ struct Run<'a> {
     share: Option<Box<dyn Share>>,
     /// While the server holds one for this machine.
     slot: Option<Slot>,
-    /// Why the job is not wanted any more.
-    withdrawn: Option<String>,
+    /// Why the job is not wanted any more, where it is not.
+    not_wanted: Option<String>,
 }
 
 /// The job as it is set, and the note of its being done.
@@ -142,10 +142,13 @@ impl Run<'_> {
         if job.action == Action::Rescue {
             return Ok(self.rescue(&job, &carriers));
         }
-        if let Some(reason) = self.check_in(&job)? {
-            self.log.warn(format!("nothing was touched: {reason}"));
-            self.withdrawn = Some(reason.clone());
-            return Ok(cancelled(job.action.name().as_str(), &reason));
+        let withdrawn = self.check_in(&job).inspect_err(|_| {
+            if let Some(url) = &job.share {
+                self.count_failure(url, &job.digest, &carriers);
+            }
+        })?;
+        if let Some(reason) = withdrawn {
+            return Ok(self.withdrawn(&job, reason));
         }
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
@@ -297,15 +300,27 @@ impl Run<'_> {
             return;
         };
         let digest = blake3::hash(error.reason.as_bytes()).to_hex().to_string();
-        let reached = carriers
+        match carriers
             .clone()
             .for_job(&salvaged.transfer, self.listener())
-            .and_then(|carriers| self.reach_share(url, &carriers))
-            .and_then(|()| self.count_attempt(&digest, false).map(drop));
-        if let Err(second) = reached {
-            self.log
-                .error(format!("the logs are on the console only: {second:#}"));
+        {
+            Ok(carriers) => self.count_failure(url, &digest, &carriers),
+            Err(second) => self.on_console_only(&second),
         }
+    }
+
+    /// A try that has failed before it came to the share is told and counted there, as far as that can be reached.
+    fn count_failure(&mut self, url: &ShareUrl, digest: &str, carriers: &Carriers) {
+        let reached = self.reach_share(url, carriers);
+        let counted = reached.and_then(|()| self.count_attempt(digest, false).map(drop));
+        if let Err(second) = counted {
+            self.on_console_only(&second);
+        }
+    }
+
+    fn on_console_only(&self, error: &anyhow::Error) {
+        self.log
+            .error(format!("the logs are on the console only: {error:#}"));
     }
 
     /// Connects, makes sure that it is the share, and says hi.

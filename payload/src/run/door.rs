@@ -4,6 +4,7 @@ use super::site::{MIB, Site, names_below, noise};
 use crate::check_in::script::Script;
 use pitstop_protocol::job::After;
 use std::fs;
+use std::time::Duration;
 
 const GO: (u16, &str) = (200, r#"{"answer":"go","beat-ms":50}"#);
 const NOTED: (u16, &str) = (200, r#"{"answer":"noted"}"#);
@@ -30,7 +31,8 @@ fn a_job_that_is_cancelled_at_the_door_touches_nothing() {
         "pitstop: result cancelled backup: cancelled by root@lab"
     );
     assert_eq!(ended.finish.then, After::Reboot);
-    assert!(ended.finish.wait.is_zero());
+    // Its host file is still there: without a pause it would start again and again.
+    assert_eq!(ended.finish.wait, Duration::from_secs(300));
     assert!(
         ended.console.contains("waiting for a slot: 3rd of 12"),
         "{}",
@@ -38,6 +40,26 @@ fn a_job_that_is_cancelled_at_the_door_touches_nothing() {
     );
     // Not even the logs: the share was not opened.
     assert_eq!(names_below(site.root.path()), before);
+}
+
+#[test]
+fn a_machine_whose_job_is_gone_reboots_at_once() {
+    let site = Site::with_disk(&noise(1, MIB));
+    let gone = r#"{"answer":"cancelled","reason":"cancelled by root@lab"}"#;
+    let script = Script::start(&[(200, gone)]);
+    set(&site, "backup", &script);
+    let host = format!("pitstop.host=file://{}", site.host_file().display());
+    let ended = site.run_beside(&host, &|policy| {
+        if policy.action == "backup" {
+            fs::remove_file(site.host_file()).unwrap();
+        }
+    });
+    let line = ended.finish.result_line;
+    assert!(
+        line.starts_with("pitstop: result cancelled backup"),
+        "{line}"
+    );
+    assert!(ended.finish.wait.is_zero());
 }
 
 #[test]
@@ -66,18 +88,17 @@ fn the_server_hears_how_each_try_went() {
 }
 
 #[test]
-fn a_door_that_stays_shut_is_a_failed_try_before_the_share() {
+fn a_door_that_stays_shut_is_a_failed_try_that_is_logged_and_counted() {
     let site = Site::with_disk(&noise(1, MIB));
     let script = Script::start(&[(503, "busy")]);
-    let door = format!("check-in = \"{}\"\nretry-for = \"1s\"\n", script.url());
+    let more = "retry-for = \"1ms\"\nattempts = 2\n";
+    let door = format!("check-in = \"{}\"\n{more}", script.url());
     site.set("backup", &door);
-    let line = site.run().finish.result_line;
-    assert!(
-        line.starts_with("pitstop: result failed backup: asking for a slot: "),
-        "{line}"
-    );
-    assert!(site.host_file().exists());
-    assert!(!site.on_share("maintenance.log").exists());
+    for then in [After::Reboot, After::Rescue] {
+        let ended = site.fails("backup", &["asking for a slot: "]);
+        assert_eq!(ended.finish.then, then);
+    }
+    assert!(!site.on_share("10.0.2.15/sda.raw.gz").exists());
 }
 
 #[test]

@@ -3,14 +3,32 @@
 use super::Run;
 use crate::execute::attempts;
 use crate::execute::done::{self, Request};
-use crate::finish::{Finish, succeeded};
+use crate::finish::{Finish, cancelled, succeeded};
+use crate::load;
 use anyhow::Context;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_protocol::event::Verdict;
 use pitstop_protocol::job::{After, Job};
 use pitstop_transport::share::{Carriers, delete};
+use std::time::Duration;
 
 impl Run<'_> {
+    /// The job is not wanted any more: nothing was touched. Where its host file is still there, because it could not be removed,
+    /// the machine meets it again, and waits as after a failure, lest it starts again and again without a pause.
+    pub(super) fn withdrawn(&mut self, job: &Job, reason: String) -> Finish {
+        self.log.warn(format!("nothing was touched: {reason}"));
+        let now = load::load(self.machine, self.lease, &*self.log);
+        let is_same = now.is_ok_and(|now| now.check_in == job.check_in);
+        let wait = if is_same {
+            self.policy.failure_delay
+        } else {
+            Duration::ZERO
+        };
+        let finish = cancelled(job.action.name().as_str(), &reason, wait);
+        self.not_wanted = Some(reason);
+        finish
+    }
+
     /// The work is done: nothing of it may be lost any more when the configuration goes.
     pub(super) fn succeeded(
         &self,
@@ -82,7 +100,7 @@ impl Run<'_> {
                 if let Some(slot) = slot {
                     slot.done();
                 }
-                match self.withdrawn.take() {
+                match self.not_wanted.take() {
                     Some(reason) => (finish, Verdict::Cancelled, reason),
                     None => (finish, Verdict::Ok, String::new()),
                 }
