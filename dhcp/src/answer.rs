@@ -74,7 +74,7 @@ impl Answer {
 
     /// Adds an option as bytes. One that is longer than any sender writes at once is left out.
     pub fn add_raw(&mut self, code: u8, data: &[u8]) {
-        if data.len() <= usize::from(u8::MAX) {
+        if u8::try_from(data.len()).is_ok() {
             let option = UnknownOption::new(OptionCode::from(code), data.to_vec());
             self.add(DhcpOption::Unknown(option));
         }

@@ -82,6 +82,8 @@ pub struct Here {
     pub interface: String,
     /// The server's own there.
     pub address: Ipv4Addr,
+    /// Where boot files are, unless the fleet file says otherwise.
+    pub files: Ipv4Addr,
     /// Under which machines reach it, unless the fleet file says otherwise.
     pub url: String,
 }
@@ -101,12 +103,12 @@ impl Here {
         let network = fleet.and_then(|fleet| fleet.networks.get(fleet.network_of(near.into())?));
         let given = network.and_then(|network| network.next_server);
         let address = match given.or(server.address) {
-            Some(IpAddr::V4(ip)) => ip,
-            _ => self.address,
+            Some(IpAddr::V4(ip)) => Some(ip),
+            _ => server.url.as_deref().and_then(boot::address_in),
         };
         BootFile {
             name: boot::loader(server, url, firmware),
-            server: address,
+            server: address.unwrap_or(self.files),
         }
     }
 }

@@ -121,6 +121,12 @@ impl Leases {
         self.0.get(&ip)
     }
 
+    /// Whose `ip` was or is, if it was lent.
+    pub fn former(&self, ip: Ipv4Addr) -> Option<Mac> {
+        let lease = self.0.get(&ip)?;
+        (lease.state == State::Lent).then_some(lease.mac)
+    }
+
     /// The address among `ips` that this client has or had.
     pub fn of(&self, mac: Mac, ips: RangeInclusive<Ipv4Addr>) -> Option<Ipv4Addr> {
         let its =

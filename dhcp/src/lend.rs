@@ -10,12 +10,16 @@ use choose::Place;
 use dhcproto::v4::{DhcpOption, MessageType};
 use jiff::Timestamp;
 use pitstop_fleet::Fleet;
+use pitstop_protocol::host_name::Mac;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Seconds. How long an address is kept for a client that is looked for there, and for one that was offered it.
 const PROBE: u64 = 10;
 const OFFER: u64 = 60;
-/// How long an address that somebody else has is left alone.
+/// How long an address is left alone that the kernel knows somebody at. It may be wrong about who was there a while ago:
+/// having been asked, it knows better by then.
+const LOOK_AGAIN: u64 = 60;
+/// The same where a client found somebody.
 const LEFT_ALONE: u64 = 600;
 
 /// Gives out addresses.
@@ -32,6 +36,14 @@ pub struct Scene<'a> {
     pub now: Timestamp,
 }
 
+/// An address to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    pub ip: Ipv4Addr,
+    /// Whose it was. The kernel may still know it there, though its time is over.
+    pub former: Option<Mac>,
+}
+
 /// What becomes of a question.
 #[derive(Debug)]
 pub enum Verdict {
@@ -40,7 +52,7 @@ pub enum Verdict {
     /// The same, once the file has what was lent.
     Kept(Box<Answer>, String),
     /// Somebody may have this address: see, then say so to [`Lender::probed`].
-    Probe(Ipv4Addr),
+    Probe(Probe),
     /// The client takes this other server's offer.
     Rival(Ipv4Addr),
     /// No answer, and a change that the file is to have.
@@ -80,9 +92,10 @@ impl Lender {
         ip: Ipv4Addr,
         taken: bool,
     ) -> Verdict {
-        let (state, seconds) = match taken {
-            true => (State::Taken, LEFT_ALONE),
-            false => (State::Offered, OFFER),
+        let (state, seconds) = if taken {
+            (State::Taken, LOOK_AGAIN)
+        } else {
+            (State::Offered, OFFER)
         };
         self.keep(question, scene, ip, state, seconds);
         self.answer(question, scene)
@@ -125,8 +138,9 @@ impl Lender {
             // Only a network that this computer is on can be looked at.
             _ if question.relay.is_some() => self.keep(question, scene, ip, State::Offered, OFFER),
             _ => {
+                let former = self.leases.former(ip);
                 self.keep(question, scene, ip, State::Probed, PROBE);
-                return Verdict::Probe(ip);
+                return Verdict::Probe(Probe { ip, former });
             }
         }
         let (answer, what) = grant(question, scene, place, MessageType::Offer, Some(ip));
@@ -152,7 +166,7 @@ impl Lender {
             }
         };
         if !granted {
-            return self.refuse(question, scene, place, wanted);
+            return refuse(question, scene, place, wanted);
         }
         let (answer, what) = grant(question, scene, place, MessageType::Ack, Some(wanted));
         let line = format!(
@@ -166,28 +180,6 @@ impl Lender {
         self.leases.forget_offers(question.mac);
         self.keep(question, scene, wanted, State::Lent, place.seconds());
         Verdict::Kept(answer, line)
-    }
-
-    fn refuse(
-        &self,
-        question: &Question,
-        scene: &Scene,
-        place: &Place,
-        wanted: Ipv4Addr,
-    ) -> Verdict {
-        let why = match place.fixed {
-            Some(ip) => format!("its address is {ip}"),
-            None if !place.net.contains(&wanted) => format!("it is in {}", place.net),
-            None if place.may_have(wanted, scene) => "somebody else has it".into(),
-            None => "no range has it".into(),
-        };
-        let mut answer = Answer::new(question, MessageType::Nak, scene.here.address);
-        answer.to_all();
-        answer.add(DhcpOption::Message(format!("not {wanted}: {why}")));
-        Verdict::Answer(
-            Box::new(answer),
-            format!("{}: refused {wanted}: {why}", place.who),
-        )
     }
 
     fn release(&mut self, question: &Question, scene: &Scene, place: &Place) -> Verdict {
@@ -217,6 +209,22 @@ impl Lender {
         self.keep(question, scene, ip, State::Taken, LEFT_ALONE);
         Verdict::Changed(what)
     }
+}
+
+fn refuse(question: &Question, scene: &Scene, place: &Place, wanted: Ipv4Addr) -> Verdict {
+    let why = match place.fixed {
+        Some(ip) => format!("its address is {ip}"),
+        None if !place.net.contains(&wanted) => format!("it is in {}", place.net),
+        None if place.may_have(wanted, scene) => "somebody else has it".into(),
+        None => "no range has it".into(),
+    };
+    let mut answer = Answer::new(question, MessageType::Nak, scene.here.address);
+    answer.to_all();
+    answer.add(DhcpOption::Message(format!("not {wanted}: {why}")));
+    Verdict::Answer(
+        Box::new(answer),
+        format!("{}: refused {wanted}: {why}", place.who),
+    )
 }
 
 /// A client that has an address from elsewhere asks for the rest (RFC 2131 4.3.5).

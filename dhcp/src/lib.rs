@@ -1,18 +1,17 @@
 //! DHCP for machines that boot over the network: what they load, beside a server that gives addresses, or with the
 //! addresses themselves. Knows nothing of HTTP, jobs or images.
 
-mod answer;
-mod boot;
+pub mod answer;
+pub mod boot;
 mod holder;
 mod interfaces;
 mod leases;
 mod lend;
 mod probe;
-mod proxy;
+pub mod proxy;
 pub mod question;
 mod rivals;
 mod serve;
 mod socket;
 
-pub use boot::title;
 pub use serve::{Dhcp, FleetNow, Journal, Mode, Settings};

@@ -11,11 +11,11 @@ const PATIENCE: Duration = Duration::from_millis(700);
 const STEP: Duration = Duration::from_millis(50);
 /// The port whose datagrams nobody misses (RFC 863).
 const DISCARD: u16 = 9;
-/// `ATF_COM` of linux/if_arp.h: the address is known.
+/// `ATF_COM` of `linux/if_arp.h`: the address is known.
 const KNOWN: u32 = 2;
 
-/// Whose card answers for `ip` on `interface`, if it is not `but`'s. What cannot be asked is not in use.
-pub async fn holder(ip: Ipv4Addr, interface: &str, from: Ipv4Addr, but: Mac) -> Option<String> {
+/// Whose card has `ip` on `interface`, but for these. What cannot be asked is not in use.
+pub async fn holder(ip: Ipv4Addr, interface: &str, from: Ipv4Addr, but: &[Mac]) -> Option<String> {
     let socket = UdpSocket::bind(SocketAddrV4::new(from, 0)).await.ok()?;
     socket
         .send_to(&[], SocketAddrV4::new(ip, DISCARD))
@@ -27,7 +27,8 @@ pub async fn holder(ip: Ipv4Addr, interface: &str, from: Ipv4Addr, but: Mac) -> 
         waited += STEP;
         let table = tokio::fs::read_to_string("/proc/self/net/arp").await.ok()?;
         if let Some(mac) = known(&table, ip, interface) {
-            return (mac != but.to_string()).then(|| mac.to_owned());
+            let other = but.iter().all(|but| mac != but.to_string());
+            return other.then(|| mac.to_owned());
         }
     }
     None

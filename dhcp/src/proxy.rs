@@ -93,6 +93,7 @@ mod tests {
         Here {
             interface: "eth0".into(),
             address: HERE,
+            files: HERE,
             url: "http://10.0.0.1:8080".into(),
         }
     }

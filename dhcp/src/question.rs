@@ -88,9 +88,8 @@ impl Question {
             Some([4]) => Kind::Decline,
             Some([7]) => Kind::Release,
             Some([8]) => Kind::Inform,
-            Some(_) => return Err(Unread::NotForServers),
             // Without the cookie or this option it is BOOTP (RFC 951).
-            None => return Err(Unread::NotForServers),
+            _ => return Err(Unread::NotForServers),
         };
         let given = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
         Ok(Self {

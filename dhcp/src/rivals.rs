@@ -32,8 +32,8 @@ pub async fn find(interface: &str, own: Ipv4Addr) -> anyhow::Result<Option<Ipv4A
         while let Ok(received) = timeout_at(again, socket.receive(&mut buffer)).await {
             let (length, from) = received.with_context(act)?;
             let datagram = buffer.get(..length).unwrap_or_default();
-            if let Some(server) = offers(datagram, question.xid()) {
-                return Ok(Some(server.unwrap_or(*from.ip())));
+            if let Some(offer) = offer(datagram, question.xid()) {
+                return Ok(Some(offer.server.unwrap_or(*from.ip())));
             }
         }
     }
@@ -63,8 +63,15 @@ fn discover(mac: [u8; 6]) -> Message {
     message
 }
 
-/// Whether a datagram offers an address to the question `id`, and by which server, if it says. A proxy's offer has none.
-fn offers(datagram: &[u8], id: u32) -> Option<Option<Ipv4Addr>> {
+/// An address that is offered.
+#[derive(Debug, PartialEq, Eq)]
+struct Offer {
+    /// By whom, if it says.
+    server: Option<Ipv4Addr>,
+}
+
+/// What a datagram offers to the question `id`. A proxy's offer has no address, and is none.
+fn offer(datagram: &[u8], id: u32) -> Option<Offer> {
     let message = borrowed::Message::new(datagram).ok()?;
     let is_ours = message.opcode() == Opcode::BootReply && message.xid() == id;
     if !is_ours || message.yiaddr().is_unspecified() {
@@ -74,7 +81,9 @@ fn offers(datagram: &[u8], id: u32) -> Option<Option<Ipv4Addr>> {
         .opts()
         .find(|option| option.code() == OptionCode::ServerIdentifier)
         .and_then(|option| <[u8; 4]>::try_from(option.data()).ok());
-    Some(server.map(Ipv4Addr::from))
+    Some(Offer {
+        server: server.map(Ipv4Addr::from),
+    })
 }
 
 #[cfg(test)]
@@ -86,23 +95,28 @@ mod tests {
     fn an_offer_of_an_address_is_one_of_a_rival() {
         let question = discover([2, 0, 0, 0, 0, 1]);
         let server = Ipv4Addr::new(10, 0, 0, 9);
-        let mut offer = question.clone();
-        offer.set_opcode(Opcode::BootReply);
-        offer
+        let mut answer = question.clone();
+        answer.set_opcode(Opcode::BootReply);
+        answer
             .opts_mut()
             .insert(DhcpOption::ServerIdentifier(server));
-        let told = |message: &Message| offers(&message.to_vec().unwrap(), question.xid());
-        assert_eq!(told(&offer), None, "a proxy gives no address");
-        offer.set_yiaddr(Ipv4Addr::new(10, 0, 0, 50));
-        assert_eq!(told(&offer), Some(Some(server)));
-        assert_eq!(offers(&offer.to_vec().unwrap(), question.xid() ^ 1), None);
+        let told = |message: &Message| offer(&message.to_vec().unwrap(), question.xid());
+        assert_eq!(told(&answer), None, "a proxy gives no address");
+        answer.set_yiaddr(Ipv4Addr::new(10, 0, 0, 50));
+        assert_eq!(
+            told(&answer),
+            Some(Offer {
+                server: Some(server)
+            })
+        );
+        assert_eq!(offer(&answer.to_vec().unwrap(), question.xid() ^ 1), None);
         assert_eq!(told(&question), None);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = offers(&bytes, 0);
+            let _ = offer(&bytes, 0);
         }
     }
 }

@@ -96,7 +96,7 @@ pub fn lines(dhcp: &Dhcp, site: &Site, boot_folder: &Path) -> Vec<String> {
         let missing = missing(site, &fleet, firmware)?;
         Some(format!(
             "{} machines cannot boot: {missing} is not in {}{}",
-            pitstop_dhcp::title(firmware),
+            pitstop_dhcp::boot::title(firmware),
             boot_folder.display(),
             source(missing)
         ))

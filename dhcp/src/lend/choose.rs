@@ -80,7 +80,7 @@ impl<'a> Place<'a> {
         let wish = || question.requested().filter(free);
         let fresh = || {
             let new = |ip: &Ipv4Addr| leases.get(*ip).is_none() && free(ip);
-            self.from_place_of(mac).find(new)
+            self.begun_at(mac).find(new)
         };
         let old = || {
             let over = self
@@ -119,7 +119,7 @@ impl<'a> Place<'a> {
     }
 
     /// All of them, begun at a place of this card's own: without its lease a machine gets the same again, as a rule.
-    fn from_place_of(&self, mac: Mac) -> impl Iterator<Item = Ipv4Addr> {
+    fn begun_at(&self, mac: Mac) -> impl Iterator<Item = Ipv4Addr> {
         // FNV-1a: it must not change between versions.
         let hash = mac.0.iter().fold(0x811c_9dc5_u32, |hash, byte| {
             (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)

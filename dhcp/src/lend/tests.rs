@@ -1,8 +1,8 @@
 use super::*;
 use crate::question::tests::{MAC, datagram};
 use dhcproto::v4::{Message, OptionCode};
-use pitstop_protocol::host_name::Mac;
 use proptest::prelude::*;
+use std::collections::HashMap;
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const STRANGER: Mac = Mac([0x52, 0x54, 0, 9, 9, 9]);
@@ -36,6 +36,7 @@ impl Lab {
             here: Here {
                 interface: "eth0".into(),
                 address: HERE,
+                files: HERE,
                 url: "http://10.0.0.1:8080".into(),
             },
             lender: Lender::new(Leases::default()),
@@ -67,7 +68,7 @@ impl Lab {
     fn told(&mut self, question: &Question) -> Message {
         match self.asked(question) {
             Verdict::Answer(answer, _) | Verdict::Kept(answer, _) => answer.message().clone(),
-            Verdict::Probe(ip) => match self.probed(question, ip, false) {
+            Verdict::Probe(Probe { ip, .. }) => match self.probed(question, ip, false) {
                 Verdict::Answer(answer, _) => answer.message().clone(),
                 other => panic!("{other:?}"),
             },
@@ -170,14 +171,15 @@ fn strangers_get_addresses_of_the_range_until_none_is_left() {
 fn an_address_that_somebody_has_is_left_alone() {
     let mut lab = Lab::new(LAB);
     let question = from(STRANGER, MessageType::Discover, &[], |_| {});
-    let Verdict::Probe(first) = lab.asked(&question) else {
+    let Verdict::Probe(Probe { ip: first, former }) = lab.asked(&question) else {
         panic!("not looked at before it is offered")
     };
     assert!(
         matches!(lab.asked(&question), Verdict::Nothing(None)),
         "looked at twice"
     );
-    let Verdict::Probe(second) = lab.probed(&question, first, true) else {
+    assert_eq!(former, None);
+    let Verdict::Probe(Probe { ip: second, .. }) = lab.probed(&question, first, true) else {
         panic!("no second address")
     };
     assert_ne!(first, second);
@@ -191,6 +193,20 @@ fn an_address_that_somebody_has_is_left_alone() {
     assert!(matches!(lab.asked(&decline), Verdict::Changed(_)));
     let third = lab.lease(STRANGER);
     assert!(third != first && third != second, "{third}");
+}
+
+/// The kernel may know the last client there for long: that is nobody.
+#[test]
+fn whose_an_address_was_is_told_to_who_looks_for_somebody_there() {
+    let mut lab = Lab::new(LAB);
+    let given: Vec<Ipv4Addr> = (0..3).map(|n| lab.lease(stranger(n))).collect();
+    lab.now += 3601;
+    let question = from(STRANGER, MessageType::Discover, &[], |_| {});
+    let Verdict::Probe(Probe { ip, former }) = lab.asked(&question) else {
+        panic!("what ran out is not looked at")
+    };
+    let number = given.iter().position(|one| *one == ip).unwrap();
+    assert_eq!(former, Some(stranger(u8::try_from(number).unwrap())));
 }
 
 #[test]
@@ -324,13 +340,13 @@ proptest! {
         (0u16..4000).prop_map(Step::Wait),
     ], 0..60)) {
         let mut lab = Lab::new(LAB);
-        let mut lent: std::collections::HashMap<Ipv4Addr, (u8, i64)> = Default::default();
+        let mut lent: HashMap<Ipv4Addr, (u8, i64)> = HashMap::default();
         for step in steps {
             match step {
                 Step::Wait(seconds) => lab.now += i64::from(seconds),
                 Step::Discover(who) => {
                     let question = from(stranger(who), MessageType::Discover, &[], |_| {});
-                    if let Verdict::Probe(ip) = lab.asked(&question) {
+                    if let Verdict::Probe(Probe { ip, .. }) = lab.asked(&question) {
                         lab.probed(&question, ip, false);
                     }
                 }

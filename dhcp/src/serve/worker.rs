@@ -6,11 +6,12 @@ use super::{FleetNow, Journal, Settings};
 use crate::answer::Answer;
 use crate::boot::Here;
 use crate::interfaces::{self, Interface};
-use crate::lend::{Lender, Scene, Verdict};
+use crate::lend::{Lender, Probe, Scene, Verdict};
 use crate::probe;
 use crate::proxy::{self, Port, Told};
 use crate::question::Question;
 use crate::socket::Socket;
+use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use pitstop_fleet::Fleet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -79,13 +80,10 @@ impl Worker {
         let mut buffer = vec![0; LARGEST];
         let mut noise = Noise::default();
         loop {
-            let (length, from) = match self.socket.receive(&mut buffer).await {
-                Ok(received) => received,
-                Err(_) => {
-                    // An answer that found nobody, or an interface that is down for now.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
+            let Ok((length, from)) = self.socket.receive(&mut buffer).await else {
+                // An answer that found nobody, or an interface that is down for now.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
             };
             match Question::read(buffer.get(..length).unwrap_or_default()) {
                 Ok(question) => self.asked(question, from).await,
@@ -112,7 +110,8 @@ impl Worker {
             match told {
                 Told::Answer(answer, line) => {
                     // Who has an address already is answered where it asks from.
-                    let to = (self.port == Port::Pxe).then_some(from);
+                    let has = self.port == Port::Pxe && !from.ip().is_unspecified();
+                    let to = has.then_some(from);
                     self.send(&asked, &answer, to, &line).await;
                 }
                 Told::Nothing(line) => self.note(line),
@@ -122,8 +121,8 @@ impl Worker {
         let verdict = self.decide(&asked, None);
         if let Some(Verdict::Rival(server)) = verdict {
             self.note_rival(server);
-        } else if let Some(Verdict::Probe(ip)) = verdict {
-            self.probe(asked, ip);
+        } else if let Some(Verdict::Probe(probe)) = verdict {
+            self.probe(asked, probe);
         } else if let Some(verdict) = verdict {
             self.carry_out(&asked, verdict).await;
         }
@@ -136,21 +135,28 @@ impl Worker {
         let interface = all.iter().find(|one| one.name == self.interface)?;
         let address = self.address(interface, fleet.as_deref());
         let settings = &self.shared.settings;
-        let url = settings.url.clone().unwrap_or_else(|| {
-            format!("http://{}", SocketAddr::new(address.into(), settings.port))
-        });
+        // Files are where HTTP listens, whichever interface the question came by.
+        let files = match settings.listen.to_canonical() {
+            IpAddr::V4(ip) if !ip.is_unspecified() => ip,
+            _ => address,
+        };
+        let url = settings
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", SocketAddr::new(files.into(), settings.port)));
         Some(Asked {
             question,
             fleet,
             here: Here {
                 interface: self.interface.clone(),
                 address,
+                files,
                 url,
             },
             own: all
                 .iter()
                 .flat_map(|one| &one.addresses)
-                .map(|net| net.addr())
+                .map(Ipv4Net::addr)
                 .collect(),
         })
     }
@@ -158,7 +164,7 @@ impl Worker {
     /// Of several addresses the one that HTTP listens on, or one in a network of the fleet file.
     fn address(&self, interface: &Interface, fleet: Option<&Fleet>) -> Ipv4Addr {
         let listen = self.shared.settings.listen.to_canonical();
-        let mut addresses = interface.addresses.iter().map(|net| net.addr());
+        let mut addresses = interface.addresses.iter().map(Ipv4Net::addr);
         let is_listening = |ip: &Ipv4Addr| IpAddr::V4(*ip) == listen;
         let in_fleet =
             |ip: &Ipv4Addr| fleet.is_some_and(|fleet| fleet.network_of(IpAddr::V4(*ip)).is_some());
@@ -181,27 +187,29 @@ impl Worker {
         })
     }
 
-    /// Looks for somebody at `ip` beside everything else, and goes on with the answer.
-    fn probe(&self, asked: Asked, ip: Ipv4Addr) {
+    /// Looks for somebody at an address beside everything else, and goes on with the answer.
+    fn probe(&self, asked: Asked, mut probe: Probe) {
         let Ok(turn) = Arc::clone(&self.probes).try_acquire_owned() else {
             // The client asks again.
             return;
         };
         let worker = self.another();
         tokio::spawn(async move {
-            let mut ip = ip;
+            let own = asked.question.mac;
             for _ in 0..TRIES {
                 let Here {
                     interface, address, ..
                 } = &asked.here;
-                let holder = probe::holder(ip, interface, *address, asked.question.mac).await;
+                let ip = probe.ip;
+                let known = [own, probe.former.unwrap_or(own)];
+                let holder = probe::holder(ip, interface, *address, &known).await;
                 if let Some(mac) = &holder {
                     worker.note(Some(format!(
                         "{mac} has {ip}, which is in the range of DHCP on {interface}: it is left alone"
                     )));
                 }
                 match worker.decide(&asked, Some((ip, holder.is_some()))) {
-                    Some(Verdict::Probe(next)) => ip = next,
+                    Some(Verdict::Probe(next)) => probe = next,
                     Some(verdict) => {
                         worker.carry_out(&asked, verdict).await;
                         break;

@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "gz" => Destination::new(&args.to, args.made.force)?.write(|out| {
             to_indexed(
                 &*image,
-                args.made.level.into(),
+                args.made.level()?,
                 args.made.threads,
                 out,
                 &reporter,
