@@ -5,9 +5,9 @@ mod image_common;
 use image_common::{Bench, MIB, disk_of, plain, source};
 use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::{
-    CaptureOptions, Delta, ImageMeta, ImageSource, Kind, Level, OpenedImage, RestoreOptions,
-    restore, verify,
+    CaptureOptions, Delta, ImageMeta, Kind, Level, OpenedImage, RestoreOptions, restore, verify,
 };
+use pitstop_imaging::source::ReadAt;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;

@@ -143,7 +143,7 @@ impl Job {
     pub fn apply(&mut self, what: &Happened, now: Timestamp) -> Effect {
         let before = (self.state, self.reason.clone(), self.runs.len());
         match what {
-            Happened::Due => self.to_if(State::Scheduled, State::Waiting),
+            Happened::Due if self.state == State::Scheduled => self.state = State::Waiting,
             Happened::Came if self.may_begin() => self.state = State::Queued,
             Happened::Granted { run } if self.may_begin() => self.begin(run),
             Happened::Beat { run } if self.is_last(run) && !self.state.is_over() => {
@@ -200,12 +200,6 @@ impl Job {
         self.state != State::Scheduled && !self.state.is_withdrawn()
     }
 
-    fn to_if(&mut self, from: State, to: State) {
-        if self.state == from {
-            self.state = to;
-        }
-    }
-
     fn begin(&mut self, run: &Id) {
         if !self.is_last(run) {
             self.attempts = self.attempts.saturating_add(1);
@@ -250,161 +244,4 @@ impl Job {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job::sample;
-    use proptest::prelude::*;
-
-    fn run(number: u8) -> Id {
-        Id::new(Timestamp::UNIX_EPOCH, number.into())
-    }
-
-    fn now() -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-
-    fn after(what: &[Happened]) -> Job {
-        let mut job = sample();
-        for happened in what {
-            job.apply(happened, now());
-        }
-        job
-    }
-
-    fn granted(number: u8) -> Happened {
-        Happened::Granted { run: run(number) }
-    }
-
-    fn failed(number: u8, again: bool) -> Happened {
-        Happened::Failed {
-            run: run(number),
-            reason: "no disk".into(),
-            again,
-        }
-    }
-
-    #[test]
-    fn a_job_goes_from_set_to_done() {
-        let mut job = sample();
-        assert_eq!(job.state, State::Waiting);
-        assert_eq!(job.apply(&Happened::Came, now()), Effect::Changed);
-        assert_eq!(job.state, State::Queued);
-        assert_eq!(job.apply(&granted(1), now()), Effect::Changed);
-        assert_eq!(job.apply(&granted(1), now()), Effect::None, "said twice");
-        assert_eq!((job.state, job.attempts), (State::Running, 1));
-        let done = Happened::Done { run: run(1) };
-        assert_eq!(job.apply(&done, now()), Effect::Ended);
-        assert_eq!(job.apply(&done, now()), Effect::None, "said twice");
-        assert_eq!((job.state, job.verdict), (State::Done, Some(Verdict::Ok)));
-    }
-
-    #[test]
-    fn a_failed_try_waits_for_the_next_and_the_last_one_ends_the_job() {
-        let job = after(&[granted(1), failed(1, true)]);
-        assert_eq!((job.state, job.ended), (State::Waiting, None));
-        assert_eq!(job.reason.as_deref(), Some("no disk"));
-        let job = after(&[granted(1), failed(1, true), granted(2), failed(2, false)]);
-        assert_eq!((job.state, job.attempts), (State::Failed, 2));
-        // Somebody switched it on again: the host file is still there.
-        let job = after(&[granted(1), failed(1, false), granted(2)]);
-        assert_eq!((job.state, job.ended), (State::Running, None));
-    }
-
-    #[test]
-    fn a_silent_machine_is_waited_for_and_taken_back_when_it_speaks() {
-        let silent = Happened::Silent { run: Some(run(1)) };
-        let job = after(&[granted(1), silent.clone()]);
-        assert_eq!(
-            (job.state, job.verdict),
-            (State::Waiting, Some(Verdict::Lost))
-        );
-        let back = after(&[granted(1), silent.clone(), Happened::Beat { run: run(1) }]);
-        assert_eq!(back.state, State::Running);
-        let done = after(&[granted(1), silent.clone(), Happened::Done { run: run(1) }]);
-        assert_eq!(done.state, State::Done);
-        // An older try of the same machine has nothing to say.
-        let late = after(&[
-            granted(1),
-            granted(2),
-            silent,
-            Happened::Beat { run: run(1) },
-        ]);
-        assert_eq!((late.state, late.runs.len()), (State::Running, 2));
-        let stale = after(&[granted(1), granted(2), failed(1, false)]);
-        assert_eq!(stale.state, State::Running);
-    }
-
-    #[test]
-    fn a_withdrawn_job_is_not_begun_and_stays_withdrawn() {
-        let by = || Happened::Cancelled { by: "root".into() };
-        for first in [by(), Happened::Superseded { by: run(9) }] {
-            let job = after(&[first.clone(), granted(1), Happened::Came]);
-            assert!(job.state.is_withdrawn());
-            assert!(job.runs.is_empty());
-            let job = after(&[granted(1), first, Happened::Done { run: run(1) }]);
-            assert!(job.state.is_withdrawn());
-        }
-        let done = after(&[granted(1), Happened::Done { run: run(1) }, by()]);
-        assert_eq!(done.state, State::Done, "what is over is not cancelled");
-    }
-
-    #[test]
-    fn a_scheduled_job_begins_when_it_is_due_only() {
-        let mut job = sample();
-        job.state = State::Scheduled;
-        assert_eq!(job.apply(&granted(1), now()), Effect::None);
-        assert_eq!(job.apply(&Happened::SeenDone, now()), Effect::None);
-        assert_eq!(job.apply(&Happened::Due, now()), Effect::Changed);
-        assert_eq!(job.state, State::Waiting);
-    }
-
-    fn happened() -> impl Strategy<Value = Happened> {
-        let number = 0u8..4;
-        prop_oneof![
-            Just(Happened::Due),
-            Just(Happened::Came),
-            number.clone().prop_map(granted),
-            number.clone().prop_map(|n| Happened::Beat { run: run(n) }),
-            number.clone().prop_map(|n| Happened::Done { run: run(n) }),
-            (number.clone(), any::<bool>()).prop_map(|(n, again)| failed(n, again)),
-            prop::option::of(number).prop_map(|n| Happened::Silent { run: n.map(run) }),
-            Just(Happened::SeenDone),
-            Just(Happened::SeenRunning),
-            Just(Happened::SeenRemoved),
-            any::<bool>().prop_map(|again| Happened::SeenFailed {
-                reason: "x".into(),
-                again
-            }),
-            Just(Happened::Missed {
-                reason: "late".into()
-            }),
-            Just(Happened::Cancelled { by: "root".into() }),
-            Just(Happened::Superseded { by: run(9) }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens_a_job_stays_true_to_itself(all in prop::collection::vec(happened(), 0..40)) {
-            let mut job = sample();
-            let mut withdrawn = None;
-            for what in &all {
-                let before = job.clone();
-                let effect = job.apply(what, now());
-                prop_assert_eq!(job.state.is_over(), job.ended.is_some());
-                prop_assert_eq!(effect == Effect::None, before == job);
-                prop_assert_eq!(effect == Effect::Ended, before != job && job.state.is_over());
-                // Nobody works for a job that was withdrawn, and its end is not told as another.
-                if let Some(state) = withdrawn {
-                    prop_assert_eq!(job.state, state);
-                }
-                if job.state.is_withdrawn() {
-                    withdrawn = Some(job.state);
-                }
-                prop_assert!(job.runs.len() <= MOST_RUNS);
-                let text = job.to_toml();
-                prop_assert_eq!(Job::parse(&text, "x.toml"), Ok(job.clone()));
-            }
-        }
-    }
-}
+mod tests;

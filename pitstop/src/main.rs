@@ -4,6 +4,7 @@ mod commands;
 mod fleet;
 mod host;
 mod job;
+mod job_options;
 mod power;
 
 use anyhow::Context;

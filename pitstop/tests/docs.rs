@@ -4,7 +4,8 @@
 mod common;
 
 use common::run;
-use pitstop_protocol::job::{CommandLine, preview};
+use pitstop_protocol::job::options::{Kind, Preset};
+use pitstop_protocol::job::{ActionName, CommandLine, JobOption, OPTIONS, preview};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,97 @@ fn every_key_of_a_host_file_is_in_its_page() {
     let error = preview(b"version = 1\nquetzalcoatlus = 1\n", &url, None).unwrap_err();
     let page = page("docs/host-file.md");
     assert_eq!(rows(section(&page, "## Keys")), known(&error));
+}
+
+/// The cells of the row about `name`.
+fn row<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let mut lines = text.lines();
+    let row = lines.find(|line| {
+        let rest = line
+            .strip_prefix("| `")
+            .and_then(|rest| rest.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with(['`', ' ', '[']))
+    });
+    let row = row.unwrap_or_else(|| panic!("no row about {name}"));
+    row.trim_matches('|').split(" | ").map(str::trim).collect()
+}
+
+#[test]
+fn the_tables_of_keys_tell_who_takes_each_and_its_default() {
+    let page = page("docs/host-file.md");
+    for (heading, action) in [
+        ("### Backup", ActionName::Backup),
+        ("### Restore", ActionName::Restore),
+        ("### Wipe and partition", ActionName::Wipe),
+        ("### Wipe and partition", ActionName::Partition),
+    ] {
+        let told = rows(section(&page, heading));
+        let some = OPTIONS.iter().filter(|option| option.is_of_some());
+        let mine: BTreeSet<String> = some
+            .filter(|option| option.is_of(action))
+            .map(|option| option.key.to_owned())
+            .collect();
+        assert!(
+            !mine.is_empty() && mine.is_subset(&told),
+            "{heading}: {mine:?}"
+        );
+        for key in told {
+            let option = JobOption::find(&key).unwrap();
+            assert!(
+                option.is_of_some(),
+                "{heading} has {key}, which is of every action"
+            );
+        }
+    }
+    for option in OPTIONS {
+        let cells = row(section(&page, "## Keys"), option.key);
+        let told = *cells.last().unwrap();
+        let right = match (option.preset, option.kind) {
+            (Preset::Value(value), Kind::Switch | Kind::Count) => told == format!("`{value}`"),
+            (Preset::Value(value), _) => told == format!("`\"{value}\"`"),
+            (Preset::Described(text), _) => told.starts_with(text),
+            (Preset::None, _) => told.starts_with("none"),
+            (Preset::Required, _) => told.starts_with("required"),
+        };
+        assert!(right, "{}: {told:?} is not {:?}", option.key, option.preset);
+    }
+}
+
+#[test]
+fn the_table_of_host_set_has_each_option_as_it_is_written() {
+    let page = page("docs/pitstop.md");
+    let table = section(&page, "## Jobs");
+    let named = OPTIONS
+        .iter()
+        .filter_map(|option| Some((option, option.flag?)));
+    for (option, flag) in named {
+        let cells = row(table, &format!("--{flag}"));
+        let placeholder = option.kind.placeholder();
+        let usage = match option.kind {
+            Kind::Switch => format!("`--{flag}`"),
+            Kind::SwitchOrWord(_) => format!("`--{flag}[={placeholder}]`"),
+            _ => format!("`--{flag} {placeholder}`"),
+        };
+        assert_eq!(cells[0], usage);
+        assert!(
+            cells[2].starts_with(&format!("`{}`", option.key)),
+            "{cells:?}"
+        );
+        if let Kind::Words(_, choices) | Kind::SwitchOrWord(choices) = option.kind
+            && !cells[2].ends_with("the same")
+        {
+            let words = choices()
+                .into_iter()
+                .map(|choice| format!("`{}`", choice.word));
+            let words = words.collect::<Vec<_>>().join(", ");
+            assert!(cells[2].contains(&words), "{cells:?}");
+        }
+        assert_eq!(
+            option.kind.is_list(),
+            cells[2].contains("may be repeated"),
+            "{cells:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `pitstop power` and `host set --power` from outside. The BMC is OpenIPMI's simulator; what wakes is caught in a network
+//! `pitstop power` and `host set --power` from outside. The BMC is `OpenIPMI`'s simulator; what wakes is caught in a network
 //! of its own.
 
 mod common;

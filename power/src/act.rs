@@ -1,18 +1,18 @@
-//! What is done to a machine, and whether it came true: a BMC's word is not taken for it.
+//! What is done to a machine, by whatever switches it.
 
+use crate::bmc::{boot, drive};
 use crate::credentials::Credentials;
+use crate::error::PowerError;
 use crate::ipmi::Bmc as IpmiBmc;
 use crate::redfish::Bmc as RedfishBmc;
 use crate::setting::Power;
 use crate::wol;
 use ipnet::IpNet;
-use pitstop_protocol::host_name::{Mac, printable};
+use pitstop_protocol::host_name::Mac;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,148 +115,6 @@ impl Default for Limits {
             pause: Duration::from_secs(1),
         }
     }
-}
-
-/// Why a machine was not switched.
-#[derive(Debug, thiserror::Error)]
-pub enum PowerError {
-    #[error("{what} cannot do {act}: {why}")]
-    Cannot {
-        what: String,
-        act: Act,
-        why: &'static str,
-    },
-    #[error("{name} has no {what} in fleet.toml, and its power needs one")]
-    Lacks { name: String, what: &'static str },
-    #[error("sending a magic packet for {name}: {error}")]
-    Wake {
-        name: String,
-        #[source]
-        error: std::io::Error,
-    },
-    #[error("nothing says user and password for {bmc}: write them into {}", file.display())]
-    NoLogin { bmc: String, file: PathBuf },
-    #[error("{bmc} does not take the user or the password of {}", file.display())]
-    Login { bmc: String, file: PathBuf },
-    #[error(
-        "nobody this computer trusts has signed the certificate of {bmc}. If it is the right one, write \
-         fingerprint = \"{fingerprint}\" for it into {}; insecure = true takes any",
-        file.display()
-    )]
-    Certificate {
-        bmc: String,
-        fingerprint: String,
-        file: PathBuf,
-    },
-    #[error(
-        "{bmc} has another certificate than {} says: {fingerprint}. Somebody may stand between; if it was renewed, \
-         change the fingerprint",
-        file.display()
-    )]
-    OtherCertificate {
-        bmc: String,
-        fingerprint: String,
-        file: PathBuf,
-    },
-    #[error("{bmc} did not answer within {limit:?}")]
-    Slow { bmc: String, limit: Duration },
-    #[error("{bmc} cannot be asked: {why}")]
-    Reach { bmc: String, why: String },
-    #[error("{bmc} refused: {said}")]
-    Refused { bmc: String, said: String },
-    #[error("{bmc} does not answer as Redfish does: {why}")]
-    Nonsense { bmc: String, why: String },
-    #[error("{bmc} offers no way to do {order}: it has {offered}")]
-    NotOffered {
-        bmc: String,
-        order: &'static str,
-        offered: String,
-    },
-    #[error(
-        "{bmc} took the order, but {limit:?} later the machine is still not {wanted}: it is {state}"
-    )]
-    Stays {
-        bmc: String,
-        wanted: State,
-        state: State,
-        limit: Duration,
-    },
-    #[error("{bmc} took the order to boot from the network once, and still says {says}")]
-    NoPxe { bmc: String, says: String },
-    #[error("{program} is not installed here: apt-get install {program}")]
-    Missing { program: &'static str },
-    #[error("running {program}: {error}")]
-    Running {
-        program: String,
-        #[source]
-        error: std::io::Error,
-    },
-    #[error("{program} did not end within {limit:?}, and was stopped")]
-    Hangs { program: String, limit: Duration },
-    #[error("{program} failed with {status}: {said}")]
-    Failed {
-        program: String,
-        status: String,
-        said: String,
-    },
-}
-
-impl PowerError {
-    /// Whether the next question may be answered: a BMC that switches its machine is busy.
-    fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Slow { .. }
-                | Self::Reach { .. }
-                | Self::Refused { .. }
-                | Self::Hangs { .. }
-                | Self::Failed { .. }
-        )
-    }
-}
-
-/// What somebody else said, as a line of an error.
-pub(crate) fn one_line(text: &str) -> String {
-    const MOST: usize = 300;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.collect::<Vec<_>>().join("; ");
-    if line.is_empty() {
-        return "it says nothing".into();
-    }
-    let shown: String = printable(&line).chars().take(MOST).collect();
-    if shown.len() < line.len() {
-        shown + "…"
-    } else {
-        shown
-    }
-}
-
-/// What a BMC is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    On,
-    Off,
-    /// Where it cannot be switched off and on by itself.
-    Restart,
-}
-
-impl Order {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::Off => "off",
-            Self::Restart => "cycle",
-        }
-    }
-}
-
-/// Something beside the machine that switches it and is asked about it.
-pub(crate) trait Bmc {
-    fn name(&self) -> String;
-    fn state(&self) -> Result<State, PowerError>;
-    fn order(&self, order: Order) -> Result<(), PowerError>;
-    /// The next boot, and no later one, is from the network.
-    fn pxe(&self) -> Result<(), PowerError>;
 }
 
 impl Power {
@@ -387,89 +245,6 @@ impl Power {
     }
 }
 
-fn drive(bmc: &dyn Bmc, act: Act, limits: &Limits) -> Result<State, PowerError> {
-    match act {
-        Act::Status => bmc.state(),
-        Act::Pxe => {
-            bmc.pxe()?;
-            bmc.state()
-        }
-        Act::On => switch(bmc, State::On, limits),
-        Act::Off => switch(bmc, State::Off, limits),
-        Act::Cycle => cycle(bmc, limits, &|| Ok(())),
-    }
-}
-
-fn boot(bmc: &dyn Bmc, act: Act, limits: &Limits) -> Result<State, PowerError> {
-    bmc.pxe()?;
-    match act {
-        // IPMI forgets it after a minute without a boot (2.0 28.12), and switching off may take as long.
-        Act::Cycle => cycle(bmc, limits, &|| bmc.pxe()),
-        act => drive(bmc, act, limits),
-    }
-}
-
-/// Off, `between`, and on.
-fn cycle(
-    bmc: &dyn Bmc,
-    limits: &Limits,
-    between: &dyn Fn() -> Result<(), PowerError>,
-) -> Result<State, PowerError> {
-    if bmc.state()? == State::Off {
-        return switch(bmc, State::On, limits);
-    }
-    // One order for both would leave nothing to see: was it ever off?
-    match bmc.order(Order::Off) {
-        Ok(()) => {
-            wait(bmc, State::Off, limits)?;
-            // A machine that was switched off is switched on again, whatever else fails.
-            let between = between();
-            let state = switch(bmc, State::On, limits)?;
-            between.map(|()| state)
-        }
-        Err(PowerError::NotOffered { .. }) => {
-            bmc.order(Order::Restart)?;
-            wait(bmc, State::On, limits)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn switch(bmc: &dyn Bmc, wanted: State, limits: &Limits) -> Result<State, PowerError> {
-    if bmc.state()? == wanted {
-        return Ok(wanted);
-    }
-    let order = if wanted == State::On {
-        Order::On
-    } else {
-        Order::Off
-    };
-    bmc.order(order)?;
-    wait(bmc, wanted, limits)
-}
-
-/// Asks until it is so.
-fn wait(bmc: &dyn Bmc, wanted: State, limits: &Limits) -> Result<State, PowerError> {
-    let began = Instant::now();
-    loop {
-        let state = bmc.state();
-        let late = began.elapsed() > limits.settle;
-        match state {
-            Ok(state) if state == wanted => return Ok(state),
-            Ok(state) if late => {
-                return Err(PowerError::Stays {
-                    bmc: bmc.name(),
-                    wanted,
-                    state,
-                    limit: limits.settle,
-                });
-            }
-            Err(error) if late || !error.may_pass() => return Err(error),
-            Ok(_) | Err(_) => thread::sleep(limits.pause),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -504,12 +279,5 @@ mod tests {
             "reset".parse::<Act>(),
             Err("\"reset\": there are on, off, cycle, status, pxe".into())
         );
-    }
-
-    #[test]
-    fn words_of_others_are_one_short_line() {
-        assert_eq!(one_line(" \n\n"), "it says nothing");
-        assert_eq!(one_line(" a\n\nb \u{1b}[2J"), "a; b \\u{1b}[2J");
-        assert!(one_line(&"x".repeat(4000)).len() < 400);
     }
 }

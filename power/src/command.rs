@@ -1,6 +1,7 @@
 //! A command of the admin's: a switched socket, a virtual machine, a robot's arm.
 
-use crate::act::{Act, Limits, PowerError, State, Target};
+use crate::act::{Act, Limits, State, Target};
+use crate::error::PowerError;
 use crate::program::{self, Outcome};
 use std::process::Command;
 use toml::Value;

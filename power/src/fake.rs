@@ -1,4 +1,4 @@
-//! A BMC in software for tests, driven by the real protocol: OpenIPMI's simulator.
+//! A BMC in software for tests, driven by the real protocol: `OpenIPMI`'s simulator.
 
 use crate::setting::Power;
 use std::fs;

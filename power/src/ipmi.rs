@@ -1,7 +1,9 @@
 //! IPMI over the network, by `ipmitool`.
 
-use crate::act::{Bmc as _, Limits, Order, PowerError, State};
-use crate::credentials::{Credentials, Login};
+use crate::act::{Limits, State};
+use crate::bmc::{Bmc as _, Order};
+use crate::credentials::{Credentials, Login, Secret};
+use crate::error::PowerError;
 use crate::program;
 use std::fmt;
 use std::io::ErrorKind;
@@ -175,7 +177,7 @@ impl<'a> Bmc<'a> {
         }
         command.arg("chassis").args(words);
         let password = self.login.password.as_ref();
-        command.env(PASSWORD, password.map_or("", |password| password.tell()));
+        command.env(PASSWORD, password.map_or("", Secret::tell));
         match program::run(command, PROGRAM, self.limits.call) {
             Ok(outcome) => Ok(outcome.stdout),
             Err(PowerError::Running { error, .. }) if error.kind() == ErrorKind::NotFound => {
@@ -194,7 +196,7 @@ impl<'a> Bmc<'a> {
     }
 }
 
-impl crate::act::Bmc for Bmc<'_> {
+impl crate::bmc::Bmc for Bmc<'_> {
     fn name(&self) -> String {
         self.ipmi.host.clone()
     }

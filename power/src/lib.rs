@@ -4,11 +4,14 @@
 //! [`Power::act`]. All of it blocks, and all of it ends: see [`Limits`].
 
 mod act;
+mod bmc;
 mod command;
 mod credentials;
+mod error;
 #[cfg(feature = "fakes")]
 #[allow(clippy::unwrap_used, reason = "for tests alone")]
 pub mod fake;
+mod fingerprint;
 mod ipmi;
 mod many;
 mod program;
@@ -16,7 +19,8 @@ mod redfish;
 mod setting;
 mod wol;
 
-pub use act::{Act, Limits, PowerError, State, Target};
+pub use act::{Act, Limits, State, Target};
 pub use credentials::{BadCredentials, Credentials, FILE as CREDENTIALS_FILE};
+pub use error::PowerError;
 pub use many::{Switch, each};
 pub use setting::Power;

@@ -1,6 +1,7 @@
 //! Several machines side by side.
 
-use crate::act::{PowerError, State, Target};
+use crate::act::{State, Target};
+use crate::error::PowerError;
 use crate::setting::Power;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;

@@ -1,6 +1,6 @@
 //! Running another program: never longer than a limit, never more of its words than a screen.
 
-use crate::act::{PowerError, one_line};
+use crate::error::{PowerError, one_line};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::Read;

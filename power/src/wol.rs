@@ -1,6 +1,7 @@
 //! Wake-on-LAN: a packet that a sleeping card waits for.
 
-use crate::act::{PowerError, Target};
+use crate::act::Target;
+use crate::error::PowerError;
 use ipnet::IpNet;
 use pitstop_protocol::host_name::Mac;
 use std::io::{Error, ErrorKind};

@@ -1,4 +1,4 @@
-//! IPMI against OpenIPMI's simulator, by the real ipmitool.
+//! IPMI against `OpenIPMI`'s simulator, by the real ipmitool.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Redfish against OpenStack's emulator; where that cannot misbehave, against a small server that does.
+//! Redfish against `OpenStack`'s emulator; where that cannot misbehave, against a small server that does.
 
 mod common;
 

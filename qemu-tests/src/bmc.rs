@@ -1,4 +1,4 @@
-//! The BMC of a machine: OpenIPMI's simulator. What it is told lies in files; whoever drives the machine does it, and
+//! The BMC of a machine: `OpenIPMI`'s simulator. What it is told lies in files; whoever drives the machine does it, and
 //! says what is.
 
 use crate::servers::Service;

@@ -366,9 +366,14 @@ impl Server {
 
     /// Runs `pitstop host ARGUMENTS` on this root and returns what it said.
     pub fn host(&self, arguments: &[&str]) -> Result<String> {
+        self.pitstop("host", arguments)
+    }
+
+    /// Runs `pitstop COMMAND ARGUMENTS` on this root and returns what it said.
+    pub fn pitstop(&self, name: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(paths::built("pitstop")?);
         command
-            .arg("host")
+            .arg(name)
             .args(arguments)
             .arg("--root")
             .arg(&self.root);

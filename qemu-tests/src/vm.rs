@@ -151,7 +151,7 @@ pub struct Vm {
     /// Holds the monitor's socket and the firmware's variables.
     folder: tempfile::TempDir,
     /// Held while the machine runs.
-    _turn: File,
+    turn: File,
 }
 
 impl Vm {
@@ -163,7 +163,16 @@ impl Vm {
     }
 
     pub fn start(spec: Spec) -> Result<Vm> {
-        let turn = take_turn()?;
+        Vm::start_in(spec, take_turn()?)
+    }
+
+    /// Starts a machine that runs together with this one, however many others do: for tests that are about several.
+    pub fn start_beside(&self, spec: Spec) -> Result<Vm> {
+        let turn = self.turn.try_clone().context("sharing a turn")?;
+        Vm::start_in(spec, turn)
+    }
+
+    fn start_in(spec: Spec, turn: File) -> Result<Vm> {
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("qmp");
         let mut command = command_line(&spec, folder.path(), &socket)?;
@@ -194,7 +203,7 @@ impl Vm {
             console,
             qmp,
             folder,
-            _turn: turn,
+            turn,
         })
     }
 

@@ -7,6 +7,7 @@ use crate::http::{Caller, Here, Whole, only_read};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
+use crate::unknown;
 use axum::Router;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -38,7 +39,8 @@ async fn ipxe(Here(site): Here, uri: Uri, headers: HeaderMap) -> Result<Response
     let url = url(&site, &headers);
     let asker = bootconf::asker(uri.query().unwrap_or_default());
     blocking(move || {
-        let job = asker.job(&site.hosts);
+        let found = asker.job(&site.hosts);
+        let job = unknown::job(&site, &asker, found, &url);
         let append = append(&site, &asker.identity());
         Ok(text(bootconf::ipxe(&url, job.as_deref(), &append)))
     })
@@ -134,11 +136,11 @@ pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
 pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Option<String> {
     let (folder, name) = path.split()?;
     if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
-        let job = host_search::of_name(&site.hosts, name);
+        let (job, who) = pxelinux_job(site, name, peer, url);
         if job.is_none() && open(site, path).is_ok() {
             return None;
         }
-        let append = append(site, &host_search::identity_of_name(name, peer));
+        let append = append(site, &who);
         return bootconf::pxelinux(name, job.as_deref(), url, &append);
     }
     // iPXE looks for autoexec.ipxe by itself.
@@ -146,6 +148,22 @@ pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Option
         return Some(bootconf::ipxe_entry(url));
     }
     None
+}
+
+/// The host file that PXELINUX means who asks for a configuration of this name, and who it is. It asks by one name after the
+/// other: only for the last one has it said all of itself.
+fn pxelinux_job(site: &Site, name: &str, peer: IpAddr, url: &str) -> (Option<String>, Identity) {
+    let mut asker = site
+        .strangers
+        .heard(peer, &host_search::asker_of_name(name));
+    let found = host_search::of_name(&site.hosts, name);
+    // Its address it has said in hexadecimal, or the packet did.
+    asker.ip = asker.ip.or(Some(peer));
+    let job = match name {
+        "default" => unknown::job(site, &asker, found, url),
+        _ => found,
+    };
+    (job, asker.identity())
 }
 
 /// The kernel parameters of a machine beside Pitstop's own: the server's, then those of the fleet file, so that they win.

@@ -39,16 +39,12 @@ impl Asker {
     }
 }
 
-/// The machine at `peer` that asks for a configuration of this name, which may tell more of it.
-pub fn identity_of_name(name: &str, peer: IpAddr) -> Identity {
-    let mut who = Identity {
-        ip: Some(peer),
-        ..Identity::default()
-    };
+/// What the name of a configuration tells of the machine that asks for it.
+pub fn asker_of_name(name: &str) -> Asker {
+    let mut who = Asker::default();
     match HostName::from_stem(name) {
-        Some(HostName::Mac(mac)) => who.macs.push(mac),
+        Some(HostName::Mac(mac)) => who.mac = Some(mac),
         Some(HostName::Uuid(uuid)) => who.uuid = Some(uuid),
-        // The machine knows better: the peer may be a router that hides it.
         Some(HostName::Ip(ip)) => who.ip = Some(ip),
         Some(HostName::Shortened(_) | HostName::Default) | None => {}
     }

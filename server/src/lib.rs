@@ -28,6 +28,7 @@ mod share;
 mod site;
 mod status;
 mod tftp;
+pub mod unknown;
 mod upload;
 mod url;
 pub mod write;
@@ -233,6 +234,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         )),
         journal,
         claims: Arc::new(claims),
+        strangers: Arc::new(unknown::Strangers::new(&args.root)),
         append: args.append.clone(),
         url_given: args.url.is_some(),
         url,

@@ -7,6 +7,7 @@ use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
 use crate::runs::Recorder;
+use crate::unknown::Strangers;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -36,6 +37,7 @@ pub struct Site {
     pub fleet: Arc<Watched>,
     pub journal: Arc<Journal>,
     pub claims: Arc<Claims>,
+    pub strangers: Arc<Strangers>,
     pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,

@@ -4,6 +4,7 @@ mod dhcpd;
 mod dnsmasq;
 mod hosts;
 mod kea;
+mod kea6;
 mod pxelinux;
 
 pub use hosts::merge_hosts;
@@ -20,16 +21,18 @@ pub enum Format {
     Dnsmasq,
     Dhcpd,
     Kea,
+    Kea6,
     Pxelinux,
     Exports,
     Hosts,
 }
 
 impl Format {
-    pub const ALL: [Format; 6] = [
+    pub const ALL: [Format; 7] = [
         Format::Dnsmasq,
         Format::Dhcpd,
         Format::Kea,
+        Format::Kea6,
         Format::Pxelinux,
         Format::Exports,
         Format::Hosts,
@@ -40,6 +43,7 @@ impl Format {
             Format::Dnsmasq => "dnsmasq",
             Format::Dhcpd => "dhcpd",
             Format::Kea => "kea",
+            Format::Kea6 => "kea6",
             Format::Pxelinux => "pxelinux",
             Format::Exports => "exports",
             Format::Hosts => "hosts",
@@ -103,6 +107,7 @@ pub fn generate(fleet: &Fleet, format: Format, around: &Around) -> Result<Made, 
             networks()?;
             kea::config(fleet, &boot()?, &mut notes)
         }
+        Format::Kea6 => kea6::config(fleet, around.url, &mut notes)?,
         Format::Pxelinux => {
             let files = pxelinux::files(fleet, &boot()?, &around.jobs, &mut notes);
             return Ok(Made { files, notes });

@@ -106,6 +106,54 @@ fn kea_takes_its_configuration() {
 }
 
 #[test]
+fn kea_takes_its_configuration_of_ipv6() {
+    let mut took = 0;
+    for fleet in fleets() {
+        match generate(&fleet, Format::Kea6, &Around::default()) {
+            Ok(made) => checked("kea-dhcp6", &["-t"], &made.files[0].1),
+            Err(error) => {
+                assert!(error.contains("no IPv6 network"), "{error}");
+                continue;
+            }
+        }
+        took += 1;
+    }
+    assert!(took > 0);
+    let six = LAB.replace(
+        "url = \"http://192.168.1.10:8080\"",
+        "url = \"http://[fd00::1]:8080\"\nunknown = \"ignore\"",
+    ) + "[network.\"2001:db8::/64\"]\nrange = \"2001:db8::100-2001:db8::1ff\"\ndns = \"2001:db8::1\"\n\
+           ntp = \"2001:db8::2\"\ndomain = \"lab.example\"\n\
+           [host.seven]\nmac = [\"52:54:00:00:07:01\", \"52:54:00:00:07:02\"]\nip = \"2001:db8::7\"\n";
+    let fleet = Fleet::parse(six.as_bytes(), "fleet.toml").unwrap();
+    let made = made(&fleet, Format::Kea6);
+    checked("kea-dhcp6", &["-t"], &made.files[0].1);
+    let config: serde_json::Value = serde_json::from_str(&made.files[0].1).unwrap();
+    let subnet = &config["Dhcp6"]["subnet6"][1];
+    assert_eq!(subnet["reservations"][1]["ip-addresses"][0], "2001:db8::7");
+    assert_eq!(subnet["pools"][0]["pool"], "2001:db8::100 - 2001:db8::1ff");
+    let classes = &config["Dhcp6"]["client-classes"];
+    assert_eq!(
+        classes[0]["option-data"][0]["data"],
+        "http://[fd00::1]:8080/boot.ipxe"
+    );
+    assert_eq!(
+        classes[1]["option-data"][0]["data"],
+        "tftp://[fd00::1]/ipxe.efi"
+    );
+    assert!(
+        classes[1]["test"]
+            .as_str()
+            .unwrap()
+            .starts_with("member('KNOWN') and not (substring(option[15]")
+    );
+    assert!(
+        made.notes
+            .contains(&"lab3-01 is left out: its address is not IPv6".to_owned())
+    );
+}
+
+#[test]
 fn dnsmasq_is_told_of_networks_loaders_and_machines() {
     let text = text(&lab(), Format::Dnsmasq);
     for line in [

@@ -25,6 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LAST_WAIT: Duration = Duration::from_millis(300);
 const CONNECT: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(10);
+/// A server on the same network answers within milliseconds.
+const SLOW: Duration = Duration::from_secs(2);
 /// The most that the end of a run waits for its result to arrive.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the end of a crash is told.
@@ -44,7 +46,7 @@ impl Health {
         match self {
             Health::Answering => PATIENCE,
             Health::Unknown => Duration::from_secs(1),
-            Health::Failing => Duration::from_millis(500),
+            Health::Failing => Duration::from_millis(300),
         }
     }
 }
@@ -70,7 +72,19 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     health: Health,
+    /// When the try that is under way began.
+    asked: Option<Instant>,
     done: bool,
+}
+
+impl State {
+    /// A server that takes its time is as good as one that does not answer.
+    fn health(&self) -> Health {
+        match self.asked {
+            Some(asked) if asked.elapsed() > SLOW => Health::Failing,
+            _ => self.health,
+        }
+    }
 }
 
 impl Shared {
@@ -89,42 +103,47 @@ impl Sender {
     pub(super) fn start(
         to: &ReportTo,
         retry_for: Duration,
-        queue: Arc<Queue>,
-        console: Arc<dyn Reporter>,
+        queue: &Arc<Queue>,
+        console: &Arc<dyn Reporter>,
     ) -> Option<Self> {
-        let post = match Post::new(to) {
-            Ok(post) => post,
-            Err(error) => {
-                console.warn(format!("nothing will be reported: {error:#}"));
-                queue.turn_off();
-                return None;
-            }
-        };
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 health: Health::Unknown,
+                asked: None,
                 done: false,
             }),
             changed: Condvar::new(),
         });
-        let worker = Worker {
-            post,
-            queue,
+        let mut worker = Worker {
+            queue: Arc::clone(queue),
             shared: Arc::clone(&shared),
-            console,
+            console: Arc::clone(console),
             retry_for,
             closed: None,
             told: false,
         };
+        let to = to.clone();
         // It ends by itself when the queue is closed and empty, or too long after that.
-        thread::spawn(move || worker.work());
+        let thread = thread::Builder::new().name("report".into()).spawn(move || {
+            // Certificates are read here: the work does not wait for them either.
+            match Post::new(&to) {
+                Ok(post) => worker.work(&post),
+                Err(error) => worker.gives_up(&error),
+            }
+            worker.shared.set(|state| state.done = true);
+        });
+        if let Err(error) = thread {
+            console.warn(format!("nothing will be reported: {error}"));
+            queue.turn_off();
+            return None;
+        }
         Some(Self(shared))
     }
 
     /// Waits until all has arrived, as long as there is hope. The thread goes on after that.
     pub(super) fn wait(self) {
         let mut state = self.0.locked();
-        let health = state.health;
+        let health = state.health();
         let end = Instant::now() + health.patience();
         loop {
             let gave_up = health == Health::Unknown && state.health == Health::Failing;
@@ -143,7 +162,6 @@ impl Sender {
 }
 
 struct Worker {
-    post: Post,
     queue: Arc<Queue>,
     shared: Arc<Shared>,
     console: Arc<dyn Reporter>,
@@ -155,7 +173,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn work(mut self) {
+    fn work(&mut self, post: &Post) {
         loop {
             self.pause(EVERY);
             loop {
@@ -163,33 +181,47 @@ impl Worker {
                 if batch.is_empty() {
                     break;
                 }
-                if !self.deliver(&batch) {
-                    return self.shared.set(|state| state.done = true);
+                if !self.deliver(post, &batch) {
+                    return;
                 }
             }
             if self.closed.is_some() {
-                return self.shared.set(|state| state.done = true);
+                return;
             }
         }
     }
 
+    fn gives_up(&self, error: &anyhow::Error) {
+        self.console
+            .warn(format!("nothing will be reported: {error:#}"));
+        self.queue.turn_off();
+    }
+
     /// Sends a batch until it has arrived or cannot. `false` when the run has been over for too long.
-    fn deliver(&mut self, batch: &str) -> bool {
+    fn deliver(&mut self, post: &Post, batch: &str) -> bool {
         let mut wait = FIRST_WAIT;
         loop {
-            match self.post.send(batch) {
-                Ok(Sent::Taken | Sent::Refused) => {
-                    self.shared.set(|state| state.health = Health::Answering);
-                    return true;
-                }
-                Ok(Sent::Failed) => self.tell("its server has other troubles"),
-                Err(error) => self.tell(&format!("{error:#}")),
+            self.shared.set(|state| state.asked = Some(Instant::now()));
+            let sent = post.send(batch);
+            match &sent {
+                Ok(Sent::Taken | Sent::Refused) => {}
+                Ok(Sent::Failed) => self.tell(post, "its server has other troubles"),
+                Err(error) => self.tell(post, &format!("{error:#}")),
             }
-            self.shared.set(|state| state.health = Health::Failing);
-            if self
-                .closed
-                .is_some_and(|closed| closed.elapsed() > self.retry_for)
-            {
+            let answered = matches!(sent, Ok(Sent::Taken | Sent::Refused));
+            self.shared.set(|state| {
+                state.asked = None;
+                state.health = if answered {
+                    Health::Answering
+                } else {
+                    Health::Failing
+                };
+            });
+            if answered {
+                return true;
+            }
+            let over = |closed: Instant| closed.elapsed() > self.retry_for;
+            if self.closed.is_some_and(over) {
                 return false;
             }
             // Many machines lose a server at the same moment: they do not come back at the same moment.
@@ -212,12 +244,12 @@ impl Worker {
         }
     }
 
-    fn tell(&mut self, why: &str) {
+    fn tell(&mut self, post: &Post, why: &str) {
         if !self.told {
             self.told = true;
             self.console.info(format!(
                 "reports do not arrive at {}: {why}; the work goes on without",
-                redacted(&self.post.url)
+                redacted(&post.url)
             ));
         }
     }

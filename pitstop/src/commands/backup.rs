@@ -1,12 +1,14 @@
 //! `pitstop backup DISK IMAGE`: a disk becomes an image, without a boot.
 
 use super::place::{Destination, RateLimit, is_local, reporter};
+use crate::job_options::{JobOptions, Which};
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::{DiskInput, Input, mounted_for_writing, same_bytes};
 use pitstop_imaging::efi;
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::image::{CaptureOptions, Level, ReadErrors, capture};
+use pitstop_imaging::image::{CaptureOptions, Level, capture};
 use pitstop_imaging::inventory::{DiskIdentity, identify};
+use pitstop_protocol::job::{ActionName, JobOption, check};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,12 +23,8 @@ pub struct Args {
     disk: PathBuf,
     /// A path or an `http(s)://` URL; what the image is of goes beside it as IMAGE.toml
     image: String,
-    /// Keep every block, also those that no filesystem uses
-    #[arg(long)]
-    exact: bool,
-    /// What to do about sectors that cannot be read
-    #[arg(long, default_value = "fail", value_enum)]
-    read_errors: ReadErrorsArg,
+    #[command(flatten)]
+    asked: JobOptions<OfBackup>,
     #[command(flatten)]
     made: NewImage,
     #[command(flatten)]
@@ -39,37 +37,38 @@ pub struct NewImage {
     /// Cores to use; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
-    /// How hard to compress
-    #[arg(long, default_value = "fast", value_enum)]
-    pub level: LevelArg,
+    #[command(flatten)]
+    level: JobOptions<OfNewImage>,
     /// Replace an image that is there
     #[arg(long)]
     pub force: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub enum LevelArg {
-    /// As fast as most disks
-    Fast,
-    /// A seventh smaller, four times slower
-    Small,
-}
+const LEVEL: &str = "level";
 
-impl From<LevelArg> for Level {
-    fn from(level: LevelArg) -> Self {
-        match level {
-            LevelArg::Fast => Level::Fast,
-            LevelArg::Small => Level::Small,
-        }
+/// What the action `backup` takes, beside what every new image has.
+struct OfBackup;
+
+impl Which for OfBackup {
+    fn has(option: &JobOption) -> bool {
+        let own = option.is_of_some() && option.is_of(ActionName::Backup);
+        own && !OfNewImage::has(option)
     }
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum ReadErrorsArg {
-    /// Fail at the end, and name them
-    Fail,
-    /// Zeros in the image, named in IMAGE.toml
-    Record,
+/// What every new image has.
+struct OfNewImage;
+
+impl Which for OfNewImage {
+    fn has(option: &JobOption) -> bool {
+        option.key == LEVEL
+    }
+}
+
+impl NewImage {
+    pub fn level(&self) -> anyhow::Result<Level> {
+        Ok(check::backup(&self.level.host_file()?)?.level)
+    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -79,14 +78,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{disk} has no bytes: an empty file, or a drive without a medium");
     }
     refuse_itself(args)?;
+    let asked = check::backup(&args.asked.host_file()?)?;
     let options = CaptureOptions {
-        exact: args.exact,
-        level: args.made.level.into(),
+        exact: asked.exact,
+        level: args.made.level()?,
         threads: args.made.threads,
-        read_errors: match args.read_errors {
-            ReadErrorsArg::Fail => ReadErrors::Fail,
-            ReadErrorsArg::Record => ReadErrors::Record,
-        },
+        read_errors: asked.read_errors,
         loaders: efi::loaders(
             &Path::new("/sys").join(efi::VARIABLES),
             &args.disk,
@@ -97,7 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let reporter = reporter();
     warn_of_writers(&args.disk, &reporter);
     Destination::new(&args.image, args.made.force)?
-        .slowed(args.rate_limit)
+        .slowed(args.rate_limit.rate()?)
         .write(|out| capture(&args.disk, &identity, &options, out, &reporter).map(Some))
 }
 

@@ -1,13 +1,14 @@
 //! Where images are on a command line: paths and URLs, and how their progress is shown.
 
-use anyhow::{Context, bail};
+use crate::job_options::{JobOptions, Which};
+use anyhow::{Context, anyhow, bail};
 use nix::libc;
 use percent_encoding::percent_decode_str;
 use pitstop_imaging::disk::is_device_path;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
 use pitstop_imaging::render::{Output, Renderer, Style};
-use pitstop_protocol::job::{check_folder, parse_rate};
+use pitstop_protocol::job::{JobOption, check_folder, parse_rate};
 use pitstop_protocol::redacted;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
 use pitstop_transport::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
@@ -21,17 +22,30 @@ use url::Url;
 const WIDTH: usize = 80;
 
 /// The option that both directions have.
-#[derive(clap::Args, Clone, Copy)]
-pub struct RateLimit {
-    /// Move no more image bytes than this: 80MiB/s
-    #[arg(long = "rate-limit", value_name = "RATE", value_parser = parse_rate)]
-    rate: Option<NonZeroU64>,
+pub struct RateLimited;
+
+impl Which for RateLimited {
+    fn has(option: &JobOption) -> bool {
+        option.key == "rate-limit"
+    }
+}
+
+pub type RateLimit = JobOptions<RateLimited>;
+
+impl RateLimit {
+    pub fn rate(&self) -> anyhow::Result<Option<NonZeroU64>> {
+        let text = self.text("rate-limit");
+        text.map(parse_rate).transpose().map_err(|why| anyhow!(why))
+    }
 }
 
 /// [`source`], slowed down where that is asked for.
-pub fn slowed_source(image: &str, limit: RateLimit) -> anyhow::Result<Box<dyn ImageSource>> {
+pub fn slowed_source(
+    image: &str,
+    limit: Option<NonZeroU64>,
+) -> anyhow::Result<Box<dyn ImageSource>> {
     let source = source(image)?;
-    Ok(match limit.rate {
+    Ok(match limit {
         Some(rate) => Box::new(Throttled::new(source, Throttle::new(rate))),
         None => source,
     })
@@ -86,8 +100,8 @@ impl Destination {
 
     /// Slows the writing down where that is asked for; a pipe goes as fast as its reader.
     #[must_use]
-    pub fn slowed(self, limit: RateLimit) -> Self {
-        match (self, limit.rate) {
+    pub fn slowed(self, limit: Option<NonZeroU64>) -> Self {
+        match (self, limit) {
             (Self::File { share, name }, Some(rate)) => Self::File {
                 share: Box::new(Throttled::new(share, Throttle::new(rate))),
                 name,

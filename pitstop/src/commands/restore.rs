@@ -1,12 +1,13 @@
 //! `pitstop restore IMAGE DISK`: an image goes back to a disk, without a boot.
 
 use super::place::{RateLimit, is_local, reporter, slowed_source};
+use crate::job_options::{JobOptions, Which};
 use anyhow::bail;
 use pitstop_imaging::disk::same_bytes;
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::image::{Delta, Part, RestoreOptions, restore};
-use pitstop_imaging::table::PartitionSelector;
+use pitstop_imaging::image::{RestoreOptions, restore};
 use pitstop_imaging::units;
+use pitstop_protocol::job::{ActionName, JobOption, check};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -24,32 +25,8 @@ pub struct Args {
     image: String,
     /// A block device or a plain file
     disk: PathBuf,
-    /// Compare with the disk first and move only what differs; `auto` lets a sample decide
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        default_missing_value = "on",
-        num_args = 0..=1,
-        require_equals = true,
-        value_name = "WHEN"
-    )]
-    delta: DeltaArg,
-    /// Read the disk back afterwards; what differs is written again, once
-    #[arg(long)]
-    verify: bool,
-    /// Give the copy's disk and partitions new GUIDs, or its MBR a new signature
-    #[arg(long, conflicts_with_all = ["keep", "partition"])]
-    new_ids: bool,
-    /// On a larger disk, let the last partition and its filesystem (ext2-4, XFS, Btrfs, NTFS) have the room
-    #[arg(long, conflicts_with_all = ["keep", "partition"])]
-    grow: bool,
-    /// A partition of DISK that survives, by number, GUID or GPT name; may be repeated
-    #[arg(long, value_name = "PARTITION", conflicts_with = "partition")]
-    keep: Vec<PartitionSelector>,
-    /// Restore only this partition of the image, into the same of DISK, by number, GUID or GPT name; may be repeated
-    #[arg(long, value_name = "PARTITION")]
-    partition: Vec<PartitionSelector>,
+    #[command(flatten)]
+    asked: JobOptions<OfRestore>,
     /// Cores to decompress on; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -57,20 +34,12 @@ pub struct Args {
     rate_limit: RateLimit,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum DeltaArg {
-    Auto,
-    On,
-    Off,
-}
+/// What the action `restore` takes.
+struct OfRestore;
 
-impl Args {
-    fn part(&self) -> Part {
-        match (self.keep.as_slice(), self.partition.as_slice()) {
-            ([], []) => Part::Whole,
-            ([], only) => Part::Only(only.to_vec()),
-            (kept, _) => Part::Keep(kept.to_vec()),
-        }
+impl Which for OfRestore {
+    fn has(option: &JobOption) -> bool {
+        option.is_of_some() && option.is_of(ActionName::Restore)
     }
 }
 
@@ -81,17 +50,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             args.disk.display()
         );
     }
-    let image = slowed_source(&args.image, args.rate_limit)?;
+    let asked = check::restore(&args.asked.host_file()?)?;
+    let image = slowed_source(&args.image, args.rate_limit.rate()?)?;
     let options = RestoreOptions {
-        part: args.part(),
-        delta: match args.delta {
-            DeltaArg::Auto => Delta::Auto,
-            DeltaArg::On => Delta::On,
-            DeltaArg::Off => Delta::Off,
-        },
-        verify: args.verify,
-        new_ids: args.new_ids,
-        grow: args.grow,
+        part: asked.part,
+        delta: asked.delta,
+        verify: asked.verify,
+        new_ids: asked.new_ids,
+        grow: asked.grow,
         threads: args.threads,
     };
     let reporter = reporter();

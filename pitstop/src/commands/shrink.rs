@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let options = CaptureOptions {
         exact: meta.exact,
-        level: args.made.level.into(),
+        level: args.made.level()?,
         threads: args.made.threads,
         loaders: meta.loaders.clone(),
         origin: meta.origin.clone().map(Origin::without_request),

@@ -17,7 +17,7 @@ Examples:
   pitstop fleet generate pxelinux -o /srv/tftp/pxelinux.cfg
 
 Installed without -o: /etc/dnsmasq.d/pitstop.conf, /etc/dhcp/dhcpd.conf, /etc/kea/kea-dhcp4.conf,
-/etc/exports.d/pitstop.exports, and lines between marks in /etc/hosts. The file before stays beside as .old
+/etc/kea/kea-dhcp6.conf, /etc/exports.d/pitstop.exports, and lines between marks in /etc/hosts. The file before stays beside as .old
 (in /etc/dnsmasq.d: .pitstop.conf.old), and one that is not of pitstop also as .before-pitstop.";
 
 #[derive(clap::Args)]

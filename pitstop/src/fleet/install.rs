@@ -49,6 +49,11 @@ impl Daemon {
                 Some(&["kea-dhcp4", "-t"]),
                 Reload::Service("kea-dhcp4-server"),
             ),
+            Format::Kea6 => (
+                Some("/etc/kea/kea-dhcp6.conf"),
+                Some(&["kea-dhcp6", "-t"]),
+                Reload::Service("kea-dhcp6-server"),
+            ),
             Format::Exports => (
                 Some("/etc/exports.d/pitstop.exports"),
                 None,

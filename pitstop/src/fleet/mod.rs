@@ -7,6 +7,7 @@ mod generate;
 mod import;
 mod install;
 mod show;
+mod unknown;
 
 use crate::host::Root;
 use anyhow::Context;
@@ -55,6 +56,9 @@ enum Command {
     List {
         #[command(flatten)]
         selection: Selection,
+        /// Machines that the file does not know, and that were sent to say what they are ([server] unknown = "enroll")
+        #[arg(long, conflicts_with_all = ["words", "all"])]
+        unknown: bool,
         #[command(flatten)]
         root: Root,
         /// An array of objects, for programs
@@ -78,6 +82,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give a machine that waits for one a name
+    Adopt(unknown::Adopt),
     /// Add a machine, or a range of them
     Add(change::Add),
     /// Change keys of a machine, a group, a network, an address or of all
@@ -122,9 +128,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Command::Check { root, json } => check(root, *json),
         Command::List {
             selection,
+            unknown,
             root,
             json,
         } => {
+            if *unknown {
+                return unknown::list(root, *json);
+            }
             let fleet = FleetFile::at(root).read()?;
             let machines = selection.of(&fleet)?;
             say(&if *json {
@@ -139,6 +149,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             files,
             json,
         } => say(&shown(machine, root, *files, *json)?),
+        Command::Adopt(args) => say(&unknown::adopt(args)?),
         Command::Add(args) => say(&change::add(args)?),
         Command::Set(args) => say(&change::set(args)?),
         Command::Remove(args) => say(&change::remove(args)?),

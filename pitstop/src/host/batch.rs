@@ -10,12 +10,13 @@ use nix::unistd::{Uid, User, gethostname};
 use pitstop_jobs::{Cron, Job, State, VERSION};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
-use pitstop_server::jobs::Store;
+use pitstop_server::jobs::{Changes, Store};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// What the jobs have in common.
 pub struct Batch<'a> {
-    store: Store,
+    changes: RefCell<Changes>,
     many: &'a Many,
     id: Id,
     now: Zoned,
@@ -45,7 +46,7 @@ impl<'a> Batch<'a> {
             places: places(&store, many, targets)?,
             id: store.lock()?.new_id(now.timestamp())?,
             set_by: who(),
-            store,
+            changes: RefCell::new(Changes::of(&store)),
             many,
             now,
             server,
@@ -83,7 +84,8 @@ impl<'a> Batch<'a> {
         action: ActionName,
         text: &str,
     ) -> anyhow::Result<(Job, String)> {
-        let locked = self.store.lock()?;
+        let mut changes = self.changes.borrow_mut();
+        let locked = changes.locked()?;
         let now = self.now.timestamp();
         let file = target.machine.file();
         let mut others = target.files();

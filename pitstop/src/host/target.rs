@@ -123,7 +123,7 @@ impl Target {
         image
     }
 
-    fn alone(machine: MachineName) -> Self {
+    pub fn alone(machine: MachineName) -> Self {
         Self {
             machine,
             others: Vec::new(),

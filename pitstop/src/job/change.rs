@@ -6,7 +6,7 @@ use crate::host::{Root, say};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use pitstop_jobs::{Happened, Job, State};
-use pitstop_server::jobs::Store;
+use pitstop_server::jobs::{Changes, Store};
 use pitstop_server::write::remove;
 use std::fmt::Write;
 
@@ -50,6 +50,7 @@ pub fn retry(root: &Root, which: &[Which]) -> anyhow::Result<()> {
         |job: &&Job| matches!(job.state, State::Failed | State::Cancelled) || named.names(&job.id);
     let mut said = String::new();
     let mut batch = None;
+    let mut changes = Changes::of(&Store::at(&root.path));
     for job in found.iter().filter(again) {
         let newer = |other: &&Job| {
             !other.state.is_over() && other.state != State::Scheduled && other.is_of_machine(job)
@@ -62,7 +63,7 @@ pub fn retry(root: &Root, which: &[Which]) -> anyhow::Result<()> {
                 open.state
             );
         }
-        let locked = Store::at(&root.path).lock()?;
+        let locked = changes.locked()?;
         let now = Timestamp::now();
         let id = locked.new_id(now)?;
         let batch = batch.get_or_insert_with(|| id.clone());

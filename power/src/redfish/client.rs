@@ -1,8 +1,9 @@
 //! HTTP as Redfish services speak it: bounded in time and bytes, and never to another server than the one that is named.
 
 use super::tls::{self, Seen};
-use crate::act::{Limits, PowerError, one_line};
-use crate::credentials::{Auth, Login};
+use crate::act::Limits;
+use crate::credentials::{Auth, Login, Secret};
+use crate::error::{PowerError, one_line};
 use reqwest::blocking::{RequestBuilder, Response};
 use reqwest::header::{ETAG, HeaderMap, IF_MATCH, LOCATION};
 use serde_json::{Value, json};
@@ -128,7 +129,7 @@ impl Client {
     }
 
     fn signed(&self, request: RequestBuilder) -> RequestBuilder {
-        let password = self.login.password.as_ref().map(|password| password.tell());
+        let password = self.login.password.as_ref().map(Secret::tell);
         match (&self.session, &self.login.user) {
             (Some(session), _) => request.header(TOKEN, &session.token),
             (None, Some(user)) => request.basic_auth(user, password),

@@ -3,8 +3,10 @@
 mod client;
 mod tls;
 
-use crate::act::{Limits, Order, PowerError, State};
+use crate::act::{Limits, State};
+use crate::bmc::Order;
 use crate::credentials::Credentials;
+use crate::error::{PowerError, one_line};
 use client::{Client, Method};
 use serde_json::{Value, json};
 use std::fmt;
@@ -115,7 +117,7 @@ fn types(order: Order) -> &'static [&'static str] {
     }
 }
 
-impl crate::act::Bmc for Bmc {
+impl crate::bmc::Bmc for Bmc {
     fn name(&self) -> String {
         self.client.name().to_owned()
     }
@@ -151,9 +153,9 @@ impl crate::act::Bmc for Bmc {
         });
         let Some(kind) = kind else {
             return Err(PowerError::NotOffered {
-                bmc: crate::act::Bmc::name(self),
+                bmc: crate::bmc::Bmc::name(self),
                 order: order.name(),
-                offered: crate::act::one_line(&allowed.unwrap_or_default().join(", ")),
+                offered: one_line(&allowed.unwrap_or_default().join(", ")),
             });
         };
         let target = self.client.join(&self.system, target)?;
@@ -184,8 +186,8 @@ impl crate::act::Bmc for Bmc {
             return Ok(());
         }
         Err(PowerError::NoPxe {
-            bmc: crate::act::Bmc::name(self),
-            says: crate::act::one_line(&format!("{target}, {enabled}")),
+            bmc: crate::bmc::Bmc::name(self),
+            says: one_line(&format!("{target}, {enabled}")),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Whose certificate is taken: one that this computer's authorities signed, the one that the admin wrote down, or any.
 
-use crate::credentials::{Fingerprint, Login};
+use crate::credentials::Login;
+use crate::fingerprint::Fingerprint;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

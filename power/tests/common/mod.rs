@@ -62,7 +62,7 @@ pub fn limits(call: u64, settle: u64) -> Limits {
     }
 }
 
-/// OpenStack's Redfish emulator, with the driver whose machines take their time.
+/// `OpenStack`'s Redfish emulator, with the driver whose machines take their time.
 pub struct Sushy {
     pub folder: tempfile::TempDir,
     pub port: u16,

@@ -26,7 +26,8 @@ use url::Url;
 const LONGEST_DELAY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A value that makes no sense.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
 pub struct Wrong {
     /// The host file's key, where it is to blame.
     pub key: Option<&'static str>,

@@ -3,7 +3,7 @@
 //! takes what; `pitstop host set`, `backup` and `restore` make their options of it; the documentation is tested against it.
 
 use crate::job::hostfile::HostFile;
-use crate::job::words::words;
+use crate::job::words::{Choice, choices};
 use crate::job::{ActionName, After, Method};
 use pitstop_imaging::image::{Delta, Level, ReadErrors};
 
@@ -14,10 +14,10 @@ pub enum Kind {
     Action,
     /// `true` or `false`. On a command line its name alone is `true`.
     Switch,
-    /// One of these words.
-    Words(fn() -> Vec<&'static str>),
+    /// One of these words; what stands for it in a help.
+    Words(&'static str, fn() -> Vec<Choice>),
     /// `true`, `false` or one more word. On a command line its name alone is `true`.
-    SwitchOrWord(fn() -> Vec<&'static str>),
+    SwitchOrWord(fn() -> Vec<Choice>),
     /// A whole number.
     Count,
     /// `30s`, `5m`
@@ -37,6 +37,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What stands for the value in a help.
+    pub fn placeholder(self) -> &'static str {
+        match self {
+            Kind::Action => "ACTION",
+            Kind::Switch | Kind::SwitchOrWord(_) => "WHEN",
+            Kind::Words(what, _) | Kind::Text(what) => what,
+            Kind::Count => "N",
+            Kind::Time => "TIME",
+            Kind::Rate => "RATE",
+            Kind::Secret => "SECRET",
+            Kind::Urls => "URL",
+            Kind::Disks => "DISK",
+            Kind::Partitions => "PARTITION",
+        }
+    }
+
     /// Whether the value is a list: on a command line, each entry is an option of its own.
     pub fn is_list(self) -> bool {
         matches!(self, Kind::Urls | Kind::Disks | Kind::Partitions)
@@ -181,7 +197,7 @@ pub static OPTIONS: &[JobOption] = &[
         |file| file.delete.is_some(),
         "A configuration to delete when the job is done",
     )
-    .preset(Preset::Described("the URL this file was read from")),
+    .preset(Preset::Described("the host file itself")),
     JobOption::new(
         "attempts",
         Kind::Count,
@@ -205,14 +221,14 @@ pub static OPTIONS: &[JobOption] = &[
     .value("30m"),
     JobOption::new(
         "on-success",
-        Kind::Words(words::<After>),
+        Kind::Words("WHAT", choices::<After>),
         |file| file.on_success.is_some(),
         "What the machine does when the job is done",
     )
     .value("reboot"),
     JobOption::new(
         "on-failure",
-        Kind::Words(words::<After>),
+        Kind::Words("WHAT", choices::<After>),
         |file| file.on_failure.is_some(),
         "What the machine does when the job fails",
     )
@@ -227,7 +243,7 @@ pub static OPTIONS: &[JobOption] = &[
     .value("false"),
     JobOption::new(
         "level",
-        Kind::Words(words::<Level>),
+        Kind::Words("LEVEL", choices::<Level>),
         |file| file.level.is_some(),
         "Compress fast, or smaller and several times slower",
     )
@@ -235,7 +251,7 @@ pub static OPTIONS: &[JobOption] = &[
     .value("fast"),
     JobOption::new(
         "read-errors",
-        Kind::Words(words::<ReadErrors>),
+        Kind::Words("WHAT", choices::<ReadErrors>),
         |file| file.read_errors.is_some(),
         "What to do about sectors that cannot be read: fail, or zeros in the image and a list beside it",
     )
@@ -243,7 +259,7 @@ pub static OPTIONS: &[JobOption] = &[
     .value("fail"),
     JobOption::new(
         "delta",
-        Kind::SwitchOrWord(words::<Delta>),
+        Kind::SwitchOrWord(choices::<Delta>),
         |file| file.delta.is_some(),
         "Compare with the disk first and move only what differs; auto lets a sample decide",
     )
@@ -294,7 +310,7 @@ pub static OPTIONS: &[JobOption] = &[
     .flag(Some("partition")),
     JobOption::new(
         "method",
-        Kind::Words(words::<Method>),
+        Kind::Words("METHOD", choices::<Method>),
         |file| file.method.is_some(),
         "How to wipe; a wipe has no default",
     )

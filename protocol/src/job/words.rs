@@ -8,15 +8,39 @@ pub trait Word: Copy + 'static {
     /// Every value, in the order in which help and errors list them.
     const ALL: &'static [Self];
 
+    /// Other spellings that are understood and not shown.
+    const ALIASES: &'static [(&'static str, Self)] = &[];
+
     fn word(self) -> &'static str;
 
     /// # Errors
     /// Says which words there are.
     fn read(text: &str) -> Result<Self, String> {
-        let mut all = Self::ALL.iter().copied();
-        all.find(|value| value.word() == text)
+        let all = Self::ALL.iter().map(|value| (value.word(), *value));
+        all.chain(Self::ALIASES.iter().copied())
+            .find_map(|(word, value)| (word == text).then_some(value))
             .ok_or_else(|| format!("{text:?}: there are {}", listed(&words::<Self>())))
     }
+}
+
+/// A word of a kind, and its other spellings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub word: &'static str,
+    pub aliases: Vec<&'static str>,
+}
+
+/// What there is to choose from.
+pub fn choices<W: Word>() -> Vec<Choice> {
+    let choice = |word: &'static str| Choice {
+        word,
+        aliases: W::ALIASES
+            .iter()
+            .filter(|(_, value)| value.word() == word)
+            .map(|(alias, _)| *alias)
+            .collect(),
+    };
+    words::<W>().into_iter().map(choice).collect()
 }
 
 /// The words of a kind.
@@ -34,6 +58,9 @@ fn listed(words: &[&str]) -> String {
 
 impl Word for Level {
     const ALL: &'static [Self] = &[Level::Fast, Level::Small];
+
+    /// `auto` leaves the choice to Pitstop: hardly a line or a disk is faster than `fast`.
+    const ALIASES: &'static [(&'static str, Self)] = &[("auto", Level::Fast)];
 
     fn word(self) -> &'static str {
         match self {
@@ -57,6 +84,8 @@ impl Word for ReadErrors {
 /// In a host file `true` and `false` are TOML's own, without quotation marks.
 impl Word for Delta {
     const ALL: &'static [Self] = &[Delta::On, Delta::Off, Delta::Auto];
+
+    const ALIASES: &'static [(&'static str, Self)] = &[("on", Delta::On), ("off", Delta::Off)];
 
     fn word(self) -> &'static str {
         match self {
@@ -98,6 +127,12 @@ mod tests {
     fn reads_back<W: Word + PartialEq + std::fmt::Debug>() {
         for value in W::ALL {
             assert_eq!(W::read(value.word()), Ok(*value));
+        }
+        for choice in choices::<W>() {
+            let value = W::read(choice.word).unwrap();
+            for alias in choice.aliases {
+                assert_eq!(W::read(alias), Ok(value));
+            }
         }
     }
 

@@ -30,6 +30,7 @@ mod other_servers;
 mod package;
 mod partitions;
 mod power;
+mod queue;
 mod reports;
 mod sectors;
 mod uefi;

@@ -1,7 +1,7 @@
 //! `POST /check-in/JOB`: where machines ask for a slot and say how it goes.
 
 use super::keeper::limits;
-use crate::http::{Caller, Here};
+use crate::http::{Caller, Here, Routine};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
@@ -15,6 +15,11 @@ use pitstop_jobs::Job;
 use pitstop_protocol::check_in::{CheckIn, MOST_BYTES};
 use pitstop_protocol::id::Id;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A check-in is one packet: who takes longer to send it is no machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn routes() -> Router<Arc<Sites>> {
     Router::new().route("/check-in/{job}", post(check_in).fallback(refuse))
@@ -32,7 +37,12 @@ async fn check_in(
 ) -> Result<Response, Refusal> {
     let not_found = |_| Refusal::not_found(format_args!("the job {job:?}"));
     let id: Id = job.parse().map_err(not_found)?;
-    let body = to_bytes(body, MOST_BYTES).await.map_err(|_| {
+    let body = timeout(PATIENCE, to_bytes(body, MOST_BYTES)).await;
+    let body = body.map_err(|_elapsed| {
+        let what = "the check-in did not come to its end";
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, what)
+    })?;
+    let body = body.map_err(|_| {
         let what = format!("a check-in has at most {MOST_BYTES} bytes");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, what)
     })?;
@@ -47,6 +57,9 @@ async fn check_in(
         };
         site.jobs.check_in(&id, message, &limits, may)
     });
-    let answer = answer.await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    let answer = Json(answer.await?);
+    let mut response = ([(header::CACHE_CONTROL, "no-store")], answer).into_response();
+    // Each machine says something every few seconds: the keeper notes what is news.
+    response.extensions_mut().insert(Routine);
+    Ok(response)
 }

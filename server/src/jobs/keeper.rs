@@ -108,13 +108,13 @@ impl Keeper {
         limits: &Limits,
         may: impl FnOnce(&Job) -> Result<(), String>,
     ) -> Result<Answer, Refusal> {
-        let job = self.store.read(id).map_err(failed)?;
+        let job = self.store.read(id).map_err(|e| failed(&e))?;
         let job = job.ok_or_else(|| Refusal::not_found(format_args!("the job {id}")))?;
         may(&job).map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))?;
         let run = message.run;
         match message.says {
-            Says::Ready => self.ready(job, run, limits),
-            Says::Working => self.working(job, run),
+            Says::Ready => self.ready(&job, &run, limits),
+            Says::Working => self.working(&job, run),
             Says::Done => self.ended(&job, &run, &Happened::Done { run: run.clone() }),
             Says::Failed { reason, again } => {
                 let what = Happened::Failed {
@@ -127,15 +127,15 @@ impl Keeper {
         }
     }
 
-    fn ready(&self, job: Job, run: Id, limits: &Limits) -> Result<Answer, Refusal> {
-        if let Some(answer) = withdrawn(&job) {
+    fn ready(&self, job: &Job, run: &Id, limits: &Limits) -> Result<Answer, Refusal> {
+        if let Some(answer) = withdrawn(job) {
             locked(&self.board).leave(&job.id);
             return Ok(answer);
         }
         let now = self.now();
         let turn = locked(&self.board).ask(job.claim(), run.clone(), limits, now);
         match turn {
-            Turn::Go => self.go(&job, run),
+            Turn::Go => self.go(job, run),
             Turn::Wait { place, of } => {
                 if job.state != State::Queued {
                     self.change(&job.id, &Happened::Came)?;
@@ -156,7 +156,7 @@ impl Keeper {
     }
 
     /// The slot is the machine's once the file says so. The job may have been withdrawn in between.
-    fn go(&self, job: &Job, run: Id) -> Result<Answer, Refusal> {
+    fn go(&self, job: &Job, run: &Id) -> Result<Answer, Refusal> {
         let changed = self.change(&job.id, &Happened::Granted { run: run.clone() });
         let answer = match &changed {
             Ok((now, _)) => withdrawn(now),
@@ -180,9 +180,9 @@ impl Keeper {
         })
     }
 
-    fn working(&self, job: Job, run: Id) -> Result<Answer, Refusal> {
+    fn working(&self, job: &Job, run: Id) -> Result<Answer, Refusal> {
         let now = self.now();
-        if let Some(answer) = withdrawn(&job) {
+        if let Some(answer) = withdrawn(job) {
             // It goes on to its end all the same, and has its slot until then.
             locked(&self.board).keep(&job.id, &run, now);
             return Ok(answer);
@@ -224,7 +224,7 @@ impl Keeper {
             .store
             .lock()
             .and_then(|jobs| jobs.change(id, what, now));
-        let changed = changed.map_err(failed)?;
+        let changed = changed.map_err(|e| failed(&e))?;
         changed.ok_or_else(|| Refusal::not_found(format_args!("the job {id}")))
     }
 
@@ -327,7 +327,7 @@ fn withdrawn(job: &Job) -> Option<Answer> {
     Some(Answer::Cancelled { reason })
 }
 
-fn failed(error: anyhow::Error) -> Refusal {
+fn failed(error: &anyhow::Error) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
 }
 
@@ -340,8 +340,8 @@ pub async fn watch(sites: Arc<Sites>) {
         ticks.tick().await;
         let here = Arc::clone(&sites);
         let tick = blocking(move || {
-            let site = here.now().map_err(failed)?;
-            here.jobs.tick(&site).map_err(failed)
+            let site = here.now().map_err(|e| failed(&e))?;
+            here.jobs.tick(&site).map_err(|e| failed(&e))
         });
         let wrong = tick.await.err().map(|refusal| refusal.reason);
         if let Some(wrong) = wrong.as_ref().filter(|_| told != wrong) {
@@ -352,94 +352,4 @@ pub async fn watch(sites: Arc<Sites>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jobs::fake::Root;
-
-    fn keeper(root: &Root) -> Keeper {
-        let journal = Arc::new(Journal::new(true));
-        Keeper::new(root.folder.path(), Duration::from_secs(45), journal)
-    }
-
-    fn run(number: u32) -> Id {
-        Id::new(Timestamp::UNIX_EPOCH, number)
-    }
-
-    fn one() -> Limits {
-        Limits {
-            server: Some(1),
-            ..Limits::default()
-        }
-    }
-
-    fn says(keeper: &Keeper, job: &Job, number: u32, says: Says) -> Answer {
-        let message = CheckIn::new(run(number), says);
-        keeper
-            .check_in(&job.id, message, &one(), |_| Ok(()))
-            .unwrap()
-    }
-
-    fn goes(answer: &Answer) -> bool {
-        matches!(answer, Answer::Go { .. })
-    }
-
-    #[test]
-    fn a_server_that_restarts_forgets_no_slot_and_gives_none_twice() {
-        let root = Root::new();
-        let first = root.set(15, Timestamp::UNIX_EPOCH);
-        let second = root.set(16, Timestamp::UNIX_EPOCH);
-        let before = keeper(&root);
-        assert!(goes(&says(&before, &first, 1, Says::Ready)));
-        assert!(!goes(&says(&before, &second, 2, Says::Ready)));
-        assert_eq!(root.now(&second).state, State::Queued);
-        drop(before);
-        let after = keeper(&root);
-        assert!(!goes(&says(&after, &second, 2, Says::Ready)));
-        assert_eq!(says(&after, &first, 1, Says::Working), Answer::Noted);
-        assert_eq!(says(&after, &first, 1, Says::Done), Answer::Noted);
-        assert!(goes(&says(&after, &second, 2, Says::Ready)));
-        let states = [&first, &second].map(|job| root.now(job).state);
-        assert_eq!(states, [State::Done, State::Running]);
-    }
-
-    #[test]
-    fn a_job_that_was_withdrawn_is_not_begun_and_takes_no_slot() {
-        let root = Root::new();
-        let first = root.set(15, Timestamp::UNIX_EPOCH);
-        let second = root.set(16, Timestamp::UNIX_EPOCH);
-        let keeper = keeper(&root);
-        let by = Happened::Cancelled { by: "root".into() };
-        keeper.change(&first.id, &by).unwrap();
-        let answer = says(&keeper, &first, 1, Says::Ready);
-        assert_eq!(
-            answer,
-            Answer::Cancelled {
-                reason: "cancelled by root".into()
-            }
-        );
-        assert!(goes(&says(&keeper, &second, 2, Says::Ready)));
-        keeper.change(&second.id, &by).unwrap();
-        let told = says(&keeper, &second, 2, Says::Working);
-        assert!(matches!(told, Answer::Cancelled { .. }), "{told:?}");
-        // A word of a run that is over takes no slot back.
-        assert_eq!(locked(&keeper.board).at_work(), 1);
-        says(&keeper, &second, 2, Says::Done);
-        says(&keeper, &second, 2, Says::Working);
-        assert_eq!(locked(&keeper.board).at_work(), 0);
-    }
-
-    #[test]
-    fn a_stranger_and_a_job_that_is_not_there_are_refused() {
-        let root = Root::new();
-        let job = root.set(15, Timestamp::UNIX_EPOCH);
-        let keeper = keeper(&root);
-        let ask = |id: &Id, may: Result<(), String>| {
-            let message = CheckIn::new(run(1), Says::Ready);
-            let answer = keeper.check_in(id, message, &one(), |_| may);
-            answer.unwrap_err().status
-        };
-        assert_eq!(ask(&job.id, Err("not yours".into())), StatusCode::FORBIDDEN);
-        assert_eq!(ask(&run(9), Ok(())), StatusCode::NOT_FOUND);
-        assert_eq!(root.now(&job).state, State::Waiting);
-    }
-}
+mod tests;

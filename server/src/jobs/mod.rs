@@ -12,4 +12,4 @@ mod store;
 pub use door::routes;
 pub use evidence::settle;
 pub use keeper::{Keeper, watch};
-pub use store::{Found, Locked, Store};
+pub use store::{Changes, Found, Locked, Store};

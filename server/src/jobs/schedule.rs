@@ -1,6 +1,6 @@
 //! Sets jobs when their time has come.
 
-use super::store::{Locked, Store};
+use super::store::{Changes, Locked, Store};
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,17 +15,18 @@ pub fn set_due(
     now: Timestamp,
 ) -> anyhow::Result<Vec<String>> {
     let mut said = Vec::new();
+    let mut changes = Changes::of(store);
     for job in jobs.iter().filter(|job| job.state == State::Scheduled) {
         let zone = TimeZone::system();
         if matches!(when(job, &zone, now), Ok(Due::At(next)) if next == job.at) {
             continue;
         }
-        let locked = store.lock()?;
+        let locked = changes.locked()?;
         let Some(job) = locked.read(&job.id)? else {
             continue;
         };
         if job.state == State::Scheduled {
-            said.extend(set_one(&locked, job, hosts, &zone, now)?);
+            said.extend(set_one(locked, job, hosts, &zone, now)?);
         }
     }
     Ok(said)
@@ -138,10 +139,7 @@ fn once(
 
 fn is_busy(locked: &Locked, job: &Job) -> anyhow::Result<bool> {
     let at_work = |other: &Job| matches!(other.state, State::Running | State::Queued);
-    let jobs = locked.all()?.jobs;
-    Ok(jobs
-        .iter()
-        .any(|other| other.id != job.id && at_work(other) && other.is_of_machine(job)))
+    Ok(locked.others_of(job)?.iter().any(at_work))
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use nix::fcntl::{Flock, FlockArg};
 use pitstop_jobs::{Effect, Entry, Happened, Job, MOST_BYTES, MOST_LINE};
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -23,6 +24,9 @@ const LOCK: &str = ".lock";
 
 /// Names that were taken, until one is given up: two jobs of one second share one in 16 million.
 const TRIES: u32 = 100;
+
+/// Changes under one lock: a fraction of a second's.
+const AT_ONCE: u32 = 50;
 
 /// The jobs of a root.
 #[derive(Debug, Clone)]
@@ -127,6 +131,7 @@ impl Store {
             store: self.clone(),
             folder,
             _lock: lock,
+            known: RefCell::default(),
         })
     }
 
@@ -143,11 +148,45 @@ impl Store {
     }
 }
 
+/// A lock for many changes. It is let go and taken anew now and then, so that others get their turn.
+pub struct Changes {
+    store: Store,
+    held: Option<Locked>,
+    left: u32,
+}
+
+impl Changes {
+    pub fn of(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            held: None,
+            left: 0,
+        }
+    }
+
+    /// For the next change.
+    pub fn locked(&mut self) -> anyhow::Result<&Locked> {
+        if self.left == 0 {
+            // Before it is taken anew: it is the same lock.
+            self.held = None;
+            self.left = AT_ONCE;
+        }
+        self.left -= 1;
+        let held = match self.held.take() {
+            Some(held) => held,
+            None => self.store.lock()?,
+        };
+        Ok(self.held.insert(held))
+    }
+}
+
 /// The jobs, for one who writes.
 pub struct Locked {
     store: Store,
     folder: Dir,
     _lock: Flock<std::fs::File>,
+    /// What is there, once it was asked for: nobody else changes it meanwhile.
+    known: RefCell<Option<BTreeMap<Id, Job>>>,
 }
 
 impl Locked {
@@ -174,7 +213,23 @@ impl Locked {
     pub fn put(&self, job: &Job) -> anyhow::Result<()> {
         let name = job.file();
         replace(&self.folder, &name, &job.to_toml())
-            .with_context(|| self.store.named("writing", &name))
+            .with_context(|| self.store.named("writing", &name))?;
+        if let Some(known) = &mut *self.known.borrow_mut() {
+            known.insert(job.id.clone(), job.clone());
+        }
+        Ok(())
+    }
+
+    /// The other jobs of the machine of `job`.
+    pub fn others_of(&self, job: &Job) -> anyhow::Result<Vec<Job>> {
+        let mut known = self.known.borrow_mut();
+        if known.is_none() {
+            let jobs = self.all()?.jobs.into_iter();
+            *known = Some(jobs.map(|job| (job.id.clone(), job)).collect());
+        }
+        let jobs = known.iter().flat_map(BTreeMap::values);
+        let others = jobs.filter(|other| other.id != job.id && other.is_of_machine(job));
+        Ok(others.cloned().collect())
     }
 
     /// Sets a job for its machine's next boot: its file, the end of what the machine had before, and the host file.
@@ -182,8 +237,8 @@ impl Locked {
     pub fn set(&self, hosts: &Dir, job: &Job) -> anyhow::Result<String> {
         self.put(job)?;
         let by = Happened::Superseded { by: job.id.clone() };
-        for old in self.all()?.jobs {
-            if old.id != job.id && old.state.is_set() && old.is_of_machine(job) {
+        for old in self.others_of(job)? {
+            if old.state.is_set() {
                 self.apply(old, &by, job.changed)?;
             }
         }

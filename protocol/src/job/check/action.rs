@@ -109,10 +109,8 @@ fn delta(file: &HostFile) -> Result<Delta, String> {
     match &file.delta {
         Some(BoolOrWord::Bool(true)) => Ok(Delta::On),
         Some(BoolOrWord::Bool(false)) => Ok(Delta::Off),
-        Some(BoolOrWord::Word(word)) if word != Delta::Auto.word() => {
-            Err(format!("{word:?}: there are true, false and \"auto\""))
-        }
-        Some(BoolOrWord::Word(_)) | None => Ok(Delta::Auto),
+        Some(BoolOrWord::Word(word)) => Delta::read(word),
+        None => Ok(Delta::default()),
     }
 }
 
