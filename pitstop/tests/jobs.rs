@@ -431,6 +431,7 @@ fn a_wrong_command_line_sets_nothing() {
 #[test]
 fn every_open_job_is_waited_for_and_a_file_that_is_no_job_is_no_good_end() {
     let lab = Lab::new();
+    fs::create_dir_all(lab.path().join("share")).unwrap();
     let untracked = ["--url", "http://10.0.2.2:8080"];
     let set = ["host", "set", "lab-1", "refresh-info"];
     lab.does(&[&set[..], &untracked, &["--at", "+2h"]].concat());
@@ -451,7 +452,8 @@ fn every_open_job_is_waited_for_and_a_file_that_is_no_job_is_no_good_end() {
 #[test]
 fn all_are_set_again_or_none() {
     let lab = Lab::new();
-    let set = ["host", "set", "lab-[12]", "refresh-info"];
+    fs::create_dir_all(lab.path().join("share")).unwrap();
+    let set = ["host", "set", "@lab", "refresh-info"];
     let untracked = ["--url", "http://10.0.2.2:8080"];
     lab.does(&[&set[..], &untracked].concat());
     let [first, second] = ["lab-1", "lab-2"].map(|name| lab.id(name));
