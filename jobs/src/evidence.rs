@@ -79,10 +79,9 @@ impl Job {
             // Of a machine that checks in it is known whether it was at work, and so deleted the file itself.
             let by_hand = self.is_tracked() && self.state != State::Running;
             return Some(match evidence.trace {
-                Trace::Ok => Happened::SeenDone,
                 Trace::Failed(_) => Happened::SeenRemoved,
                 Trace::Nothing | Trace::Begun if by_hand => Happened::SeenRemoved,
-                Trace::Nothing | Trace::Begun => Happened::SeenDone,
+                Trace::Ok | Trace::Nothing | Trace::Begun => Happened::SeenDone,
             });
         }
         // The machine itself tells more, and sooner.
