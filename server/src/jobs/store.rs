@@ -111,16 +111,9 @@ impl Store {
     /// Waits until nobody else writes. Keep it for a change, never while you wait for anybody.
     pub fn lock(&self) -> anyhow::Result<Locked> {
         let folder = self.made()?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true);
         let doing = || self.named("locking", LOCK);
         let new = !folder.exists(LOCK);
-        // NFS locks only what is open for writing.
-        let file = match folder.open_with(LOCK, &options) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => folder.open(LOCK),
-            opened => opened,
-        };
-        let file = file.with_context(doing)?;
+        let file = open_lock(&folder).with_context(doing)?;
         if new {
             give_to_owner_of(&folder, &file).with_context(doing)?;
         }
@@ -317,6 +310,16 @@ impl Locked {
             }
         }
         Ok(())
+    }
+}
+
+/// NFS locks only what is open for writing.
+fn open_lock(folder: &Dir) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true);
+    match folder.open_with(LOCK, &options) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => folder.open(LOCK),
+        opened => opened,
     }
 }
 

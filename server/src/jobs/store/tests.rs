@@ -191,8 +191,8 @@ fn the_lock_is_held_on_a_file_that_is_open_for_writing() {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let root = Root::new();
     for _ in 0..2 {
-        let lock = root.store.lock().unwrap();
-        let flags = OFlag::from_bits_retain(fcntl(&*lock._lock, FcntlArg::F_GETFL).unwrap());
+        let file = open_lock(&root.store.made().unwrap()).unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL).unwrap());
         assert_eq!(flags & OFlag::O_ACCMODE, OFlag::O_RDWR);
     }
 }
