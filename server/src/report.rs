@@ -177,8 +177,8 @@ fn wrong(token: Option<&str>) -> Refusal {
 
 /// The host file whose reports are this job's.
 fn host_file(site: &Site, job: &Id) -> Option<(RelPath, HostFile)> {
-    let is_report = |url: &str| {
-        Url::parse(url).is_ok_and(|url| {
+    let is_for_job = |place: &str| {
+        Url::parse(place).is_ok_and(|url| {
             let last = url.path_segments().and_then(Iterator::last);
             last == Some(job.as_str())
         })
@@ -186,8 +186,8 @@ fn host_file(site: &Site, job: &Id) -> Option<(RelPath, HostFile)> {
     let entries = site.hosts.entries().ok()?;
     entries.flatten().find_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        let size = entry.metadata().ok()?.len();
-        if name.starts_with('.') || !name.ends_with(SUFFIX) || size > LARGEST_HOST_FILE {
+        let length = entry.metadata().ok()?.len();
+        if name.starts_with('.') || !name.ends_with(SUFFIX) || length > LARGEST_HOST_FILE {
             return None;
         }
         let bytes = match site.hosts.read(&name) {
@@ -197,7 +197,7 @@ fn host_file(site: &Site, job: &Id) -> Option<(RelPath, HostFile)> {
         // What a machine would not run is nobody's job.
         let file = HostFile::parse(&bytes, &name).ok()?;
         let path = RelPath::from_text(&name).ok()?;
-        is_report(file.report.as_deref()?).then_some((path, file))
+        is_for_job(file.report.as_deref()?).then_some((path, file))
     })
 }
 

@@ -53,8 +53,7 @@ impl Reports {
             None => self.queue.turn_off(),
             Some(_) if sender.is_some() => {}
             Some(to) => {
-                let queue = Arc::clone(&self.queue);
-                *sender = Sender::start(to, retry_for, queue, Arc::clone(&self.console));
+                *sender = Sender::start(to, retry_for, &self.queue, &self.console);
             }
         }
     }

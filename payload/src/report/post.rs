@@ -103,8 +103,8 @@ impl Sender {
     pub(super) fn start(
         to: &ReportTo,
         retry_for: Duration,
-        queue: Arc<Queue>,
-        console: Arc<dyn Reporter>,
+        queue: &Arc<Queue>,
+        console: &Arc<dyn Reporter>,
     ) -> Option<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -115,9 +115,9 @@ impl Sender {
             changed: Condvar::new(),
         });
         let mut worker = Worker {
-            queue: Arc::clone(&queue),
+            queue: Arc::clone(queue),
             shared: Arc::clone(&shared),
-            console: Arc::clone(&console),
+            console: Arc::clone(console),
             retry_for,
             closed: None,
             told: false,

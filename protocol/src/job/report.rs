@@ -27,7 +27,7 @@ impl ReportTo {
 /// The key, and what is wrong with it.
 pub(super) fn report(
     file: &HostFile,
-    fill: impl Fn(&str) -> Result<String, String>,
+    with_values: impl Fn(&str) -> Result<String, String>,
 ) -> Result<Option<ReportTo>, (&'static str, String)> {
     let credentials = match &file.report_token {
         None => None,
@@ -46,7 +46,7 @@ pub(super) fn report(
         return Ok(None);
     };
     let wrong = |what: String| ("report", what);
-    let url = Url::parse(&fill(written).map_err(wrong)?)
+    let url = Url::parse(&with_values(written).map_err(wrong)?)
         .map_err(|error| wrong(format!("it is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         let scheme = url.scheme();

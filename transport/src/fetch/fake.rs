@@ -275,6 +275,12 @@ fn tag(bytes: &[u8]) -> String {
     format!("\"{}\"", &blake3::hash(bytes).to_hex()[..12])
 }
 
+/// What is posted to a path is collected there.
+fn collect(files: &mut BTreeMap<String, Vec<u8>>, path: &str, body: &[u8]) -> u16 {
+    files.entry(path.to_owned()).or_default().extend(body);
+    204
+}
+
 /// Answers; `false` when the connection ends.
 fn answer(
     state: &State,
@@ -355,18 +361,10 @@ fn answer(
             files.insert(asked.path.clone(), body);
             status(writer, 201)
         }
-        // What is posted to a path is collected there.
-        "POST" => {
-            files.entry(asked.path.clone()).or_default().extend(body);
-            status(writer, 204)
-        }
+        "POST" => status(writer, collect(&mut files, &asked.path, &body)),
         "DELETE" => {
-            let code = if files.remove(&asked.path).is_some() {
-                204
-            } else {
-                404
-            };
-            status(writer, code)
+            let found = files.remove(&asked.path).is_some();
+            status(writer, if found { 204 } else { 404 })
         }
         "MOVE" => {
             let base = Url::parse("http://fake").unwrap();

@@ -129,13 +129,13 @@ fn events_that_are_too_many_are_thinned_and_the_log_goes_on_behind_them() {
     .unwrap();
     let mut log = recorder.runs().log(&run);
     assert_eq!(log.more().unwrap(), "");
-    let long = format!(
+    let filler = format!(
         "\"type\":\"log\",\"level\":\"info\",\"text\":\"{}\"",
         "x".repeat(8000)
     );
     for batch in 0..25 {
         let lines: Vec<String> = (3..103)
-            .map(|seq| line(&run, batch * 100 + seq, &long))
+            .map(|seq| line(&run, batch * 100 + seq, &filler))
             .collect();
         take(&recorder, &run, &job, &lines).unwrap();
     }
