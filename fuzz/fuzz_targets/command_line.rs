@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pitstop_protocol::job::{BootParameters, CommandLine};
+use pitstop_protocol::boot_parameters::BootParameters;
+use pitstop_protocol::job::CommandLine;
 
 fuzz_target!(|text: &str| {
     let _ = BootParameters::parse(text);

@@ -62,7 +62,8 @@ fn grow_to(image: &Path, target: &Path) -> anyhow::Result<()> {
         ..RestoreOptions::default()
     };
     let image = FileSource::open(image).unwrap();
-    restore(&image, target, &options, &Silent).map(drop)
+    restore(&image, target, &options, &Silent)?;
+    Ok(())
 }
 
 fn found(image: &Path, disk: u64) -> anyhow::Result<Option<Growth>> {

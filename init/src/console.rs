@@ -6,7 +6,8 @@
 use nix::sys::termios;
 use pitstop_imaging::event::{Event, Level, Reporter};
 use pitstop_imaging::render::{Renderer, Style, sentence};
-use pitstop_protocol::job::{BootParameters, with_defaults};
+use pitstop_protocol::boot_parameters::BootParameters;
+use pitstop_protocol::job::with_defaults;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

@@ -2,7 +2,7 @@
 
 use crate::console::Consoles;
 use crate::supervise::{start_shell, unblocked};
-use crate::worker::become_mortal;
+use crate::worker::reset_oom_score;
 use anyhow::{Context, bail};
 use nix::unistd::Pid;
 use pitstop_imaging::event::{Reporter, Silent};
@@ -186,7 +186,7 @@ fn shells_on(names: &[String]) -> Vec<String> {
 
 /// Becomes a login shell on the console: the part of the program that runs in the child.
 pub fn shell(console: &str) -> ExitCode {
-    become_mortal(&Silent);
+    reset_oom_score(&Silent);
     let Err(error) = become_shell(console);
     eprintln!("init: a shell on {console}: {error:#}");
     ExitCode::FAILURE

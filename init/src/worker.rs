@@ -19,7 +19,7 @@ const DRIVERS: Duration = Duration::from_secs(15);
 /// Runs the job and reports how it ended. Then it waits for PID 1 to end it: the lease is kept meanwhile.
 pub fn run() -> ExitCode {
     let consoles = Consoles::open(&boot_parameters());
-    become_mortal(&consoles);
+    reset_oom_score(&consoles);
     report_panics(&consoles);
     let machine = Machine {
         sysfs: PathBuf::from("/sys"),
@@ -66,7 +66,7 @@ fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Fini
 /// Writes to the share that a worker has crashed, as far as the share can be reached.
 pub fn after_crash() -> ExitCode {
     let consoles = Consoles::open(&boot_parameters());
-    become_mortal(&consoles);
+    reset_oom_score(&consoles);
     let mut text = String::new();
     let crash = io::stdin()
         .read_to_string(&mut text)
@@ -87,7 +87,7 @@ pub fn after_crash() -> ExitCode {
 }
 
 /// PID 1 is never killed for memory; its children are as mortal as anyone.
-pub fn become_mortal(reporter: &dyn Reporter) {
+pub fn reset_oom_score(reporter: &dyn Reporter) {
     if let Err(error) = fs::write("/proc/self/oom_score_adj", "0") {
         reporter.debug(format!("setting oom_score_adj: {error}"));
     }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt::Write as _;
 
 /// The only version there is.
 pub const VERSION: u32 = 1;
@@ -38,7 +39,7 @@ pub struct Job {
     /// Its name in the fleet file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(with = "by_name")]
+    #[serde(serialize_with = "name_of", deserialize_with = "by_name")]
     pub action: ActionName,
     /// The host file's name in `hosts/`.
     pub host_file: String,
@@ -159,6 +160,7 @@ impl Job {
     }
 
     /// The job that this one, with `every`, sets for the time `due`. Those of one command and one time share their slots.
+    #[must_use]
     pub fn occurrence(&self, id: Id, due: Timestamp, now: Timestamp) -> Self {
         let tail = self.batch.as_str().rsplit('-').next();
         let tail = tail.and_then(|tail| u32::from_str_radix(tail, 16).ok());
@@ -178,6 +180,7 @@ impl Job {
     }
 
     /// The same job, set again together with those of `batch`.
+    #[must_use]
     pub fn again(&self, id: Id, batch: Id, set_by: &str, now: Timestamp) -> Self {
         Self {
             id,
@@ -230,7 +233,8 @@ impl Job {
             ("report-token", token.filter(|_| reports).map(str::to_owned)),
         ] {
             if let Some(value) = value {
-                text.push_str(&format!("{key} = {}\n", toml::Value::from(value)));
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{key} = {}", toml::Value::from(value));
             }
         }
         text
@@ -247,25 +251,24 @@ pub fn file(id: &Id) -> String {
     format!("{id}{SUFFIX}")
 }
 
-/// An action as its word.
-mod by_name {
-    use pitstop_protocol::job::ActionName;
-    use serde::{Deserialize, Deserializer, Serializer};
+/// serde gives it the field by reference.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn name_of<S: Serializer>(action: &ActionName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(action.as_str())
+}
 
-    pub fn serialize<S: Serializer>(action: &ActionName, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(action.as_str())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ActionName, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        word.parse().map_err(serde::de::Error::custom)
-    }
+fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ActionName, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(serde::de::Error::custom)
 }
 
 /// A job that was just set.
 #[cfg(test)]
 pub fn sample() -> Job {
-    let id = Id::new(Timestamp::UNIX_EPOCH, 0xabcdef);
+    let id = Id::new(Timestamp::UNIX_EPOCH, 0x00ab_cdef);
     Job {
         version: VERSION,
         id: id.clone(),

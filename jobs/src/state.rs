@@ -143,7 +143,7 @@ impl Job {
     pub fn apply(&mut self, what: &Happened, now: Timestamp) -> Effect {
         let before = (self.state, self.reason.clone(), self.runs.len());
         match what {
-            Happened::Due => self.to_if(State::Scheduled, State::Waiting),
+            Happened::Due if self.state == State::Scheduled => self.state = State::Waiting,
             Happened::Came if self.may_begin() => self.state = State::Queued,
             Happened::Granted { run } if self.may_begin() => self.begin(run),
             Happened::Beat { run } if self.is_last(run) && !self.state.is_over() => {
@@ -198,12 +198,6 @@ impl Job {
     /// Whether a machine that comes for it may have it: also for one that failed, whose host file is still there.
     fn may_begin(&self) -> bool {
         self.state != State::Scheduled && !self.state.is_withdrawn()
-    }
-
-    fn to_if(&mut self, from: State, to: State) {
-        if self.state == from {
-            self.state = to;
-        }
     }
 
     fn begin(&mut self, run: &Id) {

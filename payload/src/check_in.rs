@@ -117,20 +117,19 @@ impl Door {
                     return Ok(Admitted::Untracked);
                 }
                 Err(Unheard::Lasting(why)) => bail!("asking for a slot: {why}"),
-                Err(Unheard::Passing(why)) => match away.next() {
-                    Some(wait) => {
-                        if away.tries == 1 {
-                            let limit = units::duration(self.patience);
-                            self.reporter
-                                .warn(format!("{why}: trying again for up to {limit}"));
-                        }
-                        self.pause(wait);
-                    }
-                    None => {
-                        let tries = away.tries;
+                Err(Unheard::Passing(why)) => {
+                    let wait = away.next();
+                    let tries = away.tries;
+                    let Some(wait) = wait else {
                         bail!("asking for a slot: {why} (given up after {tries} tries)");
+                    };
+                    if tries == 1 {
+                        let limit = units::duration(self.patience);
+                        self.reporter
+                            .warn(format!("{why}: trying again for up to {limit}"));
                     }
-                },
+                    self.pause(wait);
+                }
             }
         }
     }
@@ -254,16 +253,16 @@ impl Slot {
 
     /// Says that the work is done.
     pub fn done(self) {
-        self.end(Says::Done);
+        self.end(&Says::Done);
     }
 
     /// Says that this try failed, and whether the machine tries again by itself.
     pub fn failed(self, reason: &str, again: bool) {
         let reason = reason.to_owned();
-        self.end(Says::Failed { reason, again });
+        self.end(&Says::Failed { reason, again });
     }
 
-    fn end(mut self, says: Says) {
+    fn end(mut self, says: &Says) {
         self.stop = None;
         let begun = Instant::now();
         let mut wait = FIRST_WAIT;

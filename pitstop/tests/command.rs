@@ -203,6 +203,13 @@ fn a_job_that_will_fail_is_refused() {
         (["--attempts", "0"], "it must be 1 or more"),
         (["--failure-delay", "soon"], "is not a duration"),
         (["--disk", "sreial=1"], "did you mean \"serial\"?"),
+    ] {
+        let wrong = set(&[&["backup-again"], &arguments[..]].concat());
+        assert_eq!(wrong.status.code(), Some(2), "{arguments:?}: {wrong:?}");
+        let text = String::from_utf8_lossy(&wrong.stderr);
+        assert!(text.contains(why), "{arguments:?}: {text}");
+    }
+    for (arguments, why) in [
         (["--image", "../x"], "must not contain . or .."),
         (["--share", "ftp://x/y"], "key \"share\""),
     ] {

@@ -1,6 +1,7 @@
 //! What machine, server and command agree on: kernel parameters and host file, and the [`job::Job`] they make; how a
 //! machine's files are named; share URLs; credentials; what a run reports. Only values: nothing here touches a network.
 
+pub mod boot_parameters;
 pub mod check_in;
 pub mod credentials;
 pub mod event;

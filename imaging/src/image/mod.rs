@@ -11,6 +11,7 @@ mod codec;
 mod convert;
 mod delta;
 mod encode;
+mod error;
 mod foreign;
 mod format;
 mod future_disk;
@@ -55,6 +56,7 @@ use std::io;
 
 pub use capture::capture;
 pub use convert::{to_indexed, to_zstd};
+pub use error::{Cause, ImageError};
 pub use grow::{Growth, growth};
 pub use inspect::{Cell, Indexed, Inspection, inspect};
 pub use kind::Kind;

@@ -7,7 +7,7 @@ use super::format::{FOOTER, parse_footer};
 use super::loaded_index::{LoadedIndex, load};
 use super::member_header::begins_like_indexed;
 use super::minimum_disk::{MinimumDisk, minimum_disk};
-use super::{ImageMeta, ImageSource, Kind, foreign};
+use super::{ImageError, ImageMeta, ImageSource, Kind, foreign};
 use crate::disk::Output;
 use crate::extents::Extents;
 use crate::table::TableKind;
@@ -42,13 +42,13 @@ impl<'a> OpenedImage<'a> {
     /// # Errors
     /// When it cannot be read, is empty, holds no disk, or should have an index that is not whole: it is cut short,
     /// damaged, or something follows its end.
-    pub fn open(source: Box<dyn ImageSource + 'a>) -> anyhow::Result<Self> {
-        let contents = contents(&*source)?;
+    pub fn open(source: Box<dyn ImageSource + 'a>) -> Result<Self, ImageError> {
+        let contents = contents(&*source).map_err(ImageError::unusable)?;
         Ok(Self { source, contents })
     }
 
     /// Opens what somebody else holds.
-    pub(super) fn borrow(source: &'a dyn ImageSource) -> anyhow::Result<Self> {
+    pub(super) fn borrow(source: &'a dyn ImageSource) -> Result<Self, ImageError> {
         Self::open(Box::new(source))
     }
 

@@ -8,7 +8,9 @@ use super::opened_image::OpenedImage;
 use super::partial_restore::{Kept, Pair, Plan, left_out};
 use super::restore_task::Task;
 use super::restored::Restored;
-use super::{Growth, ImageSource, Part, RestoreOptions, grow, reread_table, whole_restore};
+use super::{
+    Growth, ImageError, ImageSource, Part, RestoreOptions, grow, reread_table, whole_restore,
+};
 use crate::disk::{Output, Target};
 use crate::event::{Reporter, Silent};
 use crate::extents::Extents;
@@ -48,8 +50,8 @@ pub fn restore(
     target: &Path,
     options: &RestoreOptions,
     reporter: &dyn Reporter,
-) -> anyhow::Result<Restored> {
-    check_options(options)?;
+) -> Result<Restored, ImageError> {
+    check_options(options).map_err(ImageError::refused)?;
     let image = OpenedImage::borrow(image)?;
     PreparedRestore::new(&image, target, options, reporter)?.run(reporter)
 }
@@ -61,6 +63,15 @@ impl<'a> PreparedRestore<'a> {
     /// When the image is not whole as far as its end tells, when the target is too small or in use, and when an option
     /// asks for what cannot be done.
     pub fn new(
+        image: &'a OpenedImage<'a>,
+        target: &Path,
+        options: &RestoreOptions,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, ImageError> {
+        Self::check(image, target, options, reporter).map_err(ImageError::refused)
+    }
+
+    fn check(
         image: &'a OpenedImage<'a>,
         target: &Path,
         options: &RestoreOptions,
@@ -94,7 +105,11 @@ impl<'a> PreparedRestore<'a> {
     /// When a chunk is not what the index says, when reading or writing fails, or when `verify` finds a difference
     /// twice. The target's first MiB is zeros then: it does not boot half an image. When a program that lets a
     /// filesystem grow fails: the image is whole on the disk then.
-    pub fn run(self, reporter: &dyn Reporter) -> anyhow::Result<Restored> {
+    pub fn run(self, reporter: &dyn Reporter) -> Result<Restored, ImageError> {
+        self.write(reporter).map_err(ImageError::failed)
+    }
+
+    fn write(self, reporter: &dyn Reporter) -> anyhow::Result<Restored> {
         let Self {
             image,
             path,

@@ -7,7 +7,7 @@ use super::member_reader::MemberReader;
 use super::opened_image::{Contents, Foreign, OpenedImage};
 use super::proof::{ChunkPass, StreamPass, Verified};
 use super::workers::{Meter, WorkerPool, lock};
-use super::{ImageSource, foreign};
+use super::{ImageError, ImageSource, foreign};
 use crate::event::{Act, Reporter};
 use anyhow::{Context, bail};
 use std::io::Read;
@@ -22,12 +22,13 @@ pub fn verify(
     image: &dyn ImageSource,
     threads: usize,
     reporter: &dyn Reporter,
-) -> anyhow::Result<Verified> {
+) -> Result<Verified, ImageError> {
     let opened = OpenedImage::borrow(image)?;
-    match opened.contents() {
+    let verified = match opened.contents() {
         Contents::Indexed(loaded) => verify_indexed(image, loaded, threads, reporter),
         Contents::Foreign(stream) => verify_foreign(image, stream, reporter),
-    }
+    };
+    verified.map_err(ImageError::unusable)
 }
 
 fn verify_foreign(

@@ -68,7 +68,8 @@ pub fn try_restore(
     target: &Path,
     options: &RestoreOptions,
 ) -> anyhow::Result<Restored> {
-    restore(&FileSource::open(image).unwrap(), target, options, &Silent)
+    let image = FileSource::open(image).unwrap();
+    Ok(restore(&image, target, options, &Silent)?)
 }
 
 /// The error of a restore that must leave the target as it is.

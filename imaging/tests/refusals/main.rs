@@ -78,7 +78,7 @@ fn ok_or_untouched(
         assert!(after.bytes == before.bytes, "bytes were changed: {error:#}");
         assert!(after == before, "it was written to: {error:#}");
     }
-    done
+    Ok(done?)
 }
 
 /// The reason of a restore that has to be refused.

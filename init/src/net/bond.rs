@@ -4,7 +4,7 @@ use super::netlink::Netlink;
 use super::nics::{self, Nic};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::Reporter;
-use pitstop_protocol::job::{Bond, BondCard};
+use pitstop_protocol::boot_parameters::{Bond, BondCard};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -156,7 +156,7 @@ fn set(folder: &Path, option: &str, value: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pitstop_protocol::job::BootParameters;
+    use pitstop_protocol::boot_parameters::BootParameters;
 
     fn bonding(text: &str) -> Bonding {
         let boot = BootParameters::parse(text);

@@ -21,7 +21,7 @@ use netlink::Netlink;
 use nics::Nic;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::Machine;
-use pitstop_protocol::job::{BootParameters, IpSetting, NtpServer, StaticAddress};
+use pitstop_protocol::boot_parameters::{BootParameters, IpSetting, NtpServer, StaticAddress};
 use pitstop_protocol::machine::{BootSource, Lease};
 use search::{Found, Search, Source};
 use setup::Setup;

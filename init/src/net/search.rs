@@ -12,7 +12,7 @@ use anyhow::{anyhow, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::Machine;
 use pitstop_imaging::units;
-use pitstop_protocol::job::{BootParameters, IpSetting, Vlan};
+use pitstop_protocol::boot_parameters::{BootParameters, IpSetting, Vlan};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};

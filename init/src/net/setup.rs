@@ -9,7 +9,7 @@ use super::resolver;
 use super::slaac::Announced;
 use anyhow::Context;
 use pitstop_imaging::event::Reporter;
-use pitstop_protocol::job::StaticAddress;
+use pitstop_protocol::boot_parameters::StaticAddress;
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -6,7 +6,7 @@
 use super::dhcp::random;
 use crate::clock;
 use pitstop_imaging::event::Reporter;
-use pitstop_protocol::job::NtpServer;
+use pitstop_protocol::boot_parameters::NtpServer;
 use std::collections::HashSet;
 use std::fmt;
 use std::io;

@@ -3,7 +3,7 @@
 use super::netlink::Netlink;
 use super::nics::Nic;
 use anyhow::Context;
-use pitstop_protocol::job::Vlan;
+use pitstop_protocol::boot_parameters::Vlan;
 
 /// Makes the interface of `vlan` on `card`, or takes the one that is there, and switches it on.
 pub fn on(netlink: &mut Netlink, card: &Nic, vlan: &Vlan) -> anyhow::Result<Nic> {

@@ -24,7 +24,7 @@ use pitstop_imaging::units;
 use pitstop_payload::finish::{CrashPolicy, Finish};
 use pitstop_protocol::job::After;
 use pitstop_protocol::machine::Lease;
-use signals::Wish;
+use signals::SignalRequest;
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -254,21 +254,25 @@ impl Supervisor<'_> {
     fn wait(&mut self, patience: Duration) -> Result<Happened, Leave> {
         self.watchdog.feed();
         self.poll(patience.min(watchdog::FEED_EVERY));
-        let wishes = match &self.signals {
+        let requests = match &self.signals {
             Some(signals) => signals::read(signals),
             // Without the descriptor nobody tells: look each time.
-            None => vec![Wish::Reap],
+            None => vec![SignalRequest::Reap],
         };
-        for wish in &wishes {
-            match wish {
-                Wish::Reboot => return Err(Leave::Reboot),
-                Wish::Poweroff => return Err(Leave::Poweroff),
-                Wish::Reap => {}
+        for request in &requests {
+            match request {
+                SignalRequest::Reboot => return Err(Leave::Reboot),
+                SignalRequest::Poweroff => return Err(Leave::Poweroff),
+                SignalRequest::Reap => {}
             }
         }
         // Before the reaping: the last report comes before the end.
         let finish = self.read_reports();
-        let died = if wishes.is_empty() { None } else { self.reap() };
+        let died = if requests.is_empty() {
+            None
+        } else {
+            self.reap()
+        };
         let finish = finish.or_else(|| self.read_reports());
         if died.is_some() {
             // Its number may be another's from now on, and its closed pipe would end every poll at once.

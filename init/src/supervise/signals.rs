@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum SignalRequest {
     /// A child has ended.
     Reap,
     Reboot,
@@ -47,25 +47,25 @@ pub fn unblocked(command: &mut Command) -> &mut Command {
 }
 
 /// All that has arrived.
-pub fn read(signals: &SignalFd) -> Vec<Wish> {
-    let mut wishes = Vec::new();
+pub fn read(signals: &SignalFd) -> Vec<SignalRequest> {
+    let mut requests = Vec::new();
     while let Ok(Some(info)) = signals.read_signal() {
         let signal = i32::try_from(info.ssi_signo).ok();
-        wishes.extend(
+        requests.extend(
             signal
                 .and_then(|number| Signal::try_from(number).ok())
-                .and_then(wish),
+                .and_then(request),
         );
     }
-    wishes
+    requests
 }
 
 /// As busybox's init has them: its `reboot`, `poweroff` and `halt` send these to PID 1.
-fn wish(signal: Signal) -> Option<Wish> {
+fn request(signal: Signal) -> Option<SignalRequest> {
     match signal {
-        Signal::SIGCHLD => Some(Wish::Reap),
-        Signal::SIGINT | Signal::SIGTERM => Some(Wish::Reboot),
-        Signal::SIGUSR1 | Signal::SIGUSR2 => Some(Wish::Poweroff),
+        Signal::SIGCHLD => Some(SignalRequest::Reap),
+        Signal::SIGINT | Signal::SIGTERM => Some(SignalRequest::Reboot),
+        Signal::SIGUSR1 | Signal::SIGUSR2 => Some(SignalRequest::Poweroff),
         _ => None,
     }
 }
@@ -76,9 +76,9 @@ mod tests {
 
     #[test]
     fn busyboxs_commands_and_the_keyboard_are_understood() {
-        assert_eq!(wish(Signal::SIGINT), Some(Wish::Reboot));
-        assert_eq!(wish(Signal::SIGUSR2), Some(Wish::Poweroff));
-        assert_eq!(wish(Signal::SIGHUP), None);
+        assert_eq!(request(Signal::SIGINT), Some(SignalRequest::Reboot));
+        assert_eq!(request(Signal::SIGUSR2), Some(SignalRequest::Poweroff));
+        assert_eq!(request(Signal::SIGHUP), None);
     }
 
     #[test]

@@ -173,7 +173,7 @@ pub(super) fn told_by(work: &Work<'_>, file: &str) -> anyhow::Result<Option<Imag
     let source = Noticing::new(&*whole);
     let embedded = match OpenedImage::open(Box::new(&source)) {
         Ok(image) => image.meta().cloned(),
-        Err(error) if source.has_failed() => return Err(error.context(doing())),
+        Err(error) if source.has_failed() => return Err(anyhow::Error::new(error).context(doing())),
         // Cut off, damaged, or no image at all: that is what `backup-again` replaces.
         Err(_) => None,
     };

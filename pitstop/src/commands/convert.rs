@@ -81,7 +81,7 @@ fn to_raw(
             _ => Err(error),
         })
         .map_err(anyhow::Error::from)
-        .and_then(|()| restore(image, &part, &options, reporter))
+        .and_then(|()| Ok(restore(image, &part, &options, reporter)?))
         .and_then(|_| Ok(std::fs::rename(&part, path)?));
     if done.is_err() {
         // The error itself says what went wrong; half a file helps nobody.

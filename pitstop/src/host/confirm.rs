@@ -11,7 +11,8 @@ use pitstop_protocol::host_name::printable;
 use pitstop_protocol::job::{ActionName, DiskSelector};
 use pitstop_server::jobs::Store;
 use pitstop_transport::share::DirectoryShare;
-use std::io::{BufRead, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal, Write as _};
 
 /// One machine, and what its job is about.
 pub struct Row<'a> {
@@ -103,7 +104,8 @@ pub fn columns<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String
     for row in std::iter::once(&head).chain(rows) {
         let mut line = String::new();
         for (width, cell) in widths.iter().zip(row) {
-            line.push_str(&format!("{cell:width$}  "));
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{cell:width$}  ");
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -152,8 +154,8 @@ mod tests {
         };
         assert_eq!(disks(&[], &[]), "every fixed disk");
         let told = "sda EVO 1.0 GiB serial S1";
-        assert_eq!(disks(&[], &[known.clone()]), told);
         let known = [known];
+        assert_eq!(disks(&[], &known), told);
         assert_eq!(disks(&[DiskSelector::Serial("S1".into())], &known), told);
         assert_eq!(disks(&[DiskSelector::Name("sdb".into())], &known), "sdb");
     }

@@ -41,17 +41,13 @@ pub fn print(root: &Root, which: &Which, follow: bool) -> anyhow::Result<()> {
             let log = runs.log(&run);
             reported = Some((run, log));
         }
-        let ended = match &mut reported {
-            Some((run, log)) => {
-                say(&log
-                    .more()
-                    .with_context(|| format!("reading the run {run}"))?)?;
-                log.has_ended()
-            }
-            None => {
-                on_share.print()?;
-                true
-            }
+        let ended = if let Some((run, log)) = &mut reported {
+            let more = log.more();
+            say(&more.with_context(|| format!("reading the run {run}"))?)?;
+            log.has_ended()
+        } else {
+            on_share.print()?;
+            true
         };
         if !follow {
             return if reported.is_some() {

@@ -20,10 +20,7 @@ mod words;
 pub use action::{Action, ActionName, BackupOptions, Method, RestoreOptions, UnknownAction};
 pub use after::After;
 pub use check::rate as parse_rate;
-pub use cmdline::{
-    Bond, BondCard, BootParameters, CommandLine, CommandLineError, IpSetting, NtpServer,
-    StaticAddress, Vlan, with_defaults,
-};
+pub use cmdline::{CommandLine, CommandLineError, with_defaults};
 pub use default_host_urls::{DefaultUrl, default_host_urls, host_file_needed};
 pub use delete_target::DeleteTarget;
 pub use options::{JobOption, OPTIONS};

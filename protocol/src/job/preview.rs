@@ -1,5 +1,6 @@
 //! A host file seen from the server: whether the machine will take it, before it boots.
 
+use crate::boot_parameters::BootParameters;
 use crate::host_name::hex_address;
 use crate::job::Job;
 use crate::job::check::{self, Wrong};
@@ -29,6 +30,9 @@ pub fn preview(bytes: &[u8], url: &Url, address: Option<IpAddr>) -> Result<Job, 
 /// The sentence that the machine would end its run with.
 pub fn check_parameters(text: &str) -> Result<CommandLine, String> {
     let line = CommandLine::parse(text).map_err(|error| error.to_string())?;
+    let boot = BootParameters::parse(text);
+    boot.check()
+        .map_err(|why| format!("kernel command line: {why}"))?;
     let placeholders = placeholders(None);
     let urls = line.host.iter().chain(&line.share).chain(&line.delete);
     for text in urls {
@@ -121,6 +125,7 @@ mod tests {
         for (line, why) in [
             ("pitstop.hsot=http://srv/", "unknown parameter pitstop.hsot"),
             ("pitstop.action=melt", "unknown action"),
+            ("quiet vlan=5000", "vlan=5000: it is not a number"),
             (
                 "pitstop.host=http://srv/{nic}.toml",
                 "unknown placeholder {nic}",

@@ -108,13 +108,13 @@ impl Keeper {
         limits: &Limits,
         may: impl FnOnce(&Job) -> Result<(), String>,
     ) -> Result<Answer, Refusal> {
-        let job = self.store.read(id).map_err(failed)?;
+        let job = self.store.read(id).map_err(|e| failed(&e))?;
         let job = job.ok_or_else(|| Refusal::not_found(format_args!("the job {id}")))?;
         may(&job).map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))?;
         let run = message.run;
         match message.says {
-            Says::Ready => self.ready(job, run, limits),
-            Says::Working => self.working(job, run),
+            Says::Ready => self.ready(&job, &run, limits),
+            Says::Working => self.working(&job, run),
             Says::Done => self.ended(&job, &run, &Happened::Done { run: run.clone() }),
             Says::Failed { reason, again } => {
                 let what = Happened::Failed {
@@ -127,15 +127,15 @@ impl Keeper {
         }
     }
 
-    fn ready(&self, job: Job, run: Id, limits: &Limits) -> Result<Answer, Refusal> {
-        if let Some(answer) = withdrawn(&job) {
+    fn ready(&self, job: &Job, run: &Id, limits: &Limits) -> Result<Answer, Refusal> {
+        if let Some(answer) = withdrawn(job) {
             locked(&self.board).leave(&job.id);
             return Ok(answer);
         }
         let now = self.now();
         let turn = locked(&self.board).ask(job.claim(), run.clone(), limits, now);
         match turn {
-            Turn::Go => self.go(&job, run),
+            Turn::Go => self.go(job, run),
             Turn::Wait { place, of } => {
                 if job.state != State::Queued {
                     self.change(&job.id, &Happened::Came)?;
@@ -156,7 +156,7 @@ impl Keeper {
     }
 
     /// The slot is the machine's once the file says so. The job may have been withdrawn in between.
-    fn go(&self, job: &Job, run: Id) -> Result<Answer, Refusal> {
+    fn go(&self, job: &Job, run: &Id) -> Result<Answer, Refusal> {
         let changed = self.change(&job.id, &Happened::Granted { run: run.clone() });
         let answer = match &changed {
             Ok((now, _)) => withdrawn(now),
@@ -180,9 +180,9 @@ impl Keeper {
         })
     }
 
-    fn working(&self, job: Job, run: Id) -> Result<Answer, Refusal> {
+    fn working(&self, job: &Job, run: Id) -> Result<Answer, Refusal> {
         let now = self.now();
-        if let Some(answer) = withdrawn(&job) {
+        if let Some(answer) = withdrawn(job) {
             // It goes on to its end all the same, and has its slot until then.
             locked(&self.board).keep(&job.id, &run, now);
             return Ok(answer);
@@ -224,7 +224,7 @@ impl Keeper {
             .store
             .lock()
             .and_then(|jobs| jobs.change(id, what, now));
-        let changed = changed.map_err(failed)?;
+        let changed = changed.map_err(|e| failed(&e))?;
         changed.ok_or_else(|| Refusal::not_found(format_args!("the job {id}")))
     }
 
@@ -327,7 +327,7 @@ fn withdrawn(job: &Job) -> Option<Answer> {
     Some(Answer::Cancelled { reason })
 }
 
-fn failed(error: anyhow::Error) -> Refusal {
+fn failed(error: &anyhow::Error) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
 }
 
@@ -340,8 +340,8 @@ pub async fn watch(sites: Arc<Sites>) {
         ticks.tick().await;
         let here = Arc::clone(&sites);
         let tick = blocking(move || {
-            let site = here.now().map_err(failed)?;
-            here.jobs.tick(&site).map_err(failed)
+            let site = here.now().map_err(|e| failed(&e))?;
+            here.jobs.tick(&site).map_err(|e| failed(&e))
         });
         let wrong = tick.await.err().map(|refusal| refusal.reason);
         if let Some(wrong) = wrong.as_ref().filter(|_| told != wrong) {

@@ -1,6 +1,6 @@
 //! The raw bytes of an image without an index in their order, whatever packs them.
 
-use super::gzip::{Behind, Gunzip};
+use super::gzip::{Gunzip, TrailingBytes};
 use super::windows;
 use crate::event::Reporter;
 use crate::image::{ImageSource, Kind};
@@ -49,17 +49,17 @@ impl<'a> Decoder<'a> {
 
     /// Bytes that follow the data of a gzip and are none, once its end was reached. As gunzip has it they are left
     /// out, with a warning; zeros are padding, and not counted.
-    pub fn behind(&self) -> Option<Behind> {
+    pub fn trailing(&self) -> Option<TrailingBytes> {
         match &self.0 {
-            Inner::Gzip(gunzip) => gunzip.behind(),
+            Inner::Gzip(gunzip) => gunzip.trailing(),
             Inner::Xz(_) | Inner::Other(_) => None,
         }
     }
 
     /// Tells what follows the data, if something does.
     pub fn warn_of_trailing(&self, image: &dyn ImageSource, reporter: &dyn Reporter) {
-        if let Some(behind) = self.behind() {
-            reporter.warn(format!("{}: {behind}", image.name()));
+        if let Some(trailing) = self.trailing() {
+            reporter.warn(format!("{}: {trailing}", image.name()));
         }
     }
 }

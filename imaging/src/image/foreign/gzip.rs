@@ -3,15 +3,17 @@
 //! What else follows is left out and told, as gunzip does: builders of firmware put their metadata there. Behind
 //! members of Pitstop's own it is an error.
 
+mod input;
+
 use crate::image::member_header::SIZE_FIELD;
 use crate::units;
 use flate2::Crc;
+use input::Input;
 use isal::isal_sys::igzip_lib as isal_sys;
 use std::fmt;
 use std::io::{self, Read};
 use std::ptr::null_mut;
 
-const INPUT: usize = 256 << 10;
 /// The flags of RFC 1952 2.3.1.
 const FHCRC: u8 = 2;
 const FEXTRA: u8 = 4;
@@ -23,13 +25,13 @@ const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 
 /// Bytes that follow a gzip and are no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Behind {
+pub struct TrailingBytes {
     /// Where they begin in the file.
     pub at: u64,
     pub bytes: u64,
 }
 
-impl fmt::Display for Behind {
+impl fmt::Display for TrailingBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -43,18 +45,13 @@ impl fmt::Display for Behind {
 
 /// Inflates a gzip stream.
 pub struct Gunzip<R> {
-    inner: R,
+    input: Input<R>,
     state: Box<isal_sys::inflate_state>,
-    input: Vec<u8>,
-    from: usize,
-    to: usize,
     within: bool,
     members: u64,
-    /// Bytes taken from `inner`.
-    taken: u64,
     /// Whether a member had the field of Pitstop's own.
     ours: bool,
-    behind: Option<Behind>,
+    trailing: Option<TrailingBytes>,
     /// Of the header that is being read.
     header: Crc,
 }
@@ -86,47 +83,14 @@ impl<R: Read> Gunzip<R> {
             state.assume_init()
         };
         Self {
-            inner,
+            input: Input::new(inner),
             state,
-            input: vec![0; INPUT],
-            from: 0,
-            to: 0,
             within: false,
             members: 0,
-            taken: 0,
             ours: false,
-            behind: None,
+            trailing: None,
             header: Crc::new(),
         }
-    }
-
-    /// Reads more input behind what is left; false at the end.
-    fn refill(&mut self) -> io::Result<bool> {
-        self.input.copy_within(self.from..self.to, 0);
-        self.to -= self.from;
-        self.from = 0;
-        loop {
-            match self.inner.read(&mut self.input[self.to..]) {
-                Ok(read) => {
-                    self.to += read;
-                    self.taken += read as u64;
-                    return Ok(read > 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The next byte of a header.
-    fn byte(&mut self) -> io::Result<u8> {
-        if self.from == self.to && !self.refill()? {
-            return Err(cut_short());
-        }
-        let byte = self.input[self.from];
-        self.from += 1;
-        self.header.update(&[byte]);
-        Ok(byte)
     }
 
     fn skip_text(&mut self) -> io::Result<()> {
@@ -134,11 +98,11 @@ impl<R: Read> Gunzip<R> {
         Ok(())
     }
 
-    /// Up to `count` bytes that come next; fewer at the end.
-    fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
-        while self.to - self.from < count && self.refill()? {}
-        let end = self.to.min(self.from + count);
-        Ok(&self.input[self.from..end])
+    /// The next byte of a header.
+    fn byte(&mut self) -> io::Result<u8> {
+        let byte = self.input.next_byte()?.ok_or_else(cut_short)?;
+        self.header.update(&[byte]);
+        Ok(byte)
     }
 
     /// Reads all that is left, which begins like no member. Zeros alone fill the last block of a tape, as gzip has it
@@ -147,36 +111,36 @@ impl<R: Read> Gunzip<R> {
         if self.ours {
             return Err(damaged("something follows the end of the image"));
         }
-        let at = self.taken - (self.to - self.from) as u64;
+        let at = self.input.position();
         let mut zeros = true;
         loop {
-            let rest = &self.input[self.from..self.to];
+            let rest = self.input.held();
             zeros &= rest.iter().all(|byte| *byte == 0);
             // A damaged header would take all members behind it along.
             if rest.windows(4).any(is_member) {
                 return Err(damaged("what is between two members is damaged"));
             }
             // A header may lie across two reads.
-            self.from = self.to - rest.len().min(3);
-            if !self.refill()? {
+            self.input.consume(rest.len().saturating_sub(3));
+            if !self.input.refill()? {
                 break;
             }
         }
-        self.from = self.to;
-        let bytes = self.taken - at;
-        self.behind = (!zeros).then_some(Behind { at, bytes });
+        self.input.consume(self.input.held().len());
+        let bytes = self.input.position() - at;
+        self.trailing = (!zeros).then_some(TrailingBytes { at, bytes });
         Ok(())
     }
 
     /// What was passed over at the end of the stream.
-    pub fn behind(&self) -> Option<Behind> {
-        self.behind
+    pub fn trailing(&self) -> Option<TrailingBytes> {
+        self.trailing
     }
 
     /// Reads the next member's header (RFC 1952 2.3); false when the stream ends where one may begin.
     fn begin(&mut self) -> io::Result<bool> {
         let members = self.members;
-        let start = self.peek(MAGIC.len())?;
+        let start = self.input.peek(MAGIC.len())?;
         let alike = start
             .iter()
             .zip(MAGIC)
@@ -235,7 +199,7 @@ impl<R: Read> Gunzip<R> {
 
     /// One step: bytes used and bytes made.
     fn step(&mut self, buf: &mut [u8]) -> io::Result<(usize, usize)> {
-        let input = &self.input[self.from..self.to];
+        let input = self.input.held();
         let state = &mut *self.state;
         let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
         let room = buf.len().min(most);
@@ -274,15 +238,15 @@ impl<R: Read> Read for Gunzip<R> {
                 return Ok(0);
             }
             let (used, made) = self.step(buf)?;
-            self.from += used;
+            self.input.consume(used);
             if self.state.block_state == isal_sys::isal_block_state_ISAL_BLOCK_FINISH {
                 self.within = false;
                 self.members += 1;
             } else if used == 0 && made == 0 {
-                if self.from < self.to && self.to - self.from == self.input.len() {
+                if self.input.is_full() {
                     return Err(damaged("the gzip data is damaged"));
                 }
-                if !self.refill()? {
+                if !self.input.refill()? {
                     return Err(cut_short());
                 }
             }
@@ -336,11 +300,11 @@ mod tests {
     }
 
     /// Also what follows the data.
-    fn told(bytes: &[u8], drip: usize) -> io::Result<(Vec<u8>, Option<Behind>)> {
+    fn told(bytes: &[u8], drip: usize) -> io::Result<(Vec<u8>, Option<TrailingBytes>)> {
         let mut raw = Vec::new();
         let mut gunzip = Gunzip::new(Drip(bytes, drip));
         gunzip.read_to_end(&mut raw)?;
-        Ok((raw, gunzip.behind()))
+        Ok((raw, gunzip.trailing()))
     }
 
     #[test]
@@ -357,7 +321,7 @@ mod tests {
                 let (raw, behind) = told(&[&good[..], tail].concat(), drip).unwrap();
                 assert_eq!(raw, b"pitstop ".repeat(1000));
                 let bytes = tail.len() as u64;
-                assert_eq!(behind, Some(Behind { at: size, bytes }));
+                assert_eq!(behind, Some(TrailingBytes { at: size, bytes }));
             }
         }
         assert_eq!(told(&good, 7).unwrap().1, None);
@@ -408,7 +372,7 @@ mod tests {
             assert_eq!(raw, b"one two");
             let at = (gzip(b"one ").len() + gzip(b"two").len()) as u64;
             let bytes = (1 << 20) - at;
-            assert_eq!(behind, Some(Behind { at, bytes }));
+            assert_eq!(behind, Some(TrailingBytes { at, bytes }));
         }
         assert_eq!(
             gunzip(&[0; 512], 4096).unwrap_err().to_string(),

@@ -1,6 +1,7 @@
 //! Kernel parameters that the initramfs brings along, for boot loaders whose configuration nobody wants to touch.
 
-use super::{OLD_ACTION, words};
+use super::OLD_ACTION;
+use crate::boot_parameters::words;
 use std::collections::HashSet;
 
 /// The kernel command line `given`, with those of `defaults` before it that it does not set itself: what a boot
