@@ -240,6 +240,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         url,
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
+        job_files: Arc::default(),
     };
     Sites::new(folders, site)
 }

@@ -172,6 +172,21 @@ fn without_a_token_the_jobs_machine_reports_also_when_its_host_file_is_gone() {
     assert_eq!(server.post(JOB, None, &begun(3)), 401);
     assert_eq!(server.post(JOB, Some("guess"), &begun(3)), 403);
     assert_eq!(server.post(JOB, Some("s3cr3t"), &begun(3)), 204);
+    // That it has begun opens the door for nobody.
+    let more = lines(&run(3), 2, &[LOG]);
+    assert_eq!(server.post(JOB, None, &more), 401);
+    assert_eq!(server.post(JOB, Some("guess"), &more), 403);
+}
+
+#[test]
+fn of_a_strangers_report_no_more_than_the_first_line_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let server = serve(root.path());
+    let body = format!("{}hello\n", lines(&run(1), 1, &[BEGIN]));
+    assert_eq!(server.post(JOB, None, &body), 403);
+    let token = token::issue(root.path(), &JOB.parse().unwrap()).unwrap();
+    assert_eq!(server.post(JOB, Some("guess"), &body), 403);
+    assert_eq!(server.post(JOB, Some(&token), &body), 400);
 }
 
 #[test]
