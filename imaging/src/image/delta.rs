@@ -11,7 +11,6 @@
 
 use super::codec::{Inflater, is_zero};
 use super::index::{Chunk, Index, Item, Items};
-
 use super::restoring::Restoring;
 use super::target_writes::TABLES;
 use super::workers::{WorkerPool, lock};

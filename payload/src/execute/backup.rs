@@ -6,8 +6,8 @@
 
 mod names;
 
+use super::images::Images;
 use super::owner::{self, Owners};
-use super::restore::Images;
 use super::{Labelled, Prepared, Work, record};
 use crate::plan::matching::is_of;
 use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};

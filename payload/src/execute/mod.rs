@@ -8,6 +8,7 @@ mod broken;
 pub mod done;
 mod dry;
 mod entries;
+mod images;
 pub mod info;
 pub mod log;
 mod noticing;
@@ -61,7 +62,7 @@ impl Work<'_> {
             Action::Wipe { method } => wipe::plan(self, *method),
             Action::RefreshInfo | Action::Rescue => Ok(Prepared {
                 plan: Plan::info(self.heading()),
-                images: restore::Images::default(),
+                images: images::Images::default(),
                 done: false,
             }),
         }
@@ -184,7 +185,7 @@ impl Work<'_> {
 /// A plan, and the images of its restores.
 pub struct Prepared {
     pub plan: Plan,
-    images: restore::Images,
+    images: images::Images,
     /// An earlier try of this very job has done all of it.
     pub done: bool,
 }

@@ -7,7 +7,7 @@
 
 use super::noticing::Noticing;
 use super::record::{self, same_machine};
-use super::{Work, restore};
+use super::{Work, images};
 use crate::plan::matching::{How, Match, same_disk};
 use anyhow::{Context, bail};
 use pitstop_imaging::image::{ImageMeta, MachineIdentity, OpenedImage};
@@ -71,7 +71,7 @@ pub(super) fn check_restores(
     work: &Work<'_>,
     inventory: &Inventory,
     matches: &[Match],
-    images: &[restore::Found],
+    images: &[images::Found],
 ) -> anyhow::Result<()> {
     if work.job.image_named {
         return Ok(());
@@ -180,7 +180,7 @@ pub(super) fn told_by(work: &Work<'_>, file: &str) -> anyhow::Result<Option<Imag
     if embedded.is_some() {
         return Ok(embedded);
     }
-    let beside = restore::beside(work, &path)?;
+    let beside = images::beside(work, &path)?;
     let text = beside.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(text.and_then(|text| ImageMeta::from_toml(&text).ok()))
 }

@@ -1,6 +1,6 @@
 //! `partition`: disks as a layout says. What is right already is left alone.
 
-use super::restore::Images;
+use super::images::Images;
 use super::{Labelled, Prepared, Work};
 use crate::plan::{Arrange, Plan};
 use anyhow::Context;

@@ -4,7 +4,7 @@
 //! the wipe succeeds or not.
 
 use super::attempts::put;
-use super::restore::Images;
+use super::images::Images;
 use super::{Labelled, Prepared, Work, pace};
 use crate::plan::{Plan, Wipe};
 use crate::wipe::{self, Ready, Wiped};

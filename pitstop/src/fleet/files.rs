@@ -161,7 +161,7 @@ fn walk(
         let entry = entry.with_context(|| format!("reading /{below}"))?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
-            bail!("/{below}: the name {name:?} is not UTF-8");
+            bail!("/{below}: the name {} is not UTF-8", name.display());
         };
         let path = if below.is_empty() {
             name.to_owned()

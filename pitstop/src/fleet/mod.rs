@@ -182,9 +182,10 @@ fn shown(machine: &str, root: &Root, files: bool, json: bool) -> anyhow::Result<
             text.push_str(&files::text(machine, &laid));
         }
     }
-    match json {
-        true => show::written_json(values, several),
-        false => Ok(text),
+    if json {
+        show::written_json(values, several)
+    } else {
+        Ok(text)
     }
 }
 

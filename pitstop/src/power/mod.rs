@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use pitstop_power::{Act, Credentials, Power, PowerError, State, Switch, Target, each};
 use pitstop_server::machine::MachineName;
 use serde_json::json;
+use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 
 const EXAMPLES: &str = "\
@@ -127,10 +128,8 @@ fn ask(switches: &[Switch], act: Act) -> anyhow::Result<()> {
     let width = width.unwrap_or_default();
     let mut table = String::new();
     for switch in switches {
-        table.push_str(&format!(
-            "  {:width$}  {}\n",
-            switch.target.name, switch.power
-        ));
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "  {:width$}  {}", switch.target.name, switch.power);
     }
     eprint!(
         "{table}Switch these {} machines: {act}? [y/N] ",

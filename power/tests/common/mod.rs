@@ -95,9 +95,9 @@ impl Sushy {
         let hashed = String::from_utf8(hashed.stdout).unwrap();
         fs::write(path("users"), format!("admin:{hashed}")).unwrap();
         let config = format!(
-            "SUSHY_EMULATOR_AUTH_FILE = {:?}\nSUSHY_EMULATOR_STATE_DIR = {:?}\n",
-            path("users"),
-            folder.path()
+            "SUSHY_EMULATOR_AUTH_FILE = '{}'\nSUSHY_EMULATOR_STATE_DIR = '{}'\n",
+            path("users").display(),
+            folder.path().display()
         );
         fs::write(path("config"), config).unwrap();
         let mut command = Command::new(tools().join("sushy-emulator"));

@@ -86,6 +86,9 @@ pub struct JobOption {
     pub excludes: &'static [&'static str],
     /// What it does, in one line.
     pub help: &'static str,
+    /// Whether another action refuses it, where it would be misunderstood: it says what of a disk stays as it is, or
+    /// becomes larger. Other options of another action say nothing to this one.
+    pub refused_elsewhere: bool,
     /// Whether it is of one host file alone, and no setting that many machines could share.
     pub of_one_file: bool,
     /// Whether the file asks for it: `false` asks for nothing.
@@ -108,6 +111,7 @@ impl JobOption {
             flag: Some(key),
             excludes: &[],
             help,
+            refused_elsewhere: false,
             of_one_file: false,
             asked,
         }
@@ -131,6 +135,13 @@ impl JobOption {
 
     const fn excludes(self, excludes: &'static [&'static str]) -> Self {
         Self { excludes, ..self }
+    }
+
+    const fn refused_elsewhere(self) -> Self {
+        Self {
+            refused_elsewhere: true,
+            ..self
+        }
     }
 
     const fn of_one_file(self) -> Self {
@@ -289,6 +300,7 @@ pub static OPTIONS: &[JobOption] = &[
         "On a larger disk, let the last partition and its filesystem (ext2-4, XFS, Btrfs, NTFS) have the room",
     )
     .of(RESTORE)
+    .refused_elsewhere()
     .value("false")
     .excludes(&["keep", "partitions"]),
     JobOption::new(
@@ -298,6 +310,7 @@ pub static OPTIONS: &[JobOption] = &[
         "A partition of the disk that survives a restore, by number, GUID or GPT name",
     )
     .of(RESTORE)
+    .refused_elsewhere()
     .excludes(&["partitions"]),
     JobOption::new(
         "partitions",
@@ -306,6 +319,7 @@ pub static OPTIONS: &[JobOption] = &[
         "Restore only this partition of the image, into the same of the disk, by number, GUID or GPT name",
     )
     .of(RESTORE)
+    .refused_elsewhere()
     .preset(Preset::Described("all"))
     .flag(Some("partition")),
     JobOption::new(

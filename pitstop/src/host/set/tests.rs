@@ -148,7 +148,7 @@ proptest! {
         let mut keys = Vec::new();
         for (key, value, flags) in given {
             words.extend(flags);
-            by_hand.push_str(&format!("{key} = {value}\n"));
+            writeln!(by_hand, "{key} = {value}").unwrap();
             keys.push(key);
         }
         if !keys.contains(&"share") {

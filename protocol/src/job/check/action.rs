@@ -1,4 +1,5 @@
-//! The action with its options: what the action takes is checked, what it does not take is refused.
+//! The action with its options: what the action takes is checked; what it does not take is refused where it would be
+//! misunderstood, and says nothing else: a file for several actions is made by changing one line.
 
 use super::{Wrong, at, general};
 use crate::job::hostfile::{BoolOrWord, HostFile};
@@ -36,7 +37,7 @@ fn refuse_options_of_others(
     file: &HostFile,
 ) -> Result<(), Wrong> {
     let asked = OPTIONS.iter().filter(|option| option.is_asked(file));
-    for option in asked.filter(|option| !option.is_of(name)) {
+    for option in asked.filter(|option| option.refused_elsewhere && !option.is_of(name)) {
         if !is_left_out(option, name, own) {
             let takers = option.actions().iter().map(|taker| format!("a {taker}"));
             let takers: Vec<String> = takers.collect();
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn each_action_refuses_the_options_of_others_by_key_and_action() {
+    fn what_would_be_misunderstood_is_refused_by_key_and_action() {
         let some = OPTIONS.iter().filter(|option| option.is_of_some());
         for option in some {
             for name in ActionName::ALL {
@@ -152,8 +153,8 @@ mod tests {
                 let error = action(name, None, &file).err();
                 let refused = error.filter(|wrong| wrong.key == Some(option.key));
                 assert_eq!(
-                    refused.is_none(),
-                    option.is_of(name),
+                    refused.is_some(),
+                    option.refused_elsewhere && !option.is_of(name),
                     "{} {name}",
                     option.key
                 );
@@ -165,11 +166,8 @@ mod tests {
                 }
             }
         }
-        let wrong = action(ActionName::Restore, None, &file("exact = true")).unwrap_err();
-        assert_eq!(
-            wrong.what,
-            "it is for a backup or a backup-again, this is a restore"
-        );
+        let wrong = action(ActionName::Backup, None, &file("keep = [3]")).unwrap_err();
+        assert_eq!(wrong.what, "it is for a restore, this is a backup");
     }
 
     #[test]
@@ -190,8 +188,9 @@ mod tests {
         );
         action(ActionName::Backup, own, &restore).unwrap();
         // Of no action that is meant.
-        let wrong = action(ActionName::Rescue, own, &file("exact = true")).unwrap_err();
-        assert_eq!(wrong.key, Some("exact"));
+        let own_backup = Some(ActionName::Backup);
+        let wrong = action(ActionName::Rescue, own_backup, &file("grow = true")).unwrap_err();
+        assert_eq!(wrong.key, Some("grow"));
         // What is to be left alone stays a condition of whatever writes.
         let keep = file("keep = [3]\nmethod = \"zero\"");
         let wrong = action(ActionName::Wipe, own, &keep).unwrap_err();

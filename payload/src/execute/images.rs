@@ -1,0 +1,128 @@
+//! The images of a folder of the share: found by their names, opened once, and what is known of each.
+
+use super::Work;
+use crate::plan::matching::Stored;
+use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
+use anyhow::Context;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{ImageMeta, Kind, MinimumDisk, OpenedImage, Part};
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// Far more than a description ever holds, a list of read errors included.
+const MOST_TOML_BYTES: u64 = 16 << 20;
+
+/// An image on the share, opened once for all that the run asks of it.
+pub(super) struct Found {
+    pub(super) stored: Stored,
+    pub(super) meta: Option<ImageMeta>,
+    pub(super) image: OpenedImage<'static>,
+}
+
+/// The images of a plan's restores, by the names of their files.
+#[derive(Default)]
+pub(super) struct Images(BTreeMap<String, OpenedImage<'static>>);
+
+impl Images {
+    /// Those of `found` that `plan` restores; the others are closed.
+    pub(super) fn for_plan(plan: &Plan, found: Vec<Found>) -> Self {
+        let wanted = found
+            .into_iter()
+            .filter(|one| plan.restores(&one.stored.file));
+        Self(wanted.map(|one| (one.stored.file, one.image)).collect())
+    }
+
+    /// The image that `restore` is of.
+    pub(super) fn of(&self, restore: &Restore) -> anyhow::Result<&OpenedImage<'static>> {
+        let file = &restore.image.file;
+        let image = self.0.get(file);
+        image.with_context(|| {
+            format!("{file} is planned, but was not opened: this is a defect of Pitstop's")
+        })
+    }
+}
+
+/// Opens and probes the image of each name; of several suffixes the first in order counts.
+pub(super) fn probe(work: &Work<'_>, names: &[&str]) -> anyhow::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for name in names {
+        for suffix in [IMAGE_SUFFIX].iter().chain(&OTHER_SUFFIXES) {
+            let file = format!("{name}{suffix}");
+            if work.share.stat(&work.image_path(&file))?.is_some() {
+                found.push(probe_one(work, name, file)?);
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found> {
+    let path = work.image_path(&file);
+    let doing = || format!("looking at {path} on {}", work.share.name());
+    let source = work.share.image(&path).with_context(doing)?;
+    let image = OpenedImage::open(source).with_context(doing)?;
+    let beside = describe(work, &path)?;
+    let meta = match image.meta().cloned() {
+        // What is in the image went wherever the image went; what lies beside it may be of another.
+        Some(meta) => {
+            if beside.is_some_and(|it| it.blake3 != meta.blake3 || it.disk != meta.disk) {
+                work.log.warn(format!(
+                    "{path}.toml is of another image or was changed: what {path} says of itself counts"
+                ));
+            }
+            Some(meta)
+        }
+        None => beside,
+    };
+    Ok(Found {
+        stored: Stored {
+            file,
+            stem: stem.to_owned(),
+            of: meta.as_ref().map(|meta| meta.disk.clone()),
+            table: meta
+                .as_ref()
+                .map(|meta| meta.table.id.clone())
+                .unwrap_or_default(),
+            raw_size: image.raw_size(),
+            indexed: image.kind() == Kind::Pitstop,
+            // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
+            minimum_disk: match work.job.action.part() {
+                Part::Only(_) => Some(MinimumDisk::of(0)),
+                Part::Whole | Part::Keep(_) => image.minimum_disk(),
+            },
+        },
+        meta,
+        image,
+    })
+}
+
+/// What `X.toml` says the image is of. A person may have written it, for an image of another tool.
+fn describe(work: &Work<'_>, image: &str) -> anyhow::Result<Option<ImageMeta>> {
+    let Some(bytes) = beside(work, image)? else {
+        return Ok(None);
+    };
+    let doing = || format!("reading {image}.toml on {}", work.share.name());
+    let text = String::from_utf8(bytes).with_context(doing)?;
+    ImageMeta::from_toml(&text).map(Some).with_context(doing)
+}
+
+/// `X.toml`, whatever is in it.
+///
+/// # Errors
+/// When the share cannot be read.
+pub(super) fn beside(work: &Work<'_>, image: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    let path = format!("{image}.toml");
+    if work.share.stat(&path)?.is_none() {
+        return Ok(None);
+    }
+    let doing = || format!("reading {path} on {}", work.share.name());
+    let mut bytes = Vec::new();
+    work.share
+        .open(&path)
+        .with_context(doing)?
+        .take(MOST_TOML_BYTES)
+        .read_to_end(&mut bytes)
+        .with_context(doing)?;
+    Ok(Some(bytes))
+}
