@@ -31,19 +31,22 @@ pub fn all() -> anyhow::Result<Vec<Interface>> {
         let Some(address) = address(&entry) else {
             continue;
         };
-        match found
-            .iter_mut()
-            .find(|other| other.name == entry.interface_name)
-        {
+        let name = device(&entry.interface_name);
+        match found.iter_mut().find(|other| other.name == name) {
             Some(interface) => interface.addresses.push(address),
             None => found.push(Interface {
-                name: entry.interface_name,
+                name: name.to_owned(),
                 addresses: vec![address],
                 flags: entry.flags,
             }),
         }
     }
     Ok(found)
+}
+
+/// The card of a label: an alias address has one of its own, as `eth0:1`. No card's name has a colon.
+fn device(label: &str) -> &str {
+    label.split_once(':').map_or(label, |(device, _)| device)
 }
 
 fn address(entry: &InterfaceAddress) -> Option<Ipv4Net> {
@@ -143,6 +146,11 @@ mod tests {
                 .unwrap_err()
                 .contains("--dhcp-interface")
         );
+    }
+
+    #[test]
+    fn an_alias_is_an_address_of_its_card() {
+        assert_eq!((device("eth0:1"), device("eth0")), ("eth0", "eth0"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_protocol::host_name::Mac;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -182,7 +183,8 @@ pub fn write(root: &Path, text: &str) -> anyhow::Result<()> {
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&path)?;
-        Ok(())
+        // The file's new name is the folder's.
+        File::open(root)?.sync_all()
     };
     outcome().with_context(|| format!("writing {}", path.display()))
 }

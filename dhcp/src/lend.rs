@@ -70,6 +70,11 @@ impl Lender {
         self.leases.text()
     }
 
+    /// Frees what is only kept for a client that is not looked after further: it asks again, and is not met with silence.
+    pub fn forget(&mut self, mac: Mac) {
+        self.leases.forget_offers(mac);
+    }
+
     pub fn answer(&mut self, question: &Question, scene: &Scene) -> Verdict {
         let place = match Place::of(question, scene) {
             Ok(place) => place,
@@ -166,7 +171,7 @@ impl Lender {
             }
         };
         if !granted {
-            return refuse(question, scene, place, wanted);
+            return self.refuse(question, scene, place, wanted);
         }
         let (answer, what) = grant(question, scene, place, MessageType::Ack, Some(wanted));
         let line = format!(
@@ -180,6 +185,38 @@ impl Lender {
         self.leases.forget_offers(question.mac);
         self.keep(question, scene, wanted, State::Lent, place.seconds());
         Verdict::Kept(answer, line)
+    }
+
+    fn refuse(
+        &self,
+        question: &Question,
+        scene: &Scene,
+        place: &Place,
+        wanted: Ipv4Addr,
+    ) -> Verdict {
+        let why = match place.fixed {
+            Some(ip) => format!("its address is {ip}"),
+            None if !place.net.contains(&wanted) => format!("it is in {}", place.net),
+            None if place.may_have(wanted, scene) => "somebody else has it".into(),
+            // Somebody else may have lent it: who is not known here is not spoken to (RFC 2131 4.3.2).
+            None if !self.knows(question, place) => return Verdict::Nothing(None),
+            None => "no range has it".into(),
+        };
+        let mut answer = Answer::new(question, MessageType::Nak, scene.here.address);
+        answer.to_all();
+        answer.add(DhcpOption::Message(format!("not {wanted}: {why}")));
+        Verdict::Answer(
+            Box::new(answer),
+            format!("{}: refused {wanted}: {why}", place.who),
+        )
+    }
+
+    /// Whether a client is in the fleet file, has or had an address from here, or says that it was offered one.
+    fn knows(&self, question: &Question, place: &Place) -> bool {
+        let ips = place.net.network()..=place.net.broadcast();
+        place.machine.is_some()
+            || question.server().is_some()
+            || self.leases.of(question.mac, ips).is_some()
     }
 
     fn release(&mut self, question: &Question, scene: &Scene, place: &Place) -> Verdict {
@@ -209,22 +246,6 @@ impl Lender {
         self.keep(question, scene, ip, State::Taken, LEFT_ALONE);
         Verdict::Changed(what)
     }
-}
-
-fn refuse(question: &Question, scene: &Scene, place: &Place, wanted: Ipv4Addr) -> Verdict {
-    let why = match place.fixed {
-        Some(ip) => format!("its address is {ip}"),
-        None if !place.net.contains(&wanted) => format!("it is in {}", place.net),
-        None if place.may_have(wanted, scene) => "somebody else has it".into(),
-        None => "no range has it".into(),
-    };
-    let mut answer = Answer::new(question, MessageType::Nak, scene.here.address);
-    answer.to_all();
-    answer.add(DhcpOption::Message(format!("not {wanted}: {why}")));
-    Verdict::Answer(
-        Box::new(answer),
-        format!("{}: refused {wanted}: {why}", place.who),
-    )
 }
 
 /// A client that has an address from elsewhere asks for the rest (RFC 2131 4.3.5).

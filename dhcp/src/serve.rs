@@ -107,7 +107,10 @@ impl Dhcp {
     }
 
     /// Answers until it is dropped.
-    pub async fn run(self) {
+    ///
+    /// # Errors
+    /// Something that should never end has ended.
+    pub async fn run(self) -> anyhow::Result<()> {
         let mut tasks = JoinSet::new();
         if let Some(keeper) = self.keeper {
             tasks.spawn(keeper.run());
@@ -115,7 +118,15 @@ impl Dhcp {
         for worker in self.workers {
             tasks.spawn(worker.run());
         }
-        while tasks.join_next().await.is_some() {}
+        first_end(tasks).await
+    }
+}
+
+/// Waits for the first of `tasks` to end, which none of them should.
+async fn first_end(mut tasks: JoinSet<()>) -> anyhow::Result<()> {
+    match tasks.join_next().await {
+        Some(end) => end.context("a part of it has ended"),
+        None => Ok(()),
     }
 }
 
@@ -222,4 +233,18 @@ async fn refuse_beside_others(sockets: &[Open]) -> anyhow::Result<()> {
         socket.drain();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_panics_is_not_missed_silently() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        tasks.spawn(async { panic!("broken") });
+        let end = first_end(tasks).await;
+        assert!(format!("{:#}", end.unwrap_err()).contains("panicked"));
+    }
 }

@@ -66,18 +66,30 @@ fn cycle(
     }
     // One order for both would leave nothing to see: was it ever off?
     match bmc.order(Order::Off) {
-        Ok(()) => {
-            wait(bmc, State::Off, limits)?;
-            // A machine that was switched off is switched on again, whatever else fails.
-            let between = between();
-            let state = switch(bmc, State::On, limits)?;
-            between.map(|()| state)
-        }
         Err(PowerError::NotOffered { .. }) => {
             bmc.order(Order::Restart)?;
-            wait(bmc, State::On, limits)
+            return wait(bmc, State::On, limits);
         }
-        Err(error) => Err(error),
+        Err(error) if !error.leaves_open() => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // A machine that was switched off is switched on again, whatever else fails.
+    let off = wait(bmc, State::Off, limits).and_then(|_| between());
+    let state = insist(bmc, limits)?;
+    off.map(|()| state)
+}
+
+/// Switches on what may be off by an order of ours. A BMC that has just switched its machine is often busy, and says so in
+/// many ways; all of it worked a moment ago.
+fn insist(bmc: &dyn Bmc, limits: &Limits) -> Result<State, PowerError> {
+    let began = Instant::now();
+    loop {
+        match switch(bmc, State::On, limits) {
+            Err(_) if began.elapsed() <= limits.settle => {
+                thread::sleep(limits.pause);
+            }
+            end => return end,
+        }
     }
 }
 
@@ -113,5 +125,111 @@ fn wait(bmc: &dyn Bmc, wanted: State, limits: &Limits) -> Result<State, PowerErr
             Err(error) if late || !error.may_pass() => return Err(error),
             Ok(_) | Err(_) => thread::sleep(limits.pause),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::{Cell, RefCell};
+    use std::time::Duration;
+
+    /// Does what it is told, once it has given these answers.
+    struct Busy {
+        state: Cell<State>,
+        /// It has said that its machine is off.
+        said_off: Cell<bool>,
+        answers: RefCell<Vec<PowerError>>,
+        /// The answer to the first order is lost, which is carried out.
+        lost: Cell<bool>,
+    }
+
+    impl Busy {
+        fn answer(&self) -> Result<(), PowerError> {
+            match self.answers.borrow_mut().pop() {
+                Some(error) => Err(error),
+                None => Ok(()),
+            }
+        }
+    }
+
+    impl Bmc for Busy {
+        fn name(&self) -> String {
+            "bmc".into()
+        }
+
+        fn state(&self) -> Result<State, PowerError> {
+            if self.state.get() == State::Off && self.said_off.replace(true) {
+                self.answer()?;
+            }
+            Ok(self.state.get())
+        }
+
+        fn order(&self, order: Order) -> Result<(), PowerError> {
+            if order == Order::On {
+                self.answer()?;
+                self.state.set(State::On);
+                return Ok(());
+            }
+            self.state.set(State::Off);
+            if self.lost.take() {
+                return Err(slow());
+            }
+            Ok(())
+        }
+
+        fn pxe(&self) -> Result<(), PowerError> {
+            Ok(())
+        }
+    }
+
+    fn slow() -> PowerError {
+        PowerError::Slow {
+            bmc: "bmc".into(),
+            limit: Duration::ZERO,
+        }
+    }
+
+    fn busy() -> PowerError {
+        PowerError::Refused {
+            bmc: "bmc".into(),
+            said: "503".into(),
+        }
+    }
+
+    fn nonsense() -> PowerError {
+        PowerError::Nonsense {
+            bmc: "bmc".into(),
+            why: "<html>".into(),
+        }
+    }
+
+    fn cycled(answers: Vec<PowerError>, lost: bool) -> (Result<State, PowerError>, State) {
+        let bmc = Busy {
+            state: Cell::new(State::On),
+            said_off: Cell::new(false),
+            answers: RefCell::new(answers),
+            lost: Cell::new(lost),
+        };
+        let limits = Limits {
+            call: Duration::from_secs(1),
+            settle: Duration::from_secs(5),
+            pause: Duration::from_millis(1),
+        };
+        let end = drive(&bmc, Act::Cycle, &limits);
+        (end, bmc.state.get())
+    }
+
+    #[test]
+    fn a_bmc_that_is_busy_leaves_no_machine_off() {
+        for many in 0..6 {
+            for error in [busy, nonsense] {
+                let (end, state) = cycled((0..many).map(|_| error()).collect(), false);
+                assert_eq!((end.unwrap(), state), (State::On, State::On), "{many}");
+            }
+        }
+        // The answer to the order to switch off was lost, and the order was not.
+        let (end, state) = cycled(vec![slow()], true);
+        assert_eq!((end.unwrap(), state), (State::On, State::On));
     }
 }

@@ -44,9 +44,9 @@ impl fmt::Debug for Secret {
 }
 
 /// How a Redfish service is shown who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Auth {
-    #[default]
+    /// What holds where nothing is said.
     Basic,
     /// A session is opened, used, and closed.
     Session,
@@ -58,8 +58,8 @@ pub(crate) struct Login {
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub fingerprint: Option<Fingerprint>,
-    pub insecure: bool,
-    pub auth: Auth,
+    pub insecure: Option<bool>,
+    pub auth: Option<Auth>,
 }
 
 impl Login {
@@ -75,10 +75,8 @@ impl Login {
         self.user = layer.user.clone().or(self.user.take());
         self.password = layer.password.clone().or(self.password.take());
         self.fingerprint = layer.fingerprint.or(self.fingerprint);
-        self.insecure |= layer.insecure;
-        if layer.auth == Auth::Session {
-            self.auth = Auth::Session;
-        }
+        self.insecure = layer.insecure.or(self.insecure);
+        self.auth = layer.auth.or(self.auth);
     }
 }
 
@@ -132,8 +130,9 @@ impl Credentials {
         self.path.clone()
     }
 
-    /// What holds for the BMC of this name or address.
+    /// What holds for the BMC of this name or address. An IPv6 address may stand in brackets.
     pub(crate) fn of(&self, bmc: &str) -> Login {
+        let bmc = bmc.trim_matches(['[', ']']);
         let mut login = Login::default();
         let fits = |pattern: &str| pattern == DEFAULT || fits(pattern, bmc);
         for (_, layer) in self.sections.iter().filter(|(pattern, _)| fits(pattern)) {
@@ -231,13 +230,13 @@ fn set(login: &mut Login, key: &str, value: Spanned<DeValue>) -> Result<(), Stri
             let print = Fingerprint::parse(&text()?);
             login.fingerprint = Some(print.ok_or("write sha256: and 64 hexadecimal digits")?);
         }
-        "insecure" => login.insecure = value.as_bool().ok_or("it must be true or false")?,
+        "insecure" => login.insecure = Some(value.as_bool().ok_or("it must be true or false")?),
         "auth" => {
-            login.auth = match text()?.as_str() {
+            login.auth = Some(match text()?.as_str() {
                 "basic" => Auth::Basic,
                 "session" => Auth::Session,
                 _ => return Err("there are \"basic\" and \"session\"".into()),
-            }
+            });
         }
         _ => return Err(format!("it is not known: there are {}", KEYS.join(", "))),
     }
@@ -288,7 +287,7 @@ mod tests {
             (
                 login.user.unwrap(),
                 login.password.unwrap().0,
-                login.insecure,
+                login.insecure == Some(true),
             )
         };
         assert_eq!(is("bmc-1"), ("admin".into(), "hush-hush".into(), false));
@@ -297,13 +296,31 @@ mod tests {
             ("lab3".into(), "hush-hush".into(), false)
         );
         assert_eq!(is("bmc-lab3-07"), ("lab3".into(), "hush-hush".into(), true));
-        assert_eq!(all.of("bmc-lab3-07").auth, Auth::Session);
+        assert_eq!(all.of("bmc-lab3-07").auth, Some(Auth::Session));
         let other = all.of("10.0.0.7");
         assert_eq!(other.password, Some(Secret("other".into())));
         assert_eq!(other.fingerprint, Some(Fingerprint([0xab; 32])));
         let shown = other.fingerprint.unwrap().to_string();
         assert_eq!(Fingerprint::parse(&shown), other.fingerprint);
         assert_eq!(Credentials::default().of("x"), Login::default());
+    }
+
+    #[test]
+    fn a_later_layer_may_say_no() {
+        let text = "[default]\ninsecure = true\nauth = \"session\"\n[\"bmc-*\"]\ninsecure = false\nauth = \"basic\"\n";
+        let login = parse(text).unwrap().of("bmc-1");
+        assert_eq!(
+            (login.insecure, login.auth),
+            (Some(false), Some(Auth::Basic))
+        );
+    }
+
+    #[test]
+    fn an_ipv6_address_is_the_same_with_brackets() {
+        let all = parse("[\"2001:db8::7\"]\nuser = \"u\"\n").unwrap();
+        for bmc in ["2001:db8::7", "[2001:db8::7]"] {
+            assert_eq!(all.of(bmc).user.as_deref(), Some("u"), "{bmc}");
+        }
     }
 
     #[test]

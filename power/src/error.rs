@@ -90,6 +90,14 @@ pub enum PowerError {
 }
 
 impl PowerError {
+    /// Whether an order that ended so may have been carried out: its answer did not come.
+    pub(crate) fn leaves_open(&self) -> bool {
+        matches!(
+            self,
+            Self::Slow { .. } | Self::Reach { .. } | Self::Hangs { .. }
+        )
+    }
+
     /// Whether the next question may be answered: a BMC that switches its machine is busy.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(

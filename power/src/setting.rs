@@ -33,7 +33,7 @@ impl Power {
             Value::String(text) => match text.as_str() {
                 "wol" => Ok(Self::Wol),
                 "none" => Ok(Self::None),
-                text => Self::of_url(text).map_err(|what| format!("{text:?}: {what}")),
+                text => Self::of_url(text).map_err(|what| format!("{:?}: {what}", shown(text))),
             },
             Value::Array(words) => Words::parse(words).map(Self::Command),
             other => Err(format!("{}: {FORMS}", other.type_str())),
@@ -54,6 +54,17 @@ impl Power {
             }
             _ => Err(FORMS.into()),
         }
+    }
+}
+
+/// A value that is wrong, for a message: what stands before an @ may be a password.
+fn shown(text: &str) -> String {
+    let Some((login, host)) = text.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    match login.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…@{host}"),
+        None => format!("…@{host}"),
     }
 }
 
@@ -149,7 +160,15 @@ mod tests {
             assert!(error.contains("write \"wol\""), "{text}: {error}");
         }
         for (text, what) in [
-            ("ipmi://root:calvin@bmc", "credentials.toml"),
+            (
+                "ipmi://root:calvin@bmc",
+                "\"ipmi://…@bmc\": a password has no place",
+            ),
+            ("ipmi://root:cal@vin@bmc", "credentials.toml"),
+            ("ipmi://root:calvin@bmc:x", "ipmi://…@bmc:x"),
+            ("http://root:calvin@bmc", "http://…@bmc"),
+            ("root:calvin@bmc", "…@bmc"),
+            ("redfish://root:cal vin@bmc", "blank"),
             (
                 "redfish://root:calvin@bmc/redfish/v1/Systems/1",
                 "credentials.toml",
@@ -162,7 +181,7 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err();
             assert!(
-                error.contains(what) && !error.contains("calvin@bmc: "),
+                error.contains(what) && !error.contains("cal"),
                 "{text}: {error}"
             );
         }

@@ -267,6 +267,28 @@ fn a_session_is_opened_used_and_closed() {
 }
 
 #[test]
+fn a_service_that_wants_a_slash_at_the_end_gets_it() {
+    let slash = format!("{SYSTEM}/");
+    let odd = Odd::start(Box::new(move |method, path, _| match (method, path) {
+        ("GET", SYSTEM) => (
+            format!("308 Permanent Redirect\r\nLocation: {slash}"),
+            String::new(),
+        ),
+        (_, SYSTEM) => ("405 Method Not Allowed".into(), String::new()),
+        _ => ok(system("On", ALL, "{}")),
+    }));
+    let logins = Credentials::default();
+    assert_eq!(odd.act(Act::Pxe, &logins).unwrap(), State::On);
+    assert_eq!(odd.asked(&format!("PATCH {SYSTEM}/ ")), 1);
+    let endless = Odd::start(Box::new(|_, path, _| {
+        (format!("307 x\r\nLocation: {path}"), String::new())
+    }));
+    let error = endless.act(Act::Status, &logins).unwrap_err();
+    assert!(error.to_string().contains("refused: 307"), "{error}");
+    assert_eq!(endless.asked("GET"), 4);
+}
+
+#[test]
 fn a_password_goes_to_nobody_else() {
     let other = Odd::start(Box::new(|_, _, _| ok("{}".into())));
     let place = format!("http://127.0.0.1:{}/x", other.port);
@@ -298,6 +320,8 @@ fn what_is_slow_or_no_redfish_is_given_up() {
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            // An answer before the question is another error.
+            let _ = read(&stream);
             let head: &[u8] = if trickles {
                 b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
             } else {

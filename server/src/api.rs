@@ -2,7 +2,7 @@
 
 use crate::http::{Caller, Here, only_read};
 use crate::refusal::{Refusal, blocking};
-use crate::runs::{Filter, Run, from_logs};
+use crate::runs::{Filter, Run, from_logs, is_reported};
 use crate::site::{Site, Sites};
 use axum::extract::Path;
 use axum::http::{StatusCode, Uri};
@@ -69,8 +69,21 @@ async fn list(Here(site): Here, uri: Uri) -> Result<Json<Listed>, Refusal> {
 
 /// The runs that were reported, and of machines that do not report those that their logs tell of; the newest first.
 pub fn runs(site: &Site, filter: &Filter) -> io::Result<Vec<Run>> {
-    let mut runs = site.runs.runs().list(filter)?;
-    let told = from_logs(&site.share, &runs);
+    let known = site.runs.runs();
+    let mut runs = known.list(filter)?;
+    let mut told = from_logs(&site.share, &runs);
+    if filter.last.is_some_and(|last| runs.len() >= last) {
+        // Where older runs are left out, one that a log tells of may be among those. What would come behind the last of the
+        // list is left out anyway: as a rule that is all of them, and the older ones need not be read.
+        told.retain(|run| {
+            runs.last()
+                .is_some_and(|last| run.summary.run > last.summary.run)
+        });
+        if !told.is_empty() {
+            let all = known.list(&Filter::default())?;
+            told.retain(|run| !all.iter().any(|other| is_reported(other, run)));
+        }
+    }
     runs.extend(told.into_iter().filter(|run| filter.takes(&run.summary)));
     runs.sort_by(|a, b| b.summary.run.cmp(&a.summary.run));
     runs.truncate(filter.last.unwrap_or(usize::MAX));

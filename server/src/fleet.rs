@@ -1,7 +1,7 @@
 //! The fleet file while the server runs: read anew when it changes, the last good one kept while it is wrong.
 
 use crate::journal::Journal;
-use pitstop_fleet::{Fleet, LARGEST};
+use pitstop_fleet::{Fleet, LARGEST, Unknown};
 use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::MetadataExt;
@@ -49,16 +49,18 @@ pub struct Watched {
 #[derive(Default)]
 struct Known {
     fleet: Arc<Fleet>,
+    /// The file was right once.
+    was_right: bool,
     wrong: Option<String>,
 }
 
 impl Known {
     /// What holds while the file is wrong.
     fn meanwhile(&self) -> &'static str {
-        if self.fleet.file.is_empty() {
-            "until it is right no machine is known"
-        } else {
+        if self.was_right {
             "what it said when it was last right goes on"
+        } else {
+            "until it is right no machine is known, and strangers get no job"
         }
     }
 }
@@ -212,11 +214,21 @@ impl Watched {
                 ));
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known {
                     fleet: Arc::new(fleet),
+                    was_right: true,
                     wrong: None,
                 };
             }
             Err(bad) => self.keep(bad.to_string()),
         }
+    }
+
+    /// What holds for a file of which nothing is known but that it is there. It may say that strangers are to be ignored: a
+    /// machine that nobody named must not be given the job that is for all others.
+    fn nobody(&self) -> Fleet {
+        let mut fleet = Fleet::default();
+        fleet.file = self.path.display().to_string();
+        fleet.server.unknown = Unknown::Ignore;
+        fleet
     }
 
     /// Goes on with what is known, and tells once why.
@@ -227,6 +239,9 @@ impl Watched {
         }
         let lines: Vec<String> = why.lines().map(str::to_owned).collect();
         known.wrong = Some(why);
+        if !known.was_right {
+            known.fleet = Arc::new(self.nobody());
+        }
         let meanwhile = known.meanwhile();
         drop(known);
         for line in lines.iter().take(NOTED) {
@@ -339,6 +354,18 @@ mod tests {
         assert!(lab.1.wrong().unwrap().why.contains("is gone: put it back"));
         lab.write(ONE);
         assert_eq!((lab.names(), lab.1.wrong()), (vec!["a".into()], None));
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_from_the_start_lets_no_stranger_in() {
+        let lab = Lab::new(Some("[server]\nunknown = \"ignore\"\nverion = 1\n"));
+        let fleet = lab.1.current();
+        assert!(!fleet.file.is_empty(), "it is not as if there were none");
+        assert_eq!(fleet.server.unknown, Unknown::Ignore);
+        assert!(lab.1.wrong().unwrap().meanwhile.starts_with("until"));
+        lab.write(ONE);
+        assert_eq!((lab.names(), lab.1.wrong()), (vec!["a".into()], None));
+        assert_eq!(lab.1.current().server.unknown, Unknown::Boot);
     }
 
     #[test]

@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -181,6 +182,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     }
     say(&lines)?;
     let dhcp = dhcp.map(|dhcp| tokio::spawn(dhcp.run()));
+    let stop_dhcp = dhcp.as_ref().map(JoinHandle::abort_handle);
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     tokio::spawn(jobs::watch(Arc::clone(&sites)));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
@@ -198,14 +200,21 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
+    let failed_dhcp = async {
+        match dhcp {
+            Some(task) => task.await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        end = failed_dhcp => return end.context("DHCP")?.context("DHCP"),
         end = &mut http => return end.context("the HTTP server")?.context("the HTTP server"),
         end = failed_tftp => return end.context("the TFTP server")?.context("the TFTP server"),
     }
     drop(stop);
-    if let Some(dhcp) = dhcp {
+    if let Some(dhcp) = stop_dhcp {
         dhcp.abort();
     }
     eprintln!("pitstop: ending; another signal ends it at once");
@@ -240,6 +249,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         url,
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
+        job_files: Arc::default(),
     };
     Sites::new(folders, site)
 }

@@ -1,7 +1,10 @@
 //! `POST /report/JOB`: what a machine reports of its run. docs/api.md has the lines.
 
+mod job_files;
+
+pub use job_files::JobFiles;
+
 use crate::http::{Caller, Here, Routine};
-use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::runs::token::{self, Answer};
 use crate::runs::{Refused, Reported};
@@ -15,19 +18,14 @@ use axum::routing::post;
 use headers::authorization::Bearer;
 use headers::{Authorization, ContentLength, HeaderMapExt};
 use pitstop_protocol::event::{self, BadLine, LARGEST_REPORT};
-use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
-use pitstop_protocol::job::hostfile::{HostFile, Secret};
-use std::io::ErrorKind;
+use pitstop_protocol::job::hostfile::Secret;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use url::Url;
 
 /// A report is a few kilobytes: who takes longer to send one than this is no machine at work.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// No host file is larger.
-const LARGEST_HOST_FILE: u64 = 1 << 20;
 
 pub fn routes() -> Router<Arc<Sites>> {
     Router::new().route("/report/{job}", post(take).fallback(refuse))
@@ -90,10 +88,11 @@ fn keep(
     token: Option<&str>,
     report: &[u8],
 ) -> Result<(), Refusal> {
-    let lines = lines(report)?;
-    let run = lines.first().map(|first| first.line.run());
-    allow(site, job, run, peer, token)?;
-    let Some(run) = run else {
+    let text = std::str::from_utf8(report).map_err(|_| bad("a report is UTF-8 text"))?;
+    // A stranger's report is not read beyond its first line.
+    allow(site, job, text, peer, token)?;
+    let lines = lines(text)?;
+    let Some(run) = lines.first().map(|first| first.line.run()) else {
         return Ok(());
     };
     site.runs
@@ -104,10 +103,12 @@ fn keep(
         })
 }
 
+fn bad(what: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, what)
+}
+
 /// All lines of a report, which are of one run.
-fn lines(report: &[u8]) -> Result<Vec<Reported<'_>>, Refusal> {
-    let bad = |what: String| Refusal::new(StatusCode::BAD_REQUEST, what);
-    let text = std::str::from_utf8(report).map_err(|_| bad("a report is UTF-8 text".into()))?;
+fn lines(text: &str) -> Result<Vec<Reported<'_>>, Refusal> {
     let mut lines: Vec<Reported<'_>> = Vec::new();
     for (number, raw) in (1..).zip(text.lines()) {
         let line = event::parse(raw).map_err(|error| {
@@ -134,7 +135,7 @@ fn lines(report: &[u8]) -> Result<Vec<Reported<'_>>, Refusal> {
 fn allow(
     site: &Site,
     job: &Id,
-    run: Option<&Id>,
+    report: &str,
     peer: IpAddr,
     token: Option<&str>,
 ) -> Result<(), Refusal> {
@@ -145,27 +146,32 @@ fn allow(
         Answer::Wrong => return Err(wrong(token)),
         Answer::None => {}
     }
-    // Its host file is gone by the time it reports that it is done.
-    let begun = run.and_then(|run| site.runs.runs().read(run).ok().flatten());
-    if begun.is_some_and(|run| {
-        run.summary.job.as_ref() == Some(job) && run.summary.peer == peer.to_string()
-    }) {
-        return Ok(());
-    }
     let forbidden = |why: String| Refusal::new(StatusCode::FORBIDDEN, why);
-    let Some((path, file)) = host_file(site, job) else {
-        return Err(forbidden(format!("no machine has the job {job}")));
-    };
-    match file.report_token {
-        Some(Secret(own)) => {
+    match site.job_files.of(&site.hosts, job) {
+        Some((_, Some(Secret(own)))) => {
             // Hashes are compared in constant time.
             let right = token.is_some_and(|token| {
                 blake3::hash(token.as_bytes()) == blake3::hash(own.as_bytes())
             });
             right.then_some(()).ok_or_else(|| wrong(token))
         }
-        None => site.claims.may_delete(&path, peer).map_err(forbidden),
+        Some((path, None)) => site.claims.may_delete(&path, peer).map_err(forbidden),
+        // It is gone by the time its machine reports that it is done.
+        None if has_begun(site, job, report, peer) => Ok(()),
+        None => Err(forbidden(format!("no machine has the job {job}"))),
     }
+}
+
+/// Whether the run of a report has begun already, as this job's, from the same address.
+fn has_begun(site: &Site, job: &Id, report: &str, peer: IpAddr) -> bool {
+    let first = report.lines().next().map(event::parse);
+    let Some(Ok(line)) = first else {
+        return false;
+    };
+    let begun = site.runs.runs().read(line.run()).ok().flatten();
+    begun.is_some_and(|run| {
+        run.summary.job.as_ref() == Some(job) && run.summary.peer == peer.to_string()
+    })
 }
 
 fn wrong(token: Option<&str>) -> Refusal {
@@ -173,32 +179,6 @@ fn wrong(token: Option<&str>) -> Refusal {
         None => Refusal::unauthorized("this job's reports need its token"),
         Some(_) => Refusal::new(StatusCode::FORBIDDEN, "this is not the job's token"),
     }
-}
-
-/// The host file whose reports are this job's.
-fn host_file(site: &Site, job: &Id) -> Option<(RelPath, HostFile)> {
-    let is_for_job = |place: &str| {
-        Url::parse(place).is_ok_and(|url| {
-            let last = url.path_segments().and_then(Iterator::last);
-            last == Some(job.as_str())
-        })
-    };
-    let entries = site.hosts.entries().ok()?;
-    entries.flatten().find_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let length = entry.metadata().ok()?.len();
-        if name.starts_with('.') || !name.ends_with(SUFFIX) || length > LARGEST_HOST_FILE {
-            return None;
-        }
-        let bytes = match site.hosts.read(&name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            bytes => bytes.ok()?,
-        };
-        // What a machine would not run is nobody's job.
-        let file = HostFile::parse(&bytes, &name).ok()?;
-        let path = RelPath::from_text(&name).ok()?;
-        is_for_job(file.report.as_deref()?).then_some((path, file))
-    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
+use crate::report::JobFiles;
 use crate::runs::Recorder;
 use crate::unknown::Strangers;
 use anyhow::Context;
@@ -48,6 +49,7 @@ pub struct Site {
     pub locks: Arc<Locks>,
     /// What machines report.
     pub runs: Arc<Recorder>,
+    pub job_files: Arc<JobFiles>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

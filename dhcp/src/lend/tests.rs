@@ -197,6 +197,16 @@ fn an_address_that_somebody_has_is_left_alone() {
 
 /// The kernel may know the last client there for long: that is nobody.
 #[test]
+fn who_cannot_be_looked_after_now_is_asked_for_again_at_once() {
+    let mut lab = Lab::new(LAB);
+    let discover = from(STRANGER, MessageType::Discover, &[], |_| {});
+    assert!(matches!(lab.asked(&discover), Verdict::Probe(_)));
+    assert!(matches!(lab.asked(&discover), Verdict::Nothing(None)));
+    lab.lender.forget(STRANGER);
+    assert!(matches!(lab.asked(&discover), Verdict::Probe(_)));
+}
+
+#[test]
 fn whose_an_address_was_is_told_to_who_looks_for_somebody_there() {
     let mut lab = Lab::new(LAB);
     let given: Vec<Ipv4Addr> = (0..3).map(|n| lab.lease(stranger(n))).collect();
@@ -275,6 +285,10 @@ fn what_is_no_longer_right_is_refused() {
         let nak = lab.told(&reboot(mac, wanted));
         assert_eq!(kind(&nak), MessageType::Nak, "{wanted:?}");
     }
+    // What others may have lent on the same wire is theirs.
+    let foreign = reboot(stranger(2), [10, 0, 0, 99]);
+    let verdict = lab.asked(&foreign);
+    assert!(matches!(verdict, Verdict::Nothing(None)), "{verdict:?}");
     let other = Ipv4Addr::new(10, 0, 0, 2);
     let options = [(50, &ip.octets()[..]), (54, &other.octets()[..])];
     let taken = from(STRANGER, MessageType::Request, &options, |_| {});

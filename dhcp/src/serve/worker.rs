@@ -4,7 +4,7 @@ use super::keeper::Store;
 use super::noise::Noise;
 use super::{FleetNow, Journal, Settings};
 use crate::answer::Answer;
-use crate::boot::Here;
+use crate::boot::{self, Here};
 use crate::interfaces::{self, Interface};
 use crate::lend::{Lender, Probe, Scene, Verdict};
 use crate::probe;
@@ -23,6 +23,8 @@ use tokio::sync::Semaphore;
 const LARGEST: usize = 9216;
 /// Addresses that are looked at side by side.
 const PROBES: usize = 32;
+/// Answers that wait for the file of leases at the same time. A disk that hangs keeps nobody else waiting.
+const WRITES: usize = 256;
 /// How many addresses of a range are looked at for one question, if others have them.
 const TRIES: usize = 8;
 
@@ -41,6 +43,7 @@ pub struct Worker {
     port: Port,
     shared: Arc<Shared>,
     probes: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
     rival: Option<Ipv4Addr>,
 }
 
@@ -71,6 +74,7 @@ impl Worker {
             port,
             shared: Arc::clone(shared),
             probes: Arc::new(Semaphore::new(PROBES)),
+            writes: Arc::new(Semaphore::new(WRITES)),
             rival: None,
         }
     }
@@ -118,14 +122,28 @@ impl Worker {
             }
             return;
         }
-        let verdict = self.decide(&asked, None);
-        if let Some(Verdict::Rival(server)) = verdict {
-            self.note_rival(server);
-        } else if let Some(Verdict::Probe(probe)) = verdict {
-            self.probe(asked, probe);
-        } else if let Some(verdict) = verdict {
-            self.carry_out(&asked, verdict).await;
+        match self.decide(&asked, None) {
+            Some(Verdict::Rival(server)) => self.note_rival(server),
+            Some(Verdict::Probe(probe)) => self.probe(asked, probe),
+            Some(verdict @ (Verdict::Kept(..) | Verdict::Changed(_))) => {
+                self.carry_out_beside(asked, verdict);
+            }
+            Some(verdict) => self.carry_out(&asked, verdict).await,
+            None => {}
         }
+    }
+
+    /// Carries out what waits for the disk, while other questions are answered.
+    fn carry_out_beside(&self, asked: Asked, verdict: Verdict) {
+        let Ok(turn) = Arc::clone(&self.writes).try_acquire_owned() else {
+            // The client asks again.
+            return;
+        };
+        let worker = self.another();
+        tokio::spawn(async move {
+            worker.carry_out(&asked, verdict).await;
+            drop(turn);
+        });
     }
 
     /// Where the question came in, as this computer's addresses and the fleet file are now.
@@ -133,7 +151,11 @@ impl Worker {
         let all = interfaces::all().ok()?;
         let fleet = (self.shared.fleet)();
         let interface = all.iter().find(|one| one.name == self.interface)?;
-        let address = self.address(interface, fleet.as_deref());
+        let near = || {
+            let fleet = fleet.as_deref().filter(|_| self.shared.lending.is_some())?;
+            near(&interface.addresses, fleet, &question)
+        };
+        let address = near().unwrap_or_else(|| self.address(interface, fleet.as_deref()));
         let settings = &self.shared.settings;
         // Files are where HTTP listens, whichever interface the question came by.
         let files = match settings.listen.to_canonical() {
@@ -188,37 +210,48 @@ impl Worker {
     }
 
     /// Looks for somebody at an address beside everything else, and goes on with the answer.
-    fn probe(&self, asked: Asked, mut probe: Probe) {
+    fn probe(&self, asked: Asked, probe: Probe) {
         let Ok(turn) = Arc::clone(&self.probes).try_acquire_owned() else {
             // The client asks again.
+            self.forget(&asked);
             return;
         };
         let worker = self.another();
         tokio::spawn(async move {
-            let own = asked.question.mac;
-            for _ in 0..TRIES {
-                let Here {
-                    interface, address, ..
-                } = &asked.here;
-                let ip = probe.ip;
-                let known = [own, probe.former.unwrap_or(own)];
-                let holder = probe::holder(ip, interface, *address, &known).await;
-                if let Some(mac) = &holder {
-                    worker.note(Some(format!(
-                        "{mac} has {ip}, which is in the range of DHCP on {interface}: it is left alone"
-                    )));
-                }
-                match worker.decide(&asked, Some((ip, holder.is_some()))) {
-                    Some(Verdict::Probe(next)) => probe = next,
-                    Some(verdict) => {
-                        worker.carry_out(&asked, verdict).await;
-                        break;
-                    }
-                    None => break,
-                }
-            }
+            worker.probe_in_turn(&asked, probe).await;
             drop(turn);
         });
+    }
+
+    async fn probe_in_turn(&self, asked: &Asked, mut probe: Probe) {
+        let own = asked.question.mac;
+        for _ in 0..TRIES {
+            let Here {
+                interface, address, ..
+            } = &asked.here;
+            let ip = probe.ip;
+            let known = [own, probe.former.unwrap_or(own)];
+            let holder = probe::holder(ip, interface, *address, &known).await;
+            if let Some(mac) = &holder {
+                self.note(Some(format!(
+                    "{mac} has {ip}, which is in the range of DHCP on {interface}: it is left alone"
+                )));
+            }
+            match self.decide(asked, Some((ip, holder.is_some()))) {
+                Some(Verdict::Probe(next)) => probe = next,
+                Some(verdict) => return self.carry_out(asked, verdict).await,
+                None => return,
+            }
+        }
+        self.forget(asked);
+    }
+
+    /// Nobody looks at the address that is kept for a client: it is free again.
+    fn forget(&self, asked: &Asked) {
+        if let Some((lender, _)) = &self.shared.lending {
+            let mut lender = lender.lock().unwrap_or_else(PoisonError::into_inner);
+            lender.forget(asked.question.mac);
+        }
     }
 
     fn another(&self) -> Self {
@@ -228,6 +261,7 @@ impl Worker {
             port: self.port,
             shared: Arc::clone(&self.shared),
             probes: Arc::clone(&self.probes),
+            writes: Arc::clone(&self.writes),
             rival: self.rival,
         }
     }
@@ -295,3 +329,14 @@ impl Worker {
         }
     }
 }
+
+/// Of several networks on one wire that of the machine which asks: this computer's address there.
+fn near(addresses: &[Ipv4Net], fleet: &Fleet, question: &Question) -> Option<Ipv4Addr> {
+    let machine = boot::machine(Some(fleet), question)?;
+    let network = fleet.network_of(machine.ip?)?;
+    let is_there = |ip: &Ipv4Addr| fleet.network_of(IpAddr::V4(*ip)) == Some(network);
+    addresses.iter().map(Ipv4Net::addr).find(is_there)
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use super::tls::{self, Seen};
 use crate::act::Limits;
 use crate::credentials::{Auth, Login, Secret};
 use crate::error::{PowerError, one_line};
+use reqwest::StatusCode;
 use reqwest::blocking::{RequestBuilder, Response};
 use reqwest::header::{ETAG, HeaderMap, IF_MATCH, LOCATION};
 use serde_json::{Value, json};
@@ -16,18 +17,23 @@ use url::Url;
 const LARGEST: u64 = 1 << 20;
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 const TOKEN: &str = "X-Auth-Token";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    Get,
-    Post,
-}
+/// How often one question is sent on: iLOs send on what lacks the slash at its end.
+const REDIRECTS: usize = 3;
 
 /// What a service answered.
 pub struct Answer {
+    /// Who answered: the one that was asked, or where that sent us.
+    pub url: Url,
     pub json: Value,
     pub etag: Option<String>,
     headers: HeaderMap,
+}
+
+/// The same before it is read.
+struct Raw {
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: Vec<u8>,
 }
 
 /// A session, to be closed: services have few.
@@ -81,7 +87,7 @@ impl Client {
             seen,
             session: None,
         };
-        if client.login.auth == Auth::Session {
+        if client.login.auth == Some(Auth::Session) {
             client.session = Some(client.log_in()?);
         }
         Ok(client)
@@ -106,17 +112,31 @@ impl Client {
             .ok_or_else(|| self.nonsense(&format!("it names a place that is not its own: {path}")))
     }
 
-    pub fn call(
-        &self,
-        method: Method,
-        url: &Url,
-        body: Option<&Value>,
-    ) -> Result<Answer, PowerError> {
-        let request = match method {
-            Method::Get => self.http.get(url.clone()),
-            Method::Post => self.http.post(url.clone()),
-        };
-        self.send(self.signed(request), body)
+    /// Reads a resource, also where the service sends on to another place of its own.
+    pub fn get(&self, url: &Url) -> Result<Answer, PowerError> {
+        let mut url = url.clone();
+        let mut left = REDIRECTS;
+        loop {
+            let raw = self.ask(self.signed(self.http.get(url.clone())), None)?;
+            match self.sent_on(&url, &raw) {
+                Some(place) if left > 0 => url = place,
+                _ => return self.answer(url, raw),
+            }
+            left -= 1;
+        }
+    }
+
+    /// Where an answer sends on to.
+    fn sent_on(&self, from: &Url, raw: &Raw) -> Option<Url> {
+        // RFC 9110 15.4: the other numbers do not mean the same resource elsewhere.
+        let moved = matches!(raw.status.as_u16(), 301 | 302 | 307 | 308);
+        let place = raw.headers.get(LOCATION).filter(|_| moved)?;
+        self.join(from, place.to_str().ok()?).ok()
+    }
+
+    pub fn post(&self, url: &Url, body: &Value) -> Result<(), PowerError> {
+        let request = self.signed(self.http.post(url.clone()));
+        self.send(url, request, body).map(|_| ())
     }
 
     /// Changes a resource, if it is still the one that was read: many services take no change without that.
@@ -125,7 +145,7 @@ impl Client {
         if let Some(etag) = etag {
             request = request.header(IF_MATCH, etag);
         }
-        self.send(request, Some(body)).map(|_| ())
+        self.send(url, request, body).map(|_| ())
     }
 
     fn signed(&self, request: RequestBuilder) -> RequestBuilder {
@@ -146,7 +166,7 @@ impl Client {
         };
         let url = self.join(&self.base, SESSIONS)?;
         let body = json!({ "UserName": user, "Password": password.tell() });
-        let answer = self.send(self.http.post(url.clone()), Some(&body))?;
+        let answer = self.send(&url, self.http.post(url.clone()), &body)?;
         let header = |name: &str| answer.headers.get(name)?.to_str().ok().map(str::to_owned);
         let token =
             header(TOKEN).ok_or_else(|| self.nonsense("it opened a session and gave no token"))?;
@@ -154,11 +174,12 @@ impl Client {
         Ok(Session { token, place })
     }
 
-    fn send(
-        &self,
-        mut request: RequestBuilder,
-        body: Option<&Value>,
-    ) -> Result<Answer, PowerError> {
+    fn send(&self, url: &Url, request: RequestBuilder, body: &Value) -> Result<Answer, PowerError> {
+        let raw = self.ask(request, Some(body))?;
+        self.answer(url.clone(), raw)
+    }
+
+    fn ask(&self, mut request: RequestBuilder, body: Option<&Value>) -> Result<Raw, PowerError> {
         let began = Instant::now();
         if let Some(body) = body {
             request = request
@@ -170,6 +191,19 @@ impl Client {
         let status = response.status();
         let headers = response.headers().clone();
         let bytes = self.body(response, began)?;
+        Ok(Raw {
+            status,
+            headers,
+            bytes,
+        })
+    }
+
+    fn answer(&self, url: Url, raw: Raw) -> Result<Answer, PowerError> {
+        let Raw {
+            status,
+            headers,
+            bytes,
+        } = raw;
         if status == 401 || status == 403 {
             return Err(if self.login.user.is_none() {
                 PowerError::NoLogin {
@@ -202,6 +236,7 @@ impl Client {
             .and_then(|etag| etag.to_str().ok())
             .map(str::to_owned);
         Ok(Answer {
+            url,
             json,
             etag,
             headers,

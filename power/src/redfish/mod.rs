@@ -7,7 +7,7 @@ use crate::act::{Limits, State};
 use crate::bmc::Order;
 use crate::credentials::Credentials;
 use crate::error::{PowerError, one_line};
-use client::{Client, Method};
+use client::Client;
 use serde_json::{Value, json};
 use std::fmt;
 use url::Url;
@@ -84,14 +84,14 @@ impl Bmc {
     }
 
     fn system(&self) -> Result<Value, PowerError> {
-        Ok(self.client.call(Method::Get, &self.system, None)?.json)
+        Ok(self.client.get(&self.system)?.json)
     }
 }
 
 /// A service of one machine, as a BMC is one, needs no name for it.
 fn only_system(client: &Client, base: &Url) -> Result<Url, PowerError> {
     let list = client.join(base, SYSTEMS)?;
-    let json = client.call(Method::Get, &list, None)?.json;
+    let json = client.get(&list)?.json;
     let members = json.get("Members").and_then(Value::as_array);
     let paths: Vec<&str> = members
         .into_iter()
@@ -160,18 +160,16 @@ impl crate::bmc::Bmc for Bmc {
         };
         let target = self.client.join(&self.system, target)?;
         let body = json!({ "ResetType": kind });
-        self.client
-            .call(Method::Post, &target, Some(&body))
-            .map(|_| ())
+        self.client.post(&target, &body)
     }
 
     fn pxe(&self) -> Result<(), PowerError> {
-        let system = self.client.call(Method::Get, &self.system, None)?;
+        let system = self.client.get(&self.system)?;
         let body = json!({
             "Boot": { "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "Pxe" }
         });
         self.client
-            .change(&self.system, system.etag.as_deref(), &body)?;
+            .change(&system.url, system.etag.as_deref(), &body)?;
         let boot = self.system()?;
         let says = |key: &str| {
             let value = boot.get("Boot").and_then(|boot| boot.get(key)?.as_str());

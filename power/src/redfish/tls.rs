@@ -43,7 +43,7 @@ struct Verifier {
 /// What a connection with this login trusts.
 pub fn config(login: &Login) -> Result<(ClientConfig, Seen), Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let trust = match (login.fingerprint, login.insecure) {
+    let trust = match (login.fingerprint, login.insecure.unwrap_or(false)) {
         (Some(fingerprint), _) => Trust::This(fingerprint),
         (None, true) => Trust::Any,
         (None, false) => {

@@ -300,12 +300,16 @@ impl Locked {
         file.sync_all().with_context(doing)
     }
 
-    /// Removes the files of jobs that are long over: all but each machine's last. The history has them.
+    /// Removes the files and the tokens of jobs that are long over: of files all but each machine's last. The history has them.
     pub fn tidy(&self, before: Timestamp) -> anyhow::Result<()> {
         let jobs = self.all()?.jobs;
         for (at, job) in jobs.iter().enumerate() {
-            let newer = || jobs[at + 1..].iter().any(|other| other.is_of_machine(job));
-            if job.ended.is_some_and(|ended| ended < before) && newer() {
+            if job.ended.is_none_or(|ended| ended >= before) {
+                continue;
+            }
+            token::revoke(&self.store.root, &job.id)
+                .with_context(|| format!("removing the token of job {}", job.id))?;
+            if jobs[at + 1..].iter().any(|other| other.is_of_machine(job)) {
                 self.forget(job)?;
             }
         }

@@ -172,6 +172,21 @@ fn without_a_token_the_jobs_machine_reports_also_when_its_host_file_is_gone() {
     assert_eq!(server.post(JOB, None, &begun(3)), 401);
     assert_eq!(server.post(JOB, Some("guess"), &begun(3)), 403);
     assert_eq!(server.post(JOB, Some("s3cr3t"), &begun(3)), 204);
+    // That it has begun opens the door for nobody.
+    let more = lines(&run(3), 2, &[LOG]);
+    assert_eq!(server.post(JOB, None, &more), 401);
+    assert_eq!(server.post(JOB, Some("guess"), &more), 403);
+}
+
+#[test]
+fn of_a_strangers_report_no_more_than_the_first_line_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let server = serve(root.path());
+    let body = format!("{}hello\n", lines(&run(1), 1, &[BEGIN]));
+    assert_eq!(server.post(JOB, None, &body), 403);
+    let token = token::issue(root.path(), &JOB.parse().unwrap()).unwrap();
+    assert_eq!(server.post(JOB, Some("guess"), &body), 403);
+    assert_eq!(server.post(JOB, Some(&token), &body), 400);
 }
 
 #[test]
@@ -307,4 +322,35 @@ fn programs_list_runs_read_them_and_hear_of_new_lines() {
     assert_eq!(one["state"], "running");
     assert_eq!(server.get("/api/v1/runs/20260101-000000-abcd").0, 404);
     assert_eq!(server.get("/api/v1/runs/..%2f..%2fetc").0, 400);
+}
+
+#[test]
+fn a_run_that_was_reported_is_not_listed_again_out_of_its_log() {
+    let root = tempfile::tempdir().unwrap();
+    let server = serve(root.path());
+    let token = token::issue(root.path(), &JOB.parse().unwrap()).unwrap();
+    let other = BEGIN
+        .replace("lab3-01", "lab3-02")
+        .replace("10.0.2.15", "10.0.2.16")
+        .replace("12:34:56", "12:34:57");
+    for (number, begin) in [(1, BEGIN), (2, &other)] {
+        let body = lines(&run(number), 1, &[begin, FAILED]);
+        assert_eq!(server.post(JOB, Some(&token), &body), 204);
+    }
+    let folder = root.path().join("share/10.0.2.15");
+    fs::create_dir(&folder).unwrap();
+    let log =
+        "2026-11-28T21:30:01+00:00: 10.0.2.15: error: pitstop: result failed backup: no disk\n";
+    fs::write(folder.join("maintenance.log"), log).unwrap();
+    for last in [1, 2, 3] {
+        let listed = server.json(&format!("/api/v1/runs?last={last}"));
+        let listed = listed["runs"].as_array().unwrap().clone();
+        let ids: Vec<&str> = listed
+            .iter()
+            .filter_map(|run| run["run"].as_str())
+            .collect();
+        let (first, second) = (run(2).to_string(), run(1).to_string());
+        let both = [first.as_str(), second.as_str()];
+        assert_eq!(ids, both[..last.min(2)], "{last}");
+    }
 }

@@ -30,24 +30,30 @@ pub fn from_logs(share: &Dir, known: &[Run]) -> Vec<Run> {
             continue;
         };
         // A folder without such a log is an image's alone.
-        let Some((ended, summary)) = last_of(share, &name) else {
+        let Some(told) = last_of(share, &name).map(Run::ended) else {
             continue;
         };
-        let reported = |run: &Run| {
-            let theirs = run.summary.ended.as_deref().unwrap_or(&run.summary.began);
-            let theirs: Option<Timestamp> = theirs.parse().ok();
-            run.summary.is_of(&name)
-                && theirs.is_some_and(|theirs| ended.as_second() - theirs.as_second() <= APART)
-        };
-        if !known.iter().any(reported) {
-            runs.push(Run::ended(summary));
+        if !known.iter().any(|run| is_reported(run, &told)) {
+            runs.push(told);
         }
     }
     runs.sort_by(|a, b| b.summary.run.cmp(&a.summary.run));
     runs
 }
 
-fn last_of(share: &Dir, machine: &str) -> Option<(Timestamp, Summary)> {
+/// Whether `run` is the one that a log tells of, or a later one of the same machine.
+pub fn is_reported(run: &Run, told: &Run) -> bool {
+    let end = |run: &Run| -> Option<Timestamp> {
+        let end = run.summary.ended.as_deref().unwrap_or(&run.summary.began);
+        end.parse().ok()
+    };
+    let (Some(theirs), Some(ended)) = (end(run), end(told)) else {
+        return false;
+    };
+    run.summary.is_of(&told.summary.address) && ended.as_second() - theirs.as_second() <= APART
+}
+
+fn last_of(share: &Dir, machine: &str) -> Option<Summary> {
     let mut log = share.open(format!("{machine}/{LOG}")).ok()?;
     let length = log.metadata().ok()?.len();
     log.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
@@ -61,7 +67,7 @@ fn last_of(share: &Dir, machine: &str) -> Option<(Timestamp, Summary)> {
     if paces.is_some_and(|file| file.take(MOST_PACES).read_to_string(&mut text).is_ok()) {
         add_pace(&mut summary, ended, &text);
     }
-    Some((ended, summary))
+    Some(summary)
 }
 
 /// `2026-11-20T12:00:00+00:00: 10.0.2.15: info: pitstop: result ok backup`

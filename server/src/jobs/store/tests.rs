@@ -127,9 +127,16 @@ fn what_is_long_over_is_tidied_away_but_for_each_machines_last() {
         lock.change(&job.id, &Happened::SeenDone, time("2026-11-28T14:00:00Z"))
             .unwrap();
     }
+    let tokens = || {
+        let folder = root.folder.path().join("runs/tokens");
+        fs::read_dir(folder).unwrap().count()
+    };
+    assert_eq!(tokens(), 3);
     lock.tidy(time("2026-11-28T13:30:00Z")).unwrap();
     assert!(lock.read(&first.id).unwrap().is_none());
+    assert_eq!(tokens(), 2);
     lock.tidy(time("2026-12-28T14:00:00Z")).unwrap();
+    assert_eq!(tokens(), 0);
     assert!(lock.read(&second.id).unwrap().is_some());
     assert!(lock.read(&other.id).unwrap().is_some());
 }
