@@ -255,10 +255,11 @@ fn a_machine_that_was_reset_is_served_at_once() {
     let (mut got, mut new) = (0, None);
     while got < 5000 {
         let (packet, from) = receive(&socket);
-        if from == old {
+        // On a busy computer the second question may be read when the first one is answered and acknowledged: it then
+        // begins a transfer that nobody takes part in.
+        if from == old || *new.get_or_insert(from) != from {
             continue;
         }
-        assert_eq!(*new.get_or_insert(from), from);
         let Packet::Data { block, data } = packet else {
             panic!("not data")
         };
