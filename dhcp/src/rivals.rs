@@ -7,6 +7,7 @@ use dhcproto::v4::{
     CLIENT_PORT, DhcpOption, DhcpOptions, Flags, Message, MessageType, Opcode, OptionCode,
     SERVER_PORT, borrowed,
 };
+use nix::ifaddrs::getifaddrs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -40,15 +41,15 @@ pub async fn find(interface: &str, own: Ipv4Addr) -> anyhow::Result<Option<Ipv4A
     Ok(None)
 }
 
-/// The interface's Ethernet address; zeros for one that has none.
+/// The interface's Ethernet address; zeros for one that has none. Asked of the kernel: `/sys` may be that of another
+/// network namespace.
 fn mac(interface: &str) -> anyhow::Result<[u8; 6]> {
-    let path = format!("/sys/class/net/{interface}/address");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let mut mac = [0; 6];
-    for (byte, digits) in mac.iter_mut().zip(text.trim().split(':')) {
-        *byte = u8::from_str_radix(digits, 16).with_context(|| format!("reading {path}"))?;
-    }
-    Ok(mac)
+    let mut entries = getifaddrs().context("asking for this computer's addresses")?;
+    let address = entries.find_map(|entry| {
+        let is_its = entry.interface_name == interface;
+        entry.address.filter(|_| is_its)?.as_link_addr()?.addr()
+    });
+    Ok(address.unwrap_or_default())
 }
 
 fn discover(mac: [u8; 6]) -> Message {
