@@ -28,6 +28,15 @@ pub enum Verdict {
     Missed,
 }
 
+/// How a machine is brought to the network boot that begins its job, when that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Power {
+    /// Off, and on again.
+    Cycle,
+    On,
+}
+
 /// One job of one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -96,6 +105,9 @@ pub struct Job {
     pub runs: Vec<Id>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<Id>,
+    /// What is switched when it is due; left out where nothing is, or where that was done when it was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
     /// The host file, without what the server adds to it.
     pub text: String,
 }
@@ -305,6 +317,7 @@ pub fn sample() -> Job {
         attempts: 0,
         runs: Vec::new(),
         superseded_by: None,
+        power: None,
         text: "version = 1\naction = \"backup\"\n".into(),
     }
 }

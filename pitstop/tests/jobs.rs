@@ -235,6 +235,35 @@ fn a_job_that_is_due_is_set_by_the_server_alone() {
 }
 
 #[test]
+fn the_machine_of_a_job_for_later_is_switched_when_it_is_due() {
+    let lab = Lab::new();
+    let acts = lab.path().join("acts");
+    let shell = format!("echo $1 $2 >> '{}'", acts.display());
+    let power =
+        format!("[base]\npower = [\"sh\", \"-c\", {shell:?}, \"sh\", \"{{name}}\", \"{{act}}\"]\n");
+    fs::write(lab.path().join("fleet.toml"), format!("{LAB}{power}")).unwrap();
+    drop(lab.serve());
+    let set = ["host", "set", "lab-1", "refresh-info", "--at", "+1s"];
+    lab.does(&[&set[..], &["--power", "cycle"]].concat());
+    assert!(!acts.exists(), "it was switched before its time");
+    let server = lab.serve();
+    let begun = || fs::read_to_string(&acts).unwrap_or_default();
+    wait_until("the machine is switched", || {
+        begun() == "lab-1 pxe\nlab-1 cycle\n"
+    });
+    wait_until("the journal tells", || {
+        server
+            .get("/")
+            .text()
+            .contains("lab-1: switched for its job")
+    });
+    // Set at once, it is the command that switches.
+    lab.does(&["host", "set", "lab-2", "refresh-info", "--power", "on"]);
+    assert!(begun().ends_with("lab-2 pxe\nlab-2 on\n"), "{}", begun());
+    assert_eq!(lab.job("lab-2")["power"], Value::Null);
+}
+
+#[test]
 fn without_a_server_the_files_tell() {
     let lab = Lab::new();
     let share = lab.path().join("share/10.0.0.11");

@@ -7,7 +7,7 @@ use anyhow::Context;
 use cap_std::fs::Dir;
 use jiff::{Timestamp, Zoned};
 use nix::unistd::{Uid, User, gethostname};
-use pitstop_jobs::{Cron, Job, State, VERSION};
+use pitstop_jobs::{Cron, Job, Power, State, VERSION};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
 use pitstop_server::jobs::{Changes, Store};
@@ -27,6 +27,8 @@ pub struct Batch<'a> {
     places: HashMap<String, u32>,
     /// When they are due, if not at once.
     at: Option<Timestamp>,
+    /// What the server switches then.
+    power: Option<Power>,
 }
 
 impl<'a> Batch<'a> {
@@ -35,6 +37,7 @@ impl<'a> Batch<'a> {
         many: &'a Many,
         server: Option<String>,
         targets: &[Target],
+        power: Option<Power>,
     ) -> anyhow::Result<Self> {
         let store = Store::at(&root.path);
         let now = Zoned::now();
@@ -51,6 +54,7 @@ impl<'a> Batch<'a> {
             now,
             server,
             at,
+            power,
         })
     }
 
@@ -124,6 +128,7 @@ impl<'a> Batch<'a> {
             attempts: 0,
             runs: Vec::new(),
             superseded_by: None,
+            power: self.power.filter(|_| self.is_scheduled()),
             text: text.to_owned(),
         };
         if self.is_scheduled() {

@@ -96,10 +96,19 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
     refusals::check_folders(args, &prepared)?;
     let after = power::After::new(&args.root, &args.order.machines, args.power)?;
     let server = url.filter(|_| args.url.is_none());
-    let batch = Batch::new(&args.root, &args.many, server, &targets)?;
-    if batch.is_scheduled() && args.power != power::Order::None {
-        bail!("--power switches machines at once: it does not go with --at and --every");
-    }
+    let batch = Batch::new(
+        &args.root,
+        &args.many,
+        server,
+        &targets,
+        args.power.of_job(),
+    )?;
+    // Of jobs for later the server switches the machines, when they are due.
+    let after = if batch.is_scheduled() {
+        power::After::nothing()
+    } else {
+        after
+    };
     let rows: Vec<confirm::Row> = prepared.iter().map(|one| row(args, one)).collect();
     confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
     let mut answer = batch.due();

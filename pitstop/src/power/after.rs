@@ -19,6 +19,15 @@ pub enum Order {
 }
 
 impl Order {
+    /// The same in the file of a job that is not due yet.
+    pub fn of_job(self) -> Option<pitstop_jobs::Power> {
+        match self {
+            Self::Cycle => Some(pitstop_jobs::Power::Cycle),
+            Self::On => Some(pitstop_jobs::Power::On),
+            Self::None => None,
+        }
+    }
+
     fn act(self) -> Option<Act> {
         match self {
             Self::Cycle => Some(Act::Cycle),
@@ -37,13 +46,17 @@ pub struct After {
 }
 
 impl After {
+    pub fn nothing() -> Self {
+        Self {
+            act: None,
+            switches: Vec::new(),
+            credentials: Credentials::default(),
+        }
+    }
+
     pub fn new(root: &Root, machines: &[Who], order: Order) -> anyhow::Result<Self> {
         let Some(act) = order.act() else {
-            return Ok(Self {
-                act: None,
-                switches: Vec::new(),
-                credentials: Credentials::default(),
-            });
+            return Ok(Self::nothing());
         };
         let switches = switches(root, machines)?;
         let credentials = Credentials::read(&root.path)?;

@@ -69,6 +69,7 @@ pub fn job(number: u8, now: Timestamp) -> Job {
         attempts: 0,
         runs: Vec::new(),
         superseded_by: None,
+        power: None,
         text: "version = 1\n".into(),
     }
 }

@@ -4,8 +4,8 @@
 //! server that restarts knows who works, and gives each of them one lease of grace.
 
 use super::evidence::settle;
-use super::schedule;
 use super::store::{Found, Store};
+use super::{power, schedule};
 use crate::journal::Journal;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
@@ -239,8 +239,13 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let found = self.found()?;
-        let tell = |line: &str| self.journal.note(&line);
+        let mut set = Vec::new();
+        let tell = |said: schedule::Said| {
+            self.journal.note(&said.line);
+            set.extend(said.set);
+        };
         let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
+        power::switch(set, site.fleet.current(), self.store.root(), &self.journal);
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()

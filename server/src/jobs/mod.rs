@@ -7,6 +7,7 @@ mod evidence;
 #[cfg(test)]
 mod fake;
 mod keeper;
+mod power;
 mod schedule;
 mod store;
 

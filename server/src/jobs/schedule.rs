@@ -8,6 +8,27 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pitstop_jobs::{BadTime, Cron, Due, Happened, Job, State, due};
 
+/// What was done with a job.
+pub struct Said {
+    /// For the journal.
+    pub line: String,
+    /// The job that was set, where one was.
+    pub set: Option<Job>,
+}
+
+impl Said {
+    fn set(machine: &str, job: &Job) -> Self {
+        Self {
+            line: format!("{machine}: the {} is due, job {}", job.action, job.id),
+            set: Some(job.clone()),
+        }
+    }
+
+    fn not_set(line: String) -> Self {
+        Self { line, set: None }
+    }
+}
+
 /// Sets those of `jobs` that are due, and tells what was done, for the journal. A machine that is at work is not disturbed:
 /// its job begins when that is over, if that is within a day.
 ///
@@ -18,7 +39,7 @@ pub fn set_due(
     jobs: &[Job],
     hosts: &Dir,
     now: Timestamp,
-    mut tell: impl FnMut(&str),
+    mut tell: impl FnMut(Said),
 ) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     let mut changes = Changes::of(store);
@@ -36,7 +57,7 @@ pub fn set_due(
         }
         let about = format!("{}: job {}", job.shown(), job.id);
         match set_one(locked, job, hosts, &zone, now) {
-            Ok(said) => said.iter().for_each(|line| tell(line)),
+            Ok(said) => said.into_iter().for_each(&mut tell),
             Err(error) => wrong.push(format!("{about}: {error:#}")),
         }
     }
@@ -63,7 +84,7 @@ fn set_one(
     hosts: &Dir,
     zone: &TimeZone,
     now: Timestamp,
-) -> anyhow::Result<Option<String>> {
+) -> anyhow::Result<Option<Said>> {
     let missed = |due: Timestamp| {
         let due = due.to_zoned(zone.clone());
         format!(
@@ -76,7 +97,8 @@ fn set_one(
             let reason = format!("its schedule cannot be read: {error}");
             let what = Happened::Missed { reason };
             locked.change(&job.id, &what, now)?;
-            return Ok(Some(format!("{}: job {}: {error}", job.shown(), job.id)));
+            let line = format!("{}: job {}: {error}", job.shown(), job.id);
+            return Ok(Some(Said::not_set(line)));
         }
         Ok(Due::At(next)) => {
             // The clock was set, or the time zone was changed.
@@ -102,17 +124,17 @@ fn set_one(
         let next = job.occurrence(locked.new_id(now)?, time, now);
         if !is_set_already(locked, &next)? {
             locked.set(hosts, &next)?;
-            said = Some(format!(
-                "{machine}: the {} is due, job {}",
-                job.action, next.id
-            ));
+            said = Some(Said::set(&machine, &next));
         }
         job.reason = None;
         job.last = Some(time);
     } else {
         let reason = missed(time);
         job.last = Some(now);
-        said.replace(format!("{machine}: job {}: {reason}", job.id));
+        said = Some(Said::not_set(format!(
+            "{machine}: job {}: {reason}",
+            job.id
+        )));
         job.reason = Some(reason);
     }
     job.changed = now;
@@ -137,20 +159,17 @@ fn once(
     hosts: &Dir,
     now: Timestamp,
     missed: Option<String>,
-) -> anyhow::Result<Option<String>> {
+) -> anyhow::Result<Option<Said>> {
     let machine = job.shown();
     if let Some(reason) = missed {
         let said = format!("{machine}: job {}: {reason}", job.id);
         locked.change(&job.id, &Happened::Missed { reason }, now)?;
-        return Ok(Some(said));
+        return Ok(Some(Said::not_set(said)));
     }
     let mut due = job.clone();
     due.apply(&Happened::Due, now);
     locked.set(hosts, &due)?;
-    Ok(Some(format!(
-        "{machine}: the {} is due, job {}",
-        job.action, job.id
-    )))
+    Ok(Some(Said::set(machine, &due)))
 }
 
 /// Whether this time of the schedule had its job: the clock was wrong meanwhile, or the power failed before that was noted.
@@ -177,8 +196,8 @@ mod tests {
     fn look(root: &Root, now: &str) -> Vec<String> {
         let jobs = root.store.all().unwrap().jobs;
         let mut said = Vec::new();
-        set_due(&root.store, &jobs, &root.hosts, time(now), |line| {
-            said.push(line.to_owned());
+        set_due(&root.store, &jobs, &root.hosts, time(now), |told| {
+            said.push(told.line);
         })
         .unwrap();
         said

@@ -47,6 +47,11 @@ impl Store {
         }
     }
 
+    /// The folder that the server serves.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// As it is named in messages.
     pub fn path(&self) -> PathBuf {
         self.root.join(FOLDER)
