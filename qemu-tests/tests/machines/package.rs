@@ -75,7 +75,9 @@ fn serves(server: &mut Debian, network: &Namespace) -> Result<()> {
     let before = disk.digest()?;
     for action in ["backup", "restore"] {
         // A job belongs to the server's user, who has to read and delete it, whatever root's umask is.
-        server.run(&format!("(umask 077; pitstop host set {ADDRESS} {action} --yes)"))?;
+        server.run(&format!(
+            "(umask 077; pitstop host set {ADDRESS} {action} --yes)"
+        ))?;
         server.run("test \"$(stat -c %U /var/lib/pitstop/hosts/0A4D0032.toml)\" = pitstop")?;
         let client = Spec::new(&format!("package-{action}"), Boot::SeaBios)
             .network(Network::Tap {
