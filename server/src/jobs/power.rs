@@ -39,7 +39,7 @@ pub fn switch(due: Vec<Job>, fleet: Arc<Fleet>, root: &Path, journal: &Arc<Journ
                     let name = name.unwrap_or_default();
                     match result {
                         Ok(state) => {
-                            journal.note(&format!("{name}: switched for its job: {state}"))
+                            journal.note(&format!("{name}: switched for its job: {state}"));
                         }
                         Err(error) => journal.note(&format!("{name}: not switched: {error}")),
                     }
