@@ -205,6 +205,8 @@ impl Job {
             id,
             batch,
             state: State::Waiting,
+            // Who repeats it sees to the machine.
+            power: None,
             verdict: None,
             reason: None,
             set: now,

@@ -1,5 +1,6 @@
 //! `pitstop`: the admin's command. Images without a boot, the embedded server, and machines' jobs.
 
+mod ask;
 mod commands;
 mod fleet;
 mod host;

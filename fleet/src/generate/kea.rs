@@ -28,6 +28,22 @@ pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> Str
     serde_json::to_string_pretty(&config).unwrap_or_default() + "\n"
 }
 
+/// Kea's `option-data`, of the options that have a value.
+pub(super) fn option_data<const N: usize>(options: [(&str, Option<String>); N]) -> Vec<Value> {
+    let given = options.into_iter();
+    given
+        .filter_map(|(name, data)| Some(json!({ "name": name, "data": data? })))
+        .collect()
+}
+
+/// Kea's `pools`, of the network's addresses for machines that nobody named.
+pub(super) fn pools(network: &Network) -> Vec<Value> {
+    let pools = network.pools.iter();
+    pools
+        .map(|(first, last)| json!({ "pool": format!("{first} - {last}") }))
+        .collect()
+}
+
 fn subnet(fleet: &Fleet, boot: &Boot, at: usize, network: &Network) -> Value {
     let router = network.router.map(|ip| ip.to_string());
     let options = [
@@ -36,14 +52,8 @@ fn subnet(fleet: &Fleet, boot: &Boot, at: usize, network: &Network) -> Value {
         ("ntp-servers", joined(&network.ntp, ", ")),
         ("domain-name", network.domain.clone()),
     ];
-    let options: Vec<Value> = options
-        .into_iter()
-        .filter_map(|(name, data)| Some(json!({ "name": name, "data": data? })))
-        .collect();
-    let pools = network.pools.iter();
-    let pools: Vec<Value> = pools
-        .map(|(first, last)| json!({ "pool": format!("{first} - {last}") }))
-        .collect();
+    let options = option_data(options);
+    let pools = pools(network);
     let machines = fleet
         .machines
         .iter()

@@ -1,6 +1,7 @@
 //! Kea's server for IPv6: a whole `kea-dhcp6.conf`. Machines are known by their cards, as Kea tells them from what a machine or its
 //! relay says of it; a client's own identifier (DUID) is another one in its firmware and in its system.
 
+use super::kea::{option_data, pools};
 use super::{Format, header, known_alone};
 use crate::boot::{self, Firmware};
 use crate::fleet::{Fleet, Machine, Network};
@@ -71,14 +72,8 @@ fn subnet(fleet: &Fleet, at: usize, network: &Network) -> Value {
         ("sntp-servers", joined(&network.ntp)),
         ("domain-search", network.domain.clone()),
     ];
-    let options: Vec<Value> = options
-        .into_iter()
-        .filter_map(|(name, data)| Some(json!({ "name": name, "data": data? })))
-        .collect();
-    let pools = network.pools.iter();
-    let pools: Vec<Value> = pools
-        .map(|(first, last)| json!({ "pool": format!("{first} - {last}") }))
-        .collect();
+    let options = option_data(options);
+    let pools = pools(network);
     let machines = fleet
         .machines
         .iter()

@@ -3,6 +3,7 @@
 use super::Root;
 use super::many::Many;
 use super::target::Target;
+use crate::ask::agrees;
 use anyhow::{Context, bail};
 use pitstop_imaging::inventory::DiskIdentity;
 use pitstop_imaging::units;
@@ -12,7 +13,7 @@ use pitstop_protocol::job::{ActionName, DiskSelector};
 use pitstop_server::jobs::Store;
 use pitstop_transport::share::DirectoryShare;
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal, Write as _};
+use std::io::{IsTerminal, Write as _};
 
 /// One machine, and what its job is about.
 pub struct Row<'a> {
@@ -49,16 +50,10 @@ pub fn ask(root: &Root, many: &Many, action: ActionName, rows: &[Row]) -> anyhow
     } else {
         ""
     };
-    eprint!("Set {what}{lost}? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .context("reading the answer")?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => bail!("nothing was set"),
+    if !agrees(&format!("Set {what}{lost}?"))? {
+        bail!("nothing was set");
     }
+    Ok(())
 }
 
 fn table(root: &Root, action: ActionName, rows: &[Row]) -> anyhow::Result<String> {

@@ -3,6 +3,7 @@
 mod after;
 mod words;
 
+use crate::ask::agrees;
 use crate::fleet::FleetFile;
 use crate::host::Root;
 use crate::host::target::{Meant, Who, meant};
@@ -12,7 +13,7 @@ use pitstop_power::{Act, Credentials, Power, PowerError, State, Switch, Target, 
 use pitstop_server::machine::MachineName;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -131,19 +132,11 @@ fn ask(switches: &[Switch], act: Act) -> anyhow::Result<()> {
         // Writing to a String cannot fail.
         let _ = writeln!(table, "  {:width$}  {}", switch.target.name, switch.power);
     }
-    eprint!(
-        "{table}Switch these {} machines: {act}? [y/N] ",
-        switches.len()
-    );
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .context("reading the answer")?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => bail!("nothing was switched"),
+    let question = format!("{table}Switch these {} machines: {act}?", switches.len());
+    if !agrees(&question)? {
+        bail!("nothing was switched");
     }
+    Ok(())
 }
 
 /// What switches the machines that are meant, each once.
