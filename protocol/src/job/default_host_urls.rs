@@ -286,6 +286,13 @@ mod tests {
         assert!(!needed("pitstop.host=http://s/"));
     }
 
+    #[test]
+    fn a_host_name_of_capitals_and_foreign_letters_is_no_place() {
+        for name in ["http://A\u{e9}/f", "http://\u{e9}A/f", "http://xn--A\u{e9}/f"] {
+            assert_eq!(absolute(name), None, "{name}");
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_a_server_says_leads_to_a_server_of_a_kind_we_know(
