@@ -1,0 +1,1 @@
+//! What the API says and takes, typed: one definition for server, page and command.

@@ -1,0 +1,1 @@
+//! What machines are, over time: facts, search, differences.

@@ -1,0 +1,1 @@
+//! One image to many machines: frames, the plan of the chains, peers.

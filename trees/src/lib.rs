@@ -1,0 +1,1 @@
+//! Systems as files: the image of a tree, capture and extraction.
