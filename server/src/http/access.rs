@@ -89,7 +89,7 @@ async fn check(least: Role, request: Request, next: Next) -> Response {
     let (who, request) = match allow(least, &asked, request).await {
         Ok((who, request)) => (who, request),
         Err(No { who, response }) => {
-            act.refused(who, &response).await;
+            act.refused(who).await;
             return response;
         }
     };

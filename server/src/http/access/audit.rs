@@ -23,7 +23,7 @@ impl Act {
     }
 
     /// It was let in, and this is the answer.
-    pub async fn answered(self, who: Who, response: &Response) {
+    pub fn answered(self, who: Who, response: &Response) -> impl Future<Output = ()> + use<> {
         let status = response.status();
         let outcome = if status == StatusCode::FORBIDDEN {
             Outcome::Refused
@@ -32,18 +32,17 @@ impl Act {
         } else {
             Outcome::Done
         };
-        self.note(Some(who), outcome, response).await;
+        self.note(Some(who), outcome, response.extensions().get().cloned())
     }
 
-    pub async fn refused(self, who: Option<Who>, response: &Response) {
-        self.note(who, Outcome::Refused, response).await;
+    pub fn refused(self, who: Option<Who>) -> impl Future<Output = ()> {
+        self.note(who, Outcome::Refused, None)
     }
 
-    async fn note(self, who: Option<Who>, outcome: Outcome, response: &Response) {
+    async fn note(self, who: Option<Who>, outcome: Outcome, said: Option<Noted>) {
         let Some(asked) = self.0 else {
             return;
         };
-        let said = response.extensions().get::<Noted>().cloned();
         let said = said.unwrap_or_else(|| Noted {
             act: asked.method.to_string(),
             // What follows a ? may be a secret.
