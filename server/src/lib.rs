@@ -18,6 +18,7 @@ pub mod list;
 mod listing;
 mod locks;
 pub mod machine;
+mod machine_access;
 mod path;
 mod people;
 mod range;
@@ -39,6 +40,7 @@ pub use url::{assumed as assumed_url, read_server_file, valid_url};
 use anyhow::Context;
 use connections::{Connections, Peer};
 use journal::Journal;
+use machine_access::MachineAccess;
 use site::{Folders, Site, Sites};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -94,6 +96,9 @@ pub struct Args {
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
+    /// Who may use the share and read host files: whoever reaches the server, or machines by the token of their run, and people
+    #[arg(long, value_name = "open|token", default_value = "open")]
+    machine_access: MachineAccess,
     #[command(flatten)]
     dhcp: dhcp::Options,
     /// No line for each request
@@ -174,7 +179,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         .context("asking for the server's address")?;
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
     let url = args.url.clone().unwrap_or_else(|| url::own(address));
-    url::write_server_file(&args.root, &url)?;
+    url::write_server_file(&args.root, &url, args.machine_access)?;
     let sites = Arc::new(sites(args, &folders, url.clone()));
     let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
     let mut lines = announced(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
@@ -252,6 +257,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
         job_files: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
+        machine_access: args.machine_access,
     };
     Sites::new(folders, site)
 }

@@ -5,6 +5,7 @@ use crate::fleet::Watched;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
+use crate::machine_access::MachineAccess;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
@@ -52,6 +53,7 @@ pub struct Site {
     pub runs: Arc<Recorder>,
     pub job_files: Arc<JobFiles>,
     pub people: Arc<Gate>,
+    pub machine_access: MachineAccess,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

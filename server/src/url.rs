@@ -1,5 +1,6 @@
 //! The URL under which machines reach the server, and the file that tells it to `pitstop host set`.
 
+use crate::machine_access::MachineAccess;
 use crate::write::replace;
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
@@ -13,8 +14,11 @@ use std::path::Path;
 const FILE: &str = "server.toml";
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct ServerFile {
     url: String,
+    #[serde(default)]
+    machine_access: MachineAccess,
 }
 
 /// Checks a URL of the form `http(s)://host[:port]`; drops a slash at its end.
@@ -103,10 +107,18 @@ fn nearest(addresses: &[IpAddr]) -> Option<IpAddr> {
     found.first().copied().copied()
 }
 
-/// Writes down the URL of the server that now serves `root`.
-pub fn write_server_file(root: &Path, url: &str) -> anyhow::Result<()> {
+/// Writes down the URL of the server that now serves `root`, and whether it wants tokens of machines.
+pub fn write_server_file(
+    root: &Path,
+    url: &str,
+    machine_access: MachineAccess,
+) -> anyhow::Result<()> {
     let path = root.join(FILE);
-    let text = toml::to_string(&ServerFile { url: url.into() }).context("writing TOML")?;
+    let file = ServerFile {
+        url: url.into(),
+        machine_access,
+    };
+    let text = toml::to_string(&file).context("writing TOML")?;
     let text = format!("# Written by pitstop serve; pitstop host set reads it.\n{text}");
     Dir::open_ambient_dir(root, ambient_authority())
         .and_then(|root| replace(&root, FILE, &text))
@@ -115,18 +127,32 @@ pub fn write_server_file(root: &Path, url: &str) -> anyhow::Result<()> {
 
 /// The URL of the server that serves `root`, or served it last; `None` if none ever did.
 pub fn read_server_file(root: &Path) -> anyhow::Result<Option<String>> {
+    let Some(file) = read(root)? else {
+        return Ok(None);
+    };
+    match valid_url(&file.url) {
+        Ok(url) => Ok(Some(url)),
+        Err(why) => {
+            let path = root.join(FILE);
+            bail!("{}: {:?} is no URL: {why}", path.display(), file.url)
+        }
+    }
+}
+
+/// Whether the server that serves `root`, or served it last, wants tokens of machines.
+pub fn read_machine_access(root: &Path) -> anyhow::Result<MachineAccess> {
+    Ok(read(root)?.map(|file| file.machine_access).unwrap_or_default())
+}
+
+fn read(root: &Path) -> anyhow::Result<Option<ServerFile>> {
     let path = root.join(FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
-    let file: ServerFile =
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-    match valid_url(&file.url) {
-        Ok(url) => Ok(Some(url)),
-        Err(why) => bail!("{}: {:?} is no URL: {why}", path.display(), file.url),
-    }
+    let file = toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Some(file))
 }
 
 #[cfg(test)]
@@ -176,11 +202,17 @@ mod tests {
     fn the_file_reads_back() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(read_server_file(root.path()).unwrap(), None);
-        write_server_file(root.path(), "http://srv:80").unwrap();
+        let mode = || read_machine_access(root.path()).unwrap();
+        assert_eq!(mode(), MachineAccess::Open);
+        write_server_file(root.path(), "http://srv:80", MachineAccess::Token).unwrap();
         assert_eq!(
             read_server_file(root.path()).unwrap().as_deref(),
             Some("http://srv:80")
         );
+        assert_eq!(mode(), MachineAccess::Token);
+        // As servers before this one wrote it.
+        std::fs::write(root.path().join(FILE), "url = \"http://srv:80\"\n").unwrap();
+        assert_eq!(mode(), MachineAccess::Open);
         std::fs::write(root.path().join(FILE), "url = 1").unwrap();
         let error = format!("{:#}", read_server_file(root.path()).unwrap_err());
         assert!(error.contains("server.toml"), "{error}");

@@ -91,7 +91,8 @@ fn guarded(router: Router<Arc<Sites>>, least: Role) -> Router<Arc<Sites>> {
     }))
 }
 
-async fn check(least: Role, request: Request, next: Next) -> Response {
+/// Lets in who may, and answers everybody else.
+pub async fn check(least: Role, request: Request, next: Next) -> Response {
     let Some(asked) = Asked::of(&request) else {
         return unguarded().into_response();
     };
@@ -161,7 +162,8 @@ impl Asked {
         self.headers.get(name)?.to_str().ok()
     }
 
-    fn bearer(&self) -> Option<&str> {
+    /// The token that is shown.
+    pub fn bearer(&self) -> Option<&str> {
         bearer(self.header(header::AUTHORIZATION)?)
     }
 
@@ -173,7 +175,7 @@ impl Asked {
     }
 
     /// Comes from the server's own machine, and from nobody behind it.
-    fn is_of_own_machine(&self) -> bool {
+    pub fn is_of_own_machine(&self) -> bool {
         let passed_on = ["x-forwarded-for", "x-real-ip", "forwarded", "via"];
         self.peer.is_loopback() && !passed_on.iter().any(|name| self.headers.contains_key(*name))
     }
