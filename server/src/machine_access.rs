@@ -178,6 +178,3 @@ impl Asked {
         !self.headers.contains_key(header::AUTHORIZATION) && self.session().is_none()
     }
 }
-
-#[cfg(test)]
-mod tests;

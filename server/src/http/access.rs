@@ -323,6 +323,3 @@ pub fn see(place: &str) -> Response {
         Err(_) => StatusCode::BAD_REQUEST.into_response(),
     }
 }
-
-#[cfg(test)]
-mod tests;
