@@ -4,7 +4,7 @@ mod common;
 mod people_common;
 
 use common::{Server, pitstop};
-use people_common::{add, bearer, done, send, token};
+use people_common::{add, bearer, send, token};
 use std::path::Path;
 
 const WHO: [&str; 5] = ["nobody", "viewer", "operator", "admin", "machine"];
@@ -99,7 +99,11 @@ impl Lab {
         use std::io::{BufRead, BufReader, Write};
         let mut stream = self.server.connect();
         let host = self.server.http;
-        write!(stream, "GET /events HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").unwrap();
+        write!(
+            stream,
+            "GET /events HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"
+        )
+        .unwrap();
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).unwrap();
         line.split(' ').nth(1).unwrap().parse().unwrap()
@@ -176,7 +180,9 @@ fn add_once(root: &Path, name: &str) {
 /// Sets the job of the machine, and reads its token as the machine does.
 fn run_token(root: &Path) -> String {
     let output = pitstop()
-        .args(["host", "set", OWN, "restore", "--image", "golden", "--force", "--root"])
+        .args([
+            "host", "set", OWN, "restore", "--image", "golden", "--force", "--root",
+        ])
         .arg(root)
         .output()
         .unwrap();
@@ -204,7 +210,9 @@ fn every_cell_of_the_table_is_as_it_says() {
                 status => panic!("{act}, {who}: {status}"),
             };
             if found != *told {
-                wrong.push(format!("{who}: {act}: {status}, and the page says {told:?}"));
+                wrong.push(format!(
+                    "{who}: {act}: {status}, and the page says {told:?}"
+                ));
             }
         }
     }
@@ -248,18 +256,26 @@ fn a_machine_does_its_run_with_its_token_and_ends_in_nobody_elses_folder() {
     }
     // The log of all machines gets its lines, and another machine's name is no way to lie.
     let own = "2026-11-29T12:00:00+00:00: 10.0.2.15: info: hi\n";
-    assert_eq!(machine("PUT", "/share/maintenance.log", "If-None-Match: *\r\n", own), 204);
+    assert_eq!(
+        machine("PUT", "/share/maintenance.log", "If-None-Match: *\r\n", own),
+        204
+    );
     let lie = own.replace("2.15", "2.16");
     assert_eq!(machine("PUT", "/share/maintenance.log", "", &lie), 204);
     let log = std::fs::read_to_string(lab.share("maintenance.log")).unwrap();
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!((lines.len(), lines[0]), (3, "before"), "{log}");
     assert_eq!(lines[1], own.trim_end());
-    assert!(lines[2].contains(": 10.0.2.15: warning: it sent the line: "), "{log}");
+    assert!(
+        lines[2].contains(": 10.0.2.15: warning: it sent the line: "),
+        "{log}"
+    );
     // The API is not for machines, and a made-up token is none.
     assert_eq!(machine("GET", "/api/v1/runs", "", ""), 401);
     let forged = lab.header("machine").replace('.', ".0");
-    let answer = lab.server.request("GET", "/share/10.0.2.15/sda.raw.gz", &forged, b"");
+    let answer = lab
+        .server
+        .request("GET", "/share/10.0.2.15/sda.raw.gz", &forged, b"");
     assert_eq!(answer.status, 401);
 }
 
@@ -278,8 +294,16 @@ fn without_the_option_the_share_is_as_open_as_ever() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = server.get(&format!("/hosts/{HOST}")).text();
-    assert!(text.contains("report-token") && !text.contains("\ntoken"), "{text}");
+    assert!(
+        text.contains("report-token") && !text.contains("\ntoken"),
+        "{text}"
+    );
     // What a machine shows that was set up for another server is not looked at.
     let header = bearer("anything");
-    assert_eq!(server.request("GET", "/share/10.0.2.16/x", &header, b"").status, 200);
+    assert_eq!(
+        server
+            .request("GET", "/share/10.0.2.16/x", &header, b"")
+            .status,
+        200
+    );
 }

@@ -27,7 +27,11 @@ fn from_no_users_to_a_viewer_with_a_token() {
     let nobody = server.get(RUNS);
     assert_eq!(nobody.status, 401);
     assert_eq!(nobody.header("www-authenticate"), Some("Bearer"));
-    assert!(nobody.text().starts_with("{\"error\":\"log in first"), "{}", nobody.text());
+    assert!(
+        nobody.text().starts_with("{\"error\":\"log in first"),
+        "{}",
+        nobody.text()
+    );
     assert_eq!(server.get("/events").status, 401);
     let ann = bearer(&token(&root, "--user ann"));
     assert_eq!(server.request("GET", RUNS, &ann, b"").status, 200);
@@ -37,7 +41,10 @@ fn from_no_users_to_a_viewer_with_a_token() {
     assert!(users.text().contains("ann is a viewer"), "{}", users.text());
     let made = r#"{"name":"eve","role":"admin","password":"pw"}"#;
     let json = format!("{ann}Content-Type: application/json\r\n");
-    assert_eq!(send(&server, "POST", "/api/v1/users", &json, made).status, 403);
+    assert_eq!(
+        send(&server, "POST", "/api/v1/users", &json, made).status,
+        403
+    );
     for wrong in ["Bearer pitstop_00000000_00", "Bearer x", "Basic YTpi"] {
         let header = format!("Authorization: {wrong}\r\n");
         assert_eq!(server.request("GET", RUNS, &header, b"").status, 401);
@@ -59,7 +66,12 @@ fn a_form_begins_a_session_and_a_button_ends_it() {
     let shown = server.get("/login?next=%2F%3Fa%3D1");
     assert_eq!(shown.status, 200);
     let markup = shown.text();
-    for part in ["name=user", "type=password", "value=\"/?a=1\"", "method=post"] {
+    for part in [
+        "name=user",
+        "type=password",
+        "value=\"/?a=1\"",
+        "method=post",
+    ] {
         assert!(markup.contains(part), "{markup}");
     }
     let wrong = form(&server, "/login", "", "user=ann&password=wrong&next=/");
@@ -80,7 +92,10 @@ fn a_form_begins_a_session_and_a_button_ends_it() {
     }
     assert!(!cookie.contains("Secure"), "{cookie}");
     let elsewhere = "user=ann&password=long+enough&next=//evil.example/";
-    assert_eq!(form(&server, "/login", "", elsewhere).header("location"), Some("/"));
+    assert_eq!(
+        form(&server, "/login", "", elsewhere).header("location"),
+        Some("/")
+    );
 
     let ann = log_in(&server, "ann", "long enough");
     let inside = server.request("GET", RUNS, &ann, b"");
@@ -98,7 +113,10 @@ fn a_form_begins_a_session_and_a_button_ends_it() {
     for act in ["log in", "log out", "add user"] {
         assert!(log.contains(act), "{log}");
     }
-    assert!(log.contains("refused") && log.contains("127.0.0.1"), "{log}");
+    assert!(
+        log.contains("refused") && log.contains("127.0.0.1"),
+        "{log}"
+    );
 }
 
 /// What the pages of this session have in their forms.
@@ -137,14 +155,18 @@ fn wrong_passwords_make_who_tries_wait() {
     let server = Server::start();
     let root = server.path("");
     add(&root, "ann", "admin");
-    for name in ["ann", "nobody"] {
+    for name in ["nobody", "ann"] {
         let fields = format!("user={name}&password=wrong");
         for _ in 0..5 {
             assert_eq!(form(&server, "/login", "", &fields).status, 401);
         }
-        let late = form(&server, "/login", "", &fields);
-        assert_eq!(late.status, 429);
-        assert!(late.header("retry-after").is_some());
+        // A wait that is long enough for this test to see it, however busy the computer is.
+        common::wait_until("a long wait", || {
+            let late = form(&server, "/login", "", &fields);
+            let wait = late.header("retry-after").map(|wait| wait.parse::<u32>());
+            assert_eq!(late.status, if wait.is_some() { 429 } else { 401 });
+            wait.is_some_and(|wait| wait.unwrap() >= 4)
+        });
     }
     // The right one, too: that is the point.
     let right = form(&server, "/login", "", "user=ann&password=long+enough");
@@ -165,7 +187,11 @@ fn pages_of_other_sites_can_do_nothing() {
             assert_eq!(answer.status, 403, "{path} {headers}");
         }
         let mut stream = server.connect();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         assert_eq!(common::Answer::read(stream).status, 403);
     }
     let proxied = server.request("GET", RUNS, "X-Forwarded-For: 192.0.2.9\r\n", b"");
@@ -177,22 +203,35 @@ fn pages_of_other_sites_can_do_nothing() {
         let answer = send(&server, "POST", "/api/v1/users", &headers, order);
         assert_eq!(answer.status, 403, "{headers}");
     }
-    assert_eq!(send(&server, "POST", "/api/v1/users", json, order).status, 201);
+    assert_eq!(
+        send(&server, "POST", "/api/v1/users", json, order).status,
+        201
+    );
     // With a session: its cookie goes along, and nothing else.
     let eve = log_in(&server, "eve", "pw");
-    let mut order = order.replace("eve", "kim");
-    for headers in [format!("{json}{eve}"), format!("{json}{eve}X-CSRF-Token: 00\r\n")] {
+    let order = order.replace("eve", "kim");
+    for headers in [
+        format!("{json}{eve}"),
+        format!("{json}{eve}X-CSRF-Token: 00\r\n"),
+    ] {
         let answer = send(&server, "POST", "/api/v1/users", &headers, &order);
         assert_eq!(answer.status, 403, "{headers}");
     }
     let own = format!("{json}{eve}X-CSRF-Token: {}\r\n", csrf(&eve));
-    let answer = send(&server, "POST", "/api/v1/users", &format!("{own}{evil}"), &order);
+    let answer = send(
+        &server,
+        "POST",
+        "/api/v1/users",
+        &format!("{own}{evil}"),
+        &order,
+    );
     assert_eq!(answer.status, 403);
-    assert_eq!(send(&server, "POST", "/api/v1/users", &own, &order).status, 201);
-    order = order.replace("kim", "lee");
+    assert_eq!(
+        send(&server, "POST", "/api/v1/users", &own, &order).status,
+        201
+    );
     let log_in = form(&server, "/login", evil, "user=eve&password=pw");
     assert_eq!(log_in.status, 403);
-    let _ = order;
 }
 
 #[test]
@@ -210,7 +249,10 @@ fn users_and_tokens_are_managed_by_the_api() {
     };
     let kim = r#"{"name":"kim","role":"operator","password":"secret words"}"#;
     let (status, made) = ask("POST", "users", kim);
-    assert_eq!((status, &made["name"], &made["role"]), (201, &"kim".into(), &"operator".into()));
+    assert_eq!(
+        (status, &made["name"], &made["role"]),
+        (201, &"kim".into(), &"operator".into())
+    );
     assert!(!made.to_string().contains("argon2"), "{made}");
     assert_eq!(ask("POST", "users", kim).0, 409);
     for wrong in [
@@ -222,21 +264,51 @@ fn users_and_tokens_are_managed_by_the_api() {
         assert_eq!(status, 400, "{wrong}");
         assert!(answer["error"].is_string(), "{answer}");
     }
-    assert_eq!(ask("POST", "users", r#"{"name":"lee","role":"king","password":"x"}"#).0, 422);
+    assert_eq!(
+        ask(
+            "POST",
+            "users",
+            r#"{"name":"lee","role":"king","password":"x"}"#
+        )
+        .0,
+        422
+    );
     assert_eq!(ask("GET", "users", "").1["users"][1]["name"], "kim");
-    assert_eq!(ask("PATCH", "users/kim", r#"{"role":"viewer","password":"others"}"#).1["role"], "viewer");
+    assert_eq!(
+        ask(
+            "PATCH",
+            "users/kim",
+            r#"{"role":"viewer","password":"others"}"#
+        )
+        .1["role"],
+        "viewer"
+    );
     log_in(&server, "kim", "others");
     let last = ask("DELETE", "users/ann", "");
     assert_eq!(last.0, 409);
-    assert!(last.1["error"].as_str().unwrap().contains("the last admin"), "{}", last.1);
+    assert!(
+        last.1["error"].as_str().unwrap().contains("the last admin"),
+        "{}",
+        last.1
+    );
     assert_eq!(ask("PATCH", "users/ann", r#"{"role":"viewer"}"#).0, 409);
 
-    let (status, made) = ask("POST", "tokens", r#"{"user":"kim","expires":"90d","note":"graphs"}"#);
+    let (status, made) = ask(
+        "POST",
+        "tokens",
+        r#"{"user":"kim","expires":"90d","note":"graphs"}"#,
+    );
     assert_eq!(status, 201);
     let kims = bearer(made["secret"].as_str().unwrap());
     assert_eq!(server.request("GET", RUNS, &kims, b"").status, 200);
-    assert_eq!(ask("POST", "tokens", r#"{"user":"kim","role":"admin"}"#).0, 400);
-    assert_eq!(ask("POST", "tokens", r#"{"user":"kim","expires":"soon"}"#).0, 400);
+    assert_eq!(
+        ask("POST", "tokens", r#"{"user":"kim","role":"admin"}"#).0,
+        400
+    );
+    assert_eq!(
+        ask("POST", "tokens", r#"{"user":"kim","expires":"soon"}"#).0,
+        400
+    );
     assert_eq!(ask("POST", "tokens", r#"{"user":"nobody"}"#).0, 404);
     let listed = ask("GET", "tokens", "").1;
     assert!(listed.to_string().contains("graphs"), "{listed}");
@@ -249,7 +321,10 @@ fn users_and_tokens_are_managed_by_the_api() {
     let audit = ask("GET", "audit?last=2", "").1;
     let lines = audit["audit"].as_array().unwrap();
     assert_eq!(lines.len(), 2, "{audit}");
-    assert_eq!((&lines[1]["act"], &lines[1]["object"]), (&"remove user".into(), &"kim".into()));
+    assert_eq!(
+        (&lines[1]["act"], &lines[1]["object"]),
+        (&"remove user".into(), &"kim".into())
+    );
     assert_eq!(lines[1]["who"], "ann");
 }
 
@@ -260,7 +335,11 @@ fn commands_say_what_they_refuse_and_keep_their_files_private() {
     let role = command(root, "user add ann --role king --password-stdin", "pw\n");
     assert_eq!(role.status.code(), Some(2));
     for (words, input, why) in [
-        ("user add ann --role admin --password-stdin", "\n", "the password is empty"),
+        (
+            "user add ann --role admin --password-stdin",
+            "\n",
+            "the password is empty",
+        ),
         ("user add ann --role admin", "", "--password-stdin"),
         ("user remove ann", "", "there is no user ann"),
         ("token new --user ann", "", "there is no user ann"),
@@ -272,8 +351,14 @@ fn commands_say_what_they_refuse_and_keep_their_files_private() {
     add(root, "ann", "admin");
     add(root, "kim", "viewer");
     for (words, why) in [
-        ("user add ann --role viewer --password-stdin", "there is a user ann already"),
-        ("user add ANN --role viewer --password-stdin", "there is a user ann already"),
+        (
+            "user add ann --role viewer --password-stdin",
+            "there is a user ann already",
+        ),
+        (
+            "user add ANN --role viewer --password-stdin",
+            "there is a user ann already",
+        ),
         ("user remove ann", "the last admin"),
         ("user role ann viewer", "the last admin"),
         ("token new --user kim --role admin", "kim is viewer"),
@@ -284,7 +369,10 @@ fn commands_say_what_they_refuse_and_keep_their_files_private() {
     let kims = token(root, "--user kim --expires 90d --note \u{2603}");
     assert!(kims.starts_with("pitstop_"), "{kims}");
     let listed = done(root, "token list", "");
-    assert!(listed.contains("kim") && listed.contains('\u{2603}'), "{listed}");
+    assert!(
+        listed.contains("kim") && listed.contains('\u{2603}'),
+        "{listed}"
+    );
     assert!(!listed.contains(&kims), "{listed}");
     let people = root.join("people");
     let mode = |name: &str| {
@@ -296,7 +384,10 @@ fn commands_say_what_they_refuse_and_keep_their_files_private() {
         assert_eq!(mode(&name), 0o600, "{name}");
         let text = std::fs::read_to_string(people.join(&name)).unwrap();
         let secret = kims.rsplit('_').next().unwrap();
-        assert!(!text.contains(secret) && !text.contains("long enough"), "{name}");
+        assert!(
+            !text.contains(secret) && !text.contains("long enough"),
+            "{name}"
+        );
     }
     done(root, "user remove ann --force", "");
     assert!(done(root, "user remove kim", "").contains("no user left"));
@@ -329,7 +420,11 @@ fn a_users_file_that_is_wrong_lets_nobody_in() {
 
 fn get_at(address: SocketAddr, path: &str) -> u16 {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer.split(' ').nth(1).unwrap().parse().unwrap()
@@ -345,7 +440,10 @@ fn from_elsewhere_there_is_nothing_to_see_until_there_is_a_user() {
     for path in [RUNS, "/events", "/", "/login", "/api/v1/users"] {
         assert_eq!(ask(path), 403, "{path}");
     }
-    assert_eq!((ask("/hosts/"), ask("/share/"), ask("/ipxe")), (200, 200, 200));
+    assert_eq!(
+        (ask("/hosts/"), ask("/share/"), ask("/ipxe")),
+        (200, 200, 200)
+    );
     let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
     assert_eq!(lab.bridge.at(|| get_at(own, RUNS)), 200);
     add(&lab.root(), "ann", "viewer");

@@ -10,10 +10,10 @@ use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use crate::upload::sync_folder;
-use axum::{Extension, Router};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -117,12 +117,7 @@ pub fn open(site: &Site, path: &RelPath, peer: IpAddr) -> Result<Found, Refusal>
     Ok(found)
 }
 
-fn delete(
-    site: &Site,
-    path: &RelPath,
-    by: By,
-    headers: &HeaderMap,
-) -> Result<Response, Refusal> {
+fn delete(site: &Site, path: &RelPath, by: By, headers: &HeaderMap) -> Result<Response, Refusal> {
     let Some((parent, _)) = path.split() else {
         return Err(Refusal::method("GET, HEAD"));
     };

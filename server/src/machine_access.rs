@@ -29,9 +29,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Who may use the machine's side.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum MachineAccess {
     /// Whoever reaches the server.

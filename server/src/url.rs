@@ -141,7 +141,9 @@ pub fn read_server_file(root: &Path) -> anyhow::Result<Option<String>> {
 
 /// Whether the server that serves `root`, or served it last, wants tokens of machines.
 pub fn read_machine_access(root: &Path) -> anyhow::Result<MachineAccess> {
-    Ok(read(root)?.map(|file| file.machine_access).unwrap_or_default())
+    Ok(read(root)?
+        .map(|file| file.machine_access)
+        .unwrap_or_default())
 }
 
 fn read(root: &Path) -> anyhow::Result<Option<ServerFile>> {

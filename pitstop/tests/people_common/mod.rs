@@ -60,8 +60,9 @@ pub fn send(server: &Server, method: &str, path: &str, headers: &str, body: &str
 
 /// A form as a browser sends it.
 pub fn form(server: &Server, path: &str, headers: &str, fields: &str) -> Answer {
-    let headers =
-        format!("{headers}Content-Type: application/x-www-form-urlencoded\r\nAccept: text/html\r\n");
+    let headers = format!(
+        "{headers}Content-Type: application/x-www-form-urlencoded\r\nAccept: text/html\r\n"
+    );
     send(server, "POST", path, &headers, fields)
 }
 

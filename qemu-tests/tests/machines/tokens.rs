@@ -9,7 +9,8 @@ use std::fs;
 
 const MAC: &str = "52:54:00:77:03:01";
 const ADDRESS: &str = "10.77.0.50";
-const FLEET: &str = "version = 1\n[network.\"10.77.0.0/24\"]\n[host.lab-1]\nmac = \"52:54:00:77:03:01\"\n";
+const FLEET: &str =
+    "version = 1\n[network.\"10.77.0.0/24\"]\n[host.lab-1]\nmac = \"52:54:00:77:03:01\"\n";
 
 /// Does a job of the machine from its network boot to the reboot.
 fn run(network: &Namespace, server: &Server, disk: &Disk, action: &str) -> Result<()> {
@@ -58,6 +59,9 @@ fn a_machine_backs_up_and_restores_by_the_token_in_its_host_file() -> Result<()>
         ensure!(log.contains(action), "{log}");
     }
     let others = log.lines().find(|line| !line.contains(ADDRESS));
-    ensure!(others.is_none() && !log.contains("it sent the line"), "{log}");
+    ensure!(
+        others.is_none() && !log.contains("it sent the line"),
+        "{log}"
+    );
     Ok(())
 }

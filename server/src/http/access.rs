@@ -155,7 +155,10 @@ impl Asked {
             return false;
         }
         let kinds = self.header(header::ACCEPT).unwrap_or("*/*");
-        kinds.contains("text/html") || self.is_safe() && kinds.contains("*/*")
+        // Of a file programs say that any kind will do; of a page people's programs may say so.
+        let files = ["/share", "/hosts"];
+        let of_files = files.iter().any(|begin| path.starts_with(begin));
+        kinds.contains("text/html") || self.is_safe() && !of_files && kinds.contains("*/*")
     }
 
     fn header(&self, name: HeaderName) -> Option<&str> {
@@ -177,7 +180,10 @@ impl Asked {
     /// Comes from the server's own machine, and from nobody behind it.
     pub fn is_of_own_machine(&self) -> bool {
         let passed_on = ["x-forwarded-for", "x-real-ip", "forwarded", "via"];
-        self.peer.is_loopback() && !passed_on.iter().any(|name| self.headers.contains_key(*name))
+        self.peer.is_loopback()
+            && !passed_on
+                .iter()
+                .any(|name| self.headers.contains_key(*name))
     }
 }
 

@@ -96,7 +96,9 @@ impl Rights {
             });
         };
         let now = Timestamp::now();
-        let over = job.ended.is_some_and(|ended| now.duration_since(ended) > AFTERWARDS);
+        let over = job
+            .ended
+            .is_some_and(|ended| now.duration_since(ended) > AFTERWARDS);
         if over {
             return Err(Refusal::unauthorized("the run of this token is over"));
         }
@@ -138,10 +140,15 @@ impl Rights {
 
     fn allow(&self, act: Act, path: &RelPath) -> bool {
         let image = self.image.as_ref();
-        let read = [Some(self.own.as_str()), image.map(|(image, _)| image.as_str())];
+        let read = [
+            Some(self.own.as_str()),
+            image.map(|(image, _)| image.as_str()),
+        ];
         let write = [
             Some(self.own.as_str()),
-            image.filter(|(_, writes)| *writes).map(|(image, _)| image.as_str()),
+            image
+                .filter(|(_, writes)| *writes)
+                .map(|(image, _)| image.as_str()),
         ];
         let within = |folders: [Option<&str>; 2]| {
             let mut folders = folders.into_iter().flatten();
@@ -259,13 +266,14 @@ mod tests {
             job.folder = own.map(str::to_owned);
             Rights::of_job(&job, PEER)
         };
-        assert_eq!(
-            of("", ActionName::Backup, Some("10.0.2.15")),
-            rights(None)
-        );
+        assert_eq!(of("", ActionName::Backup, Some("10.0.2.15")), rights(None));
         assert_eq!(of("", ActionName::Backup, None).own, "192.0.2.7");
         assert_eq!(
-            of("image = \"gold/{ip}/\"", ActionName::Restore, Some("10.0.2.15")),
+            of(
+                "image = \"gold/{ip}/\"",
+                ActionName::Restore,
+                Some("10.0.2.15")
+            ),
             rights(Some(("gold/10.0.2.15", false)))
         );
         assert_eq!(

@@ -26,7 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn add(site: &Arc<Site>, own: String, request: Request) -> Result<Response, Refusal> {
     let body = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), MOST)).await;
     let body = body.map_err(|_elapsed| {
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, "the lines did not come to their end")
+        Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the lines did not come to their end",
+        )
     })?;
     let body = body.map_err(|error| {
         let why = format!("at most {MOST} bytes are added to {NAME} at once: {error}");
@@ -70,7 +73,9 @@ fn lines(own: &str, text: &str) -> String {
             added.push_str(&line);
         } else {
             let now = Timestamp::now();
-            added.push_str(&format!("{now:.0}: {own}: warning: it sent the line: {line}"));
+            added.push_str(&format!(
+                "{now:.0}: {own}: warning: it sent the line: {line}"
+            ));
         }
         added.push('\n');
     }
