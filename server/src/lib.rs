@@ -19,6 +19,7 @@ mod listing;
 mod locks;
 pub mod machine;
 mod path;
+mod people;
 mod range;
 mod readers;
 mod refusal;
@@ -250,6 +251,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
         job_files: Arc::default(),
+        people: Arc::new(pitstop_people::Gate::at(&args.root)),
     };
     Sites::new(folders, site)
 }
