@@ -1,8 +1,7 @@
 //! What ended.
 
 use super::show::{local, text};
-use super::which::{Chosen, Which, jobs};
-use crate::host::confirm::columns;
+use super::which::jobs;
 use crate::host::{Root, say};
 use anyhow::Context;
 use jiff::civil::Date;
@@ -10,7 +9,8 @@ use jiff::{Timestamp, Zoned};
 use pitstop_imaging::units;
 use pitstop_jobs::Entry;
 use pitstop_protocol::host_name::printable;
-use pitstop_server::jobs::Store;
+use pitstop_server::jobs::{Chosen, Store, Which};
+use pitstop_server::set::columns;
 
 pub fn print(
     root: &Root,
@@ -20,7 +20,7 @@ pub fn print(
 ) -> anyhow::Result<()> {
     // What has ended in the meantime is noted first.
     jobs(root)?;
-    let named = Chosen::new(root, which)?;
+    let named = Chosen::new(&root.path, which)?;
     let mut entries = Store::at(&root.path).history()?;
     entries.retain(|entry| {
         named.has(&entry.id, &entry.host_file) && since.is_none_or(|since| entry.ended >= since)

@@ -8,13 +8,13 @@ mod wait;
 mod which;
 
 use crate::host::Root;
-use crate::host::target::Who;
 use clap::Subcommand;
+pub use history::since;
 use jiff::Timestamp;
 use pitstop_imaging::units;
+use pitstop_server::jobs::Which;
+use pitstop_server::set::Who;
 use std::time::Duration;
-pub use history::since;
-use which::Which;
 
 const EXAMPLES: &str = "\
 Examples:

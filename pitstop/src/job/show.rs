@@ -1,18 +1,19 @@
 //! Jobs for people and programs.
 
-use super::which::{Chosen, Which, chosen, jobs, one, open_or_last};
-use crate::host::confirm::columns;
+use super::which::{jobs, one};
 use crate::host::{Root, say};
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pitstop_jobs::{Job, State};
 use pitstop_protocol::host_name::printable;
+use pitstop_server::jobs::{Chosen, Which, chosen, open_or_last};
+use pitstop_server::set::columns;
 use serde_json::Value;
 use std::fmt::Write;
 
 pub fn list(root: &Root, which: &[Which], json: bool) -> anyhow::Result<()> {
-    let named = Chosen::new(root, which)?;
+    let named = Chosen::new(&root.path, which)?;
     let found = open_or_last(chosen(jobs(root)?, &named)?, &named);
     if json {
         let values = found

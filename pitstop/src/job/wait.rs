@@ -1,12 +1,13 @@
 //! Waiting for jobs.
 
-use super::which::{Chosen, Which, chosen, found, open_or_last};
+use super::which::found;
 use crate::host::{Root, say};
 use anyhow::bail;
 use pitstop_imaging::units;
 use pitstop_jobs::{Job, State};
 use pitstop_protocol::host_name::printable;
 use pitstop_protocol::id::Id;
+use pitstop_server::jobs::{Chosen, Which, chosen, open_or_last};
 use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ const NAMED: usize = 10;
 
 pub fn wait(root: &Root, which: &[Which], timeout: Option<Duration>) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let named = Chosen::new(root, which)?;
+    let named = Chosen::new(&root.path, which)?;
     let mut told: HashMap<Id, State> = HashMap::new();
     loop {
         let all = found(root)?;
