@@ -35,7 +35,7 @@ pub mod unknown;
 mod upload;
 mod url;
 mod verifier;
-mod view;
+pub mod view;
 pub mod write;
 
 pub use url::{assumed as assumed_url, read_server_file, valid_url};

@@ -1,10 +1,10 @@
 //! Machines' jobs: plain host files under the server's root.
 
-mod confirm;
+pub mod confirm;
 mod many;
 mod order;
 mod root;
-mod set;
+pub mod set;
 mod who;
 
 use crate::power;
@@ -29,11 +29,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     /// Give a machine a job for its next network boot
     Set(Box<set::Args>),
     /// List machines with jobs
@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The machines of a command line; clap has it that those and `--all` are not both there.
-fn named(machines: &[Who], all: bool) -> Vec<Who> {
+pub fn named(machines: &[Who], all: bool) -> Vec<Who> {
     if all {
         vec![Who::all()]
     } else {

@@ -3,11 +3,13 @@
 use super::Root;
 use super::confirm;
 use super::many::Many;
-use super::order::Order;
+use super::order::Order as Words;
 use super::who::who;
 use crate::job_options::{JobOptions, Which};
 use crate::power;
-use pitstop_protocol::job::JobOption;
+use anyhow::{Context, bail};
+use pitstop_api::{JobPower, Order};
+use pitstop_protocol::job::{ActionName, JobOption};
 use pitstop_server::set::{self, After, LAYOUT, Wish};
 use pitstop_server::valid_url;
 
@@ -27,7 +29,7 @@ const USAGE: &str = "pitstop host set [OPTIONS] <SELECTOR>... <ACTION>
   pitstop host set --all rescue", override_usage = USAGE)]
 pub struct Args {
     #[command(flatten)]
-    order: Order,
+    order: Words,
     #[command(flatten)]
     root: Root,
     #[command(flatten)]
@@ -42,7 +44,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    many: Many,
+    pub many: Many,
 }
 
 /// Every option of a job.
@@ -75,6 +77,40 @@ impl Args {
             many: self.many.wished(),
             by: who(),
         }
+    }
+}
+
+impl Args {
+    /// The same as a server elsewhere is asked for it.
+    ///
+    /// # Errors
+    /// Something that is said of this computer's files.
+    pub fn order(&self) -> anyhow::Result<Order> {
+        if self.url.is_some() {
+            bail!("--url is of files here: the server that --server names knows its own URL");
+        }
+        let values = self.job.table().into_iter();
+        let values = values.map(|(key, value)| Ok((key, serde_json::to_value(value)?)));
+        let job: Result<_, serde_json::Error> = values.collect();
+        Ok(Order {
+            machines: self.order.machines.iter().map(ToString::to_string).collect(),
+            action: self.order.action.to_string(),
+            at: self.many.at.map(|at| at.to_string()),
+            every: self.many.every.clone(),
+            slots: self.many.slots,
+            order: Some(self.many.order),
+            power: self.power.of_job().map(|power| match power {
+                JobPower::Cycle => "cycle".to_owned(),
+                JobPower::On => "on".to_owned(),
+            }),
+            force: self.force,
+            dry_run: false,
+            job: job.context("putting the job into JSON")?,
+        })
+    }
+
+    pub fn action(&self) -> ActionName {
+        self.order.action
     }
 }
 

@@ -30,15 +30,15 @@ const USAGE: &str = "pitstop power [OPTIONS] <SELECTOR>... <on|off|cycle|status|
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub struct Args {
     #[command(flatten)]
-    words: words::Words,
+    pub words: words::Words,
     #[command(flatten)]
     root: Root,
     /// Do not ask, whatever is switched
     #[arg(long, short = 'y')]
-    yes: bool,
+    pub yes: bool,
     /// An array of objects, for programs
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What came of it, for people.
-fn told(act: Act, state: State) -> String {
+pub fn told(act: Act, state: State) -> String {
     match (act, state) {
         (Act::Pxe, _) => "boots from the network next".into(),
         (Act::On, State::Unknown) => {
@@ -113,7 +113,7 @@ fn work(
     Ok(failed.into_iter().map(|(_, name)| name).collect())
 }
 
-fn failures(failed: &[String], of: usize) -> anyhow::Result<()> {
+pub fn failures(failed: &[String], of: usize) -> anyhow::Result<()> {
     match failed {
         [] => Ok(()),
         [one] if of == 1 => bail!("{one} was not switched"),

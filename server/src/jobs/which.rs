@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use pitstop_jobs::Job;
 use pitstop_protocol::id::Id;
 use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -22,6 +23,16 @@ impl FromStr for Which {
         match text.parse() {
             Ok(id) => Ok(Self::Job(id)),
             Err(_) => text.parse().map(Self::Machine),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(id) => id.fmt(f),
+            Self::Machine(who) => who.fmt(f),
         }
     }
 }

@@ -29,6 +29,16 @@ impl Who {
     }
 }
 
+impl fmt::Display for Who {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(name) => name.fmt(f),
+            Self::Selector(text) => f.pad(text),
+        }
+    }
+}
+
 /// The pattern that every name fits.
 const EVERY: &str = "*";
 

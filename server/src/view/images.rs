@@ -2,14 +2,19 @@
 
 use crate::path::RelPath;
 use crate::refusal::Refusal;
-use crate::runs::{Filter, Run};
+use super::looks::Looks;
+use crate::runs::{Filter, Run, Runs};
 use crate::site::Site;
+use crate::verifier::Verifier;
+use anyhow::{Context, anyhow};
+use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 use jiff::Timestamp;
 use pitstop_api::{Disk, Image, ImageDetail, Partition, Source, Use};
 use pitstop_imaging::image::ImageMeta;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// Folders in folders that are looked into: layers of trees and files of people go deeper than images do.
@@ -44,12 +49,49 @@ pub fn is_image(path: &str) -> bool {
     names.next().is_some_and(|name| device(name).is_some()) && names.next().is_some()
 }
 
+/// Where images are looked for, and what is known of them beside.
+struct Place<'a> {
+    share: &'a Dir,
+    verifier: &'a Verifier,
+    looks: &'a Looks,
+}
+
+impl<'a> Place<'a> {
+    fn of(site: &'a Site) -> Self {
+        Self {
+            share: &site.share,
+            verifier: &site.verifier,
+            looks: &site.looks,
+        }
+    }
+}
+
+/// Every image of a root that no server serves just now.
+///
+/// # Errors
+/// The share cannot be read.
+pub fn images_below(root: &Path) -> anyhow::Result<Vec<Image>> {
+    let path = root.join("share");
+    let share = Dir::open_ambient_dir(&path, ambient_authority());
+    let share = share.with_context(|| format!("opening {}", path.display()))?;
+    let place = Place {
+        share: &share,
+        verifier: &Verifier::new(root),
+        looks: &Looks::default(),
+    };
+    all(&place, &Runs::below(root)).map_err(|refusal| anyhow!(refusal.reason))
+}
+
 /// Every image, by path.
 pub fn images(site: &Site) -> Result<Vec<Image>, Refusal> {
+    all(&Place::of(site), site.runs.runs())
+}
+
+fn all(place: &Place, runs: &Runs) -> Result<Vec<Image>, Refusal> {
     let mut images = Vec::new();
-    collect(site, &site.share, "", DEEPEST, &mut images)?;
+    collect(place, place.share, "", DEEPEST, &mut images)?;
     images.sort_by(|a, b| a.path.cmp(&b.path));
-    let uses = uses(site);
+    let uses = uses(runs);
     for image in &mut images {
         image.used_by = uses.get(&image.path).cloned().unwrap_or_default();
     }
@@ -60,7 +102,7 @@ pub fn images(site: &Site) -> Result<Vec<Image>, Refusal> {
 pub fn of_folder(site: &Site, folder: &str) -> Result<Vec<Image>, Refusal> {
     let mut images = Vec::new();
     match site.share.open_dir(folder) {
-        Ok(dir) => collect(site, &dir, &format!("{folder}/"), 1, &mut images)?,
+        Ok(dir) => collect(&Place::of(site), &dir, &format!("{folder}/"), 1, &mut images)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(Refusal::io(&format!("opening {folder}"), &error)),
     }
@@ -69,7 +111,7 @@ pub fn of_folder(site: &Site, folder: &str) -> Result<Vec<Image>, Refusal> {
 }
 
 fn collect(
-    site: &Site,
+    place: &Place,
     dir: &Dir,
     below: &str,
     deep: usize,
@@ -92,13 +134,13 @@ fn collect(
         let path = format!("{below}{name}");
         if kind.is_dir() && deep > 0 {
             if let Ok(dir) = entry.open_dir() {
-                collect(site, &dir, &format!("{path}/"), deep - 1, images)?;
+                collect(place, &dir, &format!("{path}/"), deep - 1, images)?;
             }
         } else if kind.is_file()
             && is_image(&path)
             && let Ok(metadata) = entry.metadata()
         {
-            let (image, _) = described(site, &path, &metadata);
+            let (image, _) = described(place, &path, &metadata);
             images.push(image);
         }
     }
@@ -114,8 +156,8 @@ pub fn image(site: &Site, path: &RelPath) -> Result<ImageDetail, Refusal> {
     if !metadata.is_file() || !is_image(path) {
         return Err(Refusal::not_found(format!("the image {path}")));
     }
-    let (mut image, disk) = described(site, path, &metadata);
-    image.used_by = uses(site).remove(path).unwrap_or_default();
+    let (mut image, disk) = described(&Place::of(site), path, &metadata);
+    image.used_by = uses(site.runs.runs()).remove(path).unwrap_or_default();
     Ok(ImageDetail { image, disk })
 }
 
@@ -132,7 +174,7 @@ fn modified(metadata: &Metadata) -> Option<SystemTime> {
 }
 
 /// An image by what stands beside it.
-fn described(site: &Site, path: &str, metadata: &Metadata) -> (Image, Option<Disk>) {
+fn described(place: &Place, path: &str, metadata: &Metadata) -> (Image, Option<Disk>) {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut image = Image {
         path: path.to_owned(),
@@ -141,7 +183,7 @@ fn described(site: &Site, path: &str, metadata: &Metadata) -> (Image, Option<Dis
         modified: time(modified(metadata)),
         old: name.ends_with(OLD),
         device: device(name).unwrap_or(name).to_owned(),
-        verified: site.verifier.known(path, metadata),
+        verified: place.verifier.known(path, metadata),
         ..Image::default()
     };
     let stem = path.strip_suffix(OLD);
@@ -149,13 +191,11 @@ fn described(site: &Site, path: &str, metadata: &Metadata) -> (Image, Option<Dis
         Some(stem) => format!("{stem}{DESCRIPTION}{OLD}"),
         None => format!("{path}{DESCRIPTION}"),
     };
-    let Ok(there) = site.share.metadata(&beside) else {
+    let Ok(there) = place.share.metadata(&beside) else {
         return (image, None);
     };
     let stamp = (modified(&there), there.len());
-    let meta = site
-        .looks
-        .image(&beside, stamp, || read(&site.share, &beside));
+    let meta = place.looks.image(&beside, stamp, || read(place.share, &beside));
     let meta = match &*meta {
         Ok(meta) => meta,
         Err(why) => {
@@ -223,13 +263,13 @@ fn disk(path: &str, meta: &ImageMeta) -> Disk {
 }
 
 /// By which machines each image was used, the last first.
-fn uses(site: &Site) -> HashMap<String, Vec<Use>> {
+fn uses(runs: &Runs) -> HashMap<String, Vec<Use>> {
     let newest = Filter {
         last: Some(LOOKED_AT),
         ..Filter::default()
     };
     // Whoever cannot be asked has used nothing that is known.
-    let runs = site.runs.runs().list(&newest).unwrap_or_default();
+    let runs = runs.list(&newest).unwrap_or_default();
     let mut uses: HashMap<String, Vec<Use>> = HashMap::new();
     for run in &runs {
         for disk in run

@@ -8,8 +8,8 @@ mod machine;
 mod machines;
 mod runs;
 
-pub use fleet::{fleet, fleet_machine, wrong};
-pub use images::{image, images, is_image};
+pub use fleet::{fleet, fleet_machine, identity, with_settings, wrong};
+pub use images::{image, images, images_below, is_image};
 pub use jobs::{Wanted, chosen_of, history, job, job_log, jobs, queue, schedule};
 pub use looks::Looks;
 pub use machine::machine;
