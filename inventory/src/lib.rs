@@ -2,7 +2,7 @@
 //!
 //! Plain files are the truth: [`Store`] keeps them. [`Index`] is made of them, and can be thrown away at any time.
 
-pub mod diff;
+mod diff;
 pub mod export;
 mod identity;
 mod index;
@@ -10,7 +10,7 @@ mod owner;
 pub mod query;
 mod store;
 
-pub use diff::{diff, sentence};
+pub use diff::{diff, disk_line, sentence};
 pub use identity::Likeness;
 pub use index::{Hit, Index, IndexError, Named, RunRow};
 pub use query::{Query, QueryError};

@@ -2,6 +2,7 @@
 
 use crate::claims::Claims;
 use crate::fleet::Watched;
+use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
@@ -51,6 +52,8 @@ pub struct Site {
     /// What machines report.
     pub runs: Arc<Recorder>,
     pub job_files: Arc<JobFiles>,
+    /// What machines are.
+    pub inventory: Arc<Inventory>,
     pub people: Arc<Gate>,
 }
 

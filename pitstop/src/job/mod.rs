@@ -15,6 +15,9 @@ use pitstop_imaging::units;
 use std::time::Duration;
 use which::Which;
 
+pub use history::since;
+pub use show::local;
+
 const EXAMPLES: &str = "\
 Examples:
   pitstop job list

@@ -30,7 +30,7 @@ pub fn from_logs(share: &Dir, known: &[Run]) -> Vec<Run> {
             continue;
         };
         // A folder without such a log is an image's alone.
-        let Some(told) = last_of(share, &name).map(Run::ended) else {
+        let Some(told) = last_of_log(share, &name) else {
             continue;
         };
         if !known.iter().any(|run| is_reported(run, &told)) {
@@ -51,6 +51,11 @@ pub fn is_reported(run: &Run, told: &Run) -> bool {
         return false;
     };
     run.summary.is_of(&told.summary.address) && ended.as_second() - theirs.as_second() <= APART
+}
+
+/// The last run that the log of `machine` on the share tells of.
+pub fn last_of_log(share: &Dir, machine: &str) -> Option<Run> {
+    last_of(share, machine).map(Run::ended)
 }
 
 fn last_of(share: &Dir, machine: &str) -> Option<Summary> {
