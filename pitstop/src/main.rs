@@ -7,6 +7,7 @@ mod host;
 mod inventory;
 mod job;
 mod job_options;
+mod people;
 mod power;
 
 use anyhow::Context;
@@ -68,6 +69,10 @@ enum Command {
     Fleet(fleet::Args),
     /// Say what machines are, search them, and tell what changed
     Inventory(inventory::Args),
+    /// Make, list and remove the users of the page and the API, and print who did what
+    User(people::user::Args),
+    /// Make, list and revoke tokens for programs
+    Token(people::token::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -119,6 +124,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Power(args) => power::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Inventory(args) => inventory::run(&args),
+        Command::User(args) => people::user::run(&args),
+        Command::Token(args) => people::token::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);
