@@ -5,6 +5,7 @@ mod commands;
 mod fleet;
 mod host;
 mod images;
+mod inventory;
 mod job;
 mod job_options;
 mod people;
@@ -72,6 +73,8 @@ enum Command {
     Image(images::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
+    /// Say what machines are, search them, and tell what changed
+    Inventory(inventory::Args),
     /// Make, list and remove the users of the page and the API, and print who did what
     User(people::user::Args),
     /// Make, list and revoke tokens for programs
@@ -132,6 +135,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Power(args) => power::run(&args),
         Command::Image(args) => images::run(&args),
         Command::Fleet(args) => fleet::run(&args),
+        Command::Inventory(args) => inventory::run(&args),
         Command::User(args) => people::user::run(&args),
         Command::Token(args) => people::token::run(&args),
         Command::Completions { shell } => {

@@ -11,7 +11,7 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{api, boot, hosts, jobs, people, report, share, status};
+use crate::{api, boot, hosts, inventory, jobs, people, report, share, status};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -34,6 +34,7 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(hosts::routes())
         .merge(boot::routes())
         .merge(jobs::routes())
+        .merge(inventory::routes())
         .merge(log_in::routes())
         .merge(people::routes())
         .with_state(Arc::clone(sites));

@@ -13,6 +13,7 @@ pub mod fleet;
 mod host_search;
 mod hosts;
 mod http;
+pub mod inventory;
 pub mod jobs;
 mod journal;
 pub mod list;
@@ -190,6 +191,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let stop_dhcp = dhcp.as_ref().map(JoinHandle::abort_handle);
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     tokio::spawn(jobs::watch(Arc::clone(&sites)));
+    tokio::spawn(inventory::watch(Arc::clone(&sites)));
     let (stop, mut stopped) = tokio::sync::watch::channel(());
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
     let listener = Connections::new(listener, Arc::clone(&sites.journal));
@@ -263,6 +265,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         looks: Arc::default(),
         verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
+        inventory: Arc::new(inventory::Inventory::below(&args.root)),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
     };
     Sites::new(folders, site)

@@ -3,6 +3,7 @@
 use crate::claims::Claims;
 use crate::events::Events;
 use crate::fleet::Watched;
+use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
@@ -60,6 +61,8 @@ pub struct Site {
     /// Checks of images.
     pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
+    /// What machines are.
+    pub inventory: Arc<Inventory>,
     pub people: Arc<Gate>,
 }
 

@@ -175,7 +175,10 @@ impl Asked {
     /// Comes from the server's own machine, and from nobody behind it.
     fn is_of_own_machine(&self) -> bool {
         let passed_on = ["x-forwarded-for", "x-real-ip", "forwarded", "via"];
-        self.peer.is_loopback() && !passed_on.iter().any(|name| self.headers.contains_key(*name))
+        self.peer.is_loopback()
+            && !passed_on
+                .iter()
+                .any(|name| self.headers.contains_key(*name))
     }
 }
 
