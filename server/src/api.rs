@@ -1,6 +1,6 @@
 //! `/api/v1/…` and `/events`: runs, for programs and pages. They are read, and not changed.
 
-use crate::http::{Caller, Here, only_read};
+use crate::http::{Here, access, only_read};
 use crate::refusal::{Refusal, blocking};
 use crate::runs::{Filter, Run, from_logs, is_reported};
 use crate::site::{Site, Sites};
@@ -9,7 +9,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use axum::{Router, middleware};
+use axum::Router;
 use futures_util::stream;
 use pitstop_protocol::id::Id;
 use serde::Serialize;
@@ -27,22 +27,7 @@ pub fn routes() -> Router<Arc<Sites>> {
         .route("/api/v1/runs", get(list).fallback(only_read))
         .route("/api/v1/runs/{run}", get(one).fallback(only_read))
         .route("/events", get(events).fallback(only_read));
-    read.layer(middleware::from_fn(own_machine_only))
-}
-
-/// There are no users yet who could log in: whoever is on the server's own machine could read the files as well.
-async fn own_machine_only(
-    Caller(peer): Caller,
-    request: axum::extract::Request,
-    next: middleware::Next,
-) -> Result<Response, Refusal> {
-    if peer.to_canonical().is_loopback() {
-        return Ok(next.run(request).await);
-    }
-    Err(Refusal::new(
-        StatusCode::FORBIDDEN,
-        "this answers only programs on the server's own machine: ask http://127.0.0.1 there",
-    ))
+    access::viewers(read)
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! The HTTP server: which request goes where. Each layer does one thing for all of them; each folder of the site has
 //! its routes in a module of its own.
 
+pub mod access;
 mod log;
 mod request;
 
@@ -23,7 +24,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 /// The whole site. It needs to know its clients: serve it with connection information.
 pub fn router(sites: &Arc<Sites>) -> Router {
     let routes = Router::new()
-        .route("/", get(page).fallback(only_read))
+        .merge(access::viewers(
+            Router::new().route("/", get(page).fallback(only_read)),
+        ))
         .merge(share::routes())
         .merge(report::routes())
         .merge(api::routes())
@@ -34,6 +37,7 @@ pub fn router(sites: &Arc<Sites>) -> Router {
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()
         .fallback_service(routes)
+        .layer(access::site(sites))
         .layer(from_fn(request::normalize))
         .layer(from_fn(without_body_for_head))
         .layer(CatchPanicLayer::new())

@@ -250,6 +250,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
         job_files: Arc::default(),
+        people: Arc::new(pitstop_people::Gate::at(&args.root)),
     };
     Sites::new(folders, site)
 }

@@ -12,6 +12,7 @@ use crate::unknown::Strangers;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use pitstop_people::Gate;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +51,7 @@ pub struct Site {
     /// What machines report.
     pub runs: Arc<Recorder>,
     pub job_files: Arc<JobFiles>,
+    pub people: Arc<Gate>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
@@ -58,6 +60,7 @@ pub struct Sites {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
+    pub people: Arc<Gate>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -120,6 +123,7 @@ impl Sites {
             journal: Arc::clone(&site.journal),
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
+            people: Arc::clone(&site.people),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),
