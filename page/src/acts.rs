@@ -132,7 +132,7 @@ fn lost(detail: &MachineDetail) -> Markup {
 fn power(machine: &Machine, viewer: &Viewer) -> Markup {
     let name = must_type(machine);
     html! {
-        details class="ask" {
+        details class="ask plain" {
             summary { "Power…" }
             form method="post" action=(act_path(machine, "power")) {
                 (viewer.token())

@@ -194,7 +194,7 @@ fn table(disk: &Disk) -> Markup {
                 tr {
                     th scope="col" { "Partition" }
                     th scope="col" { "Filesystem" }
-                    th scope="col" { "Type" }
+                    th scope="col" class="c-kind" { "Type" }
                     th scope="col" class="number" { "Size" }
                     th scope="col" class="number" { "Used" }
                     th scope="col" class="number" { "Free" }
@@ -208,7 +208,7 @@ fn table(disk: &Disk) -> Markup {
                             (title(partition))
                         }
                         td { (partition.filesystem) }
-                        td { (partition.kind.split(" (").next().unwrap_or_default()) }
+                        td class="c-kind" { (partition.kind.split(" (").next().unwrap_or_default()) }
                         td class="number" { (size(partition.size)) }
                         td class="number" { @if let Some(used) = partition.used { (size(used)) } @else { "all, or not known" } }
                         td class="number" { @if let Some(free) = partition.free { (size(free)) } }

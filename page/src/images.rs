@@ -103,7 +103,7 @@ fn used_by(image: &Image) -> Markup {
 fn verify(image: &Image, viewer: &Viewer) -> Markup {
     let runs = matches!(&image.verified, Some(Verified { state: VerifyState::Running, .. }));
     html! {
-        form method="post" action=(path_below("/images", &image.path)) {
+        form method="post" action=(path_below("/verify", &image.path)) {
             (viewer.token())
             button class="small" disabled[runs] aria-label={ "Verify " (image.path) } { "Verify" }
         }

@@ -55,15 +55,56 @@ pub enum Note {
     Failed(String),
 }
 
-/// How a page hears of changes.
+/// What a page wants to hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stream {
-    /// It stays as it is.
-    None,
-    /// It is asked for anew when something has changed.
-    Changes,
-    /// Its rows come by themselves: those that changed since this version of this start of the server.
-    Rows { boot: String, version: u64 },
+pub enum Topic {
+    /// All machines, whose rows come by themselves.
+    Machines,
+    /// One machine, by its id.
+    Machine(String),
+    Queue,
+    Images,
+    Runs,
+    /// One run, by its id.
+    Run(String),
+    Fleet,
+}
+
+impl Topic {
+    /// What it is called in a query, and of whom it is.
+    pub fn query(&self) -> (&'static str, &str) {
+        match self {
+            Self::Machines => ("machines", ""),
+            Self::Machine(id) => ("machine", id),
+            Self::Queue => ("queue", ""),
+            Self::Images => ("images", ""),
+            Self::Runs => ("runs", ""),
+            Self::Run(id) => ("run", id),
+            Self::Fleet => ("fleet", ""),
+        }
+    }
+
+    /// The topic of a query.
+    pub fn of_query(page: &str, of: &str) -> Option<Self> {
+        Some(match page {
+            "machines" => Self::Machines,
+            "machine" => Self::Machine(of.to_owned()),
+            "queue" => Self::Queue,
+            "images" => Self::Images,
+            "runs" => Self::Runs,
+            "run" => Self::Run(of.to_owned()),
+            "fleet" => Self::Fleet,
+            _ => return None,
+        })
+    }
+}
+
+/// How a page hears of changes: of what, and since which of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    pub topic: Topic,
+    /// The last change that the page knows.
+    pub last: String,
 }
 
 /// A page around its content.
@@ -73,20 +114,14 @@ pub struct Frame<'a> {
     pub tab: Tab,
     pub viewer: &'a Viewer,
     pub note: Option<&'a Note>,
-    pub stream: Stream,
+    /// `None` of a page that stays as it is.
+    pub stream: Option<Stream>,
 }
 
 /// The whole document.
 pub fn page(frame: &Frame<'_>, content: &Markup) -> Markup {
-    let kind = match frame.stream {
-        Stream::None => None,
-        Stream::Changes => Some("changes"),
-        Stream::Rows { .. } => Some("machines"),
-    };
-    let rows = match &frame.stream {
-        Stream::Rows { boot, version } => Some((boot, version)),
-        _ => None,
-    };
+    let stream = frame.stream.as_ref();
+    let topic = stream.map(|stream| stream.topic.query());
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -102,8 +137,8 @@ pub fn page(frame: &Frame<'_>, content: &Markup) -> Markup {
             body {
                 a class="skip" href="#main" { "Skip to the content" }
                 (top(frame))
-                main id="main" tabindex="-1" data-page=[kind] data-boot=[rows.map(|(boot, _)| boot)]
-                    data-version=[rows.map(|(_, version)| version)] {
+                main id="main" tabindex="-1" data-page=[topic.map(|(page, _)| page)] data-of=[topic.map(|(_, of)| of)]
+                    data-last=[stream.map(|stream| &stream.last)] {
                     @if let Some(note) = frame.note { (told(note)) }
                     (content)
                 }
@@ -133,7 +168,7 @@ fn top(frame: &Frame<'_>) -> Markup {
                 }
             }
             div class="who" {
-                @if frame.stream != Stream::None { span id="live" class="live" { } }
+                @if frame.stream.is_some() { span id="live" class="live" { } }
                 @if let Some(name) = &frame.viewer.name {
                     span class="name" { (name) }
                     form method="post" action="/logout" {

@@ -20,5 +20,7 @@ mod words;
 mod samples;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod preview;
 
-pub use layout::{Frame, Note, Stream, Tab, Viewer, page};
+pub use layout::{Frame, Note, Stream, Tab, Topic, Viewer, page};

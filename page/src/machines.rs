@@ -119,6 +119,11 @@ fn said_in_row(machine: &Machine) -> String {
     parts.join(" ")
 }
 
+/// The id of a machine's row in the document.
+pub fn row_id(machine: &Machine) -> String {
+    format!("m-{}", machine.id)
+}
+
 /// One machine. `place` is its place in the fleet, where that is known; a row that is only asked for anew keeps its own.
 pub fn row(machine: &Machine, place: Option<usize>, hidden: bool) -> Markup {
     let class = match machine.state {
@@ -127,7 +132,7 @@ pub fn row(machine: &Machine, place: Option<usize>, hidden: bool) -> Markup {
         _ => None,
     };
     html! {
-        tr id={ "m-" (machine.id) } class=[class] data-rank=(rank(machine.state)) data-place=[place]
+        tr id=(row_id(machine)) class=[class] data-rank=(rank(machine.state)) data-place=[place]
             data-said=[announced(machine)] hidden[hidden] {
             th scope="row" class="c-name" {
                 a href=(machine_path(&machine.id)) { (machine.shown()) }

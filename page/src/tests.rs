@@ -2,7 +2,7 @@
 
 use crate::machine::Log;
 use crate::samples::{self, HOSTILE};
-use crate::{Frame, Note, Stream, Tab, Viewer, fleet, images, machine, machines, page, plain, queue, runs};
+use crate::{Frame, Note, Stream, Tab, Topic, Viewer, fleet, images, machine, machines, page, plain, queue, runs};
 use maud::Markup;
 use pitstop_api::{FleetMachine, FleetView, ImageDetail, Machine, MachineState, RunState, Setting, Wrong};
 use std::collections::BTreeMap;
@@ -26,7 +26,10 @@ fn framed(content: &Markup, viewer: &Viewer) -> String {
         tab: Tab::Machines,
         viewer,
         note: Some(&note),
-        stream: Stream::Changes,
+        stream: Some(Stream {
+            topic: Topic::Machine(HOSTILE.into()),
+            last: HOSTILE.into(),
+        }),
     };
     page(&frame, content).into_string()
 }

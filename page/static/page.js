@@ -25,7 +25,7 @@ function attributes(from, to) {
 
 function keeps(element, name) {
   return (name === 'open' && element.tagName === 'DETAILS') || (name === 'hidden' && element.tagName === 'TR')
-    || (name === 'disabled' && element.dataset.waits !== undefined) || (name === 'data-was');
+    || (name === 'disabled' && element.dataset.waits !== undefined) || (name === 'data-place');
 }
 
 function children(from, to) {
@@ -72,7 +72,7 @@ function steadily(change) {
 
 // ---- Times: the server writes UTC; here they are told as people tell them.
 
-const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto', style: 'short' });
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const steps = [[60, 'second'], [3600, 'minute', 60], [86400, 'hour', 3600], [86400 * 14, 'day', 86400]];
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
@@ -139,14 +139,18 @@ function rowOf(html) {
   return template.content.firstElementChild;
 }
 
-function arrange(body, order) {
+/** Where a row belongs: by its rank, and among its like by its place in the fleet. */
+function behind(a, b) {
+  return (Number(a.dataset.rank) - Number(b.dataset.rank) || Number(a.dataset.place) - Number(b.dataset.place)) > 0;
+}
+
+function settle(body, row) {
+  const last = body.lastElementChild;
+  if (row.dataset.place === undefined) row.dataset.place = body.children.length;
   let at = body.firstElementChild;
-  for (const id of order) {
-    const row = document.getElementById(id);
-    if (!row || row.parentNode !== body) continue;
-    if (row === at) at = at.nextElementSibling;
-    else body.insertBefore(row, at);
-  }
+  if (last !== row && !behind(last, row)) at = null;
+  while (at && (at === row || !behind(at, row))) at = at.nextElementSibling;
+  if (at !== row.nextElementSibling || row.parentNode !== body) body.insertBefore(row, at);
 }
 
 function announce(changed) {
@@ -154,7 +158,21 @@ function announce(changed) {
   if (told.length) say(told.join('. ') + (changed.length > 3 ? `. And ${changed.length - 3} more.` : '.'));
 }
 
-function patch({ boot, version, rows, gone, order, head }) {
+function summarize(body) {
+  const byRank = new Map();
+  for (const row of body.rows) byRank.set(row.dataset.rank, (byRank.get(row.dataset.rank) ?? 0) + 1);
+  for (const tile of document.querySelectorAll('#summary li')) {
+    const ranks = tile.dataset.ranks.split(' ').filter(Boolean);
+    const number = ranks.length ? ranks.reduce((sum, rank) => sum + (byRank.get(rank) ?? 0), 0) : body.rows.length;
+    const text = number.toLocaleString('en');
+    const count = tile.querySelector('b');
+    if (count.textContent !== text) count.textContent = text;
+    tile.hidden = number === 0 && ranks.length > 0;
+  }
+}
+
+/** `rows` have changed; `all`, where it is there, are the ids of all that there are. */
+function patch({ rows, all }) {
   const begun = performance.now();
   const body = document.querySelector('#machines tbody');
   if (!body) {
@@ -166,23 +184,25 @@ function patch({ boot, version, rows, gone, order, head }) {
   steadily(() => {
     for (const html of rows) {
       const next = rowOf(html);
-      const row = document.getElementById(next.id);
+      let row = document.getElementById(next.id);
       times(next);
-      if (!row) {
-        body.append(next);
-        continue;
+      const moves = row?.dataset.rank !== next.dataset.rank || (next.dataset.place ?? row.dataset.place) !== row.dataset.place;
+      if (row) {
+        if (row.dataset.said !== next.dataset.said) changed.push(next);
+        if (next.dataset.place !== undefined) row.dataset.place = next.dataset.place;
+        morph(row, next);
+      } else {
+        row = document.importNode(next, true);
       }
-      if (row.dataset.said !== next.dataset.said) changed.push(next);
-      morph(row, next);
+      if (moves) settle(body, row);
     }
-    for (const id of gone) document.getElementById(id)?.remove();
-    if (order) arrange(body, order);
-    const summary = document.getElementById('summary');
-    if (summary && head) morph(summary, rowOf(head));
+    if (all) {
+      const there = new Set(all);
+      for (const row of [...body.rows]) if (!there.has(row.id)) row.remove();
+    }
+    summarize(body);
     if (filter?.value) sift();
   });
-  main.dataset.boot = boot;
-  main.dataset.version = version;
   announce(changed);
   performance.measure('pitstop-update', { start: begun });
 }
@@ -249,16 +269,22 @@ let lost = false;
 function address() {
   const url = new URL('/live', location.origin);
   url.searchParams.set('page', main.dataset.page);
-  if (main.dataset.version) {
-    url.searchParams.set('boot', main.dataset.boot);
-    url.searchParams.set('since', main.dataset.version);
-  }
+  url.searchParams.set('of', main.dataset.of);
+  url.searchParams.set('last', main.dataset.last);
   const log = document.getElementById('log');
   if (log?.dataset.run) {
     url.searchParams.set('log', log.dataset.run);
     url.searchParams.set('from', log.dataset.at);
   }
   return url;
+}
+
+/** Does `act` with what an event says, and keeps which one it was: after a break the server goes on behind it. */
+function hear(act) {
+  return (event) => {
+    if (event.lastEventId) main.dataset.last = event.lastEventId;
+    act(event.data && JSON.parse(event.data));
+  };
 }
 
 function shine(state, text) {
@@ -276,13 +302,12 @@ function open() {
     shine('on', 'Live');
     if (lost) {
       say('The server is back.');
-      if (main.dataset.version === undefined) refresh();
     }
     lost = false;
   };
-  source.addEventListener('rows', (event) => patch(JSON.parse(event.data)));
-  source.addEventListener('changed', refresh);
-  source.addEventListener('log', (event) => more(JSON.parse(event.data)));
+  source.addEventListener('rows', hear(patch));
+  source.addEventListener('changed', hear(refresh));
+  source.addEventListener('log', hear(more));
   source.onerror = () => {
     close();
     if (!lost) say('The server does not answer. What you see is as it was.');
@@ -300,13 +325,8 @@ function close() {
 }
 
 document.addEventListener('visibilitychange', () => {
-  if (document.hidden) {
-    close();
-  } else {
-    // What happened meanwhile: rows come by themselves.
-    if (main.dataset.version === undefined && main.dataset.page) refresh();
-    open();
-  }
+  if (document.hidden) close();
+  else open();
 });
 window.addEventListener('pagehide', close);
 window.addEventListener('pageshow', open);
