@@ -27,7 +27,7 @@ pub use image::{Image, ImageDetail, Images, Use, Verified, VerifyState};
 pub use job::{Ended, History, Job, JobDetail, Jobs};
 pub use machine::{Fact, LastResult, Machine, MachineDetail, MachineState, Machines};
 pub use order::{Answer, DryRun, Moved, Order, Planned, Retry};
-pub use people::{NewToken, Role, Token, User};
+pub use people::{NewToken, Role, Token, TokenOrder, Tokens, User, UserChange, UserOrder, Users};
 pub use pitstop_jobs::{
     Order as JobOrder, Power as JobPower, State as JobState, Verdict as JobVerdict,
 };

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 const VERSION: u32 = 1;
+/// Bytes of what a token is for.
+const LONGEST_NOTE: usize = 200;
 const HEAD: &str = "# Users of this Pitstop. Change it with pitstop user and pitstop token.\n";
 
 /// A hash, which is shown in no message.
@@ -45,6 +47,20 @@ pub struct Token {
     pub made: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// What a token is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    pub user: String,
+    /// The user's own if left out.
+    pub role: Option<Role>,
+    /// For ever if left out.
+    pub expires: Option<Timestamp>,
+    pub note: String,
 }
 
 impl Token {
@@ -76,6 +92,8 @@ pub enum Refused {
     NoUser(String),
     #[error("there is no token {0}")]
     NoToken(String),
+    #[error("what a token is for is one line of at most {LONGEST_NOTE} bytes")]
+    Note,
     #[error("{0} is the last admin: make another user an admin first")]
     LastAdmin(String),
     #[error("{user} is {has}: a token of theirs cannot be for {wanted}")]
@@ -213,38 +231,40 @@ impl Book {
         Ok(())
     }
 
-    /// Writes down a token of `user`, of the user's role if none is said.
+    /// Writes down a token.
     ///
     /// # Errors
-    /// There is no such user, or the role is more than theirs.
+    /// There is no such user, or the role is more than theirs, or the note is no line.
     pub fn add_token(
         &mut self,
         token: &NewToken,
-        user: &str,
-        role: Option<Role>,
-        expires: Option<Timestamp>,
+        wanted: &Wanted,
         now: Timestamp,
-    ) -> Result<Role, Refused> {
-        let has = self.user(user)?.role;
-        let role = role.unwrap_or(has);
+    ) -> Result<Token, Refused> {
+        let has = self.user(&wanted.user)?.role;
+        let role = wanted.role.unwrap_or(has);
         if role > has {
             return Err(Refused::Beyond {
-                user: user.into(),
+                user: wanted.user.clone(),
                 has,
                 wanted: role,
             });
         }
+        if wanted.note.len() > LONGEST_NOTE || wanted.note.chars().any(char::is_control) {
+            return Err(Refused::Note);
+        }
         let kept = Token {
-            user: user.to_owned(),
+            user: wanted.user.clone(),
             role,
             hash: Hash(token.secret.hash()),
             made: now,
-            expires,
+            expires: wanted.expires,
+            note: wanted.note.clone(),
         };
         // What is over is of no use to anybody.
         self.tokens.retain(|_, token| !token.is_expired(now));
-        self.tokens.insert(token.name.clone(), kept);
-        Ok(role)
+        self.tokens.insert(token.name.clone(), kept.clone());
+        Ok(kept)
     }
 
     /// Forgets a token.
@@ -313,6 +333,14 @@ mod tests {
         book
     }
 
+    fn of(user: &str, role: Option<Role>) -> Wanted {
+        Wanted {
+            user: user.into(),
+            role,
+            ..Wanted::default()
+        }
+    }
+
     fn token(digit: char) -> NewToken {
         NewToken {
             name: digit.to_string().repeat(8),
@@ -324,8 +352,11 @@ mod tests {
     fn the_file_reads_back_and_has_no_secret_in_it() {
         let mut book = book(&[("ann", Role::Admin), ("bob.b@lab", Role::Viewer)]);
         let shown = token('a');
-        book.add_token(&shown, "ann", None, Some(now()), now())
-            .unwrap();
+        let ends = Wanted {
+            expires: Some(now()),
+            ..of("ann", None)
+        };
+        book.add_token(&shown, &ends, now()).unwrap();
         let text = book.to_toml().unwrap();
         assert!(!text.contains(shown.secret.as_str()), "{text}");
         let again = Book::parse(&text).unwrap();
@@ -381,13 +412,24 @@ mod tests {
     #[test]
     fn a_token_has_at_most_its_users_role_and_ends() {
         let mut book = book(&[("ann", Role::Admin), ("bob", Role::Operator)]);
-        let beyond = book.add_token(&token('a'), "bob", Some(Role::Admin), None, now());
+        let beyond = book.add_token(&token('a'), &of("bob", Some(Role::Admin)), now());
         assert!(matches!(beyond, Err(Refused::Beyond { .. })));
         let end = "2026-12-01T12:00:00Z".parse().unwrap();
-        book.add_token(&token('a'), "bob", None, Some(end), now())
-            .unwrap();
-        book.add_token(&token('b'), "ann", Some(Role::Viewer), None, now())
-            .unwrap();
+        let ends = Wanted {
+            expires: Some(end),
+            ..of("bob", None)
+        };
+        book.add_token(&token('a'), &ends, now()).unwrap();
+        let less = of("ann", Some(Role::Viewer));
+        book.add_token(&token('b'), &less, now()).unwrap();
+        let lines = Wanted {
+            note: "a\nb".into(),
+            ..less
+        };
+        assert_eq!(
+            book.add_token(&token('c'), &lines, now()),
+            Err(Refused::Note)
+        );
         let found = |book: &Book, digit, now| {
             let found = book.find_token(&token(digit), now);
             found.map(|(user, role)| (user.to_owned(), role))

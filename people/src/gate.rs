@@ -187,6 +187,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::book::Wanted;
 
     const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
@@ -234,7 +235,12 @@ mod tests {
         let gate = Gate::at(root.path());
         gate.store.add("ann", Role::Admin, "pw").unwrap();
         let (token, now) = (NewToken::new().unwrap(), Timestamp::now());
-        let add = |book: &mut Book| book.add_token(&token, "ann", Some(Role::Viewer), None, now);
+        let wanted = Wanted {
+            user: "ann".into(),
+            role: Some(Role::Viewer),
+            ..Wanted::default()
+        };
+        let add = |book: &mut Book| book.add_token(&token, &wanted, now);
         gate.store.change(add).unwrap();
         let who = gate.by_token(&token.text(), now).unwrap().unwrap();
         assert_eq!((who.name.as_str(), who.role), ("ann", Role::Viewer));

@@ -17,7 +17,7 @@ mod sessions;
 mod store;
 
 pub use audit::{Audit, Entry, Outcome};
-pub use book::{Book, Refused, Token, User};
+pub use book::{Book, Refused, Token, User, Wanted};
 pub use gate::{Denied, Gate, LoggedIn, Who, Why};
 pub use header::{bearer, cookie};
 pub use name::valid_name;

@@ -6,6 +6,7 @@ mod fleet;
 mod host;
 mod job;
 mod job_options;
+mod people;
 mod power;
 
 use anyhow::Context;
@@ -65,6 +66,10 @@ enum Command {
     Power(power::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
+    /// Make, list and remove the users of the page and the API, and print who did what
+    User(people::user::Args),
+    /// Make, list and revoke tokens for programs
+    Token(people::token::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -115,6 +120,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Job(args) => job::run(&args),
         Command::Power(args) => power::run(&args),
         Command::Fleet(args) => fleet::run(&args),
+        Command::User(args) => people::user::run(&args),
+        Command::Token(args) => people::token::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);

@@ -96,6 +96,8 @@ impl Drop for AtWork {
 pub struct Peer {
     pub address: IpAddr,
     pub connection: Arc<Connection>,
+    /// It came over https.
+    pub secure: bool,
 }
 
 impl Connected<IncomingStream<'_, Connections>> for Peer {
@@ -104,6 +106,7 @@ impl Connected<IncomingStream<'_, Connections>> for Peer {
         Self {
             address: connection.peer,
             connection,
+            secure: false,
         }
     }
 }

@@ -19,6 +19,7 @@ mod listing;
 mod locks;
 pub mod machine;
 mod path;
+mod people;
 mod range;
 mod readers;
 mod refusal;

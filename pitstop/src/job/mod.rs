@@ -13,6 +13,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use pitstop_imaging::units;
 use std::time::Duration;
+pub use history::since;
 use which::Which;
 
 const EXAMPLES: &str = "\

@@ -7,14 +7,15 @@ mod audit;
 mod csrf;
 mod origin;
 
-pub use audit::Noted;
+pub use audit::{Noted, note};
+pub use csrf::{field, is_form, read_form};
 
 use crate::connections::Peer;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -26,6 +27,15 @@ use std::sync::Arc;
 
 /// Where somebody logs in.
 pub const LOG_IN: &str = "/login";
+
+/// Goes with every answer to a person that does not say otherwise: what one may see is not kept for the next one at the same
+/// browser, and no other site shows it in a frame of its own, where somebody would press a button without knowing.
+pub const FOR_PEOPLE: [(HeaderName, &str); 4] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "same-origin"),
+];
 
 /// Who asks: an extractor for handlers behind one of the layers.
 #[derive(Debug, Clone)]
@@ -48,7 +58,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
 }
 
 /// A route that asks who it is has no layer that finds out: nobody gets in.
-fn unguarded() -> Refusal {
+pub fn unguarded() -> Refusal {
     Refusal::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "the server does not know who asks here",
@@ -96,11 +106,12 @@ async fn check(least: Role, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(Who(who.clone()));
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    // What one person may see is not kept for the next one at the same browser.
-    let headers = response.headers_mut();
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in FOR_PEOPLE {
+        let headers = response.headers_mut();
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
     act.answered(who, &response).await;
     response
 }
@@ -110,17 +121,20 @@ async fn check(least: Role, request: Request, next: Next) -> Response {
 pub struct Asked {
     pub sites: Arc<Sites>,
     pub peer: IpAddr,
+    /// It came over https.
+    pub secure: bool,
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
 }
 
 impl Asked {
-    fn of(request: &Request) -> Option<Self> {
+    pub fn of(request: &Request) -> Option<Self> {
         let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<Peer>>()?;
         Some(Self {
             sites: Arc::clone(request.extensions().get::<Arc<Sites>>()?),
             peer: peer.address.to_canonical(),
+            secure: peer.secure,
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
@@ -135,15 +149,15 @@ impl Asked {
     /// Programs get a status and a sentence, people the page where they log in.
     fn is_of_page(&self) -> bool {
         let path = self.uri.path();
-        let program = ["/api/", "/events", "/metrics"];
-        self.is_safe()
-            && !program.iter().any(|begin| path.starts_with(begin))
-            && self
-                .header(header::ACCEPT)
-                .is_none_or(|kinds| kinds.contains("text/html") || kinds.contains("*/*"))
+        let of_programs = ["/api/", "/events", "/metrics"];
+        if of_programs.iter().any(|begin| path.starts_with(begin)) {
+            return false;
+        }
+        let kinds = self.header(header::ACCEPT).unwrap_or("*/*");
+        kinds.contains("text/html") || self.is_safe() && kinds.contains("*/*")
     }
 
-    fn header(&self, name: header::HeaderName) -> Option<&str> {
+    fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
@@ -179,6 +193,11 @@ impl From<Refusal> for No {
             response: refusal.into_response(),
         }
     }
+}
+
+/// Whether a page of another site has a browser send this, as far as that can be told.
+pub fn is_cross_site(asked: &Asked) -> bool {
+    origin::check(asked, false).is_err()
 }
 
 fn forbidden(why: impl Into<String>) -> Refusal {
@@ -241,7 +260,7 @@ fn a(role: Role) -> &'static str {
 }
 
 /// Who asks; `None` who has to log in first.
-fn identify(asked: &Asked) -> Result<Option<pitstop_people::Who>, Refusal> {
+pub fn identify(asked: &Asked) -> Result<Option<pitstop_people::Who>, Refusal> {
     let gate = &asked.sites.people;
     let shut = |error: pitstop_people::Trouble| {
         let why = format!("nobody can log in: {error}");
@@ -272,6 +291,9 @@ fn identify(asked: &Asked) -> Result<Option<pitstop_people::Who>, Refusal> {
 
 fn to_log_in(asked: &Asked) -> Response {
     if asked.is_of_page() {
+        if !asked.is_safe() {
+            return see(LOG_IN);
+        }
         let wanted = asked.uri.path_and_query().map_or("/", |it| it.as_str());
         let wanted = utf8_percent_encode(wanted, NON_ALPHANUMERIC);
         let place = format!("{LOG_IN}?next={wanted}");

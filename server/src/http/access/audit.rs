@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 use pitstop_people::{Entry, Outcome, Who};
+use std::sync::Arc;
 
 /// Put into an answer by a handler that can say it better than method and path do.
 #[derive(Debug, Clone)]
@@ -52,24 +53,29 @@ impl Act {
             Some(who) => (who.name, who.why.to_string()),
             None => (String::new(), "nobody".into()),
         };
-        let entry = Entry {
-            time: Timestamp::now(),
-            who: name,
-            how,
-            from: asked.peer.to_string(),
-            act: said.act,
-            object: said.object,
-            outcome,
-            left_out: 0,
-        };
-        let sites = std::sync::Arc::clone(&asked.sites);
-        let written = blocking(move || {
-            if let Err(error) = sites.people.audit.note(entry) {
-                sites.journal.note(&format!("the audit log: {error}"));
-            }
-            Ok(())
-        });
-        // A panic in it has been printed; the act is done, and the answer goes out.
-        let _ = written.await;
+        note(&asked, name, how, said, outcome).await;
     }
+}
+
+/// Writes a line of the audit log.
+pub async fn note(asked: &Asked, who: String, how: String, said: Noted, outcome: Outcome) {
+    let entry = Entry {
+        time: Timestamp::now(),
+        who,
+        how,
+        from: asked.peer.to_string(),
+        act: said.act,
+        object: said.object,
+        outcome,
+        left_out: 0,
+    };
+    let sites = Arc::clone(&asked.sites);
+    let written = blocking(move || {
+        if let Err(error) = sites.people.audit.note(entry) {
+            sites.journal.note(&format!("the audit log: {error}"));
+        }
+        Ok(())
+    });
+    // A panic in it has been printed; the act is done, and the answer goes out.
+    let _ = written.await;
 }
