@@ -9,6 +9,7 @@ pub mod fleet;
 mod icon;
 pub mod images;
 mod layout;
+pub mod login;
 pub mod machine;
 pub mod machines;
 pub mod plain;
@@ -23,4 +24,5 @@ mod tests;
 #[cfg(test)]
 mod preview;
 
+pub use words::machine_path;
 pub use layout::{Frame, Note, Stream, Tab, Topic, Viewer, page};

@@ -1,5 +1,4 @@
-//! The pages for people: which page is where, who may see it, and what browsers may do with it. What they look like is
-//! `page`'s.
+//! The pages for people: which page is where, and who may see it. What they look like is the crate `page`'s.
 
 mod acts;
 mod frame;
@@ -11,34 +10,11 @@ use crate::refusal::Refusal;
 use crate::site::Sites;
 use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::map_response;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use pitstop_page::assets;
 use std::sync::Arc;
-
-/// What a browser may do with a page: nothing comes from elsewhere, nothing inline is run, nobody frames it.
-const HEADERS: [(HeaderName, HeaderValue); 4] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-        ),
-    ),
-    (
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    ),
-    (
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("same-origin"),
-    ),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
-];
 
 pub fn routes() -> Router<Arc<Sites>> {
     let viewers = Router::new()
@@ -61,14 +37,6 @@ pub fn routes() -> Router<Arc<Sites>> {
         .merge(access::viewers(viewers))
         .merge(access::operators(operators))
         .route("/static/{file}", get(asset))
-        .layer(map_response(with_headers))
-}
-
-async fn with_headers(mut response: Response) -> Response {
-    for (name, value) in HEADERS {
-        response.headers_mut().entry(name).or_insert(value);
-    }
-    response
 }
 
 /// Style and script are no secret: the page where people log in has them, too.
@@ -82,5 +50,9 @@ async fn asset(Path(file): Path<String>) -> Result<Response, Refusal> {
         header::CACHE_CONTROL,
         HeaderValue::from_static("public, max-age=31536000, immutable"),
     );
-    Ok(([kind, keep], found.text).into_response())
+    let sniff = (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    Ok(([kind, keep, sniff], found.text).into_response())
 }
