@@ -8,6 +8,7 @@ use crate::locks::Locks;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
+use crate::tls::Tls;
 use crate::unknown::Strangers;
 use anyhow::Context;
 use cap_std::ambient_authority;
@@ -42,8 +43,11 @@ pub struct Site {
     pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
-    /// The URL under which machines reach this server, without a slash at its end.
+    /// The URL under which machines at work reach this server, without a slash at its end.
     pub url: String,
+    /// The same for their boot loaders: another one where there is https.
+    pub boot_url: String,
+    pub tls: Option<Arc<Tls>>,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
     pub locks: Arc<Locks>,
@@ -58,6 +62,7 @@ pub struct Sites {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
+    pub tls: Option<Arc<Tls>>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -120,6 +125,7 @@ impl Sites {
             journal: Arc::clone(&site.journal),
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
+            tls: site.tls.clone(),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),

@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
     let hosts = args.root.hosts()?;
     let url = match &args.url {
         Some(url) => Some(url.clone()),
-        None => read_server_file(&args.root.path)?,
+        None => read_server_file(&args.root.path)?.map(|served| served.url),
     };
     let targets = targets(&args.root, &args.order.machines, Need::Settings)?;
     // Every job is checked before the first is set.
