@@ -11,6 +11,7 @@ mod job_options;
 mod people;
 mod power;
 mod remote;
+mod tls;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -79,6 +80,8 @@ enum Command {
     User(people::user::Args),
     /// Make, list and revoke tokens for programs
     Token(people::token::Args),
+    /// Show the server's own certificate authority
+    Tls(tls::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -138,6 +141,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Inventory(args) => inventory::run(&args),
         Command::User(args) => people::user::run(&args),
         Command::Token(args) => people::token::run(&args),
+        Command::Tls(args) => tls::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);

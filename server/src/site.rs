@@ -10,6 +10,7 @@ use crate::locks::Locks;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
+use crate::tls::Tls;
 use crate::unknown::Strangers;
 use crate::verifier::Verifier;
 use crate::view::Looks;
@@ -47,8 +48,11 @@ pub struct Site {
     pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
-    /// The URL under which machines reach this server, without a slash at its end.
+    /// The URL under which machines at work reach this server, without a slash at its end.
     pub url: String,
+    /// The same for their boot loaders: another one where there is https.
+    pub boot_url: String,
+    pub tls: Option<Arc<Tls>>,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
     pub locks: Arc<Locks>,
@@ -73,6 +77,7 @@ pub struct Sites {
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
     pub people: Arc<Gate>,
+    pub tls: Option<Arc<Tls>>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -136,6 +141,7 @@ impl Sites {
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
             people: Arc::clone(&site.people),
+            tls: site.tls.clone(),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),
