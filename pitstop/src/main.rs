@@ -7,6 +7,7 @@ mod host;
 mod job;
 mod job_options;
 mod power;
+mod tree;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -65,6 +66,8 @@ enum Command {
     Power(power::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
+    /// Keep whole systems as files: capture, unpack, compare them
+    Tree(tree::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -115,6 +118,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Job(args) => job::run(&args),
         Command::Power(args) => power::run(&args),
         Command::Fleet(args) => fleet::run(&args),
+        Command::Tree(args) => tree::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);
