@@ -115,6 +115,14 @@ impl Destination {
         &self,
         fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Option<ImageMeta>>,
     ) -> anyhow::Result<()> {
+        self.write_described(|out| fill(out)?.map(|meta| meta.to_toml()).transpose())
+    }
+
+    /// The same, where `fill` returns the text of the `.toml` as it is to be.
+    pub fn write_described(
+        &self,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Option<String>>,
+    ) -> anyhow::Result<()> {
         let (share, name) = match self {
             Self::Stream(stream) => {
                 let mut stream = stream.try_clone().context("opening the output")?;
@@ -129,7 +137,7 @@ impl Destination {
             let beside = format!("{name}.toml");
             let mut pending = share.create(&beside)?;
             pending
-                .write_all(meta.to_toml()?.as_bytes())
+                .write_all(meta.as_bytes())
                 .with_context(|| format!("writing {beside}"))?;
             pending.finish()?;
         }
@@ -245,7 +253,7 @@ fn split(url: &Url) -> anyhow::Result<(Url, String)> {
     Ok((base, names.join("/")))
 }
 
-fn client() -> anyhow::Result<HttpClient> {
+pub fn client() -> anyhow::Result<HttpClient> {
     HttpClient::new(Settings {
         roots: Roots::System,
         ..Settings::default()
