@@ -116,7 +116,9 @@ impl fmt::Display for S3Url {
             self.endpoint
                 .as_ref()
                 .map(|url| format!("endpoint={}", url.as_str().trim_end_matches('/'))),
-            self.region.as_ref().map(|region| format!("region={region}")),
+            self.region
+                .as_ref()
+                .map(|region| format!("region={region}")),
             self.path_style.map(|style| format!("path-style={style}")),
         ];
         let options: Vec<String> = options.into_iter().flatten().collect();
@@ -143,7 +145,10 @@ mod tests {
                 .unwrap();
         assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("lab", "a b/c"));
         assert_eq!(s3.endpoint.as_ref().unwrap().port(), Some(9000));
-        assert_eq!((s3.region.as_deref(), s3.path_style), (Some("eu-1"), Some(true)));
+        assert_eq!(
+            (s3.region.as_deref(), s3.path_style),
+            (Some("eu-1"), Some(true))
+        );
         assert_eq!(s3.key("x/y"), "a b/c/x/y");
         assert_eq!(parse("s3://lab").unwrap().key("x"), "x");
         for (text, why) in [

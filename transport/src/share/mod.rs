@@ -76,7 +76,11 @@ pub fn connect(url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<Box<dyn Sh
             Ok(Box::new(share.with_context(|| format!("opening {url}"))?))
         }
         ShareUrl::S3(s3) => match &carriers.signer {
-            Some(signer) => Ok(Box::new(S3Share::new(s3, &carriers.http, Arc::clone(signer)))),
+            Some(signer) => Ok(Box::new(S3Share::new(
+                s3,
+                &carriers.http,
+                Arc::clone(signer),
+            ))),
             None => bail!(
                 "{url}: this machine has no keys for a store, and is to have none: give it an http(s) share, as \
                  `pitstop serve` has it"

@@ -4,14 +4,9 @@ use crate::fetch::http::Response;
 use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use bytes::Bytes;
-use instant_xml::FromXml;
 use md5::{Digest as _, Md5};
-use rusty_s3::actions::{CreateMultipartUpload, ListParts};
 use std::fmt::Write as _;
 use std::io::Read as _;
-
-/// The namespace of what a store answers.
-const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// The longest answer that is read.
 const LONGEST: u64 = 4 << 20;
@@ -82,7 +77,11 @@ pub(super) fn refused(mut response: Response) -> anyhow::Error {
     let refusal = response.refusal();
     let theirs = response.header("date").map(str::to_owned);
     let words = response.words().unwrap_or_default();
-    let about_time = ["RequestTimeTooSkewed", "expired", "AccessDenied Request has"];
+    let about_time = [
+        "RequestTimeTooSkewed",
+        "expired",
+        "AccessDenied Request has",
+    ];
     if about_time.iter().any(|part| words.contains(part)) {
         let ours = jiff::Timestamp::now();
         let theirs = theirs.unwrap_or_else(|| "another time".into());
@@ -113,46 +112,37 @@ pub(super) fn no_late_error(mut response: Response) -> anyhow::Result<()> {
 }
 
 fn check_late_error(text: &str) -> Result<(), String> {
-    if !text.contains("<Error>") && !text.contains("<Error ") {
+    let Some(error) = first(text, "Error") else {
         return Ok(());
-    }
-    let part = |name: &str| {
-        let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        Some(rest.split_once("</")?.0)
     };
-    Err(format!(
-        "the store gave up: {} {}",
-        part("Code").unwrap_or("no code"),
-        part("Message").unwrap_or_default()
-    ))
+    let code = value(error, "Code").unwrap_or_else(|| "no code".into());
+    let message = value(error, "Message").unwrap_or_default();
+    Err(format!("the store gave up: {code} {message}"))
 }
 
 /// The id of an upload that begins.
 pub(super) fn begun(mut response: Response) -> anyhow::Result<String> {
     let text = text(&mut response)?;
-    let parsed = CreateMultipartUpload::parse_response(&text);
-    let parsed = parsed.with_context(|| format!("{}: no upload began", response.asked()))?;
-    Ok(parsed.upload_id().to_owned())
+    value(&text, "UploadId")
+        .filter(|id| !id.is_empty())
+        .with_context(|| format!("{}: no upload began", response.asked()))
 }
 
 /// The parts that are told, and from where to ask for more.
 pub(super) fn parts(mut response: Response) -> anyhow::Result<(Vec<Part>, Option<u16>)> {
     let text = text(&mut response)?;
-    let listed = ListParts::parse_response(&text)
-        .with_context(|| format!("{}: no list of parts came", response.asked()))?;
-    let parts = listed.parts.into_iter().map(|part| Part {
-        number: part.number,
-        tag: bare(&part.etag).to_owned(),
-        size: part.size,
-    });
-    Ok((parts.collect(), listed.next_part_number_marker))
+    let parts = elements(&text, "Part").filter_map(part).collect();
+    let more = value(&text, "IsTruncated").is_some_and(|more| more == "true");
+    let next = value(&text, "NextPartNumberMarker").and_then(|next| next.parse().ok());
+    Ok((parts, next.filter(|_| more)))
 }
 
-#[derive(FromXml)]
-#[xml(rename = "CopyPartResult", ns(NAMESPACE))]
-struct CopyPartResult {
-    #[xml(rename = "ETag")]
-    tag: String,
+fn part(text: &str) -> Option<Part> {
+    Some(Part {
+        number: value(text, "PartNumber")?.parse().ok()?,
+        tag: bare(&value(text, "ETag")?).to_owned(),
+        size: value(text, "Size")?.parse().ok()?,
+    })
 }
 
 /// The tag of a part that was copied.
@@ -161,40 +151,65 @@ pub(super) fn copied(mut response: Response, number: u16) -> anyhow::Result<Part
     if let Err(why) = check_late_error(&text) {
         bail!("{}: {why}", response.asked());
     }
-    let copied: CopyPartResult = instant_xml::from_str(&text)
-        .with_context(|| format!("{}: no part was copied", response.asked()))?;
+    let tag = value(&text, "ETag");
+    let tag = tag.with_context(|| format!("{}: no part was copied", response.asked()))?;
     Ok(Part {
         number,
-        tag: bare(&copied.tag).to_owned(),
+        tag: bare(&tag).to_owned(),
         size: 0,
     })
-}
-
-#[derive(FromXml)]
-#[xml(rename = "ListMultipartUploadsResult", ns(NAMESPACE))]
-struct Uploads {
-    uploads: Vec<Upload>,
-}
-
-#[derive(FromXml)]
-#[xml(rename = "Upload", ns(NAMESPACE))]
-struct Upload {
-    #[xml(rename = "Key")]
-    key: String,
-    #[xml(rename = "UploadId")]
-    id: String,
-    #[xml(rename = "Initiated")]
-    initiated: String,
 }
 
 /// The newest upload of `key` that has not ended.
 pub(super) fn newest_upload(mut response: Response, key: &str) -> anyhow::Result<Option<String>> {
     let text = text(&mut response)?;
-    let listed: Uploads = instant_xml::from_str(&text)
-        .with_context(|| format!("{}: no list of uploads came", response.asked()))?;
-    let of_key = listed.uploads.into_iter().filter(|upload| upload.key == key);
-    let newest = of_key.max_by(|a, b| a.initiated.cmp(&b.initiated));
-    Ok(newest.map(|upload| upload.id))
+    let of_key =
+        elements(&text, "Upload").filter(|upload| value(upload, "Key").as_deref() == Some(key));
+    let newest = of_key.max_by_key(|upload| value(upload, "Initiated"));
+    Ok(newest.and_then(|upload| value(upload, "UploadId")))
+}
+
+/// What is between the tags of each element `name`. Stores differ in their root elements and namespaces, so these are not
+/// looked at; no element that is read here has one of its own name in it.
+fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let (open, attributes, close) = (
+        format!("<{name}>"),
+        format!("<{name} "),
+        format!("</{name}>"),
+    );
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let at = [&open, &attributes]
+            .into_iter()
+            .filter_map(|tag| rest.find(tag))
+            .min()?;
+        let (_, inside) = rest[at..].split_once('>')?;
+        let (content, behind) = inside.split_once(&close)?;
+        rest = behind;
+        Some(content)
+    })
+}
+
+fn first<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    elements(text, name).next()
+}
+
+/// The text of the first element `name`, with the five entities of XML read.
+fn value(text: &str, name: &str) -> Option<String> {
+    let raw = first(text, name)?.trim();
+    let mut plain = raw.to_owned();
+    // `&amp;` last: what it makes is no entity.
+    for (entity, character) in [
+        ("&quot;", "\""),
+        ("&#34;", "\""),
+        ("&apos;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ] {
+        plain = plain.replace(entity, character);
+    }
+    Some(plain)
 }
 
 /// The body that ends an upload.
@@ -215,4 +230,62 @@ pub(super) fn list_of_parts(parts: &[Part]) -> Bytes {
     }
     text.push_str("</CompleteMultipartUpload>");
     Bytes::from(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_error_that_comes_late_is_one() {
+        let text = "<?xml version=\"1.0\"?>\n<Error><Code>InternalError</Code><Message>a &amp; b</Message></Error>";
+        assert_eq!(
+            check_late_error(text).unwrap_err(),
+            "the store gave up: InternalError a & b"
+        );
+        assert_eq!(check_late_error("<CompleteMultipartUploadResult/>"), Ok(()));
+    }
+
+    #[test]
+    fn parts_are_read_whatever_the_root_is_called() {
+        let text = "<ListPartsResult xmlns=\"x\"><Part><PartNumber>2</PartNumber><ETag>&quot;ab&quot;</ETag><Size>7</Size>\
+                    </Part><Part><PartNumber>x</PartNumber></Part></ListPartsResult>";
+        let parts: Vec<Part> = elements(text, "Part").filter_map(part).collect();
+        let tag = "ab".to_owned();
+        assert_eq!(
+            parts,
+            [Part {
+                number: 2,
+                tag,
+                size: 7
+            }]
+        );
+    }
+
+    #[test]
+    fn the_tag_of_parts_is_the_md5_of_their_md5s() {
+        let part = |text: &str, number| Part {
+            number,
+            tag: md5_tag(text.as_bytes()),
+            size: 1,
+        };
+        // printf a | md5sum, printf b | md5sum, both as bytes through md5sum.
+        let tag = tag_of_parts(&[part("a", 1), part("b", 2)]);
+        assert_eq!(tag.as_deref(), Some("96e024ba2074fe77e8e965ba43a704be-2"));
+        let odd = Part {
+            tag: "no-md5".into(),
+            ..part("a", 1)
+        };
+        assert_eq!(tag_of_parts(&[odd]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_not(text in "(</?(Error|Code|Part|ETag|Upload|Key)( x)?>|[a&;<>\"é]){0,40}") {
+            let _ = check_late_error(&text);
+            let _: Vec<_> = elements(&text, "Part").filter_map(part).collect();
+            let _ = unhex(&text);
+        }
+    }
 }

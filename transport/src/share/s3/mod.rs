@@ -211,3 +211,6 @@ impl Share for S3Share {
         self.logs.append(&self.store, &self.key(path)?, text)
     }
 }
+
+#[cfg(test)]
+mod tests;

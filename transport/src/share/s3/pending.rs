@@ -80,9 +80,7 @@ impl S3Pending {
         let bytes = self.filling.split().freeze();
         let upload = match &mut self.upload {
             Some(upload) => upload,
-            None => self
-                .upload
-                .insert(Upload::begin(&self.store, &self.key)?),
+            None => self.upload.insert(Upload::begin(&self.store, &self.key)?),
         };
         upload.land(&self.store, &self.key)?;
         upload.ship(&self.store, &self.key, bytes)?;
@@ -200,7 +198,9 @@ impl Upload {
                 }
                 Landed::Has(tag, _) => {
                     wrong += 1;
-                    anyhow!("part {number} of {key}: its tag is {tag}, that of its bytes {expected}")
+                    anyhow!(
+                        "part {number} of {key}: its tag is {tag}, that of its bytes {expected}"
+                    )
                 }
                 Landed::Away(error) => error.into(),
             };
@@ -335,10 +335,7 @@ impl Drop for S3Pending {
             // Best effort: the error that led here is the one to report. A store that is away keeps the parts, and the
             // next upload goes on with them.
             let ask = Ask::Abort { upload: &upload.id };
-            let _ = self
-                .store
-                .request(&ask, &self.key, &Bytes::new())
-                .send();
+            let _ = self.store.request(&ask, &self.key, &Bytes::new()).send();
         }
     }
 }
@@ -349,7 +346,10 @@ mod tests {
 
     #[test]
     fn ten_thousand_parts_are_enough_for_large_images() {
-        assert_eq!((size_of(1), size_of(2000), size_of(2001)), (PART, PART, 2 * PART));
+        assert_eq!(
+            (size_of(1), size_of(2000), size_of(2001)),
+            (PART, PART, 2 * PART)
+        );
         let all: u64 = (1..=10_000).map(|number| size_of(number) as u64).sum();
         assert!(all >= 480 << 30, "{all}");
     }

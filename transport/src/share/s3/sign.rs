@@ -14,6 +14,9 @@ use url::Url;
 /// How long a request may be used: longer than any transfer takes. A store takes no more than seven days.
 const VALID: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What requests are signed for where nobody says.
+const REGION: &str = "us-east-1";
+
 /// What a store says that copies from.
 const COPY_SOURCE: &str = "x-amz-copy-source";
 const COPY_RANGE: &str = "x-amz-copy-source-range";
@@ -26,12 +29,17 @@ pub enum Ask<'a> {
     Put,
     Delete,
     /// The object becomes what `from`, a key, is.
-    Copy { from: &'a str },
+    Copy {
+        from: &'a str,
+    },
     /// Uploads of this key that have not ended.
     Uploads,
     /// An upload in parts begins.
     Begin,
-    Part { upload: &'a str, number: u16 },
+    Part {
+        upload: &'a str,
+        number: u16,
+    },
     /// A part is made of bytes `first..=last` of `from`.
     CopyPart {
         upload: &'a str,
@@ -41,9 +49,16 @@ pub enum Ask<'a> {
         last: u64,
     },
     /// The parts behind `after` that the store has.
-    Parts { upload: &'a str, after: u16 },
-    Complete { upload: &'a str },
-    Abort { upload: &'a str },
+    Parts {
+        upload: &'a str,
+        after: u16,
+    },
+    Complete {
+        upload: &'a str,
+    },
+    Abort {
+        upload: &'a str,
+    },
 }
 
 /// A request that may be sent as it is, with these headers.
@@ -78,8 +93,17 @@ impl Signer {
         let region = region
             .or_else(|| told("AWS_REGION"))
             .or_else(|| told("AWS_DEFAULT_REGION"))
-            .unwrap_or_else(|| "us-east-1".into());
+            .unwrap_or_else(|| REGION.into());
         Self::new(url, &region, keys)
+    }
+
+    /// For the store at `url`, with these keys.
+    ///
+    /// # Errors
+    /// When the address makes no bucket's URL.
+    pub fn with_keys(url: &S3Url, key: &str, secret: &str) -> anyhow::Result<Self> {
+        let region = url.region.as_deref().unwrap_or(REGION);
+        Self::new(url, region, Credentials::new(key, secret))
     }
 
     fn new(url: &S3Url, region: &str, keys: Credentials) -> anyhow::Result<Self> {
@@ -250,7 +274,10 @@ mod tests {
             );
             assert_eq!(signed.method, Method::PUT);
             let query = signed.url.query().unwrap();
-            assert!(query.contains("SignedHeaders=host%3Bx-amz-copy-source"), "{query}");
+            assert!(
+                query.contains("SignedHeaders=host%3Bx-amz-copy-source"),
+                "{query}"
+            );
             assert!(!query.contains("s3cret"), "{query}");
         }
     }
@@ -262,6 +289,9 @@ mod tests {
         let keys = keys_of(text, "lab", file).unwrap();
         assert_eq!((keys.key(), keys.secret()), ("A", "b=c"));
         let error = keys_of(text, "other", file).unwrap_err().to_string();
-        assert!(error.contains("credentials: the profile \"other\" has no"), "{error}");
+        assert!(
+            error.contains("credentials: the profile \"other\" has no"),
+            "{error}"
+        );
     }
 }
