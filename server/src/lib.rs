@@ -261,6 +261,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         )),
         events,
         looks: Arc::default(),
+        watch: Arc::default(),
         verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
