@@ -11,7 +11,7 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{api, boot, hosts, jobs, people, report, share, status};
+use crate::{api, boot, hosts, inventory, jobs, people, report, share, status, tls};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -34,9 +34,21 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(hosts::routes())
         .merge(boot::routes())
         .merge(jobs::routes())
+        .merge(inventory::routes())
         .merge(log_in::routes())
         .merge(people::routes())
         .with_state(Arc::clone(sites));
+    layered(routes, sites)
+}
+
+/// What http serves beside https: nothing else can be asked for.
+pub fn loaders(sites: &Arc<Sites>) -> Router {
+    let routes = boot::routes().with_state(Arc::clone(sites));
+    let only = from_fn_with_state(Arc::clone(sites), tls::only_loaders);
+    layered(Router::new().fallback_service(routes).layer(only), sites)
+}
+
+fn layered(routes: Router, sites: &Arc<Sites>) -> Router {
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()
         .fallback_service(routes)

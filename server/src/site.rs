@@ -3,12 +3,14 @@
 use crate::claims::Claims;
 use crate::events::Events;
 use crate::fleet::Watched;
+use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
+use crate::tls::Tls;
 use crate::unknown::Strangers;
 use crate::verifier::Verifier;
 use crate::view::{Looks, Watch};
@@ -46,8 +48,11 @@ pub struct Site {
     pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
-    /// The URL under which machines reach this server, without a slash at its end.
+    /// The URL under which machines at work reach this server, without a slash at its end.
     pub url: String,
+    /// The same for their boot loaders: another one where there is https.
+    pub boot_url: String,
+    pub tls: Option<Arc<Tls>>,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
     pub locks: Arc<Locks>,
@@ -61,6 +66,8 @@ pub struct Site {
     /// Checks of images.
     pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
+    /// What machines are.
+    pub inventory: Arc<Inventory>,
     pub people: Arc<Gate>,
 }
 
@@ -71,6 +78,7 @@ pub struct Sites {
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
     pub people: Arc<Gate>,
+    pub tls: Option<Arc<Tls>>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -134,6 +142,7 @@ impl Sites {
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
             people: Arc::clone(&site.people),
+            tls: site.tls.clone(),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),
