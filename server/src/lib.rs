@@ -310,6 +310,7 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
         )),
         events,
         looks: Arc::default(),
+        watch: Arc::default(),
         verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
         inventory: Arc::new(inventory::Inventory::below(&args.root)),
