@@ -10,10 +10,10 @@ mod which;
 use crate::host::Root;
 use crate::host::target::Who;
 use clap::Subcommand;
+pub use history::since;
 use jiff::Timestamp;
 use pitstop_imaging::units;
 use std::time::Duration;
-pub use history::since;
 use which::Which;
 
 pub use history::since;
