@@ -30,7 +30,12 @@ pub const LOG_IN: &str = "/login";
 
 /// Goes with every answer to a person that does not say otherwise: what one may see is not kept for the next one at the same
 /// browser, and no other site shows it in a frame of its own, where somebody would press a button without knowing.
-pub const FOR_PEOPLE: [(HeaderName, &str); 4] = [
+pub const FOR_PEOPLE: [(HeaderName, &str); 5] = [
+    // Nothing comes from elsewhere, and nothing inline is run.
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
     (header::CACHE_CONTROL, "no-store"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,9 +1,10 @@
 //! Reports, the API and the page, over real connections.
 
 use super::token;
-use crate::connections::{Connections, Peer};
+use crate::connections::{Connections, Peer, Table};
+use crate::journal::Journal;
 use crate::site::{Folders, Sites};
-use crate::{Args, http, runs, sites};
+use crate::{Args, Face, http, runs, sites};
 use clap::{Args as _, FromArgMatches};
 use pitstop_protocol::id::Id;
 use std::ffi::OsStr;
@@ -32,7 +33,17 @@ fn serve(root: &Path) -> Served {
     let matches = Args::augment_args(clap::Command::new("serve")).get_matches_from(words);
     let args = Args::from_arg_matches(&matches).unwrap();
     let folders = Folders::open(root, None).unwrap();
-    let sites = Arc::new(sites(&args, &folders, "http://127.0.0.1".into()));
+    let journal = Arc::new(Journal::new(true));
+    let face = Face {
+        served: crate::Served {
+            url: "http://127.0.0.1".into(),
+            boot_url: "http://127.0.0.1".into(),
+        },
+        tls: None,
+        fleet: Arc::new(crate::fleet::Watched::new(root, Arc::clone(&journal))),
+        journal,
+    };
+    let sites = Arc::new(sites(&args, &folders, face));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -43,7 +54,8 @@ fn serve(root: &Path) -> Served {
         .block_on(tokio::net::TcpListener::bind(args.listen))
         .unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(async move { axum::serve(Connections::new(listener, journal), service).await });
+    let connections = Connections::new(listener, Table::of_process(journal));
+    runtime.spawn(async move { axum::serve(connections, service).await });
     Served {
         address,
         sites,
