@@ -18,11 +18,11 @@ pub mod runs;
 mod words;
 
 #[cfg(test)]
+mod preview;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod preview;
 
-pub use words::machine_path;
 pub use layout::{Frame, Note, Stream, Tab, Topic, Viewer, page};
+pub use words::machine_path;

@@ -15,6 +15,8 @@ use pitstop_imaging::units;
 use pitstop_server::jobs::Which;
 use pitstop_server::set::Who;
 use std::time::Duration;
+pub use wait::Waited;
+use which::Which;
 
 pub use history::since;
 pub use show::local;
