@@ -239,7 +239,31 @@ impl From<&pitstop_jobs::Entry> for Ended {
 #[serde(rename_all = "kebab-case")]
 pub struct History {
     pub history: Vec<Ended>,
-    /// Where there are older ones: `before` of the next question.
+}
+
+/// A host file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostFile {
+    /// An address, or whom else the file's name is about.
+    pub machine: String,
+    pub file: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub action: Option<String>,
+    /// The folder on the share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Why the machine will not take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why no machine looks for a file of this name, and what to call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Host files, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostFiles {
+    pub files: Vec<HostFile>,
 }

@@ -24,7 +24,7 @@ pub use error::ErrorBody;
 pub use event::{Change, Event, ImageChange, Kind as EventKind};
 pub use fleet::{FleetGroup, FleetMachine, FleetNetwork, FleetView, Setting, Wrong};
 pub use image::{Image, ImageDetail, Images, Use, Verified, VerifyState};
-pub use job::{Ended, History, Job, JobDetail, Jobs};
+pub use job::{Ended, History, HostFile, HostFiles, Job, JobDetail, Jobs};
 pub use machine::{Fact, LastResult, Machine, MachineDetail, MachineState, Machines};
 pub use order::{Answer, DryRun, Moved, Order, Planned, Retry};
 pub use people::{NewToken, Role, Token, TokenOrder, Tokens, User, UserChange, UserOrder, Users};
@@ -33,10 +33,10 @@ pub use pitstop_jobs::{
 };
 pub use pitstop_protocol::event::Verdict;
 pub use pitstop_protocol::id::Id;
-pub use power::{PowerAct, PowerAsk, PowerResult};
+pub use power::{PowerAct, PowerAsk, PowerResult, PowerResults};
 pub use queue::{Entry, GroupSlots, Queue, Schedule};
 pub use run::{PlannedDisk, Progress, Run, RunDetail, RunState, Runs};
-pub use server::{Capability, Server, Who};
+pub use server::{Server, Who};
 
 /// The path below which all of it is.
 pub const BASE: &str = "/api/v1";

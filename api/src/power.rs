@@ -39,3 +39,10 @@ pub struct PowerResult {
     /// Why it failed.
     pub error: Option<String>,
 }
+
+/// What became of each machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct PowerResults {
+    pub results: Vec<PowerResult>,
+}

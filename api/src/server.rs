@@ -4,9 +4,6 @@ use crate::people::Role;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a server can do beyond its first API, by name: a client asks before it relies on it. Readers pass over what they do not know.
-pub type Capability = String;
-
 /// Who asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -25,7 +22,7 @@ pub struct Server {
     pub version: String,
     /// Under which machines reach it.
     pub url: String,
-    /// Whether this answer came over TLS.
+    /// Whether machines and people reach it over TLS.
     pub tls: bool,
     /// Whether anybody can log in. Until then only the server's own machine is answered.
     pub users: bool,
@@ -33,11 +30,9 @@ pub struct Server {
     /// The names of the host file's keys that `POST /jobs` takes.
     #[serde(default)]
     pub job_keys: Vec<String>,
+    /// What jobs there are.
     #[serde(default)]
     pub actions: Vec<String>,
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub capabilities: Vec<Capability>,
     /// What is wrong with the fleet file; left out where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet_wrong: Option<crate::fleet::Wrong>,

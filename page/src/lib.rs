@@ -8,6 +8,7 @@ mod disk;
 pub mod fleet;
 mod icon;
 pub mod images;
+pub mod journal;
 mod layout;
 pub mod login;
 pub mod machine;
@@ -21,8 +22,6 @@ mod words;
 mod samples;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod preview;
 
 pub use words::machine_path;
 pub use layout::{Frame, Note, Stream, Tab, Topic, Viewer, page};

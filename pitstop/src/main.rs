@@ -4,10 +4,12 @@ mod ask;
 mod commands;
 mod fleet;
 mod host;
+mod images;
 mod job;
 mod job_options;
 mod people;
 mod power;
+mod remote;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -32,6 +34,8 @@ Exit status: 0 all is done, 1 it failed, 2 the command line is wrong.";
 #[derive(Parser)]
 #[command(name = "pitstop", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    server: remote::Server,
     #[command(subcommand)]
     command: Command,
 }
@@ -64,6 +68,8 @@ enum Command {
     Job(job::Args),
     /// Switch machines on and off, and ask whether they run
     Power(power::Args),
+    /// List the images on the share
+    Image(images::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
     /// Make, list and remove the users of the page and the API, and print who did what
@@ -83,8 +89,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.command,
+    let Cli { server, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             eprint!("pitstop: {}", error.render());
             return ExitCode::from(2);
@@ -95,7 +101,12 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    match run(command) {
+    let done = match server.run(&command) {
+        Ok(false) => run(command),
+        Ok(true) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pitstop: error: {error:#}");
@@ -119,6 +130,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Host(args) => host::run(&args),
         Command::Job(args) => job::run(&args),
         Command::Power(args) => power::run(&args),
+        Command::Image(args) => images::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::User(args) => people::user::run(&args),
         Command::Token(args) => people::token::run(&args),

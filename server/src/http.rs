@@ -9,26 +9,23 @@ mod request;
 pub use log::Routine;
 pub use request::{Below, Caller, Here, Whole};
 
-use crate::refusal::{Reason, Refusal, blocking};
+use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{api, boot, hosts, jobs, people, report, share, status};
+use crate::{api, boot, hosts, jobs, pages, people, report, share};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{Html, IntoResponse, Json, Response};
+use axum::response::{Html, Response};
 use axum::routing::get;
-use pitstop_api::ErrorBody;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// The whole site. It needs to know its clients: serve it with connection information.
 pub fn router(sites: &Arc<Sites>) -> Router {
     let routes = Router::new()
-        .merge(access::viewers(
-            Router::new().route("/", get(page).fallback(only_read)),
-        ))
+        .merge(pages::routes())
         .merge(share::routes())
         .merge(report::routes())
         .merge(api::routes())
@@ -42,8 +39,8 @@ pub fn router(sites: &Arc<Sites>) -> Router {
     Router::new()
         .fallback_service(routes)
         .layer(access::site(sites))
-        .layer(from_fn(errors_of_api))
         .layer(from_fn(request::normalize))
+        .layer(from_fn(api::in_json))
         .layer(from_fn(without_body_for_head))
         .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(Arc::clone(sites), log::note))
@@ -52,24 +49,6 @@ pub fn router(sites: &Arc<Sites>) -> Router {
 /// The answer to methods that would change what can only be read.
 pub async fn only_read() -> Refusal {
     Refusal::method("GET, HEAD")
-}
-
-async fn page(Here(site): Here) -> Result<Html<String>, Refusal> {
-    blocking(move || Ok(Html(status::page(&site)))).await
-}
-
-/// Programs that ask the API read JSON: refusals, too.
-async fn errors_of_api(request: Request, next: Next) -> Response {
-    let of_api = request.uri().path().starts_with("/api/");
-    let mut response = next.run(request).await;
-    if of_api && let Some(Reason(error)) = response.extensions_mut().remove() {
-        let body = Json(ErrorBody { error, hint: None }).into_response();
-        let (mut parts, _) = response.into_parts();
-        parts.headers.remove(header::CONTENT_LENGTH);
-        parts.headers.extend(body.headers().clone());
-        return Response::from_parts(parts, body.into_body());
-    }
-    response
 }
 
 /// Every handler answers HEAD as it answers GET: here its body is taken off, and its length is told.

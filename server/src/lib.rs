@@ -7,6 +7,7 @@ mod bootconf;
 mod claims;
 mod connections;
 mod dhcp;
+mod events;
 mod file;
 pub mod fleet;
 mod host_search;
@@ -18,6 +19,7 @@ pub mod list;
 mod listing;
 mod locks;
 pub mod machine;
+mod pages;
 mod path;
 mod people;
 mod range;
@@ -25,13 +27,15 @@ mod readers;
 mod refusal;
 mod report;
 pub mod runs;
+pub mod set;
 mod share;
 mod site;
-mod status;
 mod tftp;
 pub mod unknown;
 mod upload;
 mod url;
+mod verifier;
+pub mod view;
 pub mod write;
 
 pub use url::{assumed as assumed_url, read_server_file, valid_url};
@@ -232,6 +236,7 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
     let claims = claims::Claims::new(&args.root);
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
     let journal = Arc::new(Journal::new(args.quiet));
+    let events = Arc::new(events::Events::default());
     let site = Site {
         share: Arc::clone(&folders.share),
         hosts: Arc::clone(&folders.hosts),
@@ -249,8 +254,16 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         url_given: args.url.is_some(),
         url,
         locks: Arc::default(),
-        runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
+        runs: Arc::new(runs::Recorder::new(
+            &args.root,
+            args.keep_runs,
+            Arc::clone(&events),
+        )),
+        events,
+        looks: Arc::default(),
+        verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
+        glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
     };
     Sites::new(folders, site)

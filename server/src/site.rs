@@ -1,14 +1,18 @@
 //! What is served: three folders, and what all requests share.
 
 use crate::claims::Claims;
+use crate::events::Events;
 use crate::fleet::Watched;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
+use crate::pages::Glance;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
 use crate::unknown::Strangers;
+use crate::verifier::Verifier;
+use crate::view::Looks;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -50,6 +54,12 @@ pub struct Site {
     pub locks: Arc<Locks>,
     /// What machines report.
     pub runs: Arc<Recorder>,
+    /// What changes, for whoever looks.
+    pub events: Arc<Events>,
+    /// What was looked at lately.
+    pub looks: Arc<Looks>,
+    /// Checks of images.
+    pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
     pub people: Arc<Gate>,
 }

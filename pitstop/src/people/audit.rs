@@ -1,7 +1,7 @@
 //! The audit log: what commands add to it, and how it is shown.
 
 use super::{people, table};
-use crate::host::{Root, batch, say};
+use crate::host::{Root, say, who};
 use anyhow::Context;
 use jiff::Timestamp;
 use pitstop_people::{Entry, Gate, Outcome};
@@ -17,7 +17,7 @@ pub fn noted<T>(
     let done = change();
     let entry = Entry {
         time: Timestamp::now(),
-        who: batch::who(),
+        who: who(),
         how: "command".into(),
         from: String::new(),
         act: act.into(),
