@@ -8,6 +8,7 @@ use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::machine_access::MachineAccess;
+use crate::pages::Glance;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
