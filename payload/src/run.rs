@@ -166,7 +166,7 @@ impl Run<'_> {
             .or_else(|| request.map(|request| request.id(&series)));
         let known = record::read(share, &self.home())?;
         let this = record::identity(self.lease, &inventory::read(self.machine)?);
-        watch.expect(known.disks_of(&this));
+        watch.expect(record::disks_of(&known, &this));
         let mut work = Work {
             machine: self.machine,
             lease: self.lease,

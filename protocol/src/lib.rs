@@ -11,6 +11,7 @@ pub mod host_name;
 pub mod id;
 pub mod job;
 pub mod machine;
+pub mod machine_record;
 mod redacted;
 pub mod share_url;
 

@@ -1,18 +1,25 @@
 //! What is served: three folders, and what all requests share.
 
 use crate::claims::Claims;
+use crate::connections::Table;
+use crate::events::Events;
 use crate::fleet::Watched;
+use crate::health::Health;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
+use crate::metrics::Metrics;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
 use crate::tls::Tls;
 use crate::unknown::Strangers;
+use crate::verifier::Verifier;
+use crate::view::Looks;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use pitstop_people::Gate;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,10 +57,19 @@ pub struct Site {
     pub tls: Option<Arc<Tls>>,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
+    pub connections: Arc<Table>,
+    pub metrics: Arc<Metrics>,
     pub locks: Arc<Locks>,
     /// What machines report.
     pub runs: Arc<Recorder>,
+    /// What changes, for whoever looks.
+    pub events: Arc<Events>,
+    /// What was looked at lately.
+    pub looks: Arc<Looks>,
+    /// Checks of images.
+    pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
+    pub people: Arc<Gate>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
@@ -63,6 +79,10 @@ pub struct Sites {
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
     pub tls: Option<Arc<Tls>>,
+    pub connections: Arc<Table>,
+    pub metrics: Arc<Metrics>,
+    pub health: Health,
+    pub people: Arc<Gate>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -118,6 +138,13 @@ impl Places {
     }
 }
 
+impl Site {
+    /// Whether the share has its marker: without it no machine takes it for the share.
+    pub fn has_marker(&self) -> bool {
+        MARKERS.iter().any(|marker| self.share.exists(marker))
+    }
+}
+
 impl Sites {
     /// The site of the folders that `folders` opened.
     pub fn new(folders: &Folders, site: Site) -> Self {
@@ -126,6 +153,10 @@ impl Sites {
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
             tls: site.tls.clone(),
+            connections: Arc::clone(&site.connections),
+            metrics: Arc::clone(&site.metrics),
+            health: Health::default(),
+            people: Arc::clone(&site.people),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),

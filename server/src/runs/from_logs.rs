@@ -21,6 +21,13 @@ const RESULT: &str = "pitstop: result ";
 
 /// The last run of each machine that has a folder on the share, except those that `known` has: they reported it.
 pub fn from_logs(share: &Dir, known: &[Run]) -> Vec<Run> {
+    let mut runs = all_from_logs(share);
+    runs.retain(|told| !known.iter().any(|run| is_reported(run, told)));
+    runs
+}
+
+/// The last run of each machine that has a folder on the share, the newest first.
+pub fn all_from_logs(share: &Dir) -> Vec<Run> {
     let Ok(entries) = share.entries() else {
         return Vec::new();
     };
@@ -30,12 +37,7 @@ pub fn from_logs(share: &Dir, known: &[Run]) -> Vec<Run> {
             continue;
         };
         // A folder without such a log is an image's alone.
-        let Some(told) = last_of(share, &name).map(Run::ended) else {
-            continue;
-        };
-        if !known.iter().any(|run| is_reported(run, &told)) {
-            runs.push(told);
-        }
+        runs.extend(last_of(share, &name).map(Run::ended));
     }
     runs.sort_by(|a, b| b.summary.run.cmp(&a.summary.run));
     runs

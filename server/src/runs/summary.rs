@@ -1,5 +1,6 @@
 //! What is known of a run, made of its events: `run.toml`.
 
+pub use pitstop_api::RunState as State;
 use pitstop_imaging::event::{Act, Progress, Subject};
 use pitstop_protocol::event::{About, Line, Moved, Planned, Verdict, What};
 use pitstop_protocol::id::Id;
@@ -180,33 +181,15 @@ pub(super) fn seconds(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// How a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    Running,
-    Ok,
-    Failed,
-    /// The job was withdrawn before anything was touched.
-    Cancelled,
-    /// It has not reported for minutes, and has not ended.
-    Silent,
-}
-
 /// Where a transfer stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
-    #[serde(flatten)]
     pub about: About,
-    #[serde(flatten)]
     pub moved: Moved,
     /// 0 to 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
     /// Bytes of the disk a second.
     pub rate: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
 }
 
@@ -235,14 +218,11 @@ impl Live {
 }
 
 /// A run as it is now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub state: State,
-    #[serde(flatten)]
     pub summary: Summary,
     /// Of a run that goes on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Live>,
 }
 

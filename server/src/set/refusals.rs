@@ -1,25 +1,26 @@
 //! Jobs that a machine would take, and that would fail there or lose an image.
 
-use super::{Args, Prepared, folder_known};
-use crate::host::image::Images;
+use super::image::Images;
+use super::{Conflict, One, Wish};
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use pitstop_protocol::job::{Action, DiskSelector, Job};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// Refuses to back two machines up into one folder: the later one would fail, or take the place of the other's image.
-pub fn check_folders(args: &Args, prepared: &[Prepared]) -> anyhow::Result<()> {
+pub fn check_folders(wish: &Wish, prepared: &[One]) -> anyhow::Result<()> {
     let backups = prepared
         .iter()
         .filter(|one| matches!(one.job.action, Action::Backup(_) | Action::BackupAgain(_)));
     let mut taken = HashMap::new();
     for one in backups {
-        let Some(folder) = folder_known(args, one.target, &one.job) else {
+        let Some(folder) = wish.folder_known(&one.target, &one.job) else {
             continue;
         };
         let share = one.job.share.as_ref().map(ToString::to_string);
-        if let Some(other) = taken.insert((share, folder.clone()), one.target) {
+        if let Some(other) = taken.insert((share, folder.clone()), &one.target) {
             bail!(
                 "{other} and {} would both be backed up into {folder}: give each a folder of its own with \
                  --image '{{hostname}}', or name the one machine",
@@ -31,8 +32,8 @@ pub fn check_folders(args: &Args, prepared: &[Prepared]) -> anyhow::Result<()> {
 }
 
 /// Whether the image is there for a `restore`, and is not there for a `backup`.
-pub fn check_images(args: &Args, job: &Job, folder: &str) -> anyhow::Result<()> {
-    let path = args.root.path.join("share");
+pub fn check_images(root: &Path, job: &Job, folder: &str) -> anyhow::Result<()> {
+    let path = root.join("share");
     let images = Dir::open_ambient_dir(&path, ambient_authority())
         .and_then(|share| Images::find(&share, folder))
         .with_context(|| format!("looking for images in {}/{folder}", path.display()))?;
@@ -46,13 +47,18 @@ pub fn check_images(args: &Args, job: &Job, folder: &str) -> anyhow::Result<()> 
     }
     let there = images.in_the_way(&names);
     match job.action {
-        Action::Backup(_) if !there.is_empty() => bail!(
+        Action::Backup(_) if !there.is_empty() => Err(Conflict(format!(
             "there is already {} in {}/{folder}: backup would refuse to replace it; backup-again keeps it as .old",
             there.join(", "),
             path.display()
-        ),
+        ))
+        .into()),
         Action::Restore(_) => match images.lacks(&names) {
-            Some(disk) => bail!("there is no image of {disk} in {}/{folder}", path.display()),
+            Some(disk) => Err(Conflict(format!(
+                "there is no image of {disk} in {}/{folder}",
+                path.display()
+            ))
+            .into()),
             None => Ok(()),
         },
         _ => Ok(()),

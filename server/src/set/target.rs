@@ -1,21 +1,21 @@
 //! Which machines a job is for: one by its address, or those of the fleet file that a selector means.
 
-use super::Root;
-use crate::fleet::FleetFile;
+use crate::fleet;
+use crate::machine::MachineName;
 use anyhow::{Context, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_protocol::host_name::Uuid;
 use pitstop_protocol::job::{GROUP, setting_keys};
 use pitstop_protocol::machine::folder;
-use pitstop_server::machine::MachineName;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 use toml::Value;
 
-/// A machine, or several, as the command line names them.
-#[derive(Debug, Clone)]
+/// A machine, or several, as people name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
     One(MachineName),
     /// With commas between: `lab3-01,@lab4`.
@@ -26,6 +26,16 @@ impl Who {
     /// Every machine of the fleet file.
     pub fn all() -> Self {
         Self::Selector(EVERY.into())
+    }
+}
+
+impl fmt::Display for Who {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(name) => name.fmt(f),
+            Self::Selector(text) => f.pad(text),
+        }
     }
 }
 
@@ -178,22 +188,59 @@ impl Target {
     }
 }
 
+/// The fleet file of a root, as it is now.
+pub struct Lab {
+    /// As messages name the file.
+    file: String,
+    /// `None` where there is no file.
+    pub fleet: Option<Fleet>,
+}
+
+impl Lab {
+    /// # Errors
+    /// The file cannot be read, or is wrong.
+    pub fn read(root: &Path) -> anyhow::Result<Self> {
+        let path = root.join(fleet::NAME);
+        let file = path.display().to_string();
+        let bytes = fleet::read(&path).with_context(|| format!("reading {file}"))?;
+        let fleet = bytes.map(|bytes| Fleet::parse(&bytes, &file)).transpose()?;
+        Ok(Self { file, fleet })
+    }
+
+    fn none(root: &Path) -> Self {
+        Self {
+            file: root.join(fleet::NAME).display().to_string(),
+            fleet: None,
+        }
+    }
+}
+
 /// The machines that are meant, each once.
-pub fn targets(root: &Root, machines: &[Who], need: Need) -> anyhow::Result<Vec<Target>> {
-    let file = FleetFile::at(root);
+///
+/// # Errors
+/// A word means none, or the fleet file cannot be used.
+pub fn targets(root: &Path, machines: &[Who], need: Need) -> anyhow::Result<Vec<Target>> {
+    targets_of(&lab(root, machines, need)?, machines)
+}
+
+/// The fleet file. Where only names are needed and none of its is used, it may be wrong.
+fn lab(root: &Path, machines: &[Who], need: Need) -> anyhow::Result<Lab> {
     let alone = machines.iter().all(|who| matches!(who, Who::One(_)));
-    let fleet = match file.read_if_there() {
+    match Lab::read(root) {
         Err(error) if alone && need == Need::Names => {
             eprintln!("pitstop: warning: only this name of a machine is looked for: {error:#}");
-            None
+            Ok(Lab::none(root))
         }
-        read => read?,
-    };
+        read => read,
+    }
+}
+
+fn targets_of(lab: &Lab, machines: &[Who]) -> anyhow::Result<Vec<Target>> {
     let mut found: Vec<Target> = Vec::new();
     let mut files = HashSet::new();
     for who in machines {
-        for meant in meant(&file, fleet.as_ref(), who)? {
-            let target = match (meant, fleet.as_ref()) {
+        for meant in meant(lab, who)? {
+            let target = match (meant, lab.fleet.as_ref()) {
                 (Meant::Known(machine, name), Some(fleet)) => Target::of(fleet, machine, name)?,
                 (Meant::Alone(name), _) => Target::alone(name),
                 (Meant::Known(..), None) => continue,
@@ -217,24 +264,23 @@ pub enum Meant<'a> {
 }
 
 /// The machines that one word means.
-pub fn meant<'a>(
-    file: &FleetFile,
-    fleet: Option<&'a Fleet>,
-    who: &Who,
-) -> anyhow::Result<Vec<Meant<'a>>> {
-    match (who, fleet) {
+///
+/// # Errors
+/// It means none.
+pub fn meant<'a>(lab: &'a Lab, who: &Who) -> anyhow::Result<Vec<Meant<'a>>> {
+    match (who, lab.fleet.as_ref()) {
         (Who::One(name), None) => Ok(vec![Meant::Alone(name.clone())]),
         (Who::One(name), Some(fleet)) => Ok(vec![match fleet.find(&identity(name)) {
             Some(machine) => Meant::Known(machine, Some(name.clone())),
             None => Meant::Alone(name.clone()),
         }]),
         (Who::Selector(text), None) if text == EVERY => {
-            bail!("there is no {}: --all and * are its machines", file.name())
+            bail!("there is no {}: --all and * are its machines", lab.file)
         }
         (Who::Selector(text), None) => bail!(
             "{text:?} is neither an IP address like 192.168.1.50, nor a MAC address like 52:54:00:12:34:56, nor a UUID like \
              4c4c4544-0038-4a10-804e-b7c04f503132; and there is no {} that has names",
-            file.name()
+            lab.file
         ),
         (Who::Selector(text), Some(fleet)) => {
             let machines = fleet

@@ -1,13 +1,13 @@
 //! What a job will do, for the person who sets it.
 
-use super::{Args, folder_known, image};
-use crate::host::target::Target;
+use super::Wish;
+use super::target::Target;
 use pitstop_imaging::units;
 use pitstop_protocol::job::{Action, After, Job};
 use std::fmt::Write as _;
 
 /// What will happen at the next boot, step by step.
-pub fn describe(args: &Args, target: &Target, job: &Job) -> String {
+pub fn describe(wish: &Wish, target: &Target, job: &Job) -> String {
     let mut text = format!("At its next network boot {target} does: {}\n", job.action);
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -20,8 +20,9 @@ pub fn describe(args: &Args, target: &Target, job: &Job) -> String {
         );
         return text;
     }
-    let folder = folder_known(args, target, job)
-        .or_else(|| image(args, target))
+    let folder = wish
+        .folder_known(target, job)
+        .or_else(|| wish.image(target))
         .unwrap_or_else(|| "(its IP address)".into());
     if let Some(share) = &job.share {
         line("image", &format!("{share}/{folder}"));

@@ -1,18 +1,17 @@
 //! The jobs of one `host set`: one a machine, set together.
 
-use super::Root;
-use super::many::Many;
+use super::Many;
 use super::target::Target;
+use crate::jobs::{Changes, Store};
 use anyhow::Context;
 use cap_std::fs::Dir;
 use jiff::{Timestamp, Zoned};
-use nix::unistd::{Uid, User, gethostname};
 use pitstop_jobs::{Cron, Job, Power, State, VERSION};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
-use pitstop_server::jobs::{Changes, Store};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::Path;
 
 /// What the jobs have in common.
 pub struct Batch<'a> {
@@ -33,13 +32,14 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub fn new(
-        root: &Root,
+        root: &Path,
         many: &'a Many,
         server: Option<String>,
-        targets: &[Target],
+        targets: &[&Target],
         power: Option<Power>,
+        set_by: &str,
     ) -> anyhow::Result<Self> {
-        let store = Store::at(&root.path);
+        let store = Store::at(root);
         let now = Zoned::now();
         let at = match &many.every {
             Some(every) => Cron::parse(every, now.time_zone())?.next(now.timestamp()),
@@ -48,7 +48,7 @@ impl<'a> Batch<'a> {
         Ok(Self {
             places: places(&store, many, targets)?,
             id: store.lock()?.new_id(now.timestamp())?,
-            set_by: who(),
+            set_by: set_by.to_owned(),
             changes: RefCell::new(Changes::of(&store)),
             many,
             now,
@@ -122,6 +122,7 @@ impl<'a> Batch<'a> {
             batch: self.id.clone(),
             slots: self.many.slots,
             order: self.many.order,
+            turn: None,
             groups: target.groups.clone(),
             folder: target.folder(),
             server: self.server.clone(),
@@ -142,7 +143,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn places(store: &Store, many: &Many, targets: &[Target]) -> anyhow::Result<HashMap<String, u32>> {
+fn places(store: &Store, many: &Many, targets: &[&Target]) -> anyhow::Result<HashMap<String, u32>> {
     let mut ended: HashMap<String, Timestamp> = HashMap::new();
     for entry in store.history()? {
         ended.insert(entry.host_file, entry.ended);
@@ -169,22 +170,4 @@ fn places(store: &Store, many: &Many, targets: &[Target]) -> anyhow::Result<Hash
         .zip(order)
         .filter_map(|(place, at)| Some((targets.get(at)?.machine.file(), place)))
         .collect())
-}
-
-/// `user@host`, of who typed the command: with sudo, too.
-pub fn who() -> String {
-    let user = std::env::var("SUDO_USER")
-        .ok()
-        .filter(|name| !name.is_empty());
-    let user = user.or_else(|| {
-        User::from_uid(Uid::effective())
-            .ok()
-            .flatten()
-            .map(|user| user.name)
-    });
-    let user = user.unwrap_or_else(|| Uid::effective().to_string());
-    match gethostname().ok().and_then(|name| name.into_string().ok()) {
-        Some(host) => format!("{user}@{host}"),
-        None => user,
-    }
 }
