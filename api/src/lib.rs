@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod fleet;
 mod image;
+pub mod inventory;
 mod job;
 mod machine;
 mod order;

@@ -11,7 +11,9 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{api, boot, health, hosts, jobs, metrics, people, report, share, status, tls};
+use crate::{
+    api, boot, health, hosts, inventory, jobs, metrics, pages, people, report, share, tls,
+};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -25,15 +27,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 /// The whole site. It needs to know its clients: serve it with connection information.
 pub fn router(sites: &Arc<Sites>) -> Router {
     let routes = Router::new()
-        .merge(access::viewers(
-            Router::new().route("/", get(page).fallback(only_read)),
-        ))
+        .merge(pages::routes())
         .merge(share::routes())
         .merge(report::routes())
         .merge(api::routes())
         .merge(hosts::routes())
         .merge(boot::routes())
         .merge(jobs::routes())
+        .merge(inventory::routes())
         .merge(log_in::routes())
         .merge(people::routes())
         .merge(health::routes())
@@ -65,10 +66,6 @@ fn layered(routes: Router, sites: &Arc<Sites>) -> Router {
 /// The answer to methods that would change what can only be read.
 pub async fn only_read() -> Refusal {
     Refusal::method("GET, HEAD")
-}
-
-async fn page(Here(site): Here) -> Result<Html<String>, Refusal> {
-    blocking(move || Ok(Html(status::page(&site)))).await
 }
 
 /// Every handler answers HEAD as it answers GET: here its body is taken off, and its length is told.

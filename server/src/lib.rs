@@ -16,13 +16,16 @@ mod health;
 mod host_search;
 mod hosts;
 mod http;
+pub mod inventory;
 pub mod jobs;
 mod journal;
 pub mod list;
 mod listing;
 mod locks;
 pub mod machine;
+mod machine_access;
 mod metrics;
+mod pages;
 mod path;
 mod people;
 mod range;
@@ -34,7 +37,6 @@ pub mod runs;
 pub mod set;
 mod share;
 mod site;
-mod status;
 mod tftp;
 pub mod tls;
 pub mod unknown;
@@ -50,6 +52,7 @@ pub use url::{Served, assumed as assumed_url, read_server_file, valid_url};
 use anyhow::Context;
 use face::Face;
 use journal::Journal;
+use machine_access::MachineAccess;
 use site::{Folders, Site, Sites};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -106,6 +109,9 @@ pub struct Args {
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
+    /// Who may use the share and read host files: whoever reaches the server, or machines by the token of their run, and people
+    #[arg(long, value_name = "open|token", default_value = "open")]
+    machine_access: MachineAccess,
     #[command(flatten)]
     tls: tls::Options,
     #[command(flatten)]
@@ -190,7 +196,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let journal = Journal::new(args.quiet);
     let (face, https) =
         Face::new(&args.tls, &args.root, args.url.as_deref(), address, journal).await?;
-    url::write_server_file(&args.root, &face.served)?;
+    url::write_server_file(&args.root, &face.served, args.machine_access)?;
     let served = face.served.url.clone();
     let sites = Arc::new(sites(args, &folders, face));
     ends::start(&sites)?;
@@ -207,6 +213,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let stop_dhcp = dhcp.as_ref().map(JoinHandle::abort_handle);
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     tokio::spawn(jobs::watch(Arc::clone(&sites)));
+    tokio::spawn(inventory::watch(Arc::clone(&sites)));
     let mut web = Web::start(listener, https, &sites);
     let tftp = tftp.map(|socket| tokio::spawn(tftp::serve(socket, sites, address.port())));
     let failed_tftp = async {
@@ -274,9 +281,13 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
         )),
         events,
         looks: Arc::default(),
+        watch: Arc::default(),
         verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
+        inventory: Arc::new(inventory::Inventory::below(&args.root)),
+        glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
+        machine_access: args.machine_access,
     };
     Sites::new(folders, site)
 }
