@@ -13,6 +13,7 @@ pub mod fleet;
 mod host_search;
 mod hosts;
 mod http;
+mod image_files;
 pub mod inventory;
 pub mod jobs;
 mod journal;
