@@ -12,6 +12,7 @@ mod people;
 mod power;
 mod remote;
 mod tls;
+mod tree;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -82,6 +83,8 @@ enum Command {
     Token(people::token::Args),
     /// Show the server's own certificate authority
     Tls(tls::Args),
+    /// Keep whole systems as files: capture, unpack, compare them
+    Tree(tree::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -142,6 +145,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::User(args) => people::user::run(&args),
         Command::Token(args) => people::token::run(&args),
         Command::Tls(args) => tls::run(&args),
+        Command::Tree(args) => tree::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);
