@@ -16,6 +16,7 @@ mod health;
 mod host_search;
 mod hosts;
 mod http;
+mod image_files;
 pub mod inventory;
 pub mod jobs;
 mod journal;

@@ -1,7 +1,7 @@
 //! The inventory for people.
 
 use crate::host::confirm::columns;
-use crate::job::local;
+use crate::job::show::local;
 use jiff::Timestamp;
 use pitstop_api::inventory::{
     Disk, Facts, Health, InventoryChange, InventoryDiff, InventoryList, InventoryRow, LastRun,

@@ -382,7 +382,7 @@ fn what_a_machine_says_of_itself_is_searched_at_once() {
     assert_eq!(found["known"], 1);
     let (status, why) = served.get("/api/v1/inventory?q=ram%3C8GX");
     assert_eq!(status, 400);
-    assert!(why.contains("\n  ram<8GX\n      ^^^"), "{why}");
+    assert!(why.contains("\\n  ram<8GX\\n      ^^^"), "{why}");
     let (status, csv) = served.get("/api/v1/inventory?format=csv");
     assert_eq!((status, csv.lines().count()), (200, 2), "{csv}");
     let machine = served.json("/api/v1/inventory/52:54:00:12:34:56");
