@@ -119,6 +119,8 @@ pub fn act(act: Act) -> &'static str {
         Act::Convert => "convert",
         Act::Wipe => "wipe",
         Act::Partition => "partition",
+        Act::Capture => "capture",
+        Act::Extract => "extract",
     }
 }
 

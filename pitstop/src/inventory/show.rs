@@ -1,6 +1,6 @@
 //! The inventory for people.
 
-use crate::host::confirm::columns;
+use pitstop_server::set::columns;
 use crate::job::local;
 use jiff::Timestamp;
 use pitstop_api::inventory::{

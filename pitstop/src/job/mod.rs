@@ -17,7 +17,6 @@ use pitstop_server::jobs::Which;
 use pitstop_server::set::Who;
 use std::time::Duration;
 
-pub use history::since;
 pub use show::local;
 
 const EXAMPLES: &str = "\

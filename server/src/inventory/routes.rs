@@ -11,7 +11,8 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use jiff::Timestamp;
-use pitstop_api::inventory::{InventoryDiff, MachineInventory};
+use pitstop_api::ErrorBody;
+use pitstop_api::inventory::{InventoryDiff, InventoryList, MachineInventory};
 use pitstop_inventory::{Query, export};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +68,14 @@ enum Format {
     Csv,
 }
 
-async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
+/// Machines that a search finds.
+#[utoipa::path(get, path = "/api/v1/inventory", tag = "inventory",
+    params(
+        ("q" = Option<String>, Query, description = "A search: `ram<8GiB disk.model~\"EVO\"`; all machines if you don't say"),
+        ("format" = Option<String>, Query, description = "`json` or `csv`"),
+    ),
+    responses((status = 200, body = InventoryList), (status = "4XX", body = ErrorBody)))]
+pub async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
     let (mut text, mut format) = (String::new(), Format::Json);
     for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         match (key.as_ref(), value.as_ref()) {
@@ -105,7 +113,11 @@ async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
     })
 }
 
-async fn one(
+/// What one machine is, and what it was.
+#[utoipa::path(get, path = "/api/v1/inventory/{name}", tag = "inventory",
+    params(("name" = String, Path, description = "Name, address, MAC, UUID or serial number")),
+    responses((status = 200, body = MachineInventory), (status = "4XX", body = ErrorBody)))]
+pub async fn one(
     Here(site): Here,
     Path(name): Path<String>,
 ) -> Result<Json<MachineInventory>, Refusal> {
@@ -116,7 +128,14 @@ async fn one(
     .await
 }
 
-async fn changes(
+/// What changed of a machine.
+#[utoipa::path(get, path = "/api/v1/inventory/{name}/diff", tag = "inventory",
+    params(
+        ("name" = String, Path, description = "Name, address, MAC, UUID or serial number"),
+        ("since" = Option<String>, Query, description = "`2026-03-01` (UTC) or a time; the time before the last change if you don't say"),
+    ),
+    responses((status = 200, body = InventoryDiff), (status = "4XX", body = ErrorBody)))]
+pub async fn changes(
     Here(site): Here,
     Path(name): Path<String>,
     uri: Uri,
