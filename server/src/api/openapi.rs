@@ -1,5 +1,7 @@
 //! `/api/v1/openapi.json`: the API for programs, made of its handlers.
 
+use crate::inventory::routes as inventory;
+use crate::people;
 use super::{events, fleet, images, jobs, machines, power, runs, server};
 use crate::image_files;
 use crate::inventory::routes as inventory;
@@ -26,6 +28,9 @@ use utoipa::{Modify, OpenApi};
         fleet::fleet, fleet::machines,
         power::power,
         server::server,
+        people::users, people::user, people::add, people::change, people::remove, people::tokens, people::issue,
+        people::revoke, people::audit,
+        inventory::search, inventory::one, inventory::changes,
         events::events,
         description,
     ),
