@@ -143,6 +143,7 @@ mod tests {
             place: number,
             slots: None,
             groups: Vec::new(),
+            chain: None,
         }
     }
 

@@ -9,7 +9,7 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{api, boot, hosts, jobs, report, share, status};
+use crate::{api, boot, hosts, jobs, relay, report, share, status};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -30,6 +30,7 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(hosts::routes())
         .merge(boot::routes())
         .merge(jobs::routes())
+        .merge(relay::routes())
         .with_state(Arc::clone(sites));
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()

@@ -22,6 +22,7 @@ mod path;
 mod range;
 mod readers;
 mod refusal;
+mod relay;
 mod report;
 pub mod runs;
 mod share;
@@ -93,6 +94,9 @@ pub struct Args {
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
+    /// Machines that get one image from here at once; others get it from those. 0: each gets its own from here
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    chains: usize,
     #[command(flatten)]
     dhcp: dhcp::Options,
     /// No line for each request
@@ -174,7 +178,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
     let url = args.url.clone().unwrap_or_else(|| url::own(address));
     url::write_server_file(&args.root, &url)?;
-    let sites = Arc::new(sites(args, &folders, url.clone()));
+    let sites = Arc::new(sites(args, &folders, url.clone())?);
     let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
     let mut lines = announced(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
     if let Some(dhcp) = &dhcp {
@@ -227,7 +231,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
+fn sites(args: &Args, folders: &Folders, url: String) -> anyhow::Result<Sites> {
     let claims = claims::Claims::new(&args.root);
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
     let journal = Arc::new(Journal::new(args.quiet));
@@ -250,8 +254,11 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
         job_files: Arc::default(),
+        relays: Arc::new(relay::Relays::new(&args.root, args.chains).with_context(|| {
+            format!("reading or making relay.key in {}", args.root.display())
+        })?),
     };
-    Sites::new(folders, site)
+    Ok(Sites::new(folders, site))
 }
 
 /// The TFTP socket, or, where it is off without having been told so, why.

@@ -6,6 +6,7 @@ use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
+use crate::relay::Relays;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
 use crate::unknown::Strangers;
@@ -50,6 +51,8 @@ pub struct Site {
     /// What machines report.
     pub runs: Arc<Recorder>,
     pub job_files: Arc<JobFiles>,
+    /// Who gets an image from whom.
+    pub relays: Arc<Relays>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

@@ -11,7 +11,9 @@ use pitstop_imaging::render::{Output, Renderer, Style};
 use pitstop_protocol::job::{JobOption, check_folder, parse_rate};
 use pitstop_protocol::redacted;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
-use pitstop_transport::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
+use pitstop_transport::share::{
+    DirectoryShare, HttpImage, HttpShare, RelayAt, Share, Throttle, Throttled, relay_at,
+};
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
@@ -57,6 +59,14 @@ pub fn source(image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
         Some(url) => Box::new(HttpImage::open(&client()?, &url)?),
         None => Box::new(FileSource::open(Path::new(image))?),
     })
+}
+
+/// Where the server of an image says who else has it; `None` of a path, and of a server that does not.
+pub fn relay_of(image: &str) -> anyhow::Result<Option<RelayAt>> {
+    match url(image)? {
+        Some(url) => relay_at(&client()?, &url),
+        None => Ok(None),
+    }
 }
 
 /// Where a new image goes.

@@ -9,7 +9,7 @@ pub mod nfs;
 mod throttle;
 
 pub use directory::DirectoryShare;
-pub use http::{HttpImage, HttpShare};
+pub use http::{HttpImage, HttpShare, RELAY, RELAY_WANTED, RelayAt, relay_at};
 pub use throttle::{Throttle, Throttled};
 
 use crate::fetch::{HttpClient, Listener, Settings};
@@ -100,6 +100,11 @@ pub trait Share: Send + Sync {
 
     /// The file for random access: what the image engine reads chunks from.
     fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>>;
+
+    /// Where machines that restore this file are told who has it for them; `None` where nobody plans that.
+    fn relay(&self, _path: &str) -> anyhow::Result<Option<RelayAt>> {
+        Ok(None)
+    }
 
     /// Begins a file that appears under `path` only when [`Pending::finish`] says so. Parent folders are made.
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>>;
