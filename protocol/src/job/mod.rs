@@ -28,5 +28,5 @@ pub use preview::{check_host_file, check_parameters, preview};
 pub use report::ReportTo;
 pub use runnable::{DiskSelector, Job, Policy, Salvaged, check_folder};
 pub use settings::{GROUP, check_setting, is_of_action, is_secret, setting_keys};
-pub use transfer::{RETRY_FOR, Transfer};
+pub use transfer::{Distribute, RETRY_FOR, Transfer};
 pub use words::{Choice, Word};
