@@ -21,6 +21,7 @@ mod listing;
 mod locks;
 pub mod machine;
 mod machine_access;
+mod pages;
 mod path;
 mod people;
 mod range;
@@ -32,7 +33,6 @@ pub mod runs;
 pub mod set;
 mod share;
 mod site;
-mod status;
 mod tftp;
 pub mod tls;
 pub mod unknown;
@@ -310,9 +310,11 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
         )),
         events,
         looks: Arc::default(),
+        watch: Arc::default(),
         verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
         inventory: Arc::new(inventory::Inventory::below(&args.root)),
+        glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
         machine_access: args.machine_access,
     };

@@ -9,12 +9,13 @@ mod which;
 
 use crate::host::Root;
 use clap::Subcommand;
-pub use wait::Waited;
 use jiff::Timestamp;
 use pitstop_imaging::units;
 use pitstop_server::jobs::Which;
 use pitstop_server::set::Who;
 use std::time::Duration;
+pub use wait::Waited;
+use which::Which;
 
 pub use history::since;
 pub use show::local;

@@ -11,7 +11,12 @@ use std::io::IsTerminal;
 
 pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
     let act = args.words.act;
-    let machines: Vec<String> = args.words.machines.iter().map(ToString::to_string).collect();
+    let machines: Vec<String> = args
+        .words
+        .machines
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     if act != Act::Status && !args.yes && std::io::stdin().is_terminal() {
         ask(client, &machines, act)?;
     }
