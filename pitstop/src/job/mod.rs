@@ -15,7 +15,6 @@ use pitstop_server::jobs::Which;
 use pitstop_server::set::Who;
 use std::time::Duration;
 pub use wait::Waited;
-use which::Which;
 
 pub use history::since;
 pub use show::local;
