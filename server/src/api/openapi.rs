@@ -1,6 +1,7 @@
 //! `/api/v1/openapi.json`: the API for programs, made of its handlers.
 
 use super::{events, fleet, images, jobs, machines, power, runs, server};
+use crate::people;
 use crate::site::Sites;
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -23,6 +24,8 @@ use utoipa::{Modify, OpenApi};
         fleet::fleet, fleet::machines,
         power::power,
         server::server,
+        people::users, people::user, people::add, people::change, people::remove,
+        people::tokens, people::issue, people::revoke, people::audit,
         events::events,
         description,
     ),
