@@ -1,6 +1,5 @@
 //! `/api/v1/openapi.json`: the API for programs, made of its handlers.
 
-use crate::inventory::routes as inventory;
 use crate::people;
 use super::{events, fleet, images, jobs, machines, power, runs, server};
 use crate::image_files;
