@@ -4,6 +4,7 @@
 mod clock;
 mod console;
 mod identity;
+mod job_keys;
 mod libraries;
 mod medium;
 mod modules;

@@ -33,8 +33,9 @@ pub struct Rescue {
 }
 
 impl Rescue {
-    /// Prepares programs, starts the SSH server and says how to get in. What is missing is said.
-    pub fn start(consoles: &Consoles, address: Option<IpAddr>) -> Self {
+    /// Prepares programs, starts the SSH server and says how to get in. What is missing is said. Without `shells` the
+    /// consoles have none.
+    pub fn start(consoles: &Consoles, address: Option<IpAddr>, shells: bool) -> Self {
         for outcome in [programs(), accounts()] {
             if let Err(error) = outcome {
                 consoles.warn(format!("rescue: {error:#}"));
@@ -45,7 +46,14 @@ impl Rescue {
             (Ok(()), None) => consoles.info("rescue: SSH is up, but there is no network".into()),
             (Err(error), _) => consoles.info(format!("rescue: no SSH: {error:#}")),
         }
-        let names = if busybox().is_some() {
+        let names = if !shells {
+            consoles.info(
+                "rescue: no shell: this initramfs does signed jobs alone, and no signed job asked for one; \
+                 Ctrl-Alt-Del reboots"
+                    .into(),
+            );
+            Vec::new()
+        } else if busybox().is_some() {
             consoles.info(
                 "rescue: a shell is on each console; `reboot` or Ctrl-Alt-Del ends it".into(),
             );

@@ -6,6 +6,7 @@ mod fleet;
 mod host;
 mod job;
 mod job_options;
+mod key;
 mod power;
 
 use anyhow::Context;
@@ -61,6 +62,8 @@ enum Command {
     Host(host::Args),
     /// List, show, cancel, repeat and wait for the jobs of machines
     Job(job::Args),
+    /// Make and show the keys that sign jobs
+    Key(key::Args),
     /// Switch machines on and off, and ask whether they run
     Power(power::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
@@ -113,6 +116,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
         Command::Job(args) => job::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Power(args) => power::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Completions { shell } => {

@@ -9,6 +9,7 @@ mod connections;
 mod dhcp;
 mod file;
 pub mod fleet;
+pub mod host_files;
 mod host_search;
 mod hosts;
 mod http;

@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 pub struct LoadedIndex {
     pub index: Index,
     pub meta: ImageMeta,
+    /// BLAKE3 of the index and the metadata as they are stored, which the footer tells and these bytes have.
+    pub digest: [u8; 32],
 }
 
 /// Reads the index from the end of `image`.
@@ -37,5 +39,9 @@ pub fn load(image: &dyn ImageSource) -> anyhow::Result<LoadedIndex> {
     if meta.disk.size != index.raw_size() || meta.chunk_size != index.chunk_size() {
         bail!("{name}: its index and its metadata describe different disks");
     }
-    Ok(LoadedIndex { index, meta })
+    Ok(LoadedIndex {
+        index,
+        meta,
+        digest: footer.hash,
+    })
 }

@@ -77,6 +77,12 @@ impl<'a> OpenedImage<'a> {
         self.indexed().map(|loaded| &loaded.meta)
     }
 
+    /// BLAKE3 of the index that this value holds: it stands for every byte of the disk, and for what is said of it.
+    /// An image without an index has none.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        self.indexed().map(|loaded| loaded.digest)
+    }
+
     /// The smallest disk that it can be restored to, as far as its index or its format tells.
     pub fn minimum_disk(&self) -> Option<MinimumDisk> {
         match &self.contents {

@@ -18,7 +18,7 @@ pub fn restore_indexed(
     options: &RestoreOptions,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
-    let LoadedIndex { index, meta } = loaded;
+    let LoadedIndex { index, meta, .. } = loaded;
     let size = index.raw_size();
     check_fits(output, size)?;
     output.set_size(size)?;

@@ -29,6 +29,8 @@ pub(in crate::run) struct Site {
     pub(in crate::run) root: tempfile::TempDir,
     pub(in crate::run) fake: FakeMachine,
     pub(in crate::run) policies: Mutex<Vec<CrashPolicy>>,
+    /// What the machine believes.
+    pub(in crate::run) rules: Rules,
 }
 
 pub(in crate::run) struct Ended {
@@ -49,6 +51,7 @@ impl Site {
             root,
             fake,
             policies: Mutex::default(),
+            rules: Rules::default(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Site {
             on_policy: &on_policy,
             disk_patience: Duration::from_millis(30),
             mounts: self.root.path().join("mounts"),
+            rules: self.rules.clone(),
         };
         let finish = run(&machine, &lease(), console.clone(), &options);
         let console = console.0.lock().unwrap().clone();

@@ -58,6 +58,11 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// When the jobs are due, if not at once.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        self.at
+    }
+
     /// Whether the host files are written later, by the server.
     pub fn is_scheduled(&self) -> bool {
         self.at.is_some()
@@ -87,6 +92,7 @@ impl<'a> Batch<'a> {
         target: &Target,
         action: ActionName,
         text: &str,
+        signature: Option<String>,
     ) -> anyhow::Result<(Job, String)> {
         let mut changes = self.changes.borrow_mut();
         let locked = changes.locked()?;
@@ -130,6 +136,7 @@ impl<'a> Batch<'a> {
             superseded_by: None,
             power: self.power.filter(|_| self.is_scheduled()),
             text: text.to_owned(),
+            signature,
         };
         if self.is_scheduled() {
             locked.put(&job)?;

@@ -22,7 +22,7 @@ pub struct Many {
     pub order: Order,
 }
 
-fn at(text: &str) -> Result<Timestamp, String> {
+pub fn at(text: &str) -> Result<Timestamp, String> {
     pitstop_jobs::at(text, &Zoned::now()).map_err(|error| error.to_string())
 }
 

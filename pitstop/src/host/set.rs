@@ -3,6 +3,7 @@
 mod host_file;
 mod refusals;
 mod shown;
+mod sign;
 
 use super::Root;
 use super::batch::Batch;
@@ -17,6 +18,7 @@ use cap_std::fs::Dir;
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::{Action, Job, JobOption};
 use pitstop_server::{list, read_server_file, valid_url};
+use sign::{Sign, Signing};
 use std::fmt::Write as _;
 use toml::Value;
 
@@ -52,6 +54,8 @@ pub struct Args {
     force: bool,
     #[command(flatten)]
     many: Many,
+    #[command(flatten)]
+    sign: Sign,
 }
 
 /// Every option of a job.
@@ -78,6 +82,7 @@ struct Prepared<'a> {
     text: String,
     job: Job,
     warning: String,
+    signature: Option<String>,
 }
 
 /// Writes the host files. Returns what will happen, for people, and what is to be switched when they have been told.
@@ -88,10 +93,11 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         None => read_server_file(&args.root.path)?,
     };
     let targets = targets(&args.root, &args.order.machines, Need::Settings)?;
+    let signing = args.sign.open(args.many.every.as_deref(), args.many.at)?;
     // Every job is checked before the first is set.
-    let prepared: Vec<Prepared> = targets
+    let mut prepared: Vec<Prepared> = targets
         .iter()
-        .map(|target| prepare(args, target, url.as_deref()))
+        .map(|target| prepare(args, target, url.as_deref(), signing.as_ref()))
         .collect::<anyhow::Result<_>>()?;
     refusals::check_folders(args, &prepared)?;
     let after = power::After::new(&args.root, &args.order.machines, args.power)?;
@@ -110,7 +116,15 @@ pub fn run(args: &Args) -> anyhow::Result<(String, power::After)> {
         after
     };
     let rows: Vec<confirm::Row> = prepared.iter().map(|one| row(args, one)).collect();
+    if signing.is_some() {
+        sign::show(&prepared)?;
+    }
     confirm::ask(&args.root, &args.many, args.order.action, &rows)?;
+    if let Some(signing) = &signing {
+        for one in &mut prepared {
+            one.signature = Some(signing.sign(one)?);
+        }
+    }
     let mut answer = batch.due();
     answer.push_str(&match &prepared[..] {
         [one] => set_one(args, &hosts, &batch, one)?,
@@ -160,11 +174,20 @@ fn set_all(args: &Args, hosts: &Dir, batch: &Batch, all: &[Prepared]) -> anyhow:
     Ok(answer)
 }
 
-fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Result<Prepared<'a>> {
+fn prepare<'a>(
+    args: &Args,
+    target: &'a Target,
+    url: Option<&str>,
+    signing: Option<&Signing>,
+) -> anyhow::Result<Prepared<'a>> {
     let file = target.machine.file();
-    let text = host_file::text(args, target, &file, url)?;
-    let job = list::preview(text.as_bytes(), &file, target.machine.address())
+    let mut text = host_file::text(args, target, &file, url)?;
+    let mut job = list::preview(text.as_bytes(), &file, target.machine.address())
         .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
+    if let Some(signing) = signing {
+        text = args.sign.complete(args, signing, target, &text, &job)?;
+        job = sign::check(&file, &text, target)?;
+    }
     let ruins = matches!(job.action, Action::Wipe { .. } | Action::Partition { .. });
     if ruins && job.disks.is_empty() && !args.force {
         bail!(
@@ -188,6 +211,7 @@ fn prepare<'a>(args: &Args, target: &'a Target, url: Option<&str>) -> anyhow::Re
         text,
         job,
         warning,
+        signature: None,
     })
 }
 
@@ -211,7 +235,13 @@ fn write(
 ) -> anyhow::Result<(Option<String>, Id)> {
     let files = one.target.files();
     let before = before.iter().find(|job| files.contains(&job.file));
-    let (job, written) = batch.set(hosts, one.target, args.order.action, &one.text)?;
+    let (job, written) = batch.set(
+        hosts,
+        one.target,
+        args.order.action,
+        &one.text,
+        one.signature.clone(),
+    )?;
     if batch.is_scheduled() {
         return Ok((None, job.id));
     }

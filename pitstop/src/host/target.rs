@@ -4,6 +4,7 @@ use super::Root;
 use crate::fleet::FleetFile;
 use anyhow::{Context, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
+use pitstop_imaging::image::MachineIdentity;
 use pitstop_protocol::host_name::Uuid;
 use pitstop_protocol::job::{GROUP, setting_keys};
 use pitstop_protocol::machine::folder;
@@ -121,6 +122,22 @@ impl Target {
             }
         }
         image
+    }
+
+    /// What its names tell of it: those of the fleet file, and the one that it was called by.
+    pub fn identity(&self) -> MachineIdentity {
+        let names = std::iter::once(&self.machine).chain(&self.others);
+        let named: Vec<Identity> = names.map(identity).collect();
+        let uuid = named.iter().find_map(|one| one.uuid);
+        MachineIdentity {
+            uuid: uuid.map(|uuid| uuid.to_string()).unwrap_or_default(),
+            serial: String::new(),
+            macs: named
+                .iter()
+                .flat_map(|one| &one.macs)
+                .map(ToString::to_string)
+                .collect(),
+        }
     }
 
     pub fn alone(machine: MachineName) -> Self {

@@ -3,11 +3,13 @@
 use super::which::{Chosen, Which, chosen, jobs, last_of_each};
 use crate::host::batch::who;
 use crate::host::{Root, say};
-use anyhow::{Context, bail};
+use anyhow::{Context, Error, anyhow, bail};
 use jiff::Timestamp;
 use pitstop_jobs::{Happened, Job, State};
+use pitstop_protocol::job::Clock;
+use pitstop_server::host_files::remove;
 use pitstop_server::jobs::{Changes, Locked, Store};
-use pitstop_server::write::remove;
+use pitstop_server::list;
 use std::fmt::Write;
 
 pub fn cancel(root: &Root, which: &[Which]) -> anyhow::Result<()> {
@@ -55,6 +57,7 @@ pub fn retry(root: &Root, which: &[Which]) -> anyhow::Result<()> {
     // All are looked at before the first is set.
     for job in &again {
         is_free(changes.locked()?, job)?;
+        can_come_again(job)?;
     }
     let mut batch = None;
     for job in again {
@@ -74,6 +77,25 @@ pub fn retry(root: &Root, which: &[Which]) -> anyhow::Result<()> {
             next.id
         ))?;
     }
+    Ok(())
+}
+
+/// Whether a signed job would be done again: its signature stands for one time, and ends.
+fn can_come_again(job: &Job) -> anyhow::Result<()> {
+    if job.signature.is_none() {
+        return Ok(());
+    }
+    let how = "set it anew: pitstop host set … --sign KEY.sec";
+    if job.state == State::Done {
+        bail!(
+            "the job {} of {} is signed, and was done: {how}",
+            job.id,
+            job.shown()
+        );
+    }
+    let job_now = list::preview(job.text.as_bytes(), &job.host_file, None).map_err(Error::msg)?;
+    let in_time = job_now.terms.check_time(Timestamp::now(), Clock::Plausible);
+    in_time.map_err(|why| anyhow!("the signed job {} of {}: {why}; {how}", job.id, job.shown()))?;
     Ok(())
 }
 

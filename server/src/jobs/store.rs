@@ -1,5 +1,6 @@
 //! The files of jobs, and the lock that keeps two writers from losing each other's change.
 
+use crate::host_files;
 use crate::runs::token;
 use crate::write::{give_to_owner_of, make_folder, remove, replace};
 use anyhow::{Context, bail};
@@ -226,7 +227,7 @@ impl Locked {
         }
         // Under its other name the machine would find the old job, or find it when this one is done.
         for other in &job.other_files {
-            remove(hosts, other)
+            host_files::remove(hosts, other)
                 .with_context(|| format!("removing the job it had under the name {other}"))?;
         }
         Ok(text)
@@ -237,10 +238,10 @@ impl Locked {
             Some(_) => Some(token::issue(&self.store.root, &job.id)?),
             None => None,
         };
-        let text = job.host_text(token.as_deref());
-        replace(hosts, &job.host_file, &text)
+        let files = job.host_files(token.as_deref());
+        host_files::put(hosts, &job.host_file, &files)
             .with_context(|| format!("writing the host file {}", job.host_file))?;
-        Ok(text)
+        Ok(files.text)
     }
 
     /// Removes the job's file.
