@@ -11,10 +11,12 @@ use pitstop_protocol::job::cmdline::CommandLine;
 use pitstop_protocol::job::host_file_search::Placeholders;
 use pitstop_protocol::job::hostfile::{HostFile, value_error};
 use pitstop_protocol::job::{
-    Action, Clock, Job, JobKeys, Salvaged, check, default_host_urls, host_file_needed,
+    Action, Clock, Job, JobKeys, Policy, Salvaged, Transfer, check, default_host_urls,
+    host_file_needed,
 };
 use pitstop_protocol::machine::{BootSource, Lease};
 use pitstop_protocol::redacted;
+use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{self, FetchError, HttpClient, Settings};
 use std::fmt;
 use url::Url;
@@ -36,6 +38,8 @@ pub struct JobError {
     /// One sentence for result line and logs.
     pub reason: String,
     pub salvaged: Salvaged,
+    /// Whether it is a failed try of a job. A job that nobody signed is none: it must not bring a machine to hold.
+    pub counts: bool,
 }
 
 impl std::error::Error for JobError {}
@@ -71,6 +75,7 @@ pub fn load(
                 image: lease.folder(),
                 ..Salvaged::default()
             },
+            counts: true,
         })),
     }
 }
@@ -88,6 +93,7 @@ pub fn load_with(
         Box::new(JobError {
             reason,
             salvaged: salvage(line, found, &placeholders),
+            counts: true,
         })
     };
     let line = match CommandLine::parse(&machine.command_line) {
@@ -121,7 +127,7 @@ pub fn load_with(
     let found = match (found, &rules.keys) {
         (Some(found), Some(keys)) => {
             let proven = signed::prove(found, keys, http, reporter);
-            Some(proven.map_err(|(found, why)| Box::new(unproven(&found, why, lease)))?)
+            Some(proven.map_err(|(found, why)| Box::new(unproven(&found, why, &placeholders)))?)
         }
         (found, _) => found,
     };
@@ -184,17 +190,28 @@ fn check_terms(job: &Job, machine: &Machine, lease: &Lease, rules: &Rules) -> Re
     in_time.map_err(wrong("not-after"))
 }
 
-/// A file that nobody signed tells nothing but the action that it is about, for the result line: its share, its policy and
-/// where it reports could be anybody's.
-fn unproven(found: &Found, reason: String, lease: &Lease) -> JobError {
-    let action = HostFile::salvage(&found.bytes).action;
+/// Of a file that nobody signed little is believed: the action, for the result line; a wait that is no longer than the usual
+/// one; and where the refusal is logged, if that is on the server that sent the file, so that its admin hears of it.
+fn unproven(found: &Found, reason: String, placeholders: &Placeholders) -> JobError {
+    let told = salvage(&CommandLine::default(), Some(found), placeholders);
+    let is_own = |share: &ShareUrl| match share {
+        ShareUrl::Http(url) => url.host() == found.url.host(),
+        ShareUrl::Nfs(_) | ShareUrl::Directory(_) => false,
+    };
+    let usual = Policy::default();
     JobError {
         reason,
         salvaged: Salvaged {
-            image: lease.folder(),
-            action: action.and_then(|name| name.parse().ok()),
-            ..Salvaged::default()
+            policy: Policy {
+                failure_delay: told.policy.failure_delay.min(usual.failure_delay),
+                ..usual
+            },
+            transfer: Transfer::default(),
+            share: told.share.filter(is_own),
+            image: told.image,
+            action: told.action,
         },
+        counts: false,
     }
 }
 

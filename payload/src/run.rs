@@ -313,7 +313,12 @@ impl Run<'_> {
             .clone()
             .for_job(&salvaged.transfer, self.listener())
         {
-            Ok(carriers) => self.count_failure(url, &digest, &carriers),
+            Ok(carriers) if error.counts => self.count_failure(url, &digest, &carriers),
+            Ok(carriers) => {
+                if let Err(second) = self.reach_share(url, &carriers) {
+                    self.on_console_only(&second);
+                }
+            }
             Err(second) => self.on_console_only(&second),
         }
     }

@@ -5,6 +5,7 @@ use super::*;
 use pitstop_imaging::image::OpenedImage;
 use pitstop_protocol::digest::Digest;
 use pitstop_protocol::job::{After, Clock, JobKey, JobKeys};
+use pitstop_transport::fetch::fake::FakeServer;
 use pitstop_transport::share::DirectoryShare;
 use std::fs;
 use std::path::Path;
@@ -466,4 +467,98 @@ fn a_layout_that_is_not_the_signed_one_is_not_made() {
         "{line}"
     );
     assert!(fs::read(lab.node()).unwrap() == lab.now);
+}
+
+/// Over HTTP, the host file and the share on one server.
+fn serve(text: &str) -> (FakeServer, String) {
+    let server = FakeServer::start();
+    server.put("/share/pitstop-share", b"");
+    server.put(
+        "/hosts/0A00020F.toml",
+        text.replace("SERVER", server.url("").as_str().trim_end_matches('/'))
+            .as_bytes(),
+    );
+    let host = format!("pitstop.host={}", server.url("/hosts/"));
+    (server, host)
+}
+
+#[test]
+fn the_admin_hears_of_a_refusal_on_the_server_that_sent_the_file_and_nobody_else() {
+    let lab = Lab::new();
+    let (elsewhere, _) = serve("");
+    let other = format!(
+        "http://localhost:{}/share",
+        elsewhere.url("").port().unwrap()
+    );
+    for (share, is_told) in [("SERVER/share", true), (other.as_str(), false)] {
+        let text = format!(
+            "version = 1\naction = \"wipe\"\nmethod = \"zero\"\nshare = \"{share}\"\nfailure-delay = \"2s\"\nattempts = 1\n\
+             on-failure = \"poweroff\"\n"
+        );
+        let (server, host) = serve(&text);
+        let ended = lab.site.run_with(&host);
+        let line = &ended.finish.result_line;
+        assert!(
+            line.starts_with("pitstop: result failed wipe: host file "),
+            "{line}"
+        );
+        assert_eq!(ended.finish.then, After::Reboot);
+        assert_eq!(ended.finish.wait, Duration::from_secs(2));
+        let log = server.get("/share/maintenance.log").unwrap_or_default();
+        let log = String::from_utf8(log).unwrap();
+        assert_eq!(log.contains("it is not signed"), is_told, "{share}: {log}");
+        assert!(
+            server.get("/share/10.0.2.15/attempts.toml").is_none(),
+            "no try of any job"
+        );
+    }
+    assert!(elsewhere.get("/share/maintenance.log").is_none());
+}
+
+#[test]
+fn a_file_that_is_replaced_while_it_is_read_is_read_again() {
+    let lab = Lab::new();
+    lab.set(&lab.terms());
+    let text = fs::read_to_string(lab.site.host_file()).unwrap();
+    let (server, host) = serve(&text);
+    let old = Signer::new();
+    old.sign(&lab.site.host_file());
+    let signature = lab.site.host_file().with_extension("toml.minisig");
+    server.put(
+        "/hosts/0A00020F.toml.minisig",
+        &fs::read(&signature).unwrap(),
+    );
+    lab.admin.sign(&lab.site.host_file());
+    let new = fs::read(&signature).unwrap();
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(250));
+            server.put("/hosts/0A00020F.toml.minisig", &new);
+        });
+        lab.site.run_with(&host)
+    });
+    assert_eq!(
+        ended.finish.result_line, "pitstop: result ok restore",
+        "{}",
+        ended.console
+    );
+    assert!(
+        ended.console.contains("was replaced while it was read"),
+        "{}",
+        ended.console
+    );
+}
+
+#[test]
+fn a_line_that_nobody_understands_tells_only_what_is_signed() {
+    let lab = Lab::new();
+    let text = "version = 1\naction = \"wipe\"\nmethod = \"zero\"\nshare = \"SERVER/share\"\n";
+    let (server, host) = serve(text);
+    let ended = lab.site.run_with(&format!("{host} pitstop.nonsense=1"));
+    assert!(
+        ended.finish.result_line.contains("unknown parameter"),
+        "{}",
+        ended.finish.result_line
+    );
+    assert!(server.get("/share/maintenance.log").is_none());
 }

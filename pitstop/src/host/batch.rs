@@ -58,11 +58,6 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// When the jobs are due, if not at once.
-    pub fn due_at(&self) -> Option<Timestamp> {
-        self.at
-    }
-
     /// Whether the host files are written later, by the server.
     pub fn is_scheduled(&self) -> bool {
         self.at.is_some()
