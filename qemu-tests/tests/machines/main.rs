@@ -33,6 +33,7 @@ mod power;
 mod queue;
 mod reports;
 mod sectors;
+mod signed;
 mod uefi;
 mod ways_in;
 mod wipe;
