@@ -3,6 +3,7 @@
 
 mod clock;
 mod console;
+mod host_key;
 mod identity;
 mod job_keys;
 mod libraries;

@@ -1,6 +1,7 @@
 //! Rescue: a shell on every console, and SSH for the holders of the admin's keys.
 
 use crate::console::Consoles;
+use crate::host_key;
 use crate::supervise::{start_shell, unblocked};
 use crate::worker::reset_oom_score;
 use anyhow::{Context, bail};
@@ -137,13 +138,22 @@ fn accounts() -> anyhow::Result<()> {
     fs::create_dir_all("/root").context("making /root")
 }
 
+/// Whether rescue would let anybody in over the network.
+pub fn has_ssh() -> bool {
+    first(DROPBEAR).is_some() && has_keys()
+}
+
+fn has_keys() -> bool {
+    let keys = fs::read_to_string(KEYS).unwrap_or_default();
+    keys.lines().any(is_key)
+}
+
 /// Starts dropbear for the holders of the admin's keys. No passwords, and no keys are no way in.
 fn ssh() -> anyhow::Result<()> {
     let Some(dropbear) = first(DROPBEAR) else {
         bail!("dropbear is not in the initramfs");
     };
-    let keys = fs::read_to_string(KEYS).unwrap_or_default();
-    if !keys.lines().any(is_key) {
+    if !has_keys() {
         bail!("no keys are in {KEYS}: give them to mkimage");
     }
     // dropbear believes keys only where nobody else could have written them.
@@ -152,13 +162,20 @@ fn ssh() -> anyhow::Result<()> {
             .and_then(|()| std::os::unix::fs::chown(path, Some(0), Some(0)))
             .with_context(|| format!("closing {path}"))?;
     }
-    // -R: a host key of its own, made now; -s: no passwords; -F: not in the background.
+    // The host key that the run has told of; -R: where there is none, one made when somebody asks. -s: no passwords; -F: not
+    // in the background.
+    let key: &[&str] = if Path::new(host_key::FILE).exists() {
+        &["-r", host_key::FILE]
+    } else {
+        &["-R"]
+    };
     fs::create_dir_all("/etc/dropbear").context("making /etc/dropbear")?;
     fs::create_dir_all("/var/run").context("making /var/run")?;
     fs::create_dir_all("/var/log").context("making /var/log")?;
     let log = OpenOptions::new().write(true).open("/dev/kmsg");
     unblocked(&mut Command::new(dropbear))
-        .args(["-F", "-E", "-R", "-s"])
+        .args(["-F", "-E", "-s"])
+        .args(key)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log.map_or_else(|_| Stdio::null(), Stdio::from))

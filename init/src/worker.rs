@@ -2,7 +2,7 @@
 
 use crate::console::{Consoles, boot_parameters, command_line};
 use crate::report::{Crash, Pulse, Report};
-use crate::{clock, job_keys, libraries, medium, net};
+use crate::{clock, host_key, job_keys, libraries, medium, net, rescue};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::Machine;
 use pitstop_payload::load::Rules;
@@ -78,9 +78,21 @@ fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Fini
     let options = Options {
         on_policy: &|policy| Report::Policy(policy.clone()).send(),
         rules,
+        host_key: host_key(consoles),
         ..Options::default()
     };
     run::run(machine, &lease, reporter, &options)
+}
+
+/// Of a machine that would let somebody in. Without one it has no way in, which is told.
+fn host_key(consoles: &Consoles) -> String {
+    if !rescue::has_ssh() {
+        return String::new();
+    }
+    host_key::make().unwrap_or_else(|error| {
+        consoles.warn(format!("{error:#}"));
+        String::new()
+    })
 }
 
 /// Writes to the share that a worker has crashed, as far as the share can be reached.

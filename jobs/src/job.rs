@@ -90,6 +90,9 @@ pub struct Job {
     pub place: u32,
     #[serde(default)]
     pub order: Order,
+    /// Where somebody moved it to in the queue: those with a lower number come first, those without one last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<i64>,
     /// The machine's groups in the fleet file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -186,6 +189,7 @@ impl Job {
         Claim {
             job: self.id.clone(),
             batch: self.batch.clone(),
+            turn: self.turn,
             place: self.place,
             slots: self.slots,
             groups: self.groups.clone(),
@@ -207,6 +211,7 @@ impl Job {
             at: None,
             every: None,
             last: None,
+            turn: None,
             reason: None,
             ..self.clone()
         }
@@ -230,6 +235,7 @@ impl Job {
             at: None,
             every: None,
             last: None,
+            turn: None,
             attempts: 0,
             runs: Vec::new(),
             superseded_by: None,
@@ -341,6 +347,7 @@ pub fn sample() -> Job {
         slots: None,
         place: 0,
         order: Order::Given,
+        turn: None,
         groups: vec!["lab3".into()],
         folder: Some("10.0.2.15".into()),
         server: Some("http://10.0.2.2:8080".into()),

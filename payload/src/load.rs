@@ -196,7 +196,7 @@ fn unproven(found: &Found, reason: String, placeholders: &Placeholders) -> JobEr
     let told = salvage(&CommandLine::default(), Some(found), placeholders);
     let is_own = |share: &ShareUrl| match share {
         ShareUrl::Http(url) => url.host() == found.url.host(),
-        ShareUrl::Nfs(_) | ShareUrl::Directory(_) => false,
+        ShareUrl::Nfs(_) | ShareUrl::S3(_) | ShareUrl::Directory(_) => false,
     };
     let usual = Policy::default();
     JobError {

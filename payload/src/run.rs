@@ -53,6 +53,8 @@ pub struct Options<'a> {
     pub mounts: PathBuf,
     /// Whose jobs are done.
     pub rules: Rules,
+    /// The public half of the machine's SSH host key; empty where nobody can log in.
+    pub host_key: String,
 }
 
 impl Default for Options<'_> {
@@ -62,6 +64,7 @@ impl Default for Options<'_> {
             disk_patience: PATIENCE,
             mounts: PathBuf::from(MOUNTS),
             rules: Rules::default(),
+            host_key: String::new(),
         }
     }
 }
@@ -74,7 +77,7 @@ pub fn run(
     reporter: Arc<dyn Reporter>,
     options: &Options<'_>,
 ) -> Finish {
-    let reports = Arc::new(Reports::begin(reporter, lease));
+    let reports = Arc::new(Reports::begin(reporter, lease, &options.host_key));
     let mut run = Run {
         machine,
         lease,
@@ -172,7 +175,7 @@ impl Run<'_> {
             .or_else(|| request.map(|request| request.id(&series)));
         let known = record::read(share, &self.home())?;
         let this = record::identity(self.lease, &inventory::read(self.machine)?);
-        watch.expect(known.disks_of(&this));
+        watch.expect(record::disks_of(&known, &this));
         let mut work = Work {
             machine: self.machine,
             lease: self.lease,

@@ -62,6 +62,10 @@ impl Connection {
         AtWork(Arc::clone(self))
     }
 
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     fn is_at_work(&self) -> bool {
         self.at_work.load(Ordering::Relaxed) > 0
     }
@@ -96,20 +100,28 @@ impl Drop for AtWork {
 pub struct Peer {
     pub address: IpAddr,
     pub connection: Arc<Connection>,
+    /// It came over https.
+    pub secure: bool,
 }
 
-impl Connected<IncomingStream<'_, Connections>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
-        let connection = stream.io().connection();
+impl Peer {
+    pub fn new(connection: Arc<Connection>, secure: bool) -> Self {
         Self {
             address: connection.peer,
             connection,
+            secure,
         }
     }
 }
 
-/// All connections.
-struct Table {
+impl Connected<IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self::new(stream.io().connection(), false)
+    }
+}
+
+/// All connections, of all ports.
+pub struct Table {
     began: Instant,
     most: usize,
     /// Of one address: it must not be able to take all.
@@ -151,6 +163,15 @@ impl Drop for Guest {
 }
 
 impl Table {
+    /// As many connections as the process may have handles for.
+    pub fn of_process(journal: Arc<Journal>) -> Arc<Self> {
+        let most = (handles().saturating_sub(OTHER_HANDLES) / HANDLES_EACH).clamp(8, MOST);
+        Arc::new(Self::new(
+            usize::try_from(most).unwrap_or(usize::MAX),
+            journal,
+        ))
+    }
+
     fn new(most: usize, journal: Arc<Journal>) -> Self {
         Self {
             began: Instant::now(),
@@ -225,7 +246,7 @@ impl Table {
     }
 
     /// A line in the journal, if there was none lately.
-    fn complain(&self, line: &str) {
+    pub fn complain(&self, line: &str) {
         let mut complaints = self
             .complaints
             .lock()
@@ -249,21 +270,19 @@ impl Table {
     }
 }
 
-/// The server's listener: it hands out connections that are watched.
+/// A listener of the server: it hands out connections that are watched.
 pub struct Connections {
     listener: TcpListener,
     table: Arc<Table>,
 }
 
 impl Connections {
-    /// As many connections as the process may have handles for.
-    pub fn new(listener: TcpListener, journal: Arc<Journal>) -> Self {
-        let most = (handles().saturating_sub(OTHER_HANDLES) / HANDLES_EACH).clamp(8, MOST);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        Self {
-            listener,
-            table: Arc::new(Table::new(most, journal)),
-        }
+    pub fn new(listener: TcpListener, table: Arc<Table>) -> Self {
+        Self { listener, table }
+    }
+
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
     }
 }
 

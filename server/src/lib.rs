@@ -7,12 +7,14 @@ mod bootconf;
 mod claims;
 mod connections;
 mod dhcp;
+mod events;
 mod file;
 pub mod fleet;
 pub mod host_files;
 mod host_search;
 mod hosts;
 mod http;
+pub mod inventory;
 pub mod jobs;
 mod journal;
 pub mod list;
@@ -20,24 +22,30 @@ mod listing;
 mod locks;
 pub mod machine;
 mod path;
+mod people;
 mod range;
+mod reached;
 mod readers;
 mod refusal;
 mod report;
 pub mod runs;
+pub mod set;
 mod share;
 mod site;
 mod status;
 mod tftp;
+pub mod tls;
 pub mod unknown;
 mod upload;
 mod url;
+mod verifier;
+pub mod view;
+mod web;
 pub mod write;
 
-pub use url::{assumed as assumed_url, read_server_file, valid_url};
+pub use url::{Served, assumed as assumed_url, read_server_file, valid_url};
 
 use anyhow::Context;
-use connections::{Connections, Peer};
 use journal::Journal;
 use site::{Folders, Site, Sites};
 use std::io::Write;
@@ -48,6 +56,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use web::Web;
 
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -94,6 +103,8 @@ pub struct Args {
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
+    #[command(flatten)]
+    tls: tls::Options,
     #[command(flatten)]
     dhcp: dhcp::Options,
     /// No line for each request
@@ -173,11 +184,26 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         .local_addr()
         .context("asking for the server's address")?;
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
-    let url = args.url.clone().unwrap_or_else(|| url::own(address));
-    url::write_server_file(&args.root, &url)?;
-    let sites = Arc::new(sites(args, &folders, url.clone()));
+    let journal = Arc::new(Journal::new(args.quiet));
+    let fleet = Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal)));
+    let given = args.url.as_deref();
+    let https = args.tls.start(&args.root, given, address, &fleet, &journal);
+    let https = https.await?;
+    let tls = https.as_ref().map(|https| Arc::clone(&https.tls));
+    let served = served(given, address, tls.as_deref());
+    url::write_server_file(&args.root, &served)?;
+    let face = Face {
+        served: served.clone(),
+        tls,
+        journal,
+        fleet,
+    };
+    let sites = Arc::new(sites(args, &folders, face));
     let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
-    let mut lines = announced(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
+    let mut lines = announced(args, address, tftp.as_ref(), no_tftp)?;
+    lines.extend(https.as_ref().into_iter().flat_map(|it| it.lines.clone()));
+    lines.push(format!("machines reach it as {}", served.url));
+    lines.extend(without_boot_files(&folders));
     if let Some(dhcp) = &dhcp {
         lines.extend(dhcp::lines(dhcp, &*sites.now()?, &folders.boot_path));
     }
@@ -186,14 +212,8 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let stop_dhcp = dhcp.as_ref().map(JoinHandle::abort_handle);
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     tokio::spawn(jobs::watch(Arc::clone(&sites)));
-    let (stop, mut stopped) = tokio::sync::watch::channel(());
-    let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
-    let listener = Connections::new(listener, Arc::clone(&sites.journal));
-    let http = axum::serve(listener, service).with_graceful_shutdown(async move {
-        // Either a message or a sender that is gone.
-        let _ = stopped.changed().await;
-    });
-    let mut http = tokio::spawn(async move { http.await });
+    tokio::spawn(inventory::watch(Arc::clone(&sites)));
+    let mut web = Web::start(listener, https, &sites);
     let tftp = tftp.map(|socket| tokio::spawn(tftp::serve(socket, sites, address.port())));
     let failed_tftp = async {
         match tftp {
@@ -211,32 +231,60 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         end = failed_dhcp => return end.context("DHCP")?.context("DHCP"),
-        end = &mut http => return end.context("the HTTP server")?.context("the HTTP server"),
+        error = web.failed() => return Err(error),
         end = failed_tftp => return end.context("the TFTP server")?.context("the TFTP server"),
     }
-    drop(stop);
     if let Some(dhcp) = stop_dhcp {
         dhcp.abort();
     }
     eprintln!("pitstop: ending; another signal ends it at once");
     tokio::select! {
         // What is still under way then leaves nothing behind: see upload.rs.
-        _ = tokio::time::timeout(GRACE, http) => {}
+        _ = tokio::time::timeout(GRACE, web.end()) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     Ok(())
 }
 
-fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
+/// The URLs under which this server is reached. Boot loaders stay on http, on the same host.
+fn served(given: Option<&str>, http: SocketAddr, tls: Option<&tls::Tls>) -> Served {
+    let own = || url::own("http", http);
+    match (tls, given) {
+        (None, _) => {
+            let url = given.map_or_else(own, str::to_owned);
+            Served {
+                boot_url: url.clone(),
+                url,
+            }
+        }
+        (Some(tls), given) => Served {
+            url: tls.url.clone(),
+            boot_url: given.and_then(tls::host_of_url).map_or_else(own, |host| {
+                format!("http://{}:{}", host.in_url(), http.port())
+            }),
+        },
+    }
+}
+
+/// What has to be there before the site is: what it is to its clients, and where it tells what goes on.
+struct Face {
+    served: Served,
+    tls: Option<Arc<tls::Tls>>,
+    journal: Arc<Journal>,
+    fleet: Arc<fleet::Watched>,
+}
+
+fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
     let claims = claims::Claims::new(&args.root);
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
-    let journal = Arc::new(Journal::new(args.quiet));
+    let journal = face.journal;
+    let events = Arc::new(events::Events::default());
     let site = Site {
         share: Arc::clone(&folders.share),
         hosts: Arc::clone(&folders.hosts),
         boot: Arc::clone(&folders.boot),
-        fleet: Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal))),
+        fleet: face.fleet,
         jobs: Arc::new(jobs::Keeper::new(
             &args.root,
             args.slot_timeout,
@@ -247,10 +295,21 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         strangers: Arc::new(unknown::Strangers::new(&args.root)),
         append: args.append.clone(),
         url_given: args.url.is_some(),
-        url,
+        url: face.served.url,
+        boot_url: face.served.boot_url,
+        tls: face.tls,
         locks: Arc::default(),
-        runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
+        runs: Arc::new(runs::Recorder::new(
+            &args.root,
+            args.keep_runs,
+            Arc::clone(&events),
+        )),
+        events,
+        looks: Arc::default(),
+        verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
+        inventory: Arc::new(inventory::Inventory::below(&args.root)),
+        people: Arc::new(pitstop_people::Gate::at(&args.root)),
     };
     Sites::new(folders, site)
 }
@@ -281,9 +340,7 @@ async fn bind_tftp(
 /// Where everything is.
 fn announced(
     args: &Args,
-    folders: &Folders,
     address: SocketAddr,
-    url: &str,
     tftp: Option<&UdpSocket>,
     no_tftp: Option<String>,
 ) -> anyhow::Result<Vec<String>> {
@@ -298,16 +355,18 @@ fn announced(
     if let Some(why) = no_tftp {
         lines.push(format!("TFTP is off: {why}"));
     }
-    lines.push(format!("machines reach it as {url}"));
+    Ok(lines)
+}
+
+fn without_boot_files(folders: &Folders) -> Option<String> {
     let missing = folders.missing_boot_files();
-    if !missing.is_empty() {
-        lines.push(format!(
+    (!missing.is_empty()).then(|| {
+        format!(
             "{} is missing {}: machines cannot boot the payload",
             folders.boot_path.display(),
             missing.join(" and ")
-        ));
-    }
-    Ok(lines)
+        )
+    })
 }
 
 /// Says it on standard output, so that a script can wait for it.

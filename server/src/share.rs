@@ -8,12 +8,16 @@ use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites, is_marker};
 use crate::upload;
+use crate::view::is_image;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use cap_std::fs::{File, Metadata};
+use pitstop_api::{Change, Event, ImageChange};
 use std::io;
 use std::sync::Arc;
 
@@ -32,7 +36,34 @@ async fn handle(
     Below(path): Below,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (site, (parts, body)) = (&site, request.into_parts());
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let mut changed = vec![path.clone()];
+    if method.as_str() == "MOVE" {
+        changed.push(destination(&parts.headers, &site.url)?);
+    }
+    let response = act(&site, path, parts, body).await?;
+    if !method.is_safe() {
+        for path in changed.iter().filter(|path| is_image(path.as_str())) {
+            site.events.tell(&Event::Image(ImageChange {
+                path: path.as_str().to_owned(),
+                change: if site.share.exists(path.as_path()) {
+                    Change::Written
+                } else {
+                    Change::Removed
+                },
+            }));
+        }
+    }
+    Ok(response)
+}
+
+async fn act(
+    site: &Arc<Site>,
+    path: RelPath,
+    parts: Parts,
+    body: Body,
+) -> Result<Response, Refusal> {
     match parts.method.as_str() {
         "GET" | "HEAD" => get(site, path, &parts.method, &parts.uri, &parts.headers).await,
         "PUT" if parts.uri.path().ends_with('/') => Err(Refusal::new(

@@ -1,17 +1,23 @@
 //! What is served: three folders, and what all requests share.
 
 use crate::claims::Claims;
+use crate::events::Events;
 use crate::fleet::Watched;
+use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
+use crate::tls::Tls;
 use crate::unknown::Strangers;
+use crate::verifier::Verifier;
+use crate::view::Looks;
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use pitstop_people::Gate;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,14 +48,26 @@ pub struct Site {
     pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
-    /// The URL under which machines reach this server, without a slash at its end.
+    /// The URL under which machines at work reach this server, without a slash at its end.
     pub url: String,
+    /// The same for their boot loaders: another one where there is https.
+    pub boot_url: String,
+    pub tls: Option<Arc<Tls>>,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
     pub locks: Arc<Locks>,
     /// What machines report.
     pub runs: Arc<Recorder>,
+    /// What changes, for whoever looks.
+    pub events: Arc<Events>,
+    /// What was looked at lately.
+    pub looks: Arc<Looks>,
+    /// Checks of images.
+    pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
+    /// What machines are.
+    pub inventory: Arc<Inventory>,
+    pub people: Arc<Gate>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
@@ -58,6 +76,8 @@ pub struct Sites {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
+    pub people: Arc<Gate>,
+    pub tls: Option<Arc<Tls>>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -120,6 +140,8 @@ impl Sites {
             journal: Arc::clone(&site.journal),
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
+            people: Arc::clone(&site.people),
+            tls: site.tls.clone(),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),

@@ -1,10 +1,10 @@
 //! The page at `/`: what failed, what goes on, machines with jobs, and what was asked lately.
 
-use crate::api;
 use crate::list;
 use crate::listing::{component, escape};
 use crate::runs::{Filter, Run, State};
 use crate::site::Site;
+use crate::view;
 use pitstop_imaging::render;
 use pitstop_imaging::units;
 use pitstop_protocol::host_name::printable;
@@ -79,7 +79,7 @@ fn runs(site: &Site, page: &mut String) {
         last: Some(LOOKED_AT),
         ..Filter::default()
     };
-    let runs = match api::runs(site, &newest) {
+    let runs = match view::runs(site, &newest) {
         Ok(runs) => runs,
         Err(error) => {
             let why = escape(&format!("the runs cannot be read: {error}"));

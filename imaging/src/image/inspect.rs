@@ -21,7 +21,7 @@ pub struct Inspection {
 pub struct Indexed {
     pub meta: ImageMeta,
     /// BLAKE3 of the index.
-    pub digest: [u8; 32],
+    pub digest: blake3::Hash,
     /// Raw bytes in chunks that are all zeros.
     pub zeros: u64,
     /// Equal parts of the disk, in order.

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 pub struct LoadedIndex {
     pub index: Index,
     pub meta: ImageMeta,
-    /// BLAKE3 of the index and the metadata as they are stored, which the footer tells and these bytes have.
-    pub digest: [u8; 32],
+    /// BLAKE3 of the index as it is stored: of sizes, order, zeros, contents and metadata.
+    pub digest: blake3::Hash,
 }
 
 /// Reads the index from the end of `image`.
@@ -42,6 +42,6 @@ pub fn load(image: &dyn ImageSource) -> anyhow::Result<LoadedIndex> {
     Ok(LoadedIndex {
         index,
         meta,
-        digest: footer.hash,
+        digest: footer.hash.into(),
     })
 }

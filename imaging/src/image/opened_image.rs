@@ -77,9 +77,8 @@ impl<'a> OpenedImage<'a> {
         self.indexed().map(|loaded| &loaded.meta)
     }
 
-    /// BLAKE3 of the index that this value holds: it stands for every byte of the disk, and for what is said of it.
-    /// An image without an index has none.
-    pub fn digest(&self) -> Option<[u8; 32]> {
+    /// BLAKE3 of the index, which stands for all of the image; only one with an index has it.
+    pub fn digest(&self) -> Option<blake3::Hash> {
         self.indexed().map(|loaded| loaded.digest)
     }
 

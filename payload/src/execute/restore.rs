@@ -50,7 +50,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
 /// The images that were opened, and no other reading of them, are those that the job was made for.
 fn check_digests(work: &Work<'_>, matches: &[Match], found: &[Found]) -> anyhow::Result<()> {
     for found in matches.iter().filter_map(|it| found.get(it.image)) {
-        let digest = found.image.digest().map(Digest);
+        let digest = found.image.digest().map(Digest::from);
         let checked = work.job.terms.check_digest(&found.stored.file, digest);
         checked
             .map_err(anyhow::Error::msg)

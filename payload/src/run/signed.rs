@@ -97,7 +97,7 @@ impl Lab {
     fn digest(&self) -> Digest {
         let share = DirectoryShare::open(&self.site.on_share("")).unwrap();
         let image = OpenedImage::open(share.image(IMAGE).unwrap()).unwrap();
-        Digest(image.digest().unwrap())
+        Digest::from(image.digest().unwrap())
     }
 
     /// The terms of a good restore.

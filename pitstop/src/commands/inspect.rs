@@ -45,7 +45,7 @@ fn json(found: &Inspection) -> anyhow::Result<String> {
         "image-size": found.image_size,
         "raw-size": found.raw_size,
         "zeros": found.indexed.as_ref().map(|indexed| indexed.zeros),
-        "digest": found.indexed.as_ref().map(|indexed| Digest(indexed.digest).to_string()),
+        "digest": found.indexed.as_ref().map(|indexed| Digest::from(indexed.digest).to_string()),
         "meta": meta,
     });
     let text = serde_json::to_string_pretty(&value).context("writing JSON")?;
@@ -118,7 +118,7 @@ fn describe_indexed(text: &mut String, found: &Inspection, indexed: &Indexed) {
         ),
     );
     line(text, "blake3", &meta.blake3);
-    line(text, "digest", &Digest(indexed.digest).to_string());
+    line(text, "digest", &Digest::from(indexed.digest).to_string());
     for bad in &meta.read_errors {
         line(
             text,

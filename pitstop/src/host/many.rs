@@ -2,6 +2,7 @@
 
 use jiff::{Timestamp, Zoned};
 use pitstop_jobs::{Cron, Order};
+use pitstop_server::set;
 
 #[derive(clap::Args)]
 pub struct Many {
@@ -20,6 +21,17 @@ pub struct Many {
     /// Which of the machines that wait is next: as given, by name, or whose last job ended longest ago
     #[arg(long, value_name = "given|name|last-done", default_value = "given")]
     pub order: Order,
+}
+
+impl Many {
+    pub fn wished(&self) -> set::Many {
+        set::Many {
+            at: self.at,
+            every: self.every.clone(),
+            slots: self.slots,
+            order: self.order,
+        }
+    }
 }
 
 pub fn at(text: &str) -> Result<Timestamp, String> {

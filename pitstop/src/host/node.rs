@@ -3,11 +3,10 @@
 //! SSH is the system's own `ssh`. The machine has told its host key over the channel of its run, so that nobody is asked
 //! whether a fingerprint looks right.
 
-use super::Root;
-use super::target::{Need, Target, Who, targets};
-use crate::host::say;
+use super::{Root, say};
 use anyhow::{Context, anyhow, bail};
 use pitstop_server::runs::{Filter, Runs, Summary};
+use pitstop_server::set::{Need, Target, Who, targets};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -78,9 +77,8 @@ pub fn ssh(reach: &Reach, who: &Who, command: &[OsString]) -> anyhow::Result<i32
     let mut ssh = Command::new("ssh");
     options(&mut ssh, known.path(), &alias, reach);
     ssh.arg(format!("root@{address}"));
-    if command.is_empty() {
-        // A person at a terminal.
-    } else {
+    // Without one it is a person at a terminal.
+    if !command.is_empty() {
         ssh.arg("--").arg(words(command));
     }
     let status = ssh
@@ -132,7 +130,7 @@ fn words(command: &[OsString]) -> OsString {
 }
 
 fn one(root: &Root, who: &Who) -> anyhow::Result<Target> {
-    let mut targets = targets(root, std::slice::from_ref(who), Need::Names)?;
+    let mut targets = targets(&root.path, std::slice::from_ref(who), Need::Names)?;
     match (targets.pop(), targets.len()) {
         (Some(target), 0) => Ok(target),
         (Some(_), more) => bail!("these are {} machines: name one", more + 1),
@@ -148,7 +146,9 @@ fn last_run(runs: &Runs, target: &Target) -> anyhow::Result<Summary> {
             last: Some(1),
             ..Filter::default()
         };
-        let found = runs.list(&filter).context("looking for the machine's runs")?;
+        let found = runs
+            .list(&filter)
+            .context("looking for the machine's runs")?;
         if let Some(run) = found.into_iter().next() {
             return Ok(run.summary);
         }

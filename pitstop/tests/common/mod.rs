@@ -27,6 +27,8 @@ pub struct Server {
     root: PathBuf,
     pub http: SocketAddr,
     pub tftp: SocketAddr,
+    /// With `--tls`.
+    pub https: Option<SocketAddr>,
     folder: Option<tempfile::TempDir>,
 }
 
@@ -73,11 +75,15 @@ impl Server {
         };
         let http = address(" on http://");
         let tftp = address("TFTP on ");
+        let line = lines.next().unwrap().unwrap();
+        let https = line.split_once(" on https://");
+        let https = https.map(|(_, address)| address.parse().unwrap());
         Self {
             child,
             root: root.to_path_buf(),
             http,
             tftp,
+            https,
             folder: None,
         }
     }

@@ -37,6 +37,23 @@ const TIDY: Duration = Duration::from_secs(3600);
 /// A folder that changed so lately may change again without a new time.
 const COARSE: Duration = Duration::from_secs(2);
 
+/// Who has a slot, and who waits for one.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Each with its run.
+    pub working: HashMap<Id, Id>,
+    /// In the order in which they get a slot.
+    pub waiting: Vec<Id>,
+}
+
+impl Standing {
+    /// The place of a job among those that wait, from 1.
+    pub fn waits_at(&self, job: &Id) -> Option<u32> {
+        let at = self.waiting.iter().position(|other| other == job)?;
+        u32::try_from(at + 1).ok()
+    }
+}
+
 pub struct Keeper {
     store: Store,
     journal: Arc<Journal>,
@@ -50,6 +67,8 @@ pub struct Keeper {
     /// Whose silence is not in its file yet.
     gone: Mutex<Vec<Gone>>,
     seen: Mutex<Seen>,
+    /// The jobs that whoever looks was told of.
+    shown: Mutex<Arc<Found>>,
 }
 
 /// What was there when the folder was last read.
@@ -85,6 +104,7 @@ impl Keeper {
             told: Mutex::default(),
             gone: Mutex::default(),
             seen: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -94,6 +114,16 @@ impl Keeper {
 
     fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Who has a slot, and who waits for one.
+    pub fn standing(&self) -> Standing {
+        let board = locked(&self.board);
+        let pair = |(job, run): (&Id, &Id)| (job.clone(), run.clone());
+        Standing {
+            working: board.working().map(pair).collect(),
+            waiting: board.waiting().into_iter().cloned().collect(),
+        }
     }
 
     /// What a machine says at the door of the job `id`. Whether it may speak for the job is `may`'s to say.
@@ -246,6 +276,7 @@ impl Keeper {
         };
         let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
         power::switch(set, site.fleet.current(), self.store.root(), &self.journal);
+        self.tell(site);
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()
@@ -253,6 +284,26 @@ impl Keeper {
             self.store.lock()?.tidy(before)?;
         }
         gone.and(due)
+    }
+
+    /// Tells whoever looks of the jobs that changed since the last time.
+    pub fn tell(&self, site: &Site) {
+        // What cannot be read is told by others.
+        let Ok(found) = self.found() else {
+            return;
+        };
+        let mut told = locked(&self.shown);
+        let before = std::mem::replace(&mut *told, Arc::clone(&found));
+        if Arc::ptr_eq(&before, &found) {
+            return;
+        }
+        let known: HashMap<&Id, &Job> = before.jobs.iter().map(|job| (&job.id, job)).collect();
+        for job in &found.jobs {
+            if known.get(&job.id) != Some(&job) {
+                let job = Box::new(pitstop_api::Job::from(job));
+                site.events.tell(&pitstop_api::Event::Job(job));
+            }
+        }
     }
 
     /// Frees the slots and places of machines that were silent for too long.
@@ -299,7 +350,10 @@ impl Keeper {
     }
 
     /// The jobs, read anew where the folder changed.
-    fn found(&self) -> anyhow::Result<Arc<Found>> {
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn found(&self) -> anyhow::Result<Arc<Found>> {
         let changed = self.store.changed();
         let settled = |time: SystemTime| time.elapsed().is_ok_and(|age| age > COARSE);
         {

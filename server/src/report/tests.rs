@@ -1,9 +1,10 @@
 //! Reports, the API and the page, over real connections.
 
 use super::token;
-use crate::connections::{Connections, Peer};
+use crate::connections::{Connections, Peer, Table};
+use crate::journal::Journal;
 use crate::site::{Folders, Sites};
-use crate::{Args, http, runs, sites};
+use crate::{Args, Face, http, runs, sites};
 use clap::{Args as _, FromArgMatches};
 use pitstop_protocol::id::Id;
 use std::ffi::OsStr;
@@ -32,7 +33,17 @@ fn serve(root: &Path) -> Served {
     let matches = Args::augment_args(clap::Command::new("serve")).get_matches_from(words);
     let args = Args::from_arg_matches(&matches).unwrap();
     let folders = Folders::open(root, None).unwrap();
-    let sites = Arc::new(sites(&args, &folders, "http://127.0.0.1".into()));
+    let journal = Arc::new(Journal::new(true));
+    let face = Face {
+        served: crate::Served {
+            url: "http://127.0.0.1".into(),
+            boot_url: "http://127.0.0.1".into(),
+        },
+        tls: None,
+        fleet: Arc::new(crate::fleet::Watched::new(root, Arc::clone(&journal))),
+        journal,
+    };
+    let sites = Arc::new(sites(&args, &folders, face));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -43,7 +54,8 @@ fn serve(root: &Path) -> Served {
         .block_on(tokio::net::TcpListener::bind(args.listen))
         .unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(async move { axum::serve(Connections::new(listener, journal), service).await });
+    let connections = Connections::new(listener, Table::of_process(journal));
+    runtime.spawn(async move { axum::serve(connections, service).await });
     Served {
         address,
         sites,
@@ -353,4 +365,28 @@ fn a_run_that_was_reported_is_not_listed_again_out_of_its_log() {
         let both = [first.as_str(), second.as_str()];
         assert_eq!(ids, both[..last.min(2)], "{last}");
     }
+}
+
+#[test]
+fn what_a_machine_says_of_itself_is_searched_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let served = serve(root.path());
+    let facts = r#""type":"inventory","facts":{"version":1,"taken":"2026-11-28T21:30:00Z","mac":"52:54:00:12:34:56","ram":{"installed":4294967296},"disks":[{"model":"860 EVO","serial":"S3Z8NB0K"}]}"#;
+    let token = token::issue(root.path(), &JOB.parse().unwrap()).unwrap();
+    let body = lines(&run(1), 1, &[BEGIN, facts, FAILED]);
+    assert_eq!(served.post(JOB, Some(&token), &body), 204);
+    let found =
+        served.json("/api/v1/inventory?q=ram%3C8GiB+disk.model~%22evo%22+last.result=failed");
+    assert_eq!(found["machines"][0]["mac"], "52:54:00:12:34:56", "{found}");
+    assert_eq!(found["known"], 1);
+    let (status, why) = served.get("/api/v1/inventory?q=ram%3C8GX");
+    assert_eq!(status, 400);
+    assert!(why.contains("\n  ram<8GX\n      ^^^"), "{why}");
+    let (status, csv) = served.get("/api/v1/inventory?format=csv");
+    assert_eq!((status, csv.lines().count()), (200, 2), "{csv}");
+    let machine = served.json("/api/v1/inventory/52:54:00:12:34:56");
+    assert_eq!(machine["facts"]["disks"][0]["serial"], "S3Z8NB0K");
+    assert_eq!(served.get("/api/v1/inventory/nobody").0, 404);
+    let diff = served.json("/api/v1/inventory/52:54:00:12:34:56/diff?since=2026-11-01");
+    assert_eq!(diff["changes"], serde_json::json!([]));
 }

@@ -107,7 +107,7 @@ fn restore_to(image: &dyn ImageSource, disk: &Disk, method: Method) -> anyhow::R
             sector: None,
             left_out: Extents::new(),
         };
-        return foreign::restore(image, stream, disk, &options, &Silent);
+        return foreign::restore(image, stream, disk, &options, None, &Silent);
     }
     restore_indexed(image, &load(image)?, disk, &options, &Silent)
 }
