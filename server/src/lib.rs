@@ -13,6 +13,7 @@ mod face;
 mod file;
 pub mod fleet;
 mod health;
+pub mod host_files;
 mod host_search;
 mod hosts;
 mod http;
