@@ -11,7 +11,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get};
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::{self as api, ErrorBody, TokenOrder, UserChange, UserOrder};
+use pitstop_api::{self as api, TokenOrder, UserChange, UserOrder};
 use pitstop_imaging::units;
 use pitstop_people::{Book, Entry, NewToken, Refused, Role, Wanted};
 use serde::Serialize;
