@@ -26,7 +26,9 @@ pub fn routes() -> Router<Arc<Sites>> {
         Router::new()
             .route(
                 "/api/v1/users",
-                get(users).post(add).fallback(|| async { Refusal::method("GET, HEAD, POST") }),
+                get(users)
+                    .post(add)
+                    .fallback(|| async { Refusal::method("GET, HEAD, POST") }),
             )
             .route(
                 "/api/v1/users/{name}",
@@ -37,7 +39,9 @@ pub fn routes() -> Router<Arc<Sites>> {
             )
             .route(
                 "/api/v1/tokens",
-                get(tokens).post(issue).fallback(|| async { Refusal::method("GET, HEAD, POST") }),
+                get(tokens)
+                    .post(issue)
+                    .fallback(|| async { Refusal::method("GET, HEAD, POST") }),
             )
             .route(
                 "/api/v1/tokens/{id}",
@@ -187,7 +191,10 @@ pub async fn add(
 /// Before work that takes long; the store says the same.
 fn check_password(password: &str) -> Result<(), Refusal> {
     if password.is_empty() {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the password is empty"));
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the password is empty",
+        ));
     }
     Ok(())
 }
@@ -275,9 +282,9 @@ pub async fn issue(
 ) -> Result<Response, Refusal> {
     let now = Timestamp::now();
     let expires = order.expires.as_deref().map(|text| expiry(text, now));
-    let expires = expires.transpose().map_err(|why| {
-        Refusal::new(StatusCode::BAD_REQUEST, format!("expires: {why}"))
-    })?;
+    let expires = expires
+        .transpose()
+        .map_err(|why| Refusal::new(StatusCode::BAD_REQUEST, format!("expires: {why}")))?;
     let act = format!("making a token of {}", order.user);
     let wanted = Wanted {
         user: order.user,
@@ -287,7 +294,9 @@ pub async fn issue(
     };
     let made = with_people(sites, act, move |people| {
         let token = NewToken::new()?;
-        let kept = people.store.change(|book| book.add_token(&token, &wanted, now))?;
+        let kept = people
+            .store
+            .change(|book| book.add_token(&token, &wanted, now))?;
         Ok(api::NewToken {
             token: told_token(&token.name, &kept),
             secret: token.text(),
@@ -295,7 +304,11 @@ pub async fn issue(
     });
     let made = made.await?;
     let object = format!("{} of {}", made.token.id, made.token.user);
-    Ok(done("make token", object, (StatusCode::CREATED, Json(made))))
+    Ok(done(
+        "make token",
+        object,
+        (StatusCode::CREATED, Json(made)),
+    ))
 }
 
 /// Revokes a token.
@@ -328,7 +341,11 @@ pub async fn audit(State(sites): State<Arc<Sites>>, uri: Uri) -> Result<Json<Aud
     for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, why);
         match key.as_ref() {
-            "last" => last = value.parse().map_err(|e| bad(format!("last={value}: {e}")))?,
+            "last" => {
+                last = value
+                    .parse()
+                    .map_err(|e| bad(format!("last={value}: {e}")))?
+            }
             _ => return Err(bad(format!("there is no {key}: there is last"))),
         }
     }
