@@ -105,7 +105,10 @@ impl Config {
         let mut names = HashSet::new();
         for receiver in &receivers {
             let name = &receiver.name;
-            ensure!(names.insert(name.clone()), "two receivers have the name {name:?}");
+            ensure!(
+                names.insert(name.clone()),
+                "two receivers have the name {name:?}"
+            );
         }
         Ok(Self { receivers })
     }
@@ -212,7 +215,10 @@ mod tests {
             (format!("{hook}sekret = \"x\"\n"), "sekret"),
             (format!("{hook}on = [\"broken\"]\n"), "broken"),
             (format!("{hook}on = []\n"), "on is empty"),
-            (format!("{hook}body = \"{{{{ nam }}}}\"\n"), "[[webhook]] \"x\": body: line 1"),
+            (
+                format!("{hook}body = \"{{{{ nam }}}}\"\n"),
+                "[[webhook]] \"x\": body: line 1",
+            ),
             (format!("{hook}ca-file = \"/none\"\n"), "/none"),
             (hook.replace("https", "gopher"), "url: write http"),
             (hook.replace("\"x\"", "\"../x\""), "a name has letters"),

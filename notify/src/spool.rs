@@ -83,7 +83,10 @@ impl Spool {
             Ok(notice) if notice.id.as_str() == id => Ok(Some(notice)),
             Ok(_) => {
                 self.remove(&id)?;
-                Err(io::Error::other(format!("{} is not the notice of its name", path.display())))
+                Err(io::Error::other(format!(
+                    "{} is not the notice of its name",
+                    path.display()
+                )))
             }
             Err(error) => {
                 self.remove(&id)?;

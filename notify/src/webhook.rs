@@ -79,8 +79,8 @@ impl Webhook {
         let Some(path) = &self.secret_file else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let secret = text.trim_end_matches(['\r', '\n']);
         anyhow::ensure!(!secret.is_empty(), "{} is empty", path.display());
         Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))

@@ -33,7 +33,10 @@ fn a_failure_is_mailed_to_all_over_starttls_with_a_password() {
     scene.start().notice(notice(7, Event::GaveUp));
     let mail = server.mails.recv_timeout(PATIENCE).unwrap();
     assert_eq!(mail["from"], "pitstop@lab.example");
-    assert_eq!(mail["to"], serde_json::json!(["a@lab.example", "b@lab.example"]));
+    assert_eq!(
+        mail["to"],
+        serde_json::json!(["a@lab.example", "b@lab.example"])
+    );
     assert_eq!((&mail["tls"], &mail["user"]), (&true.into(), &"lab".into()));
     let text = mail["text"].as_str().unwrap();
     for wanted in [
@@ -56,7 +59,8 @@ fn tls_from_the_first_byte_and_none_at_all_work_too() {
     let mail = server.mails.recv_timeout(PATIENCE).unwrap();
     assert_eq!(mail["tls"], true);
     let server = MailServer::start("none", &[]);
-    let templates = "security = \"none\"\nsubject = \"{{ machine }}\\nBcc: x\"\nbody = \"{{ reason }}\"";
+    let templates =
+        "security = \"none\"\nsubject = \"{{ machine }}\\nBcc: x\"\nbody = \"{{ reason }}\"";
     let scene = Scene::new(&config(&server, templates));
     scene.start().notice(notice(2, Event::Failed));
     let mail = server.mails.recv_timeout(PATIENCE).unwrap();
@@ -80,7 +84,10 @@ fn what_a_mail_server_refuses_is_told_and_no_password_is() {
     };
     // A password may be put right: it is tried again.
     let error = deliver(&secured(&scene, &starttls, "wr0ng", ""));
-    assert!(matches!(&error, Undelivered::Passing(why) if why.contains("535")), "{error}");
+    assert!(
+        matches!(&error, Undelivered::Passing(why) if why.contains("535")),
+        "{error}"
+    );
     // A server that has no TLS gets neither password nor mail.
     let error = deliver(&secured(&scene, &plain, "wr0ng", ""));
     assert!(matches!(error, Undelivered::Passing(_)), "{error}");
@@ -91,5 +98,8 @@ fn what_a_mail_server_refuses_is_told_and_no_password_is() {
     assert!(error.to_string().contains("certificate"), "{error}");
     let nobody = config(&plain, "security = \"none\"").replace("a@lab", "nobody@lab");
     let error = deliver(&nobody);
-    assert!(matches!(&error, Undelivered::Lasting(why) if why.contains("550")), "{error}");
+    assert!(
+        matches!(&error, Undelivered::Lasting(why) if why.contains("550")),
+        "{error}"
+    );
 }

@@ -13,7 +13,9 @@ fn next(posts: &Receiver<Post>) -> Post {
 }
 
 fn hook(name: &str, port: u16, more: &str) -> String {
-    format!("[[webhook]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}/hook/s3cret\"\n{more}\n")
+    format!(
+        "[[webhook]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}/hook/s3cret\"\n{more}\n"
+    )
 }
 
 #[test]
@@ -36,8 +38,15 @@ fn a_failure_is_posted_with_its_id_and_signature() {
     assert_eq!(post.header("x-pitstop-event"), Some("failed"));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"Jefe");
     let tag = ring::hmac::sign(&key, post.body.as_bytes());
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(post.header("x-pitstop-signature"), Some(format!("sha256={hex}").as_str()));
+    let hex: String = tag
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        post.header("x-pitstop-signature"),
+        Some(format!("sha256={hex}").as_str())
+    );
 }
 
 #[test]
@@ -84,13 +93,25 @@ fn a_silent_receiver_and_a_dead_one_slow_nothing() {
     for number in 0..50 {
         notifier.notice(notice(number, Event::Failed));
     }
-    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        began.elapsed()
+    );
     for _ in 0..50 {
         next(&posts);
     }
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        began.elapsed()
+    );
     scene.wait_for("dead cannot be told now");
-    assert!(!scene.told().concat().contains("s3cret"), "{:?}", scene.told());
+    assert!(
+        !scene.told().concat().contains("s3cret"),
+        "{:?}",
+        scene.told()
+    );
 }
 
 #[test]
@@ -129,6 +150,9 @@ fn a_change_of_the_file_counts_at_once_and_a_wrong_one_changes_nothing() {
     scene.write(&hook("ops", second, body));
     notifier.notice(notice(2, Event::Done));
     let post = next(&others);
-    assert_eq!(post.body, "{\"text\": \"lab3-01 is done with backup: reason 2\"}");
+    assert_eq!(
+        post.body,
+        "{\"text\": \"lab3-01 is done with backup: reason 2\"}"
+    );
     assert!(posts.try_recv().is_err());
 }

@@ -8,6 +8,7 @@ mod disk;
 pub mod fleet;
 mod icon;
 pub mod images;
+pub mod journal;
 mod layout;
 pub mod login;
 pub mod machine;
@@ -18,11 +19,10 @@ pub mod runs;
 mod words;
 
 #[cfg(test)]
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod preview;
 
-pub use words::machine_path;
 pub use layout::{Frame, Note, Stream, Tab, Topic, Viewer, page};
+pub use words::machine_path;

@@ -9,25 +9,24 @@ mod request;
 pub use log::Routine;
 pub use request::{Below, Caller, Here, Whole};
 
-use crate::refusal::{Refusal, blocking};
+use crate::refusal::Refusal;
 use crate::site::Sites;
-use crate::{api, boot, hosts, inventory, jobs, people, report, share, status, tls};
+use crate::{
+    api, boot, health, hosts, inventory, jobs, metrics, pages, people, report, share, tls,
+};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{Html, Response};
-use axum::routing::get;
+use axum::response::Response;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// The whole site. It needs to know its clients: serve it with connection information.
 pub fn router(sites: &Arc<Sites>) -> Router {
     let routes = Router::new()
-        .merge(access::viewers(
-            Router::new().route("/", get(page).fallback(only_read)),
-        ))
+        .merge(pages::routes())
         .merge(share::routes())
         .merge(report::routes())
         .merge(api::routes())
@@ -37,13 +36,16 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(inventory::routes())
         .merge(log_in::routes())
         .merge(people::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
         .with_state(Arc::clone(sites));
     layered(routes, sites)
 }
 
 /// What http serves beside https: nothing else can be asked for.
 pub fn loaders(sites: &Arc<Sites>) -> Router {
-    let routes = boot::routes().with_state(Arc::clone(sites));
+    let routes = boot::routes().merge(health::routes());
+    let routes = routes.with_state(Arc::clone(sites));
     let only = from_fn_with_state(Arc::clone(sites), tls::only_loaders);
     layered(Router::new().fallback_service(routes).layer(only), sites)
 }
@@ -63,10 +65,6 @@ fn layered(routes: Router, sites: &Arc<Sites>) -> Router {
 /// The answer to methods that would change what can only be read.
 pub async fn only_read() -> Refusal {
     Refusal::method("GET, HEAD")
-}
-
-async fn page(Here(site): Here) -> Result<Html<String>, Refusal> {
-    blocking(move || Ok(Html(status::page(&site)))).await
 }
 
 /// Every handler answers HEAD as it answers GET: here its body is taken off, and its length is told.

@@ -62,7 +62,11 @@ impl Scene {
     pub fn wait_for(&self, what: &str) {
         let began = Instant::now();
         while !self.told().iter().any(|line| line.contains(what)) {
-            assert!(began.elapsed() < PATIENCE, "no {what:?} in {:?}", self.told());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "no {what:?} in {:?}",
+                self.told()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -113,7 +117,8 @@ pub fn receiver(answers: &[u16]) -> (u16, Receiver<Post>) {
                 silent.push(stream);
                 continue;
             }
-            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let answer =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             stream.get_mut().write_all(answer.as_bytes()).unwrap();
             let body = String::from_utf8(body).unwrap();
             if posts.send(Post { head, body }).is_err() {

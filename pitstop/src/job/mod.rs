@@ -9,7 +9,6 @@ mod which;
 
 use crate::host::Root;
 use clap::Subcommand;
-pub use history::since;
 use jiff::Timestamp;
 use pitstop_imaging::units;
 use pitstop_server::jobs::Which;
@@ -17,6 +16,7 @@ use pitstop_server::set::Who;
 use std::time::Duration;
 pub use wait::Waited;
 
+pub use history::since;
 pub use show::local;
 
 const EXAMPLES: &str = "\

@@ -3,6 +3,7 @@
 use super::{events, fleet, images, jobs, machines, power, runs, server};
 use crate::inventory::routes as inventory;
 use crate::people;
+use crate::image_files;
 use crate::site::Sites;
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -21,7 +22,8 @@ use utoipa::{Modify, OpenApi};
         jobs::list, jobs::one, jobs::log, jobs::queue, jobs::schedule, jobs::history, jobs::host_files,
         jobs::set_jobs, jobs::cancel_one, jobs::cancel, jobs::retry_one, jobs::retry, jobs::reorder, jobs::clear,
         runs::list, runs::one, runs::log,
-        images::list, images::one, images::verify,
+        images::list, images::one, images::verify, image_files::answer,
+        inventory::search, inventory::one, inventory::changes,
         fleet::fleet, fleet::machines,
         power::power,
         server::server,

@@ -68,11 +68,11 @@ enum Format {
     Csv,
 }
 
-/// Machines that a search finds.
+/// Machines that a search is about, by name. docs/inventory.md has the language.
 #[utoipa::path(get, path = "/api/v1/inventory", tag = "inventory",
     params(
-        ("q" = Option<String>, Query, description = "A search: `ram<8GiB disk.model~\"EVO\"`; all machines if you don't say"),
-        ("format" = Option<String>, Query, description = "`json` or `csv`"),
+        ("q" = Option<String>, Query, description = "As in `ram<8GiB disk.model~\"EVO\"`; left out: all machines"),
+        ("format" = Option<String>, Query, description = "`csv` or `json`"),
     ),
     responses((status = 200, body = InventoryList), (status = "4XX", body = ErrorBody)))]
 pub async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
@@ -113,9 +113,9 @@ pub async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
     })
 }
 
-/// What one machine is, and what it was.
+/// All that is known of one machine, with what changed and when.
 #[utoipa::path(get, path = "/api/v1/inventory/{name}", tag = "inventory",
-    params(("name" = String, Path, description = "Name, address, MAC, UUID or serial number")),
+    params(("name" = String, Path, description = "A name, an address, a MAC, a UUID or a serial number")),
     responses((status = 200, body = MachineInventory), (status = "4XX", body = ErrorBody)))]
 pub async fn one(
     Here(site): Here,
@@ -128,11 +128,11 @@ pub async fn one(
     .await
 }
 
-/// What changed of a machine.
+/// What changed of a machine since a time, or since it was first seen.
 #[utoipa::path(get, path = "/api/v1/inventory/{name}/diff", tag = "inventory",
     params(
-        ("name" = String, Path, description = "Name, address, MAC, UUID or serial number"),
-        ("since" = Option<String>, Query, description = "`2026-03-01` (UTC) or a time; the time before the last change if you don't say"),
+        ("name" = String, Path, description = "A name, an address, a MAC, a UUID or a serial number"),
+        ("since" = Option<String>, Query, description = "`2026-03-01` or `2026-03-01T12:00:00Z`"),
     ),
     responses((status = 200, body = InventoryDiff), (status = "4XX", body = ErrorBody)))]
 pub async fn changes(

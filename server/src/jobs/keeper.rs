@@ -7,6 +7,7 @@ use super::evidence::settle;
 use super::standing::{Shown, Standing, take_up};
 use super::store::{Found, Store};
 use super::{power, schedule};
+use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
@@ -17,7 +18,7 @@ use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Of a lease a machine at work speaks four times, and one that waits asks nine times.
@@ -55,6 +56,8 @@ pub struct Keeper {
     seen: Mutex<Seen>,
     /// The jobs that whoever looks was told of.
     shown: Shown,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
 }
 
 /// What was there when the folder was last read.
@@ -92,6 +95,18 @@ impl Keeper {
             gone: Mutex::default(),
             seen: Mutex::default(),
             shown: Shown::default(),
+            ends: OnceLock::new(),
+        }
+    }
+
+    /// From now on `ends` is told of each job that is given up, and of each machine that falls silent.
+    pub fn tell_ends(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
+    }
+
+    fn end(&self, job: &Job, end: JobEnd) {
+        if let Some(ends) = self.ends.get() {
+            ends.job(job, end);
         }
     }
 
@@ -219,6 +234,9 @@ impl Keeper {
         if job.runs.last() == Some(run) {
             locked(&self.board).leave(&job.id);
         }
+        if effect == Effect::Ended && job.state == State::Failed {
+            self.end(&job, JobEnd::GaveUp);
+        }
         if effect != Effect::None {
             let reason = job.reason.as_ref().map(|why| format!(": {why}"));
             self.journal.note(&format!(
@@ -251,6 +269,9 @@ impl Keeper {
             for job in settle(&self.store, &site.hosts, share, Timestamp::now())? {
                 if job.state != State::Running {
                     locked(&self.board).leave(&job.id);
+                }
+                if job.state == State::Failed {
+                    self.end(&job, JobEnd::GaveUp);
                 }
             }
         }
@@ -312,6 +333,10 @@ impl Keeper {
             let machine = job.shown();
             self.journal
                 .note(&format!("{machine} has left its place: {why}"));
+            // One that only waited is no one's trouble.
+            if gone.run.is_some() {
+                self.end(&job, JobEnd::Silent);
+            }
         }
         Ok(())
     }
