@@ -254,9 +254,11 @@ fn sites(args: &Args, folders: &Folders, url: String) -> anyhow::Result<Sites> {
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(&args.root, args.keep_runs)),
         job_files: Arc::default(),
-        relays: Arc::new(relay::Relays::new(&args.root, args.chains).with_context(|| {
-            format!("reading or making relay.key in {}", args.root.display())
-        })?),
+        relays: Arc::new(
+            relay::Relays::new(&args.root, args.chains).with_context(|| {
+                format!("reading or making relay.key in {}", args.root.display())
+            })?,
+        ),
     };
     Ok(Sites::new(folders, site))
 }
