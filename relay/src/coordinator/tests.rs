@@ -327,6 +327,18 @@ fn who_has_all_stays_while_its_child_has_not() {
 }
 
 #[test]
+fn who_has_all_is_not_kept_by_those_who_are_slow_or_late() {
+    let mut room = Room::new(3);
+    room.machine(1).done = TOTAL;
+    for _ in 0..6 {
+        room.pass(|_| 1);
+    }
+    // One goes on from the server, the other behind it.
+    assert_eq!(room.sources(), [(1, 0), (2, 0), (3, 2)]);
+    assert!(room.machine(1).standing.clone().unwrap().leave);
+}
+
+#[test]
 fn a_server_that_starts_anew_finds_the_chain_as_it_was() {
     for order in [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2]] {
         let mut room = Room::new(4);
