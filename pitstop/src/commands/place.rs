@@ -10,14 +10,18 @@ use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
 use pitstop_imaging::render::{Output, Renderer, Style};
 use pitstop_protocol::job::{JobOption, check_folder, parse_rate};
 use pitstop_protocol::redacted;
+use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
-use pitstop_transport::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
+use pitstop_transport::share::{
+    DirectoryShare, HttpImage, HttpShare, RelayAt, S3Share, Share, Signer, Throttle, Throttled, relay_at,
+};
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 use url::Url;
 
 const WIDTH: usize = 80;
@@ -52,12 +56,23 @@ pub fn slowed_source(
     })
 }
 
-/// The image at a path or an `http(s)://` URL, for reading.
+/// The image at a path, an `http(s)://` or an `s3://` URL, for reading.
 pub fn source(image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+    if let Some((share, name)) = in_store(image)? {
+        return share.image(&name);
+    }
     Ok(match url(image)? {
         Some(url) => Box::new(HttpImage::open(&client()?, &url)?),
         None => Box::new(FileSource::open(Path::new(image))?),
     })
+}
+
+/// Where the server of an image says who else has it; `None` of a path, and of a server that does not.
+pub fn relay_of(image: &str) -> anyhow::Result<Option<RelayAt>> {
+    match url(image)? {
+        Some(url) => relay_at(&client()?, &url),
+        None => Ok(None),
+    }
 }
 
 /// Where a new image goes.
@@ -74,6 +89,13 @@ impl Destination {
     pub fn new(image: &str, force: bool) -> anyhow::Result<Self> {
         if image == "-" {
             bail!("- is no name of an image: to write it to a pipe, say /dev/stdout");
+        }
+        if let Some((share, name)) = in_store(image)? {
+            return Self::File {
+                share: Box::new(share),
+                name,
+            }
+            .kept(image, force);
         }
         let mut shown = image.to_owned();
         let (share, name): (Box<dyn Share>, String) = match url(image)? {
@@ -93,10 +115,18 @@ impl Destination {
                 Local::File(share, name) => (Box::new(share), name),
             },
         };
-        if !force && share.stat(&name)?.is_some() {
+        Self::File { share, name }.kept(&shown, force)
+    }
+
+    /// Itself, unless a file is there that must not be replaced.
+    fn kept(self, shown: &str, force: bool) -> anyhow::Result<Self> {
+        if !force
+            && let Self::File { share, name } = &self
+            && share.stat(name)?.is_some()
+        {
             bail!("{shown} is there already: remove it, or say --force to replace it");
         }
-        Ok(Self::File { share, name })
+        Ok(self)
     }
 
     /// Slows the writing down where that is asked for; a pipe goes as fast as its reader.
@@ -144,6 +174,22 @@ impl Destination {
         }
         Ok(())
     }
+}
+
+/// The bucket and the key that an `s3://` URL names; `None` for any other image.
+fn in_store(image: &str) -> anyhow::Result<Option<(S3Share, String)>> {
+    if !image.starts_with("s3://") {
+        return Ok(None);
+    }
+    let ShareUrl::S3(mut url) = image.parse()? else {
+        bail!("{image} is not in a store");
+    };
+    let key = std::mem::take(&mut url.prefix);
+    if key.is_empty() {
+        bail!("{url} is a bucket: name the image in it, as s3://bucket/10.0.2.15/sda.raw.gz");
+    }
+    let signer = Arc::new(Signer::from_environment(&url)?);
+    Ok(Some((S3Share::new(&url, &client()?, signer), key)))
 }
 
 enum Local {

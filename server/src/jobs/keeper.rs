@@ -6,7 +6,9 @@
 use super::evidence::settle;
 use super::store::{Found, Store};
 use super::{power, schedule};
+use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
+use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
@@ -15,9 +17,11 @@ use pitstop_fleet::Fleet;
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
+use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::hostfile::HostFile;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Of a lease a machine at work speaks four times, and one that waits asks nine times.
@@ -30,12 +34,32 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the folders are looked at for what nobody reports.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// How often machines are compared with how they were.
+const WATCH: Duration = Duration::from_secs(1);
+
 /// How long the files of jobs that are over are kept, and how often they are tidied up.
 const KEEP: SignedDuration = SignedDuration::from_hours(30 * 24);
 const TIDY: Duration = Duration::from_secs(3600);
 
 /// A folder that changed so lately may change again without a new time.
 const COARSE: Duration = Duration::from_secs(2);
+
+/// Who has a slot, and who waits for one.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Each with its run.
+    pub working: HashMap<Id, Id>,
+    /// In the order in which they get a slot.
+    pub waiting: Vec<Id>,
+}
+
+impl Standing {
+    /// The place of a job among those that wait, from 1.
+    pub fn waits_at(&self, job: &Id) -> Option<u32> {
+        let at = self.waiting.iter().position(|other| other == job)?;
+        u32::try_from(at + 1).ok()
+    }
+}
 
 pub struct Keeper {
     store: Store,
@@ -50,6 +74,10 @@ pub struct Keeper {
     /// Whose silence is not in its file yet.
     gone: Mutex<Vec<Gone>>,
     seen: Mutex<Seen>,
+    /// The jobs that whoever looks was told of.
+    shown: Mutex<Arc<Found>>,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
 }
 
 /// What was there when the folder was last read.
@@ -59,6 +87,7 @@ struct Seen {
     found: Arc<Found>,
     settled: Option<Instant>,
     tidied: Option<Instant>,
+    watched: Option<Instant>,
     /// What was said to be wrong.
     wrong: Vec<String>,
 }
@@ -85,6 +114,19 @@ impl Keeper {
             told: Mutex::default(),
             gone: Mutex::default(),
             seen: Mutex::default(),
+            shown: Mutex::default(),
+            ends: OnceLock::new(),
+        }
+    }
+
+    /// From now on `ends` is told of each job that is given up, and of each machine that falls silent.
+    pub fn tell_ends(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
+    }
+
+    fn end(&self, job: &Job, end: JobEnd) {
+        if let Some(ends) = self.ends.get() {
+            ends.job(job, end);
         }
     }
 
@@ -94,6 +136,16 @@ impl Keeper {
 
     fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Who has a slot, and who waits for one.
+    pub fn standing(&self) -> Standing {
+        let board = locked(&self.board);
+        let pair = |(job, run): (&Id, &Id)| (job.clone(), run.clone());
+        Standing {
+            working: board.working().map(pair).collect(),
+            waiting: board.waiting().into_iter().cloned().collect(),
+        }
     }
 
     /// What a machine says at the door of the job `id`. Whether it may speak for the job is `may`'s to say.
@@ -202,6 +254,9 @@ impl Keeper {
         if job.runs.last() == Some(run) {
             locked(&self.board).leave(&job.id);
         }
+        if effect == Effect::Ended && job.state == State::Failed {
+            self.end(&job, JobEnd::GaveUp);
+        }
         if effect != Effect::None {
             let reason = job.reason.as_ref().map(|why| format!(": {why}"));
             self.journal.note(&format!(
@@ -235,6 +290,9 @@ impl Keeper {
                 if job.state != State::Running {
                     locked(&self.board).leave(&job.id);
                 }
+                if job.state == State::Failed {
+                    self.end(&job, JobEnd::GaveUp);
+                }
             }
         }
         let now = Timestamp::now();
@@ -246,6 +304,10 @@ impl Keeper {
         };
         let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
         power::switch(set, site.fleet.current(), self.store.root(), &self.journal);
+        self.tell(site);
+        if self.is_time(|seen| &mut seen.watched, WATCH) {
+            site.watch.look(site);
+        }
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()
@@ -253,6 +315,26 @@ impl Keeper {
             self.store.lock()?.tidy(before)?;
         }
         gone.and(due)
+    }
+
+    /// Tells whoever looks of the jobs that changed since the last time.
+    pub fn tell(&self, site: &Site) {
+        // What cannot be read is told by others.
+        let Ok(found) = self.found() else {
+            return;
+        };
+        let mut told = locked(&self.shown);
+        let before = std::mem::replace(&mut *told, Arc::clone(&found));
+        if Arc::ptr_eq(&before, &found) {
+            return;
+        }
+        let known: HashMap<&Id, &Job> = before.jobs.iter().map(|job| (&job.id, job)).collect();
+        for job in &found.jobs {
+            if known.get(&job.id) != Some(&job) {
+                let job = Box::new(pitstop_api::Job::from(job));
+                site.events.tell(&pitstop_api::Event::Job(job));
+            }
+        }
     }
 
     /// Frees the slots and places of machines that were silent for too long.
@@ -283,6 +365,10 @@ impl Keeper {
             let machine = job.shown();
             self.journal
                 .note(&format!("{machine} has left its place: {why}"));
+            // One that only waited is no one's trouble.
+            if gone.run.is_some() {
+                self.end(&job, JobEnd::Silent);
+            }
         }
         Ok(())
     }
@@ -298,8 +384,28 @@ impl Keeper {
         due
     }
 
+    /// How many jobs that are not over restore images of the folder that `file` is in, as far as the last look told.
+    pub fn restores_of(&self, file: &RelPath) -> usize {
+        let Some((folder, _)) = file.split() else {
+            return 0;
+        };
+        let found = Arc::clone(&locked(&self.seen).found);
+        let restores = found.jobs.iter().filter(|job| {
+            job.action == ActionName::Restore
+                && job.state.is_set()
+                // Of thousands only these are read.
+                && job.text.contains(folder.as_str())
+                && HostFile::parse(job.text.as_bytes(), &job.host_file)
+                    .is_ok_and(|file| file.image.as_deref() == Some(folder.as_str()))
+        });
+        restores.count()
+    }
+
     /// The jobs, read anew where the folder changed.
-    fn found(&self) -> anyhow::Result<Arc<Found>> {
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn found(&self) -> anyhow::Result<Arc<Found>> {
         let changed = self.store.changed();
         let settled = |time: SystemTime| time.elapsed().is_ok_and(|age| age > COARSE);
         {

@@ -1,9 +1,11 @@
 //! Takes what machines report and keeps it. One machine waits for nobody but itself: each run has a lock of its own, which
 //! is not held while a disk is flushed.
 
-use super::summary::Summary;
+use super::summary::{Live, Run, Summary};
 use super::thin::thin;
-use super::{EVENTS, FOLDER, Runs, SUMMARY};
+use super::{EVENTS, FOLDER, Runs, SUMMARY, is_silent};
+use crate::ends::Ends;
+use crate::events::Events;
 use crate::write;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -15,7 +17,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tokio::sync::broadcast;
+use std::time::SystemTime;
 
 /// The most bytes of one run's events. A run of a day that reports each second has fewer.
 const MOST_EVENTS: u64 = 16 << 20;
@@ -25,8 +27,6 @@ const THINNED: usize = 12 << 20;
 pub const KEEP_LAST: usize = 200;
 /// Runs that are known without looking at the disk.
 const REMEMBERED: usize = 4096;
-/// Events that a page may lag behind.
-const NEWS: usize = 1024;
 
 /// Why a report is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,11 @@ pub struct Recorder {
     root: PathBuf,
     runs: Runs,
     entries: Mutex<HashMap<Id, Arc<Entry>>>,
-    news: broadcast::Sender<Arc<str>>,
+    events: Arc<Events>,
+    /// The last runs that have ended, so that they need not be read each time.
+    ended: Mutex<HashMap<Id, Run>>,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
     keep_last: usize,
     /// Of each machine, by what tells it from others. Made of the disk when it is first wanted.
     by_machine: OnceLock<Mutex<HashMap<String, BTreeSet<Id>>>>,
@@ -59,6 +63,20 @@ struct Kept {
     /// Of the events, in bytes.
     size: u64,
     save: Save,
+    /// How far it is.
+    live: Option<Live>,
+    heard: SystemTime,
+}
+
+impl Kept {
+    /// What `line` says of how far the run is.
+    fn hear(&mut self, line: &Line) {
+        if let Line::Known(record) = line
+            && let What::Progress(moved) = record.what
+        {
+            self.live = Some(Live::new(record.about.clone(), moved));
+        }
+    }
 }
 
 /// Who puts the summary on the disk: one at a time, and nobody waits for it with the lock held.
@@ -77,15 +95,23 @@ pub struct Reported<'a> {
 }
 
 impl Recorder {
-    pub fn new(root: &Path, keep_last: usize) -> Self {
+    /// Who looks hears of each line by `events`.
+    pub fn new(root: &Path, keep_last: usize, events: Arc<Events>) -> Self {
         Self {
             root: root.to_owned(),
             runs: Runs::below(root),
             entries: Mutex::default(),
-            news: broadcast::channel(NEWS).0,
+            events,
+            ended: Mutex::default(),
+            ends: OnceLock::new(),
             keep_last,
             by_machine: OnceLock::new(),
         }
+    }
+
+    /// From now on `ends` is told of each run that ends. Only the first who is named is told.
+    pub fn tell(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
     }
 
     /// The root below which they are.
@@ -97,9 +123,62 @@ impl Recorder {
         &self.runs
     }
 
-    /// Every line that is taken from now on.
-    pub fn news(&self) -> broadcast::Receiver<Arc<str>> {
-        self.news.subscribe()
+    /// The last run of each machine that has reported, as it is now.
+    pub fn last_of_each(&self) -> Vec<Run> {
+        let by_machine = self
+            .by_machine
+            .get_or_init(|| Mutex::new(self.of_machines()));
+        let ids: Vec<Id> = {
+            let by_machine = by_machine.lock().unwrap_or_else(PoisonError::into_inner);
+            by_machine
+                .values()
+                .filter_map(BTreeSet::last)
+                .cloned()
+                .collect()
+        };
+        let mut before = std::mem::take(&mut *lock_ended(&self.ended));
+        let mut ended = HashMap::new();
+        let mut runs = Vec::with_capacity(ids.len());
+        for id in ids {
+            let known = before.remove(&id).or_else(|| self.now(&id));
+            let Some(run) = known else {
+                continue;
+            };
+            if run.summary.ended.is_some() {
+                ended.insert(id, run.clone());
+            }
+            runs.push(run);
+        }
+        *lock_ended(&self.ended) = ended;
+        runs
+    }
+
+    /// The last runs of the machine that is told from others by `identity`, the newest first.
+    pub fn of(&self, identity: &str, last: usize) -> Vec<Run> {
+        let by_machine = self
+            .by_machine
+            .get_or_init(|| Mutex::new(self.of_machines()));
+        let ids: Vec<Id> = {
+            let by_machine = by_machine.lock().unwrap_or_else(PoisonError::into_inner);
+            let ids = by_machine.get(identity).into_iter().flatten();
+            ids.rev().take(last).cloned().collect()
+        };
+        ids.iter().filter_map(|id| self.now(id)).collect()
+    }
+
+    /// One run: what its machine said last, or what is on the disk. `None` where that cannot be read.
+    pub fn now(&self, id: &Id) -> Option<Run> {
+        let entry = lock_map(&self.entries).get(id).map(Arc::clone);
+        let kept = entry.and_then(|entry| {
+            let slot = lock(&entry.0);
+            let kept = slot.as_ref()?;
+            Some((kept.summary.clone(), kept.live.clone(), kept.heard))
+        });
+        match kept {
+            Some((summary, _, _)) if summary.ended.is_some() => Some(Run::ended(summary)),
+            Some((summary, live, heard)) => Some(Run::at_work(summary, live, is_silent(heard))),
+            None => self.runs.read(id).ok().flatten(),
+        }
     }
 
     /// Takes lines of one run. Those that are there already are left out: an answer was lost.
@@ -118,7 +197,7 @@ impl Recorder {
             error,
         };
         let entry = self.entry(run);
-        let (file, important, is_new) = {
+        let (file, important, is_new, ended_now) = {
             let mut slot = lock(&entry.0);
             let is_new = slot.is_none();
             let kept = match &mut *slot {
@@ -128,8 +207,13 @@ impl Recorder {
             if kept.summary.job.as_ref() != Some(job) {
                 return Err(Refused::OtherJob(run.clone()));
             }
+            let before = kept.summary.ended.is_some();
             match self.append(kept, lines) {
-                Ok((file, important)) => (file, important, is_new),
+                Ok((file, important)) => {
+                    let ended = kept.summary.ended.is_some() && !before;
+                    let ended = ended.then(|| kept.summary.clone());
+                    (file, important, is_new, ended)
+                }
                 Err(error) => {
                     // How much of it is there is read anew the next time.
                     *slot = None;
@@ -140,6 +224,9 @@ impl Recorder {
         if important {
             file.sync_data().map_err(io)?;
             self.save(run, &entry).map_err(io)?;
+        }
+        if let (Some(summary), Some(ends)) = (ended_now, self.ends.get()) {
+            ends.run(&summary);
         }
         let ended = lines.iter().any(|it| is_result(&it.line));
         if ended {
@@ -184,11 +271,14 @@ impl Recorder {
             seq: None,
             size: known.len() as u64,
             save: Save::Idle,
+            live: None,
+            heard: SystemTime::now(),
         };
         for line in String::from_utf8_lossy(&known).lines() {
             if let Ok(line) = event::parse(line) {
                 kept.seq = kept.seq.max(Some(line.seq()));
                 kept.summary.take(&line);
+                kept.hear(&line);
             }
         }
         if known.last().is_some_and(|&byte| byte != b'\n') {
@@ -213,9 +303,10 @@ impl Recorder {
             important |= summary.take(line);
             text.push_str(raw);
             text.push('\n');
-            // Nobody may be looking.
-            let _ = self.news.send(Arc::from(*raw));
+            kept.hear(line);
+            self.events.run(raw);
         }
+        kept.heard = SystemTime::now();
         let mut file = append_to(&path)?;
         file.write_all(text.as_bytes())?;
         (kept.summary, kept.seq) = (summary, seq);
@@ -323,6 +414,10 @@ fn lock(slot: &Mutex<Option<Kept>>) -> MutexGuard<'_, Option<Kept>> {
 
 fn lock_map(entries: &Mutex<HashMap<Id, Arc<Entry>>>) -> MutexGuard<'_, HashMap<Id, Arc<Entry>>> {
     entries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock_ended(ended: &Mutex<HashMap<Id, Run>>) -> MutexGuard<'_, HashMap<Id, Run>> {
+    ended.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

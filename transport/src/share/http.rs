@@ -5,17 +5,20 @@ mod append;
 mod image;
 mod moving;
 mod pending;
+mod relay;
 mod segments;
 
 pub use image::HttpImage;
+pub use relay::{RELAY, RELAY_WANTED, RelayAt, relay_at};
 
 use super::{Pending, Share, Stat};
 use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away};
 use crate::fetch::{HttpClient, HttpError};
 use anyhow::{Context as _, anyhow, bail};
-use image::Resuming;
+pub(super) use image::Resuming;
 use moving::move_file;
 use pending::HttpPending;
+pub(super) use pending::as_io;
 use pitstop_imaging::image::ImageSource;
 use pitstop_protocol::job::check_folder;
 use pitstop_protocol::redacted;
@@ -38,8 +41,8 @@ pub struct HttpShare {
 
 /// What HEAD, or its stand-in, says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Facts {
-    size: u64,
+pub(super) struct Facts {
+    pub size: u64,
     etag: Option<String>,
 }
 
@@ -128,6 +131,10 @@ impl Share for HttpShare {
         Ok(Box::new(HttpImage::open(&self.http, &self.url(path)?)?))
     }
 
+    fn relay(&self, path: &str) -> anyhow::Result<Option<RelayAt>> {
+        relay_at(&self.http, &self.url(path)?)
+    }
+
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {
         let target = self.url(path)?;
         let part = self.url(&format!("{path}.part"))?;
@@ -168,7 +175,7 @@ fn wants_parents(status: StatusCode) -> bool {
 
 /// Sends a request that may be repeated, and repeats it while no connection comes about or a server
 /// behind a proxy is away.
-fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
+pub(super) fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
     let mut asked = request();
     let client = asked.client().clone();
     let mut backoff = Backoff::new(&client);
@@ -196,7 +203,7 @@ fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
 }
 
 /// Size and tag of a file; `None` when there is none.
-fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
+pub(super) fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
     let response = send(|| http.request(Method::HEAD, url))?;
     match response.status() {
         StatusCode::OK => {
