@@ -292,6 +292,7 @@ impl Job {
             report_token: token
                 .filter(|_| reports)
                 .map(|token| Secret(token.to_owned())),
+            token: None,
         }
     }
 

@@ -144,7 +144,7 @@ pub fn page(frame: &Frame<'_>, content: &Markup) -> Markup {
                 }
                 p id="said" class="unseen" role="status" {}
                 footer class="foot" {
-                    "Pitstop " (env!("CARGO_PKG_VERSION"))
+                    "Pitstop " (env!("CARGO_PKG_VERSION")) " · " a href="/journal" { "Journal" }
                     noscript { " · Without JavaScript a page shows how things were when it was asked for." }
                 }
             }

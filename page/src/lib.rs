@@ -8,6 +8,7 @@ mod disk;
 pub mod fleet;
 mod icon;
 pub mod images;
+pub mod journal;
 mod layout;
 pub mod login;
 pub mod machine;

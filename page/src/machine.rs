@@ -37,7 +37,7 @@ pub fn content(detail: &MachineDetail, log: Option<&Log>, viewer: &Viewer) -> Ma
                         @for disk in &detail.disks { (disk::show(disk)) }
                     }
                 }
-                @if let Some(log) = log { (log_panel(log)) }
+                div id="log-part" data-part="" { @if let Some(log) = log { (log_panel(log)) } }
                 (history(detail))
             }
             div {
@@ -96,7 +96,7 @@ pub(crate) fn log_panel(log: &Log) -> Markup {
 
 pub(crate) fn log_text(log: &Log, class: &str) -> Markup {
     html! {
-        pre id="log" class=(class) tabindex="0" role="region" aria-labelledby="log-title" data-grows=""
+        pre id="log" class=(class) tabindex="0" role="region" aria-labelledby="log-title"
             data-run=[log.grows.then_some(&log.run)] data-at=(log.text.len()) { (log.text) }
     }
 }

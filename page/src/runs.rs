@@ -91,7 +91,7 @@ pub fn one(run: &Run, log: &Log) -> Markup {
             }
         }
         div class="columns" {
-            section class="panel" aria-labelledby="log-title" {
+            section id="log-part" class="panel" aria-labelledby="log-title" data-part="" {
                 h2 id="log-title" { "Log" }
                 (log_text(log, "log tall"))
             }

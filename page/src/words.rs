@@ -122,6 +122,8 @@ pub fn act(act: Act) -> &'static str {
         Act::Convert => "convert",
         Act::Wipe => "wipe",
         Act::Partition => "partition",
+        Act::Capture => "capture",
+        Act::Extract => "deploy",
     }
 }
 

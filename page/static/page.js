@@ -56,9 +56,10 @@ function morph(from, to) {
     return;
   }
   if (from.isEqualNode(to)) return;
+  // A log that grows by the stream is not overwritten by an older state of it.
+  if (from.dataset.run !== undefined && from.dataset.run === to.dataset.run) return;
   attributes(from, to);
-  // What grows by itself is not overwritten by an older state of it.
-  if (from.dataset.grows === undefined) children(from, to);
+  children(from, to);
 }
 
 /** Does `change`, and leaves focus and scroll where they were: an element that moves loses them. */
@@ -236,6 +237,10 @@ async function refresh() {
       }
     });
     waits();
+    if (logOf() !== following) {
+      close();
+      open();
+    }
     performance.measure('pitstop-update', { start: begun });
   } catch {
     // The server is gone for now; the stream notices, and asks again.
@@ -262,19 +267,25 @@ function more({ run, at, text }) {
 // ---- The stream. It is closed while nobody looks: a browser has six connections to a server, and as many open tabs.
 
 let source = null;
+let following;
 let wait = 500;
 let timer = 0;
 let lost = false;
+
+/** The run whose log the page shows while it grows. */
+function logOf() {
+  return document.getElementById('log')?.dataset.run;
+}
 
 function address() {
   const url = new URL('/live', location.origin);
   url.searchParams.set('page', main.dataset.page);
   url.searchParams.set('of', main.dataset.of);
   url.searchParams.set('last', main.dataset.last);
-  const log = document.getElementById('log');
-  if (log?.dataset.run) {
-    url.searchParams.set('log', log.dataset.run);
-    url.searchParams.set('from', log.dataset.at);
+  following = logOf();
+  if (following) {
+    url.searchParams.set('log', following);
+    url.searchParams.set('from', document.getElementById('log').dataset.at);
   }
   return url;
 }

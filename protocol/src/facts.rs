@@ -225,6 +225,15 @@ impl Facts {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
+    /// Leaves out disks and cards until the JSON of the rest, on one line, has at most `bytes`, as far as that helps.
+    pub fn fit(&mut self, bytes: usize) {
+        let mut most = self.disks.len().max(self.nics.len());
+        while most > 0 && serde_json::to_vec(self).is_ok_and(|json| json.len() > bytes) {
+            most /= 2;
+            self.limit(most);
+        }
+    }
+
     /// Leaves out the last disks and cards until no list is longer than `most`.
     pub fn limit(&mut self, most: usize) {
         let before = self.disks.len() + self.nics.len();
@@ -296,6 +305,18 @@ mod tests {
             (facts.disks.len(), facts.nics.len(), facts.left_out),
             (2, 2, 4)
         );
+    }
+
+    #[test]
+    fn facts_fit_into_an_event() {
+        let mut facts = Facts {
+            disks: vec![Disk::default(); 1000],
+            ..Facts::default()
+        };
+        facts.fit(20_000);
+        assert!(serde_json::to_vec(&facts).unwrap().len() <= 20_000);
+        assert_eq!(facts.disks.len() + facts.left_out, 1000);
+        assert!(facts.disks.len() > 50, "{}", facts.disks.len());
     }
 
     proptest::proptest! {

@@ -284,6 +284,11 @@ impl Server {
         Server::start_with(root, Some(network), &["--dhcp", mode])
     }
 
+    /// Serves this root in a network namespace, to machines that show the token of their run.
+    pub fn start_strict(root: &Path, network: &Namespace) -> Result<Server> {
+        Server::start_with(root, Some(network), &["--machine-access", "token"])
+    }
+
     fn start_with(root: &Path, network: Option<&Namespace>, more: &[&str]) -> Result<Server> {
         let address = (Namespace::ADDRESS, 8080).into();
         let seen_as = Namespace::ADDRESS.to_string();

@@ -61,6 +61,11 @@ impl Events {
         self.send(event.kind(), event.data().into());
     }
 
+    /// The id of the last change.
+    pub fn last(&self) -> String {
+        format!("{}-{}", self.start, self.lock().last)
+    }
+
     /// Whether anybody listens now.
     pub fn is_heard(&self) -> bool {
         self.sender.receiver_count() > 0

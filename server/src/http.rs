@@ -11,7 +11,7 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
-use crate::{api, boot, hosts, inventory, jobs, people, report, share, status, tls};
+use crate::{api, boot, hosts, inventory, jobs, pages, people, report, share, tls};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -25,9 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 /// The whole site. It needs to know its clients: serve it with connection information.
 pub fn router(sites: &Arc<Sites>) -> Router {
     let routes = Router::new()
-        .merge(access::viewers(
-            Router::new().route("/", get(page).fallback(only_read)),
-        ))
+        .merge(pages::routes())
         .merge(share::routes())
         .merge(report::routes())
         .merge(api::routes())
@@ -63,10 +61,6 @@ fn layered(routes: Router, sites: &Arc<Sites>) -> Router {
 /// The answer to methods that would change what can only be read.
 pub async fn only_read() -> Refusal {
     Refusal::method("GET, HEAD")
-}
-
-async fn page(Here(site): Here) -> Result<Html<String>, Refusal> {
-    blocking(move || Ok(Html(status::page(&site)))).await
 }
 
 /// Every handler answers HEAD as it answers GET: here its body is taken off, and its length is told.

@@ -21,6 +21,8 @@ pub mod list;
 mod listing;
 mod locks;
 pub mod machine;
+mod machine_access;
+mod pages;
 mod path;
 mod people;
 mod range;
@@ -32,7 +34,6 @@ pub mod runs;
 pub mod set;
 mod share;
 mod site;
-mod status;
 mod tftp;
 pub mod tls;
 pub mod unknown;
@@ -47,6 +48,7 @@ pub use url::{Served, assumed as assumed_url, read_server_file, valid_url};
 
 use anyhow::Context;
 use journal::Journal;
+use machine_access::MachineAccess;
 use site::{Folders, Site, Sites};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -103,6 +105,9 @@ pub struct Args {
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
+    /// Who may use the share and read host files: whoever reaches the server, or machines by the token of their run, and people
+    #[arg(long, value_name = "open|token", default_value = "open")]
+    machine_access: MachineAccess,
     #[command(flatten)]
     tls: tls::Options,
     #[command(flatten)]
@@ -191,7 +196,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let https = https.await?;
     let tls = https.as_ref().map(|https| Arc::clone(&https.tls));
     let served = served(given, address, tls.as_deref());
-    url::write_server_file(&args.root, &served)?;
+    url::write_server_file(&args.root, &served, args.machine_access)?;
     let face = Face {
         served: served.clone(),
         tls,
@@ -306,10 +311,13 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
         )),
         events,
         looks: Arc::default(),
+        watch: Arc::default(),
         verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
         inventory: Arc::new(inventory::Inventory::below(&args.root)),
+        glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
+        machine_access: args.machine_access,
     };
     Sites::new(folders, site)
 }

@@ -7,13 +7,15 @@ use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
+use crate::machine_access::MachineAccess;
+use crate::pages::Glance;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
 use crate::tls::Tls;
 use crate::unknown::Strangers;
 use crate::verifier::Verifier;
-use crate::view::Looks;
+use crate::view::{Looks, Watch};
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -62,12 +64,14 @@ pub struct Site {
     pub events: Arc<Events>,
     /// What was looked at lately.
     pub looks: Arc<Looks>,
+    pub watch: Arc<Watch>,
     /// Checks of images.
     pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
     /// What machines are.
     pub inventory: Arc<Inventory>,
     pub people: Arc<Gate>,
+    pub machine_access: MachineAccess,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

@@ -3,6 +3,8 @@
 
 use crate::host_files;
 use crate::host_search::Asker;
+use crate::machine_access::{MachineAccess, add_token};
+use crate::runs::token;
 use crate::site::Site;
 use crate::write::replace;
 use anyhow::Context;
@@ -12,6 +14,7 @@ use jiff::Timestamp;
 use pitstop_fleet::{Machine, Unknown};
 use pitstop_jobs::HostFiles;
 use pitstop_protocol::host_name::{HostName, Mac, SUFFIX};
+use pitstop_protocol::id::Id;
 use pitstop_protocol::job::Action;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -119,11 +122,16 @@ impl Strangers {
              share = \"{url}/share\"\n",
             Action::RefreshInfo.name()
         );
-        let job = HostFiles {
+        let mut job = HostFiles {
             text: text_of_job,
             signature: None,
             unsigned: None,
         };
+        if site.machine_access == MachineAccess::Token {
+            let id = Id::new(Timestamp::now(), fastrand::u32(..));
+            let secret = token::issue(site.runs.root(), &id)?;
+            add_token(&mut job, url, &id, &secret);
+        }
         // The job first: a machine that is noted without one would never say anything.
         host_files::put(&site.hosts, &host, &job)
             .with_context(|| format!("writing hosts/{host}"))?;

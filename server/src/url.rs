@@ -1,5 +1,6 @@
 //! The URL under which machines reach the server, and the file that tells it to `pitstop host set`.
 
+use crate::machine_access::MachineAccess;
 use crate::write::replace;
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
@@ -17,6 +18,8 @@ const FILE: &str = "server.toml";
 struct ServerFile {
     /// For machines at work.
     url: String,
+    #[serde(default)]
+    machine_access: MachineAccess,
     /// For boot loaders, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot_url: Option<String>,
@@ -122,11 +125,16 @@ fn nearest(addresses: &[IpAddr]) -> Option<IpAddr> {
     found.first().copied().copied()
 }
 
-/// Writes down the URLs of the server that now serves `root`.
-pub fn write_server_file(root: &Path, served: &Served) -> anyhow::Result<()> {
+/// Writes down the URLs of the server that now serves `root`, and whether it wants tokens of machines.
+pub fn write_server_file(
+    root: &Path,
+    served: &Served,
+    machine_access: MachineAccess,
+) -> anyhow::Result<()> {
     let path = root.join(FILE);
     let file = ServerFile {
         url: served.url.clone(),
+        machine_access,
         boot_url: (served.boot_url != served.url).then(|| served.boot_url.clone()),
     };
     let text = toml::to_string(&file).context("writing TOML")?;
@@ -138,17 +146,15 @@ pub fn write_server_file(root: &Path, served: &Served) -> anyhow::Result<()> {
 
 /// The URLs of the server that serves `root`, or served it last; `None` if none ever did.
 pub fn read_server_file(root: &Path) -> anyhow::Result<Option<Served>> {
-    let path = root.join(FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    let Some(file) = read(root)? else {
+        return Ok(None);
     };
-    let file: ServerFile =
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
     let valid = |url: &str| match valid_url(url) {
         Ok(url) => Ok(url),
-        Err(why) => bail!("{}: {url:?} is no URL: {why}", path.display()),
+        Err(why) => {
+            let path = root.join(FILE);
+            bail!("{}: {url:?} is no URL: {why}", path.display())
+        }
     };
     let url = valid(&file.url)?;
     let boot_url = file.boot_url.as_deref().map(valid).transpose()?;
@@ -156,6 +162,24 @@ pub fn read_server_file(root: &Path) -> anyhow::Result<Option<Served>> {
         boot_url: boot_url.unwrap_or_else(|| url.clone()),
         url,
     }))
+}
+
+/// Whether the server that serves `root`, or served it last, wants tokens of machines.
+pub fn read_machine_access(root: &Path) -> anyhow::Result<MachineAccess> {
+    Ok(read(root)?
+        .map(|file| file.machine_access)
+        .unwrap_or_default())
+}
+
+fn read(root: &Path) -> anyhow::Result<Option<ServerFile>> {
+    let path = root.join(FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    let file = toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Some(file))
 }
 
 #[cfg(test)]
@@ -205,6 +229,8 @@ mod tests {
     fn the_file_reads_back() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(read_server_file(root.path()).unwrap(), None);
+        let mode = || read_machine_access(root.path()).unwrap();
+        assert_eq!(mode(), MachineAccess::Open);
         for (url, boot_url) in [
             ("http://srv:80", "http://srv:80"),
             ("https://srv:8443", "http://srv:8080"),
@@ -213,9 +239,13 @@ mod tests {
                 url: url.into(),
                 boot_url: boot_url.into(),
             };
-            write_server_file(root.path(), &served).unwrap();
+            write_server_file(root.path(), &served, MachineAccess::Token).unwrap();
             assert_eq!(read_server_file(root.path()).unwrap(), Some(served));
+            assert_eq!(mode(), MachineAccess::Token);
         }
+        // As servers before this one wrote it.
+        std::fs::write(root.path().join(FILE), "url = \"http://srv:80\"\n").unwrap();
+        assert_eq!(mode(), MachineAccess::Open);
         std::fs::write(root.path().join(FILE), "url = 1").unwrap();
         let error = format!("{:#}", read_server_file(root.path()).unwrap_err());
         assert!(error.contains("server.toml"), "{error}");

@@ -9,7 +9,6 @@ mod which;
 
 use crate::host::Root;
 use clap::Subcommand;
-pub use history::since;
 use jiff::Timestamp;
 use pitstop_imaging::units;
 use pitstop_server::jobs::Which;

@@ -32,6 +32,8 @@ pub struct Unsigned {
     pub check_in: Option<String>,
     pub report: Option<String>,
     pub report_token: Option<Secret>,
+    /// For the share's server, which wants to know whose run it is. It opens that share alone which the signed file names.
+    pub token: Option<Secret>,
 }
 
 impl Unsigned {
@@ -43,7 +45,7 @@ impl Unsigned {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
         toml::from_str(text).map_err(|error| {
             format!(
-                "it may hold check-in, report and report-token alone: {}",
+                "it may hold check-in, report, report-token and token alone: {}",
                 error.message().replace('\n', " ")
             )
         })
@@ -51,15 +53,16 @@ impl Unsigned {
 
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
-        let token = self.report_token.as_ref().map(|Secret(token)| token);
+        let secret = |secret: &'_ Option<Secret>| secret.clone().map(|Secret(token)| token);
         for (key, value) in [
-            ("check-in", self.check_in.as_ref()),
-            ("report", self.report.as_ref()),
-            ("report-token", token),
+            ("check-in", self.check_in.clone()),
+            ("report", self.report.clone()),
+            ("report-token", secret(&self.report_token)),
+            ("token", secret(&self.token)),
         ] {
             if let Some(value) = value {
                 // Writing to a String cannot fail.
-                let _ = writeln!(text, "{key} = {}", toml::Value::from(value.as_str()));
+                let _ = writeln!(text, "{key} = {}", toml::Value::from(value));
             }
         }
         text
@@ -73,6 +76,9 @@ impl Unsigned {
         if file.report.is_none() {
             file.report = self.report;
             file.report_token = self.report_token;
+        }
+        if file.token.is_none() && file.user.is_none() && file.password.is_none() {
+            file.token = self.token;
         }
     }
 }
@@ -99,6 +105,7 @@ mod tests {
             check_in: Some("http://srv/check-in/1".into()),
             report: Some("http://srv/report/1".into()),
             report_token: Some(Secret("t\"".into())),
+            token: Some(Secret("u".into())),
         };
         assert_eq!(Unsigned::parse(all.to_toml().as_bytes()), Ok(all.clone()));
         for more in [
@@ -109,13 +116,14 @@ mod tests {
         ] {
             let error = Unsigned::parse(more.as_bytes()).unwrap_err();
             assert!(
-                error.contains("check-in, report and report-token alone"),
+                error.contains("check-in, report, report-token and token alone"),
                 "{error}"
             );
         }
         let secret = Unsigned::parse(b"report-token = 12345\n").unwrap_err();
         assert!(!secret.contains("12345"), "{secret}");
         let mut own = HostFile {
+            user: Some("me".into()),
             report: Some("http://own/".into()),
             ..HostFile::default()
         };
@@ -123,6 +131,7 @@ mod tests {
         assert_eq!(own.report.as_deref(), Some("http://own/"));
         // The token is for the server of the other report.
         assert_eq!((own.report_token, own.check_in), (None, all.check_in));
+        assert_eq!(own.token, None);
     }
 
     proptest! {

@@ -16,6 +16,13 @@ mod wish;
 
 pub use errors::in_json;
 
+/// What forms of pages do as well.
+pub mod handlers {
+    pub use super::images::verify;
+    pub use super::jobs::{cancel_one, reorder, set_jobs};
+    pub use super::power::power as switch;
+}
+
 use crate::http::access;
 use crate::site::Sites;
 use axum::Router;

@@ -30,6 +30,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the folders are looked at for what nobody reports.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// How often machines are compared with how they were.
+const WATCH: Duration = Duration::from_secs(1);
+
 /// How long the files of jobs that are over are kept, and how often they are tidied up.
 const KEEP: SignedDuration = SignedDuration::from_hours(30 * 24);
 const TIDY: Duration = Duration::from_secs(3600);
@@ -78,6 +81,7 @@ struct Seen {
     found: Arc<Found>,
     settled: Option<Instant>,
     tidied: Option<Instant>,
+    watched: Option<Instant>,
     /// What was said to be wrong.
     wrong: Vec<String>,
 }
@@ -277,6 +281,9 @@ impl Keeper {
         let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
         power::switch(set, site.fleet.current(), self.store.root(), &self.journal);
         self.tell(site);
+        if self.is_time(|seen| &mut seen.watched, WATCH) {
+            site.watch.look(site);
+        }
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()

@@ -1,22 +1,20 @@
 //! What the forms of pages do: the same as the API, by the same handlers. A form that worked leads back to its page; one that
 //! did not shows the page with the reason on top.
 
-use super::frame::{Done, Shown, query, show_refused};
+use super::frame::{Done, show_refused};
 use super::show;
 use crate::api::handlers;
 use crate::http::Here;
 use crate::http::access::{Who, see};
-use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Site;
 use crate::view;
 use axum::body::Body;
 use axum::extract::Path;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pitstop_api::{Disk, Machine, MachineDetail, Moved, Order, PowerAct, PowerAsk};
-use pitstop_page::{Viewer, acts as buttons, machine_path};
+use pitstop_page::{acts as buttons, machine_path};
 use pitstop_protocol::job::ActionName;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -196,7 +194,8 @@ async fn to_queue(site: Arc<Site>, who: Who, done: Result<Done, Refusal>) -> Res
 
 /// Begins to check an image.
 pub async fn verify(Here(site): Here, who: Who, Path(path): Path<String>) -> Response {
-    match handlers::verify(Here(Arc::clone(&site)), Path(path)).await {
+    // The path of the API's route ends so.
+    match handlers::verify(Here(Arc::clone(&site)), Path(format!("{path}/verify"))).await {
         Ok(_) => back("/images", Done::Verifying),
         Err(refusal) => show_refused(site, who, refusal, show::all_images).await,
     }

@@ -14,10 +14,12 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use pitstop_api::{EventKind, Id, Job, Machine};
 use pitstop_page::{Topic, machines as machines_page};
+use pitstop_protocol::event;
 use serde::Serialize;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -25,6 +27,8 @@ use tokio::time::Instant;
 
 /// A page is told at most so often: people read no faster, and two thousand machines report each second.
 const PACE: Duration = Duration::from_secs(1);
+/// A page may be told what was so this long ago: less than what it waits for anyway.
+const FRESH: Duration = Duration::from_millis(300);
 /// Rows of one event: a browser puts so many in place between two frames.
 const ROWS: usize = 100;
 
@@ -47,6 +51,7 @@ pub async fn live(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
         news: begin.news,
         log,
         told: None,
+        rows: HashMap::new(),
         ready: VecDeque::new(),
     };
     let events = stream::unfold(listener, |mut listener| async {
@@ -87,6 +92,8 @@ struct Listener {
     log: Option<Following>,
     /// When the page was told something last.
     told: Option<Instant>,
+    /// Of rows that the page was told, what they said: told once.
+    rows: HashMap<String, u64>,
     ready: VecDeque<Event>,
 }
 
@@ -99,24 +106,26 @@ struct Batch {
     anew: bool,
     fleet: bool,
     images: bool,
-    machines: HashMap<String, Machine>,
+    /// The ids of machines.
+    machines: HashSet<String>,
     jobs: Vec<Job>,
-    /// The page's run, or the one whose log it shows, has reported.
-    run: bool,
+    /// Runs that have reported.
+    runs: HashSet<Id>,
 }
 
 impl Batch {
-    fn take(&mut self, news: &News, run: Option<&str>) {
+    fn take(&mut self, news: &News) {
         self.last.clone_from(&news.id);
         match news.kind {
-            EventKind::Run => self.run |= run.is_some_and(|run| news.data.contains(run)),
+            // What was kept is an event.
+            EventKind::Run => self.runs.extend(event::parse(&news.data).map(|line| line.run().clone())),
             EventKind::Job => match serde_json::from_str(&news.data) {
                 Ok(job) => self.jobs.push(job),
                 Err(_) => self.anew = true,
             },
             EventKind::Machine => match serde_json::from_str::<Machine>(&news.data) {
                 Ok(machine) => {
-                    self.machines.insert(machine.id.clone(), machine);
+                    self.machines.insert(machine.id);
                 }
                 Err(_) => self.anew = true,
             },
@@ -126,48 +135,58 @@ impl Batch {
         }
     }
 
-    /// Whether a page about `topic` is another one now.
-    fn changes(&self, topic: &Topic) -> bool {
-        let is_of = |job: &Job, id: &str| job.shown() == id || job.machine == id;
+    /// Whether a page about `topic` that shows the log of `run` is another one now.
+    fn changes(&self, topic: &Topic, run: Option<&Id>) -> bool {
+        let works = run.is_some_and(|run| self.runs.contains(run));
         self.anew
             || match topic {
-                Topic::Machines => !self.machines.is_empty() || self.fleet,
+                Topic::Machines => true,
                 Topic::Machine(id) => {
-                    self.fleet
-                        || self.machines.contains_key(id)
-                        || self.jobs.iter().any(|job| is_of(job, id))
+                    let is_its = |job: &Job| job.shown() == id || job.machine == *id;
+                    self.fleet || works || self.machines.contains(id) || self.jobs.iter().any(is_its)
                 }
-                Topic::Queue => !self.machines.is_empty() || !self.jobs.is_empty(),
+                Topic::Queue => !self.machines.is_empty() || !self.jobs.is_empty() || !self.runs.is_empty(),
                 Topic::Images => self.images,
-                Topic::Runs => !self.machines.is_empty(),
-                Topic::Run(_) => self.run,
+                Topic::Runs => !self.machines.is_empty() || !self.jobs.is_empty(),
+                Topic::Run(id) => self.runs.iter().any(|run| run.as_str() == id),
                 Topic::Fleet => self.fleet,
             }
     }
+
+    /// Whether something of this machine may be another one now.
+    fn touches(&self, machine: &Machine) -> bool {
+        let runs = machine.run.iter().chain(machine.last.iter().filter_map(|last| last.run.as_ref()));
+        self.machines.contains(&machine.id)
+            || runs.into_iter().any(|run| self.runs.contains(run))
+            || self.jobs.iter().any(|job| is_of(job, machine))
+    }
+}
+
+fn is_of(job: &Job, machine: &Machine) -> bool {
+    let own = machine.job.as_ref().is_some_and(|own| own.id == job.id);
+    let names = machine.mac.iter().chain(&machine.uuid);
+    own || machine.id == job.shown()
+        || machine.addresses.iter().any(|address| address.to_string() == job.machine)
+        || names.into_iter().any(|name| *name == job.machine)
 }
 
 impl Listener {
-    fn run(&self) -> Option<String> {
-        match (&self.topic, &self.log) {
-            (Topic::Run(run), _) => Some(run.clone()),
-            (_, Some(log)) => Some(log.run.to_string()),
-            _ => None,
-        }
-    }
-
     /// Waits for something to happen, and a while longer where the page was told something just now. `None` at the end.
     async fn gather(&mut self) -> Option<Batch> {
-        let run = self.run();
         let mut batch = Batch::default();
         let missed = std::mem::take(&mut self.missed);
-        // What a log got before the page listened is told at once.
-        batch.run = self.told.is_none() && self.log.is_some();
         for news in &missed {
-            batch.take(news, run.as_deref());
+            batch.take(news);
         }
-        if missed.is_empty() && !batch.run {
+        if self.told.is_none()
+            && let Some(log) = &self.log
+        {
+            // What it got before the page listened is told at once.
+            batch.runs.insert(log.run.clone());
+        }
+        if missed.is_empty() && batch.runs.is_empty() {
             match self.news.recv().await {
-                Ok(news) => batch.take(&news, run.as_deref()),
+                Ok(news) => batch.take(&news),
                 Err(RecvError::Lagged(_)) => batch.anew = true,
                 Err(RecvError::Closed) => return None,
             }
@@ -177,7 +196,7 @@ impl Listener {
         }
         loop {
             match self.news.try_recv() {
-                Ok(news) => batch.take(&news, run.as_deref()),
+                Ok(news) => batch.take(&news),
                 Err(TryRecvError::Lagged(_)) => batch.anew = true,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Closed) => return None,
@@ -190,14 +209,15 @@ impl Listener {
     /// What the page is told of it. `None` where it cannot be read now: the page asks again.
     async fn render(mut self, batch: Batch) -> Option<Self> {
         blocking(move || {
-            if batch.run
-                && let Some(log) = &mut self.log
+            let run = self.log.as_ref().map(|log| log.run.clone());
+            if let Some(log) = &mut self.log
+                && batch.runs.contains(&log.run)
             {
                 self.ready.extend(log.more()?);
             }
-            if batch.changes(&self.topic) {
+            if batch.changes(&self.topic, run.as_ref()) {
                 match self.topic {
-                    Topic::Machines => self.ready.extend(rows(&self.site, &batch)?),
+                    Topic::Machines => self.rows(&batch)?,
                     _ => self.ready.push_back(Event::default().event("changed").data("{}")),
                 }
             }
@@ -235,53 +255,74 @@ impl Following {
             at: self.seen,
             text: new,
         };
-        Ok(Some(event("log", &more)))
+        Ok(Some(named("log", &more)))
     }
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
+fn named(name: &str, data: &impl Serialize) -> Event {
     // Texts and numbers have a form in JSON.
     let data = serde_json::to_string(data).unwrap_or_default();
     Event::default().event(name).data(data)
 }
 
 #[derive(Serialize)]
-struct Rows {
-    rows: Vec<String>,
+struct Rows<'a> {
+    rows: &'a [String],
     /// The ids of all rows that there are; left out where none has gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     all: Option<Vec<String>>,
 }
 
-fn rows(site: &Site, batch: &Batch) -> Result<Vec<Event>, Refusal> {
-    let mut all = None;
-    let rows: Vec<String> = if batch.anew || batch.fleet {
-        let machines = view::machines(site)?;
-        all = Some(machines.iter().map(machines_page::row_id).collect());
-        let placed = machines.iter().enumerate();
-        placed
-            .map(|(place, machine)| machines_page::row(machine, Some(place), false).into_string())
-            .collect()
-    } else {
-        let changed = batch.machines.values();
-        changed
-            .map(|machine| machines_page::row(machine, None, false).into_string())
-            .collect()
-    };
-    let mut parts: Vec<Rows> = rows
-        .chunks(ROWS)
-        .map(|rows| Rows {
-            rows: rows.to_vec(),
-            all: None,
-        })
-        .collect();
-    if all.is_some() {
-        parts.push(Rows {
-            rows: Vec::new(),
-            all,
-        });
+impl Listener {
+    /// Rows that say something else than the page was told.
+    fn rows(&mut self, batch: &Batch) -> Result<(), Refusal> {
+        let machines = self.site.glance.machines(&self.site)?;
+        let anew = batch.anew || batch.fleet;
+        let mut rows = Vec::new();
+        for (place, machine) in machines.iter().enumerate() {
+            if !anew && !batch.touches(machine) {
+                continue;
+            }
+            let row = machines_page::row(machine, Some(place), false).into_string();
+            let said = hash(&row);
+            if self.rows.insert(machine.id.clone(), said) != Some(said) {
+                rows.push(row);
+            }
+        }
+        let parts = rows.chunks(ROWS).map(|rows| Rows { rows, all: None });
+        self.ready.extend(parts.map(|part| named("rows", &part)));
+        if anew {
+            let all = machines.iter().map(machines_page::row_id).collect();
+            let end = Rows { rows: &[], all: Some(all) };
+            self.ready.push_back(named("rows", &end));
+        }
+        Ok(())
     }
-    Ok(parts.iter().map(|part| event("rows", part)).collect())
+}
+
+fn hash(row: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    row.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// All machines as they were a moment ago: many pages look at once.
+#[derive(Default)]
+pub struct Glance(Mutex<Option<(Instant, Arc<Vec<Machine>>)>>);
+
+impl Glance {
+    fn machines(&self, site: &Site) -> Result<Arc<Vec<Machine>>, Refusal> {
+        // Whoever panicked while it held this left whole values.
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, machines)) = &*seen
+            && at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(machines));
+        }
+        let machines = Arc::new(view::machines(site)?);
+        *seen = Some((Instant::now(), Arc::clone(&machines)));
+        Ok(machines)
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ mod frame;
 mod live;
 mod show;
 
+pub use live::Glance;
+
 use crate::http::access;
 use crate::refusal::Refusal;
 use crate::site::Sites;
@@ -26,6 +28,7 @@ pub fn routes() -> Router<Arc<Sites>> {
         .route("/runs", get(show::runs))
         .route("/runs/{run}", get(show::run))
         .route("/fleet", get(show::fleet))
+        .route("/journal", get(show::journal))
         .route("/live", get(live::live));
     let operators = Router::new()
         .route("/machines/{id}/job", post(acts::job))

@@ -3,6 +3,7 @@
 use super::frame::{Shown, query, show};
 use crate::http::Here;
 use crate::http::access::Who;
+use crate::list;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::runs::Filter;
@@ -12,9 +13,11 @@ use axum::extract::Path;
 use axum::http::Uri;
 use axum::response::Response;
 use pitstop_api::{Id, MachineDetail, Run, RunState};
+use pitstop_page::journal as journal_page;
 use pitstop_page::machine::Log;
 use pitstop_page::{Tab, Topic, Viewer, fleet as fleet_page, images as images_page, machine as machine_page};
 use pitstop_page::{machines as machines_page, queue as queue_page, runs as runs_page};
+use pitstop_protocol::host_name::printable;
 
 /// The newest runs that are listed.
 const RUNS: usize = 200;
@@ -158,6 +161,30 @@ pub async fn fleet(Here(site): Here, who: Who, uri: Uri) -> Response {
             tab: Tab::Fleet,
             topic: Some(Topic::Fleet),
             content: fleet_page::content(&view::fleet(site, &[])?, one.as_ref()),
+        })
+    })
+    .await
+}
+
+/// What the server did lately, and what is wrong with files that it reads.
+pub async fn journal(Here(site): Here, who: Who, uri: Uri) -> Response {
+    show(site, who, uri, |site, _| {
+        let files = list::jobs(&site.hosts).map_err(|e| view::failed(&e))?;
+        let files = files.into_iter().filter_map(|file| {
+            let wrong = file.error.or(file.note)?;
+            Some((file.file, printable(&wrong)))
+        });
+        let wrong = view::wrong(site);
+        let lately = journal_page::Lately {
+            wrong: wrong.as_ref(),
+            files: files.collect(),
+            lines: site.journal.last(),
+        };
+        Ok(Shown {
+            title: "Journal".into(),
+            tab: Tab::Other,
+            topic: None,
+            content: journal_page::content(&lately),
         })
     })
     .await

@@ -78,7 +78,7 @@ impl Served {
 
     fn get(&self, path: &str) -> (u16, String) {
         let mut stream = self.connect();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         answer(&mut BufReader::new(&mut stream))
     }
 
@@ -298,7 +298,7 @@ fn programs_list_runs_read_them_and_hear_of_new_lines() {
     let token = token::issue(root.path(), &JOB.parse().unwrap()).unwrap();
     let mut news = BufReader::new(server.connect());
     news.get_mut()
-        .write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut line = String::new();
     while line != "\r\n" {
