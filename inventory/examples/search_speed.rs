@@ -88,7 +88,7 @@ fn machine(number: u32) -> (Known, Named) {
     ][number as usize % 3]
         .into();
     facts.cpu.cores = 4 << (number % 3);
-    facts.ram.installed = u64::from(4 << (number % 5)) << 30;
+    facts.ram.installed = (4_u64 << (number % 5)) << 30;
     for disk in 0..=(number % 3) {
         facts.disks.push(Disk {
             model: ["Samsung SSD 860 EVO", "WDC WD40EFRX", "KIOXIA KXG60"][disk as usize].into(),

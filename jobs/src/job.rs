@@ -6,9 +6,9 @@ use crate::turns::Claim;
 use jiff::Timestamp;
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
-use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::beside::Unsigned;
-use pitstop_protocol::job::hostfile::Secret;
+use pitstop_protocol::job::hostfile::{HostFile, Secret};
+use pitstop_protocol::job::{ActionName, Distribute, Word};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The only version there is.
@@ -193,7 +193,17 @@ impl Job {
             place: self.place,
             slots: self.slots,
             groups: self.groups.clone(),
+            chain: self.chain(),
         }
+    }
+
+    /// The folder of its images, if it has them from other machines for certain: without an index, say, an image that may
+    /// come from others comes from the server all the same.
+    fn chain(&self) -> Option<String> {
+        let file = HostFile::parse(self.text.as_bytes(), &self.host_file).ok()?;
+        let is_swarm = self.action == ActionName::Restore
+            && file.distribute.as_deref() == Some(Distribute::Swarm.word());
+        file.image.filter(|_| is_swarm)
     }
 
     /// The job that this one, with `every`, sets for the time `due`. Those of one command and one time share their slots.

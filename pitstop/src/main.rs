@@ -9,6 +9,7 @@ mod inventory;
 mod job;
 mod job_options;
 mod key;
+mod notify;
 mod people;
 mod power;
 mod remote;
@@ -78,6 +79,8 @@ enum Command {
     Image(images::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
+    /// Try those who are told of failures, by webhook and mail
+    Notify(notify::Args),
     /// Say what machines are, search them, and tell what changed
     Inventory(inventory::Args),
     /// Make, list and remove the users of the page and the API, and print who did what
@@ -146,6 +149,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Image(args) => images::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Inventory(args) => inventory::run(&args),
+        Command::Notify(args) => notify::run(&args),
         Command::User(args) => people::user::run(&args),
         Command::Token(args) => people::token::run(&args),
         Command::Tls(args) => tls::run(&args),

@@ -13,6 +13,7 @@ mod coordinator;
 mod frame;
 mod hello;
 mod intake;
+mod join;
 mod link;
 mod memory;
 mod message;
@@ -26,6 +27,7 @@ pub use coordinator::{Coordinator, Notice};
 pub use message::{
     Answer, BadMessage, Complaint, Fault, MOST_BYTES, Report, Source, Stage, Standing, VERSION,
 };
+pub use join::join;
 pub use node::{Node, NotJoined, Place};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

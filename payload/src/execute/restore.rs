@@ -196,15 +196,20 @@ pub(super) fn run(
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         let what = || format!("restoring {disk} from {}", image.name());
         let ready = PreparedRestore::new(image, &node, &options, &reporter);
-        prepared.push((number, restore, image, ready.with_context(what)?));
+        let path = work.image_path(&restore.image.file);
+        let how = work.job.transfer.distribute;
+        let node = pitstop_relay::join(how, image, || work.share.relay(&path), work.log);
+        prepared.push((number, restore, image, ready.with_context(what)?, node?));
     }
-    for (number, restore, image, ready) in prepared {
+    for (number, restore, image, ready, node) in prepared {
         let disk = &restore.disk;
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         reporter.begins();
-        let done = ready
-            .run(&reporter)
-            .with_context(|| format!("restoring {disk} from {}", image.name()))?;
+        let done = match &node {
+            Some(node) => ready.run_fed(node, &reporter),
+            None => ready.run(&reporter),
+        };
+        let done = done.with_context(|| format!("restoring {disk} from {}", image.name()))?;
         reporter.is_done();
         reporter.info(format!(
             "{}: {} written, {} zeroed, {} right already, {} read from the image",

@@ -13,7 +13,7 @@ use pitstop_protocol::redacted;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
 use pitstop_transport::share::{
-    DirectoryShare, HttpImage, HttpShare, S3Share, Share, Signer, Throttle, Throttled,
+    DirectoryShare, HttpImage, HttpShare, RelayAt, S3Share, Share, Signer, Throttle, Throttled, relay_at,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
@@ -64,6 +64,14 @@ pub fn source(image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
         Some(url) => Box::new(HttpImage::open(&client()?, &url)?),
         None => Box::new(FileSource::open(Path::new(image))?),
     })
+}
+
+/// Where the server of an image says who else has it; `None` of a path, and of a server that does not.
+pub fn relay_of(image: &str) -> anyhow::Result<Option<RelayAt>> {
+    match url(image)? {
+        Some(url) => relay_at(&client()?, &url),
+        None => Ok(None),
+    }
 }
 
 /// Where a new image goes.

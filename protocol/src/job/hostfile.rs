@@ -42,6 +42,7 @@ pub struct HostFile {
     pub layout: Option<String>,
     pub retry_for: Option<String>,
     pub rate_limit: Option<String>,
+    pub distribute: Option<String>,
     pub token: Option<Secret>,
     pub user: Option<String>,
     pub password: Option<Secret>,
@@ -311,6 +312,7 @@ read-errors = "record"
 method = "zero"
 retry-for = "2m"
 rate-limit = "80MiB/s"
+distribute = "swarm"
 token = "t"
 report = "http://10.0.2.2:8080/report/20261128-213000-a1b2"
 report-token = "r"

@@ -33,5 +33,5 @@ pub use runnable::{DiskSelector, Job, Policy, Salvaged, check_folder};
 pub use settings::{GROUP, check_setting, is_of_action, is_secret, setting_keys};
 pub use signature::{BadSignature, JobKey, JobKeys, NotAKey};
 pub use terms::{Clock, MeantFor, Terms, check_signable};
-pub use transfer::{RETRY_FOR, Transfer};
+pub use transfer::{Distribute, RETRY_FOR, Transfer};
 pub use words::{Choice, Word};

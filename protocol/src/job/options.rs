@@ -4,7 +4,7 @@
 
 use crate::job::hostfile::HostFile;
 use crate::job::words::{Choice, choices};
-use crate::job::{ActionName, After, Method};
+use crate::job::{ActionName, After, Distribute, Method};
 use pitstop_imaging::image::{Delta, Level, ReadErrors};
 
 /// What kind of value an option has.
@@ -354,6 +354,14 @@ pub static OPTIONS: &[JobOption] = &[
         "Move no more image bytes a second than this: 80MiB/s",
     )
     .preset(Preset::Described("no limit")),
+    JobOption::new(
+        "distribute",
+        Kind::Words("HOW", choices::<Distribute>),
+        |file| file.distribute.is_some(),
+        "Have an image from other machines that restore it too: auto where the server knows of two or more",
+    )
+    .of(RESTORE)
+    .value("auto"),
     // Other users of a computer see its command lines: what lets in has no option there.
     JobOption::new("token", Kind::Secret, |file| file.token.is_some(), "A bearer token")
         .flag(None),

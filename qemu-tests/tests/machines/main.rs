@@ -11,6 +11,7 @@ mod bmc;
 mod bond;
 mod buses;
 mod dhcp;
+mod encrypted;
 mod firmware;
 mod generated;
 mod golden;

@@ -247,7 +247,7 @@ fn a_liar_gets_no_more_children_and_who_blames_all_is_the_one() {
     assert_eq!(standing.source, Source::Peer(at(1)));
     room.pass(|_| 10);
     assert_eq!(room.sources(), [(1, 0), (2, 4), (3, 1), (4, 3)]);
-    assert!(room.told(2, "what is not in the image"));
+    assert!(room.told(2, "lied to 10.0.0.3"));
     // It finds fault with the next one too.
     room.complains(3, 1, Fault::Wrong);
     room.pass(|_| 10);
@@ -265,7 +265,7 @@ fn nobody_is_spoken_ill_of_by_strangers() {
     room.complains(4, 1, Fault::Wrong);
     room.pass(|_| 10);
     assert!(!room.machine(1).standing.clone().unwrap().leaf);
-    assert!(!room.told(1, "not in the image"));
+    assert!(!room.told(1, "lied to"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! `pitstop inventory` works on the same files.
 
 mod ask;
-mod routes;
+pub mod routes;
 mod share;
 mod sources;
 

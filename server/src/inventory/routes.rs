@@ -11,7 +11,8 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use jiff::Timestamp;
-use pitstop_api::inventory::{InventoryDiff, MachineInventory};
+use pitstop_api::ErrorBody;
+use pitstop_api::inventory::{InventoryDiff, InventoryList, MachineInventory};
 use pitstop_inventory::{Query, export};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +68,14 @@ enum Format {
     Csv,
 }
 
-async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
+/// Machines that a search is about, by name. docs/inventory.md has the language.
+#[utoipa::path(get, path = "/api/v1/inventory", tag = "inventory",
+    params(
+        ("q" = Option<String>, Query, description = "As in `ram<8GiB disk.model~\"EVO\"`; left out: all machines"),
+        ("format" = Option<String>, Query, description = "`csv` or `json`"),
+    ),
+    responses((status = 200, body = InventoryList), (status = "4XX", body = ErrorBody)))]
+pub async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
     let (mut text, mut format) = (String::new(), Format::Json);
     for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         match (key.as_ref(), value.as_ref()) {
@@ -105,7 +113,11 @@ async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
     })
 }
 
-async fn one(
+/// All that is known of one machine, with what changed and when.
+#[utoipa::path(get, path = "/api/v1/inventory/{name}", tag = "inventory",
+    params(("name" = String, Path, description = "A name, an address, a MAC, a UUID or a serial number")),
+    responses((status = 200, body = MachineInventory), (status = "4XX", body = ErrorBody)))]
+pub async fn one(
     Here(site): Here,
     Path(name): Path<String>,
 ) -> Result<Json<MachineInventory>, Refusal> {
@@ -116,7 +128,14 @@ async fn one(
     .await
 }
 
-async fn changes(
+/// What changed of a machine since a time, or since it was first seen.
+#[utoipa::path(get, path = "/api/v1/inventory/{name}/diff", tag = "inventory",
+    params(
+        ("name" = String, Path, description = "A name, an address, a MAC, a UUID or a serial number"),
+        ("since" = Option<String>, Query, description = "`2026-03-01` or `2026-03-01T12:00:00Z`"),
+    ),
+    responses((status = 200, body = InventoryDiff), (status = "4XX", body = ErrorBody)))]
+pub async fn changes(
     Here(site): Here,
     Path(name): Path<String>,
     uri: Uri,

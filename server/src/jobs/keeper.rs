@@ -6,7 +6,9 @@
 use super::evidence::settle;
 use super::store::{Found, Store};
 use super::{power, schedule};
+use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
+use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
@@ -15,9 +17,11 @@ use pitstop_fleet::Fleet;
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
+use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::hostfile::HostFile;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Of a lease a machine at work speaks four times, and one that waits asks nine times.
@@ -72,6 +76,8 @@ pub struct Keeper {
     seen: Mutex<Seen>,
     /// The jobs that whoever looks was told of.
     shown: Mutex<Arc<Found>>,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
 }
 
 /// What was there when the folder was last read.
@@ -109,6 +115,18 @@ impl Keeper {
             gone: Mutex::default(),
             seen: Mutex::default(),
             shown: Mutex::default(),
+            ends: OnceLock::new(),
+        }
+    }
+
+    /// From now on `ends` is told of each job that is given up, and of each machine that falls silent.
+    pub fn tell_ends(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
+    }
+
+    fn end(&self, job: &Job, end: JobEnd) {
+        if let Some(ends) = self.ends.get() {
+            ends.job(job, end);
         }
     }
 
@@ -236,6 +254,9 @@ impl Keeper {
         if job.runs.last() == Some(run) {
             locked(&self.board).leave(&job.id);
         }
+        if effect == Effect::Ended && job.state == State::Failed {
+            self.end(&job, JobEnd::GaveUp);
+        }
         if effect != Effect::None {
             let reason = job.reason.as_ref().map(|why| format!(": {why}"));
             self.journal.note(&format!(
@@ -268,6 +289,9 @@ impl Keeper {
             for job in settle(&self.store, &site.hosts, share, Timestamp::now())? {
                 if job.state != State::Running {
                     locked(&self.board).leave(&job.id);
+                }
+                if job.state == State::Failed {
+                    self.end(&job, JobEnd::GaveUp);
                 }
             }
         }
@@ -341,6 +365,10 @@ impl Keeper {
             let machine = job.shown();
             self.journal
                 .note(&format!("{machine} has left its place: {why}"));
+            // One that only waited is no one's trouble.
+            if gone.run.is_some() {
+                self.end(&job, JobEnd::Silent);
+            }
         }
         Ok(())
     }
@@ -354,6 +382,23 @@ impl Keeper {
             *last = Some(Instant::now());
         }
         due
+    }
+
+    /// How many jobs that are not over restore images of the folder that `file` is in, as far as the last look told.
+    pub fn restores_of(&self, file: &RelPath) -> usize {
+        let Some((folder, _)) = file.split() else {
+            return 0;
+        };
+        let found = Arc::clone(&locked(&self.seen).found);
+        let restores = found.jobs.iter().filter(|job| {
+            job.action == ActionName::Restore
+                && job.state.is_set()
+                // Of thousands only these are read.
+                && job.text.contains(folder.as_str())
+                && HostFile::parse(job.text.as_bytes(), &job.host_file)
+                    .is_ok_and(|file| file.image.as_deref() == Some(folder.as_str()))
+        });
+        restores.count()
     }
 
     /// The jobs, read anew where the folder changed.

@@ -6,7 +6,7 @@ mod changes;
 mod door;
 mod evidence;
 #[cfg(test)]
-mod fake;
+pub mod fake;
 mod keeper;
 mod on_share;
 mod power;

@@ -2,9 +2,10 @@
 
 use super::token;
 use crate::connections::{Connections, Peer, Table};
+use crate::face::Face;
 use crate::journal::Journal;
 use crate::site::{Folders, Sites};
-use crate::{Args, Face, http, runs, sites};
+use crate::{Args, http, runs, sites};
 use clap::{Args as _, FromArgMatches};
 use pitstop_protocol::id::Id;
 use std::ffi::OsStr;
@@ -41,6 +42,7 @@ fn serve(root: &Path) -> Served {
         },
         tls: None,
         fleet: Arc::new(crate::fleet::Watched::new(root, Arc::clone(&journal))),
+        connections: Table::of_process(Arc::clone(&journal)),
         journal,
     };
     let sites = Arc::new(sites(&args, &folders, face));
@@ -49,12 +51,11 @@ fn serve(root: &Path) -> Served {
         .build()
         .unwrap();
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
-    let journal = Arc::clone(&sites.journal);
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(args.listen))
         .unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections::new(listener, Table::of_process(journal));
+    let connections = Connections::new(listener, Arc::clone(&sites.connections));
     runtime.spawn(async move { axum::serve(connections, service).await });
     Served {
         address,
@@ -381,7 +382,7 @@ fn what_a_machine_says_of_itself_is_searched_at_once() {
     assert_eq!(found["known"], 1);
     let (status, why) = served.get("/api/v1/inventory?q=ram%3C8GX");
     assert_eq!(status, 400);
-    assert!(why.contains("\n  ram<8GX\n      ^^^"), "{why}");
+    assert!(why.contains("\\n  ram<8GX\\n      ^^^"), "{why}");
     let (status, csv) = served.get("/api/v1/inventory?format=csv");
     assert_eq!((status, csv.lines().count()), (200, 2), "{csv}");
     let machine = served.json("/api/v1/inventory/52:54:00:12:34:56");

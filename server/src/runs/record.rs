@@ -4,6 +4,7 @@
 use super::summary::{Live, Run, Summary};
 use super::thin::thin;
 use super::{EVENTS, FOLDER, Runs, SUMMARY, is_silent};
+use crate::ends::Ends;
 use crate::events::Events;
 use crate::write;
 use cap_std::ambient_authority;
@@ -44,6 +45,8 @@ pub struct Recorder {
     events: Arc<Events>,
     /// The last runs that have ended, so that they need not be read each time.
     ended: Mutex<HashMap<Id, Run>>,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
     keep_last: usize,
     /// Of each machine, by what tells it from others. Made of the disk when it is first wanted.
     by_machine: OnceLock<Mutex<HashMap<String, BTreeSet<Id>>>>,
@@ -100,9 +103,15 @@ impl Recorder {
             entries: Mutex::default(),
             events,
             ended: Mutex::default(),
+            ends: OnceLock::new(),
             keep_last,
             by_machine: OnceLock::new(),
         }
+    }
+
+    /// From now on `ends` is told of each run that ends. Only the first who is named is told.
+    pub fn tell(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
     }
 
     /// The root below which they are.
@@ -188,7 +197,7 @@ impl Recorder {
             error,
         };
         let entry = self.entry(run);
-        let (file, important, is_new) = {
+        let (file, important, is_new, ended_now) = {
             let mut slot = lock(&entry.0);
             let is_new = slot.is_none();
             let kept = match &mut *slot {
@@ -198,8 +207,13 @@ impl Recorder {
             if kept.summary.job.as_ref() != Some(job) {
                 return Err(Refused::OtherJob(run.clone()));
             }
+            let before = kept.summary.ended.is_some();
             match self.append(kept, lines) {
-                Ok((file, important)) => (file, important, is_new),
+                Ok((file, important)) => {
+                    let ended = kept.summary.ended.is_some() && !before;
+                    let ended = ended.then(|| kept.summary.clone());
+                    (file, important, is_new, ended)
+                }
                 Err(error) => {
                     // How much of it is there is read anew the next time.
                     *slot = None;
@@ -210,6 +224,9 @@ impl Recorder {
         if important {
             file.sync_data().map_err(io)?;
             self.save(run, &entry).map_err(io)?;
+        }
+        if let (Some(summary), Some(ends)) = (ended_now, self.ends.get()) {
+            ends.run(&summary);
         }
         let ended = lines.iter().any(|it| is_result(&it.line));
         if ended {
