@@ -302,6 +302,7 @@ impl Job {
             report_token: token
                 .filter(|_| reports)
                 .map(|token| Secret(token.to_owned())),
+            // Whether the share wants one, its server knows.
             token: None,
         }
     }

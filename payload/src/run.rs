@@ -214,8 +214,8 @@ impl Run<'_> {
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
-        self.tell_machine(&work)?;
         self.once(&job, &this, || {
+            self.tell_machine(&work)?;
             work.execute(&prepared, || self.note_done(request, id.as_deref()))
         })?;
         self.succeeded(&job, request, &carriers)

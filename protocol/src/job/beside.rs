@@ -9,7 +9,7 @@ use url::Url;
 /// Behind the host file's whole name: `0A00020F.toml.minisig`.
 pub const SIGNATURE: &str = ".minisig";
 
-/// As [`SIGNATURE`]. The file says where the machine checks in and reports, and nothing else.
+/// As [`SIGNATURE`]. The file says where the machine checks in and reports, and has its token; nothing else.
 pub const UNSIGNED: &str = ".unsigned";
 
 /// The files that belong to the host file `name`, and go with it.
@@ -32,7 +32,7 @@ pub struct Unsigned {
     pub check_in: Option<String>,
     pub report: Option<String>,
     pub report_token: Option<Secret>,
-    /// For the share's server, which wants to know whose run it is. It opens that share alone which the signed file names.
+    /// For the share: whoever puts in a wrong one has the share refuse the machine.
     pub token: Option<Secret>,
 }
 
@@ -53,7 +53,7 @@ impl Unsigned {
 
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
-        let secret = |secret: &'_ Option<Secret>| secret.clone().map(|Secret(token)| token);
+        let secret = |key: &Option<Secret>| key.as_ref().map(|Secret(token)| token.clone());
         for (key, value) in [
             ("check-in", self.check_in.clone()),
             ("report", self.report.clone()),
@@ -105,7 +105,7 @@ mod tests {
             check_in: Some("http://srv/check-in/1".into()),
             report: Some("http://srv/report/1".into()),
             report_token: Some(Secret("t\"".into())),
-            token: Some(Secret("u".into())),
+            token: Some(Secret("s".into())),
         };
         assert_eq!(Unsigned::parse(all.to_toml().as_bytes()), Ok(all.clone()));
         for more in [
@@ -123,7 +123,6 @@ mod tests {
         let secret = Unsigned::parse(b"report-token = 12345\n").unwrap_err();
         assert!(!secret.contains("12345"), "{secret}");
         let mut own = HostFile {
-            user: Some("me".into()),
             report: Some("http://own/".into()),
             ..HostFile::default()
         };
@@ -131,7 +130,6 @@ mod tests {
         assert_eq!(own.report.as_deref(), Some("http://own/"));
         // The token is for the server of the other report.
         assert_eq!((own.report_token, own.check_in), (None, all.check_in));
-        assert_eq!(own.token, None);
     }
 
     proptest! {

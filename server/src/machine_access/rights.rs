@@ -11,6 +11,7 @@ use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::terms::{NOTES, note};
 use pitstop_protocol::machine::folder;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// A machine whose job is over has logs to write and files to move.
@@ -48,8 +49,7 @@ pub fn read_token(text: &str) -> Option<(Id, String)> {
     Some((job.parse().ok()?, secret.to_owned()))
 }
 
-/// Adds the run's token to a host file, if its share is this server's and it has no credentials: to its text, or beside one
-/// that is signed.
+/// Adds the run's token to a host file, or beside one that is signed, if its share is this server's and it has no credentials.
 pub fn add_token(files: &mut HostFiles, server: &str, job: &Id, secret: &str) {
     let said: toml::Table = toml::from_str(&files.text).unwrap_or_default();
     let own = |share: &str| {
@@ -59,14 +59,15 @@ pub fn add_token(files: &mut HostFiles, server: &str, job: &Id, secret: &str) {
     let share = said.get("share").and_then(toml::Value::as_str);
     if share.is_some_and(own) && !CREDENTIALS.iter().any(|key| said.contains_key(*key)) {
         let text = match &files.signature {
-            None => &mut files.text,
             Some(_) => files.unsigned.get_or_insert_default(),
+            None => &mut files.text,
         };
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
         let token = toml::Value::from(token_text(job, secret));
-        text.push_str(&format!("token = {token}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "token = {token}");
     }
 }
 
@@ -276,26 +277,24 @@ mod tests {
     #[test]
     fn a_token_goes_to_the_own_share_and_takes_no_credentials_place() {
         let job: Id = "20261128-212955-0f3a".parse().unwrap();
-        let with = |text: &str| {
+        let files = |text: &str, signature: Option<&str>| {
             let mut files = HostFiles {
                 text: text.to_owned(),
-                signature: None,
+                signature: signature.map(str::to_owned),
                 unsigned: None,
             };
             add_token(&mut files, "http://srv:8080", &job, "abc");
-            let whole = files.text.clone();
-            files.text = text.to_owned();
-            files.signature = Some("s".into());
-            add_token(&mut files, "http://srv:8080", &job, "abc");
-            assert_eq!(files.text, text, "what is signed stays as it is");
-            assert_eq!(files.unsigned.is_some(), whole != text);
-            whole
+            files
         };
+        let with = |text: &str| files(text, None).text;
         let own = "share = \"http://srv:8080/share\"";
         let added = with(own);
         let table: toml::Table = toml::from_str(&added).unwrap();
         let token = table["token"].as_str().unwrap();
         assert_eq!(read_token(token), Some((job.clone(), "abc".into())));
+        let signed = files(own, Some("signature"));
+        assert_eq!(signed.text, own);
+        assert_eq!(signed.unsigned, Some(format!("token = \"{job}.abc\"\n")));
         for other in [
             "share = \"http://srv:80801/share\"",
             "share = \"nfs://srv/x\"",
