@@ -169,7 +169,7 @@ fn refused(error: &BrowseError) -> Refusal {
         BrowseError::NotFound(_) => StatusCode::NOT_FOUND,
         BrowseError::NotAFile(_) | BrowseError::NotAFolder(_) | BrowseError::Unsupported(_) => {
             StatusCode::CONFLICT
-        },
+        }
         BrowseError::Output(why) if why.kind() == ErrorKind::PermissionDenied => {
             StatusCode::FORBIDDEN
         }
