@@ -9,7 +9,7 @@ mod request;
 pub use log::Routine;
 pub use request::{Below, Caller, Here, Whole};
 
-use crate::refusal::{Refusal, blocking};
+use crate::refusal::Refusal;
 use crate::site::Sites;
 use crate::{api, boot, hosts, jobs, pages, people, report, share};
 use axum::Router;
@@ -17,8 +17,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{Html, Response};
-use axum::routing::get;
+use axum::response::Response;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 

@@ -61,6 +61,8 @@ pub struct Site {
     /// Checks of images.
     pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
+    /// What pages of all machines are told of.
+    pub glance: Arc<Glance>,
     pub people: Arc<Gate>,
 }
 
