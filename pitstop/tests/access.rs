@@ -331,8 +331,8 @@ fn without_the_option_the_share_is_as_open_as_ever() {
     );
 }
 
-/// Paths that machines ask, and those before somebody is logged in.
-const OPEN: [&str; 7] = [
+/// Paths that machines ask, those before somebody is logged in, and whether the server lives.
+const OPEN: [&str; 8] = [
     "/share",
     "/hosts",
     "/ipxe",
@@ -340,6 +340,7 @@ const OPEN: [&str; 7] = [
     "/report/",
     "/static/",
     "/login",
+    "/healthz",
 ];
 
 /// The path of each `.route("/…", …)` in the server's source: a router does not tell its routes.

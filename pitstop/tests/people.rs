@@ -66,10 +66,10 @@ fn a_form_begins_a_session_and_a_button_ends_it() {
     assert_eq!(shown.status, 200);
     let markup = shown.text();
     for part in [
-        "name=user",
-        "type=password",
+        "name=\"user\"",
+        "type=\"password\"",
         "value=\"/?a=1\"",
-        "method=post",
+        "method=\"post\"",
     ] {
         assert!(markup.contains(part), "{markup}");
     }
