@@ -40,7 +40,10 @@ fn routes() -> BTreeSet<String> {
         let text = fs::read_to_string(&file).unwrap();
         for route in text.split(".route(").skip(1) {
             let route = route.trim_start();
-            let Some((path, rest)) = route.strip_prefix('"').and_then(|rest| rest.split_once('"')) else {
+            let Some((path, rest)) = route
+                .strip_prefix('"')
+                .and_then(|rest| rest.split_once('"'))
+            else {
                 continue;
             };
             if !path.starts_with("/api/v1/") && path != "/events" {
@@ -53,11 +56,20 @@ fn routes() -> BTreeSet<String> {
                 depth == 0
             });
             let handlers = &rest[..end.unwrap_or(rest.len())];
-            let words = handlers.split(|c: char| !c.is_ascii_alphanumeric() && c != '(' && c != '_');
+            let words =
+                handlers.split(|c: char| !c.is_ascii_alphanumeric() && c != '(' && c != '_');
             let methods: Vec<&str> = words
-                .filter_map(|word| METHODS.into_iter().find(|method| word.starts_with(&format!("{method}("))))
+                .filter_map(|word| {
+                    METHODS
+                        .into_iter()
+                        .find(|method| word.starts_with(&format!("{method}(")))
+                })
                 .collect();
-            assert!(!methods.is_empty(), "{}: no method of {path}: {handlers}", file.display());
+            assert!(
+                !methods.is_empty(),
+                "{}: no method of {path}: {handlers}",
+                file.display()
+            );
             for method in methods {
                 let path = path.replace("{*", "{");
                 // What follows a path of several parts is the handler's to look at.
@@ -121,16 +133,40 @@ fn real_answers_are_as_they_are_described() {
         found: Vec::new(),
     };
     let wish = value!({"machines": ["@lab"], "action": "backup-again", "slots": 1});
-    answers.ask("POST", "/jobs", "/jobs", Some(&value!({"machines": ["lab-1"], "action": "restore", "dry-run": true})));
+    answers.ask(
+        "POST",
+        "/jobs",
+        "/jobs",
+        Some(&value!({"machines": ["lab-1"], "action": "restore", "dry-run": true})),
+    );
     let set = answers.ask("POST", "/jobs", "/jobs", Some(&wish));
     let id = |at: usize| set["jobs"][at]["id"].as_str().unwrap().to_owned();
-    answers.ask("POST", "/jobs", "/jobs", Some(&value!({"machines": ["other"], "action": "rescue", "every": "0 22 * * *"})));
-    answers.ask("POST", "/jobs", "/jobs", Some(&value!({"machines": ["x y"], "action": "rescue"})));
+    answers.ask(
+        "POST",
+        "/jobs",
+        "/jobs",
+        Some(&value!({"machines": ["other"], "action": "rescue", "every": "0 22 * * *"})),
+    );
+    answers.ask(
+        "POST",
+        "/jobs",
+        "/jobs",
+        Some(&value!({"machines": ["x y"], "action": "rescue"})),
+    );
     lab.check_in(&id(0), RUN, "\"state\":\"ready\"");
     lab.check_in(&id(1), "20261128-213000-aaaaa2", "\"state\":\"ready\"");
     lab.report(&id(0), "0A00000B.toml", RUN, &[BEGIN, PLAN, HALF, LOG]);
     for path in [
-        "/machines", "/jobs", "/queue", "/schedule", "/history", "/host-files", "/runs", "/images", "/fleet", "/server",
+        "/machines",
+        "/jobs",
+        "/queue",
+        "/schedule",
+        "/history",
+        "/host-files",
+        "/runs",
+        "/images",
+        "/fleet",
+        "/server",
     ] {
         answers.get(path);
     }
@@ -138,23 +174,70 @@ fn real_answers_are_as_they_are_described() {
     answers.ask("GET", "/machines/{name}", "/machines/nobody", None);
     answers.ask("GET", "/jobs/{id}", "/jobs/lab-1", None);
     answers.ask("GET", "/runs/{run}", &format!("/runs/{RUN}"), None);
-    answers.ask("GET", "/images/{path}", "/images/10.0.0.11/sda.raw.gz", None);
-    answers.ask("POST", "/images/{path}/verify", "/images/10.0.0.11/sda.raw.gz/verify", None);
+    answers.ask(
+        "GET",
+        "/images/{path}",
+        "/images/10.0.0.11/sda.raw.gz",
+        None,
+    );
+    answers.ask(
+        "POST",
+        "/images/{path}/verify",
+        "/images/10.0.0.11/sda.raw.gz/verify",
+        None,
+    );
     answers.ask("GET", "/fleet/{selector}", "/fleet/lab-1", None);
-    answers.ask("POST", "/power", "/power", Some(&value!({"machines": ["other"], "act": "status"})));
-    answers.ask("PATCH", "/jobs/{id}", &format!("/jobs/{}", id(2)), Some(&value!({"before": id(1)})));
+    answers.ask(
+        "POST",
+        "/power",
+        "/power",
+        Some(&value!({"machines": ["other"], "act": "status"})),
+    );
+    answers.ask(
+        "PATCH",
+        "/jobs/{id}",
+        &format!("/jobs/{}", id(2)),
+        Some(&value!({"before": id(1)})),
+    );
     answers.ask("DELETE", "/jobs/{id}", &format!("/jobs/{}", id(1)), None);
-    lab.report(&id(0), "0A00000B.toml", RUN, &[BEGIN, PLAN, HALF, LOG, FAILED]);
-    lab.check_in(&id(0), RUN, "\"state\":\"failed\",\"reason\":\"x\",\"again\":false");
+    lab.report(
+        &id(0),
+        "0A00000B.toml",
+        RUN,
+        &[BEGIN, PLAN, HALF, LOG, FAILED],
+    );
+    lab.check_in(
+        &id(0),
+        RUN,
+        "\"state\":\"failed\",\"reason\":\"x\",\"again\":false",
+    );
     answers.get("/machines");
     answers.get("/history");
-    answers.ask("POST", "/jobs/{id}/retry", &format!("/jobs/{}/retry", id(0)), None);
-    answers.ask("POST", "/jobs/cancel", "/jobs/cancel", Some(&value!({"jobs": ["lab-1", "lab-3"]})));
-    answers.ask("POST", "/jobs/retry", "/jobs/retry", Some(&value!({"jobs": ["lab-3"]})));
+    answers.ask(
+        "POST",
+        "/jobs/{id}/retry",
+        &format!("/jobs/{}/retry", id(0)),
+        None,
+    );
+    answers.ask(
+        "POST",
+        "/jobs/cancel",
+        "/jobs/cancel",
+        Some(&value!({"jobs": ["lab-1", "lab-3"]})),
+    );
+    answers.ask(
+        "POST",
+        "/jobs/retry",
+        "/jobs/retry",
+        Some(&value!({"jobs": ["lab-3"]})),
+    );
     answers.ask("DELETE", "/host-files", "/host-files?machine=lab-3", None);
 
     let work = tempfile::tempdir().unwrap();
-    let (description, found) = (work.path().join("api.json"), work.path().join("answers.json"));
+    let (description, found) = (
+        work.path().join("api.json"),
+        work.path().join("answers.json"),
+    );
     fs::write(&description, lab.get("/openapi.json").to_string()).unwrap();
     fs::write(&found, Value::Array(answers.found).to_string()).unwrap();
     let python = workspace().join("target/tools/openapi/bin/python");
@@ -163,7 +246,11 @@ fn real_answers_are_as_they_are_described() {
         .args([&description, &found])
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}: run .ci/setup test", python.display()));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The curl lines of the page: those in blocks, and those in its first table.
@@ -206,7 +293,11 @@ fn the_curl_lines_of_the_page_work() {
     // One that failed is there, and one with a run.
     let failed = set("lab3-03");
     lab.check_in(&failed, "20261128-213000-aaaaa3", "\"state\":\"ready\"");
-    lab.check_in(&failed, "20261128-213000-aaaaa3", "\"state\":\"failed\",\"reason\":\"x\",\"again\":false");
+    lab.check_in(
+        &failed,
+        "20261128-213000-aaaaa3",
+        "\"state\":\"failed\",\"reason\":\"x\",\"again\":false",
+    );
     // One that does not report has its log on the share.
     let share = lab.path().join("share/192.168.1.102");
     fs::create_dir_all(&share).unwrap();
@@ -219,9 +310,17 @@ fn the_curl_lines_of_the_page_work() {
         }
         // What an earlier line took away is there again.
         let (job, other) = (set("lab3-01"), set("lab3-02"));
-        lab.report(&job, "C0A80165.toml", &run(asked), &[BEGIN, PLAN, HALF, LOG, FAILED]);
+        lab.report(
+            &job,
+            "C0A80165.toml",
+            &run(asked),
+            &[BEGIN, PLAN, HALF, LOG, FAILED],
+        );
         if line.ends_with("/jobs/retry") {
-            assert_eq!(lab.ask("DELETE", &format!("/jobs/{other}"), None).status, 200);
+            assert_eq!(
+                lab.ask("DELETE", &format!("/jobs/{other}"), None).status,
+                200
+            );
         }
         let command = line
             .replace("http://127.0.0.1:8080", &lab.url())
@@ -233,7 +332,10 @@ fn the_curl_lines_of_the_page_work() {
         let is_stream = command.contains("curl -N");
         let limit = if is_stream { "--max-time 3 " } else { "" };
         let command = command.replacen("curl ", &format!("curl -sS --fail-with-body {limit}"), 1);
-        let output = Command::new("bash").args(["-c", &command]).output().unwrap();
+        let output = Command::new("bash")
+            .args(["-c", &command])
+            .output()
+            .unwrap();
         let code = output.status.code();
         // A stream that goes on is ended by the limit (28).
         let fine = code == Some(0) || (is_stream && code == Some(28));

@@ -72,6 +72,7 @@ pub struct Site {
     pub inventory: Arc<Inventory>,
     pub people: Arc<Gate>,
     pub machine_access: MachineAccess,
+    pub glance: Arc<Glance>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

@@ -4,8 +4,8 @@ mod show;
 
 use crate::fleet::FleetFile;
 use crate::host::{Root, say};
-use crate::job::history::since;
-use anyhow::{Context, bail};
+use crate::job::since;
+use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use pitstop_inventory::{Query, export};
 use pitstop_server::inventory::{Inventory, Sources};
 use serde::Serialize;
+use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +34,7 @@ pub struct Args {
     command: Option<Command>,
     /// Which machines [default: all]
     #[arg(value_name = "QUERY")]
-    query: Vec<String>,
+    query: Option<Search>,
     /// An object, for programs
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -42,6 +43,25 @@ pub struct Args {
     csv: bool,
     #[command(flatten)]
     root: Root,
+}
+
+/// A search, and how it was written.
+#[derive(Debug, Clone)]
+struct Search {
+    text: String,
+    query: Query,
+}
+
+impl FromStr for Search {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let query = Query::parse(text).map_err(|error| error.pointed(text))?;
+        Ok(Self {
+            text: text.to_owned(),
+            query,
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -101,11 +121,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn search(args: &Args) -> anyhow::Result<()> {
-    let text = args.query.join(" ");
-    // Wrong before anything is read.
-    let query = match Query::parse(&text) {
-        Ok(query) => query,
-        Err(error) => bail!("{}", error.pointed(&text)),
+    let Search { text, query } = match &args.query {
+        Some(search) => search.clone(),
+        None => Search::from_str("").map_err(|wrong| anyhow!(wrong))?,
     };
     let files = Files::open(&args.root)?;
     let list = files.inventory.search(&files.sources(), &text, &query)?;

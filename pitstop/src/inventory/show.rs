@@ -1,7 +1,6 @@
 //! The inventory for people.
 
-use crate::host::confirm::columns;
-use crate::job::show::local;
+use crate::job::local;
 use jiff::Timestamp;
 use pitstop_api::inventory::{
     Disk, Facts, Health, InventoryChange, InventoryDiff, InventoryList, InventoryRow, LastRun,
@@ -10,6 +9,7 @@ use pitstop_api::inventory::{
 use pitstop_imaging::units;
 use pitstop_inventory::{disk_line, sentence};
 use pitstop_protocol::host_name::printable;
+use pitstop_server::set::columns;
 use std::fmt::Write;
 
 pub fn list(list: &InventoryList) -> String {

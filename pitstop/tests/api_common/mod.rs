@@ -56,14 +56,23 @@ impl Lab {
         let disk = self.path().join("sda");
         let bytes: Vec<u8> = (0..1 << 20).map(|at: u32| (at / 7 % 251) as u8).collect();
         fs::write(&disk, bytes).unwrap();
-        let image = self.path().join("share").join(&self.first).join("sda.raw.gz");
+        let image = self
+            .path()
+            .join("share")
+            .join(&self.first)
+            .join("sda.raw.gz");
         let output = run(&["backup", disk.to_str().unwrap(), image.to_str().unwrap()]);
         assert!(output.status.success(), "{output:?}");
     }
 
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let body = body.map(Value::to_string);
-        self.send(method, path, "Content-Type: application/json\r\n", body.as_deref())
+        self.send(
+            method,
+            path,
+            "Content-Type: application/json\r\n",
+            body.as_deref(),
+        )
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
@@ -81,7 +90,11 @@ impl Lab {
 
     pub fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.ask("POST", path, Some(body));
-        assert!((200..300).contains(&answer.status), "{path}: {}", answer.text());
+        assert!(
+            (200..300).contains(&answer.status),
+            "{path}: {}",
+            answer.text()
+        );
         json(&answer)
     }
 
@@ -107,9 +120,12 @@ impl Lab {
     pub fn check_in(&self, job: &str, run: &str, says: &str) -> Value {
         let body = format!("{{\"version\":1,\"run\":\"{run}\",{says}}}");
         let length = format!("Content-Length: {}\r\n", body.len());
-        let answer = self
-            .server
-            .request("POST", &format!("/check-in/{job}"), &length, body.as_bytes());
+        let answer = self.server.request(
+            "POST",
+            &format!("/check-in/{job}"),
+            &length,
+            body.as_bytes(),
+        );
         assert_eq!(answer.status, 200, "{}", answer.text());
         json(&answer)
     }
@@ -118,7 +134,9 @@ impl Lab {
     pub fn report(&self, job: &str, host_file: &str, run: &str, lines: &[&str]) {
         let path = self.path().join("hosts").join(host_file);
         let token = fs::read_to_string(path).unwrap();
-        let token = token.lines().find_map(|line| line.strip_prefix("report-token = "));
+        let token = token
+            .lines()
+            .find_map(|line| line.strip_prefix("report-token = "));
         let token = token.unwrap().trim_matches('"').to_owned();
         let mut body = String::new();
         for (seq, line) in (1..).zip(lines) {
@@ -130,9 +148,9 @@ impl Lab {
             "Authorization: Bearer {token}\r\nContent-Length: {}\r\n",
             body.len()
         );
-        let answer = self
-            .server
-            .request("POST", &format!("/report/{job}"), &headers, body.as_bytes());
+        let answer =
+            self.server
+                .request("POST", &format!("/report/{job}"), &headers, body.as_bytes());
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
 }
