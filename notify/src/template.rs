@@ -150,7 +150,8 @@ mod tests {
             let notice = failed(&reason);
             let body = template.render(&notice).unwrap();
             let read: serde_json::Value = serde_json::from_str(&body).unwrap();
-            prop_assert_eq!(read["text"].as_str(), Some(notice.summary().as_str()));
+            let summary = notice.summary();
+            prop_assert_eq!(read["text"].as_str(), Some(summary.as_str()));
         }
     }
 }

@@ -19,7 +19,6 @@ pub mod runs;
 mod words;
 
 #[cfg(test)]
-mod preview;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod images;
 mod inventory;
 mod job;
 mod job_options;
+mod notify;
+mod key;
 mod people;
 mod power;
 mod remote;
@@ -69,12 +71,16 @@ enum Command {
     Host(host::Args),
     /// List, show, cancel, repeat and wait for the jobs of machines
     Job(job::Args),
+    /// Make and show the keys that sign jobs
+    Key(key::Args),
     /// Switch machines on and off, and ask whether they run
     Power(power::Args),
     /// List the images on the share
     Image(images::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
+    /// Try those who are told of failures, by webhook and mail
+    Notify(notify::Args),
     /// Say what machines are, search them, and tell what changed
     Inventory(inventory::Args),
     /// Make, list and remove the users of the page and the API, and print who did what
@@ -138,10 +144,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
         Command::Job(args) => job::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Power(args) => power::run(&args),
         Command::Image(args) => images::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Inventory(args) => inventory::run(&args),
+        Command::Notify(args) => notify::run(&args),
         Command::User(args) => people::user::run(&args),
         Command::Token(args) => people::token::run(&args),
         Command::Tls(args) => tls::run(&args),

@@ -9,16 +9,17 @@ mod request;
 pub use log::Routine;
 pub use request::{Below, Caller, Here, Whole};
 
-use crate::refusal::{Refusal, blocking};
+use crate::refusal::Refusal;
 use crate::site::Sites;
-use crate::{api, boot, hosts, inventory, jobs, pages, people, report, share, tls};
+use crate::{
+    api, boot, health, hosts, inventory, jobs, metrics, pages, people, relay, report, share, tls,
+};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{Html, Response};
-use axum::routing::get;
+use axum::response::Response;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -35,13 +36,17 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(inventory::routes())
         .merge(log_in::routes())
         .merge(people::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
+        .merge(relay::routes())
         .with_state(Arc::clone(sites));
     layered(routes, sites)
 }
 
 /// What http serves beside https: nothing else can be asked for.
 pub fn loaders(sites: &Arc<Sites>) -> Router {
-    let routes = boot::routes().with_state(Arc::clone(sites));
+    let routes = boot::routes().merge(health::routes());
+    let routes = routes.with_state(Arc::clone(sites));
     let only = from_fn_with_state(Arc::clone(sites), tls::only_loaders);
     layered(Router::new().fallback_service(routes).layer(only), sites)
 }

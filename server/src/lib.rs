@@ -7,9 +7,13 @@ mod bootconf;
 mod claims;
 mod connections;
 mod dhcp;
+mod ends;
 mod events;
+mod face;
 mod file;
 pub mod fleet;
+mod health;
+pub mod host_files;
 mod host_search;
 mod hosts;
 mod http;
@@ -22,6 +26,7 @@ mod listing;
 mod locks;
 pub mod machine;
 mod machine_access;
+mod metrics;
 mod pages;
 mod path;
 mod people;
@@ -29,6 +34,7 @@ mod range;
 mod reached;
 mod readers;
 mod refusal;
+mod relay;
 mod report;
 pub mod runs;
 pub mod set;
@@ -47,6 +53,7 @@ pub mod write;
 pub use url::{Served, assumed as assumed_url, read_server_file, valid_url};
 
 use anyhow::Context;
+use face::Face;
 use journal::Journal;
 use machine_access::MachineAccess;
 use site::{Folders, Site, Sites};
@@ -110,6 +117,9 @@ pub struct Args {
     machine_access: MachineAccess,
     #[command(flatten)]
     tls: tls::Options,
+    /// Machines that get one image from here at once; others get it from those. 0: each gets its own from here
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    chains: usize,
     #[command(flatten)]
     dhcp: dhcp::Options,
     /// No line for each request
@@ -189,25 +199,17 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         .local_addr()
         .context("asking for the server's address")?;
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
-    let journal = Arc::new(Journal::new(args.quiet));
-    let fleet = Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal)));
-    let given = args.url.as_deref();
-    let https = args.tls.start(&args.root, given, address, &fleet, &journal);
-    let https = https.await?;
-    let tls = https.as_ref().map(|https| Arc::clone(&https.tls));
-    let served = served(given, address, tls.as_deref());
-    url::write_server_file(&args.root, &served, args.machine_access)?;
-    let face = Face {
-        served: served.clone(),
-        tls,
-        journal,
-        fleet,
-    };
-    let sites = Arc::new(sites(args, &folders, face));
+    let journal = Journal::new(args.quiet);
+    let (face, https) =
+        Face::new(&args.tls, &args.root, args.url.as_deref(), address, journal).await?;
+    url::write_server_file(&args.root, &face.served, args.machine_access)?;
+    let served = face.served.url.clone();
+    let sites = Arc::new(sites(args, &folders, face)?);
+    ends::start(&sites)?;
     let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
     let mut lines = announced(args, address, tftp.as_ref(), no_tftp)?;
     lines.extend(https.as_ref().into_iter().flat_map(|it| it.lines.clone()));
-    lines.push(format!("machines reach it as {}", served.url));
+    lines.push(format!("machines reach it as {served}"));
     lines.extend(without_boot_files(&folders));
     if let Some(dhcp) = &dhcp {
         lines.extend(dhcp::lines(dhcp, &*sites.now()?, &folders.boot_path));
@@ -252,35 +254,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The URLs under which this server is reached. Boot loaders stay on http, on the same host.
-fn served(given: Option<&str>, http: SocketAddr, tls: Option<&tls::Tls>) -> Served {
-    let own = || url::own("http", http);
-    match (tls, given) {
-        (None, _) => {
-            let url = given.map_or_else(own, str::to_owned);
-            Served {
-                boot_url: url.clone(),
-                url,
-            }
-        }
-        (Some(tls), given) => Served {
-            url: tls.url.clone(),
-            boot_url: given.and_then(tls::host_of_url).map_or_else(own, |host| {
-                format!("http://{}:{}", host.in_url(), http.port())
-            }),
-        },
-    }
-}
-
-/// What has to be there before the site is: what it is to its clients, and where it tells what goes on.
-struct Face {
-    served: Served,
-    tls: Option<Arc<tls::Tls>>,
-    journal: Arc<Journal>,
-    fleet: Arc<fleet::Watched>,
-}
-
-fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
+fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
     let claims = claims::Claims::new(&args.root);
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
     let journal = face.journal;
@@ -303,6 +277,8 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
         url: face.served.url,
         boot_url: face.served.boot_url,
         tls: face.tls,
+        connections: face.connections,
+        metrics: Arc::default(),
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(
             &args.root,
@@ -318,8 +294,11 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
         glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
         machine_access: args.machine_access,
+        relays: Arc::new(relay::Relays::new(&args.root, args.chains).with_context(|| {
+            format!("reading or making relay.key in {}", args.root.display())
+        })?),
     };
-    Sites::new(folders, site)
+    Ok(Sites::new(folders, site))
 }
 
 /// The TFTP socket, or, where it is off without having been told so, why.

@@ -1,5 +1,6 @@
 //! `/api/v1/users`, `/tokens` and `/audit`: admins manage who may do what.
 
+use crate::api::json;
 use crate::http::access::{self, Noted};
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
@@ -55,16 +56,14 @@ pub fn routes() -> Router<Arc<Sites>> {
 }
 
 /// A body of JSON; what is wrong with it is told as other refusals are.
-struct Body<T>(T);
+pub struct Body<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        match Json::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(wrong) => Err(Refusal::new(wrong.status(), wrong.body_text())),
-        }
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        json(&parts.headers, body).await.map(Self)
     }
 }
 
@@ -138,7 +137,10 @@ fn told_token(id: &str, token: &pitstop_people::Token) -> api::Token {
     }
 }
 
-async fn users(State(sites): State<Arc<Sites>>) -> Result<Json<api::Users>, Refusal> {
+/// Users, by name.
+#[utoipa::path(get, path = "/api/v1/users", tag = "people",
+    responses((status = 200, body = api::Users), (status = "4XX", body = api::ErrorBody)))]
+pub async fn users(State(sites): State<Arc<Sites>>) -> Result<Json<api::Users>, Refusal> {
     let listed = with_people(sites, "listing the users".into(), |people| {
         let book = people.store.book()?;
         let users = book.users.keys().filter_map(|name| told_user(&book, name));
@@ -149,7 +151,11 @@ async fn users(State(sites): State<Arc<Sites>>) -> Result<Json<api::Users>, Refu
     listed.await.map(Json)
 }
 
-async fn user(
+/// One user.
+#[utoipa::path(get, path = "/api/v1/users/{name}", tag = "people",
+    params(("name" = String, Path, description = "The user")),
+    responses((status = 200, body = api::User), (status = "4XX", body = api::ErrorBody)))]
+pub async fn user(
     State(sites): State<Arc<Sites>>,
     Path(name): Path<String>,
 ) -> Result<Json<api::User>, Refusal> {
@@ -161,7 +167,10 @@ async fn user(
     found.await.map(Json)
 }
 
-async fn add(
+/// Makes a user.
+#[utoipa::path(post, path = "/api/v1/users", tag = "people", request_body = UserOrder,
+    responses((status = 201, body = api::User), (status = "4XX", body = api::ErrorBody)))]
+pub async fn add(
     State(sites): State<Arc<Sites>>,
     Body(order): Body<UserOrder>,
 ) -> Result<Response, Refusal> {
@@ -189,7 +198,11 @@ fn check_password(password: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn change(
+/// Gives a user another role or password.
+#[utoipa::path(patch, path = "/api/v1/users/{name}", tag = "people", request_body = UserChange,
+    params(("name" = String, Path, description = "The user")),
+    responses((status = 200, body = api::User), (status = "4XX", body = api::ErrorBody)))]
+pub async fn change(
     State(sites): State<Arc<Sites>>,
     Path(name): Path<String>,
     Body(change): Body<UserChange>,
@@ -218,7 +231,11 @@ async fn change(
     Ok(done("change user", what, Json(changed.await?)))
 }
 
-async fn remove(
+/// Removes a user, and its tokens.
+#[utoipa::path(delete, path = "/api/v1/users/{name}", tag = "people",
+    params(("name" = String, Path, description = "The user")),
+    responses((status = 204), (status = "4XX", body = api::ErrorBody)))]
+pub async fn remove(
     State(sites): State<Arc<Sites>>,
     Path(name): Path<String>,
 ) -> Result<Response, Refusal> {
@@ -230,7 +247,10 @@ async fn remove(
     Ok(done("remove user", object, StatusCode::NO_CONTENT))
 }
 
-async fn tokens(State(sites): State<Arc<Sites>>) -> Result<Json<api::Tokens>, Refusal> {
+/// Tokens that have not expired; not their secrets.
+#[utoipa::path(get, path = "/api/v1/tokens", tag = "people",
+    responses((status = 200, body = api::Tokens), (status = "4XX", body = api::ErrorBody)))]
+pub async fn tokens(State(sites): State<Arc<Sites>>) -> Result<Json<api::Tokens>, Refusal> {
     let listed = with_people(sites, "listing the tokens".into(), |people| {
         let (book, now) = (people.store.book()?, Timestamp::now());
         let good = book.tokens.iter().filter(|(_, it)| !it.is_expired(now));
@@ -252,7 +272,10 @@ pub fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         .map_err(|_| format!("{text} from now is no time"))
 }
 
-async fn issue(
+/// Makes a token. Its secret is told this once.
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "people", request_body = TokenOrder,
+    responses((status = 201, body = api::NewToken), (status = "4XX", body = api::ErrorBody)))]
+pub async fn issue(
     State(sites): State<Arc<Sites>>,
     Body(order): Body<TokenOrder>,
 ) -> Result<Response, Refusal> {
@@ -287,7 +310,11 @@ async fn issue(
     ))
 }
 
-async fn revoke(
+/// Revokes a token.
+#[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "people",
+    params(("id" = String, Path, description = "The token")),
+    responses((status = 204), (status = "4XX", body = api::ErrorBody)))]
+pub async fn revoke(
     State(sites): State<Arc<Sites>>,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
@@ -300,12 +327,15 @@ async fn revoke(
 }
 
 #[derive(Serialize)]
-struct Audited {
+pub struct Audited {
     audit: Vec<Entry>,
 }
 
 /// The last lines of the audit log, the newest last.
-async fn audit(State(sites): State<Arc<Sites>>, uri: Uri) -> Result<Json<Audited>, Refusal> {
+#[utoipa::path(get, path = "/api/v1/audit", tag = "people",
+    params(("last" = Option<usize>, Query, description = "At most so many; 100 if you don't say")),
+    responses((status = 200, description = "`audit`: a line an act, with time, who, how, from, act, object, outcome", body = Object), (status = "4XX", body = api::ErrorBody)))]
+pub async fn audit(State(sites): State<Arc<Sites>>, uri: Uri) -> Result<Json<Audited>, Refusal> {
     let mut last = LAST;
     for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, why);

@@ -1,15 +1,19 @@
 //! What is served: three folders, and what all requests share.
 
 use crate::claims::Claims;
+use crate::connections::Table;
 use crate::events::Events;
 use crate::fleet::Watched;
+use crate::health::Health;
 use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::machine_access::MachineAccess;
+use crate::metrics::Metrics;
 use crate::pages::Glance;
 use crate::path::RelPath;
+use crate::relay::Relays;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
 use crate::tls::Tls;
@@ -57,6 +61,8 @@ pub struct Site {
     pub tls: Option<Arc<Tls>>,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
+    pub connections: Arc<Table>,
+    pub metrics: Arc<Metrics>,
     pub locks: Arc<Locks>,
     /// What machines report.
     pub runs: Arc<Recorder>,
@@ -72,7 +78,10 @@ pub struct Site {
     pub inventory: Arc<Inventory>,
     pub people: Arc<Gate>,
     pub machine_access: MachineAccess,
+    /// Machines as a page that is open last saw them.
     pub glance: Arc<Glance>,
+    /// Who gets an image from whom.
+    pub relays: Arc<Relays>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
@@ -81,8 +90,11 @@ pub struct Sites {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
-    pub people: Arc<Gate>,
     pub tls: Option<Arc<Tls>>,
+    pub connections: Arc<Table>,
+    pub metrics: Arc<Metrics>,
+    pub health: Health,
+    pub people: Arc<Gate>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
     /// The journal has been told that a folder is gone.
@@ -138,6 +150,13 @@ impl Places {
     }
 }
 
+impl Site {
+    /// Whether the share has its marker: without it no machine takes it for the share.
+    pub fn has_marker(&self) -> bool {
+        MARKERS.iter().any(|marker| self.share.exists(marker))
+    }
+}
+
 impl Sites {
     /// The site of the folders that `folders` opened.
     pub fn new(folders: &Folders, site: Site) -> Self {
@@ -145,8 +164,11 @@ impl Sites {
             journal: Arc::clone(&site.journal),
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
-            people: Arc::clone(&site.people),
             tls: site.tls.clone(),
+            connections: Arc::clone(&site.connections),
+            metrics: Arc::clone(&site.metrics),
+            health: Health::default(),
+            people: Arc::clone(&site.people),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),
             told: AtomicBool::new(false),

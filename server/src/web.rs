@@ -1,6 +1,6 @@
 //! The ports of http and https: who answers there what, and the end of it.
 
-use crate::connections::{Connections, Peer, Table};
+use crate::connections::{Connections, Peer};
 use crate::http;
 use crate::site::Sites;
 use crate::tls;
@@ -24,7 +24,7 @@ impl Web {
     /// Serves the whole site over https where there is https, and then over http what boot loaders need.
     pub fn start(http: TcpListener, https: Option<tls::Start>, sites: &Arc<Sites>) -> Self {
         // One address has its share of connections on both ports together.
-        let table = Table::of_process(Arc::clone(&sites.journal));
+        let table = Arc::clone(&sites.connections);
         let mut web = Self {
             running: JoinSet::new(),
             stop: watch::channel(()).0,

@@ -4,7 +4,7 @@ mod show;
 
 use crate::fleet::FleetFile;
 use crate::host::{Root, say};
-use crate::job::since;
+use crate::job::history::since;
 use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;

@@ -1,6 +1,6 @@
 //! The inventory for people.
 
-use crate::job::local;
+use crate::job::show::local;
 use jiff::Timestamp;
 use pitstop_api::inventory::{
     Disk, Facts, Health, InventoryChange, InventoryDiff, InventoryList, InventoryRow, LastRun,

@@ -4,20 +4,24 @@
 //! server that restarts knows who works, and gives each of them one lease of grace.
 
 use super::evidence::settle;
+use super::standing::{Shown, Standing, take_up};
 use super::store::{Found, Store};
 use super::{power, schedule};
+use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
+use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use pitstop_fleet::Fleet;
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
+use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::hostfile::HostFile;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Of a lease a machine at work speaks four times, and one that waits asks nine times.
@@ -40,23 +44,6 @@ const TIDY: Duration = Duration::from_secs(3600);
 /// A folder that changed so lately may change again without a new time.
 const COARSE: Duration = Duration::from_secs(2);
 
-/// Who has a slot, and who waits for one.
-#[derive(Debug, Clone, Default)]
-pub struct Standing {
-    /// Each with its run.
-    pub working: HashMap<Id, Id>,
-    /// In the order in which they get a slot.
-    pub waiting: Vec<Id>,
-}
-
-impl Standing {
-    /// The place of a job among those that wait, from 1.
-    pub fn waits_at(&self, job: &Id) -> Option<u32> {
-        let at = self.waiting.iter().position(|other| other == job)?;
-        u32::try_from(at + 1).ok()
-    }
-}
-
 pub struct Keeper {
     store: Store,
     journal: Arc<Journal>,
@@ -71,7 +58,9 @@ pub struct Keeper {
     gone: Mutex<Vec<Gone>>,
     seen: Mutex<Seen>,
     /// The jobs that whoever looks was told of.
-    shown: Mutex<Arc<Found>>,
+    shown: Shown,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
 }
 
 /// What was there when the folder was last read.
@@ -108,7 +97,19 @@ impl Keeper {
             told: Mutex::default(),
             gone: Mutex::default(),
             seen: Mutex::default(),
-            shown: Mutex::default(),
+            shown: Shown::default(),
+            ends: OnceLock::new(),
+        }
+    }
+
+    /// From now on `ends` is told of each job that is given up, and of each machine that falls silent.
+    pub fn tell_ends(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
+    }
+
+    fn end(&self, job: &Job, end: JobEnd) {
+        if let Some(ends) = self.ends.get() {
+            ends.job(job, end);
         }
     }
 
@@ -236,6 +237,9 @@ impl Keeper {
         if job.runs.last() == Some(run) {
             locked(&self.board).leave(&job.id);
         }
+        if effect == Effect::Ended && job.state == State::Failed {
+            self.end(&job, JobEnd::GaveUp);
+        }
         if effect != Effect::None {
             let reason = job.reason.as_ref().map(|why| format!(": {why}"));
             self.journal.note(&format!(
@@ -269,6 +273,9 @@ impl Keeper {
                 if job.state != State::Running {
                     locked(&self.board).leave(&job.id);
                 }
+                if job.state == State::Failed {
+                    self.end(&job, JobEnd::GaveUp);
+                }
             }
         }
         let now = Timestamp::now();
@@ -296,20 +303,8 @@ impl Keeper {
     /// Tells whoever looks of the jobs that changed since the last time.
     pub fn tell(&self, site: &Site) {
         // What cannot be read is told by others.
-        let Ok(found) = self.found() else {
-            return;
-        };
-        let mut told = locked(&self.shown);
-        let before = std::mem::replace(&mut *told, Arc::clone(&found));
-        if Arc::ptr_eq(&before, &found) {
-            return;
-        }
-        let known: HashMap<&Id, &Job> = before.jobs.iter().map(|job| (&job.id, job)).collect();
-        for job in &found.jobs {
-            if known.get(&job.id) != Some(&job) {
-                let job = Box::new(pitstop_api::Job::from(job));
-                site.events.tell(&pitstop_api::Event::Job(job));
-            }
+        if let Ok(found) = self.found() {
+            self.shown.tell(found, &site.events);
         }
     }
 
@@ -341,6 +336,10 @@ impl Keeper {
             let machine = job.shown();
             self.journal
                 .note(&format!("{machine} has left its place: {why}"));
+            // One that only waited is no one's trouble.
+            if gone.run.is_some() {
+                self.end(&job, JobEnd::Silent);
+            }
         }
         Ok(())
     }
@@ -354,6 +353,23 @@ impl Keeper {
             *last = Some(Instant::now());
         }
         due
+    }
+
+    /// How many jobs that are not over restore images of the folder that `file` is in, as far as the last look told.
+    pub fn restores_of(&self, file: &RelPath) -> usize {
+        let Some((folder, _)) = file.split() else {
+            return 0;
+        };
+        let found = Arc::clone(&locked(&self.seen).found);
+        let restores = found.jobs.iter().filter(|job| {
+            job.action == ActionName::Restore
+                && job.state.is_set()
+                // Of thousands only these are read.
+                && job.text.contains(folder.as_str())
+                && HostFile::parse(job.text.as_bytes(), &job.host_file)
+                    .is_ok_and(|file| file.image.as_deref() == Some(folder.as_str()))
+        });
+        restores.count()
     }
 
     /// The jobs, read anew where the folder changed.
@@ -385,34 +401,6 @@ impl Keeper {
             self.journal.note(&line);
         }
         Ok(found)
-    }
-}
-
-/// Gives each machine that was at work a lease of grace, also those whose job was withdrawn since. One that waited has to ask
-/// again: it may have been switched off, and would be queued for ever.
-fn take_up(store: &Store, board: &mut Board) -> anyhow::Result<()> {
-    for job in store.all()?.jobs {
-        let run = job.runs.last();
-        let is_at_work =
-            job.state == State::Running || (job.state.is_withdrawn() && job.verdict.is_none());
-        if let Some(run) = run.filter(|run| is_at_work && job.is_at_work(run)) {
-            board.beat(job.claim(), run, Duration::ZERO);
-        } else if job.state == State::Queued {
-            let silent = Happened::Silent { run: None };
-            store.lock()?.change(&job.id, &silent, Timestamp::now())?;
-        }
-    }
-    Ok(())
-}
-
-/// The limits that the fleet file sets.
-pub fn limits(fleet: &Fleet) -> Limits {
-    let groups = fleet.groups.iter();
-    Limits {
-        server: fleet.server.slots,
-        groups: groups
-            .filter_map(|group| Some((group.name.clone(), group.slots?)))
-            .collect(),
     }
 }
 

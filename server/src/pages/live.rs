@@ -324,6 +324,3 @@ impl Glance {
         Ok(machines)
     }
 }
-
-#[cfg(test)]
-mod tests;

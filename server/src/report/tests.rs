@@ -2,9 +2,10 @@
 
 use super::token;
 use crate::connections::{Connections, Peer, Table};
+use crate::face::Face;
 use crate::journal::Journal;
 use crate::site::{Folders, Sites};
-use crate::{Args, Face, http, runs, sites};
+use crate::{Args, http, runs, sites};
 use clap::{Args as _, FromArgMatches};
 use pitstop_protocol::id::Id;
 use std::ffi::OsStr;
@@ -41,20 +42,20 @@ fn serve(root: &Path) -> Served {
         },
         tls: None,
         fleet: Arc::new(crate::fleet::Watched::new(root, Arc::clone(&journal))),
+        connections: Table::of_process(Arc::clone(&journal)),
         journal,
     };
-    let sites = Arc::new(sites(&args, &folders, face));
+    let sites = Arc::new(sites(&args, &folders, face).unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
-    let journal = Arc::clone(&sites.journal);
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(args.listen))
         .unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections::new(listener, Table::of_process(journal));
+    let connections = Connections::new(listener, Arc::clone(&sites.connections));
     runtime.spawn(async move { axum::serve(connections, service).await });
     Served {
         address,
