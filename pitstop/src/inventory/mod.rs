@@ -5,11 +5,13 @@ mod show;
 use crate::fleet::FleetFile;
 use crate::host::{Root, say};
 use crate::job::history::since;
+use crate::remote::{Client, part};
 use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
 use jiff::Timestamp;
+use pitstop_api::inventory::{InventoryDiff, InventoryList, MachineInventory};
 use pitstop_inventory::{Query, export};
 use pitstop_server::inventory::{Inventory, Sources};
 use serde::Serialize;
@@ -120,20 +122,53 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn search(args: &Args) -> anyhow::Result<()> {
-    let Search { text, query } = match &args.query {
-        Some(search) => search.clone(),
-        None => Search::from_str("").map_err(|wrong| anyhow!(wrong))?,
+/// The same, by a server elsewhere.
+pub fn run_by(client: &Client, args: &Args) -> anyhow::Result<()> {
+    let machine = |one: &One| -> anyhow::Result<MachineInventory> {
+        client.get(&format!("/inventory/{}", part(&one.name)))
     };
-    let files = Files::open(&args.root)?;
-    let list = files.inventory.search(&files.sources(), &text, &query)?;
-    if args.csv {
-        return say(&export::csv(&list));
+    match &args.command {
+        None => {
+            let text = part(&args.search()?.text);
+            let list: InventoryList = client.get(&format!("/inventory?q={text}"))?;
+            listed(args, &list)
+        }
+        Some(Command::Show(one)) => told(&machine(one)?, one.json, show::machine),
+        Some(Command::History(one)) => told(&machine(one)?, one.json, show::history),
+        Some(Command::Diff { one, since }) => {
+            let since = since.map(|since| format!("?since={since}"));
+            let since = since.unwrap_or_default();
+            let path = format!("/inventory/{}/diff{since}", part(&one.name));
+            let found: InventoryDiff = client.get(&path)?;
+            told(&found, one.json, show::changes)
+        }
     }
-    told(&list, args.json, show::list)
 }
 
-fn machine(one: &One) -> anyhow::Result<pitstop_api::inventory::MachineInventory> {
+impl Args {
+    fn search(&self) -> anyhow::Result<Search> {
+        match &self.query {
+            Some(search) => Ok(search.clone()),
+            None => Search::from_str("").map_err(|wrong| anyhow!(wrong)),
+        }
+    }
+}
+
+fn search(args: &Args) -> anyhow::Result<()> {
+    let Search { text, query } = args.search()?;
+    let files = Files::open(&args.root)?;
+    let list = files.inventory.search(&files.sources(), &text, &query)?;
+    listed(args, &list)
+}
+
+fn listed(args: &Args, list: &InventoryList) -> anyhow::Result<()> {
+    if args.csv {
+        return say(&export::csv(list));
+    }
+    told(list, args.json, show::list)
+}
+
+fn machine(one: &One) -> anyhow::Result<MachineInventory> {
     let files = Files::open(&one.root)?;
     files.inventory.machine(&files.sources(), &one.name)
 }
