@@ -78,6 +78,9 @@ fn routes() -> BTreeSet<String> {
                     (_, path) => path,
                 };
                 routes.insert(format!("{} {path}", method.to_uppercase()));
+                if (method, path) == ("get", "/api/v1/images/{path}") {
+                    routes.insert(format!("GET {path}/files/{{volume}}/{{file}}"));
+                }
             }
         }
     }
