@@ -121,6 +121,18 @@ impl Board {
     pub fn at_work(&self) -> usize {
         self.work.len()
     }
+
+    /// The jobs that have a slot, each with its run.
+    pub fn working(&self) -> impl Iterator<Item = (&Id, &Id)> {
+        self.work.iter().map(|(job, held)| (job, &held.run))
+    }
+
+    /// The jobs that wait for a slot, in the order in which they get one.
+    pub fn waiting(&self) -> Vec<&Id> {
+        let mut claims: Vec<&Claim> = self.wait.values().map(|held| &held.claim).collect();
+        claims.sort_by_key(|claim| claim.order());
+        claims.into_iter().map(|claim| &claim.job).collect()
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +152,7 @@ mod tests {
         Claim {
             job: id(number),
             batch: id(0),
+            turn: None,
             place: number,
             slots: None,
             groups: Vec::new(),

@@ -18,6 +18,8 @@ pub struct Claim {
     pub job: Id,
     /// The jobs that were set with it; its time comes first in the order.
     pub batch: Id,
+    /// Where somebody moved it to.
+    pub turn: Option<i64>,
     pub place: u32,
     pub slots: Option<u32>,
     pub groups: Vec<String>,
@@ -26,9 +28,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Jobs that were set earlier come first; of those set together, the order that was asked for.
-    pub fn order(&self) -> (&Id, u32, &Id) {
-        (&self.batch, self.place, &self.job)
+    /// Those that somebody moved come first. Then jobs that were set earlier; of those set together, the order that was asked
+    /// for.
+    pub fn order(&self) -> (i64, &Id, u32, &Id) {
+        let turn = self.turn.unwrap_or(i64::MAX);
+        (turn, &self.batch, self.place, &self.job)
     }
 }
 
@@ -121,6 +125,7 @@ mod tests {
         Claim {
             job: id(number),
             batch: id(batch),
+            turn: None,
             place,
             slots,
             groups: vec![group.to_owned()],
@@ -158,6 +163,20 @@ mod tests {
             Turn::Wait { place: 1, of: 3 }
         );
         assert_eq!(ask(&at_work, &wait, 3, &Limits::default()), Turn::Go);
+    }
+
+    #[test]
+    fn who_was_moved_goes_before_those_who_were_not() {
+        let moved = |number, turn| Claim {
+            turn: Some(turn),
+            ..claim(number, 9, 0, "a", None)
+        };
+        let wait = [claim(1, 1, 0, "a", None), moved(2, 5), moved(3, -5)];
+        let full = [claim(8, 8, 0, "b", None)];
+        let one = limits(1, 9);
+        for (who, place) in [(3, 1), (2, 2), (1, 3)] {
+            assert_eq!(ask(&full, &wait, who, &one), Turn::Wait { place, of: 3 });
+        }
     }
 
     #[test]

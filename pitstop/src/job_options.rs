@@ -36,13 +36,17 @@ impl<W> JobOptions<W> {
         self.get(key).and_then(Value::as_str)
     }
 
+    /// By the host file's keys.
+    pub fn table(&self) -> Table {
+        let given = self.given.iter();
+        given
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect()
+    }
+
     /// As the parser of host files has it.
     pub fn host_file(&self) -> anyhow::Result<HostFile> {
-        let given = self.given.iter();
-        let table: Table = given
-            .map(|(key, value)| ((*key).to_owned(), value.clone()))
-            .collect();
-        Ok(table.try_into()?)
+        Ok(self.table().try_into()?)
     }
 }
 

@@ -4,9 +4,17 @@ mod ask;
 mod commands;
 mod fleet;
 mod host;
+mod images;
+mod inventory;
 mod job;
 mod job_options;
+mod notify;
+mod key;
+mod people;
 mod power;
+mod remote;
+mod tls;
+mod tree;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -31,6 +39,8 @@ Exit status: 0 all is done, 1 it failed, 2 the command line is wrong.";
 #[derive(Parser)]
 #[command(name = "pitstop", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    server: remote::Server,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,10 +71,26 @@ enum Command {
     Host(host::Args),
     /// List, show, cancel, repeat and wait for the jobs of machines
     Job(job::Args),
+    /// Make and show the keys that sign jobs
+    Key(key::Args),
     /// Switch machines on and off, and ask whether they run
     Power(power::Args),
+    /// List the images on the share
+    Image(images::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
+    /// Try those who are told of failures, by webhook and mail
+    Notify(notify::Args),
+    /// Say what machines are, search them, and tell what changed
+    Inventory(inventory::Args),
+    /// Make, list and remove the users of the page and the API, and print who did what
+    User(people::user::Args),
+    /// Make, list and revoke tokens for programs
+    Token(people::token::Args),
+    /// Show the server's own certificate authority
+    Tls(tls::Args),
+    /// Keep whole systems as files: capture, unpack, compare them
+    Tree(tree::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -78,8 +104,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.command,
+    let Cli { server, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             eprint!("pitstop: {}", error.render());
             return ExitCode::from(2);
@@ -90,7 +116,12 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    match run(command) {
+    let done = match server.run(&command) {
+        Ok(false) => run(command),
+        Ok(true) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pitstop: error: {error:#}");
@@ -113,8 +144,16 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
         Command::Job(args) => job::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Power(args) => power::run(&args),
+        Command::Image(args) => images::run(&args),
         Command::Fleet(args) => fleet::run(&args),
+        Command::Inventory(args) => inventory::run(&args),
+        Command::Notify(args) => notify::run(&args),
+        Command::User(args) => people::user::run(&args),
+        Command::Token(args) => people::token::run(&args),
+        Command::Tls(args) => tls::run(&args),
+        Command::Tree(args) => tree::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);

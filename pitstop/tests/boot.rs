@@ -224,7 +224,7 @@ fn names_of_old_and_foreign_boot_roms_are_answered() {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.send_to(b"\0\x01loader\0octet", server.tftp).unwrap();
     assert!(matches!(receive(&socket).0, Packet::Error { .. }));
-    let page = server.get("/").text();
+    let page = server.get("/journal").text();
     for line in [
         "caf\\xe9 refused",
         "TFTP request refused: not a TFTP packet",
@@ -269,7 +269,7 @@ fn a_machine_that_was_reset_is_served_at_once() {
     assert!(began.elapsed() < std::time::Duration::from_secs(5));
     common::wait_until("the old transfer's end", || {
         server
-            .get("/")
+            .get("/journal")
             .text()
             .contains("stopped by the client: it was reset")
     });

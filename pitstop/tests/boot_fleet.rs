@@ -42,7 +42,7 @@ fn a_machine_of_the_fleet_boots_with_its_own_kernel_parameters() {
     fs::write(&fleet, lab.replace("match", "mtach")).unwrap();
     let told = "fleet.toml, line 4: unknown key &quot;mtach&quot;: did you mean &quot;match&quot;?";
     common::wait_until("the page to say what is wrong", || {
-        server.get("/").text().matches(told).count() == 2
+        server.get("/journal").text().matches(told).count() == 2
     });
     let script = server.get("/ipxe?ip=10.0.2.15").text();
     assert!(script.contains("ttyS1,115200 BOOTIF"), "{script}");
@@ -57,7 +57,12 @@ fn a_machine_of_the_fleet_boots_with_its_own_kernel_parameters() {
         config.contains("default.toml quiet console=ttyS1,115200 nomodeset\n"),
         "{config}"
     );
-    assert!(!server.get("/").text().contains("fleet.toml is wrong"));
+    assert!(
+        !server
+            .get("/journal")
+            .text()
+            .contains("fleet.toml is wrong")
+    );
 }
 
 const LAB: &str = "version = 1\n[server]\nunknown = \"UNKNOWN\"\n[network.\"10.0.2.0/24\"]\nrange = \"10.0.2.100-10.0.2.199\"\n\
@@ -226,7 +231,7 @@ fn who_makes_addresses_up_fills_no_disk() {
         1000
     );
     assert_eq!(fs::read_dir(server.path("hosts")).unwrap().count(), 1000);
-    let page = server.get("/").text();
+    let page = server.get("/journal").text();
     assert!(
         page.contains("1000 machines wait for a name already"),
         "{page}"

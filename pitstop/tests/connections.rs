@@ -33,7 +33,7 @@ fn silent_connections_do_not_take_the_places_of_machines() {
     upload.write_all(b"half").unwrap();
     assert_eq!(Answer::read(upload).status, 201);
     drop(silent);
-    let page = server.get("/").text();
+    let page = server.get("/journal").text();
     assert!(
         page.contains("too many connections: a silent one of 127.0.0.1 is closed"),
         "{page}"
@@ -84,7 +84,7 @@ fn who_says_nothing_is_hung_up_on_and_who_is_slow_is_served() {
     assert!(rest.contains("HTTP/1.1 404"), "{rest}");
     wait_until("the line in the journal", || {
         server
-            .get("/")
+            .get("/journal")
             .text()
             .contains("127.0.0.1 asked nothing for 20 s: the connection is closed")
     });

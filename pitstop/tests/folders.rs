@@ -51,7 +51,7 @@ fn what_is_under_the_roots_name_is_served_whatever_was_there_before() {
             .text()
             .contains("0A00020F.toml")
     );
-    let page = server.get("/").text();
+    let page = server.get("/journal").text();
     assert!(page.contains("they are opened anew"), "{page}");
     assert!(
         page.contains("nothing can be served: looking for the folder"),

@@ -277,7 +277,7 @@ fn behind_the_loopback_a_vm_deletes_what_it_was_given() {
     assert_eq!(delete("0A00020F.toml"), 204);
     assert_eq!(delete("0A00020F.toml"), 404);
     assert_eq!(delete("default.toml"), 403);
-    let page = server.get("/").text();
+    let page = server.get("/journal").text();
     assert!(page.contains("/hosts/default.toml"), "{page}");
     assert!(page.contains("DELETE /hosts/0A00020F.toml 204"), "{page}");
 }

@@ -253,7 +253,7 @@ fn the_machine_of_a_job_for_later_is_switched_when_it_is_due() {
     });
     wait_until("the journal tells", || {
         server
-            .get("/")
+            .get("/journal")
             .text()
             .contains("lab-1: switched for its job")
     });

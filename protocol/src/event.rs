@@ -9,6 +9,7 @@ mod tests;
 
 pub use convert::{millis, of};
 
+use crate::facts::Facts;
 use crate::id::Id;
 use jiff::Timestamp;
 use pitstop_imaging::event::{Act, Level};
@@ -76,6 +77,9 @@ pub enum What {
         mac: String,
         /// The version of Pitstop.
         pitstop: String,
+        /// The public half of its SSH host key, `ssh-ed25519 AAAA…`; empty where nobody can log in.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        host_key: String,
     },
     /// The machine knows what it is to do.
     Job {
@@ -107,6 +111,10 @@ pub enum What {
     Log {
         level: Level,
         text: String,
+    },
+    /// What the machine is.
+    Inventory {
+        facts: Box<Facts>,
     },
     /// Lines of the log that were too many to be reported.
     Dropped {

@@ -1,41 +1,63 @@
 //! The HTTP server: which request goes where. Each layer does one thing for all of them; each folder of the site has
 //! its routes in a module of its own.
 
+pub mod access;
 mod log;
+mod log_in;
 mod request;
 
 pub use log::Routine;
 pub use request::{Below, Caller, Here, Whole};
 
-use crate::refusal::{Refusal, blocking};
+use crate::refusal::Refusal;
 use crate::site::Sites;
-use crate::{api, boot, hosts, jobs, relay, report, share, status};
+use crate::{
+    api, boot, health, hosts, inventory, jobs, metrics, pages, people, relay, report, share, tls,
+};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{Html, Response};
-use axum::routing::get;
+use axum::response::Response;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// The whole site. It needs to know its clients: serve it with connection information.
 pub fn router(sites: &Arc<Sites>) -> Router {
     let routes = Router::new()
-        .route("/", get(page).fallback(only_read))
+        .merge(pages::routes())
         .merge(share::routes())
         .merge(report::routes())
         .merge(api::routes())
         .merge(hosts::routes())
         .merge(boot::routes())
         .merge(jobs::routes())
+        .merge(inventory::routes())
+        .merge(log_in::routes())
+        .merge(people::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
         .merge(relay::routes())
         .with_state(Arc::clone(sites));
+    layered(routes, sites)
+}
+
+/// What http serves beside https: nothing else can be asked for.
+pub fn loaders(sites: &Arc<Sites>) -> Router {
+    let routes = boot::routes().merge(health::routes());
+    let routes = routes.with_state(Arc::clone(sites));
+    let only = from_fn_with_state(Arc::clone(sites), tls::only_loaders);
+    layered(Router::new().fallback_service(routes).layer(only), sites)
+}
+
+fn layered(routes: Router, sites: &Arc<Sites>) -> Router {
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()
         .fallback_service(routes)
+        .layer(access::site(sites))
         .layer(from_fn(request::normalize))
+        .layer(from_fn(api::in_json))
         .layer(from_fn(without_body_for_head))
         .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(Arc::clone(sites), log::note))
@@ -44,10 +66,6 @@ pub fn router(sites: &Arc<Sites>) -> Router {
 /// The answer to methods that would change what can only be read.
 pub async fn only_read() -> Refusal {
     Refusal::method("GET, HEAD")
-}
-
-async fn page(Here(site): Here) -> Result<Html<String>, Refusal> {
-    blocking(move || Ok(Html(status::page(&site)))).await
 }
 
 /// Every handler answers HEAD as it answers GET: here its body is taken off, and its length is told.

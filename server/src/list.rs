@@ -2,33 +2,14 @@
 
 use anyhow::Context;
 use cap_std::fs::Dir;
+pub use pitstop_api::HostFile as Job;
 use pitstop_protocol::host_name::{HostName, Meaning, SUFFIX, printable};
 use pitstop_protocol::job;
-use serde::Serialize;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// A host file.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-pub struct Job {
-    /// An address, or whom else the file's name is about.
-    pub machine: String,
-    pub file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    /// The folder on the share.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// Why the machine will not take it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Why no machine looks for a file of this name, and what to call it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
-/// Reads all host files, by file name.
-pub fn jobs(hosts: &Dir) -> anyhow::Result<Vec<Job>> {
+/// The names of all host files, in order.
+pub fn names(hosts: &Dir) -> anyhow::Result<Vec<String>> {
     let mut files = Vec::new();
     for entry in hosts.entries().context("listing the host files")? {
         let name = entry.context("listing the host files")?.file_name();
@@ -38,7 +19,12 @@ pub fn jobs(hosts: &Dir) -> anyhow::Result<Vec<Job>> {
         }
     }
     files.sort();
-    Ok(files
+    Ok(files)
+}
+
+/// Reads all host files, by file name.
+pub fn jobs(hosts: &Dir) -> anyhow::Result<Vec<Job>> {
+    Ok(names(hosts)?
         .into_iter()
         .filter_map(|file| job(hosts, file))
         .collect())

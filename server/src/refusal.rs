@@ -83,6 +83,10 @@ impl Refusal {
     }
 }
 
+/// Of an answer that is a refusal: its sentence, for who puts it differently.
+#[derive(Debug, Clone)]
+pub struct Reason(pub String);
+
 impl From<BadPath> for Refusal {
     fn from(error: BadPath) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.to_string())
@@ -98,6 +102,7 @@ impl IntoResponse for BadPath {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, format!("{}\n", self.reason)).into_response();
+        response.extensions_mut().insert(Reason(self.reason));
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }

@@ -8,7 +8,7 @@ mod summary;
 mod thin;
 pub mod token;
 
-pub use from_logs::{from_logs, is_reported};
+pub use from_logs::{all_from_logs, from_logs, is_reported, last_of_log};
 pub use log::Log;
 pub use record::{KEEP_LAST, Recorder, Refused, Reported};
 pub use summary::{Live, Run, State, Summary};
@@ -35,6 +35,8 @@ pub struct Filter {
     /// Of the machine with this name, address or MAC.
     pub machine: Option<String>,
     pub job: Option<Id>,
+    /// Older than this one.
+    pub before: Option<Id>,
     /// Of these the newest so many.
     pub last: Option<usize>,
 }
@@ -44,6 +46,11 @@ impl Filter {
         let machine = self.machine.as_deref();
         machine.is_none_or(|machine| summary.is_of(machine))
             && (self.job.is_none() || self.job == summary.job)
+            && self.is_before(&summary.run)
+    }
+
+    fn is_before(&self, run: &Id) -> bool {
+        self.before.as_ref().is_none_or(|before| run < before)
     }
 }
 
@@ -85,7 +92,8 @@ impl Runs {
     /// # Errors
     /// The folder cannot be read.
     pub fn list(&self, filter: &Filter) -> io::Result<Vec<Run>> {
-        let found = self.ids()?.into_iter().filter_map(|id| {
+        let ids = self.ids()?.into_iter().filter(|id| filter.is_before(id));
+        let found = ids.filter_map(|id| {
             let summary = self.summary(&id).ok().flatten()?;
             filter.takes(&summary).then(|| self.with_progress(summary))
         });
@@ -126,14 +134,17 @@ impl Runs {
         }
         let events = self.events(&summary.run);
         let heard = fs::metadata(&events).and_then(|events| events.modified());
-        let silent = heard.is_ok_and(|heard| {
-            let since = SystemTime::now().duration_since(heard);
-            since.unwrap_or_default() > SILENCE
-        });
+        let silent = heard.is_ok_and(is_silent);
         // What cannot be read is not known: the rest is.
         let live = last_progress(&events).unwrap_or_default();
         Run::at_work(summary, live, silent)
     }
+}
+
+/// Whether a machine that was last `heard` then is gone, or cut off.
+fn is_silent(heard: SystemTime) -> bool {
+    let since = SystemTime::now().duration_since(heard);
+    since.unwrap_or_default() > SILENCE
 }
 
 /// The newest progress in the end of a file of events.

@@ -4,26 +4,33 @@ use crate::append;
 use crate::file::{self, Found};
 use crate::http::{Below, Here};
 use crate::listing;
+use crate::machine_access;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites, is_marker};
 use crate::upload;
+use crate::view::is_image;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use cap_std::fs::{File, Metadata};
+use pitstop_api::{Change, Event, ImageChange};
 use std::io;
 use std::sync::Arc;
 
 const METHODS: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MOVE, MKCOL";
 
 pub fn routes() -> Router<Arc<Sites>> {
-    Router::new()
-        .route("/share", any(handle))
-        .route("/share/", any(handle))
-        .route("/share/{*path}", any(handle))
+    machine_access::share(
+        Router::new()
+            .route("/share", any(handle))
+            .route("/share/", any(handle))
+            .route("/share/{*path}", any(handle)),
+    )
 }
 
 /// Decides by the method: WebDAV's are none that a route could name.
@@ -32,7 +39,34 @@ async fn handle(
     Below(path): Below,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (site, (parts, body)) = (&site, request.into_parts());
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let mut changed = vec![path.clone()];
+    if method.as_str() == "MOVE" {
+        changed.push(destination(&parts.headers, &site.url)?);
+    }
+    let response = act(&site, path, parts, body).await?;
+    if !method.is_safe() {
+        for path in changed.iter().filter(|path| is_image(path.as_str())) {
+            site.events.tell(&Event::Image(ImageChange {
+                path: path.as_str().to_owned(),
+                change: if site.share.exists(path.as_path()) {
+                    Change::Written
+                } else {
+                    Change::Removed
+                },
+            }));
+        }
+    }
+    Ok(response)
+}
+
+async fn act(
+    site: &Arc<Site>,
+    path: RelPath,
+    parts: Parts,
+    body: Body,
+) -> Result<Response, Refusal> {
     match parts.method.as_str() {
         "GET" | "HEAD" => get(site, path, &parts.method, &parts.uri, &parts.headers).await,
         "PUT" if parts.uri.path().ends_with('/') => Err(Refusal::new(
@@ -266,7 +300,7 @@ fn sync_parent(site: &Site, path: &RelPath) -> Result<(), Refusal> {
 }
 
 /// Reads MOVE's `Destination` (RFC 4918 10.3): a path, or a URL of this server, below `/share/`.
-fn destination(headers: &HeaderMap, own_url: &str) -> Result<RelPath, Refusal> {
+pub fn destination(headers: &HeaderMap, own_url: &str) -> Result<RelPath, Refusal> {
     let bad = |reason: &str| Refusal::new(StatusCode::BAD_REQUEST, reason);
     let uri: Uri = headers
         .get("destination")

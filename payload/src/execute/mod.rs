@@ -10,6 +10,7 @@ mod dry;
 mod entries;
 mod images;
 pub mod info;
+pub mod ledger;
 pub mod log;
 mod noticing;
 mod owner;
@@ -123,7 +124,6 @@ impl Work<'_> {
 
     /// Does what was planned. `is_done` is called when all of it is on the disks or on the share.
     pub fn execute(&self, prepared: &Prepared, is_done: impl FnOnce()) -> anyhow::Result<()> {
-        info::write(self)?;
         let began = Instant::now();
         self.walk(prepared)?;
         is_done();

@@ -1,9 +1,10 @@
 //! What a run reports, and that reports change nothing about the run.
 
 use super::after_crash;
-use super::site::{Console, MIB, Site, noise};
+use super::site::{Console, HOST_KEY, MIB, Site, noise};
 use pitstop_imaging::event::Act;
 use pitstop_protocol::event::{Line, Outcome, Planned, Record, State, Verdict, What, parse};
+use pitstop_protocol::facts::Facts;
 use pitstop_protocol::fake::lease;
 use pitstop_transport::fetch::fake::{FakeServer, Fault};
 use std::net::TcpListener;
@@ -51,15 +52,26 @@ fn a_run_is_reported_from_its_beginning_to_its_result() {
     let records = reported(&server);
     assert!(records.is_sorted_by_key(|record| record.seq));
     assert!(records.iter().all(|record| record.run == records[0].run));
+    let told = records.iter().find_map(|record| match &record.what {
+        What::Inventory { facts } => Some(facts),
+        _ => None,
+    });
+    let facts = told.unwrap();
+    assert_eq!(facts.disks[0].serial, "QM00001");
+    let kept = site.text("10.0.2.15/inventory.json");
+    assert_eq!(Facts::parse(kept.as_bytes()).unwrap(), **facts);
     let What::Begin {
-        machine, address, ..
+        machine,
+        address,
+        host_key,
+        ..
     } = &records[0].what
     else {
         panic!("{:?}", records[0]);
     };
     assert_eq!(
-        (machine.as_str(), address.as_str()),
-        ("testbox7", "10.0.2.15")
+        (machine.as_str(), address.as_str(), host_key.as_str()),
+        ("testbox7", "10.0.2.15", HOST_KEY)
     );
     let plan = records.iter().find_map(|record| match &record.what {
         What::Plan { action, disks } => Some((action.as_str(), disks.as_slice())),

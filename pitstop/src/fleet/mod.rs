@@ -6,7 +6,7 @@ mod files;
 mod generate;
 mod import;
 mod install;
-mod show;
+pub mod show;
 mod unknown;
 
 use crate::host::Root;
@@ -15,6 +15,7 @@ use clap::Subcommand;
 pub use file::FleetFile;
 use files::Files;
 use pitstop_fleet::Selector;
+use pitstop_server::view::{identity, with_settings};
 use serde_json::json;
 use std::io::Write;
 
@@ -35,11 +36,11 @@ The file is fleet.toml in the root: edit it by hand as you like.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     /// Say what is wrong with fleet.toml, with its lines
     #[command(after_help = "Example:\n  pitstop fleet check --root /srv/pitstop")]
     Check {
@@ -101,7 +102,7 @@ enum Command {
 pub struct Selection {
     /// Names, addresses, MACs, @GROUP, networks (192.168.1.0/24), patterns (lab3-*) [default: all]
     #[arg(value_name = "SELECTOR")]
-    words: Vec<String>,
+    pub words: Vec<String>,
     /// Every machine
     #[arg(long, conflicts_with = "words")]
     all: bool,
@@ -137,10 +138,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
             let fleet = FleetFile::at(root).read()?;
             let machines = selection.of(&fleet)?;
+            let machines: Vec<_> = machines
+                .into_iter()
+                .map(|machine| identity(&fleet, machine))
+                .collect();
             say(&if *json {
-                show::list_json(&fleet, &machines)?
+                show::list_json(&machines)?
             } else {
-                show::list(&fleet, &machines)
+                show::list(&fleet.file, &machines)
             })
         }
         Command::Show {
@@ -164,11 +169,12 @@ fn shown(machine: &str, root: &Root, files: bool, json: bool) -> anyhow::Result<
     let machines = fleet.select(&selectors)?;
     let several = selectors.len() != 1 || selectors.iter().any(Selector::is_of_several);
     if !files {
+        let shown = machines.into_iter().map(|one| with_settings(&fleet, one));
+        let shown: Vec<_> = shown.collect();
         return if json {
-            show::machines_json(&fleet, &machines, several)
+            show::machines_json(&shown, several)
         } else {
-            let shown = machines.iter().map(|one| show::machine(&fleet, one));
-            Ok(shown.collect())
+            Ok(shown.iter().map(show::machine).collect())
         };
     }
     let mut layers = Files::at(root)?;

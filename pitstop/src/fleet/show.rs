@@ -1,27 +1,24 @@
 //! Machines and settings, for people and for programs.
 
 use anyhow::Context;
-use pitstop_fleet::{Fleet, Machine};
-use serde_json::{Map, Value, json};
+use pitstop_api::FleetMachine;
+use serde_json::Value;
 use std::fmt::Write;
 
-/// A line a machine.
-pub fn list(fleet: &Fleet, machines: &[&Machine]) -> String {
+/// A line a machine; `file` is the name of the fleet file.
+pub fn list(file: &str, machines: &[FleetMachine]) -> String {
     if machines.is_empty() {
-        return format!("{} has no machines yet\n", fleet.file);
+        return format!("{file} has no machines yet\n");
     }
     let rows: Vec<[String; 4]> = machines
         .iter()
         .map(|machine| {
             [
                 machine.name.clone(),
-                machine.ip.map_or_else(|| "-".into(), |ip| ip.to_string()),
-                machine
-                    .macs
-                    .first()
-                    .map_or_else(|| "-".into(), ToString::to_string)
-                    + if machine.macs.len() > 1 { " …" } else { "" },
-                groups(fleet, machine).join(", "),
+                machine.ip.clone().unwrap_or_else(|| "-".into()),
+                machine.mac.first().cloned().unwrap_or_else(|| "-".into())
+                    + if machine.mac.len() > 1 { " …" } else { "" },
+                machine.groups.join(", "),
             ]
         })
         .collect();
@@ -46,53 +43,22 @@ pub fn list(fleet: &Fleet, machines: &[&Machine]) -> String {
     table
 }
 
-pub fn list_json(fleet: &Fleet, machines: &[&Machine]) -> anyhow::Result<String> {
-    let machines: Vec<Value> = machines
-        .iter()
-        .map(|machine| identity(fleet, machine))
-        .collect();
-    written(&Value::Array(machines))
+pub fn list_json(machines: &[FleetMachine]) -> anyhow::Result<String> {
+    written(&serde_json::to_value(machines).context("putting machines into JSON")?)
 }
 
 fn written(value: &Value) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value).context("writing JSON")? + "\n")
 }
 
-fn groups<'a>(fleet: &'a Fleet, machine: &Machine) -> Vec<&'a str> {
-    let groups = machine.groups.iter();
-    groups
-        .filter_map(|at| fleet.groups.get(*at))
-        .map(|group| group.name.as_str())
-        .collect()
-}
-
-fn network(fleet: &Fleet, machine: &Machine) -> Option<String> {
-    let network = fleet.networks.get(machine.network?)?;
-    Some(network.net.to_string())
-}
-
-fn identity(fleet: &Fleet, machine: &Machine) -> Value {
-    json!({
-        "name": machine.name,
-        "mac": machine.macs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "ip": machine.ip.map(|ip| ip.to_string()),
-        "uuid": machine.uuid.map(|uuid| uuid.to_string()),
-        "serial": machine.serial,
-        "groups": groups(fleet, machine),
-        "network": network(fleet, machine),
-        "line": machine.line,
-    })
-}
-
 /// All that holds for a machine.
-pub fn machine(fleet: &Fleet, machine: &Machine) -> String {
+pub fn machine(machine: &FleetMachine) -> String {
     let mut text = format!("{}\n", machine.name);
-    let settings = fleet.settings(machine);
+    let settings = machine.settings.iter().flatten();
     let rows: Vec<[String; 2]> = settings
-        .iter()
         .map(|(key, setting)| {
             [
-                format!("{key} = {}", setting.shown(key)),
+                format!("{key} = {}", in_toml(&setting.value)),
                 format!("{}, line {}", setting.layer, setting.line),
             ]
         })
@@ -106,21 +72,25 @@ pub fn machine(fleet: &Fleet, machine: &Machine) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {setting:width$}  {layer}");
     }
-    let groups = groups(fleet, machine);
-    if !groups.is_empty() {
-        let _ = writeln!(text, "  in the groups {}", groups.join(", "));
+    if !machine.groups.is_empty() {
+        let _ = writeln!(text, "  in the groups {}", machine.groups.join(", "));
     }
     text
 }
 
+/// A value as the fleet file writes it.
+fn in_toml(value: &Value) -> String {
+    match toml::Value::try_from(value) {
+        Ok(value) => value.to_string(),
+        Err(_) => value.to_string(),
+    }
+}
+
 /// An object of one machine; of what may be several an array, however many there are.
-pub fn machines_json(
-    fleet: &Fleet,
-    machines: &[&Machine],
-    several: bool,
-) -> anyhow::Result<String> {
-    let shown = machines.iter().map(|machine| machine_json(fleet, machine));
-    written_json(shown.collect(), several)
+pub fn machines_json(machines: &[FleetMachine], several: bool) -> anyhow::Result<String> {
+    let shown = machines.iter().map(serde_json::to_value);
+    let shown: Result<_, _> = shown.collect();
+    written_json(shown.context("putting machines into JSON")?, several)
 }
 
 /// One value, or an array of what may be several.
@@ -132,23 +102,4 @@ pub fn written_json(mut shown: Vec<Value>, several: bool) -> anyhow::Result<Stri
             written(&Value::Array(shown))
         }
     }
-}
-
-fn machine_json(fleet: &Fleet, machine: &Machine) -> Value {
-    let mut settings = Map::new();
-    for (key, setting) in fleet.settings(machine) {
-        settings.insert(
-            key.to_owned(),
-            json!({
-                "value": setting.shown(key),
-                "layer": setting.layer.to_string(),
-                "line": setting.line,
-            }),
-        );
-    }
-    let mut shown = identity(fleet, machine);
-    if let Some(object) = shown.as_object_mut() {
-        object.insert("settings".into(), Value::Object(settings));
-    }
-    shown
 }

@@ -131,7 +131,7 @@ pub fn list(root: &Root, as_json: bool) -> anyhow::Result<()> {
         return say("no machine waits for a name\n");
     }
     let rows: Vec<[String; 5]> = machines.iter().map(row).collect();
-    say(&crate::host::confirm::columns(
+    say(&pitstop_server::set::columns(
         &["MAC", "ADDRESS", "MODEL", "SERIAL", "DISKS"],
         &rows,
     ))

@@ -2,6 +2,7 @@
 
 use jiff::{Timestamp, Zoned};
 use pitstop_jobs::{Cron, Order};
+use pitstop_server::set;
 
 #[derive(clap::Args)]
 pub struct Many {
@@ -22,7 +23,18 @@ pub struct Many {
     pub order: Order,
 }
 
-fn at(text: &str) -> Result<Timestamp, String> {
+impl Many {
+    pub fn wished(&self) -> set::Many {
+        set::Many {
+            at: self.at,
+            every: self.every.clone(),
+            slots: self.slots,
+            order: self.order,
+        }
+    }
+}
+
+pub fn at(text: &str) -> Result<Timestamp, String> {
     pitstop_jobs::at(text, &Zoned::now()).map_err(|error| error.to_string())
 }
 

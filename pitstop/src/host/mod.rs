@@ -1,26 +1,23 @@
 //! Machines' jobs: plain host files under the server's root.
 
-pub mod batch;
 pub mod confirm;
-mod image;
 mod many;
+mod node;
 mod order;
 mod root;
-mod set;
-pub mod target;
+pub mod set;
+mod sign;
+mod who;
 
-use anyhow::{Context, bail};
+use crate::power;
+use anyhow::Context;
 use clap::Subcommand;
-use jiff::Timestamp;
-use pitstop_jobs::{Happened, State};
-use pitstop_server::jobs::Store;
-use pitstop_server::list::{self, jobs};
-use pitstop_server::write::remove;
+use pitstop_server::list;
+use pitstop_server::set::{self as set_jobs, Who};
 pub use root::Root;
-use std::collections::HashSet;
-use std::fmt::Write as _;
+use std::ffi::OsString;
 use std::io::Write as _;
-use target::{Need, Target, Who, targets};
+pub use who::who;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,11 +32,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     /// Give a machine a job for its next network boot
     Set(Box<set::Args>),
     /// List machines with jobs
@@ -58,6 +55,45 @@ enum Command {
         /// An array of objects, for programs
         #[arg(long)]
         json: bool,
+    },
+    /// Print what a machine says in its run, now or last
+    #[command(
+        after_help = "Examples:\n  pitstop host log lab3-01\n  pitstop host log 192.168.1.50 -f"
+    )]
+    Log {
+        /// IP or MAC address, UUID, or its name in fleet.toml
+        #[arg(value_name = "NAME")]
+        machine: Who,
+        #[command(flatten)]
+        root: Root,
+        /// Go on with what comes, until the run is over
+        #[arg(long, short = 'f')]
+        follow: bool,
+    },
+    /// Run a command on a machine that is in rescue
+    #[command(
+        after_help = "Examples:\n  pitstop host run lab3-01 -- smartctl -a /dev/sda\n  pitstop host run lab3-01 -- 'dmesg | tail'"
+    )]
+    Run {
+        /// IP or MAC address, UUID, or its name in fleet.toml
+        #[arg(value_name = "NAME")]
+        machine: Who,
+        #[command(flatten)]
+        reach: node::Reach,
+        /// A program and its arguments; or one word, a line for the shell
+        #[arg(value_name = "CMD", last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Open a shell on a machine that is in rescue
+    #[command(
+        after_help = "Examples:\n  pitstop host shell lab3-01\n  pitstop host shell lab3-01 -i ~/.ssh/lab"
+    )]
+    Shell {
+        /// IP or MAC address, UUID, or its name in fleet.toml
+        #[arg(value_name = "NAME")]
+        machine: Who,
+        #[command(flatten)]
+        reach: node::Reach,
     },
     /// Drop a machine's job: it boots from its disk again
     #[command(
@@ -80,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Command::Set(args) => {
             let (answer, after) = set::run(args)?;
             say(&answer)?;
-            after.switch()
+            power::switch(&after)
         }
         Command::List {
             machines,
@@ -88,19 +124,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             root,
             json,
         } => {
-            let mut jobs = jobs(&root.hosts()?)?;
             let machines = named(machines, *all);
-            if !machines.is_empty() {
-                let targets = targets(root, &machines, Need::Names)?;
-                let files: HashSet<String> = targets.iter().flat_map(Target::files).collect();
-                jobs.retain(|job| files.contains(&job.file));
-            }
+            let jobs = set_jobs::host_files(&root.path, &root.hosts()?, &machines)?;
             say(&if *json {
                 list::json(&jobs)?
             } else {
                 list::table(&jobs)
             })
         }
+        Command::Log {
+            machine,
+            root,
+            follow,
+        } => node::log(root, machine, *follow),
+        Command::Run {
+            machine,
+            reach,
+            command,
+        } => exit_as(node::ssh(reach, machine, command)?),
+        Command::Shell { machine, reach } => exit_as(node::ssh(reach, machine, &[])?),
         Command::Clear {
             machines,
             all,
@@ -109,8 +151,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
+/// Ends as the command on the machine did.
+fn exit_as(code: i32) -> anyhow::Result<()> {
+    if code != 0 {
+        std::process::exit(code);
+    }
+    Ok(())
+}
+
 /// The machines of a command line; clap has it that those and `--all` are not both there.
-fn named(machines: &[Who], all: bool) -> Vec<Who> {
+pub fn named(machines: &[Who], all: bool) -> Vec<Who> {
     if all {
         vec![Who::all()]
     } else {
@@ -119,49 +169,8 @@ fn named(machines: &[Who], all: bool) -> Vec<Who> {
 }
 
 fn clear(machines: &[Who], root: &Root) -> anyhow::Result<()> {
-    let folder = root.path.join("hosts");
-    let hosts = root.hosts()?;
-    let targets = targets(root, machines, Need::Names)?;
-    let store = Store::at(&root.path);
-    let by = batch::who();
-    let mut cleared = String::new();
-    for target in &targets {
-        let files = target.files();
-        let mut tracked = String::new();
-        let locked = store.lock()?;
-        let mut jobs = locked.all()?.jobs;
-        jobs.retain(|job| job.state.is_set() && files.contains(&job.host_file));
-        for job in &jobs {
-            let what = Happened::Cancelled { by: by.clone() };
-            locked.change(&job.id, &what, Timestamp::now())?;
-            // Writing to a String cannot fail.
-            let _ = write!(tracked, "; job {} is cancelled", job.id);
-            if job.state == State::Running {
-                tracked.push_str(", but is at work and goes on to its end");
-            }
-        }
-        let mut found = !jobs.is_empty();
-        for file in files {
-            found |= remove(&hosts, &file)
-                .with_context(|| format!("removing {}", folder.join(&file).display()))?;
-        }
-        if found {
-            let _ = writeln!(
-                cleared,
-                "{target} has no job any more: it boots from its own disk{tracked}"
-            );
-        }
-    }
-    if cleared.is_empty() {
-        match &targets[..] {
-            [target] => bail!(
-                "{target} has no job: there is no {}",
-                folder.join(target.machine.file()).display()
-            ),
-            targets => bail!("none of these {} machines has a job", targets.len()),
-        }
-    }
-    say(&cleared)
+    let cleared = set_jobs::clear(&root.path, &root.hosts()?, machines, &who())?;
+    say(&(cleared.lines.join("\n") + "\n"))
 }
 
 /// Says it on standard output, where a closed pipe is an error like any other.

@@ -1,9 +1,9 @@
 //! Who does what: `SELECTOR... ACTION`, or `--all ACTION`.
 
-use super::target::Who;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use pitstop_protocol::job::ActionName;
+use pitstop_server::set::Who;
 
 /// Machines, and what they do.
 pub struct Order {

@@ -1,16 +1,16 @@
 //! What ended.
 
 use super::show::{local, text};
-use super::which::{Chosen, Which, jobs};
-use crate::host::confirm::columns;
+use super::which::jobs;
 use crate::host::{Root, say};
 use anyhow::Context;
 use jiff::civil::Date;
 use jiff::{Timestamp, Zoned};
+use pitstop_api::Ended;
 use pitstop_imaging::units;
-use pitstop_jobs::Entry;
 use pitstop_protocol::host_name::printable;
-use pitstop_server::jobs::Store;
+use pitstop_server::jobs::{Chosen, Store, Which};
+use pitstop_server::set::columns;
 
 pub fn print(
     root: &Root,
@@ -20,13 +20,18 @@ pub fn print(
 ) -> anyhow::Result<()> {
     // What has ended in the meantime is noted first.
     jobs(root)?;
-    let named = Chosen::new(root, which)?;
+    let named = Chosen::new(&root.path, which)?;
     let mut entries = Store::at(&root.path).history()?;
     entries.retain(|entry| {
         named.has(&entry.id, &entry.host_file) && since.is_none_or(|since| entry.ended >= since)
     });
+    let entries: Vec<Ended> = entries.iter().map(Ended::from).collect();
+    print_entries(&entries, json)
+}
+
+pub fn print_entries(entries: &[Ended], json: bool) -> anyhow::Result<()> {
     if json {
-        let value = serde_json::to_value(&entries).context("putting the history into JSON")?;
+        let value = serde_json::to_value(entries).context("putting the history into JSON")?;
         return say(&text(&value)?);
     }
     if entries.is_empty() {
@@ -37,7 +42,7 @@ pub fn print(
     say(&columns(&head, &rows))
 }
 
-fn row(entry: &Entry) -> [String; 6] {
+fn row(entry: &Ended) -> [String; 6] {
     [
         local(entry.ended),
         entry.id.to_string(),

@@ -1,17 +1,13 @@
 //! The log of a job: what its machine reported, or else wrote on the share.
 
-use super::which::{Which, jobs, one};
+use super::which::{jobs, one};
 use crate::host::{Root, say};
-use anyhow::{Context, bail};
-use jiff::Timestamp;
+use anyhow::Context;
+use pitstop_api::Job as ApiJob;
 use pitstop_jobs::Job;
-use pitstop_payload::execute::log::LOG;
-use pitstop_protocol::host_name::printable;
 use pitstop_protocol::id::Id;
+use pitstop_server::jobs::{OnShare, Which};
 use pitstop_server::runs::{Log, Runs};
-use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,13 +17,14 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long the end of a report is waited for when its job is over.
 const LATE: Duration = Duration::from_secs(10);
 
-/// No line is longer: what follows is the next one.
-const LONGEST: u64 = 64 << 10;
-
 pub fn print(root: &Root, which: &Which, follow: bool) -> anyhow::Result<()> {
     let job = one(root, which)?;
     let runs = Runs::below(&root.path);
-    let mut on_share = OnShare::of(root, &job, matches!(which, Which::Job(_)));
+    let mut on_share = OnShare::of(
+        &root.path,
+        &ApiJob::from(&job),
+        matches!(which, Which::Job(_)),
+    );
     let mut reported: Option<(Id, Log)> = None;
     let mut over: Option<Instant> = None;
     loop {
@@ -46,7 +43,7 @@ pub fn print(root: &Root, which: &Which, follow: bool) -> anyhow::Result<()> {
             say(&more.with_context(|| format!("reading the run {run}"))?)?;
             log.has_ended()
         } else {
-            on_share.print()?;
+            say(&on_share.more()?)?;
             true
         };
         if !follow {
@@ -74,86 +71,4 @@ fn now(root: &Root, job: &Job) -> anyhow::Result<(bool, Option<Id>)> {
     Ok(now.map_or((true, None), |now| {
         (now.state.is_over(), now.runs.last().cloned())
     }))
-}
-
-/// The log that a machine writes on the share.
-struct OnShare {
-    machine: String,
-    /// `None` where the machine's folder cannot be known.
-    path: Option<PathBuf>,
-    /// Of a job only its own lines; of a machine all.
-    since: Option<Timestamp>,
-    at: u64,
-}
-
-impl OnShare {
-    fn of(root: &Root, job: &Job, of_job: bool) -> Self {
-        let share = root.path.join("share");
-        let folder = job.folder.as_ref();
-        Self {
-            machine: format!("{} ({})", job.shown(), job.machine),
-            path: folder.map(|folder| share.join(folder).join(LOG)),
-            since: of_job.then_some(job.set),
-            at: 0,
-        }
-    }
-
-    fn print(&mut self) -> anyhow::Result<()> {
-        if let Some(path) = &self.path {
-            self.at = print_from(path, self.at, self.since)?;
-        }
-        Ok(())
-    }
-
-    fn is_there(&self) -> anyhow::Result<()> {
-        match &self.path {
-            Some(_) if self.at > 0 => Ok(()),
-            Some(path) => bail!("there is no {} yet", path.display()),
-            None => bail!(
-                "{} has reported nothing, and which folder on the share is its is not known: look for {LOG} there",
-                self.machine
-            ),
-        }
-    }
-}
-
-/// Prints what is behind `at`. Returns where the next look begins.
-fn print_from(path: &Path, at: u64, since: Option<Timestamp>) -> anyhow::Result<u64> {
-    use std::io::Seek as _;
-    let reading = || format!("reading {}", path.display());
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error).with_context(reading),
-    };
-    let length = file.metadata().with_context(reading)?.len();
-    // One that became shorter is another file.
-    let mut at = if length < at { 0 } else { at };
-    file.seek(std::io::SeekFrom::Start(at))
-        .with_context(reading)?;
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line);
-        let read = read.with_context(reading)? as u64;
-        // Of a line that is being written the rest comes later.
-        if read == 0 || (line.last() != Some(&b'\n') && read < LONGEST) {
-            return Ok(at);
-        }
-        at += read;
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches(['\n', '\r']);
-        if since.is_none_or(|since| is_later(text, since)) {
-            say(&format!("{}\n", printable(text)))?;
-        }
-    }
-}
-
-/// Whether a line begins with a time from `since` on, to the second.
-fn is_later(line: &str, since: Timestamp) -> bool {
-    let time = line
-        .split_once(": ")
-        .and_then(|(time, _)| time.parse::<Timestamp>().ok());
-    time.is_some_and(|time| time.as_second() >= since.as_second())
 }

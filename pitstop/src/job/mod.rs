@@ -1,19 +1,23 @@
 //! `pitstop job`: what became of jobs that were set. Works on the files under the root, with or without a server.
 
 mod change;
-mod history;
+pub mod history;
 mod log;
-mod show;
-mod wait;
+pub mod show;
+pub mod wait;
 mod which;
 
 use crate::host::Root;
-use crate::host::target::Who;
 use clap::Subcommand;
 use jiff::Timestamp;
 use pitstop_imaging::units;
+use pitstop_server::jobs::Which;
+use pitstop_server::set::Who;
 use std::time::Duration;
-use which::Which;
+pub use wait::Waited;
+
+pub use history::since;
+
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,11 +30,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     /// List the jobs that are open, and the last one of each machine
     #[command(after_help = "Examples:\n  pitstop job list\n  pitstop job list @lab3 --json")]
     List {
@@ -109,7 +113,7 @@ enum Command {
 
 /// Jobs of a command that needs some.
 #[derive(clap::Args)]
-struct Some {
+pub struct Some {
     /// Jobs, or machines as in `host list`
     #[arg(value_name = "ID|SELECTOR", required_unless_present = "all")]
     which: Vec<Which>,
@@ -121,7 +125,7 @@ struct Some {
 }
 
 impl Some {
-    fn which(&self) -> Vec<Which> {
+    pub fn which(&self) -> Vec<Which> {
         if self.all {
             vec![Which::Machine(Who::all())]
         } else {

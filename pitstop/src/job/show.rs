@@ -1,25 +1,28 @@
 //! Jobs for people and programs.
 
-use super::which::{Chosen, Which, chosen, jobs, one, open_or_last};
-use crate::host::confirm::columns;
+use super::which::{jobs, one};
 use crate::host::{Root, say};
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pitstop_jobs::{Job, State};
+use pitstop_api::{Job, JobState as State};
 use pitstop_protocol::host_name::printable;
+use pitstop_server::jobs::{Chosen, Which, chosen, open_or_last};
+use pitstop_server::set::columns;
 use serde_json::Value;
 use std::fmt::Write;
 
 pub fn list(root: &Root, which: &[Which], json: bool) -> anyhow::Result<()> {
-    let named = Chosen::new(root, which)?;
+    let named = Chosen::new(&root.path, which)?;
     let found = open_or_last(chosen(jobs(root)?, &named)?, &named);
+    let found: Vec<Job> = found.iter().map(Job::from).collect();
+    print_list(&found, json)
+}
+
+pub fn print_list(found: &[Job], json: bool) -> anyhow::Result<()> {
     if json {
-        let values = found
-            .iter()
-            .map(value)
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        return say(&text(&Value::Array(values))?);
+        let values = serde_json::to_value(found).context("putting jobs into JSON")?;
+        return say(&text(&values)?);
     }
     if found.is_empty() {
         return say("No job is set: every machine boots from its own disk\n");
@@ -89,21 +92,15 @@ fn in_words(job: &Job) -> String {
 }
 
 pub fn show(root: &Root, which: &Which, json: bool) -> anyhow::Result<()> {
-    let job = one(root, which)?;
-    say(&if json {
-        text(&value(&job)?)?
-    } else {
-        in_words(&job)
-    })
+    print(&Job::from(&one(root, which)?), json)
 }
 
-/// A job as programs get it: its file, without the host file in it, which may hold secrets.
-fn value(job: &Job) -> anyhow::Result<Value> {
-    let mut value = serde_json::to_value(job).context("putting a job into JSON")?;
-    if let Some(object) = value.as_object_mut() {
-        object.remove("text");
-    }
-    Ok(value)
+pub fn print(job: &Job, json: bool) -> anyhow::Result<()> {
+    say(&if json {
+        text(&serde_json::to_value(job).context("putting a job into JSON")?)?
+    } else {
+        in_words(job)
+    })
 }
 
 pub fn text(value: &Value) -> anyhow::Result<String> {

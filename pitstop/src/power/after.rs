@@ -1,10 +1,7 @@
 //! `host set --power`: machines that have a job are brought to the network boot that begins it.
 
-use super::{failures, say, switches, work};
-use crate::host::Root;
-use crate::host::target::Who;
-use anyhow::anyhow;
-use pitstop_power::{Act, Credentials, Switch};
+use super::{failures, say};
+use pitstop_server::set::After;
 
 /// What `--power` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -27,72 +24,32 @@ impl Order {
             Self::None => None,
         }
     }
-
-    fn act(self) -> Option<Act> {
-        match self {
-            Self::Cycle => Some(Act::Cycle),
-            Self::On => Some(Act::On),
-            Self::None => None,
-        }
-    }
 }
 
-/// The machines that are switched when their jobs are set. It is made before that: one that cannot be switched is found
-/// while nothing has been written.
-pub struct After {
-    act: Option<Act>,
-    switches: Vec<Switch>,
-    credentials: Credentials,
-}
-
-impl After {
-    pub fn nothing() -> Self {
-        Self {
-            act: None,
-            switches: Vec::new(),
-            credentials: Credentials::default(),
-        }
-    }
-
-    pub fn new(root: &Root, machines: &[Who], order: Order) -> anyhow::Result<Self> {
-        let Some(act) = order.act() else {
-            return Ok(Self::nothing());
+/// Has the machines of jobs that were set boot from the network, a line for each.
+pub fn switch(after: &After) -> anyhow::Result<()> {
+    let switches = after.switches();
+    let mut failed = Vec::new();
+    let mut told = Ok(());
+    after.switch(|at, act, result| {
+        let Some(switch) = switches.get(at) else {
+            return;
         };
-        let switches = switches(root, machines)?;
-        let credentials = Credentials::read(&root.path)?;
-        for Switch { power, target } in &switches {
-            power
-                .check(act, target, &credentials)
-                .map_err(|error| anyhow!("{}: {error}", target.name))?;
+        let name = &switch.target.name;
+        match result {
+            // Who does not listen any more has machines switched all the same.
+            Ok(state) if told.is_ok() => {
+                told = say(&format!("{name}  {}\n", super::told(act, state)));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("pitstop: {name}: {error}");
+                failed.push(name.clone());
+            }
         }
-        Ok(Self {
-            act: Some(act),
-            switches,
-            credentials,
-        })
-    }
-
-    /// Has them boot from the network, a line for each.
-    pub fn switch(&self) -> anyhow::Result<()> {
-        let Some(act) = self.act else {
-            return Ok(());
-        };
-        let failed = work(
-            &self.switches,
-            |switch| switch.power.boot(act, &switch.target, &self.credentials),
-            |_, switch, result| match result {
-                Ok(state) => say(&format!(
-                    "{}  {}\n",
-                    switch.target.name,
-                    super::told(act, *state)
-                )),
-                Err(error) => {
-                    eprintln!("pitstop: {}: {error}", switch.target.name);
-                    Ok(())
-                }
-            },
-        )?;
-        failures(&failed, self.switches.len())
-            .map_err(|error| error.context("the jobs are set, but not every machine is switched"))
-    }
+    });
+    told?;
+    failed.sort();
+    failures(&failed, switches.len())
+        .map_err(|error| error.context("the jobs are set, but not every machine is switched"))
 }

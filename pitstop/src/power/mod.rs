@@ -4,13 +4,11 @@ mod after;
 mod words;
 
 use crate::ask::agrees;
-use crate::fleet::FleetFile;
 use crate::host::Root;
-use crate::host::target::{Meant, Who, meant};
-pub use after::{After, Order};
-use anyhow::{Context, anyhow, bail};
-use pitstop_power::{Act, Credentials, Power, PowerError, State, Switch, Target, each};
-use pitstop_server::machine::MachineName;
+pub use after::{Order, switch};
+use anyhow::{Context, bail};
+use pitstop_power::{Act, Credentials, PowerError, State, Switch, each};
+use pitstop_server::set::switches;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -32,20 +30,20 @@ const USAGE: &str = "pitstop power [OPTIONS] <SELECTOR>... <on|off|cycle|status|
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub struct Args {
     #[command(flatten)]
-    words: words::Words,
+    pub words: words::Words,
     #[command(flatten)]
     root: Root,
     /// Do not ask, whatever is switched
     #[arg(long, short = 'y')]
-    yes: bool,
+    pub yes: bool,
     /// An array of objects, for programs
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let act = args.words.act;
-    let switches = switches(&args.root, &args.words.machines)?;
+    let switches = switches(&args.root.path, &args.words.machines)?;
     let credentials = Credentials::read(&args.root.path)?;
     if switches.len() > 1 && act != Act::Status && !args.yes && std::io::stdin().is_terminal() {
         ask(&switches, act)?;
@@ -80,7 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What came of it, for people.
-fn told(act: Act, state: State) -> String {
+pub fn told(act: Act, state: State) -> String {
     match (act, state) {
         (Act::Pxe, _) => "boots from the network next".into(),
         (Act::On, State::Unknown) => {
@@ -115,7 +113,7 @@ fn work(
     Ok(failed.into_iter().map(|(_, name)| name).collect())
 }
 
-fn failures(failed: &[String], of: usize) -> anyhow::Result<()> {
+pub fn failures(failed: &[String], of: usize) -> anyhow::Result<()> {
     match failed {
         [] => Ok(()),
         [one] if of == 1 => bail!("{one} was not switched"),
@@ -137,45 +135,6 @@ fn ask(switches: &[Switch], act: Act) -> anyhow::Result<()> {
         bail!("nothing was switched");
     }
     Ok(())
-}
-
-/// What switches the machines that are meant, each once.
-pub fn switches(root: &Root, machines: &[Who]) -> anyhow::Result<Vec<Switch>> {
-    let file = FleetFile::at(root);
-    let fleet = file.read_if_there()?;
-    let mut found: Vec<Switch> = Vec::new();
-    for who in machines {
-        for meant in meant(&file, fleet.as_ref(), who)? {
-            let switch = match (meant, fleet.as_ref()) {
-                (Meant::Known(machine, _), Some(fleet)) => Switch {
-                    power: fleet.power(machine).map_err(|what| anyhow!(what))?,
-                    target: fleet.power_target(machine),
-                },
-                (Meant::Alone(name), _) => alone(&name),
-                (Meant::Known(..), None) => continue,
-            };
-            if found
-                .iter()
-                .all(|other| other.target.name != switch.target.name)
-            {
-                found.push(switch);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// A machine of which nothing is known but its address: a card's can be woken.
-fn alone(name: &MachineName) -> Switch {
-    Switch {
-        power: Power::default(),
-        target: Target {
-            name: name.to_string(),
-            macs: name.to_string().parse().ok().into_iter().collect(),
-            ip: name.address(),
-            network: None,
-        },
-    }
 }
 
 /// Says it on standard output, where a closed pipe is an error like any other.

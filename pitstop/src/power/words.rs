@@ -1,9 +1,9 @@
 //! Which machines are switched, and how: `SELECTOR... ACT`, or `--all ACT`.
 
-use crate::host::target::Who;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use pitstop_power::Act;
+use pitstop_server::set::Who;
 
 /// What the words of a command line mean.
 pub struct Words {

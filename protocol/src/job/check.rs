@@ -12,8 +12,8 @@ use crate::job::hostfile::{HostFile, Secret, WrittenSelector};
 use crate::job::report::report;
 use crate::job::transfer::trusted;
 use crate::job::{
-    ActionName, DeleteTarget, DiskSelector, Distribute, Job, Policy, RETRY_FOR, Salvaged, Transfer,
-    check_folder,
+    ActionName, DeleteTarget, DiskSelector, Distribute, Job, Policy, RETRY_FOR, Salvaged, Terms,
+    Transfer, check_folder, check_signable,
 };
 use crate::share_url::ShareUrl;
 use action::word;
@@ -92,11 +92,20 @@ pub fn job(
             .map(check_in)
             .transpose()
             .map_err(at("check-in"))?,
+        terms: Terms::read(file).map_err(|(key, what)| at(key)(what))?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
     };
     job.digest = job.fingerprint();
     Ok(job)
+}
+
+/// Whether a signed job could be like this.
+///
+/// # Errors
+/// What is missing, or is too much.
+pub fn signable(job: &Job) -> Result<(), Wrong> {
+    check_signable(job).map_err(|(key, what)| at(key)(what))
 }
 
 /// Where the machine says that it has come.

@@ -63,6 +63,7 @@ pub fn job(number: u8, now: Timestamp) -> Job {
         slots: None,
         place: 0,
         order: Order::Given,
+        turn: None,
         groups: Vec::new(),
         folder: Some(format!("10.0.2.{number}")),
         server: Some("http://10.0.2.2:8080".into()),
@@ -71,5 +72,6 @@ pub fn job(number: u8, now: Timestamp) -> Job {
         superseded_by: None,
         power: None,
         text: "version = 1\n".into(),
+        signature: None,
     }
 }

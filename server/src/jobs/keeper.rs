@@ -4,15 +4,16 @@
 //! server that restarts knows who works, and gives each of them one lease of grace.
 
 use super::evidence::settle;
+use super::standing::{Shown, Standing, take_up};
 use super::store::{Found, Store};
 use super::{power, schedule};
+use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use pitstop_fleet::Fleet;
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
@@ -20,7 +21,7 @@ use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::hostfile::HostFile;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Of a lease a machine at work speaks four times, and one that waits asks nine times.
@@ -32,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often the folders are looked at for what nobody reports.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// How often machines are compared with how they were.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// How long the files of jobs that are over are kept, and how often they are tidied up.
 const KEEP: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -53,6 +57,10 @@ pub struct Keeper {
     /// Whose silence is not in its file yet.
     gone: Mutex<Vec<Gone>>,
     seen: Mutex<Seen>,
+    /// The jobs that whoever looks was told of.
+    shown: Shown,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
 }
 
 /// What was there when the folder was last read.
@@ -62,6 +70,7 @@ struct Seen {
     found: Arc<Found>,
     settled: Option<Instant>,
     tidied: Option<Instant>,
+    watched: Option<Instant>,
     /// What was said to be wrong.
     wrong: Vec<String>,
 }
@@ -88,6 +97,19 @@ impl Keeper {
             told: Mutex::default(),
             gone: Mutex::default(),
             seen: Mutex::default(),
+            shown: Shown::default(),
+            ends: OnceLock::new(),
+        }
+    }
+
+    /// From now on `ends` is told of each job that is given up, and of each machine that falls silent.
+    pub fn tell_ends(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
+    }
+
+    fn end(&self, job: &Job, end: JobEnd) {
+        if let Some(ends) = self.ends.get() {
+            ends.job(job, end);
         }
     }
 
@@ -97,6 +119,16 @@ impl Keeper {
 
     fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Who has a slot, and who waits for one.
+    pub fn standing(&self) -> Standing {
+        let board = locked(&self.board);
+        let pair = |(job, run): (&Id, &Id)| (job.clone(), run.clone());
+        Standing {
+            working: board.working().map(pair).collect(),
+            waiting: board.waiting().into_iter().cloned().collect(),
+        }
     }
 
     /// What a machine says at the door of the job `id`. Whether it may speak for the job is `may`'s to say.
@@ -205,6 +237,9 @@ impl Keeper {
         if job.runs.last() == Some(run) {
             locked(&self.board).leave(&job.id);
         }
+        if effect == Effect::Ended && job.state == State::Failed {
+            self.end(&job, JobEnd::GaveUp);
+        }
         if effect != Effect::None {
             let reason = job.reason.as_ref().map(|why| format!(": {why}"));
             self.journal.note(&format!(
@@ -238,6 +273,9 @@ impl Keeper {
                 if job.state != State::Running {
                     locked(&self.board).leave(&job.id);
                 }
+                if job.state == State::Failed {
+                    self.end(&job, JobEnd::GaveUp);
+                }
             }
         }
         let now = Timestamp::now();
@@ -249,6 +287,10 @@ impl Keeper {
         };
         let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
         power::switch(set, site.fleet.current(), self.store.root(), &self.journal);
+        self.tell(site);
+        if self.is_time(|seen| &mut seen.watched, WATCH) {
+            site.watch.look(site);
+        }
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()
@@ -256,6 +298,14 @@ impl Keeper {
             self.store.lock()?.tidy(before)?;
         }
         gone.and(due)
+    }
+
+    /// Tells whoever looks of the jobs that changed since the last time.
+    pub fn tell(&self, site: &Site) {
+        // What cannot be read is told by others.
+        if let Ok(found) = self.found() {
+            self.shown.tell(found, &site.events);
+        }
     }
 
     /// Frees the slots and places of machines that were silent for too long.
@@ -286,6 +336,10 @@ impl Keeper {
             let machine = job.shown();
             self.journal
                 .note(&format!("{machine} has left its place: {why}"));
+            // One that only waited is no one's trouble.
+            if gone.run.is_some() {
+                self.end(&job, JobEnd::Silent);
+            }
         }
         Ok(())
     }
@@ -319,7 +373,10 @@ impl Keeper {
     }
 
     /// The jobs, read anew where the folder changed.
-    fn found(&self) -> anyhow::Result<Arc<Found>> {
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn found(&self) -> anyhow::Result<Arc<Found>> {
         let changed = self.store.changed();
         let settled = |time: SystemTime| time.elapsed().is_ok_and(|age| age > COARSE);
         {
@@ -344,34 +401,6 @@ impl Keeper {
             self.journal.note(&line);
         }
         Ok(found)
-    }
-}
-
-/// Gives each machine that was at work a lease of grace, also those whose job was withdrawn since. One that waited has to ask
-/// again: it may have been switched off, and would be queued for ever.
-fn take_up(store: &Store, board: &mut Board) -> anyhow::Result<()> {
-    for job in store.all()?.jobs {
-        let run = job.runs.last();
-        let is_at_work =
-            job.state == State::Running || (job.state.is_withdrawn() && job.verdict.is_none());
-        if let Some(run) = run.filter(|run| is_at_work && job.is_at_work(run)) {
-            board.beat(job.claim(), run, Duration::ZERO);
-        } else if job.state == State::Queued {
-            let silent = Happened::Silent { run: None };
-            store.lock()?.change(&job.id, &silent, Timestamp::now())?;
-        }
-    }
-    Ok(())
-}
-
-/// The limits that the fleet file sets.
-pub fn limits(fleet: &Fleet) -> Limits {
-    let groups = fleet.groups.iter();
-    Limits {
-        server: fleet.server.slots,
-        groups: groups
-            .filter_map(|group| Some((group.name.clone(), group.slots?)))
-            .collect(),
     }
 }
 

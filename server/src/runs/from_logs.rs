@@ -21,6 +21,13 @@ const RESULT: &str = "pitstop: result ";
 
 /// The last run of each machine that has a folder on the share, except those that `known` has: they reported it.
 pub fn from_logs(share: &Dir, known: &[Run]) -> Vec<Run> {
+    let mut runs = all_from_logs(share);
+    runs.retain(|told| !known.iter().any(|run| is_reported(run, told)));
+    runs
+}
+
+/// The last run of each machine that has a folder on the share, the newest first.
+pub fn all_from_logs(share: &Dir) -> Vec<Run> {
     let Ok(entries) = share.entries() else {
         return Vec::new();
     };
@@ -30,12 +37,7 @@ pub fn from_logs(share: &Dir, known: &[Run]) -> Vec<Run> {
             continue;
         };
         // A folder without such a log is an image's alone.
-        let Some(told) = last_of(share, &name).map(Run::ended) else {
-            continue;
-        };
-        if !known.iter().any(|run| is_reported(run, &told)) {
-            runs.push(told);
-        }
+        runs.extend(last_of_log(share, &name));
     }
     runs.sort_by(|a, b| b.summary.run.cmp(&a.summary.run));
     runs
@@ -51,6 +53,11 @@ pub fn is_reported(run: &Run, told: &Run) -> bool {
         return false;
     };
     run.summary.is_of(&told.summary.address) && ended.as_second() - theirs.as_second() <= APART
+}
+
+/// The last run that the log of `machine` on the share tells of.
+pub fn last_of_log(share: &Dir, machine: &str) -> Option<Run> {
+    last_of(share, machine).map(Run::ended)
 }
 
 fn last_of(share: &Dir, machine: &str) -> Option<Summary> {

@@ -1,9 +1,11 @@
 //! Takes what machines report and keeps it. One machine waits for nobody but itself: each run has a lock of its own, which
 //! is not held while a disk is flushed.
 
-use super::summary::Summary;
+use super::summary::{Live, Run, Summary};
 use super::thin::thin;
 use super::{EVENTS, FOLDER, Runs, SUMMARY};
+use crate::ends::Ends;
+use crate::events::Events;
 use crate::write;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -15,7 +17,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tokio::sync::broadcast;
+use std::time::SystemTime;
 
 /// The most bytes of one run's events. A run of a day that reports each second has fewer.
 const MOST_EVENTS: u64 = 16 << 20;
@@ -25,8 +27,6 @@ const THINNED: usize = 12 << 20;
 pub const KEEP_LAST: usize = 200;
 /// Runs that are known without looking at the disk.
 const REMEMBERED: usize = 4096;
-/// Events that a page may lag behind.
-const NEWS: usize = 1024;
 
 /// Why a report is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,11 @@ pub struct Recorder {
     root: PathBuf,
     runs: Runs,
     entries: Mutex<HashMap<Id, Arc<Entry>>>,
-    news: broadcast::Sender<Arc<str>>,
+    events: Arc<Events>,
+    /// The last runs that have ended, so that they need not be read each time.
+    ended: Mutex<HashMap<Id, Run>>,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
     keep_last: usize,
     /// Of each machine, by what tells it from others. Made of the disk when it is first wanted.
     by_machine: OnceLock<Mutex<HashMap<String, BTreeSet<Id>>>>,
@@ -59,6 +63,20 @@ struct Kept {
     /// Of the events, in bytes.
     size: u64,
     save: Save,
+    /// How far it is.
+    live: Option<Live>,
+    heard: SystemTime,
+}
+
+impl Kept {
+    /// What `line` says of how far the run is.
+    fn hear(&mut self, line: &Line) {
+        if let Line::Known(record) = line
+            && let What::Progress(moved) = record.what
+        {
+            self.live = Some(Live::new(record.about.clone(), moved));
+        }
+    }
 }
 
 /// Who puts the summary on the disk: one at a time, and nobody waits for it with the lock held.
@@ -77,15 +95,23 @@ pub struct Reported<'a> {
 }
 
 impl Recorder {
-    pub fn new(root: &Path, keep_last: usize) -> Self {
+    /// Who looks hears of each line by `events`.
+    pub fn new(root: &Path, keep_last: usize, events: Arc<Events>) -> Self {
         Self {
             root: root.to_owned(),
             runs: Runs::below(root),
             entries: Mutex::default(),
-            news: broadcast::channel(NEWS).0,
+            events,
+            ended: Mutex::default(),
+            ends: OnceLock::new(),
             keep_last,
             by_machine: OnceLock::new(),
         }
+    }
+
+    /// From now on `ends` is told of each run that ends. Only the first who is named is told.
+    pub fn tell(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
     }
 
     /// The root below which they are.
@@ -95,11 +121,6 @@ impl Recorder {
 
     pub fn runs(&self) -> &Runs {
         &self.runs
-    }
-
-    /// Every line that is taken from now on.
-    pub fn news(&self) -> broadcast::Receiver<Arc<str>> {
-        self.news.subscribe()
     }
 
     /// Takes lines of one run. Those that are there already are left out: an answer was lost.
@@ -118,7 +139,7 @@ impl Recorder {
             error,
         };
         let entry = self.entry(run);
-        let (file, important, is_new) = {
+        let (file, important, is_new, ended_now) = {
             let mut slot = lock(&entry.0);
             let is_new = slot.is_none();
             let kept = match &mut *slot {
@@ -128,8 +149,13 @@ impl Recorder {
             if kept.summary.job.as_ref() != Some(job) {
                 return Err(Refused::OtherJob(run.clone()));
             }
+            let before = kept.summary.ended.is_some();
             match self.append(kept, lines) {
-                Ok((file, important)) => (file, important, is_new),
+                Ok((file, important)) => {
+                    let ended = kept.summary.ended.is_some() && !before;
+                    let ended = ended.then(|| kept.summary.clone());
+                    (file, important, is_new, ended)
+                }
                 Err(error) => {
                     // How much of it is there is read anew the next time.
                     *slot = None;
@@ -140,6 +166,9 @@ impl Recorder {
         if important {
             file.sync_data().map_err(io)?;
             self.save(run, &entry).map_err(io)?;
+        }
+        if let (Some(summary), Some(ends)) = (ended_now, self.ends.get()) {
+            ends.run(&summary);
         }
         let ended = lines.iter().any(|it| is_result(&it.line));
         if ended {
@@ -184,11 +213,14 @@ impl Recorder {
             seq: None,
             size: known.len() as u64,
             save: Save::Idle,
+            live: None,
+            heard: SystemTime::now(),
         };
         for line in String::from_utf8_lossy(&known).lines() {
             if let Ok(line) = event::parse(line) {
                 kept.seq = kept.seq.max(Some(line.seq()));
                 kept.summary.take(&line);
+                kept.hear(&line);
             }
         }
         if known.last().is_some_and(|&byte| byte != b'\n') {
@@ -213,9 +245,10 @@ impl Recorder {
             important |= summary.take(line);
             text.push_str(raw);
             text.push('\n');
-            // Nobody may be looking.
-            let _ = self.news.send(Arc::from(*raw));
+            kept.hear(line);
+            self.events.run(raw);
         }
+        kept.heard = SystemTime::now();
         let mut file = append_to(&path)?;
         file.write_all(text.as_bytes())?;
         (kept.summary, kept.seq) = (summary, seq);
@@ -325,5 +358,6 @@ fn lock_map(entries: &Mutex<HashMap<Id, Arc<Entry>>>) -> MutexGuard<'_, HashMap<
     entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+mod now;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What is known of a run, made of its events: `run.toml`.
 
+pub use pitstop_api::RunState as State;
 use pitstop_imaging::event::{Act, Progress, Subject};
 use pitstop_protocol::event::{About, Line, Moved, Planned, Verdict, What};
 use pitstop_protocol::id::Id;
@@ -30,6 +31,9 @@ pub struct Summary {
     /// The version of Pitstop that ran.
     #[serde(default)]
     pub pitstop: String,
+    /// The public half of the machine's SSH host key of this boot; empty where nobody can log in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host_key: String,
     /// `unknown` until the machine knows.
     pub action: String,
     #[serde(default)]
@@ -64,6 +68,7 @@ impl Summary {
             mac: String::new(),
             peer: peer.map(|peer| peer.to_string()).unwrap_or_default(),
             pitstop: String::new(),
+            host_key: String::new(),
             action: "unknown".into(),
             began: String::new(),
             ended: None,
@@ -137,11 +142,16 @@ impl Summary {
                 address,
                 mac,
                 pitstop,
+                host_key,
             } => {
                 self.machine.clone_from(machine);
                 self.address.clone_from(address);
                 self.mac.clone_from(mac);
                 self.pitstop.clone_from(pitstop);
+                // Who tells of a crash does not know it any more.
+                if !host_key.is_empty() {
+                    self.host_key.clone_from(host_key);
+                }
             }
             What::Job { action } => self.action.clone_from(action),
             What::Plan { action, disks } => {
@@ -163,9 +173,11 @@ impl Summary {
                 self.elapsed_ms = for_toml(outcome.elapsed_ms);
                 self.read_errors = for_toml(outcome.read_errors);
             }
-            What::Step { .. } | What::Progress(_) | What::Log { .. } | What::Dropped { .. } => {
-                return is_first;
-            }
+            What::Step { .. }
+            | What::Progress(_)
+            | What::Log { .. }
+            | What::Inventory { .. }
+            | What::Dropped { .. } => return is_first,
         }
         true
     }
@@ -180,33 +192,15 @@ pub(super) fn seconds(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// How a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    Running,
-    Ok,
-    Failed,
-    /// The job was withdrawn before anything was touched.
-    Cancelled,
-    /// It has not reported for minutes, and has not ended.
-    Silent,
-}
-
 /// Where a transfer stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
-    #[serde(flatten)]
     pub about: About,
-    #[serde(flatten)]
     pub moved: Moved,
     /// 0 to 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
     /// Bytes of the disk a second.
     pub rate: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
 }
 
@@ -235,14 +229,11 @@ impl Live {
 }
 
 /// A run as it is now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub state: State,
-    #[serde(flatten)]
     pub summary: Summary,
     /// Of a run that goes on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Live>,
 }
 

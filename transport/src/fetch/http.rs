@@ -233,6 +233,9 @@ impl HttpClient {
                          mkimage, or use http",
                         folder.display()
                     ),
+                    Roots::File(file) => {
+                        format!("there is no certificate in {}", file.display())
+                    }
                     Roots::System => "this system trusts no certificate authority".into(),
                 },
             ));

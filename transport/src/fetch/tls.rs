@@ -13,6 +13,8 @@ use std::{fs, io};
 pub enum Roots {
     /// Every `.pem` and `.crt` file of a folder. A folder that is not there holds none.
     Folder(PathBuf),
+    /// The certificates of one file.
+    File(PathBuf),
     /// The running system's own store, as `curl` uses it.
     System,
 }
@@ -29,6 +31,8 @@ pub(super) fn client_config(roots: &Roots) -> anyhow::Result<(ClientConfig, bool
     let mut store = RootCertStore::empty();
     match roots {
         Roots::Folder(folder) => add_folder(&mut store, folder)?,
+        Roots::File(file) => add_file(&mut store, file)
+            .with_context(|| format!("reading the certificates in {}", file.display()))?,
         Roots::System => {
             let found = rustls_native_certs::load_native_certs();
             store.add_parsable_certificates(found.certs);

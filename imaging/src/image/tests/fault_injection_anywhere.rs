@@ -107,9 +107,9 @@ fn restore_to(image: &dyn ImageSource, disk: &Disk, method: Method) -> anyhow::R
             sector: None,
             left_out: Extents::new(),
         };
-        return foreign::restore(image, stream, disk, &options, None, &Silent);
+        return foreign::restore(image, stream, disk, &options, &Silent);
     }
-    restore_indexed(image, &load(image)?, disk, &options, &Silent)
+    restore_indexed(image, &load(image)?, disk, &options, None, &Silent)
 }
 
 /// An image of which one bit is another in whatever is read first of it as a stream.

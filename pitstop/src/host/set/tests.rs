@@ -2,11 +2,15 @@
 
 use super::*;
 use clap::{Args as _, Command, FromArgMatches};
-use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::options::{Kind, OPTIONS};
 use pitstop_protocol::job::preview;
+use pitstop_protocol::job::{ActionName, Job};
+use pitstop_server::set::{Target, host_file};
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::fmt::Write as _;
+use std::path::Path;
+use toml::Value;
 
 /// A value of an option: as a host file has it, and as words of the command line.
 type Given = (&'static str, Value, Vec<String>);
@@ -68,7 +72,7 @@ fn entry(option: &'static JobOption) -> BoxedStrategy<(String, Value)> {
             "[a-z][a-z \"\\\\é]{0,8}[a-z]".prop_map(plain)
         ]
         .boxed(),
-        Kind::Action | Kind::Secret => unreachable!("a command line has none"),
+        Kind::Action | Kind::Secret | Kind::Table(_) => unreachable!("a command line has none"),
     }
 }
 
@@ -131,7 +135,8 @@ fn written(words: &[String]) -> String {
     let args = Args::from_arg_matches(&matches).unwrap();
     let target = Target::alone("10.0.2.15".parse().unwrap());
     let server = Some("http://10.0.2.2:8080");
-    host_file::text(&args, &target, &target.machine.file(), server).unwrap()
+    let file = target.machine.file();
+    host_file(Path::new("/"), &args.wish(), &target, &file, server).unwrap()
 }
 
 fn read(text: &str) -> Job {

@@ -37,7 +37,7 @@ fn read(recorder: &Recorder, run: &Id) -> Run {
 fn a_run_is_kept_from_begin_to_result_and_through_a_restart() {
     let root = tempfile::tempdir().unwrap();
     let (run, job) = (id(1), id(2));
-    let first = Recorder::new(root.path(), 3);
+    let first = Recorder::new(root.path(), 3, Arc::default());
     let begun = [
         line(&run, 1, BEGIN),
         line(&run, 2, PLAN),
@@ -55,7 +55,7 @@ fn a_run_is_kept_from_begin_to_result_and_through_a_restart() {
     // A power cut in the middle of a line, and another server; the machine sends again what had no answer.
     let events = root.path().join("runs").join(run.as_str()).join(EVENTS);
     append_to(&events).unwrap().write_all(b"{\"v\":1,").unwrap();
-    let later = Recorder::new(root.path(), 3);
+    let later = Recorder::new(root.path(), 3, Arc::default());
     let rest = [line(&run, 3, HALF), line(&run, 4, SLOW), line(&run, 9, OK)];
     take(&later, &run, &job, &rest).unwrap();
     take(&later, &run, &job, &rest).unwrap();
@@ -78,12 +78,12 @@ fn a_run_is_kept_from_begin_to_result_and_through_a_restart() {
 #[test]
 fn a_run_is_its_jobs_alone() {
     let root = tempfile::tempdir().unwrap();
-    let recorder = Recorder::new(root.path(), 3);
+    let recorder = Recorder::new(root.path(), 3, Arc::default());
     take(&recorder, &id(1), &id(2), &[line(&id(1), 1, BEGIN)]).unwrap();
     let refused = take(&recorder, &id(1), &id(3), &[line(&id(1), 2, OK)]).unwrap_err();
     assert!(matches!(refused, Refused::OtherJob(_)), "{refused}");
     let refused = take(
-        &Recorder::new(root.path(), 3),
+        &Recorder::new(root.path(), 3, Arc::default()),
         &id(1),
         &id(3),
         &[line(&id(1), 2, OK)],
@@ -97,14 +97,14 @@ fn of_each_machine_the_newest_runs_are_kept() {
     let job = id(0);
     for tail in 1..=5 {
         // The last two are by a server that was started anew.
-        let recorder = Recorder::new(root.path(), 3);
+        let recorder = Recorder::new(root.path(), 3, Arc::default());
         let lines = [line(&id(tail), 1, BEGIN), line(&id(tail), 2, OK)];
         take(&recorder, &id(tail), &job, &lines).unwrap();
     }
     let other = BEGIN
         .replace("10.0.2.15", "10.0.2.16")
         .replace("\"m\"", "\"n\"");
-    let recorder = Recorder::new(root.path(), 3);
+    let recorder = Recorder::new(root.path(), 3, Arc::default());
     take(&recorder, &id(9), &job, &[line(&id(9), 1, &other)]).unwrap();
     assert_eq!(recorder.runs().ids().unwrap(), [id(9), id(5), id(4), id(3)]);
     let filter = super::super::Filter {
@@ -118,7 +118,7 @@ fn of_each_machine_the_newest_runs_are_kept() {
 #[test]
 fn events_that_are_too_many_are_thinned_and_the_log_goes_on_behind_them() {
     let root = tempfile::tempdir().unwrap();
-    let recorder = Recorder::new(root.path(), 3);
+    let recorder = Recorder::new(root.path(), 3, Arc::default());
     let (run, job) = (id(1), id(2));
     take(
         &recorder,
@@ -151,7 +151,7 @@ fn events_that_are_too_many_are_thinned_and_the_log_goes_on_behind_them() {
 #[test]
 fn reports_at_once_are_all_kept() {
     let root = tempfile::tempdir().unwrap();
-    let recorder = Recorder::new(root.path(), 100);
+    let recorder = Recorder::new(root.path(), 100, Arc::default());
     let (run, job) = (id(1), id(2));
     std::thread::scope(|scope| {
         for thread in 1..=8 {

@@ -1,0 +1,17 @@
+//! `pitstop image list` by a server.
+
+use super::Client;
+use crate::host::say;
+use crate::images::{Args, Command, text};
+use anyhow::Context;
+use pitstop_api::Images;
+
+pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
+    let Command::List { json, .. } = &args.command;
+    let found: Images = client.get("/images")?;
+    say(&if *json {
+        serde_json::to_string_pretty(&found.images).context("writing JSON")? + "\n"
+    } else {
+        text(&found.images)
+    })
+}

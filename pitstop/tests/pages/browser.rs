@@ -1,0 +1,269 @@
+//! A browser that a test drives. It is ended with its test, however that ends.
+
+use crate::common::PATIENCE;
+use fantoccini::actions::{
+    InputSource, KeyAction, KeyActions, MOUSE_BUTTON_LEFT, MouseActions, PointerAction,
+};
+use fantoccini::key::Key;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// How a page is looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Looks {
+    pub dark: bool,
+    pub phone: bool,
+    pub without_script: bool,
+}
+
+impl Looks {
+    fn capabilities(self, profile: &TempDir) -> Value {
+        let size = if self.phone { "390,844" } else { "1280,900" };
+        let mut args = vec![
+            "--headless=new".to_owned(),
+            // The tests run as root.
+            "--no-sandbox".into(),
+            "--disable-gpu".into(),
+            "--disable-dev-shm-usage".into(),
+            "--hide-scrollbars".into(),
+            "--no-first-run".into(),
+            "--lang=en-GB".into(),
+            format!("--window-size={size}"),
+            format!("--user-data-dir={}", profile.path().display()),
+        ];
+        if self.dark {
+            args.push("--blink-settings=preferredColorScheme=0".into());
+        }
+        let script = if self.without_script { 2 } else { 1 };
+        json!({"goog:chromeOptions": {
+            "args": args,
+            "prefs": {"profile.managed_default_content_settings.javascript": script},
+        }})
+    }
+}
+
+pub struct Browser {
+    runtime: Runtime,
+    client: Option<Client>,
+    driver: Child,
+    site: String,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Opens a browser for the server at `site`.
+    pub fn open(site: impl std::fmt::Display, looks: Looks) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is missing: .ci/setup test");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port: u16 = lines
+            .find_map(|line| {
+                let line = line.unwrap();
+                let (_, port) = line.split_once("successfully on port ")?;
+                port.trim_end_matches('.').parse().ok()
+            })
+            .expect("chromedriver did not say its port");
+        std::thread::spawn(move || lines.for_each(drop));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let Value::Object(capabilities) = looks.capabilities(&profile) else {
+            unreachable!("it is an object")
+        };
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities);
+        let address = format!("http://127.0.0.1:{port}");
+        let client = runtime.block_on(async {
+            tokio::time::timeout(3 * PATIENCE, builder.connect(&address)).await
+        });
+        Self {
+            runtime,
+            client: Some(client.expect("Chromium did not start").unwrap()),
+            driver,
+            site: format!("http://{site}"),
+            _profile: profile,
+        }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.as_ref().unwrap()
+    }
+
+    fn wait<T, E: std::fmt::Debug>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> T {
+        let timed = self
+            .runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, work).await });
+        timed
+            .unwrap_or_else(|_| panic!("{what}: the browser does not answer"))
+            .unwrap_or_else(|error| panic!("{what}: {error:?}"))
+    }
+
+    /// Goes to a page.
+    pub fn go(&self, path: &str) {
+        let url = format!("{}{path}", self.site);
+        self.wait(&url, self.client().goto(&url));
+    }
+
+    pub fn path(&self) -> String {
+        let url = self.wait("the address", self.client().current_url());
+        match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        }
+    }
+
+    /// What a function with this body returns in the page.
+    pub fn js(&self, body: &str) -> Value {
+        self.wait(body, self.client().execute(body, Vec::new()))
+    }
+
+    /// What an async function with this body returns in the page.
+    pub fn js_async(&self, body: &str, args: Vec<Value>) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; (async () => {{ {body} }})().then(done, (e) => done('' + e));"
+        );
+        self.wait("a script", self.client().execute_async(&script, args))
+    }
+
+    /// Waits until this JavaScript is true.
+    pub fn until(&self, condition: &str) {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            // A page that is just being left has nothing to say.
+            let body = format!("return Boolean({condition})");
+            let now = self
+                .runtime
+                .block_on(self.client().execute(&body, Vec::new()));
+            if now.is_ok_and(|now| now == true) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!(
+            "{condition} did not come true at {}:\n{}",
+            self.path(),
+            self.text("main")
+        );
+    }
+
+    /// Waits until the page has this text, or no longer has it.
+    pub fn until_text(&self, text: &str) {
+        self.until(&format!(
+            "document.body.innerText.includes({})",
+            json!(text)
+        ));
+    }
+
+    pub fn text(&self, css: &str) -> String {
+        self.wait(css, async {
+            self.client().find(Locator::Css(css)).await?.text().await
+        })
+    }
+
+    pub fn count(&self, css: &str) -> usize {
+        self.wait(css, self.client().find_all(Locator::Css(css)))
+            .len()
+    }
+
+    pub fn click(&self, css: &str) {
+        self.wait(css, async {
+            self.client().find(Locator::Css(css)).await?.click().await
+        });
+    }
+
+    pub fn type_into(&self, css: &str, text: &str) {
+        self.wait(css, async {
+            self.client()
+                .find(Locator::Css(css))
+                .await?
+                .send_keys(text)
+                .await
+        });
+    }
+
+    /// Presses keys one after the other, wherever the focus is.
+    pub fn press(&self, keys: &[Key]) {
+        for key in keys {
+            let actions = KeyActions::new("keyboard".into())
+                .then(KeyAction::Down {
+                    value: (*key).into(),
+                })
+                .then(KeyAction::Up {
+                    value: (*key).into(),
+                });
+            self.wait("a key", self.client().perform_actions(actions));
+        }
+    }
+
+    /// Types where the focus is.
+    pub fn keys(&self, text: &str) {
+        for value in text.chars() {
+            let actions = KeyActions::new("keyboard".into())
+                .then(KeyAction::Down { value })
+                .then(KeyAction::Up { value });
+            self.wait("a key", self.client().perform_actions(actions));
+        }
+    }
+
+    /// Drags with the mouse, from the middle of one element to the upper part of another.
+    pub fn drag(&self, from: &str, to: &str) {
+        let place = |css: &str| {
+            let (x, y, width, height) = self.wait(css, async {
+                self.client()
+                    .find(Locator::Css(css))
+                    .await?
+                    .rectangle()
+                    .await
+            });
+            ((x + width / 2.0) as i64, (y + height / 2.0) as i64)
+        };
+        let (from, to) = (place(from), place(to));
+        let still = Some(Duration::from_millis(100));
+        let to_point = |(x, y): (i64, i64)| PointerAction::MoveTo {
+            duration: still,
+            x,
+            y,
+        };
+        let button = MOUSE_BUTTON_LEFT;
+        let actions = MouseActions::new("mouse".into())
+            .then(to_point(from))
+            .then(PointerAction::Down { button })
+            .then(to_point((from.0 + 5, from.1 + 5)))
+            .then(to_point(to))
+            .then(to_point((to.0 + 2, to.1)))
+            .then(PointerAction::Up { button });
+        self.wait("dragging", self.client().perform_actions(actions));
+    }
+
+    pub fn picture(&self) -> Vec<u8> {
+        self.wait("a picture", self.client().screenshot())
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            let closed = async { tokio::time::timeout(PATIENCE, client.close()).await };
+            // Whatever it answers: its driver is ended next.
+            let _ = self.runtime.block_on(closed);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}

@@ -1,0 +1,156 @@
+//! Withdrawing jobs, and setting them again: for the command and for the API.
+
+use super::which::{Chosen, chosen, last_of_each};
+use super::{Changes, Locked, Store};
+use crate::host_files::remove;
+use crate::list;
+use crate::set::Conflict;
+use anyhow::{Context, Error};
+use cap_std::fs::Dir;
+use jiff::Timestamp;
+use pitstop_jobs::{Happened, Job, State};
+use pitstop_protocol::job::Clock;
+
+/// A job that was withdrawn.
+pub struct Cancelled {
+    /// As it was before.
+    pub job: Job,
+}
+
+impl Cancelled {
+    /// A line for people.
+    pub fn told(&self) -> String {
+        let job = &self.job;
+        let then = match job.state {
+            State::Running => ", but is at work and goes on to its end",
+            State::Queued => ", and the machine reboots without having touched anything",
+            _ => "",
+        };
+        format!("{}: job {} is cancelled{then}\n", job.shown(), job.id)
+    }
+}
+
+/// Withdraws those of `jobs` that are chosen and not over.
+///
+/// # Errors
+/// [`Conflict`] where none is open.
+pub fn cancel(
+    store: &Store,
+    hosts: &Dir,
+    jobs: Vec<Job>,
+    named: &Chosen,
+    by: &str,
+) -> anyhow::Result<Vec<Cancelled>> {
+    let open = chosen(jobs, named)?;
+    let what = Happened::Cancelled { by: by.to_owned() };
+    let mut cancelled = Vec::new();
+    for job in open.iter().filter(|job| !job.state.is_over()) {
+        let locked = store.lock()?;
+        let Some(before) = locked.read(&job.id)?.filter(|job| !job.state.is_over()) else {
+            continue;
+        };
+        locked.change(&job.id, &what, Timestamp::now())?;
+        if before.state.is_set() {
+            remove(hosts, &job.host_file)
+                .with_context(|| format!("removing the host file {}", job.host_file))?;
+        }
+        cancelled.push(Cancelled { job: before });
+    }
+    if cancelled.is_empty() {
+        return Err(Conflict(none(&open, "open")).into());
+    }
+    Ok(cancelled)
+}
+
+/// Sets those of `jobs` again that are chosen, and failed or were cancelled, or are named themselves. `tell` hears of each at
+/// once: if the next one fails, it is known that this one is set.
+///
+/// # Errors
+/// [`Conflict`] where there is none, or where a machine has another job now.
+pub fn retry(
+    store: &Store,
+    hosts: &Dir,
+    jobs: Vec<Job>,
+    named: &Chosen,
+    by: &str,
+    mut tell: impl FnMut(&Job) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let found = last_of_each(chosen(jobs, named)?, named);
+    let again =
+        |job: &&Job| matches!(job.state, State::Failed | State::Cancelled) || named.names(&job.id);
+    let again: Vec<&Job> = found.iter().filter(again).collect();
+    if again.is_empty() {
+        return Err(Conflict(none(&found, "failed or cancelled")).into());
+    }
+    let mut changes = Changes::of(store);
+    // All are looked at before the first is set.
+    for job in &again {
+        is_free(changes.locked()?, job)?;
+        can_come_again(job)?;
+    }
+    let mut batch = None;
+    for job in again {
+        let locked = changes.locked()?;
+        // Somebody may have set one since.
+        is_free(locked, job)?;
+        let now = Timestamp::now();
+        let id = locked.new_id(now)?;
+        let batch = batch.get_or_insert_with(|| id.clone());
+        let next = job.again(id, batch.clone(), by, now);
+        locked.set(hosts, &next)?;
+        tell(&next)?;
+    }
+    Ok(())
+}
+
+/// What was set again, as a line for people.
+pub fn set_again(job: &Job) -> String {
+    let (machine, action, id) = (job.shown(), job.action, &job.id);
+    format!("{machine}: {action} is set again, job {id}\n")
+}
+
+/// Whether a signed job would be done again: its signature stands for one time, and ends.
+fn can_come_again(job: &Job) -> anyhow::Result<()> {
+    if job.signature.is_none() {
+        return Ok(());
+    }
+    let (id, machine) = (&job.id, job.shown());
+    let how = "set it anew: pitstop host set … --sign KEY.sec";
+    if job.state == State::Done {
+        let why = format!("the job {id} of {machine} is signed, and was done: {how}");
+        return Err(Conflict(why).into());
+    }
+    let read = list::preview(job.text.as_bytes(), &job.host_file, None).map_err(Error::msg)?;
+    let in_time = read.terms.check_time(Timestamp::now(), Clock::Plausible);
+    in_time
+        .map_err(|why| Conflict(format!("the signed job {id} of {machine}: {why}; {how}")).into())
+}
+
+/// Whether the machine of `job` has no other job now.
+fn is_free(locked: &Locked, job: &Job) -> anyhow::Result<()> {
+    let others = locked.others_of(job)?;
+    let Some(open) = others.iter().find(|other| other.state.is_set()) else {
+        return Ok(());
+    };
+    Err(Conflict(format!(
+        "{} has the job {} ({}) now: wait for it, or cancel it first",
+        job.shown(),
+        open.id,
+        open.state
+    ))
+    .into())
+}
+
+/// Why nothing was done to `found`.
+fn none(found: &[Job], wanted: &str) -> String {
+    match found {
+        [] => "no job is meant by this: pitstop job list shows those that there are".into(),
+        [job] => format!(
+            "the job {} of {} is {}, not {wanted}",
+            job.id,
+            job.shown(),
+            job.state
+        ),
+        jobs => format!("none of these {} jobs is {wanted}", jobs.len()),
+    }
+}

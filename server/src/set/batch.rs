@@ -1,0 +1,175 @@
+//! The jobs of one `host set`: one a machine, set together.
+
+use super::Many;
+use super::target::Target;
+use crate::jobs::{Changes, Store};
+use anyhow::Context;
+use cap_std::fs::Dir;
+use jiff::{Timestamp, Zoned};
+use pitstop_jobs::{Cron, Job, Power, State, VERSION};
+use pitstop_protocol::id::Id;
+use pitstop_protocol::job::ActionName;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// What the jobs have in common.
+pub struct Batch<'a> {
+    changes: RefCell<Changes>,
+    many: &'a Many,
+    id: Id,
+    now: Zoned,
+    set_by: String,
+    /// The URL of the server that keeps track of them.
+    server: Option<String>,
+    /// The machines' places in the queue, by host file.
+    places: HashMap<String, u32>,
+    /// When they are due, if not at once.
+    at: Option<Timestamp>,
+    /// What the server switches then.
+    power: Option<Power>,
+}
+
+impl<'a> Batch<'a> {
+    pub fn new(
+        root: &Path,
+        many: &'a Many,
+        server: Option<String>,
+        targets: &[&Target],
+        power: Option<Power>,
+        set_by: &str,
+    ) -> anyhow::Result<Self> {
+        let store = Store::at(root);
+        let now = Zoned::now();
+        let at = match &many.every {
+            Some(every) => Cron::parse(every, now.time_zone())?.next(now.timestamp()),
+            None => many.at,
+        };
+        Ok(Self {
+            places: places(&store, many, targets)?,
+            id: store.lock()?.new_id(now.timestamp())?,
+            set_by: set_by.to_owned(),
+            changes: RefCell::new(Changes::of(&store)),
+            many,
+            now,
+            server,
+            at,
+            power,
+        })
+    }
+
+    /// Whether the host files are written later, by the server.
+    pub fn is_scheduled(&self) -> bool {
+        self.at.is_some()
+    }
+
+    /// When the jobs are due, as a line for people; nothing if that is now.
+    pub fn due(&self) -> String {
+        let Some(at) = self.at else {
+            return String::new();
+        };
+        let at = at.to_zoned(self.now.time_zone().clone());
+        let again = if self.many.every.is_some() {
+            ", and again each time that --every says"
+        } else {
+            ""
+        };
+        format!(
+            "Due at {}{again}; pitstop serve must run then and sets it. From then on:\n",
+            at.strftime("%Y-%m-%d %H:%M %:z")
+        )
+    }
+
+    /// Sets one job, whose host file is `text`. Returns what was written, which the server adds to.
+    pub fn set(
+        &self,
+        hosts: &Dir,
+        target: &Target,
+        action: ActionName,
+        text: &str,
+        signature: Option<String>,
+    ) -> anyhow::Result<(Job, String)> {
+        let mut changes = self.changes.borrow_mut();
+        let locked = changes.locked()?;
+        // Not the batch's: somebody was asked in between, and machines were at work.
+        let now = Timestamp::now();
+        let file = target.machine.file();
+        let mut others = target.files();
+        others.retain(|other| *other != file);
+        let job = Job {
+            version: VERSION,
+            id: locked.new_id(now)?,
+            machine: target.machine.to_string(),
+            name: target.label.clone(),
+            action,
+            place: self.places.get(&file).copied().unwrap_or_default(),
+            host_file: file,
+            other_files: others,
+            state: if self.is_scheduled() {
+                State::Scheduled
+            } else {
+                State::Waiting
+            },
+            verdict: None,
+            reason: None,
+            set: now,
+            set_by: self.set_by.clone(),
+            changed: now,
+            ended: None,
+            at: self.at,
+            every: self.many.every.clone(),
+            last: self.many.every.is_some().then_some(now),
+            series: None,
+            batch: self.id.clone(),
+            slots: self.many.slots,
+            order: self.many.order,
+            turn: None,
+            groups: target.groups.clone(),
+            folder: target.folder(),
+            server: self.server.clone(),
+            attempts: 0,
+            runs: Vec::new(),
+            superseded_by: None,
+            power: self.power.filter(|_| self.is_scheduled()),
+            text: text.to_owned(),
+            signature,
+        };
+        if self.is_scheduled() {
+            locked.put(&job)?;
+            return Ok((job, String::new()));
+        }
+        let written = locked
+            .set(hosts, &job)
+            .with_context(|| format!("setting the job of {target}"))?;
+        Ok((job, written))
+    }
+}
+
+fn places(store: &Store, many: &Many, targets: &[&Target]) -> anyhow::Result<HashMap<String, u32>> {
+    let mut ended: HashMap<String, Timestamp> = HashMap::new();
+    for entry in store.history()? {
+        ended.insert(entry.host_file, entry.ended);
+    }
+    let named: Vec<(String, Option<Timestamp>)> = targets
+        .iter()
+        .map(|target| {
+            let name = target.label.clone();
+            let last = target
+                .files()
+                .iter()
+                .filter_map(|file| ended.get(file))
+                .max()
+                .copied();
+            (name.unwrap_or_else(|| target.machine.to_string()), last)
+        })
+        .collect();
+    let named: Vec<_> = named
+        .iter()
+        .map(|(name, last)| (name.as_str(), *last))
+        .collect();
+    let order = many.order.places(&named);
+    Ok((0..)
+        .zip(order)
+        .filter_map(|(place, at)| Some((targets.get(at)?.machine.file(), place)))
+        .collect())
+}
