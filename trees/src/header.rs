@@ -198,7 +198,7 @@ fn put_pax(records: &[u8], path: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Time, Xattrs};
+    use crate::entry::{Attributes, Time, Xattrs};
     use crate::path::TreePath;
     use std::sync::Arc;
 

@@ -120,7 +120,11 @@ mod tests {
 
     #[test]
     fn a_length_counts_its_own_digits() {
-        for (value, record) in [("", "5 k=\n"), ("1234", "9 k=1234\n"), ("12345", "11 k=12345\n")] {
+        for (value, record) in [
+            ("", "5 k=\n"),
+            ("1234", "9 k=1234\n"),
+            ("12345", "11 k=12345\n"),
+        ] {
             let mut records = Records::default();
             records.text("k", value);
             assert_eq!(records.finish(), record.as_bytes());

@@ -86,7 +86,9 @@ impl<'a> Open<'a> {
         }
         expected.clear();
         header::encode(entry, expected);
-        if expected.len() as u64 != place.end - place.start || self.cut(&place)? != expected.as_slice() {
+        if expected.len() as u64 != place.end - place.start
+            || self.cut(&place)? != expected.as_slice()
+        {
             bail!(
                 "{}: the header of {} is not what the index says",
                 self.image.name(),
@@ -116,7 +118,11 @@ impl<'a> Open<'a> {
         } else if !here.is_empty() {
             let at = data.start.max(self.range.start) - data.start;
             if at % PART != 0 || here.len() as u64 > PART {
-                bail!("{}: {} is not cut into parts of 1 MiB", self.image.name(), entry.path);
+                bail!(
+                    "{}: {} is not cut into parts of 1 MiB",
+                    self.image.name(),
+                    entry.path
+                );
             }
             lock(parts)
                 .entry(number)

@@ -98,7 +98,9 @@ impl Reading {
             ParseEvent::NeedData { min_bytes } => {
                 let (at, size) = (self.at, self.size);
                 if min_bytes > self.left() {
-                    bail!("the tar ends at {size}, in the middle of an entry: it is cut short, or none");
+                    bail!(
+                        "the tar ends at {size}, in the middle of an entry: it is cut short, or none"
+                    );
                 }
                 if min_bytes > HEADER_MOST {
                     bail!("at {at} of the tar: a header of {min_bytes} bytes");
