@@ -42,6 +42,10 @@ pub enum Act {
     Wipe,
     /// Partitions and filesystems are made of a layout.
     Partition,
+    /// A tree of files becomes an image.
+    Capture,
+    /// A tree of files is made of an image.
+    Extract,
 }
 
 /// The disk or file that an event is about.

@@ -4,6 +4,7 @@
 //! restores and verifies, [`layout`] makes partitions and filesystems from a file. It knows nothing of jobs, shares
 //! and networks: it is given files, devices and an [`image::ImageSource`], and tells [`event::Event`]s.
 
+pub mod browse;
 pub mod disk;
 pub mod efi;
 pub mod event;

@@ -1,14 +1,13 @@
 //! Which configurations on a disk's filesystems name its partitions by the identifiers of its table. Only ext2-4 and
 //! FAT are looked into; what is read is bounded, whatever a filesystem says of itself.
 
-use crate::source::{ReadAt, Stream, Window};
+use crate::browse::part::Part;
+use crate::source::ReadAt;
 use crate::table::{NewId, Partition};
 use crate::used;
-use ext4_view::{Ext4, Ext4Read};
-use std::cell::Cell;
-use std::error::Error;
+use ext4_view::Ext4;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 /// Where distributions and boot loaders write identifiers.
@@ -62,7 +61,7 @@ pub struct Looked {
 pub fn find(disk: &File, partitions: &[Partition], ids: &[NewId]) -> io::Result<Looked> {
     let mut looked = Looked::default();
     for partition in partitions {
-        let part = Part::new(disk, partition)?;
+        let part = part(disk, partition)?;
         let filesystem = used::recognise(&part).filesystem;
         let read = match filesystem.as_str() {
             "" | "swap" => continue,
@@ -89,7 +88,7 @@ pub fn find(disk: &File, partitions: &[Partition], ids: &[NewId]) -> io::Result<
 
 /// Whether the FAT on `partition` has the file `path`, whose parts are parted by `/`.
 pub fn fat_has(disk: &File, partition: &Partition, path: &str) -> bool {
-    let Ok(part) = Part::new(disk, partition) else {
+    let Ok(part) = part(disk, partition) else {
         return false;
     };
     if used::recognise(&part).filesystem != "vfat" {
@@ -132,88 +131,25 @@ impl Text {
     }
 }
 
-/// A partition that is read, and nothing written.
-struct Part {
-    disk: File,
-    start: u64,
-    size: u64,
-    at: u64,
-    /// Bytes that may still be read.
-    left: Cell<u64>,
-}
+/// A disk by a descriptor of its own.
+struct Device(File);
 
-impl Part {
-    fn new(disk: &File, partition: &Partition) -> io::Result<Self> {
-        Ok(Self {
-            disk: disk.try_clone()?,
-            start: partition.start,
-            size: partition.size,
-            at: 0,
-            left: Cell::new(READ_MAX),
-        })
-    }
-}
-
-impl ReadAt for Part {
+impl ReadAt for Device {
     fn size(&self) -> u64 {
-        self.size
+        u64::MAX
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        let length = buffer.len() as u64;
-        if at.checked_add(length).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let left = self.left.get().checked_sub(length);
-        self.left
-            .set(left.ok_or_else(|| io::Error::other("too much is to be read of it"))?);
-        self.disk
-            .read_exact_at(buffer, self.start.saturating_add(at))
+        self.0.read_exact_at(buffer, at)
     }
 }
 
-impl Ext4Read for Part {
-    fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.read_exact_at(buffer, at)?)
-    }
+fn part(disk: &File, partition: &Partition) -> io::Result<Part<Device>> {
+    let device = Device(disk.try_clone()?);
+    Ok(Part::new(device, partition.start, partition.size, READ_MAX))
 }
 
-impl Read for Part {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let at = self.at;
-        let size = self.size;
-        let window = Window::new(self, 0, size);
-        let mut stream = Stream::new(&window);
-        stream.seek(SeekFrom::Start(at))?;
-        let read = stream.read(buffer)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for Part {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.at)
-    }
-}
-
-impl Write for Part {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn look_into_ext(part: Part) -> Result<Vec<Text>, String> {
+fn look_into_ext(part: Part<Device>) -> Result<Vec<Text>, String> {
     let system = Ext4::load(Box::new(part)).map_err(|error| error.to_string())?;
     let names = |folder: &str| -> Vec<String> {
         let entries = system.read_dir(format!("/{folder}").as_str());
@@ -230,7 +166,7 @@ fn look_into_ext(part: Part) -> Result<Vec<Text>, String> {
     Ok(gather(&names, &read))
 }
 
-fn look_into_fat(part: Part) -> Result<Vec<Text>, String> {
+fn look_into_fat(part: Part<Device>) -> Result<Vec<Text>, String> {
     let system =
         fatfs::FileSystem::new(part, fatfs::FsOptions::new()).map_err(|error| error.to_string())?;
     let root = system.root_dir();

@@ -208,6 +208,8 @@ pub fn doing(act: Act) -> &'static str {
         Act::Convert => "converting",
         Act::Wipe => "wiping",
         Act::Partition => "partitioning",
+        Act::Capture => "capturing",
+        Act::Extract => "unpacking",
     }
 }
 

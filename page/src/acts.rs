@@ -106,7 +106,11 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
 /// Other folders that its images are in.
 fn folders(detail: &MachineDetail) -> Vec<&str> {
     let own = detail.folder.as_deref().unwrap_or_default();
-    let mut folders: Vec<&str> = detail.images.iter().map(|image| image.folder.as_str()).collect();
+    let mut folders: Vec<&str> = detail
+        .images
+        .iter()
+        .map(|image| image.folder.as_str())
+        .collect();
     folders.sort_unstable();
     folders.dedup();
     folders.retain(|folder| *folder != own);

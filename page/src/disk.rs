@@ -27,7 +27,8 @@ impl Purpose {
             return Self::Boot;
         }
         match partition.filesystem.as_str() {
-            "ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "f2fs" | "lvm" | "luks" | "jfs" | "nilfs2" => Self::Linux,
+            "ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "f2fs" | "lvm" | "luks" | "jfs"
+            | "nilfs2" => Self::Linux,
             "ntfs" | "exfat" | "refs" | "bitlocker" => Self::Windows,
             "vfat" | "fat" | "fat12" | "fat16" | "fat32" => Self::Boot,
             "swap" => Self::Swap,
@@ -70,15 +71,21 @@ fn share(part: u64, all: u64) -> u64 {
 fn blocks(disk: &Disk) -> Vec<Block<'_>> {
     let mut found: Vec<(Option<&Partition>, u64)> = Vec::new();
     let mut end = 0;
-    let gap = |from: u64, to: u64| (to.saturating_sub(from) >= SMALLEST_GAP).then(|| (None, to - from));
+    let gap =
+        |from: u64, to: u64| (to.saturating_sub(from) >= SMALLEST_GAP).then(|| (None, to - from));
     for partition in &disk.partitions {
         found.extend(gap(end, partition.start));
         found.push((Some(partition), partition.size));
         end = end.max(partition.start.saturating_add(partition.size));
     }
     found.extend(gap(end, disk.size));
-    let all = found.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
-    let wide: Vec<u64> = found.iter().map(|(_, bytes)| share(*bytes, all).max(NARROWEST)).collect();
+    let all = found
+        .iter()
+        .fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+    let wide: Vec<u64> = found
+        .iter()
+        .map(|(_, bytes)| share(*bytes, all).max(NARROWEST))
+        .collect();
     let sum = wide.iter().sum::<u64>().max(1);
     let mut at = 0;
     found
@@ -86,7 +93,12 @@ fn blocks(disk: &Disk) -> Vec<Block<'_>> {
         .zip(wide)
         .map(|((partition, bytes), wide)| {
             let wide = wide * WHOLE / sum;
-            let block = Block { at, wide, partition, bytes };
+            let block = Block {
+                at,
+                wide,
+                partition,
+                bytes,
+            };
             at += wide;
             block
         })
@@ -121,7 +133,11 @@ pub fn named(disk: &Disk) -> String {
     } else {
         format!("serial {}", disk.serial)
     };
-    let model = if disk.model.is_empty() { "no model" } else { &disk.model };
+    let model = if disk.model.is_empty() {
+        "no model"
+    } else {
+        &disk.model
+    };
     format!("{model}, {serial}")
 }
 
@@ -248,7 +264,10 @@ mod tests {
             ..Disk::default()
         };
         let drawn = blocks(&disk);
-        let kinds: Vec<bool> = drawn.iter().map(|block| block.partition.is_some()).collect();
+        let kinds: Vec<bool> = drawn
+            .iter()
+            .map(|block| block.partition.is_some())
+            .collect();
         assert_eq!(kinds, [true, false, true, false]);
         assert!(drawn[0].wide >= 100, "{}", drawn[0].wide);
         let text = show(&disk).into_string();

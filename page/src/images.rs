@@ -8,7 +8,9 @@ use pitstop_api::{Image, ImageDetail, Verified, VerifyState};
 
 /// The content of the list.
 pub fn list(images: &[Image], viewer: &Viewer) -> Markup {
-    let all = images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.file_size));
+    let all = images
+        .iter()
+        .fold(0_u64, |sum, image| sum.saturating_add(image.file_size));
     html! {
         div class="head" {
             h1 { "Images" }
@@ -101,7 +103,13 @@ fn used_by(image: &Image) -> Markup {
 }
 
 fn verify(image: &Image, viewer: &Viewer) -> Markup {
-    let runs = matches!(&image.verified, Some(Verified { state: VerifyState::Running, .. }));
+    let runs = matches!(
+        &image.verified,
+        Some(Verified {
+            state: VerifyState::Running,
+            ..
+        })
+    );
     html! {
         form method="post" action=(path_below("/verify", &image.path)) {
             (viewer.token())

@@ -19,9 +19,10 @@ pub mod runs;
 mod words;
 
 #[cfg(test)]
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use words::machine_path;
 pub use layout::{Frame, Note, Stream, Tab, Topic, Viewer, page};
+pub use words::machine_path;

@@ -171,7 +171,14 @@ fn facts(detail: &MachineDetail) -> Markup {
         ("Network", machine.network.clone().unwrap_or_default()),
         ("Folder", detail.folder.clone().unwrap_or_default()),
         ("Power", detail.power.clone().unwrap_or_default()),
-        ("In fleet.toml", if line.is_empty() { line } else { format!("line {line}") }),
+        (
+            "In fleet.toml",
+            if line.is_empty() {
+                line
+            } else {
+                format!("line {line}")
+            },
+        ),
     ];
     html! {
         dl class="facts" {

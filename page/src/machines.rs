@@ -223,7 +223,12 @@ fn summary(machines: &[Machine]) -> Markup {
         ("waiting", "waiting", &[2, 3]),
         ("new", "new", &[4]),
     ];
-    let of = |ranks: &[u8]| machines.iter().filter(|m| ranks.contains(&rank(m.state))).count();
+    let of = |ranks: &[u8]| {
+        machines
+            .iter()
+            .filter(|m| ranks.contains(&rank(m.state)))
+            .count()
+    };
     html! {
         ul id="summary" class="tiles" {
             @for (class, word, ranks) in kinds {

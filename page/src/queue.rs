@@ -3,7 +3,7 @@
 use crate::layout::Viewer;
 use crate::words::{self, machine_path};
 use maud::{Markup, html};
-use pitstop_api::{Job, Queue, Entry, Schedule};
+use pitstop_api::{Entry, Job, Queue, Schedule};
 
 /// The content of the page.
 pub fn content(queue: &Queue, schedule: &Schedule, viewer: &Viewer) -> Markup {

@@ -23,13 +23,19 @@ pub fn list(runs: &[Run]) -> Markup {
 /// As people know the machine.
 fn shown(run: &Run) -> &str {
     let names = [&run.machine, &run.address, &run.peer, &run.mac];
-    names.into_iter().find(|name| !name.is_empty()).map_or("?", |name| name)
+    names
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .map_or("?", |name| name)
 }
 
 /// What its page is asked for by.
 fn asked_by(run: &Run) -> &str {
     let names = [&run.address, &run.peer, &run.mac, &run.machine];
-    names.into_iter().find(|name| !name.is_empty()).map_or("?", |name| name)
+    names
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .map_or("?", |name| name)
 }
 
 pub(crate) fn table(runs: &[Run], caption: &str, of_all: bool) -> Markup {

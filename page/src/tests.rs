@@ -2,9 +2,14 @@
 
 use crate::machine::Log;
 use crate::samples::{self, HOSTILE};
-use crate::{Frame, Note, Stream, Tab, Topic, Viewer, fleet, images, machine, machines, page, plain, queue, runs};
+use crate::{
+    Frame, Note, Stream, Tab, Topic, Viewer, fleet, images, machine, machines, page, plain, queue,
+    runs,
+};
 use maud::Markup;
-use pitstop_api::{FleetMachine, FleetView, ImageDetail, Machine, MachineState, RunState, Setting, Wrong};
+use pitstop_api::{
+    FleetMachine, FleetView, ImageDetail, Machine, MachineState, RunState, Setting, Wrong,
+};
 use std::collections::BTreeMap;
 
 const STATES: [MachineState; 9] = [
@@ -91,8 +96,13 @@ fn all(name: &str, viewer: &Viewer) -> Vec<String> {
         runs::one(&samples::run(name, RunState::Running), &log),
         plain::refused(name, name),
     ];
-    pages.extend(STATES.map(|state| machine::content(&samples::detail(name, state), Some(&log), viewer)));
-    pages.iter().map(|content| framed(content, viewer)).collect()
+    pages.extend(
+        STATES.map(|state| machine::content(&samples::detail(name, state), Some(&log), viewer)),
+    );
+    pages
+        .iter()
+        .map(|content| framed(content, viewer))
+        .collect()
 }
 
 #[test]
@@ -109,7 +119,15 @@ fn a_name_that_wants_to_be_markup_is_text_on_every_page() {
 #[test]
 fn no_page_has_what_the_content_policy_forbids() {
     for page in all("lab3-01", &samples::operator()) {
-        for inline in [" style=", " onclick=", " onload=", "<style", "javascript:", "http://", "https://"] {
+        for inline in [
+            " style=",
+            " onclick=",
+            " onload=",
+            "<style",
+            "javascript:",
+            "http://",
+            "https://",
+        ] {
             assert!(!page.contains(inline), "{inline} in {page}");
         }
         // The one script is a file.
@@ -125,8 +143,14 @@ fn who_only_looks_has_no_button_that_changes_anything() {
         assert!(!page.contains("draggable"), "{page}");
     }
     let operator = all("lab3-01", &samples::operator());
-    let forms: usize = operator.iter().map(|page| page.matches("method=\"post\"").count()).sum();
-    let tokens: usize = operator.iter().map(|page| page.matches("value=\"csrf-of-kim\"").count()).sum();
+    let forms: usize = operator
+        .iter()
+        .map(|page| page.matches("method=\"post\"").count())
+        .sum();
+    let tokens: usize = operator
+        .iter()
+        .map(|page| page.matches("value=\"csrf-of-kim\"").count())
+        .sum();
     assert!(forms > 50, "{forms}");
     assert_eq!(forms, tokens, "a form without the token");
 }
@@ -147,7 +171,11 @@ fn what_failed_comes_first_and_a_row_that_does_not_fit_is_hidden() {
     assert!(at("broken") < at("busy") && at("busy") < at("fine"));
     assert!(page.contains("the image of broken is truncated"), "{page}");
     let page = shown("BUSY work");
-    let rows: Vec<bool> = page.split("<tr id=").skip(1).map(|row| row.split('>').next().unwrap().contains(" hidden")).collect();
+    let rows: Vec<bool> = page
+        .split("<tr id=")
+        .skip(1)
+        .map(|row| row.split('>').next().unwrap().contains(" hidden"))
+        .collect();
     assert_eq!(rows, [true, false, true]);
 }
 
@@ -158,8 +186,14 @@ fn what_will_be_lost_is_told_by_model_and_serial_and_the_name_is_asked_for() {
     detail.disks[0].serial = "S3Z9NB0K".into();
     let page = machine::content(&detail, None, &samples::operator()).into_string();
     for act in ["restore", "wipe"] {
-        let form = page.split("<form").find(|form| form.contains(&format!("value=\"{act}\""))).unwrap();
+        let form = page
+            .split("<form")
+            .find(|form| form.contains(&format!("value=\"{act}\"")))
+            .unwrap();
         assert!(form.contains("EVO 860, serial S3Z9NB0K"), "{form}");
-        assert!(form.contains("data-must=\"lab3-01\"") && form.contains("required"), "{form}");
+        assert!(
+            form.contains("data-must=\"lab3-01\"") && form.contains("required"),
+            "{form}"
+        );
     }
 }

@@ -24,7 +24,10 @@ pub fn component(name: &str) -> impl Display {
 
 /// Names on the share, a path below `before`.
 pub fn path_below(before: &str, path: &str) -> String {
-    let names: Vec<String> = path.split('/').map(|name| component(name).to_string()).collect();
+    let names: Vec<String> = path
+        .split('/')
+        .map(|name| component(name).to_string())
+        .collect();
     format!("{before}/{}", names.join("/"))
 }
 
@@ -119,6 +122,8 @@ pub fn act(act: Act) -> &'static str {
         Act::Convert => "convert",
         Act::Wipe => "wipe",
         Act::Partition => "partition",
+        Act::Capture => "capture",
+        Act::Extract => "deploy",
     }
 }
 
@@ -130,7 +135,10 @@ pub fn progress(of: &str, progress: &Progress) -> Markup {
     }
     parts.push(render::rate(progress.rate));
     if let Some(left) = progress.seconds_left {
-        parts.push(format!("{} left", units::duration(Duration::from_secs(left))));
+        parts.push(format!(
+            "{} left",
+            units::duration(Duration::from_secs(left))
+        ));
     }
     html! {
         div class="work" {
@@ -160,8 +168,17 @@ mod tests {
 
     #[test]
     fn names_are_components_and_numbers_are_read_easily() {
-        assert_eq!(machine_path("52:54:00/../x"), "/machines/52%3A54%3A00%2F..%2Fx");
-        assert_eq!(path_below("/images", "a b/sda.raw.gz"), "/images/a%20b/sda.raw.gz");
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            machine_path("52:54:00/../x"),
+            "/machines/52%3A54%3A00%2F..%2Fx"
+        );
+        assert_eq!(
+            path_below("/images", "a b/sda.raw.gz"),
+            "/images/a%20b/sda.raw.gz"
+        );
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(count),
+            ["0", "999", "1,000", "1,234,567"]
+        );
     }
 }

@@ -9,6 +9,7 @@ pub mod execute;
 pub mod finish;
 pub mod info;
 pub mod load;
+mod passthrough;
 pub mod plan;
 pub mod report;
 pub mod run;

@@ -17,7 +17,7 @@ use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::{self, Machine};
-use pitstop_protocol::event::What;
+use pitstop_protocol::event::{self, What};
 use pitstop_protocol::host_name::hex_address;
 use pitstop_protocol::job::{Action, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
@@ -41,6 +41,9 @@ const NEVER_THERE: &str = "pitstop-no-such-file";
 
 /// Where exports are mounted: in the initramfs, where nothing else is.
 const MOUNTS: &str = "/run/pitstop/shares";
+
+/// Bytes of an event's line beside what it tells.
+const ENVELOPE: usize = 1024;
 
 /// What a run needs beside the machine.
 pub struct Options<'a> {
@@ -185,7 +188,7 @@ impl Run<'_> {
                 "the {} was done at {}: only its configuration is left to be deleted",
                 job.action, before.finished
             ));
-            info::write(&work)?;
+            self.tell_machine(&work)?;
             return self.succeeded(&job, request, &carriers);
         }
         let prepared = work.plan()?;
@@ -196,13 +199,23 @@ impl Run<'_> {
                 "an earlier try has done the {}: only its configuration is left to be deleted",
                 job.action
             ));
-            info::write(&work)?;
+            self.tell_machine(&work)?;
             return self.succeeded(&job, request, &carriers);
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
+        self.tell_machine(&work)?;
         work.execute(&prepared, || self.note_done(request, id.as_deref()))?;
         self.succeeded(&job, request, &carriers)
+    }
+
+    /// Writes what the machine is to the share, and reports it.
+    fn tell_machine(&self, work: &Work<'_>) -> anyhow::Result<()> {
+        let mut facts = info::write(work)?;
+        facts.fit(event::LONGEST_LINE - ENVELOPE);
+        let facts = Box::new(facts);
+        self.reports.tell(What::Inventory { facts });
+        Ok(())
     }
 
     /// Whether the job as it is set now was done by an earlier try. What cannot be found out is told, and the job is done:

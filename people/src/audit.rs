@@ -174,12 +174,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let audit = Audit::at(&root.path().join("people"));
         assert_eq!(audit.read().unwrap(), []);
-        audit.note(entry("lab3-01\n{\"time\"", Outcome::Done)).unwrap();
+        audit
+            .note(entry("lab3-01\n{\"time\"", Outcome::Done))
+            .unwrap();
         let path = root.path().join("people").join(FILE);
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("{\"time\":\"2026\n");
         fs::write(&path, text).unwrap();
-        audit.note(entry(&"ä".repeat(5000), Outcome::Failed)).unwrap();
+        audit
+            .note(entry(&"ä".repeat(5000), Outcome::Failed))
+            .unwrap();
         let read = audit.read().unwrap();
         assert_eq!(read.len(), 2);
         assert_eq!(read[0].object, "lab3-01\n{\"time\"");

@@ -374,9 +374,17 @@ mod tests {
                 good.replace("password = \"", "password = s3cr3t\""),
                 "line ",
             ),
-            (good.replace("[user.ann]", "[user.\"a b\"]"), "a user's name"),
+            (
+                good.replace("[user.ann]", "[user.\"a b\"]"),
+                "a user's name",
+            ),
             (String::new(), "missing field"),
-            (format!("{good}[token.x]\nuser = \"eve\"\nrole = \"admin\"\nhash = \"\"\nmade = \"2026-11-29T12:00:00Z\"\n"), "\"eve\", who is no user"),
+            (
+                format!(
+                    "{good}[token.x]\nuser = \"eve\"\nrole = \"admin\"\nhash = \"\"\nmade = \"2026-11-29T12:00:00Z\"\n"
+                ),
+                "\"eve\", who is no user",
+            ),
         ] {
             let error = Book::parse(&text).unwrap_err();
             assert!(error.contains(why) && !error.contains("s3cr3t"), "{error}");

@@ -30,10 +30,7 @@ fn owner_to_be(folder: &Path, made: &Metadata) -> io::Result<Option<(u32, u32)>>
 
 /// Opens a file that its owner alone can read; made if missing.
 pub fn open_private(folder: &Path, name: &str, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options
-        .create(true)
-        .mode(0o600)
-        .open(folder.join(name))?;
+    let file = options.create(true).mode(0o600).open(folder.join(name))?;
     if let Some((user, group)) = owner_to_be(folder, &file.metadata()?)? {
         fchown(&file, Some(user), Some(group))?;
     }
@@ -49,7 +46,11 @@ pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = open_private(folder, &beside, OpenOptions::new().write(true).create_new(true))?;
+    let mut file = open_private(
+        folder,
+        &beside,
+        OpenOptions::new().write(true).create_new(true),
+    )?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&path, folder.join(name))?;
@@ -69,8 +70,7 @@ impl Stamp {
     pub fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let seconds = now.unwrap_or_default().as_secs();
-        u64::try_from(self.2.0)
-            .is_ok_and(|changed| seconds.abs_diff(changed) > SETTLED.as_secs())
+        u64::try_from(self.2.0).is_ok_and(|changed| seconds.abs_diff(changed) > SETTLED.as_secs())
     }
 }
 

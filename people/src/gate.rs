@@ -201,11 +201,19 @@ mod tests {
         let now = Timestamp::now();
         let inside = gate.log_in("ann", "pw", FROM, now).unwrap();
         assert!(inside.forgotten.is_none());
-        let found = gate.by_session(inside.secret.as_str(), now).unwrap().unwrap();
+        let found = gate
+            .by_session(inside.secret.as_str(), now)
+            .unwrap()
+            .unwrap();
         assert_eq!(found, inside.who);
         assert_eq!((found.role, found.why), (Role::Operator, Why::Session));
         let later = Gate::at(root.path());
-        assert!(later.by_session(inside.secret.as_str(), now).unwrap().is_some());
+        assert!(
+            later
+                .by_session(inside.secret.as_str(), now)
+                .unwrap()
+                .is_some()
+        );
         gate.log_out(inside.secret.as_str()).unwrap();
         assert_eq!(gate.by_session(inside.secret.as_str(), now).unwrap(), None);
         let later = Gate::at(root.path());
@@ -224,8 +232,15 @@ mod tests {
         };
         for name in ["ann", "eve"] {
             let answers: Vec<String> = (0..6).map(|_| say(name, name.as_bytes()[0])).collect();
-            assert!(answers[..5].iter().all(|said| said == "the name or the password is wrong"));
-            assert!(answers[5].starts_with("too many wrong passwords"), "{answers:?}");
+            assert!(
+                answers[..5]
+                    .iter()
+                    .all(|said| said == "the name or the password is wrong")
+            );
+            assert!(
+                answers[5].starts_with("too many wrong passwords"),
+                "{answers:?}"
+            );
         }
     }
 

@@ -107,8 +107,8 @@ impl Store {
         let doing = || format!("writing {}", self.users().display());
         make_private_folder(&self.folder)
             .with_context(|| format!("making {}", self.folder.display()))?;
-        let lock = open_private(&self.folder, LOCK, OpenOptions::new().write(true))
-            .with_context(doing)?;
+        let lock =
+            open_private(&self.folder, LOCK, OpenOptions::new().write(true)).with_context(doing)?;
         lock.lock().with_context(doing)?;
         let mut book = Book::clone(&*self.book()?);
         let made = change(&mut book)?;

@@ -74,7 +74,11 @@ fn row(image: &Image) -> [String; 5] {
         printable(&image.path),
         printable(&disk),
         units::bytes(image.file_size),
-        image.created.or(image.modified).map(when).unwrap_or_default(),
+        image
+            .created
+            .or(image.modified)
+            .map(when)
+            .unwrap_or_default(),
         checked.unwrap_or_default(),
     ]
 }

@@ -5,11 +5,15 @@ mod commands;
 mod fleet;
 mod host;
 mod images;
+mod inventory;
 mod job;
 mod job_options;
+mod notify;
 mod people;
 mod power;
 mod remote;
+mod tls;
+mod tree;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -72,10 +76,18 @@ enum Command {
     Image(images::Args),
     /// Keep the machines of a lab in one file, and make the configurations of other servers from it
     Fleet(fleet::Args),
+    /// Try those who are told of failures, by webhook and mail
+    Notify(notify::Args),
+    /// Say what machines are, search them, and tell what changed
+    Inventory(inventory::Args),
     /// Make, list and remove the users of the page and the API, and print who did what
     User(people::user::Args),
     /// Make, list and revoke tokens for programs
     Token(people::token::Args),
+    /// Show the server's own certificate authority
+    Tls(tls::Args),
+    /// Keep whole systems as files: capture, unpack, compare them
+    Tree(tree::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pitstop completions bash > /etc/bash_completion.d/pitstop")]
     Completions { shell: Shell },
@@ -132,8 +144,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Power(args) => power::run(&args),
         Command::Image(args) => images::run(&args),
         Command::Fleet(args) => fleet::run(&args),
+        Command::Inventory(args) => inventory::run(&args),
+        Command::Notify(args) => notify::run(&args),
         Command::User(args) => people::user::run(&args),
         Command::Token(args) => people::token::run(&args),
+        Command::Tls(args) => tls::run(&args),
+        Command::Tree(args) => tree::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pitstop", &mut script);

@@ -57,7 +57,12 @@ fn a_machine_of_the_fleet_boots_with_its_own_kernel_parameters() {
         config.contains("default.toml quiet console=ttyS1,115200 nomodeset\n"),
         "{config}"
     );
-    assert!(!server.get("/journal").text().contains("fleet.toml is wrong"));
+    assert!(
+        !server
+            .get("/journal")
+            .text()
+            .contains("fleet.toml is wrong")
+    );
 }
 
 const LAB: &str = "version = 1\n[server]\nunknown = \"UNKNOWN\"\n[network.\"10.0.2.0/24\"]\nrange = \"10.0.2.100-10.0.2.199\"\n\

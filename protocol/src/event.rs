@@ -9,6 +9,7 @@ mod tests;
 
 pub use convert::{millis, of};
 
+use crate::facts::Facts;
 use crate::id::Id;
 use jiff::Timestamp;
 use pitstop_imaging::event::{Act, Level};
@@ -107,6 +108,10 @@ pub enum What {
     Log {
         level: Level,
         text: String,
+    },
+    /// What the machine is.
+    Inventory {
+        facts: Box<Facts>,
     },
     /// Lines of the log that were too many to be reported.
     Dropped {

@@ -1,10 +1,11 @@
 //! What machine, server and command agree on: kernel parameters and host file, and the [`job::Job`] they make; how a
-//! machine's files are named; share URLs; credentials; what a run reports. Only values: nothing here touches a network.
+//! machine's files are named; share URLs; credentials; what a run reports; what a machine is. Only values: nothing here touches a network.
 
 pub mod boot_parameters;
 pub mod check_in;
 pub mod credentials;
 pub mod event;
+pub mod facts;
 #[cfg(feature = "fakes")]
 pub mod fake;
 pub mod host_name;

@@ -1,5 +1,9 @@
 //! A share's address, as written in the host file and on the kernel command line.
 
+mod s3;
+
+pub use s3::S3Url;
+
 use crate::redacted;
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +17,8 @@ pub enum ShareUrl {
     Http(Url),
     /// `nfs://host/export/path`
     Nfs(NfsUrl),
+    /// `s3://bucket/prefix`
+    S3(S3Url),
     /// `file:///path`, or a bare absolute path.
     Directory(PathBuf),
 }
@@ -67,7 +73,7 @@ impl FromStr for ShareUrl {
         }
         let mut url = Url::parse(text).map_err(|error| {
             BadShareUrl(format!(
-                "the share is not a URL ({error}): write http(s)://host/path or nfs://host/export/path"
+                "the share is not a URL ({error}): write http(s)://host/path, nfs://host/export/path or s3://bucket/prefix"
             ))
         })?;
         match url.scheme() {
@@ -85,11 +91,12 @@ impl FromStr for ShareUrl {
                 Ok(ShareUrl::Http(url))
             }
             "nfs" => NfsUrl::from_url(&url).map(ShareUrl::Nfs),
+            "s3" => S3Url::from_url(&url).map(ShareUrl::S3),
             "file" => url.to_file_path().map(ShareUrl::Directory).map_err(|()| {
                 BadShareUrl(format!("the share {} is not file:///path", redacted(&url)))
             }),
             other => Err(BadShareUrl(format!(
-                "a share cannot be reached over {other}: write http(s)://host/path or nfs://host/export/path"
+                "a share cannot be reached over {other}: write http(s)://host/path, nfs://host/export/path or s3://bucket/prefix"
             ))),
         }
     }
@@ -227,6 +234,7 @@ impl fmt::Display for ShareUrl {
         match self {
             ShareUrl::Http(url) => f.write_str(redacted(url).trim_end_matches('/')),
             ShareUrl::Nfs(nfs) => write!(f, "{nfs}"),
+            ShareUrl::S3(s3) => write!(f, "{s3}"),
             ShareUrl::Directory(path) => write!(f, "{}", path.display()),
         }
     }

@@ -60,31 +60,36 @@ impl Https {
         self.folder.path().join("files")
     }
 
-    /// The cloud kernel's initramfs with the authority as one more archive: the kernel unpacks one after the other.
+    /// The cloud kernel's initramfs with the authority.
     pub fn initramfs(&self) -> Result<PathBuf> {
-        let original = paths::built_for_cloud("initramfs.img")?;
-        let mut bytes =
-            fs::read(&original).with_context(|| format!("reading {}", original.display()))?;
-        // Documentation/driver-api/early-userspace/buffer-format.rst: an uncompressed archive begins at four bytes.
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        let pem = fs::read(self.folder.path().join("ca.pem"))?;
-        for folder in ["etc", "etc/pitstop", "etc/pitstop/ca"] {
-            Builder::new(folder)
-                .mode(0o040_755)
-                .write(&mut bytes, 0)
-                .finish()?;
-        }
-        let size = u32::try_from(pem.len())?;
-        let mut file = Builder::new("etc/pitstop/ca/test.pem")
-            .mode(0o100_644)
-            .write(&mut bytes, size);
-        std::io::Write::write_all(&mut file, &pem)?;
-        file.finish()?;
-        trailer(&mut bytes)?;
         let path = self.folder.path().join("initramfs.img");
-        fs::write(&path, bytes)?;
+        let pem = fs::read(self.folder.path().join("ca.pem"))?;
+        write_initramfs(&pem, &path)?;
         Ok(path)
     }
+}
+
+/// Writes the cloud kernel's initramfs with an authority (PEM) as one more archive: the kernel unpacks one after the other.
+pub fn write_initramfs(pem: &[u8], path: &Path) -> Result<()> {
+    let original = paths::built_for_cloud("initramfs.img")?;
+    let mut bytes =
+        fs::read(&original).with_context(|| format!("reading {}", original.display()))?;
+    // Documentation/driver-api/early-userspace/buffer-format.rst: an uncompressed archive begins at four bytes.
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    for folder in ["etc", "etc/pitstop", "etc/pitstop/ca"] {
+        Builder::new(folder)
+            .mode(0o040_755)
+            .write(&mut bytes, 0)
+            .finish()?;
+    }
+    let size = u32::try_from(pem.len())?;
+    let mut file = Builder::new("etc/pitstop/ca/test.pem")
+        .mode(0o100_644)
+        .write(&mut bytes, size);
+    std::io::Write::write_all(&mut file, pem)?;
+    file.finish()?;
+    trailer(&mut bytes)?;
+    fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
 fn make_certificates(folder: &Path) -> Result<()> {

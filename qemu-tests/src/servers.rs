@@ -273,10 +273,20 @@ impl Server {
     /// Serves this root on the loopback, or in a network namespace on the usual ports, TFTP included.
     pub fn start_in(root: &Path, network: Option<&Namespace>) -> Result<Server> {
         if network.is_none() {
-            let address = (Ipv4Addr::LOCALHOST, free_port()?).into();
-            return Server::listening(root, None, address, HOST, &[]);
+            let address: SocketAddr = (Ipv4Addr::LOCALHOST, free_port()?).into();
+            let url = format!("http://{HOST}:{}", address.port());
+            return Server::listening(root, None, address, &url, &[]);
         }
         Server::start_with(root, network, &[])
+    }
+
+    /// Serves this root on the loopback, by https but for boot loaders. Its own certificate authority may be there already.
+    pub fn start_with_tls(root: &Path) -> Result<Server> {
+        let http = (Ipv4Addr::LOCALHOST, free_port()?).into();
+        let https = free_port()?;
+        let url = format!("https://{HOST}:{https}");
+        let listen = format!("127.0.0.1:{https}");
+        Server::listening(root, None, http, &url, &["--tls", "--tls-listen", &listen])
     }
 
     /// Serves this root in a network namespace, with DHCP: `proxy` or `server`.
@@ -284,24 +294,29 @@ impl Server {
         Server::start_with(root, Some(network), &["--dhcp", mode])
     }
 
+    /// Serves this root in a network namespace, to machines that show the token of their run.
+    pub fn start_strict(root: &Path, network: &Namespace) -> Result<Server> {
+        Server::start_with(root, Some(network), &["--machine-access", "token"])
+    }
+
     fn start_with(root: &Path, network: Option<&Namespace>, more: &[&str]) -> Result<Server> {
         let address = (Namespace::ADDRESS, 8080).into();
-        let seen_as = Namespace::ADDRESS.to_string();
-        Server::listening(root, network, address, &seen_as, more)
+        let url = format!("http://{}:8080", Namespace::ADDRESS);
+        Server::listening(root, network, address, &url, more)
     }
 
     /// Serves this root in a network namespace over IPv6, on the usual ports.
     pub fn start_on_ipv6(root: &Path, network: &Namespace) -> Result<Server> {
         let address = (Namespace::ADDRESS6, 8080).into();
-        let seen_as = format!("[{}]", Namespace::ADDRESS6);
-        Server::listening(root, Some(network), address, &seen_as, &[])
+        let url = format!("http://[{}]:8080", Namespace::ADDRESS6);
+        Server::listening(root, Some(network), address, &url, &[])
     }
 
     fn listening(
         root: &Path,
         network: Option<&Namespace>,
         address: SocketAddr,
-        seen_as: &str,
+        url: &str,
         more: &[&str],
     ) -> Result<Server> {
         let port = address.port();
@@ -323,7 +338,7 @@ impl Server {
         };
         command.arg("serve").arg("--root").arg(root);
         command.args(["--listen", &address.to_string()]);
-        command.args(["--url", &format!("http://{seen_as}:{port}")]);
+        command.args(["--url", url]);
         command.args(["--append", KERNEL_PARAMETERS]).args(more);
         if network.is_none() {
             command.args(["--tftp", "off"]);

@@ -5,6 +5,7 @@ use crate::file;
 use crate::host_search;
 use crate::http::{Caller, Here, Whole, only_read};
 use crate::path::RelPath;
+use crate::reached::{Asked, Reached};
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use crate::unknown;
@@ -35,14 +36,14 @@ pub fn routes() -> Router<Arc<Sites>> {
 }
 
 /// iPXE asks what this machine is to do.
-async fn ipxe(Here(site): Here, uri: Uri, headers: HeaderMap) -> Result<Response, Refusal> {
-    let url = url(&site, &headers);
+async fn ipxe(Here(site): Here, uri: Uri, asked: Asked) -> Result<Response, Refusal> {
+    let reached = site.reached(&asked);
     let asker = bootconf::asker(uri.query().unwrap_or_default());
     blocking(move || {
         let found = asker.job(&site.hosts);
-        let job = unknown::job(&site, &asker, found, &url);
+        let job = unknown::job(&site, &asker, found, &reached.machines);
         let append = append(&site, &asker.identity());
-        Ok(text(bootconf::ipxe(&url, job.as_deref(), &append)))
+        Ok(text(bootconf::ipxe(&reached, job.as_deref(), &append)))
     })
     .await
 }
@@ -53,14 +54,15 @@ async fn boot_file(
     Whole(path): Whole,
     Caller(peer): Caller,
     method: Method,
+    asked: Asked,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     if !matches!(method, Method::GET | Method::HEAD) {
         return Err(Refusal::method("GET, HEAD"));
     }
-    let (url, wanted) = (url(&site, &headers), path.clone());
+    let (reached, wanted) = (site.reached(&asked), path.clone());
     let found = blocking(move || {
-        if let Some(text) = generated(&site, &wanted, peer, &url) {
+        if let Some(text) = generated(&site, &wanted, peer, &reached) {
             return Ok(Err(text));
         }
         if wanted.below("boot").is_none() && wanted.below("pxelinux.cfg").is_none() {
@@ -79,24 +81,6 @@ async fn boot_file(
 
 fn text(text: String) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], text).into_response()
-}
-
-/// The URL under which this client reaches the server: the one given at the start, else the name the client used.
-fn url(site: &Site, headers: &HeaderMap) -> String {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        // It goes into a boot loader's script.
-        .filter(|host| {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b))
-        });
-    match host {
-        Some(host) if !site.url_given => format!("http://{host}"),
-        _ => site.url.clone(),
-    }
 }
 
 /// Opens a boot file: below the boot folder under its path, or without a leading `boot/`, or, for a
@@ -133,19 +117,19 @@ pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
 /// The text that is made for `path`, where there is one: boot loader configurations, for who asks at `peer`.
 ///
 /// The admin's own `pxelinux.cfg/NAME` gives way to a job, and wins over the generated `default`.
-pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Option<String> {
+pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, reached: &Reached) -> Option<String> {
     let (folder, name) = path.split()?;
     if folder.as_str() == "pxelinux.cfg" || folder.as_str().ends_with("/pxelinux.cfg") {
-        let (job, who) = pxelinux_job(site, name, peer, url);
+        let (job, who) = pxelinux_job(site, name, peer, &reached.machines);
         if job.is_none() && open(site, path).is_ok() {
             return None;
         }
         let append = append(site, &who);
-        return bootconf::pxelinux(name, job.as_deref(), url, &append);
+        return bootconf::pxelinux(name, job.as_deref(), &reached.machines, &append);
     }
     // iPXE looks for autoexec.ipxe by itself.
     if matches!(name, "boot.ipxe" | "autoexec.ipxe") && open(site, path).is_err() {
-        return Some(bootconf::ipxe_entry(url));
+        return Some(bootconf::ipxe_entry(&reached.loaders));
     }
     None
 }

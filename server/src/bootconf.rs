@@ -1,6 +1,7 @@
 //! Configurations for boot loaders: with a job the payload, without one the machine's own disk.
 
 use crate::host_search::Asker;
+use crate::reached::Reached;
 use crate::site::{INITRAMFS, KERNEL};
 
 /// What `/boot.ipxe` says: ask again, with the machine's names.
@@ -13,7 +14,7 @@ pub fn ipxe_entry(url: &str) -> String {
 }
 
 /// The answer to `/ipxe?mac=…`: `job` is the name of the machine's host file.
-pub fn ipxe(url: &str, job: Option<&str>, append: &str) -> String {
+pub fn ipxe(reached: &Reached, job: Option<&str>, append: &str) -> String {
     let Some(job) = job else {
         // UEFI goes on to the next boot option only if this one fails (UEFI 2.10 3.1.1). A BIOS is
         // spared the decision: some give up instead of trying the disk.
@@ -23,7 +24,8 @@ pub fn ipxe(url: &str, job: Option<&str>, append: &str) -> String {
                 sanboot --no-describe --drive 0x80 || exit 1\n"
             .into();
     };
-    let parameters = parameters(url, job, append);
+    let parameters = parameters(&reached.machines, job, append);
+    let url = &reached.loaders;
     format!(
         "#!ipxe\n\
          echo Pitstop: {job} is the job of ${{ip}}\n\
@@ -94,13 +96,29 @@ pub fn asker(query: &str) -> Asker {
 mod tests {
     use super::*;
 
+    fn reached(loaders: &str, machines: &str) -> Reached {
+        Reached {
+            loaders: loaders.into(),
+            machines: machines.into(),
+        }
+    }
+
+    #[test]
+    fn a_loader_stays_on_http_where_the_machine_works_over_https() {
+        let both = reached("http://srv:8080", "https://srv:8443");
+        let script = ipxe(&both, Some("0A00020F.toml"), "");
+        assert!(
+            script.contains("kernel http://srv:8080/boot/vmlinuz ")
+                && script.contains(" pitstop.host=https://srv:8443/hosts/0A00020F.toml ")
+                && script.contains(" http://srv:8080/boot/initramfs.img "),
+            "{script}"
+        );
+    }
+
     #[test]
     fn a_job_boots_the_payload_and_none_the_disk() {
-        let script = ipxe(
-            "http://10.0.2.2:8080",
-            Some("0A00020F.toml"),
-            "console=ttyS0",
-        );
+        let plain = reached("http://10.0.2.2:8080", "http://10.0.2.2:8080");
+        let script = ipxe(&plain, Some("0A00020F.toml"), "console=ttyS0");
         assert!(script.starts_with("#!ipxe\n"));
         assert!(
             script.contains(
@@ -112,7 +130,7 @@ mod tests {
             ),
             "{script}"
         );
-        let local = ipxe("http://10.0.2.2:8080", None, "console=ttyS0");
+        let local = ipxe(&plain, None, "console=ttyS0");
         assert!(
             local.contains("\nsanboot --no-describe --drive 0x80 || exit 1\n"),
             "{local}"

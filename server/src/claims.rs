@@ -82,6 +82,25 @@ impl Claims {
             Err(format!("{path} is not the configuration of {peer}"))
         }
     }
+
+    /// Whether `peer` may read the host file at `path`, where not everybody may; if not, why. Who asks for a UUID, a serial
+    /// number or a name knows it, and what several machines share is no secret.
+    pub fn may_read(&self, path: &RelPath, peer: IpAddr) -> Result<(), String> {
+        if is_own_address(peer) {
+            return Ok(());
+        }
+        let allowed = match owner(path, peer) {
+            Owner::Address(address) => address == peer,
+            // Behind a router there is no telling.
+            Owner::Mac(mac) => neighbour(peer).is_none_or(|known| known == mac),
+            Owner::Reader | Owner::Many => true,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(format!("{path} is not the configuration of {peer}"))
+        }
+    }
 }
 
 /// The host file that a name stands for: the name itself, or, of a name made to probe
@@ -109,7 +128,7 @@ fn owner(path: &RelPath, peer: IpAddr) -> Owner {
 }
 
 /// Whether `peer` is this machine: only an address of its own can be bound.
-fn is_own_address(peer: IpAddr) -> bool {
+pub fn is_own_address(peer: IpAddr) -> bool {
     peer.is_loopback() || UdpSocket::bind((peer, 0)).is_ok()
 }
 
@@ -176,6 +195,24 @@ mod tests {
             let local = claims.may_delete(&path(shared), "127.0.0.1".parse().unwrap());
             assert_eq!(local, Err(error));
         }
+    }
+
+    #[test]
+    fn a_machine_reads_its_own_file_and_what_is_for_many() {
+        let (_root, claims) = claims();
+        let peer: IpAddr = "203.0.113.9".parse().unwrap();
+        for (name, may) in [
+            ("CB007109.toml", true),
+            ("CB00710A.toml", false),
+            ("default.toml", true),
+            ("4c4c4544-0038-4a10-804e-b7c04f503132.toml", true),
+            // It is behind a router, as nobody has this address.
+            ("01-52-54-00-12-34-56.toml", true),
+        ] {
+            assert_eq!(claims.may_read(&path(name), peer).is_ok(), may, "{name}");
+        }
+        let local = "127.0.0.1".parse().unwrap();
+        assert_eq!(claims.may_read(&path("CB00710A.toml"), local), Ok(()));
     }
 
     #[test]

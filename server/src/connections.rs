@@ -1,7 +1,8 @@
 //! Connections: how many there may be, and which one goes when there are too many.
 //!
 //! A connection at work, one with a request that is not answered yet, is never closed for another's sake. A silent one
-//! is: first one that never asked anything, then the one that has been silent longest.
+//! is: first one that never asked anything, then the one that has been silent longest. Where nobody is silent, one at work that
+//! moves next to nothing is taken for no work.
 
 mod guarded;
 
@@ -31,6 +32,11 @@ const HANDLES_EACH: u64 = 3;
 /// More connections than this are no lab.
 const MOST: u64 = 8192;
 
+/// When all places are taken by who is at work, one that has moved less than so many bytes a second since it came, for so
+/// long, makes room: who sends a byte now and then must not keep machines out. Pages that wait for news ask again.
+const CRAWL: u64 = 256;
+const CRAWLS_FOR: Duration = Duration::from_secs(60);
+
 /// Between two lines about connections: who opens them by the thousand must not fill the journal.
 const COMPLAINTS: Duration = Duration::from_secs(10);
 /// The wait after an accept that failed for want of something.
@@ -44,8 +50,11 @@ pub struct Connection {
     at_work: AtomicUsize,
     /// Requests so far.
     asked: AtomicU64,
-    /// When a byte moved last, in milliseconds since `Table::began`.
+    /// When it came, and when a byte moved last, in milliseconds since `Table::began`.
+    came: u64,
     moved: AtomicU64,
+    /// Bytes so far, in both directions.
+    bytes: AtomicU64,
     /// It has to make room.
     unwanted: AtomicBool,
     /// Who waits for its next byte.
@@ -62,6 +71,10 @@ impl Connection {
         AtWork(Arc::clone(self))
     }
 
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     fn is_at_work(&self) -> bool {
         self.at_work.load(Ordering::Relaxed) > 0
     }
@@ -70,6 +83,15 @@ impl Connection {
     fn worth(&self) -> (bool, u64) {
         let asked = self.asked.load(Ordering::Relaxed) > 0;
         (asked, self.moved.load(Ordering::Relaxed))
+    }
+
+    /// Bytes a second of one at work that is so slow, at `now`, that nobody would call it work, `after` it came; `None` where
+    /// it is not.
+    fn crawl(&self, now: u64, after: Duration) -> Option<u64> {
+        let age = now.saturating_sub(self.came);
+        let old = u128::from(age) >= after.as_millis();
+        let rate = self.bytes.load(Ordering::Relaxed).saturating_mul(1000) / age.max(1);
+        (old && rate < CRAWL).then_some(rate)
     }
 
     fn dismiss(&self) {
@@ -100,28 +122,43 @@ pub struct Peer {
     pub secure: bool,
 }
 
-impl Connected<IncomingStream<'_, Connections>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
-        let connection = stream.io().connection();
+impl Peer {
+    pub fn new(connection: Arc<Connection>, secure: bool) -> Self {
         Self {
             address: connection.peer,
             connection,
-            secure: false,
+            secure,
         }
     }
 }
 
-/// All connections.
-struct Table {
+impl Connected<IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self::new(stream.io().connection(), false)
+    }
+}
+
+/// All connections, of all ports.
+pub struct Table {
     began: Instant,
     most: usize,
     /// Of one address: it must not be able to take all.
     most_of_one: usize,
+    crawls_for: Duration,
     next: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     freed: Arc<Notify>,
     journal: Arc<Journal>,
     complaints: Mutex<Complaints>,
+}
+
+/// How many connections there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    pub open: usize,
+    pub at_work: usize,
+    /// There may be so many.
+    pub most: usize,
 }
 
 #[derive(Default)]
@@ -154,11 +191,21 @@ impl Drop for Guest {
 }
 
 impl Table {
+    /// As many connections as the process may have handles for.
+    pub fn of_process(journal: Arc<Journal>) -> Arc<Self> {
+        let most = (handles().saturating_sub(OTHER_HANDLES) / HANDLES_EACH).clamp(8, MOST);
+        Arc::new(Self::new(
+            usize::try_from(most).unwrap_or(usize::MAX),
+            journal,
+        ))
+    }
+
     fn new(most: usize, journal: Arc<Journal>) -> Self {
         Self {
             began: Instant::now(),
             most,
             most_of_one: (most / 2).max(1),
+            crawls_for: CRAWLS_FOR,
             next: AtomicU64::new(0),
             open: Mutex::default(),
             freed: Arc::default(),
@@ -169,6 +216,15 @@ impl Table {
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn counts(&self) -> Counts {
+        let open = self.open();
+        Counts {
+            open: open.len(),
+            at_work: open.values().filter(|it| it.is_at_work()).count(),
+            most: self.most,
+        }
     }
 
     fn now(&self) -> u64 {
@@ -195,7 +251,9 @@ impl Table {
             peer,
             at_work: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
+            came: self.now(),
             moved: AtomicU64::new(self.now()),
+            bytes: AtomicU64::new(0),
             unwanted: AtomicBool::new(false),
             waker: Mutex::default(),
             freed: Arc::clone(&self.freed),
@@ -209,26 +267,41 @@ impl Table {
         })
     }
 
-    /// Closes the connection that is missed least, of one address or of all. `false`: all are at work.
+    /// Closes the connection that is missed least, of one address or of all. `false`: all are at work, and none crawls.
     fn make_room(&self, open: &mut HashMap<u64, Arc<Connection>>, peer: Option<IpAddr>) -> bool {
         let silent = open
             .iter()
             .filter(|(_, other)| peer.is_none_or(|peer| other.peer == peer) && !other.is_at_work())
             .min_by_key(|(_, other)| other.worth())
             .map(|(number, _)| *number);
-        let Some(connection) = silent.and_then(|number| open.remove(&number)) else {
+        let now = self.now();
+        let crawling = || {
+            let crawling = open.iter().filter_map(|(number, other)| {
+                let counts = peer.is_none_or(|peer| other.peer == peer);
+                Some((
+                    other.crawl(now, self.crawls_for).filter(|_| counts)?,
+                    *number,
+                ))
+            });
+            crawling.min().map(|(_, number)| number)
+        };
+        let (what, number) = match silent {
+            Some(number) => ("silent", Some(number)),
+            None => ("crawling", crawling()),
+        };
+        let Some(connection) = number.and_then(|number| open.remove(&number)) else {
             return false;
         };
         connection.dismiss();
         self.complain(&format!(
-            "too many connections: a silent one of {} is closed",
+            "too many connections: a {what} one of {} is closed",
             connection.peer
         ));
         true
     }
 
     /// A line in the journal, if there was none lately.
-    fn complain(&self, line: &str) {
+    pub fn complain(&self, line: &str) {
         let mut complaints = self
             .complaints
             .lock()
@@ -252,21 +325,19 @@ impl Table {
     }
 }
 
-/// The server's listener: it hands out connections that are watched.
+/// A listener of the server: it hands out connections that are watched.
 pub struct Connections {
     listener: TcpListener,
     table: Arc<Table>,
 }
 
 impl Connections {
-    /// As many connections as the process may have handles for.
-    pub fn new(listener: TcpListener, journal: Arc<Journal>) -> Self {
-        let most = (handles().saturating_sub(OTHER_HANDLES) / HANDLES_EACH).clamp(8, MOST);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        Self {
-            listener,
-            table: Arc::new(Table::new(most, journal)),
-        }
+    pub fn new(listener: TcpListener, table: Arc<Table>) -> Self {
+        Self { listener, table }
+    }
+
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
     }
 }
 
@@ -349,81 +420,4 @@ fn handles() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(most: usize) -> Arc<Table> {
-        Arc::new(Table::new(most, Arc::new(Journal::new(true))))
-    }
-
-    fn admit(table: &Arc<Table>, peer: [u8; 4]) -> Option<Guest> {
-        match table.admit(peer.into()) {
-            Admission::Granted(guest) => Some(guest),
-            Admission::Refused | Admission::Later => None,
-        }
-    }
-
-    #[test]
-    fn who_never_asked_anything_goes_first_and_who_is_at_work_stays() {
-        let table = table(4);
-        let working = admit(&table, [1; 4]).unwrap();
-        let work = working.connection.begin();
-        let idle = admit(&table, [2; 4]).unwrap();
-        drop(idle.connection.begin());
-        let silent = admit(&table, [3; 4]).unwrap();
-        let other = admit(&table, [4; 4]).unwrap();
-        other.connection.moved.store(u64::MAX, Ordering::Relaxed);
-        let unwanted = |guest: &Guest| guest.connection.unwanted.load(Ordering::Relaxed);
-        let _fifth = admit(&table, [5; 4]).unwrap();
-        assert!(unwanted(&silent) && !unwanted(&idle) && !unwanted(&working));
-        // Its place is free although its socket may not be closed yet.
-        drop(silent);
-        assert_eq!(table.open().len(), 4);
-        drop(work);
-        drop(working);
-        assert_eq!(table.open().len(), 3);
-        assert!(table.journal.last()[0].contains("a silent one of 3.3.3.3 is closed"));
-    }
-
-    #[test]
-    fn one_address_does_not_take_all_places() {
-        let table = table(8);
-        let mut mine: Vec<Guest> = (0..4).filter_map(|_| admit(&table, [1; 4])).collect();
-        let works: Vec<AtWork> = mine.iter().map(|guest| guest.connection.begin()).collect();
-        assert!(admit(&table, [1; 4]).is_none());
-        assert!(admit(&table, [2; 4]).is_some());
-        drop(works);
-        mine.extend(admit(&table, [1; 4]));
-        let unwanted = |guest: &&Guest| guest.connection.unwanted.load(Ordering::Relaxed);
-        assert_eq!((mine.len(), mine.iter().filter(unwanted).count()), (5, 1));
-    }
-
-    #[test]
-    fn when_all_are_at_work_the_next_one_waits() {
-        let table = table(2);
-        let guests: Vec<Guest> = (1..3).filter_map(|ip| admit(&table, [ip; 4])).collect();
-        let _works: Vec<AtWork> = guests
-            .iter()
-            .map(|guest| guest.connection.begin())
-            .collect();
-        assert!(matches!(table.admit([9; 4].into()), Admission::Later));
-        drop(guests);
-        assert!(matches!(table.admit([9; 4].into()), Admission::Granted(_)));
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_a_place_gets_that_of_the_first_who_falls_silent() {
-        let table = table(2);
-        let guests: Vec<Guest> = (1..3).filter_map(|ip| admit(&table, [ip; 4])).collect();
-        let mut works: Vec<AtWork> = guests
-            .iter()
-            .map(|guest| guest.connection.begin())
-            .collect();
-        let waiting = Arc::clone(&table);
-        let guest = tokio::spawn(async move { guest(&waiting, [9; 4].into()).await });
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(!guest.is_finished());
-        works.pop();
-        assert!(guest.await.unwrap().is_some());
-    }
-}
+mod tests;

@@ -66,7 +66,7 @@ pub async fn start(
         mode,
         listen: http.ip(),
         port: http.port(),
-        url: site.url_given.then(|| site.url.clone()),
+        url: site.url_given.then(|| site.boot_url.clone()),
         interfaces: args.dhcp_interface.clone(),
         root: root.to_path_buf(),
     };

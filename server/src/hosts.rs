@@ -1,27 +1,31 @@
-//! Host files over HTTP: anybody reads them, a machine deletes its own, nobody writes.
+//! Host files over HTTP: a machine deletes its own, nobody writes. Who reads them is in `machine_access`.
 
 use crate::claims::{self, Claims};
 use crate::file::{self, Found};
+use crate::http::access::Who;
 use crate::http::{Below, Caller, Here};
 use crate::listing;
+use crate::machine_access;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use crate::upload::sync_folder;
-use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 pub fn routes() -> Router<Arc<Sites>> {
     let methods = || get(read).delete(remove).fallback(refuse);
-    Router::new()
-        .route("/hosts", methods())
-        .route("/hosts/", methods())
-        .route("/hosts/{*path}", methods())
+    machine_access::hosts(
+        Router::new()
+            .route("/hosts", methods())
+            .route("/hosts/", methods())
+            .route("/hosts/{*path}", methods()),
+    )
 }
 
 async fn refuse() -> Refusal {
@@ -32,6 +36,7 @@ async fn read(
     Here(site): Here,
     Below(path): Below,
     Caller(peer): Caller,
+    who: Option<Extension<Who>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -39,8 +44,18 @@ async fn read(
     if is_hidden(&path) {
         return Err(Refusal::not_found(path));
     }
-    let wanted = path.clone();
-    match blocking(move || open(&site, &wanted, peer)).await? {
+    let (wanted, person) = (path.clone(), is_person(who));
+    let found = blocking(move || {
+        if person {
+            return file::open(&site.hosts, &wanted);
+        }
+        let found = open(&site, &wanted, peer)?;
+        if let Found::Folder(_) = found {
+            machine_access::may_list(&site, peer)?;
+        }
+        Ok(found)
+    });
+    match found.await? {
         Found::File(file, metadata) => file::send(file, metadata, &path, &method, &headers).await,
         Found::Folder(folder) => {
             let shown = format!("/hosts/{path}");
@@ -54,12 +69,31 @@ async fn remove(
     Here(site): Here,
     Below(path): Below,
     Caller(peer): Caller,
+    who: Option<Extension<Who>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     if is_hidden(&path) {
         return Err(Refusal::not_found(path));
     }
-    blocking(move || delete(&site, &path, peer, &headers)).await
+    let who = if is_person(who) {
+        By::Person
+    } else {
+        By::Machine(peer)
+    };
+    blocking(move || delete(&site, &path, who, &headers)).await
+}
+
+/// Who deletes a host file.
+#[derive(Clone, Copy)]
+enum By {
+    /// Who is logged in and may delete every one.
+    Person,
+    Machine(IpAddr),
+}
+
+/// The layer before these routes puts somebody here who is logged in and may read and delete every host file.
+fn is_person(who: Option<Extension<Who>>) -> bool {
+    who.is_some()
 }
 
 /// `pitstop host set` writes under such names before it renames.
@@ -70,6 +104,9 @@ pub fn is_hidden(path: &RelPath) -> bool {
 /// Opens what `peer` asks for, and remembers who asked.
 pub fn open(site: &Site, path: &RelPath, peer: IpAddr) -> Result<Found, Refusal> {
     let found = file::open(&site.hosts, path)?;
+    if let Found::File(..) = found {
+        machine_access::may_read(site, path, peer)?;
+    }
     if let Found::File(..) = found
         && let Err(error) = site.claims.read_by(path, peer)
     {
@@ -80,12 +117,7 @@ pub fn open(site: &Site, path: &RelPath, peer: IpAddr) -> Result<Found, Refusal>
     Ok(found)
 }
 
-fn delete(
-    site: &Site,
-    path: &RelPath,
-    peer: IpAddr,
-    headers: &HeaderMap,
-) -> Result<Response, Refusal> {
+fn delete(site: &Site, path: &RelPath, by: By, headers: &HeaderMap) -> Result<Response, Refusal> {
     let Some((parent, _)) = path.split() else {
         return Err(Refusal::method("GET, HEAD"));
     };
@@ -95,13 +127,13 @@ fn delete(
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // A machine probes with a name beside its own whether it may delete its own: answer that.
             if let Some(meant) = claims::probed(path) {
-                allowed(&site.claims, &meant, peer)?;
+                allowed(&site.claims, &meant, by)?;
             }
             return Err(Refusal::not_found(path));
         }
         Err(error) => return Err(Refusal::io(&format!("deleting {path}"), &error)),
     };
-    allowed(&site.claims, path, peer)?;
+    allowed(&site.claims, path, by)?;
     if !file::preconditions_hold(headers, Some(&metadata)) {
         return Err(Refusal::precondition());
     }
@@ -117,7 +149,10 @@ fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn allowed(claims: &Claims, path: &RelPath, peer: IpAddr) -> Result<(), Refusal> {
+fn allowed(claims: &Claims, path: &RelPath, by: By) -> Result<(), Refusal> {
+    let By::Machine(peer) = by else {
+        return Ok(());
+    };
     claims
         .may_delete(path, peer)
         .map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))

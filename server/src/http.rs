@@ -11,7 +11,9 @@ pub use request::{Below, Caller, Here, Whole};
 
 use crate::refusal::Refusal;
 use crate::site::Sites;
-use crate::{api, boot, hosts, jobs, pages, people, report, share};
+use crate::{
+    api, boot, health, hosts, inventory, jobs, metrics, pages, people, report, share, tls,
+};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -31,9 +33,24 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(hosts::routes())
         .merge(boot::routes())
         .merge(jobs::routes())
+        .merge(inventory::routes())
         .merge(log_in::routes())
         .merge(people::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
         .with_state(Arc::clone(sites));
+    layered(routes, sites)
+}
+
+/// What http serves beside https: nothing else can be asked for.
+pub fn loaders(sites: &Arc<Sites>) -> Router {
+    let routes = boot::routes().merge(health::routes());
+    let routes = routes.with_state(Arc::clone(sites));
+    let only = from_fn_with_state(Arc::clone(sites), tls::only_loaders);
+    layered(Router::new().fallback_service(routes).layer(only), sites)
+}
+
+fn layered(routes: Router, sites: &Arc<Sites>) -> Router {
     // A router decides before its layers run, so what changes the path goes around it.
     Router::new()
         .fallback_service(routes)

@@ -7,22 +7,30 @@ mod bootconf;
 mod claims;
 mod connections;
 mod dhcp;
+mod ends;
 mod events;
+mod face;
 mod file;
 pub mod fleet;
+mod health;
 mod host_search;
 mod hosts;
 mod http;
+mod image_files;
+pub mod inventory;
 pub mod jobs;
 mod journal;
 pub mod list;
 mod listing;
 mod locks;
 pub mod machine;
+mod machine_access;
+mod metrics;
 mod pages;
 mod path;
 mod people;
 mod range;
+mod reached;
 mod readers;
 mod refusal;
 mod report;
@@ -31,18 +39,21 @@ pub mod set;
 mod share;
 mod site;
 mod tftp;
+pub mod tls;
 pub mod unknown;
 mod upload;
 mod url;
 mod verifier;
 pub mod view;
+mod web;
 pub mod write;
 
-pub use url::{assumed as assumed_url, read_server_file, valid_url};
+pub use url::{Served, assumed as assumed_url, read_server_file, valid_url};
 
 use anyhow::Context;
-use connections::{Connections, Peer};
+use face::Face;
 use journal::Journal;
+use machine_access::MachineAccess;
 use site::{Folders, Site, Sites};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -52,6 +63,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use web::Web;
 
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -98,6 +110,11 @@ pub struct Args {
     /// How long a machine at work may be silent before another one gets its slot
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = slot_timeout)]
     slot_timeout: Duration,
+    /// Who may use the share and read host files: whoever reaches the server, or machines by the token of their run, and people
+    #[arg(long, value_name = "open|token", default_value = "open")]
+    machine_access: MachineAccess,
+    #[command(flatten)]
+    tls: tls::Options,
     #[command(flatten)]
     dhcp: dhcp::Options,
     /// No line for each request
@@ -177,11 +194,18 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         .local_addr()
         .context("asking for the server's address")?;
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
-    let url = args.url.clone().unwrap_or_else(|| url::own(address));
-    url::write_server_file(&args.root, &url)?;
-    let sites = Arc::new(sites(args, &folders, url.clone()));
+    let journal = Journal::new(args.quiet);
+    let (face, https) =
+        Face::new(&args.tls, &args.root, args.url.as_deref(), address, journal).await?;
+    url::write_server_file(&args.root, &face.served, args.machine_access)?;
+    let served = face.served.url.clone();
+    let sites = Arc::new(sites(args, &folders, face));
+    ends::start(&sites)?;
     let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
-    let mut lines = announced(args, &folders, address, &url, tftp.as_ref(), no_tftp)?;
+    let mut lines = announced(args, address, tftp.as_ref(), no_tftp)?;
+    lines.extend(https.as_ref().into_iter().flat_map(|it| it.lines.clone()));
+    lines.push(format!("machines reach it as {served}"));
+    lines.extend(without_boot_files(&folders));
     if let Some(dhcp) = &dhcp {
         lines.extend(dhcp::lines(dhcp, &*sites.now()?, &folders.boot_path));
     }
@@ -190,14 +214,8 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let stop_dhcp = dhcp.as_ref().map(JoinHandle::abort_handle);
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     tokio::spawn(jobs::watch(Arc::clone(&sites)));
-    let (stop, mut stopped) = tokio::sync::watch::channel(());
-    let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
-    let listener = Connections::new(listener, Arc::clone(&sites.journal));
-    let http = axum::serve(listener, service).with_graceful_shutdown(async move {
-        // Either a message or a sender that is gone.
-        let _ = stopped.changed().await;
-    });
-    let mut http = tokio::spawn(async move { http.await });
+    tokio::spawn(inventory::watch(Arc::clone(&sites)));
+    let mut web = Web::start(listener, https, &sites);
     let tftp = tftp.map(|socket| tokio::spawn(tftp::serve(socket, sites, address.port())));
     let failed_tftp = async {
         match tftp {
@@ -215,33 +233,32 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         end = failed_dhcp => return end.context("DHCP")?.context("DHCP"),
-        end = &mut http => return end.context("the HTTP server")?.context("the HTTP server"),
+        error = web.failed() => return Err(error),
         end = failed_tftp => return end.context("the TFTP server")?.context("the TFTP server"),
     }
-    drop(stop);
     if let Some(dhcp) = stop_dhcp {
         dhcp.abort();
     }
     eprintln!("pitstop: ending; another signal ends it at once");
     tokio::select! {
         // What is still under way then leaves nothing behind: see upload.rs.
-        _ = tokio::time::timeout(GRACE, http) => {}
+        _ = tokio::time::timeout(GRACE, web.end()) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     Ok(())
 }
 
-fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
+fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
     let claims = claims::Claims::new(&args.root);
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
-    let journal = Arc::new(Journal::new(args.quiet));
+    let journal = face.journal;
     let events = Arc::new(events::Events::default());
     let site = Site {
         share: Arc::clone(&folders.share),
         hosts: Arc::clone(&folders.hosts),
         boot: Arc::clone(&folders.boot),
-        fleet: Arc::new(fleet::Watched::new(&args.root, Arc::clone(&journal))),
+        fleet: face.fleet,
         jobs: Arc::new(jobs::Keeper::new(
             &args.root,
             args.slot_timeout,
@@ -252,7 +269,11 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         strangers: Arc::new(unknown::Strangers::new(&args.root)),
         append: args.append.clone(),
         url_given: args.url.is_some(),
-        url,
+        url: face.served.url,
+        boot_url: face.served.boot_url,
+        tls: face.tls,
+        connections: face.connections,
+        metrics: Arc::default(),
         locks: Arc::default(),
         runs: Arc::new(runs::Recorder::new(
             &args.root,
@@ -261,10 +282,13 @@ fn sites(args: &Args, folders: &Folders, url: String) -> Sites {
         )),
         events,
         looks: Arc::default(),
+        watch: Arc::default(),
         verifier: Arc::new(verifier::Verifier::new(&args.root)),
         job_files: Arc::default(),
+        inventory: Arc::new(inventory::Inventory::below(&args.root)),
         glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
+        machine_access: args.machine_access,
     };
     Sites::new(folders, site)
 }
@@ -295,9 +319,7 @@ async fn bind_tftp(
 /// Where everything is.
 fn announced(
     args: &Args,
-    folders: &Folders,
     address: SocketAddr,
-    url: &str,
     tftp: Option<&UdpSocket>,
     no_tftp: Option<String>,
 ) -> anyhow::Result<Vec<String>> {
@@ -312,16 +334,18 @@ fn announced(
     if let Some(why) = no_tftp {
         lines.push(format!("TFTP is off: {why}"));
     }
-    lines.push(format!("machines reach it as {url}"));
+    Ok(lines)
+}
+
+fn without_boot_files(folders: &Folders) -> Option<String> {
     let missing = folders.missing_boot_files();
-    if !missing.is_empty() {
-        lines.push(format!(
+    (!missing.is_empty()).then(|| {
+        format!(
             "{} is missing {}: machines cannot boot the payload",
             folders.boot_path.display(),
             missing.join(" and ")
-        ));
-    }
-    Ok(lines)
+        )
+    })
 }
 
 /// Says it on standard output, so that a script can wait for it.

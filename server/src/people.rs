@@ -26,7 +26,9 @@ pub fn routes() -> Router<Arc<Sites>> {
         Router::new()
             .route(
                 "/api/v1/users",
-                get(users).post(add).fallback(|| async { Refusal::method("GET, HEAD, POST") }),
+                get(users)
+                    .post(add)
+                    .fallback(|| async { Refusal::method("GET, HEAD, POST") }),
             )
             .route(
                 "/api/v1/users/{name}",
@@ -37,7 +39,9 @@ pub fn routes() -> Router<Arc<Sites>> {
             )
             .route(
                 "/api/v1/tokens",
-                get(tokens).post(issue).fallback(|| async { Refusal::method("GET, HEAD, POST") }),
+                get(tokens)
+                    .post(issue)
+                    .fallback(|| async { Refusal::method("GET, HEAD, POST") }),
             )
             .route(
                 "/api/v1/tokens/{id}",
@@ -51,7 +55,7 @@ pub fn routes() -> Router<Arc<Sites>> {
 }
 
 /// A body of JSON; what is wrong with it is told as other refusals are.
-struct Body<T>(T);
+pub struct Body<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
@@ -134,7 +138,10 @@ fn told_token(id: &str, token: &pitstop_people::Token) -> api::Token {
     }
 }
 
-async fn users(State(sites): State<Arc<Sites>>) -> Result<Json<api::Users>, Refusal> {
+/// Users, by name.
+#[utoipa::path(get, path = "/api/v1/users", tag = "people",
+    responses((status = 200, body = api::Users), (status = "4XX", body = api::ErrorBody)))]
+pub async fn users(State(sites): State<Arc<Sites>>) -> Result<Json<api::Users>, Refusal> {
     let listed = with_people(sites, "listing the users".into(), |people| {
         let book = people.store.book()?;
         let users = book.users.keys().filter_map(|name| told_user(&book, name));
@@ -145,7 +152,11 @@ async fn users(State(sites): State<Arc<Sites>>) -> Result<Json<api::Users>, Refu
     listed.await.map(Json)
 }
 
-async fn user(
+/// One user.
+#[utoipa::path(get, path = "/api/v1/users/{name}", tag = "people",
+    params(("name" = String, Path, description = "The user")),
+    responses((status = 200, body = api::User), (status = "4XX", body = api::ErrorBody)))]
+pub async fn user(
     State(sites): State<Arc<Sites>>,
     Path(name): Path<String>,
 ) -> Result<Json<api::User>, Refusal> {
@@ -157,7 +168,10 @@ async fn user(
     found.await.map(Json)
 }
 
-async fn add(
+/// Makes a user.
+#[utoipa::path(post, path = "/api/v1/users", tag = "people", request_body = UserOrder,
+    responses((status = 201, body = api::User), (status = "4XX", body = api::ErrorBody)))]
+pub async fn add(
     State(sites): State<Arc<Sites>>,
     Body(order): Body<UserOrder>,
 ) -> Result<Response, Refusal> {
@@ -177,12 +191,19 @@ async fn add(
 /// Before work that takes long; the store says the same.
 fn check_password(password: &str) -> Result<(), Refusal> {
     if password.is_empty() {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the password is empty"));
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the password is empty",
+        ));
     }
     Ok(())
 }
 
-async fn change(
+/// Gives a user another role or password.
+#[utoipa::path(patch, path = "/api/v1/users/{name}", tag = "people", request_body = UserChange,
+    params(("name" = String, Path, description = "The user")),
+    responses((status = 200, body = api::User), (status = "4XX", body = api::ErrorBody)))]
+pub async fn change(
     State(sites): State<Arc<Sites>>,
     Path(name): Path<String>,
     Body(change): Body<UserChange>,
@@ -211,7 +232,11 @@ async fn change(
     Ok(done("change user", what, Json(changed.await?)))
 }
 
-async fn remove(
+/// Removes a user, and its tokens.
+#[utoipa::path(delete, path = "/api/v1/users/{name}", tag = "people",
+    params(("name" = String, Path, description = "The user")),
+    responses((status = 204), (status = "4XX", body = api::ErrorBody)))]
+pub async fn remove(
     State(sites): State<Arc<Sites>>,
     Path(name): Path<String>,
 ) -> Result<Response, Refusal> {
@@ -223,7 +248,10 @@ async fn remove(
     Ok(done("remove user", object, StatusCode::NO_CONTENT))
 }
 
-async fn tokens(State(sites): State<Arc<Sites>>) -> Result<Json<api::Tokens>, Refusal> {
+/// Tokens that have not expired; not their secrets.
+#[utoipa::path(get, path = "/api/v1/tokens", tag = "people",
+    responses((status = 200, body = api::Tokens), (status = "4XX", body = api::ErrorBody)))]
+pub async fn tokens(State(sites): State<Arc<Sites>>) -> Result<Json<api::Tokens>, Refusal> {
     let listed = with_people(sites, "listing the tokens".into(), |people| {
         let (book, now) = (people.store.book()?, Timestamp::now());
         let good = book.tokens.iter().filter(|(_, it)| !it.is_expired(now));
@@ -245,15 +273,18 @@ pub fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         .map_err(|_| format!("{text} from now is no time"))
 }
 
-async fn issue(
+/// Makes a token. Its secret is told this once.
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "people", request_body = TokenOrder,
+    responses((status = 201, body = api::NewToken), (status = "4XX", body = api::ErrorBody)))]
+pub async fn issue(
     State(sites): State<Arc<Sites>>,
     Body(order): Body<TokenOrder>,
 ) -> Result<Response, Refusal> {
     let now = Timestamp::now();
     let expires = order.expires.as_deref().map(|text| expiry(text, now));
-    let expires = expires.transpose().map_err(|why| {
-        Refusal::new(StatusCode::BAD_REQUEST, format!("expires: {why}"))
-    })?;
+    let expires = expires
+        .transpose()
+        .map_err(|why| Refusal::new(StatusCode::BAD_REQUEST, format!("expires: {why}")))?;
     let act = format!("making a token of {}", order.user);
     let wanted = Wanted {
         user: order.user,
@@ -263,7 +294,9 @@ async fn issue(
     };
     let made = with_people(sites, act, move |people| {
         let token = NewToken::new()?;
-        let kept = people.store.change(|book| book.add_token(&token, &wanted, now))?;
+        let kept = people
+            .store
+            .change(|book| book.add_token(&token, &wanted, now))?;
         Ok(api::NewToken {
             token: told_token(&token.name, &kept),
             secret: token.text(),
@@ -271,10 +304,18 @@ async fn issue(
     });
     let made = made.await?;
     let object = format!("{} of {}", made.token.id, made.token.user);
-    Ok(done("make token", object, (StatusCode::CREATED, Json(made))))
+    Ok(done(
+        "make token",
+        object,
+        (StatusCode::CREATED, Json(made)),
+    ))
 }
 
-async fn revoke(
+/// Revokes a token.
+#[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "people",
+    params(("id" = String, Path, description = "The token")),
+    responses((status = 204), (status = "4XX", body = api::ErrorBody)))]
+pub async fn revoke(
     State(sites): State<Arc<Sites>>,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
@@ -287,17 +328,24 @@ async fn revoke(
 }
 
 #[derive(Serialize)]
-struct Audited {
+pub struct Audited {
     audit: Vec<Entry>,
 }
 
 /// The last lines of the audit log, the newest last.
-async fn audit(State(sites): State<Arc<Sites>>, uri: Uri) -> Result<Json<Audited>, Refusal> {
+#[utoipa::path(get, path = "/api/v1/audit", tag = "people",
+    params(("last" = Option<usize>, Query, description = "At most so many; 100 if you don't say")),
+    responses((status = 200, description = "`audit`: a line an act, with time, who, how, from, act, object, outcome", body = Object), (status = "4XX", body = api::ErrorBody)))]
+pub async fn audit(State(sites): State<Arc<Sites>>, uri: Uri) -> Result<Json<Audited>, Refusal> {
     let mut last = LAST;
     for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, why);
         match key.as_ref() {
-            "last" => last = value.parse().map_err(|e| bad(format!("last={value}: {e}")))?,
+            "last" => {
+                last = value
+                    .parse()
+                    .map_err(|e| bad(format!("last={value}: {e}")))?
+            }
             _ => return Err(bad(format!("there is no {key}: there is last"))),
         }
     }

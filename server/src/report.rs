@@ -17,7 +17,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use headers::authorization::Bearer;
 use headers::{Authorization, ContentLength, HeaderMapExt};
-use pitstop_protocol::event::{self, BadLine, LARGEST_REPORT};
+use pitstop_protocol::event::{self, BadLine, LARGEST_REPORT, Line, What};
+use pitstop_protocol::facts::Facts;
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::hostfile::Secret;
 use std::net::IpAddr;
@@ -100,7 +101,25 @@ fn keep(
         .map_err(|refused| match &refused {
             Refused::OtherJob(_) => Refusal::new(StatusCode::FORBIDDEN, refused.to_string()),
             Refused::Io { error, .. } => Refusal::io("keeping a report", error),
-        })
+        })?;
+    tell_inventory(site, run, &lines);
+    Ok(())
+}
+
+/// What the machine is, and where its run stands. The report is kept already: nothing here can fail it.
+fn tell_inventory(site: &Site, run: &Id, lines: &[Reported<'_>]) {
+    for Reported { line, .. } in lines {
+        let Line::Known(record) = line else { continue };
+        match &record.what {
+            What::Inventory { facts } => {
+                if let Err(error) = site.inventory.take(Facts::clone(facts)) {
+                    site.journal.note(&format!("run {run}: {error:#}"));
+                }
+            }
+            What::Begin { .. } | What::Job { .. } | What::Result(_) => site.inventory.note_run(run),
+            _ => {}
+        }
+    }
 }
 
 fn bad(what: impl Into<String>) -> Refusal {

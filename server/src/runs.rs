@@ -8,7 +8,7 @@ mod summary;
 mod thin;
 pub mod token;
 
-pub use from_logs::{all_from_logs, from_logs, is_reported};
+pub use from_logs::{all_from_logs, from_logs, is_reported, last_of_log};
 pub use log::Log;
 pub use record::{KEEP_LAST, Recorder, Refused, Reported};
 pub use summary::{Live, Run, State, Summary};

@@ -4,6 +4,7 @@ use crate::append;
 use crate::file::{self, Found};
 use crate::http::{Below, Here};
 use crate::listing;
+use crate::machine_access;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites, is_marker};
@@ -24,10 +25,12 @@ use std::sync::Arc;
 const METHODS: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MOVE, MKCOL";
 
 pub fn routes() -> Router<Arc<Sites>> {
-    Router::new()
-        .route("/share", any(handle))
-        .route("/share/", any(handle))
-        .route("/share/{*path}", any(handle))
+    machine_access::share(
+        Router::new()
+            .route("/share", any(handle))
+            .route("/share/", any(handle))
+            .route("/share/{*path}", any(handle)),
+    )
 }
 
 /// Decides by the method: WebDAV's are none that a route could name.
@@ -290,7 +293,7 @@ fn sync_parent(site: &Site, path: &RelPath) -> Result<(), Refusal> {
 }
 
 /// Reads MOVE's `Destination` (RFC 4918 10.3): a path, or a URL of this server, below `/share/`.
-fn destination(headers: &HeaderMap, own_url: &str) -> Result<RelPath, Refusal> {
+pub fn destination(headers: &HeaderMap, own_url: &str) -> Result<RelPath, Refusal> {
     let bad = |reason: &str| Refusal::new(StatusCode::BAD_REQUEST, reason);
     let uri: Uri = headers
         .get("destination")

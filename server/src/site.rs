@@ -1,18 +1,24 @@
 //! What is served: three folders, and what all requests share.
 
 use crate::claims::Claims;
+use crate::connections::Table;
 use crate::events::Events;
 use crate::fleet::Watched;
+use crate::health::Health;
+use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
 use crate::locks::Locks;
+use crate::machine_access::MachineAccess;
+use crate::metrics::Metrics;
 use crate::pages::Glance;
 use crate::path::RelPath;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
+use crate::tls::Tls;
 use crate::unknown::Strangers;
 use crate::verifier::Verifier;
-use crate::view::Looks;
+use crate::view::{Looks, Watch};
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -47,10 +53,15 @@ pub struct Site {
     pub jobs: Arc<Keeper>,
     /// Kernel parameters beside Pitstop's own.
     pub append: String,
-    /// The URL under which machines reach this server, without a slash at its end.
+    /// The URL under which machines at work reach this server, without a slash at its end.
     pub url: String,
+    /// The same for their boot loaders: another one where there is https.
+    pub boot_url: String,
+    pub tls: Option<Arc<Tls>>,
     /// `url` was given: it wins over the name that a client used.
     pub url_given: bool,
+    pub connections: Arc<Table>,
+    pub metrics: Arc<Metrics>,
     pub locks: Arc<Locks>,
     /// What machines report.
     pub runs: Arc<Recorder>,
@@ -58,12 +69,16 @@ pub struct Site {
     pub events: Arc<Events>,
     /// What was looked at lately.
     pub looks: Arc<Looks>,
+    pub watch: Arc<Watch>,
     /// Checks of images.
     pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,
-    /// What pages of all machines are told of.
-    pub glance: Arc<Glance>,
+    /// What machines are.
+    pub inventory: Arc<Inventory>,
     pub people: Arc<Gate>,
+    pub machine_access: MachineAccess,
+    /// Machines as a page that is open last saw them.
+    pub glance: Arc<Glance>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
@@ -72,6 +87,10 @@ pub struct Sites {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Watched>,
     pub jobs: Arc<Keeper>,
+    pub tls: Option<Arc<Tls>>,
+    pub connections: Arc<Table>,
+    pub metrics: Arc<Metrics>,
+    pub health: Health,
     pub people: Arc<Gate>,
     places: Places,
     current: RwLock<(Ids, Arc<Site>)>,
@@ -128,6 +147,13 @@ impl Places {
     }
 }
 
+impl Site {
+    /// Whether the share has its marker: without it no machine takes it for the share.
+    pub fn has_marker(&self) -> bool {
+        MARKERS.iter().any(|marker| self.share.exists(marker))
+    }
+}
+
 impl Sites {
     /// The site of the folders that `folders` opened.
     pub fn new(folders: &Folders, site: Site) -> Self {
@@ -135,6 +161,10 @@ impl Sites {
             journal: Arc::clone(&site.journal),
             fleet: Arc::clone(&site.fleet),
             jobs: Arc::clone(&site.jobs),
+            tls: site.tls.clone(),
+            connections: Arc::clone(&site.connections),
+            metrics: Arc::clone(&site.metrics),
+            health: Health::default(),
             people: Arc::clone(&site.people),
             places: folders.places.clone(),
             current: RwLock::new((folders.ids, Arc::new(site))),

@@ -2,6 +2,8 @@
 //! sent into the payload once, to say what it is; then it boots its own disk until somebody names it.
 
 use crate::host_search::Asker;
+use crate::machine_access::{MachineAccess, add_token};
+use crate::runs::token;
 use crate::site::Site;
 use crate::write::replace;
 use anyhow::Context;
@@ -10,6 +12,7 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
 use jiff::Timestamp;
 use pitstop_fleet::{Machine, Unknown};
 use pitstop_protocol::host_name::{HostName, Mac, SUFFIX};
+use pitstop_protocol::id::Id;
 use pitstop_protocol::job::Action;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -112,11 +115,16 @@ impl Strangers {
         };
         let text = toml::to_string(&enrolled).context("putting a machine into TOML")?;
         let host = HostName::Mac(mac).file();
-        let job = format!(
+        let mut job = format!(
             "# Written by pitstop serve: {mac} is not in fleet.toml, and says once what it is.\nversion = 1\naction = \"{}\"\n\
              share = \"{url}/share\"\n",
             Action::RefreshInfo.name()
         );
+        if site.machine_access == MachineAccess::Token {
+            let id = Id::new(Timestamp::now(), fastrand::u32(..));
+            let secret = token::issue(site.runs.root(), &id)?;
+            add_token(&mut job, url, &id, &secret);
+        }
         // The job first: a machine that is noted without one would never say anything.
         replace(&site.hosts, &host, &job).with_context(|| format!("writing hosts/{host}"))?;
         replace(&folder, &name, &text)

@@ -121,7 +121,7 @@ async fn forward(body: &mut Body, pieces: &mpsc::Sender<Piece>) -> u64 {
 
 /// Goes on reading for a while: a connection closed on a client that is still sending is reset, and
 /// the reset would overtake the answer (RFC 9112 9.6).
-fn linger(mut body: Body) {
+pub fn linger(mut body: Body) {
     tokio::spawn(tokio::time::timeout(LINGER, async move {
         let mut discarded = 0;
         while discarded < LINGER_BYTES {

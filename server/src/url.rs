@@ -1,5 +1,6 @@
 //! The URL under which machines reach the server, and the file that tells it to `pitstop host set`.
 
+use crate::machine_access::MachineAccess;
 use crate::write::replace;
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
@@ -13,8 +14,24 @@ use std::path::Path;
 const FILE: &str = "server.toml";
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct ServerFile {
+    /// For machines at work.
     url: String,
+    #[serde(default)]
+    machine_access: MachineAccess,
+    /// For boot loaders, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot_url: Option<String>,
+}
+
+/// Under which URLs a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// By machines at work: host files, the share, reports.
+    pub url: String,
+    /// By boot loaders.
+    pub boot_url: String,
 }
 
 /// Checks a URL of the form `http(s)://host[:port]`; drops a slash at its end.
@@ -44,7 +61,12 @@ const DOCUMENTATION: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// The best guess at how machines reach a server that listens on `address`. On the loopback no machine
 /// does but a guest of QEMU's user network.
-pub fn own(address: SocketAddr) -> String {
+pub fn own(scheme: &str, address: SocketAddr) -> String {
+    format!("{scheme}://{}", reached_as(address))
+}
+
+/// The address and port under which machines reach a server that listens on `address`.
+pub fn reached_as(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip().to_canonical() {
         ip if ip.is_loopback() => QEMU_HOST.into(),
         // Boot ROMs speak IPv4 first.
@@ -55,7 +77,7 @@ pub fn own(address: SocketAddr) -> String {
             .unwrap_or(QEMU_HOST.into()),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    SocketAddr::new(ip, address.port())
 }
 
 /// The best guess before any server has been started here: the address of this computer in the first of `networks`
@@ -66,7 +88,7 @@ pub fn assumed(networks: &[ipnet::IpNet]) -> String {
         .iter()
         .find_map(|network| addresses.iter().find(|ip| network.contains(*ip)));
     let ip = inside.copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    own(SocketAddr::new(ip, DEFAULT_PORT))
+    own("http", SocketAddr::new(ip, DEFAULT_PORT))
 }
 
 /// The address that this machine has towards the rest of the world, as which `far` will do. No packet is
@@ -79,7 +101,7 @@ fn outgoing(any: IpAddr, far: IpAddr) -> Option<IpAddr> {
 }
 
 /// The addresses of this machine's interfaces, in their order. None where the kernel does not tell.
-fn addresses() -> Vec<IpAddr> {
+pub fn addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
     };
@@ -103,30 +125,61 @@ fn nearest(addresses: &[IpAddr]) -> Option<IpAddr> {
     found.first().copied().copied()
 }
 
-/// Writes down the URL of the server that now serves `root`.
-pub fn write_server_file(root: &Path, url: &str) -> anyhow::Result<()> {
+/// Writes down the URLs of the server that now serves `root`, and whether it wants tokens of machines.
+pub fn write_server_file(
+    root: &Path,
+    served: &Served,
+    machine_access: MachineAccess,
+) -> anyhow::Result<()> {
     let path = root.join(FILE);
-    let text = toml::to_string(&ServerFile { url: url.into() }).context("writing TOML")?;
+    let file = ServerFile {
+        url: served.url.clone(),
+        machine_access,
+        boot_url: (served.boot_url != served.url).then(|| served.boot_url.clone()),
+    };
+    let text = toml::to_string(&file).context("writing TOML")?;
     let text = format!("# Written by pitstop serve; pitstop host set reads it.\n{text}");
     Dir::open_ambient_dir(root, ambient_authority())
         .and_then(|root| replace(&root, FILE, &text))
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// The URL of the server that serves `root`, or served it last; `None` if none ever did.
-pub fn read_server_file(root: &Path) -> anyhow::Result<Option<String>> {
+/// The URLs of the server that serves `root`, or served it last; `None` if none ever did.
+pub fn read_server_file(root: &Path) -> anyhow::Result<Option<Served>> {
+    let Some(file) = read(root)? else {
+        return Ok(None);
+    };
+    let valid = |url: &str| match valid_url(url) {
+        Ok(url) => Ok(url),
+        Err(why) => {
+            let path = root.join(FILE);
+            bail!("{}: {url:?} is no URL: {why}", path.display())
+        }
+    };
+    let url = valid(&file.url)?;
+    let boot_url = file.boot_url.as_deref().map(valid).transpose()?;
+    Ok(Some(Served {
+        boot_url: boot_url.unwrap_or_else(|| url.clone()),
+        url,
+    }))
+}
+
+/// Whether the server that serves `root`, or served it last, wants tokens of machines.
+pub fn read_machine_access(root: &Path) -> anyhow::Result<MachineAccess> {
+    Ok(read(root)?
+        .map(|file| file.machine_access)
+        .unwrap_or_default())
+}
+
+fn read(root: &Path) -> anyhow::Result<Option<ServerFile>> {
     let path = root.join(FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
-    let file: ServerFile =
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-    match valid_url(&file.url) {
-        Ok(url) => Ok(Some(url)),
-        Err(why) => bail!("{}: {:?} is no URL: {why}", path.display(), file.url),
-    }
+    let file = toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Some(file))
 }
 
 #[cfg(test)]
@@ -176,11 +229,23 @@ mod tests {
     fn the_file_reads_back() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(read_server_file(root.path()).unwrap(), None);
-        write_server_file(root.path(), "http://srv:80").unwrap();
-        assert_eq!(
-            read_server_file(root.path()).unwrap().as_deref(),
-            Some("http://srv:80")
-        );
+        let mode = || read_machine_access(root.path()).unwrap();
+        assert_eq!(mode(), MachineAccess::Open);
+        for (url, boot_url) in [
+            ("http://srv:80", "http://srv:80"),
+            ("https://srv:8443", "http://srv:8080"),
+        ] {
+            let served = Served {
+                url: url.into(),
+                boot_url: boot_url.into(),
+            };
+            write_server_file(root.path(), &served, MachineAccess::Token).unwrap();
+            assert_eq!(read_server_file(root.path()).unwrap(), Some(served));
+            assert_eq!(mode(), MachineAccess::Token);
+        }
+        // As servers before this one wrote it.
+        std::fs::write(root.path().join(FILE), "url = \"http://srv:80\"\n").unwrap();
+        assert_eq!(mode(), MachineAccess::Open);
         std::fs::write(root.path().join(FILE), "url = 1").unwrap();
         let error = format!("{:#}", read_server_file(root.path()).unwrap_err());
         assert!(error.contains("server.toml"), "{error}");
@@ -188,12 +253,18 @@ mod tests {
 
     #[test]
     fn an_address_that_is_given_is_kept() {
-        assert_eq!(own("192.0.2.1:81".parse().unwrap()), "http://192.0.2.1:81");
-        assert_eq!(own("127.0.0.1:81".parse().unwrap()), "http://10.0.2.2:81");
         assert_eq!(
-            own("[::ffff:192.0.2.1]:81".parse().unwrap()),
+            own("http", "192.0.2.1:81".parse().unwrap()),
             "http://192.0.2.1:81"
         );
-        assert!(own("0.0.0.0:81".parse().unwrap()).ends_with(":81"));
+        assert_eq!(
+            own("http", "127.0.0.1:81".parse().unwrap()),
+            "http://10.0.2.2:81"
+        );
+        assert_eq!(
+            own("http", "[::ffff:192.0.2.1]:81".parse().unwrap()),
+            "http://192.0.2.1:81"
+        );
+        assert!(own("http", "0.0.0.0:81".parse().unwrap()).ends_with(":81"));
     }
 }

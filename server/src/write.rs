@@ -1,7 +1,7 @@
 //! Small files that others read while they are written.
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, MetadataExt};
+use cap_std::fs::{Dir, File, MetadataExt, Permissions, PermissionsExt};
 use cap_tempfile::TempFile;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::fchown;
@@ -9,7 +9,19 @@ use std::path::Path;
 
 /// Puts `text` under `name`, in place of what is there, in one step: a reader finds the old file or the new one.
 pub fn replace(folder: &Dir, name: &str, text: &str) -> io::Result<()> {
-    let mut file = TempFile::new(folder)?;
+    put(folder, TempFile::new(folder)?, name, text)
+}
+
+/// The same for what nobody but the owner may read.
+pub fn replace_private(folder: &Dir, name: &str, text: &str) -> io::Result<()> {
+    let file = TempFile::new(folder)?;
+    // Before anything is in it.
+    let private = Permissions::from_mode(0o600);
+    file.as_file().set_permissions(private)?;
+    put(folder, file, name, text)
+}
+
+fn put(folder: &Dir, mut file: TempFile<'_>, name: &str, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     give_to_owner_of(folder, file.as_file())?;
     file.as_file().sync_all()?;

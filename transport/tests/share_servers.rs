@@ -25,6 +25,7 @@ fn carriers() -> Carriers {
         http: HttpClient::new(settings).unwrap(),
         mounts: std::env::temp_dir(),
         address: "127.0.0.1".parse().unwrap(),
+        signer: None,
     }
 }
 

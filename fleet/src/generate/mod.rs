@@ -70,8 +70,10 @@ pub struct Made {
 /// What the fleet file need not say.
 #[derive(Debug, Clone, Default)]
 pub struct Around<'a> {
-    /// The server's URL, where `[server] url` does not stand in the file.
+    /// The server's URL for boot loaders, where `[server] url` does not stand in the file.
     pub url: &'a str,
+    /// The same for machines at work: another one where the server has https.
+    pub machines: &'a str,
     /// The folder of the share, as machines mount it.
     pub share: &'a str,
     /// The names of the host files that are there: `C0A80132.toml`, `01-52-54-….toml`.
@@ -83,7 +85,7 @@ pub struct Around<'a> {
 /// # Errors
 /// What is missing in the file: where the server is, or any network.
 pub fn generate(fleet: &Fleet, format: Format, around: &Around) -> Result<Made, String> {
-    let boot = || Boot::of(fleet, around.url);
+    let boot = || Boot::of(fleet, around);
     let networks = || -> Result<(), String> {
         let any = fleet.networks.iter().any(|network| network.v4().is_some());
         any.then_some(()).ok_or_else(|| {
@@ -133,7 +135,8 @@ fn header(fleet: &Fleet, format: Format) -> String {
 
 /// Where machines load what they boot.
 struct Boot {
-    url: String,
+    /// Where host files are.
+    machines: String,
     /// Boot ROMs take no name.
     address: Ipv4Addr,
     loaders: Loaders,
@@ -151,10 +154,10 @@ struct Loaders {
 }
 
 impl Boot {
-    fn of(fleet: &Fleet, url: &str) -> Result<Self, String> {
+    fn of(fleet: &Fleet, around: &Around<'_>) -> Result<Self, String> {
         let server = &fleet.server;
-        let url = server.url.as_deref().unwrap_or(url);
-        let url = url.trim_end_matches('/').to_owned();
+        let named = |other| server.url.as_deref().unwrap_or(other);
+        let url = named(around.url).trim_end_matches('/').to_owned();
         let host = boot::address_in(&url);
         let given = match server.address {
             Some(IpAddr::V4(ip)) => Some(ip),
@@ -177,7 +180,7 @@ impl Boot {
             ipxe: loader(Firmware::Ipxe),
         };
         Ok(Self {
-            url,
+            machines: named(around.machines).trim_end_matches('/').to_owned(),
             address,
             loaders,
         })

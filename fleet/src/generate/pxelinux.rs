@@ -32,8 +32,8 @@ pub(super) fn files(
                 "local"
             };
             let place = match &job {
-                Some(job) => format!("{}/hosts/{job}", boot.url),
-                None => format!("{}/hosts/", boot.url),
+                Some(job) => format!("{}/hosts/{job}", boot.machines),
+                None => format!("{}/hosts/", boot.machines),
             };
             let append = format!("pitstop.host={place} {args}");
             let text = format!(

@@ -16,6 +16,8 @@ const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// busybox's gunzip complains of more than 16 KiB of EXTRA.
 const INDEX_PIECE: usize = 16_000;
 const INDEX_MAGIC: [u8; 8] = *b"PITSTOP1";
+/// What the index of a system as files begins with, which `trees/` reads.
+pub const TREE_MAGIC: [u8; 8] = *b"PITTREE1";
 const FOOTER_MAGIC: [u8; 8] = *b"PITSTOPF";
 const FOOTER_DATA: usize = 8 + 8 + 8 + 8 + 32 + 4;
 /// Bytes of the last member.
@@ -42,6 +44,8 @@ pub enum FormatError {
     IndexChecksum,
     #[error("its index has version {0}, which this pitstop does not know")]
     Version(String),
+    #[error("it holds a system as files, not a disk: see `pitstop tree`")]
+    Tree,
     #[error("its index contradicts itself: {0}")]
     Index(&'static str),
 }
@@ -82,7 +86,11 @@ pub fn members_of(index: u64) -> u64 {
 
 /// The index members and the footer that end the image; `offset` is where they begin.
 pub fn encode_tail(index: &Index, toml: &str, offset: u64) -> Vec<u8> {
-    let blob = encode_index(index, toml);
+    seal(&encode_index(index, toml), offset)
+}
+
+/// The members of an index that is `blob`, and the footer; `offset` is where they begin.
+pub fn seal(blob: &[u8], offset: u64) -> Vec<u8> {
     let mut tail = Vec::with_capacity(blob.len() + blob.len() / 1000 + 1024);
     for piece in blob.chunks(INDEX_PIECE) {
         empty_member(INDEX_FIELD, piece, &mut tail);
@@ -92,7 +100,7 @@ pub fn encode_tail(index: &Index, toml: &str, offset: u64) -> Vec<u8> {
     data.extend_from_slice(&offset.to_le_bytes());
     data.extend_from_slice(&(tail.len() as u64).to_le_bytes());
     data.extend_from_slice(&(blob.len() as u64).to_le_bytes());
-    data.extend_from_slice(blake3::hash(&blob).as_bytes());
+    data.extend_from_slice(blake3::hash(blob).as_bytes());
     let checksum = libdeflater::crc32(&data);
     data.extend_from_slice(&checksum.to_le_bytes());
     empty_member(FOOTER_FIELD, &data, &mut tail);
@@ -169,8 +177,8 @@ fn field(bytes: &[u8], id: [u8; 2]) -> Option<(&[u8], &[u8])> {
     sound.then_some((bytes.get(data)?, bytes.get(size..)?))
 }
 
-/// Takes the index and the metadata out of the index members.
-pub fn parse_index(members: &[u8], footer: &Footer) -> Result<(Index, String), FormatError> {
+/// Takes the index out of its members, and proves it by the footer.
+pub fn unseal(members: &[u8], footer: &Footer) -> Result<Vec<u8>, FormatError> {
     let mut blob = Vec::with_capacity(members.len());
     let mut rest = members;
     while !rest.is_empty() {
@@ -180,6 +188,15 @@ pub fn parse_index(members: &[u8], footer: &Footer) -> Result<(Index, String), F
     }
     if blob.len() as u64 != footer.index || *blake3::hash(&blob).as_bytes() != footer.hash {
         return Err(FormatError::IndexChecksum);
+    }
+    Ok(blob)
+}
+
+/// Takes the index and the metadata out of the index members.
+pub fn parse_index(members: &[u8], footer: &Footer) -> Result<(Index, String), FormatError> {
+    let blob = unseal(members, footer)?;
+    if blob.starts_with(&TREE_MAGIC) {
+        return Err(FormatError::Tree);
     }
     let short = FormatError::Index("it ends early");
     let fixed = blob.get(..INDEX_FIXED).ok_or(short)?;

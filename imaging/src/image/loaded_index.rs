@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 pub struct LoadedIndex {
     pub index: Index,
     pub meta: ImageMeta,
+    /// BLAKE3 of the index as it is stored: of sizes, order, zeros, contents and metadata.
+    pub digest: blake3::Hash,
 }
 
 /// Reads the index from the end of `image`.
@@ -37,5 +39,9 @@ pub fn load(image: &dyn ImageSource) -> anyhow::Result<LoadedIndex> {
     if meta.disk.size != index.raw_size() || meta.chunk_size != index.chunk_size() {
         bail!("{name}: its index and its metadata describe different disks");
     }
-    Ok(LoadedIndex { index, meta })
+    Ok(LoadedIndex {
+        index,
+        meta,
+        digest: footer.hash.into(),
+    })
 }

@@ -12,6 +12,7 @@ mod convert;
 mod delta;
 mod encode;
 mod error;
+mod feed;
 mod foreign;
 mod format;
 mod future_disk;
@@ -57,7 +58,9 @@ use std::io;
 pub use capture::capture;
 pub use convert::{to_indexed, to_zstd};
 pub use error::{Cause, ImageError};
+pub use feed::{Fed, Feed, Hand, Known};
 pub use grow::{Growth, growth};
+pub use index::Chunk;
 pub use inspect::{Cell, Indexed, Inspection, inspect};
 pub use kind::Kind;
 pub use meta::{ByteRange, ImageMeta};
@@ -71,6 +74,17 @@ pub use reader::ImageReader;
 pub use restored::Restored;
 pub use source::FileSource;
 pub use verify::verify;
+
+/// What images of disks and of trees share: members, their place at the end of the file, the threads that make them.
+pub mod members {
+    pub use super::codec::{Deflater, Inflater, MemberError, member_bound};
+    pub use super::foreign::{Decoder, kind, read_full};
+    pub use super::format::{
+        FOOTER, Footer, FormatError, INDEX_MOST, TREE_MAGIC, parse_footer, seal, unseal,
+    };
+    pub use super::member_header::{begins_like_indexed, u32_at, u64_at};
+    pub use super::workers::{Meter, Sequencer, WorkerPool, lock};
+}
 
 /// A stored image, wherever it is. Implemented for files, HTTP URLs and share entries. Reading a file that changed
 /// meanwhile (other `ETag`, other size) is an error.

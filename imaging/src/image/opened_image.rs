@@ -77,6 +77,11 @@ impl<'a> OpenedImage<'a> {
         self.indexed().map(|loaded| &loaded.meta)
     }
 
+    /// BLAKE3 of the index, which stands for all of the image; only one with an index has it.
+    pub fn digest(&self) -> Option<blake3::Hash> {
+        self.indexed().map(|loaded| loaded.digest)
+    }
+
     /// The smallest disk that it can be restored to, as far as its index or its format tells.
     pub fn minimum_disk(&self) -> Option<MinimumDisk> {
         match &self.contents {

@@ -9,7 +9,7 @@ use super::partial_restore::{Kept, Pair, Plan, left_out};
 use super::restore_task::Task;
 use super::restored::Restored;
 use super::{
-    Growth, ImageError, ImageSource, Part, RestoreOptions, grow, reread_table, whole_restore,
+    Feed, Growth, ImageError, ImageSource, Part, RestoreOptions, grow, reread_table, whole_restore,
 };
 use crate::disk::{Output, Target};
 use crate::event::{Reporter, Silent};
@@ -84,6 +84,7 @@ impl<'a> PreparedRestore<'a> {
             image,
             output: &output,
             options,
+            feed: None,
             reporter,
         };
         let method = Method::of(&task)?;
@@ -106,10 +107,18 @@ impl<'a> PreparedRestore<'a> {
     /// twice. The target's first MiB is zeros then: it does not boot half an image. When a program that lets a
     /// filesystem grow fails: the image is whole on the disk then.
     pub fn run(self, reporter: &dyn Reporter) -> Result<Restored, ImageError> {
-        self.write(reporter).map_err(ImageError::failed)
+        self.write(None, reporter).map_err(ImageError::failed)
     }
 
-    fn write(self, reporter: &dyn Reporter) -> anyhow::Result<Restored> {
+    /// Writes what `feed` brings. An image without an index comes from where it is all the same.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and those of the feed.
+    pub fn run_fed(self, feed: &dyn Feed, reporter: &dyn Reporter) -> Result<Restored, ImageError> {
+        self.write(Some(feed), reporter).map_err(ImageError::failed)
+    }
+
+    fn write(self, feed: Option<&dyn Feed>, reporter: &dyn Reporter) -> anyhow::Result<Restored> {
         let Self {
             image,
             path,
@@ -124,6 +133,7 @@ impl<'a> PreparedRestore<'a> {
             image: &wanted,
             output: &output,
             options: &options,
+            feed,
             reporter,
         };
         let restored = match method {
@@ -210,6 +220,7 @@ pub fn foresee(
         image,
         output: &output,
         options,
+        feed: None,
         reporter: &Silent,
     };
     if options.new_ids {

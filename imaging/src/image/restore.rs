@@ -5,7 +5,7 @@ use super::restored::Restored;
 use super::restoring::Restoring;
 use super::target_writes::{check_fits, flush, invalidate};
 use super::workers::Meter;
-use super::{Delta, ImageSource, RestoreOptions, delta, readback};
+use super::{Delta, Feed, ImageSource, RestoreOptions, delta, feed, readback};
 use crate::disk::Output;
 use crate::event::{Act, Reporter};
 use anyhow::Context;
@@ -16,9 +16,10 @@ pub fn restore_indexed(
     loaded: &LoadedIndex,
     output: &dyn Output,
     options: &RestoreOptions,
+    feed: Option<&dyn Feed>,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Restored> {
-    let LoadedIndex { index, meta } = loaded;
+    let LoadedIndex { index, meta, .. } = loaded;
     let size = index.raw_size();
     check_fits(output, size)?;
     output.set_size(size)?;
@@ -36,11 +37,15 @@ pub fn restore_indexed(
     }
     let meter = Meter::new(Act::Restore, output.name(), Some(index.walked()), reporter);
     let restoring = Restoring::new(image, index, output, &meter);
-    let what = || format!("restoring {} to {}", image.name(), output.name());
-    run(&restoring, compare, options.threads).with_context(what)?;
-    if options.verify {
-        readback::verify(&restoring, options.threads, reporter).with_context(what)?;
-    }
+    let finish = || {
+        finish(&restoring)?;
+        if options.verify {
+            readback::verify(&restoring, options.threads, reporter)?;
+        }
+        Ok(())
+    };
+    run(&restoring, feed, compare, options.threads, finish)
+        .with_context(|| format!("restoring {} to {}", image.name(), output.name()))?;
     Ok(Restored {
         size,
         written: restoring.written.into_inner(),
@@ -52,13 +57,23 @@ pub fn restore_indexed(
     })
 }
 
-fn run(restoring: &Restoring, compare: bool, threads: usize) -> anyhow::Result<()> {
+fn run(
+    restoring: &Restoring,
+    feed: Option<&dyn Feed>,
+    compare: bool,
+    threads: usize,
+    finish: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     invalidate(restoring.output, Some(restoring.index.raw_size()))?;
-    if compare {
-        delta::run(restoring, threads)?;
-    } else {
-        restoring.stream(threads)?;
+    match feed {
+        Some(feed) => return feed::run(restoring, feed, compare, threads, finish),
+        None if compare => delta::run(restoring, threads)?,
+        None => restoring.stream(threads)?,
     }
+    finish()
+}
+
+fn finish(restoring: &Restoring) -> anyhow::Result<()> {
     flush(restoring.output)?;
     // Every chunk was inflated and matched its hash, or was found on the target as it should be.
     let verified = restoring.pass.verified()?;

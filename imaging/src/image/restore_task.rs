@@ -4,7 +4,7 @@ use super::foreign;
 use super::opened_image::{Contents, Foreign, OpenedImage};
 use super::restore::restore_indexed;
 use super::restored::Restored;
-use super::{ImageSource, RestoreOptions};
+use super::{Feed, ImageSource, RestoreOptions};
 use crate::disk::{Output, Target};
 use crate::event::Reporter;
 
@@ -13,6 +13,8 @@ pub struct Task<'a> {
     pub image: &'a OpenedImage<'a>,
     pub output: &'a Target,
     pub options: &'a RestoreOptions,
+    /// Who brings the chunks, where it is not the image alone.
+    pub feed: Option<&'a dyn Feed>,
     pub reporter: &'a dyn Reporter,
 }
 
@@ -26,9 +28,14 @@ impl Task<'_> {
     pub fn run_restore(&self, output: &dyn Output) -> anyhow::Result<Restored> {
         let image = self.source();
         match self.image.contents() {
-            Contents::Indexed(loaded) => {
-                restore_indexed(image, loaded, output, self.options, self.reporter)
-            }
+            Contents::Indexed(loaded) => restore_indexed(
+                image,
+                loaded,
+                output,
+                self.options,
+                self.feed,
+                self.reporter,
+            ),
             Contents::Foreign(foreign) => {
                 let stream = self.stream(foreign);
                 foreign::restore(image, stream, output, self.options, self.reporter)

@@ -90,14 +90,25 @@ impl<'a> Restoring<'a> {
         if let Err(error) = proven {
             self.read_again(inflater, chunk, raw, &error)?;
         }
-        let length = raw.len() as u64;
-        if self.is_held(chunk.number) {
-            lock(&self.held).insert(chunk.number, raw.to_vec());
+        self.keep(chunk.number, raw)
+    }
+
+    /// Writes what is proven, or holds it back.
+    pub fn keep(&self, number: u64, raw: &[u8]) -> anyhow::Result<()> {
+        if self.is_held(number) {
+            lock(&self.held).insert(number, raw.to_vec());
         } else {
-            self.write(raw, self.index.position(chunk.number))?;
+            self.write(raw, self.index.position(number))?;
         }
-        self.meter.done(length);
+        self.meter.done(raw.len() as u64);
         Ok(())
+    }
+
+    /// Copies a chunk that is held back; `false` where it is not.
+    pub fn copy_held(&self, number: u64, raw: &mut [u8]) -> bool {
+        let held = lock(&self.held);
+        let found = held.get(&number).filter(|found| found.len() == raw.len());
+        found.map(|found| raw.copy_from_slice(found)).is_some()
     }
 
     /// What came wrong may have been changed on its way: TCP's sum misses one in 65,536 of what Ethernet's misses.
@@ -151,13 +162,14 @@ impl<'a> Restoring<'a> {
 
     /// The tables and boot loaders, the first chunk last: without proof of all else they stay away.
     pub fn write_held(&self, _proof: &Verified) -> anyhow::Result<()> {
-        let held = std::mem::take(&mut *lock(&self.held));
-        for (number, raw) in held.into_iter().rev() {
+        // They stay in memory: somebody may ask for one while it is written.
+        let held: Vec<u64> = lock(&self.held).keys().rev().copied().collect();
+        for number in held {
             if number == 0 {
                 flush(self.output)?;
             }
-            let mut aligned = Buffer::new(raw.len());
-            aligned.copy_from_slice(&raw);
+            let mut aligned = Buffer::new(self.index.length(number));
+            self.copy_held(number, &mut aligned);
             self.write(&aligned, self.index.position(number))?;
         }
         Ok(())

@@ -61,6 +61,11 @@ impl WorkerPool {
         }
     }
 
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// Runs `work` on every worker to its end; the first error is the result, and stops the others.
     pub fn run(&self, work: impl Fn() -> anyhow::Result<()> + Sync) -> anyhow::Result<()> {
         thread::scope(|scope| {

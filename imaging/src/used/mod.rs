@@ -15,7 +15,7 @@ mod fat;
 mod grows;
 mod lvm;
 mod neighbours;
-mod ntfs;
+pub(crate) mod ntfs;
 mod probe;
 mod range_collector;
 mod sectors;
@@ -146,7 +146,7 @@ impl PartitionSummary {
 
 /// Why a filesystem's map is not used.
 #[derive(Debug, thiserror::Error)]
-enum Untrusted {
+pub(crate) enum Untrusted {
     #[error("{0}")]
     Refused(String),
     #[error("its metadata could not be read: {0}")]

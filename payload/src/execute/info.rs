@@ -1,15 +1,17 @@
-//! Writes `testbox-info.txt` and `testbox-info.zip` into the machine's folder.
+//! Writes `testbox-info.txt`, `testbox-info.zip` and `inventory.json` into the machine's folder.
 
 use super::Work;
 use super::attempts::put;
 use super::record;
 use crate::info;
+use anyhow::Context;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory;
+use pitstop_protocol::facts::{self, Facts};
 
-/// Collects and writes both files. What a machine does not tell is a warning; what the share does not
-/// take is an error.
-pub fn write(work: &Work<'_>) -> anyhow::Result<()> {
+/// Collects and writes all files, and returns what the machine is. What a machine does not tell is a warning; what the share
+/// does not take is an error.
+pub fn write(work: &Work<'_>) -> anyhow::Result<Facts> {
     note_machine(work)?;
     write_text(work)?;
     let (zip, unread) = info::zip(&work.machine.sysfs)?;
@@ -20,7 +22,15 @@ pub fn write(work: &Work<'_>) -> anyhow::Result<()> {
     put(work.share, &format!("{folder}/testbox-info.zip"), &zip)?;
     work.log
         .info("testbox-info.txt and testbox-info.zip are written".into());
-    Ok(())
+    let inventory = inventory::read(work.machine)?;
+    let facts = info::gather(work.machine, work.lease, &inventory);
+    let text = facts.text().context("putting the inventory into JSON")?;
+    put(
+        work.share,
+        &format!("{folder}/{}", facts::FILE),
+        text.as_bytes(),
+    )?;
+    Ok(facts)
 }
 
 /// What the machine is and which disks it has. Before the text that tells of another machine is replaced: what an older

@@ -123,7 +123,6 @@ impl Work<'_> {
 
     /// Does what was planned. `is_done` is called when all of it is on the disks or on the share.
     pub fn execute(&self, prepared: &Prepared, is_done: impl FnOnce()) -> anyhow::Result<()> {
-        info::write(self)?;
         let began = Instant::now();
         self.walk(prepared)?;
         is_done();

@@ -115,6 +115,8 @@ const SHAPES: &[Shape] = &[
     },
 ];
 
+const PROCESSOR: u8 = 4;
+const MEMORY_DEVICE: u8 = 17;
 const END_OF_TABLE: u8 = 127;
 
 struct Structure<'a> {
@@ -145,6 +147,37 @@ pub fn describe(table: &[u8]) -> String {
         );
     }
     text
+}
+
+/// Bytes of memory in all slots; 0 where the table does not tell.
+pub fn installed_memory(table: &[u8]) -> u64 {
+    let slots = structures(table).filter(|it| it.kind == MEMORY_DEVICE);
+    let sizes = slots.filter_map(|slot| slot.memory_bytes());
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// Sockets with a processor in them, and what the first of those is.
+pub fn processors(table: &[u8]) -> (u32, String) {
+    // 7.5.6: bit 6 of the status says that the socket is populated.
+    let populated =
+        |it: &Structure<'_>| it.kind == PROCESSOR && it.byte(0x18).is_some_and(|it| it & 0x40 != 0);
+    let mut found = structures(table).filter(populated);
+    let first = found.next();
+    let model = first.as_ref().and_then(|it| it.show(0x10, &Text));
+    let count = usize::from(first.is_some()) + found.count();
+    (
+        u32::try_from(count).unwrap_or(u32::MAX),
+        model.unwrap_or_default(),
+    )
+}
+
+fn structures(table: &[u8]) -> impl Iterator<Item = Structure<'_>> {
+    let mut rest = table;
+    std::iter::from_fn(move || {
+        let (structure, after) = next(rest)?;
+        rest = after;
+        (structure.kind != END_OF_TABLE).then_some(structure)
+    })
 }
 
 fn next(bytes: &[u8]) -> Option<(Structure<'_>, &[u8])> {
@@ -231,20 +264,26 @@ impl Structure<'_> {
     }
 
     fn memory_size(&self, offset: usize) -> Option<String> {
-        const EXTENDED: usize = 0x1c;
         match self.word(offset)? {
             0 => Some("empty".into()),
+            size if size & 0x8000 != 0 && size != 0xffff => Some(format!("{} KiB", size & 0x7fff)),
+            _ => Some(format!("{} MiB", self.memory_bytes()? >> 20)),
+        }
+    }
+
+    /// 7.18: of a memory device; nothing where it is not known, 0 of an empty slot.
+    fn memory_bytes(&self) -> Option<u64> {
+        const SIZE: usize = 0x0c;
+        const EXTENDED: usize = 0x1c;
+        match self.word(SIZE)? {
             0xffff => None,
             0x7fff => {
-                let bytes: [u8; 4] = self
-                    .formatted
-                    .get(EXTENDED..EXTENDED + 4)?
-                    .try_into()
-                    .ok()?;
-                Some(format!("{} MiB", u32::from_le_bytes(bytes) & 0x7fff_ffff))
+                let bytes = self.formatted.get(EXTENDED..EXTENDED + 4)?;
+                let size = u32::from_le_bytes(bytes.try_into().ok()?) & 0x7fff_ffff;
+                Some(u64::from(size) << 20)
             }
-            size if size & 0x8000 != 0 => Some(format!("{} KiB", size & 0x7fff)),
-            size => Some(format!("{size} MiB")),
+            size if size & 0x8000 != 0 => Some(u64::from(size & 0x7fff) << 10),
+            size => Some(u64::from(size) << 20),
         }
     }
 }
@@ -307,6 +346,37 @@ mod tests {
     }
 
     #[test]
+    fn memory_and_processors_are_counted() {
+        let mut table = Vec::new();
+        for (size, extended) in [
+            (2048u16, 0u32),
+            (0x7fff, 32 << 10),
+            (0, 0),
+            (0xffff, 0),
+            (0x8200, 0),
+        ] {
+            let mut memory = vec![0; 0x1c];
+            memory[0x0c - 4..0x0e - 4].copy_from_slice(&size.to_le_bytes());
+            memory[0x1c - 4..].copy_from_slice(&extended.to_le_bytes());
+            table.extend(structure(17, &memory, &[]));
+        }
+        assert_eq!(
+            installed_memory(&table),
+            (2048 << 20) + (32 << 30) + (512 << 10)
+        );
+        for status in [0x41, 0x41, 0x00] {
+            let mut processor = vec![0; 0x16];
+            processor[0x10 - 4] = 1;
+            processor[0x18 - 4] = status;
+            table.extend(structure(4, &processor, &["Xeon"]));
+        }
+        table.extend(structure(127, &[], &[]));
+        table.extend(structure(4, &[0; 0x16], &["beyond"]));
+        assert_eq!(processors(&table), (2, "Xeon".into()));
+        assert_eq!(processors(&[]), (0, String::new()));
+    }
+
+    #[test]
     fn a_table_that_breaks_off_says_so() {
         let mut table = structure(0, &[1], &["SeaBIOS"]);
         table.extend([1, 2, 3]);
@@ -318,6 +388,8 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(0u8..20, 0..400)) {
             describe(&bytes);
+            installed_memory(&bytes);
+            processors(&bytes);
         }
     }
 }

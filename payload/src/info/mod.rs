@@ -1,6 +1,8 @@
-//! `testbox-info.txt` and `testbox-info.zip`: what a machine is, for whoever looks after it later.
+//! `testbox-info.txt` and `testbox-info.zip`: what a machine is, for whoever looks after it later. `inventory.json`: the same for
+//! programs.
 
 mod dmi;
+mod facts;
 mod kernel_log;
 mod pci;
 mod tables;
@@ -13,6 +15,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+pub use facts::gather;
 pub use tables::zip;
 
 /// The text, and what could not be found out (said in the text as well).

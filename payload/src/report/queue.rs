@@ -120,6 +120,7 @@ impl Queue {
             | What::Job { .. }
             | What::Plan { .. }
             | What::Step { .. }
+            | What::Inventory { .. }
             | What::Dropped { .. }
             | What::Result(_) => {}
         }

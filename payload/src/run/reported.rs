@@ -4,6 +4,7 @@ use super::after_crash;
 use super::site::{Console, MIB, Site, noise};
 use pitstop_imaging::event::Act;
 use pitstop_protocol::event::{Line, Outcome, Planned, Record, State, Verdict, What, parse};
+use pitstop_protocol::facts::Facts;
 use pitstop_protocol::fake::lease;
 use pitstop_transport::fetch::fake::{FakeServer, Fault};
 use std::net::TcpListener;
@@ -51,6 +52,14 @@ fn a_run_is_reported_from_its_beginning_to_its_result() {
     let records = reported(&server);
     assert!(records.is_sorted_by_key(|record| record.seq));
     assert!(records.iter().all(|record| record.run == records[0].run));
+    let told = records.iter().find_map(|record| match &record.what {
+        What::Inventory { facts } => Some(facts),
+        _ => None,
+    });
+    let facts = told.unwrap();
+    assert_eq!(facts.disks[0].serial, "QM00001");
+    let kept = site.text("10.0.2.15/inventory.json");
+    assert_eq!(Facts::parse(kept.as_bytes()).unwrap(), **facts);
     let What::Begin {
         machine, address, ..
     } = &records[0].what

@@ -24,6 +24,7 @@ fn a_disk_is_backed_up_wrecked_and_restored() {
         "0A00020F",
         "testbox-info.txt",
         "testbox-info.zip",
+        "inventory.json",
         "sda.raw.gz.toml",
     ] {
         assert!(site.on_share(HOME).join(file).exists(), "{file}");

@@ -1,6 +1,6 @@
 //! ATA security erase (ACS-3 7.42 to 7.47): the drive overwrites itself, what it remapped included.
 
-use super::passthrough::{AtaData, ata};
+use crate::passthrough::{AtaData, ata};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io;

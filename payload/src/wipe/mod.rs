@@ -2,7 +2,6 @@
 
 mod ata;
 mod nvme;
-mod passthrough;
 mod samples;
 
 use anyhow::{Context, bail};

@@ -1,7 +1,7 @@
 //! What an NVMe drive can erase by itself, and the commands for it. Numbers are those of the NVM Express Base
 //! Specification 2.0: figures 138 (admin opcodes), 275 (Identify Controller), 5.14 (Format), 5.24 (Sanitize).
 
-use super::passthrough::{NvmeCommand, nvme_admin, nvme_namespace};
+use crate::passthrough::{NvmeCommand, nvme_admin, nvme_namespace};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io;

@@ -5,7 +5,7 @@ pub mod convert;
 pub mod inspect;
 pub mod layout;
 pub mod mount;
-mod place;
+pub mod place;
 pub mod plan;
 pub mod restore;
 pub mod shrink;

@@ -10,13 +10,17 @@ use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
 use pitstop_imaging::render::{Output, Renderer, Style};
 use pitstop_protocol::job::{JobOption, check_folder, parse_rate};
 use pitstop_protocol::redacted;
+use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
-use pitstop_transport::share::{DirectoryShare, HttpImage, HttpShare, Share, Throttle, Throttled};
+use pitstop_transport::share::{
+    DirectoryShare, HttpImage, HttpShare, S3Share, Share, Signer, Throttle, Throttled,
+};
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 use url::Url;
 
 const WIDTH: usize = 80;
@@ -51,8 +55,11 @@ pub fn slowed_source(
     })
 }
 
-/// The image at a path or an `http(s)://` URL, for reading.
+/// The image at a path, an `http(s)://` or an `s3://` URL, for reading.
 pub fn source(image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+    if let Some((share, name)) = in_store(image)? {
+        return share.image(&name);
+    }
     Ok(match url(image)? {
         Some(url) => Box::new(HttpImage::open(&client()?, &url)?),
         None => Box::new(FileSource::open(Path::new(image))?),
@@ -74,6 +81,13 @@ impl Destination {
         if image == "-" {
             bail!("- is no name of an image: to write it to a pipe, say /dev/stdout");
         }
+        if let Some((share, name)) = in_store(image)? {
+            return Self::File {
+                share: Box::new(share),
+                name,
+            }
+            .kept(image, force);
+        }
         let mut shown = image.to_owned();
         let (share, name): (Box<dyn Share>, String) = match url(image)? {
             Some(url) => {
@@ -92,10 +106,18 @@ impl Destination {
                 Local::File(share, name) => (Box::new(share), name),
             },
         };
-        if !force && share.stat(&name)?.is_some() {
+        Self::File { share, name }.kept(&shown, force)
+    }
+
+    /// Itself, unless a file is there that must not be replaced.
+    fn kept(self, shown: &str, force: bool) -> anyhow::Result<Self> {
+        if !force
+            && let Self::File { share, name } = &self
+            && share.stat(name)?.is_some()
+        {
             bail!("{shown} is there already: remove it, or say --force to replace it");
         }
-        Ok(Self::File { share, name })
+        Ok(self)
     }
 
     /// Slows the writing down where that is asked for; a pipe goes as fast as its reader.
@@ -115,6 +137,14 @@ impl Destination {
         &self,
         fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Option<ImageMeta>>,
     ) -> anyhow::Result<()> {
+        self.write_described(|out| fill(out)?.map(|meta| meta.to_toml()).transpose())
+    }
+
+    /// The same, where `fill` returns the text of the `.toml` as it is to be.
+    pub fn write_described(
+        &self,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Option<String>>,
+    ) -> anyhow::Result<()> {
         let (share, name) = match self {
             Self::Stream(stream) => {
                 let mut stream = stream.try_clone().context("opening the output")?;
@@ -129,12 +159,28 @@ impl Destination {
             let beside = format!("{name}.toml");
             let mut pending = share.create(&beside)?;
             pending
-                .write_all(meta.to_toml()?.as_bytes())
+                .write_all(meta.as_bytes())
                 .with_context(|| format!("writing {beside}"))?;
             pending.finish()?;
         }
         Ok(())
     }
+}
+
+/// The bucket and the key that an `s3://` URL names; `None` for any other image.
+fn in_store(image: &str) -> anyhow::Result<Option<(S3Share, String)>> {
+    if !image.starts_with("s3://") {
+        return Ok(None);
+    }
+    let ShareUrl::S3(mut url) = image.parse()? else {
+        bail!("{image} is not in a store");
+    };
+    let key = std::mem::take(&mut url.prefix);
+    if key.is_empty() {
+        bail!("{url} is a bucket: name the image in it, as s3://bucket/10.0.2.15/sda.raw.gz");
+    }
+    let signer = Arc::new(Signer::from_environment(&url)?);
+    Ok(Some((S3Share::new(&url, &client()?, signer), key)))
 }
 
 enum Local {
@@ -245,7 +291,7 @@ fn split(url: &Url) -> anyhow::Result<(Url, String)> {
     Ok((base, names.join("/")))
 }
 
-fn client() -> anyhow::Result<HttpClient> {
+pub fn client() -> anyhow::Result<HttpClient> {
     HttpClient::new(Settings {
         roots: Roots::System,
         ..Settings::default()

@@ -5,7 +5,7 @@ use super::install::{self, Daemon};
 use crate::host::Root;
 use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::generate::{Around, Format, Made, generate, merge_hosts};
-use pitstop_server::{assumed_url, read_server_file, valid_url};
+use pitstop_server::{Served, assumed_url, read_server_file, valid_url};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -89,16 +89,24 @@ fn make(args: &Args, format: Format) -> anyhow::Result<Made> {
     let served = read_server_file(root)?;
     let networks: Vec<_> = fleet.networks.iter().map(|network| network.net).collect();
     let unknown = fleet.server.url.is_none() && served.is_none();
-    let url = served.unwrap_or_else(|| assumed_url(&networks));
+    let served = served.unwrap_or_else(|| {
+        let url = assumed_url(&networks);
+        Served {
+            boot_url: url.clone(),
+            url,
+        }
+    });
     if unknown && format.names_server() {
         eprintln!(
-            "pitstop: machines are sent to {url}, as no server has served {} yet: if that is wrong, write url into \
+            "pitstop: machines are sent to {}, as no server has served {} yet: if that is wrong, write url into \
              [server] of fleet.toml, or give --url",
+            served.url,
             root.display()
         );
     }
     let around = Around {
-        url: &url,
+        url: &served.boot_url,
+        machines: &served.url,
         share: &share,
         jobs: jobs(root)?,
     };

@@ -93,7 +93,12 @@ impl Args {
         let values = values.map(|(key, value)| Ok((key, serde_json::to_value(value)?)));
         let job: Result<_, serde_json::Error> = values.collect();
         Ok(Order {
-            machines: self.order.machines.iter().map(ToString::to_string).collect(),
+            machines: self
+                .order
+                .machines
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             action: self.order.action.to_string(),
             at: self.many.at.map(|at| at.to_string()),
             every: self.many.every.clone(),

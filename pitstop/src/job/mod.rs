@@ -9,13 +9,15 @@ mod which;
 
 use crate::host::Root;
 use clap::Subcommand;
-pub use history::since;
-pub use wait::Waited;
 use jiff::Timestamp;
 use pitstop_imaging::units;
 use pitstop_server::jobs::Which;
 use pitstop_server::set::Who;
 use std::time::Duration;
+pub use wait::Waited;
+
+pub use history::since;
+pub use show::local;
 
 const EXAMPLES: &str = "\
 Examples:

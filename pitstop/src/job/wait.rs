@@ -3,8 +3,8 @@
 use super::which::found;
 use crate::host::{Root, say};
 use anyhow::bail;
-use pitstop_imaging::units;
 use pitstop_api::{Job, JobState as State};
+use pitstop_imaging::units;
 use pitstop_protocol::host_name::printable;
 use pitstop_protocol::id::Id;
 use pitstop_server::jobs::{Chosen, Which, chosen, open_or_last};

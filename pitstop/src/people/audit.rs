@@ -28,7 +28,10 @@ pub fn noted<T>(
         },
         left_out: 0,
     };
-    let written = people.audit.note(entry).context("noting it in the audit log");
+    let written = people
+        .audit
+        .note(entry)
+        .context("noting it in the audit log");
     let done = done?;
     written?;
     Ok(done)

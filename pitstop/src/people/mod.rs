@@ -32,10 +32,14 @@ fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     }
     let line = |cells: [&str; N]| {
         let cells = cells.iter().zip(widths);
-        let line: String = cells.map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
         line.trim_end().to_owned() + "\n"
     };
     let head = line(headings);
-    let rows = rows.iter().map(|row| line(row.each_ref().map(String::as_str)));
+    let rows = rows
+        .iter()
+        .map(|row| line(row.each_ref().map(String::as_str)));
     std::iter::once(head).chain(rows).collect()
 }

@@ -43,7 +43,12 @@ enum Command {
         #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
         expires: Option<Duration>,
         /// What it is for
-        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
         note: String,
         #[command(flatten)]
         root: Root,
@@ -92,7 +97,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let token = noted(&people, "revoke token", id, || {
                 people.store.change(|book| book.revoke(id))
             })?;
-            say(&format!("the token {id} of {} is of no use any more\n", token.user))
+            say(&format!(
+                "the token {id} of {} is of no use any more\n",
+                token.user
+            ))
         }
     }
 }
@@ -101,7 +109,9 @@ fn new(people: &Gate, wanted: &Wanted, now: Timestamp) -> anyhow::Result<()> {
     let token = NewToken::new()?;
     let object = format!("{} of {}", token.name, wanted.user);
     noted(people, "make token", &object, || {
-        people.store.change(|book| book.add_token(&token, wanted, now))
+        people
+            .store
+            .change(|book| book.add_token(&token, wanted, now))
     })?;
     // Alone on its line, and nothing else there: `TOKEN=$(pitstop token new …)`.
     say(&format!("{}\n", token.text()))
@@ -142,5 +152,8 @@ fn list(people: &Gate, as_json: bool) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    say(&table(["ID", "USER", "ROLE", "MADE", "EXPIRES", "NOTE"], &rows))
+    say(&table(
+        ["ID", "USER", "ROLE", "MADE", "EXPIRES", "NOTE"],
+        &rows,
+    ))
 }

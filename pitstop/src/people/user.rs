@@ -87,7 +87,9 @@ enum Command {
         root: Root,
     },
     /// Print who did what, the oldest first
-    #[command(after_help = "Examples:\n  pitstop user audit kim\n  pitstop user audit --since 7d --json")]
+    #[command(
+        after_help = "Examples:\n  pitstop user audit kim\n  pitstop user audit --since 7d --json"
+    )]
     Audit(audit::Args),
 }
 
@@ -109,7 +111,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             noted(&people, "remove user", name, || {
                 people.store.change(|book| book.remove(name, *force))
             })?;
-            say(&format!("{name} cannot log in any more{}\n", left(&people)?))
+            say(&format!(
+                "{name} cannot log in any more{}\n",
+                left(&people)?
+            ))
         }
         Command::Password {
             name,
@@ -124,7 +129,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             noted(&people, "change user", &format!("{name}: password"), || {
                 people.store.set_password(name, &password)
             })?;
-            say(&format!("{name} has a new password: who was logged in as {name} is not any more\n"))
+            say(&format!(
+                "{name} has a new password: who was logged in as {name} is not any more\n"
+            ))
         }
         Command::Role {
             name,
@@ -134,7 +141,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         } => {
             let people = people(root)?;
             noted(&people, "change user", &format!("{name}: {role}"), || {
-                people.store.change(|book| book.set_role(name, *role, *force))
+                people
+                    .store
+                    .change(|book| book.set_role(name, *role, *force))
             })?;
             say(&format!("{name} is {role}{}\n", left(&people)?))
         }
@@ -157,7 +166,10 @@ fn add(people: &Gate, name: &str, role: Role, from_stdin: bool) -> anyhow::Resul
         true => "; from now on the page and the API ask for a log-in, on this machine too",
         false => "",
     };
-    say(&format!("{name} can log in as {role}{first}{}\n", left(people)?))
+    say(&format!(
+        "{name} can log in as {role}{first}{}\n",
+        left(people)?
+    ))
 }
 
 /// What is odd about the users that there are now.

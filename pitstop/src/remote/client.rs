@@ -126,13 +126,13 @@ impl Client {
         }
         if let Some(body) = body {
             let body = serde_json::to_vec(body).context("writing JSON")?;
-            request = request.header("content-type", "application/json").body(body);
+            request = request
+                .header("content-type", "application/json")
+                .body(body);
         }
         let mut response = request.send().map_err(|error| {
             let hint = match error.failure {
-                HttpFailure::Trust => {
-                    ": --ca FILE names the certificate authority of this server"
-                }
+                HttpFailure::Trust => ": --ca FILE names the certificate authority of this server",
                 _ => ": does pitstop serve run there?",
             };
             anyhow!("{error}{hint}")

@@ -31,7 +31,10 @@ pub fn print(client: &Client, which: &Which, follow: bool) -> anyhow::Result<()>
             }
             Ok(None) => {}
             // There is no log yet.
-            Err(error) if error.downcast_ref().is_some_and(|e: &Refused| e.status == 404) => {}
+            Err(error)
+                if error
+                    .downcast_ref()
+                    .is_some_and(|e: &Refused| e.status == 404) => {}
             Err(error) => return Err(error),
         }
         if now.job.state.is_over() {

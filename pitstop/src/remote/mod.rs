@@ -69,10 +69,23 @@ impl Server {
             }
             Command::Image(args) => images::run(&client()?, args)?,
             Command::Serve(_) => return cannot("pitstop serve"),
+            Command::Inventory(_) => return cannot("pitstop inventory"),
             Command::User(_) => return cannot("pitstop user"),
             Command::Token(_) => return cannot("pitstop token"),
-            // They are about this computer, whichever server there is.
-            _ => return Ok(false),
+            Command::Tls(_) => return cannot("pitstop tls"),
+            // These are about files and disks of this computer, whichever server there is.
+            Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Verify(_)
+            | Command::Inspect(_)
+            | Command::Layout(_)
+            | Command::Plan(_)
+            | Command::Convert(_)
+            | Command::Shrink(_)
+            | Command::Mount(_)
+            | Command::Tree(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => return Ok(false),
         }
         Ok(true)
     }

@@ -12,7 +12,14 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn pitstop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
-    command.env_remove("PITSTOP_ROOT");
+    for name in [
+        "PITSTOP_ROOT",
+        "PITSTOP_SERVER",
+        "PITSTOP_TOKEN",
+        "PITSTOP_CA",
+    ] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -27,6 +34,8 @@ pub struct Server {
     root: PathBuf,
     pub http: SocketAddr,
     pub tftp: SocketAddr,
+    /// With `--tls`.
+    pub https: Option<SocketAddr>,
     folder: Option<tempfile::TempDir>,
 }
 
@@ -73,11 +82,15 @@ impl Server {
         };
         let http = address(" on http://");
         let tftp = address("TFTP on ");
+        let line = lines.next().unwrap().unwrap();
+        let https = line.split_once(" on https://");
+        let https = https.map(|(_, address)| address.parse().unwrap());
         Self {
             child,
             root: root.to_path_buf(),
             http,
             tftp,
+            https,
             folder: None,
         }
     }

@@ -10,7 +10,15 @@ const PASSWORD: &str = "correct horse battery";
 
 pub fn user(lab: &Lab, name: &str, role: &str) {
     let mut child = pitstop()
-        .args(["user", "add", name, "--role", role, "--password-stdin", "--root"])
+        .args([
+            "user",
+            "add",
+            name,
+            "--role",
+            role,
+            "--password-stdin",
+            "--root",
+        ])
         .arg(lab.root())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -37,7 +45,11 @@ fn a_viewer_looks_and_an_operator_acts() {
     user(&lab, "otto", "operator");
     let browser = Browser::open(lab.server.http, Looks::default());
     browser.go("/machines/lab-1");
-    assert!(browser.path().starts_with("/login?next="), "{}", browser.path());
+    assert!(
+        browser.path().starts_with("/login?next="),
+        "{}",
+        browser.path()
+    );
     browser.type_into("#user", "vera");
     browser.type_into("#password", "wrong");
     browser.click("main button");
@@ -46,7 +58,14 @@ fn a_viewer_looks_and_an_operator_acts() {
     browser.click("main button");
     browser.until("location.pathname === '/machines/lab-1'");
     assert!(browser.text(".who").contains("vera"));
-    for path in ["/", "/machines/lab-1", "/machines/lab-2", "/queue", "/images", "/images/lab-4/sda.raw.gz"] {
+    for path in [
+        "/",
+        "/machines/lab-1",
+        "/machines/lab-2",
+        "/queue",
+        "/images",
+        "/images/lab-4/sda.raw.gz",
+    ] {
         browser.go(path);
         assert_eq!(browser.count("main form[method=post]"), 0, "{path}");
         // The stream is hers as well.
@@ -92,8 +111,15 @@ fn the_content_policy_lets_nothing_inline_run() {
     );
     assert_eq!(ran, "nothing ran");
     let headers = lab.server.get("/").head.to_ascii_lowercase();
-    for header in ["content-security-policy: default-src 'self'", "frame-ancestors 'none'", "x-content-type-options: nosniff"] {
+    for header in [
+        "content-security-policy: default-src 'self'",
+        "frame-ancestors 'none'",
+        "x-content-type-options: nosniff",
+    ] {
         assert!(headers.contains(header), "{headers}");
     }
-    assert!(headers.contains("referrer-policy: same-origin"), "{headers}");
+    assert!(
+        headers.contains("referrer-policy: same-origin"),
+        "{headers}"
+    );
 }

@@ -49,7 +49,8 @@ fn every_page(lab: &Lab, looks: Looks) {
     browser.go("/machines/lab-4");
     browser.js("for (const one of document.querySelectorAll('details')) one.open = true");
     check(&browser, &axe, "the forms of a machine");
-    let wide = browser.js("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+    let wide = browser
+        .js("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
     assert_eq!(wide, 0, "the page is wider than its window");
 }
 
@@ -67,17 +68,26 @@ fn axe_finds_nothing_in_light() {
 
 #[test]
 fn axe_finds_nothing_in_the_dark() {
-    let looks = Looks { dark: true, ..Looks::default() };
+    let looks = Looks {
+        dark: true,
+        ..Looks::default()
+    };
     let lab = busy();
     every_page(&lab, looks);
     let browser = Browser::open(lab.server.http, looks);
     browser.go("/");
-    assert_eq!(browser.js("return matchMedia('(prefers-color-scheme: dark)').matches"), true);
+    assert_eq!(
+        browser.js("return matchMedia('(prefers-color-scheme: dark)').matches"),
+        true
+    );
 }
 
 #[test]
 fn axe_finds_nothing_on_a_phone() {
-    let looks = Looks { phone: true, ..Looks::default() };
+    let looks = Looks {
+        phone: true,
+        ..Looks::default()
+    };
     every_page(&busy(), looks);
 }
 
@@ -96,15 +106,27 @@ fn the_log_in_is_accessible() {
 #[test]
 fn pictures_for_the_documentation() {
     let lab = busy();
-    for (name, path, dark) in [("machines", "/", false), ("machine", "/machines/lab-4", false), ("machines-dark", "/", true)] {
-        let browser = Browser::open(lab.server.http, Looks { dark, ..Looks::default() });
+    for (name, path, dark) in [
+        ("machines", "/", false),
+        ("machine", "/machines/lab-4", false),
+        ("machines-dark", "/", true),
+    ] {
+        let browser = Browser::open(
+            lab.server.http,
+            Looks {
+                dark,
+                ..Looks::default()
+            },
+        );
         browser.go(path);
         browser.until("document.getElementById('live').dataset.state === 'on'");
         let picture = browser.picture();
         assert!(picture.starts_with(b"\x89PNG"), "{name}");
         if let Some(folder) = std::env::var_os(PICTURES) {
             // Cargo runs tests in the crate's folder.
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("..")
+                .join(folder);
             std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
         }
     }

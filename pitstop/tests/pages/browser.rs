@@ -1,7 +1,9 @@
 //! A browser that a test drives. It is ended with its test, however that ends.
 
 use crate::common::PATIENCE;
-use fantoccini::actions::{InputSource, KeyAction, KeyActions, MouseActions, PointerAction, MOUSE_BUTTON_LEFT};
+use fantoccini::actions::{
+    InputSource, KeyAction, KeyActions, MOUSE_BUTTON_LEFT, MouseActions, PointerAction,
+};
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -99,8 +101,14 @@ impl Browser {
         self.client.as_ref().unwrap()
     }
 
-    fn wait<T, E: std::fmt::Debug>(&self, what: &str, work: impl Future<Output = Result<T, E>>) -> T {
-        let timed = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await });
+    fn wait<T, E: std::fmt::Debug>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> T {
+        let timed = self
+            .runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, work).await });
         timed
             .unwrap_or_else(|_| panic!("{what}: the browser does not answer"))
             .unwrap_or_else(|error| panic!("{what}: {error:?}"))
@@ -139,35 +147,53 @@ impl Browser {
         while began.elapsed() < PATIENCE {
             // A page that is just being left has nothing to say.
             let body = format!("return Boolean({condition})");
-            let now = self.runtime.block_on(self.client().execute(&body, Vec::new()));
+            let now = self
+                .runtime
+                .block_on(self.client().execute(&body, Vec::new()));
             if now.is_ok_and(|now| now == true) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("{condition} did not come true at {}:\n{}", self.path(), self.text("main"));
+        panic!(
+            "{condition} did not come true at {}:\n{}",
+            self.path(),
+            self.text("main")
+        );
     }
 
     /// Waits until the page has this text, or no longer has it.
     pub fn until_text(&self, text: &str) {
-        self.until(&format!("document.body.innerText.includes({})", json!(text)));
+        self.until(&format!(
+            "document.body.innerText.includes({})",
+            json!(text)
+        ));
     }
 
     pub fn text(&self, css: &str) -> String {
-        self.wait(css, async { self.client().find(Locator::Css(css)).await?.text().await })
+        self.wait(css, async {
+            self.client().find(Locator::Css(css)).await?.text().await
+        })
     }
 
     pub fn count(&self, css: &str) -> usize {
-        self.wait(css, self.client().find_all(Locator::Css(css))).len()
+        self.wait(css, self.client().find_all(Locator::Css(css)))
+            .len()
     }
 
     pub fn click(&self, css: &str) {
-        self.wait(css, async { self.client().find(Locator::Css(css)).await?.click().await });
+        self.wait(css, async {
+            self.client().find(Locator::Css(css)).await?.click().await
+        });
     }
 
     pub fn type_into(&self, css: &str, text: &str) {
         self.wait(css, async {
-            self.client().find(Locator::Css(css)).await?.send_keys(text).await
+            self.client()
+                .find(Locator::Css(css))
+                .await?
+                .send_keys(text)
+                .await
         });
     }
 
@@ -175,8 +201,12 @@ impl Browser {
     pub fn press(&self, keys: &[Key]) {
         for key in keys {
             let actions = KeyActions::new("keyboard".into())
-                .then(KeyAction::Down { value: (*key).into() })
-                .then(KeyAction::Up { value: (*key).into() });
+                .then(KeyAction::Down {
+                    value: (*key).into(),
+                })
+                .then(KeyAction::Up {
+                    value: (*key).into(),
+                });
             self.wait("a key", self.client().perform_actions(actions));
         }
     }
@@ -195,13 +225,21 @@ impl Browser {
     pub fn drag(&self, from: &str, to: &str) {
         let place = |css: &str| {
             let (x, y, width, height) = self.wait(css, async {
-                self.client().find(Locator::Css(css)).await?.rectangle().await
+                self.client()
+                    .find(Locator::Css(css))
+                    .await?
+                    .rectangle()
+                    .await
             });
             ((x + width / 2.0) as i64, (y + height / 2.0) as i64)
         };
         let (from, to) = (place(from), place(to));
         let still = Some(Duration::from_millis(100));
-        let to_point = |(x, y): (i64, i64)| PointerAction::MoveTo { duration: still, x, y };
+        let to_point = |(x, y): (i64, i64)| PointerAction::MoveTo {
+            duration: still,
+            x,
+            y,
+        };
         let button = MOUSE_BUTTON_LEFT;
         let actions = MouseActions::new("mouse".into())
             .then(to_point(from))

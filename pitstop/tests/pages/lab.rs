@@ -54,14 +54,21 @@ impl Lab {
     }
 
     pub fn state(&self, machine: &str) -> String {
-        self.job_value(machine)["state"].as_str().unwrap().to_owned()
+        self.job_value(machine)["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Waits until the job of a machine is in this state.
     pub fn until(&self, machine: &str, state: &str) {
         let began = Instant::now();
         while self.state(machine) != state {
-            assert!(began.elapsed() < PATIENCE, "{machine} is {}", self.state(machine));
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{machine} is {}",
+                self.state(machine)
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -80,7 +87,16 @@ impl Lab {
         file.set_len(64 << 20).unwrap();
         let table = "label: gpt\nsize=32MiB, name=root\nsize=16MiB, name=data\n";
         tool("sfdisk", &[disk.to_str().unwrap()], table);
-        let offset = ["-q", "-F", "-L", "root", "-E", "offset=1048576", disk.to_str().unwrap(), "32M"];
+        let offset = [
+            "-q",
+            "-F",
+            "-L",
+            "root",
+            "-E",
+            "offset=1048576",
+            disk.to_str().unwrap(),
+            "32M",
+        ];
         tool("mkfs.ext4", &offset, "");
         let image = share.join("sda.raw.gz");
         let output = common::run(&["backup", disk.to_str().unwrap(), image.to_str().unwrap()]);
@@ -96,7 +112,12 @@ fn tool(program: &str, arguments: &[&str], input: &str) {
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     assert!(child.wait().unwrap().success(), "{program}");
 }
 
@@ -113,7 +134,10 @@ impl Machine {
     /// The machine of the newest host file of `name`.
     pub fn of(lab: &Lab, name: &str) -> Self {
         let job = lab.job_value(name);
-        let file = lab.root().join("hosts").join(job["host-file"].as_str().unwrap());
+        let file = lab
+            .root()
+            .join("hosts")
+            .join(job["host-file"].as_str().unwrap());
         let text: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
         let job = job["id"].as_str().unwrap().to_owned();
         let tail = job.rsplit('-').next().unwrap().to_owned();
@@ -182,7 +206,10 @@ impl Machine {
     pub fn log(&mut self, server: &Server, text: &str) {
         self.tell(
             server,
-            &format!("\"type\":\"log\",\"level\":\"info\",\"text\":{}", Value::from(text)),
+            &format!(
+                "\"type\":\"log\",\"level\":\"info\",\"text\":{}",
+                Value::from(text)
+            ),
         );
     }
 
@@ -213,7 +240,10 @@ impl Machine {
         match reason {
             Some(reason) => self.check_in(
                 server,
-                &format!("\"state\":\"failed\",\"reason\":{},\"again\":false", Value::from(reason)),
+                &format!(
+                    "\"state\":\"failed\",\"reason\":{},\"again\":false",
+                    Value::from(reason)
+                ),
             ),
             None => self.check_in(server, "\"state\":\"done\""),
         };

@@ -27,15 +27,21 @@ fn two_people_see_the_same_machine_at_work_without_asking_again() {
     list.until("document.querySelector('#m-lab-3 progress')?.value === 25");
     list.until("document.querySelector('#machines tbody tr').id === 'm-lab-3'");
     machine_page.until("document.querySelector('#now progress')?.value === 25");
-    machine_page.until("document.getElementById('log').textContent.includes('a line that comes later')");
+    machine_page
+        .until("document.getElementById('log').textContent.includes('a line that comes later')");
     machine.progress(&lab.server, "backup", 80);
     list.until("document.querySelector('#m-lab-3 progress')?.value === 80");
     machine.end(&lab.server, "backup", Some("the disk is dead"));
-    list.until("document.querySelector('#m-lab-3.is-failed')?.innerText.includes('the disk is dead')");
+    list.until(
+        "document.querySelector('#m-lab-3.is-failed')?.innerText.includes('the disk is dead')",
+    );
     list.until("document.getElementById('said').textContent.includes('lab-3 has failed')");
     list.until("document.getElementById('summary').innerText.includes('1 failed')");
     machine_page.until("document.getElementById('now').innerText.includes('the disk is dead')");
-    assert_eq!(list.js("return window.same && document.activeElement.id"), "filter");
+    assert_eq!(
+        list.js("return window.same && document.activeElement.id"),
+        "filter"
+    );
 }
 
 #[test]
@@ -93,7 +99,11 @@ impl Drop for Again {
 fn a_server_that_restarts_under_open_pages_is_found_again() {
     let lab = Lab::new();
     // Nobody has it for the moment between.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut server = Again::start(&lab, port);
     let list = Browser::open(format!("127.0.0.1:{port}"), Looks::default());
     let queue = Browser::open(format!("127.0.0.1:{port}"), Looks::default());

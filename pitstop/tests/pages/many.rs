@@ -5,7 +5,8 @@ use crate::lab::Lab;
 
 /// Two hundred machines in each of ten networks.
 fn fleet() -> String {
-    let mut fleet = "version = 1\n[network.\"10.0.0.0/16\"]\n[group.lab]\nmatch = \"lab-*\"\n".to_owned();
+    let mut fleet =
+        "version = 1\n[network.\"10.0.0.0/16\"]\n[group.lab]\nmatch = \"lab-*\"\n".to_owned();
     for row in 0..10 {
         fleet.push_str(&format!(
             "[host.\"pc{row}-[001-200]\"]\nip = \"10.0.{row}.[1-200]\"\ngroups = [\"lab\"]\n"
@@ -29,9 +30,8 @@ fn two_thousand_machines_are_there_at_once_and_stay_so() {
     );
     lab.does(&["host", "set", "pc0-*", "refresh-info"]);
     browser.until("document.querySelectorAll('#machines tr[data-rank=\"3\"]').length === 200");
-    let updates = browser.js(
-        "return performance.getEntriesByName('pitstop-update').map((one) => one.duration)",
-    );
+    let updates = browser
+        .js("return performance.getEntriesByName('pitstop-update').map((one) => one.duration)");
     println!("2000 machines: {times}; updates, ms: {updates}");
     // Generous: the machine of the tests has other things to do. docs/page.md has what was measured on a quiet one.
     assert!(times["paint"].as_f64().unwrap() < 5000.0, "{times}");

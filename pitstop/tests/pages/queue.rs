@@ -44,7 +44,10 @@ fn a_job_is_moved_set_and_cancelled_by_the_keyboard_alone() {
     browser.go("/queue");
     // The first stop is the way to the content.
     browser.press(&[Key::Tab]);
-    assert_eq!(browser.js("return document.activeElement.className"), "skip");
+    assert_eq!(
+        browser.js("return document.activeElement.className"),
+        "skip"
+    );
     browser.press(&[Key::Enter]);
     let down = "document.activeElement.getAttribute('aria-label') === 'Move lab-1 down'";
     tab_to(&browser, down);
@@ -60,7 +63,10 @@ fn a_job_is_moved_set_and_cancelled_by_the_keyboard_alone() {
     browser.go("/machines/lab-6");
     tab_to(&browser, "document.activeElement.textContent === 'Wipe…'");
     browser.press(&[Key::Enter, Key::Tab]);
-    assert_eq!(browser.js("return document.activeElement.id"), "confirm-wipe");
+    assert_eq!(
+        browser.js("return document.activeElement.id"),
+        "confirm-wipe"
+    );
     let disabled = "return document.querySelector('form:has(#confirm-wipe) button').disabled";
     assert_eq!(browser.js(disabled), true);
     browser.keys("lab-6");
@@ -68,7 +74,10 @@ fn a_job_is_moved_set_and_cancelled_by_the_keyboard_alone() {
     browser.press(&[Key::Enter]);
     browser.until("location.search === '?done=set'");
     assert_eq!(lab.state("lab-6"), "waiting");
-    tab_to(&browser, "document.activeElement.textContent.startsWith('Cancel the job')");
+    tab_to(
+        &browser,
+        "document.activeElement.textContent.startsWith('Cancel the job')",
+    );
     browser.press(&[Key::Enter]);
     browser.until("location.search === '?done=cancelled'");
     assert_eq!(lab.state("lab-6"), "cancelled");
@@ -112,7 +121,12 @@ fn every_button_of_a_machine_does_what_it_says() {
     browser.go("/machines/lab-4");
     browser.click("form:has(input[value=backup]) button");
     browser.until("document.querySelector('.note.bad')?.innerText.includes('sda.raw.gz')");
-    for (action, path) in [("backup-again", "lab-4"), ("refresh-info", "lab-5"), ("rescue", "lab-6"), ("backup", "lab-3")] {
+    for (action, path) in [
+        ("backup-again", "lab-4"),
+        ("refresh-info", "lab-5"),
+        ("rescue", "lab-6"),
+        ("backup", "lab-3"),
+    ] {
         browser.go(&format!("/machines/{path}"));
         browser.click(&format!("form:has(input[value={action}]) button"));
         browser.until("location.search === '?done=set'");

@@ -31,8 +31,14 @@ fn every_page_shows_what_it_is_for_without_javascript() {
     let browser = Browser::open(lab.server.http, WITHOUT_SCRIPT);
     browser.go("/");
     let rows = browser.text("#machines");
-    let at = |text: &str| rows.find(text).unwrap_or_else(|| panic!("no {text} in {rows}"));
-    assert!(at("lab-1") < at("lab-2") && at("lab-2") < at("lab-3"), "{rows}");
+    let at = |text: &str| {
+        rows.find(text)
+            .unwrap_or_else(|| panic!("no {text} in {rows}"))
+    };
+    assert!(
+        at("lab-1") < at("lab-2") && at("lab-2") < at("lab-3"),
+        "{rows}"
+    );
     assert!(at("the share is full") < at("37 %"), "{rows}");
     assert!(browser.text("#summary").contains("1 failed"));
 
@@ -44,7 +50,13 @@ fn every_page_shows_what_it_is_for_without_javascript() {
     browser.click("#m-lab-2 a");
     assert_eq!(browser.path(), "/machines/lab-2");
     let page = browser.text("main");
-    for text in ["Now: backup", "37 %", "reading the partition table", "QM00002", "10.0.0.12"] {
+    for text in [
+        "Now: backup",
+        "37 %",
+        "reading the partition table",
+        "QM00002",
+        "10.0.0.12",
+    ] {
         assert!(page.contains(text), "no {text} in {page}");
     }
 
@@ -95,7 +107,11 @@ fn forms_work_without_javascript() {
     assert!(lost.contains("sda"), "{lost}");
     browser.type_into("#confirm-wipe", "lab-5");
     browser.click("form:has(#confirm-wipe) button");
-    assert!(browser.text(".note.bad").contains("type the machine's name: lab-4"));
+    assert!(
+        browser
+            .text(".note.bad")
+            .contains("type the machine's name: lab-4")
+    );
     browser.click("details:has(input[value=wipe]) summary");
     browser.type_into("#confirm-wipe", "lab-4");
     browser.click("form:has(#confirm-wipe) button");
@@ -110,7 +126,8 @@ fn forms_work_without_javascript() {
 #[test]
 fn what_a_machine_calls_itself_is_never_markup() {
     let lab = Lab::new();
-    let hostile = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">";
+    let hostile =
+        "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">";
     let mut machine = lab.set("lab-1", "backup");
     machine.check_in(&lab.server, "\"state\":\"ready\"");
     let name = serde_json::Value::from(hostile);
@@ -121,7 +138,14 @@ fn what_a_machine_calls_itself_is_never_markup() {
     machine.log(&lab.server, hostile);
     machine.end(&lab.server, "backup", Some(hostile));
     let browser = Browser::open(lab.server.http, Looks::default());
-    for path in ["/", "/machines/lab-1", "/machines/10.0.0.99", "/runs", &format!("/runs/{}", machine.run), "/queue"] {
+    for path in [
+        "/",
+        "/machines/lab-1",
+        "/machines/10.0.0.99",
+        "/runs",
+        &format!("/runs/{}", machine.run),
+        "/queue",
+    ] {
         browser.go(path);
         browser.until("document.readyState === 'complete'");
         assert_ne!(browser.js("return document.title"), "owned", "{path}");

@@ -160,6 +160,11 @@ impl Record {
                 format!("run {} of {address}, Pitstop {pitstop}", self.run),
             ),
             What::Job { action } => message(Level::Debug, format!("the job is {action}")),
+            What::Inventory { facts } => {
+                let (disks, nics) = (facts.disks.len(), facts.nics.len());
+                let text = format!("the machine has {disks} disks and {nics} network cards");
+                message(Level::Debug, text)
+            }
             What::Plan { action, disks } => {
                 let names: Vec<&str> = disks.iter().map(|disk| disk.disk.as_str()).collect();
                 message(Level::Debug, format!("{action} of {}", names.join(", ")))

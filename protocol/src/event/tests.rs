@@ -1,4 +1,5 @@
 use super::*;
+use crate::facts;
 use pitstop_imaging::event::Event;
 use pitstop_imaging::render::sentence;
 use proptest::prelude::*;
@@ -176,6 +177,17 @@ fn what() -> impl Strategy<Value = What> {
             text
         }),
         any::<u64>().prop_map(|lines| What::Dropped { lines }),
+        (text(), any::<u64>()).prop_map(|(name, installed)| {
+            let mut facts = Facts {
+                version: facts::VERSION,
+                name,
+                ..Facts::default()
+            };
+            facts.ram.installed = installed;
+            What::Inventory {
+                facts: Box::new(facts),
+            }
+        }),
         (verdict, text(), text(), any::<(u64, u64, u64)>()).prop_map(
             |(verdict, action, reason, (bytes, elapsed_ms, read_errors))| What::Result(Outcome {
                 verdict,

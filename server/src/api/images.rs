@@ -2,12 +2,15 @@
 
 use super::query::{Query, page};
 use crate::http::Here;
+use crate::http::access::Who;
+use crate::image_files;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
 use crate::view;
 use axum::extract::Path;
 use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use pitstop_api::{ErrorBody, Image, ImageDetail, Images};
@@ -53,9 +56,16 @@ pub async fn list(Here(site): Here, uri: Uri) -> Result<Json<Images>, Refusal> {
 #[utoipa::path(get, path = "/api/v1/images/{path}", tag = "images",
     params(("path" = String, Path, description = "Below the share: `192.168.1.50/sda.raw.gz`")),
     responses((status = 200, body = ImageDetail), (status = "4XX", body = ErrorBody)))]
-pub async fn one(Here(site): Here, Path(path): Path<String>) -> Result<Json<ImageDetail>, Refusal> {
+pub async fn one(
+    Here(site): Here,
+    who: Who,
+    Path(path): Path<String>,
+) -> Result<Response, Refusal> {
+    if let Some((image, asked)) = image_files::split(&path) {
+        return image_files::answer(site, &who, image, asked).await;
+    }
     let path = RelPath::from_text(&path)?;
-    blocking(move || Ok(Json(view::image(&site, &path)?))).await
+    blocking(move || Ok(Json(view::image(&site, &path)?).into_response())).await
 }
 
 /// Begins to check every chunk of an image. `verified` of the image says how far it is, and what came of it.

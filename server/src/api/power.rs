@@ -3,11 +3,13 @@
 use super::query::{bad, json};
 use super::wish;
 use crate::http::Here;
+use crate::http::access::Noted;
 use crate::refusal::{Refusal, blocking};
 use crate::set::switches;
 use crate::site::Sites;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use pitstop_api::{ErrorBody, PowerAct, PowerAsk, PowerResult, PowerResults};
@@ -22,11 +24,7 @@ pub fn changed() -> Router<Arc<Sites>> {
 /// the same. The answer comes when all are done: a minute, where a BMC is slow.
 #[utoipa::path(post, path = "/api/v1/power", tag = "power", request_body = PowerAsk,
     responses((status = 200, body = PowerResults), (status = "4XX", body = ErrorBody)))]
-pub async fn power(
-    Here(site): Here,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<PowerResults>, Refusal> {
+pub async fn power(Here(site): Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let ask: PowerAsk = json(&headers, body).await?;
     let machines = wish::machines(&ask.machines)?;
     let act = match ask.act {
@@ -51,9 +49,13 @@ pub async fn power(
                 }
             },
         );
-        Ok(Json(PowerResults {
-            results: results.into_iter().flatten().collect(),
-        }))
+        let results = results.into_iter().flatten().collect();
+        let mut response = Json(PowerResults { results }).into_response();
+        response.extensions_mut().insert(Noted {
+            act: format!("power {act}"),
+            object: ask.machines.join(", "),
+        });
+        Ok(response)
     })
     .await
 }

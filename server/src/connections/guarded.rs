@@ -70,8 +70,10 @@ impl Guarded {
         }
     }
 
-    fn note_bytes(&mut self, read: bool) {
+    fn note_bytes(&mut self, count: usize, read: bool) {
         let connection = &self.guest.connection;
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        connection.bytes.fetch_add(count, Ordering::Relaxed);
         self.moved = Instant::now();
         connection
             .moved
@@ -143,8 +145,9 @@ impl AsyncRead for Guarded {
                 Poll::Pending
             }
             Poll::Ready(outcome) => {
-                if buffer.filled().len() > before {
-                    self.note_bytes(true);
+                let count = buffer.filled().len() - before;
+                if count > 0 {
+                    self.note_bytes(count, true);
                 }
                 // Drips of a head are bytes, too.
                 match self.limit() {
@@ -201,8 +204,8 @@ impl Guarded {
             return Poll::Pending;
         }
         let outcome = ready!(outcome);
-        if matches!(outcome, Ok(1..)) {
-            self.note_bytes(false);
+        if let Ok(count @ 1..) = outcome {
+            self.note_bytes(count, false);
         }
         Poll::Ready(outcome)
     }

@@ -2,6 +2,7 @@
 
 use crate::connections::{AtWork, Peer};
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::site::Sites;
 use crate::upload::Received;
 use axum::body::{Body, Bytes, HttpBody};
@@ -34,7 +35,9 @@ pub async fn note(
             // What follows a ? may be a secret.
             request.uri().path()
         ),
+        path: request.uri().path().to_owned(),
         journal: Arc::clone(&sites.journal),
+        metrics: Arc::clone(&sites.metrics),
         began: Instant::now(),
         status: None,
         received: 0,
@@ -63,7 +66,9 @@ pub async fn note(
 /// A line of the journal, written when it is dropped: at the end of the answer, or when the client went away.
 struct Line {
     journal: Arc<Journal>,
+    metrics: Arc<Metrics>,
     what: String,
+    path: String,
     began: Instant,
     status: Option<u16>,
     received: u64,
@@ -84,6 +89,8 @@ impl Drop for Line {
             sent,
             ..
         } = self;
+        let status = self.status;
+        self.metrics.request(&self.path, status, *received, *sent);
         if self.routine && self.whole {
             return;
         }

@@ -31,7 +31,9 @@ pub fn routes() -> Router<Arc<Sites>> {
     Router::new()
         .route(
             access::LOG_IN,
-            get(ask).post(log_in).fallback(|| async { Refusal::method("GET, HEAD, POST") }),
+            get(ask)
+                .post(log_in)
+                .fallback(|| async { Refusal::method("GET, HEAD, POST") }),
         )
         .merge(out)
 }
@@ -137,7 +139,10 @@ async fn enter(
 
 fn entered(asked: &Asked, fields: &Fields, inside: LoggedIn) -> Response {
     if let Some(error) = inside.forgotten {
-        let line = format!("{} has to log in again when the server restarts: {error}", fields.user);
+        let line = format!(
+            "{} has to log in again when the server restarts: {error}",
+            fields.user
+        );
         asked.sites.journal.note(&line);
     }
     with_cookie(asked, access::see(&fields.next), inside.secret.as_str(), "")
@@ -166,7 +171,8 @@ async fn log_out(request: Request) -> Result<Response, Refusal> {
         let sites = Arc::clone(&asked.sites);
         let written = blocking(move || {
             if let Err(error) = sites.people.log_out(&secret) {
-                let line = format!("a session that was ended may come back with a restart: {error}");
+                let line =
+                    format!("a session that was ended may come back with a restart: {error}");
                 sites.journal.note(&line);
             }
             Ok(())

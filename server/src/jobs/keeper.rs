@@ -4,20 +4,21 @@
 //! server that restarts knows who works, and gives each of them one lease of grace.
 
 use super::evidence::settle;
+use super::standing::{Shown, Standing, take_up};
 use super::store::{Found, Store};
 use super::{power, schedule};
+use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use pitstop_fleet::Fleet;
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Of a lease a machine at work speaks four times, and one that waits asks nine times.
@@ -30,29 +31,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the folders are looked at for what nobody reports.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// How often machines are compared with how they were.
+const WATCH: Duration = Duration::from_secs(1);
+
 /// How long the files of jobs that are over are kept, and how often they are tidied up.
 const KEEP: SignedDuration = SignedDuration::from_hours(30 * 24);
 const TIDY: Duration = Duration::from_secs(3600);
 
 /// A folder that changed so lately may change again without a new time.
 const COARSE: Duration = Duration::from_secs(2);
-
-/// Who has a slot, and who waits for one.
-#[derive(Debug, Clone, Default)]
-pub struct Standing {
-    /// Each with its run.
-    pub working: HashMap<Id, Id>,
-    /// In the order in which they get a slot.
-    pub waiting: Vec<Id>,
-}
-
-impl Standing {
-    /// The place of a job among those that wait, from 1.
-    pub fn waits_at(&self, job: &Id) -> Option<u32> {
-        let at = self.waiting.iter().position(|other| other == job)?;
-        u32::try_from(at + 1).ok()
-    }
-}
 
 pub struct Keeper {
     store: Store,
@@ -68,7 +55,9 @@ pub struct Keeper {
     gone: Mutex<Vec<Gone>>,
     seen: Mutex<Seen>,
     /// The jobs that whoever looks was told of.
-    shown: Mutex<Arc<Found>>,
+    shown: Shown,
+    /// Who is told of ends.
+    ends: OnceLock<Arc<Ends>>,
 }
 
 /// What was there when the folder was last read.
@@ -78,6 +67,7 @@ struct Seen {
     found: Arc<Found>,
     settled: Option<Instant>,
     tidied: Option<Instant>,
+    watched: Option<Instant>,
     /// What was said to be wrong.
     wrong: Vec<String>,
 }
@@ -104,7 +94,19 @@ impl Keeper {
             told: Mutex::default(),
             gone: Mutex::default(),
             seen: Mutex::default(),
-            shown: Mutex::default(),
+            shown: Shown::default(),
+            ends: OnceLock::new(),
+        }
+    }
+
+    /// From now on `ends` is told of each job that is given up, and of each machine that falls silent.
+    pub fn tell_ends(&self, ends: Arc<Ends>) {
+        let _ = self.ends.set(ends);
+    }
+
+    fn end(&self, job: &Job, end: JobEnd) {
+        if let Some(ends) = self.ends.get() {
+            ends.job(job, end);
         }
     }
 
@@ -232,6 +234,9 @@ impl Keeper {
         if job.runs.last() == Some(run) {
             locked(&self.board).leave(&job.id);
         }
+        if effect == Effect::Ended && job.state == State::Failed {
+            self.end(&job, JobEnd::GaveUp);
+        }
         if effect != Effect::None {
             let reason = job.reason.as_ref().map(|why| format!(": {why}"));
             self.journal.note(&format!(
@@ -265,6 +270,9 @@ impl Keeper {
                 if job.state != State::Running {
                     locked(&self.board).leave(&job.id);
                 }
+                if job.state == State::Failed {
+                    self.end(&job, JobEnd::GaveUp);
+                }
             }
         }
         let now = Timestamp::now();
@@ -277,6 +285,9 @@ impl Keeper {
         let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
         power::switch(set, site.fleet.current(), self.store.root(), &self.journal);
         self.tell(site);
+        if self.is_time(|seen| &mut seen.watched, WATCH) {
+            site.watch.look(site);
+        }
         if self.is_time(|seen| &mut seen.tidied, TIDY)
             && let Ok(before) = now.checked_sub(KEEP)
             && !found.jobs.is_empty()
@@ -289,20 +300,8 @@ impl Keeper {
     /// Tells whoever looks of the jobs that changed since the last time.
     pub fn tell(&self, site: &Site) {
         // What cannot be read is told by others.
-        let Ok(found) = self.found() else {
-            return;
-        };
-        let mut told = locked(&self.shown);
-        let before = std::mem::replace(&mut *told, Arc::clone(&found));
-        if Arc::ptr_eq(&before, &found) {
-            return;
-        }
-        let known: HashMap<&Id, &Job> = before.jobs.iter().map(|job| (&job.id, job)).collect();
-        for job in &found.jobs {
-            if known.get(&job.id) != Some(&job) {
-                let job = Box::new(pitstop_api::Job::from(job));
-                site.events.tell(&pitstop_api::Event::Job(job));
-            }
+        if let Ok(found) = self.found() {
+            self.shown.tell(found, &site.events);
         }
     }
 
@@ -334,6 +333,10 @@ impl Keeper {
             let machine = job.shown();
             self.journal
                 .note(&format!("{machine} has left its place: {why}"));
+            // One that only waited is no one's trouble.
+            if gone.run.is_some() {
+                self.end(&job, JobEnd::Silent);
+            }
         }
         Ok(())
     }
@@ -378,34 +381,6 @@ impl Keeper {
             self.journal.note(&line);
         }
         Ok(found)
-    }
-}
-
-/// Gives each machine that was at work a lease of grace, also those whose job was withdrawn since. One that waited has to ask
-/// again: it may have been switched off, and would be queued for ever.
-fn take_up(store: &Store, board: &mut Board) -> anyhow::Result<()> {
-    for job in store.all()?.jobs {
-        let run = job.runs.last();
-        let is_at_work =
-            job.state == State::Running || (job.state.is_withdrawn() && job.verdict.is_none());
-        if let Some(run) = run.filter(|run| is_at_work && job.is_at_work(run)) {
-            board.beat(job.claim(), run, Duration::ZERO);
-        } else if job.state == State::Queued {
-            let silent = Happened::Silent { run: None };
-            store.lock()?.change(&job.id, &silent, Timestamp::now())?;
-        }
-    }
-    Ok(())
-}
-
-/// The limits that the fleet file sets.
-pub fn limits(fleet: &Fleet) -> Limits {
-    let groups = fleet.groups.iter();
-    Limits {
-        server: fleet.server.slots,
-        groups: groups
-            .filter_map(|group| Some((group.name.clone(), group.slots?)))
-            .collect(),
     }
 }
 

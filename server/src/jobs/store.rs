@@ -1,6 +1,8 @@
 //! The files of jobs, and the lock that keeps two writers from losing each other's change.
 
+use crate::machine_access::{MachineAccess, add_token};
 use crate::runs::token;
+use crate::url::read_machine_access;
 use crate::write::{give_to_owner_of, make_folder, remove, replace};
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
@@ -237,7 +239,12 @@ impl Locked {
             Some(_) => Some(token::issue(&self.store.root, &job.id)?),
             None => None,
         };
-        let text = job.host_text(token.as_deref());
+        let mut text = job.host_text(token.as_deref());
+        if let (Some(server), Some(token)) = (&job.server, &token)
+            && read_machine_access(&self.store.root)? == MachineAccess::Token
+        {
+            add_token(&mut text, server, &job.id, token);
+        }
         replace(hosts, &job.host_file, &text)
             .with_context(|| format!("writing the host file {}", job.host_file))?;
         Ok(text)

@@ -1,7 +1,9 @@
 //! Reports, the API and the page, over real connections.
 
 use super::token;
-use crate::connections::{Connections, Peer};
+use crate::connections::{Connections, Peer, Table};
+use crate::face::Face;
+use crate::journal::Journal;
 use crate::site::{Folders, Sites};
 use crate::{Args, http, runs, sites};
 use clap::{Args as _, FromArgMatches};
@@ -32,18 +34,29 @@ fn serve(root: &Path) -> Served {
     let matches = Args::augment_args(clap::Command::new("serve")).get_matches_from(words);
     let args = Args::from_arg_matches(&matches).unwrap();
     let folders = Folders::open(root, None).unwrap();
-    let sites = Arc::new(sites(&args, &folders, "http://127.0.0.1".into()));
+    let journal = Arc::new(Journal::new(true));
+    let face = Face {
+        served: crate::Served {
+            url: "http://127.0.0.1".into(),
+            boot_url: "http://127.0.0.1".into(),
+        },
+        tls: None,
+        fleet: Arc::new(crate::fleet::Watched::new(root, Arc::clone(&journal))),
+        connections: Table::of_process(Arc::clone(&journal)),
+        journal,
+    };
+    let sites = Arc::new(sites(&args, &folders, face));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     let service = http::router(&sites).into_make_service_with_connect_info::<Peer>();
-    let journal = Arc::clone(&sites.journal);
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(args.listen))
         .unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(async move { axum::serve(Connections::new(listener, journal), service).await });
+    let connections = Connections::new(listener, Arc::clone(&sites.connections));
+    runtime.spawn(async move { axum::serve(connections, service).await });
     Served {
         address,
         sites,
@@ -66,7 +79,7 @@ impl Served {
 
     fn get(&self, path: &str) -> (u16, String) {
         let mut stream = self.connect();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         answer(&mut BufReader::new(&mut stream))
     }
 
@@ -286,7 +299,7 @@ fn programs_list_runs_read_them_and_hear_of_new_lines() {
     let token = token::issue(root.path(), &JOB.parse().unwrap()).unwrap();
     let mut news = BufReader::new(server.connect());
     news.get_mut()
-        .write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut line = String::new();
     while line != "\r\n" {
@@ -353,4 +366,28 @@ fn a_run_that_was_reported_is_not_listed_again_out_of_its_log() {
         let both = [first.as_str(), second.as_str()];
         assert_eq!(ids, both[..last.min(2)], "{last}");
     }
+}
+
+#[test]
+fn what_a_machine_says_of_itself_is_searched_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let served = serve(root.path());
+    let facts = r#""type":"inventory","facts":{"version":1,"taken":"2026-11-28T21:30:00Z","mac":"52:54:00:12:34:56","ram":{"installed":4294967296},"disks":[{"model":"860 EVO","serial":"S3Z8NB0K"}]}"#;
+    let token = token::issue(root.path(), &JOB.parse().unwrap()).unwrap();
+    let body = lines(&run(1), 1, &[BEGIN, facts, FAILED]);
+    assert_eq!(served.post(JOB, Some(&token), &body), 204);
+    let found =
+        served.json("/api/v1/inventory?q=ram%3C8GiB+disk.model~%22evo%22+last.result=failed");
+    assert_eq!(found["machines"][0]["mac"], "52:54:00:12:34:56", "{found}");
+    assert_eq!(found["known"], 1);
+    let (status, why) = served.get("/api/v1/inventory?q=ram%3C8GX");
+    assert_eq!(status, 400);
+    assert!(why.contains("\\n  ram<8GX\\n      ^^^"), "{why}");
+    let (status, csv) = served.get("/api/v1/inventory?format=csv");
+    assert_eq!((status, csv.lines().count()), (200, 2), "{csv}");
+    let machine = served.json("/api/v1/inventory/52:54:00:12:34:56");
+    assert_eq!(machine["facts"]["disks"][0]["serial"], "S3Z8NB0K");
+    assert_eq!(served.get("/api/v1/inventory/nobody").0, 404);
+    let diff = served.json("/api/v1/inventory/52:54:00:12:34:56/diff?since=2026-11-01");
+    assert_eq!(diff["changes"], serde_json::json!([]));
 }

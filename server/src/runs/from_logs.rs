@@ -37,7 +37,7 @@ pub fn all_from_logs(share: &Dir) -> Vec<Run> {
             continue;
         };
         // A folder without such a log is an image's alone.
-        runs.extend(last_of(share, &name).map(Run::ended));
+        runs.extend(last_of_log(share, &name));
     }
     runs.sort_by(|a, b| b.summary.run.cmp(&a.summary.run));
     runs
@@ -53,6 +53,11 @@ pub fn is_reported(run: &Run, told: &Run) -> bool {
         return false;
     };
     run.summary.is_of(&told.summary.address) && ended.as_second() - theirs.as_second() <= APART
+}
+
+/// The last run that the log of `machine` on the share tells of.
+pub fn last_of_log(share: &Dir, machine: &str) -> Option<Run> {
+    last_of(share, machine).map(Run::ended)
 }
 
 fn last_of(share: &Dir, machine: &str) -> Option<Summary> {

@@ -164,9 +164,11 @@ impl Summary {
                 self.elapsed_ms = for_toml(outcome.elapsed_ms);
                 self.read_errors = for_toml(outcome.read_errors);
             }
-            What::Step { .. } | What::Progress(_) | What::Log { .. } | What::Dropped { .. } => {
-                return is_first;
-            }
+            What::Step { .. }
+            | What::Progress(_)
+            | What::Log { .. }
+            | What::Inventory { .. }
+            | What::Dropped { .. } => return is_first,
         }
         true
     }

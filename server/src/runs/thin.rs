@@ -18,7 +18,7 @@ fn worth(line: &str) -> Worth {
         Ok(Line::Known(record)) => match record.what {
             What::Progress(_) => Worth::Progress,
             What::Log { .. } | What::Dropped { .. } => Worth::Log,
-            What::Step { .. } | What::ReadErrors { .. } => Worth::Step,
+            What::Step { .. } | What::ReadErrors { .. } | What::Inventory { .. } => Worth::Step,
             What::Begin { .. } | What::Job { .. } | What::Plan { .. } | What::Result(_) => {
                 Worth::Outline
             }

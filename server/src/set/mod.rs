@@ -122,7 +122,7 @@ pub struct Set {
 pub fn prepare<'a>(root: &'a Path, hosts: &'a Dir, wish: &'a Wish) -> anyhow::Result<Prepared<'a>> {
     let url = match &wish.url {
         Some(url) => Some(url.clone()),
-        None => url::read_server_file(root)?,
+        None => url::read_server_file(root)?.map(|served| served.url),
     };
     let targets = targets(root, &wish.machines, Need::Settings)?;
     let jobs: Vec<One> = targets

@@ -3,6 +3,7 @@
 use super::error;
 use crate::file::Found;
 use crate::path::RelPath;
+use crate::reached::Asked;
 use crate::site::Site;
 use crate::{boot, hosts};
 use pitstop_transport::fetch::tftp::packet::{Packet, Request, code};
@@ -20,12 +21,17 @@ pub struct Content {
 }
 
 /// Opens what `request` is about; the packet that says why not.
-pub fn open(site: &Site, request: &Request, peer: IpAddr, url: &str) -> Result<Content, Packet> {
+pub fn open(
+    site: &Site,
+    request: &Request,
+    peer: IpAddr,
+    asked: &Asked,
+) -> Result<Content, Packet> {
     if request.mode != "octet" {
         return Err(error(code::ILLEGAL, "the only mode here is octet"));
     }
     let path = path(request).map_err(|why| error(code::ACCESS, why))?;
-    find(site, &path, peer, url)
+    find(site, &path, peer, asked)
 }
 
 /// The path that a client means: loaders from Windows write backslashes.
@@ -34,14 +40,19 @@ fn path(request: &Request) -> Result<RelPath, String> {
     RelPath::from_text(&name.replace('\\', "/")).map_err(|why| why.to_string())
 }
 
-fn find(site: &Site, path: &RelPath, peer: IpAddr, url: &str) -> Result<Content, Packet> {
-    if let Some(text) = boot::generated(site, path, peer, url) {
+fn find(site: &Site, path: &RelPath, peer: IpAddr, asked: &Asked) -> Result<Content, Packet> {
+    if let Some(text) = boot::generated(site, path, peer, &site.reached(asked)) {
         return Ok(Content {
             length: text.len() as u64,
             bytes: Box::new(Cursor::new(text)),
         });
     }
     if let Some(host) = path.below("hosts") {
+        if let Some(tls) = &site.tls {
+            let url = &tls.url;
+            let why = format!("host files are served over https: {url}/hosts/{host}");
+            return Err(error(code::ACCESS, why));
+        }
         if hosts::is_hidden(&host) {
             return Err(error(code::NOT_FOUND, "no such file"));
         }

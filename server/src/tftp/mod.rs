@@ -10,7 +10,8 @@ mod turns;
 
 pub use turns::MOST_CLIENTS;
 
-use crate::site::{Site, Sites};
+use crate::reached::Asked;
+use crate::site::Sites;
 use crate::url;
 use pitstop_transport::fetch::tftp::packet::{Direction, Packet, Request, code};
 use std::io;
@@ -93,7 +94,7 @@ fn answer(
         let found = sites
             .now()
             .map_err(|gone| error(code::UNDEFINED, format!("{gone:#}")))
-            .and_then(|site| lookup::open(&site, request, who, &reached_as(&site, own)));
+            .and_then(|site| lookup::open(&site, request, who, &asked(own)));
         match found {
             Ok(content) => transfer::send(&socket, request, content, turn),
             Err(refusal) => {
@@ -111,12 +112,11 @@ fn answer(
     }
 }
 
-/// The server's URL: the one given at the start, else the address that this client sees, on a server with several.
-fn reached_as(site: &Site, own: SocketAddr) -> String {
-    if site.url_given {
-        site.url.clone()
-    } else {
-        url::own(own)
+/// As an http client asks who reaches the server under the address that this one sees: a server has several.
+fn asked(own: SocketAddr) -> Asked {
+    Asked {
+        host: Some(url::reached_as(own).to_string()),
+        secure: false,
     }
 }
 

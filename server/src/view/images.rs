@@ -1,8 +1,8 @@
 //! Images on the share.
 
+use super::looks::Looks;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
-use super::looks::Looks;
 use crate::runs::{Filter, Run, Runs};
 use crate::site::Site;
 use crate::verifier::Verifier;
@@ -102,7 +102,13 @@ fn all(place: &Place, runs: &Runs) -> Result<Vec<Image>, Refusal> {
 pub fn of_folder(site: &Site, folder: &str) -> Result<Vec<Image>, Refusal> {
     let mut images = Vec::new();
     match site.share.open_dir(folder) {
-        Ok(dir) => collect(&Place::of(site), &dir, &format!("{folder}/"), 1, &mut images)?,
+        Ok(dir) => collect(
+            &Place::of(site),
+            &dir,
+            &format!("{folder}/"),
+            1,
+            &mut images,
+        )?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(Refusal::io(&format!("opening {folder}"), &error)),
     }
@@ -195,7 +201,9 @@ fn described(place: &Place, path: &str, metadata: &Metadata) -> (Image, Option<D
         return (image, None);
     };
     let stamp = (modified(&there), there.len());
-    let meta = place.looks.image(&beside, stamp, || read(place.share, &beside));
+    let meta = place
+        .looks
+        .image(&beside, stamp, || read(place.share, &beside));
     let meta = match &*meta {
         Ok(meta) => meta,
         Err(why) => {

@@ -7,6 +7,7 @@ mod looks;
 mod machine;
 mod machines;
 mod runs;
+mod watch;
 
 pub use fleet::{fleet, fleet_machine, identity, with_settings, wrong};
 pub use images::{image, images, images_below, is_image};
@@ -15,6 +16,7 @@ pub use looks::Looks;
 pub use machine::machine;
 pub use machines::machines;
 pub use runs::{run, runs};
+pub use watch::Watch;
 
 use crate::refusal::Refusal;
 use axum::http::StatusCode;

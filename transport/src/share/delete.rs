@@ -274,6 +274,7 @@ mod tests {
             http: impatient(),
             mounts: std::env::temp_dir(),
             address: "127.0.0.1".parse().unwrap(),
+            signer: None,
         }
     }
 

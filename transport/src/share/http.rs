@@ -13,9 +13,10 @@ use super::{Pending, Share, Stat};
 use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away};
 use crate::fetch::{HttpClient, HttpError};
 use anyhow::{Context as _, anyhow, bail};
-use image::Resuming;
+pub(super) use image::Resuming;
 use moving::move_file;
 use pending::HttpPending;
+pub(super) use pending::as_io;
 use pitstop_imaging::image::ImageSource;
 use pitstop_protocol::job::check_folder;
 use pitstop_protocol::redacted;
@@ -38,8 +39,8 @@ pub struct HttpShare {
 
 /// What HEAD, or its stand-in, says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Facts {
-    size: u64,
+pub(super) struct Facts {
+    pub size: u64,
     etag: Option<String>,
 }
 
@@ -168,7 +169,7 @@ fn wants_parents(status: StatusCode) -> bool {
 
 /// Sends a request that may be repeated, and repeats it while no connection comes about or a server
 /// behind a proxy is away.
-fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
+pub(super) fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
     let mut asked = request();
     let client = asked.client().clone();
     let mut backoff = Backoff::new(&client);
@@ -196,7 +197,7 @@ fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
 }
 
 /// Size and tag of a file; `None` when there is none.
-fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
+pub(super) fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
     let response = send(|| http.request(Method::HEAD, url))?;
     match response.status() {
         StatusCode::OK => {

@@ -6,20 +6,23 @@ pub mod delete;
 mod directory;
 mod http;
 pub mod nfs;
+mod s3;
 mod throttle;
 
 pub use directory::DirectoryShare;
 pub use http::{HttpImage, HttpShare};
+pub use s3::{S3Share, Signer};
 pub use throttle::{Throttle, Throttled};
 
 use crate::fetch::{HttpClient, Listener, Settings};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use pitstop_imaging::image::ImageSource;
 use pitstop_protocol::job::Transfer;
 use pitstop_protocol::share_url::ShareUrl;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What reaching shares and configurations takes: connections and mount points.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub struct Carriers {
     pub mounts: PathBuf,
     /// This machine's address, which an NFS 4.0 server calls back.
     pub address: IpAddr,
+    /// Who has keys for a store, where somebody has.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl Carriers {
@@ -41,6 +46,7 @@ impl Carriers {
             http: HttpClient::new(Settings::default())?,
             mounts: mounts.to_owned(),
             address,
+            signer: None,
         })
     }
 
@@ -69,6 +75,17 @@ pub fn connect(url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<Box<dyn Sh
             let share = DirectoryShare::mounted(mounted, url.to_string());
             Ok(Box::new(share.with_context(|| format!("opening {url}"))?))
         }
+        ShareUrl::S3(s3) => match &carriers.signer {
+            Some(signer) => Ok(Box::new(S3Share::new(
+                s3,
+                &carriers.http,
+                Arc::clone(signer),
+            ))),
+            None => bail!(
+                "{url}: this machine has no keys for a store, and is to have none: give it an http(s) share, as \
+                 `pitstop serve` has it"
+            ),
+        },
         ShareUrl::Directory(path) => Ok(Box::new(DirectoryShare::open(path)?)),
     }
 }

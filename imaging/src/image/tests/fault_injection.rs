@@ -20,7 +20,7 @@ fn restore_to(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Resto
         grow: false,
         threads: 2,
     };
-    restore_indexed(image, &load(image).unwrap(), disk, &options, &Silent)
+    restore_indexed(image, &load(image).unwrap(), disk, &options, None, &Silent)
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn restore_to(image: &dyn ImageSource, disk: &Disk, method: Method) -> anyhow::R
         };
         return foreign::restore(image, stream, disk, &options, &Silent);
     }
-    restore_indexed(image, &load(image)?, disk, &options, &Silent)
+    restore_indexed(image, &load(image)?, disk, &options, None, &Silent)
 }
 
 /// An image of which one bit is another in whatever is read first of it as a stream.

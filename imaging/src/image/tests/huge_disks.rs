@@ -203,7 +203,7 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         delta: Delta::Off,
         ..RestoreOptions::default()
     };
-    restore_indexed(&image, &loaded, &output, &options, &Silent).unwrap();
+    restore_indexed(&image, &loaded, &output, &options, None, &Silent).unwrap();
     let data = output.data.into_inner().unwrap();
     for place in &disk.places {
         let (start, raw) = data.range(..=*place).next_back().unwrap();

@@ -21,13 +21,13 @@ const NAME_LENGTH: usize = 64;
 const NAME: usize = 66;
 
 /// A name, and the number of the file's record.
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) file: u64,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) file: u64,
 }
 
 /// What the index of `folder` has. A name in both spellings, DOS's and the long one, is there twice.
-pub(super) fn entries(
+pub(crate) fn entries(
     folder: &NtfsFile<'_>,
     stream: &mut Stream<'_>,
 ) -> Result<Vec<Entry>, Untrusted> {

@@ -4,7 +4,7 @@
 //! hibernate on it, and the bitmap has every cluster that a file says is its own. What page files hold, and a hibernation file that was woken from, is left out.
 
 mod boot_files;
-mod directory;
+pub(crate) mod directory;
 mod files;
 mod record;
 

@@ -14,7 +14,10 @@ mod tests {
     #[test]
     fn what_was_typed_is_no_markup() {
         let page = html("\"><script>", "/a\"b", "<b>");
-        assert!(!page.contains("<script>") && !page.contains("<b>"), "{page}");
+        assert!(
+            !page.contains("<script>") && !page.contains("<b>"),
+            "{page}"
+        );
         assert!(!page.contains("/a\"b"), "{page}");
     }
 }

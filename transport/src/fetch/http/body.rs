@@ -44,6 +44,11 @@ impl Response {
         self.text(reqwest::header::HeaderName::from_static(name))
     }
 
+    /// What was asked, for messages: `GET http://…`.
+    pub fn asked(&self) -> String {
+        format!("{} {}", self.asked.method, self.asked.url)
+    }
+
     /// This answer as a failure that passes: a proxy says that the server is away.
     pub fn broken(&self) -> HttpError {
         let named = format!("{} {}: ", self.asked.method, self.asked.url);

@@ -156,7 +156,7 @@ impl ImageSource for HttpImage {
 }
 
 /// Reads a part of a file in one GET; where the connection breaks, another GET takes up from there.
-pub(super) struct Resuming {
+pub(in crate::share) struct Resuming {
     image: HttpImage,
     at: u64,
     end: u64,

@@ -87,7 +87,7 @@ impl HttpPending {
 }
 
 /// An error for `Write`; what the network did stays to be found by [`HttpError::behind`].
-pub(super) fn as_io(error: anyhow::Error) -> io::Error {
+pub(in crate::share) fn as_io(error: anyhow::Error) -> io::Error {
     match error.downcast::<HttpError>() {
         Ok(error) => io::Error::other(error),
         Err(error) => match error.downcast::<io::Error>() {

@@ -124,11 +124,46 @@ const SG_NONE: libc::c_int = -1;
 const SG_TO_DEVICE: libc::c_int = -2;
 const SG_FROM_DEVICE: libc::c_int = -3;
 
+/// An ATA command. Fields that are not here are zero.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AtaCommand {
+    pub command: u8,
+    pub features: u8,
+    pub lba_mid: u8,
+    pub lba_high: u8,
+}
+
+/// What a drive's registers hold after a command (ACS-5 6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtaRegisters {
+    error: u8,
+    status: u8,
+    pub lba_mid: u8,
+    pub lba_high: u8,
+}
+
 /// Hands an ATA command to the drive, which may hang on a SCSI translator.
 ///
 /// # Errors
 /// The kernel's, or what the drive answered where that is not success.
 pub fn ata(device: &File, command: u8, data: AtaData<'_>, timeout_ms: u32) -> io::Result<()> {
+    let command = AtaCommand {
+        command,
+        ..AtaCommand::default()
+    };
+    ata_with(device, command, data, timeout_ms).map(drop)
+}
+
+/// The same, with more to it. Returns the registers, where they came back.
+///
+/// # Errors
+/// As [`ata`].
+pub fn ata_with(
+    device: &File,
+    command: AtaCommand,
+    data: AtaData<'_>,
+    timeout_ms: u32,
+) -> io::Result<Option<AtaRegisters>> {
     let (protocol, transfer, direction, buffer, length) = match data {
         // SAT-5 12.2.2: protocol 3 is non-data, 4 PIO in, 5 PIO out; T_LENGTH 2 is the count, BYT_BLOK is set.
         AtaData::None => (3, 0x20, SG_NONE, std::ptr::null_mut(), 0),
@@ -141,7 +176,10 @@ pub fn ata(device: &File, command: u8, data: AtaData<'_>, timeout_ms: u32) -> io
     // CK_COND: the drive's registers come back in the sense data.
     cdb[2] = transfer;
     cdb[6] = u8::from(length > 0);
-    cdb[14] = command;
+    cdb[4] = command.features;
+    cdb[10] = command.lba_mid;
+    cdb[12] = command.lba_high;
+    cdb[14] = command.command;
     let mut sense = [0u8; 32];
     let mut header = SgHeader {
         interface_id: libc::c_int::from(b'S'),
@@ -180,28 +218,42 @@ pub fn ata(device: &File, command: u8, data: AtaData<'_>, timeout_ms: u32) -> io
 }
 
 /// Judges the registers that come back in the sense data (SAT-5 12.2.5).
-fn ata_status(scsi_status: u8, sense: &[u8; 32]) -> io::Result<()> {
-    let registers = match (sense[0] & 0x7f, sense[8], sense[12], sense[13]) {
-        // Descriptor format, ATA status return.
-        (0x72, 0x09, _, _) => Some((sense[11], sense[21])),
-        // Fixed format, "ATA pass through information available".
-        (0x70, _, 0x00, 0x1d) => Some((sense[3], sense[4])),
-        _ => None,
-    };
-    if let Some((error, status)) = registers {
+fn ata_status(scsi_status: u8, sense: &[u8; 32]) -> io::Result<Option<AtaRegisters>> {
+    let registers = registers(sense);
+    if let Some(AtaRegisters { error, status, .. }) = registers {
         // ACS-5: bit 0 is ERR, bit 5 a device fault.
         if status & 0x21 == 0 {
-            return Ok(());
+            return Ok(registers);
         }
         return Err(io::Error::other(format!(
             "the drive answered with status {status:#04x}, error {error:#04x}"
         )));
     }
     match scsi_status {
-        0 => Ok(()),
+        0 => Ok(None),
         _ => Err(io::Error::other(format!(
             "the drive does not take ATA commands (SCSI status {scsi_status:#x})"
         ))),
+    }
+}
+
+fn registers(sense: &[u8; 32]) -> Option<AtaRegisters> {
+    match (sense[0] & 0x7f, sense[8], sense[12], sense[13]) {
+        // Descriptor format, ATA status return.
+        (0x72, 0x09, _, _) => Some(AtaRegisters {
+            error: sense[11],
+            status: sense[21],
+            lba_mid: sense[17],
+            lba_high: sense[19],
+        }),
+        // Fixed format, "ATA pass through information available".
+        (0x70, _, 0x00, 0x1d) => Some(AtaRegisters {
+            error: sense[3],
+            status: sense[4],
+            lba_mid: sense[10],
+            lba_high: sense[11],
+        }),
+        _ => None,
     }
 }
 
@@ -222,14 +274,18 @@ mod tests {
         sense[0] = 0x72;
         sense[8] = 0x09;
         sense[21] = 0x50;
-        assert!(ata_status(2, &sense).is_ok());
+        (sense[17], sense[19]) = (0x4f, 0xc2);
+        let registers = ata_status(2, &sense).unwrap().unwrap();
+        assert_eq!((registers.lba_mid, registers.lba_high), (0x4f, 0xc2));
         sense[21] = 0x51;
         sense[11] = 0x04;
         let error = ata_status(2, &sense).unwrap_err().to_string();
         assert_eq!(error, "the drive answered with status 0x51, error 0x04");
         sense[0] = 0x70;
         (sense[3], sense[4], sense[13]) = (0, 0x50, 0x1d);
-        assert!(ata_status(2, &sense).is_ok());
+        (sense[8], sense[10], sense[11]) = (0, 0xf4, 0x2c);
+        let registers = ata_status(2, &sense).unwrap().unwrap();
+        assert_eq!((registers.lba_mid, registers.lba_high), (0xf4, 0x2c));
         let no = ata_status(2, &[0; 32]).unwrap_err().to_string();
         assert!(no.contains("does not take ATA commands"), "{no}");
     }

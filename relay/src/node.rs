@@ -1,0 +1,355 @@
+//! One restore as a member of a chain.
+
+use crate::hello::{Key, Session};
+use crate::intake::{self, Queue};
+use crate::link::Tls;
+use crate::message::{Answer, Fault, MOST_BYTES, Report, Source, Stage, Standing, VERSION};
+use crate::shelf::Shelf;
+use crate::ticket::Ticket;
+use crate::{lock, memory, serve};
+use anyhow::{Context, anyhow};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{Fed, Feed};
+use pitstop_imaging::units;
+use pitstop_transport::fetch::{HttpClient, Posted, post};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use url::Url;
+
+/// No server asks for reports more or less often.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(10);
+/// Between two reports to a server that does not answer.
+const AWAY: Duration = Duration::from_secs(2);
+/// So few chunks are not worth a place in a chain.
+const FEW: usize = 8;
+/// Who has all stays no longer for others, whatever they say.
+const STAY: Duration = Duration::from_secs(15 * 60);
+/// Who has all and hears nothing from the server leaves after this, if no child is there.
+const UNHEARD: Duration = Duration::from_secs(5);
+
+/// Where a chain is planned, and which image it is about.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub http: HttpClient,
+    /// The URL that reports go to.
+    pub relay: Url,
+    /// The image's path on that server.
+    pub image: String,
+    pub digest: blake3::Hash,
+}
+
+/// Why there is no chain to join.
+#[derive(Debug, thiserror::Error)]
+pub enum NotJoined {
+    /// The server plans none.
+    #[error("{0}")]
+    NoPlan(String),
+    #[error("{0:#}")]
+    Failed(anyhow::Error),
+}
+
+/// A machine that takes part.
+pub struct Node {
+    place: Place,
+    name: String,
+    listener: TcpListener,
+    port: u16,
+    tls: Option<Tls>,
+    key: Key,
+    window: usize,
+    reporter: Arc<dyn Reporter>,
+}
+
+impl Node {
+    /// Asks the server for its plan, and opens a port for children. Nothing is begun yet.
+    ///
+    /// # Errors
+    /// The server plans no chains or cannot be reached; no port can be had.
+    pub fn join(place: Place, reporter: Arc<dyn Reporter>) -> Result<Self, NotJoined> {
+        let prepared = Self::prepare(place, reporter).map_err(NotJoined::Failed)?;
+        let report = prepared.report(Stage::Looking);
+        let answer = prepared.post(&report)?;
+        let key = key(&answer.key).ok_or_else(|| {
+            let what = format!("{}: the server gave no key", prepared.place.relay);
+            NotJoined::Failed(anyhow!(what))
+        })?;
+        Ok(Self { key, ..prepared })
+    }
+
+    fn prepare(place: Place, reporter: Arc<dyn Reporter>) -> anyhow::Result<Self> {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let listener = TcpListener::bind(any)
+            // A kernel without IPv6.
+            .or_else(|_| TcpListener::bind("0.0.0.0:0"))
+            .context("opening a port for other machines")?;
+        listener
+            .set_nonblocking(true)
+            .context("opening a port for other machines")?;
+        let address = listener.local_addr().context("asking for the port")?;
+        let tls = (place.relay.scheme() == "https").then(Tls::new);
+        let name: String = (0..32).map(|_| fastrand::digit(16)).collect();
+        Ok(Self {
+            place,
+            name,
+            listener,
+            port: address.port(),
+            tls: tls.transpose()?,
+            key: Key([0; 32]),
+            window: memory::window(),
+            reporter,
+        })
+    }
+
+    pub(crate) fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// How long a server that went away is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.place.http.settings().retry_for
+    }
+
+    pub(crate) fn warn(&self, text: String) {
+        self.reporter.warn(text);
+    }
+
+    fn report(&self, stage: Stage) -> Report {
+        Report {
+            version: VERSION,
+            image: self.place.image.clone(),
+            digest: self.place.digest.to_hex().to_string(),
+            node: self.name.clone(),
+            port: self.port,
+            tls: self.tls.is_some(),
+            stage,
+            partial: false,
+            chunks: 0,
+            done: 0,
+            received: 0,
+            sent: 0,
+            source: None,
+            complaints: Vec::new(),
+        }
+    }
+
+    fn post(&self, report: &Report) -> Result<Answer, NotJoined> {
+        let failed = |error: anyhow::Error| NotJoined::Failed(error);
+        let body = serde_json::to_vec(report).map_err(|e| failed(e.into()))?;
+        let Place { http, relay, .. } = &self.place;
+        let posted = post(http, relay, "application/json", body, MOST_BYTES);
+        match posted.map_err(|e| failed(e.into()))? {
+            Posted::Answer(bytes) => Answer::parse(&bytes)
+                .map_err(|error| failed(anyhow!("what {relay} answered: {error}"))),
+            Posted::NoSuchPlace(why) => Err(NotJoined::NoPlan(why)),
+            Posted::Refused(why) => Err(failed(anyhow!(why))),
+        }
+    }
+}
+
+fn key(hex: &str) -> Option<Key> {
+    let hash = blake3::Hash::from_hex(hex).ok()?;
+    Some(Key(*hash.as_bytes()))
+}
+
+impl Feed for Node {
+    fn run(
+        &self,
+        fed: &dyn Fed,
+        finish: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let run = Run {
+            node: self,
+            fed,
+            shelf: Shelf::new(fed.count(), fed.chunks(), self.window),
+            ticket: Ticket::new(),
+            session: Session {
+                key: self.key.clone(),
+                digest: self.place.digest,
+                count: fed.count(),
+            },
+            queue: Queue::default(),
+            stop: AtomicBool::new(false),
+            error: Mutex::default(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            calls: AtomicUsize::new(0),
+            children: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+        };
+        let (_, left) = run.shelf.progress();
+        let joins = left > FEW as u64;
+        if !joins {
+            // For so little nobody is asked to plan anything.
+            run.ticket.fall_back();
+        } else {
+            self.reporter.info(format!(
+                "{} is shared with other machines that restore it: window {}",
+                self.place.image,
+                units::bytes(self.window as u64)
+            ));
+        }
+        thread::scope(|scope| {
+            let _ends = StopOnDrop(&run);
+            for _ in 0..fed.hands() {
+                scope.spawn(|| run.keep_going(intake::work));
+            }
+            if joins {
+                scope.spawn(|| run.beats());
+                scope.spawn(|| serve::listen(&run, scope));
+            }
+            run.intake()?;
+            finish()?;
+            if joins {
+                run.stay();
+            }
+            Ok(())
+        })
+    }
+}
+
+/// One restore under way, as all its threads see it.
+pub(crate) struct Run<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) fed: &'a dyn Fed,
+    pub(crate) shelf: Shelf,
+    pub(crate) ticket: Ticket,
+    pub(crate) session: Session,
+    pub(crate) queue: Queue,
+    pub(crate) stop: AtomicBool,
+    error: Mutex<Option<anyhow::Error>>,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    /// Connections, and those of them that are children.
+    pub(crate) calls: AtomicUsize,
+    pub(crate) children: AtomicUsize,
+    /// Children that are being sent something and go before leaves.
+    pub(crate) busy: AtomicUsize,
+}
+
+struct StopOnDrop<'a>(&'a Run<'a>);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+        self.0.ticket.hurry();
+    }
+}
+
+impl Run<'_> {
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// Another thread's.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        match lock(&self.error).take() {
+            Some(error) => Err(error),
+            None if self.stopped() => Err(anyhow!("a thread of the relay died")),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a thread's work; its error ends all others.
+    fn keep_going(&self, work: impl FnOnce(&Self) -> anyhow::Result<()>) {
+        if let Err(error) = work(self) {
+            lock(&self.error).get_or_insert(error);
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Turns from a peer, and says why.
+    pub(crate) fn blame(&self, peer: SocketAddr, fault: Fault, why: &str) {
+        self.node.warn(format!(
+            "the machine at {peer} is left, and the rest is taken from another: {why}"
+        ));
+        self.ticket.complain(peer, fault);
+    }
+
+    pub(crate) fn tell_fall_back(&self) {
+        self.node.warn(format!(
+            "nobody said for {} where the rest is to be had: it is taken from the server",
+            units::duration(self.node.patience())
+        ));
+    }
+
+    /// Tells the server how it goes, and hears where to get the rest, until the run ends.
+    fn beats(&self) {
+        let mut told = None;
+        while !self.stopped() {
+            let stage = if self.shelf.is_complete() {
+                Stage::Done
+            } else {
+                Stage::Working
+            };
+            let period = match self.beat(stage) {
+                Ok(answer) => {
+                    self.tell_source(&mut told, answer.standing);
+                    Duration::from_millis(answer.beat_ms).clamp(SHORTEST, LONGEST)
+                }
+                // It is told where it matters: when the source is gone too.
+                Err(_) => AWAY,
+            };
+            if !self.stopped() {
+                self.ticket.wait_for_beat(period);
+            }
+        }
+        // The server finds out by itself if this is not heard.
+        let _ = self.beat(Stage::Left);
+    }
+
+    fn beat(&self, stage: Stage) -> Result<Answer, NotJoined> {
+        let said = self.ticket.say();
+        let (chunks, left) = self.shelf.progress();
+        let report = Report {
+            partial: !self.fed.is_whole(),
+            chunks,
+            done: chunks - left,
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+            source: said.source,
+            complaints: said.complaints.clone(),
+            ..self.node.report(stage)
+        };
+        let answer = self.node.post(&report)?;
+        self.ticket.heard(&said, answer.standing.as_ref());
+        Ok(answer)
+    }
+
+    /// Who reads the log sees where chunks came from.
+    fn tell_source(&self, told: &mut Option<Source>, standing: Option<Standing>) {
+        let Some(Standing { source, .. }) = standing else {
+            return;
+        };
+        if told.replace(source) == Some(source) {
+            return;
+        }
+        let from = match source {
+            Source::Server => "the server".to_owned(),
+            Source::Peer(peer) => format!("the machine at {peer}"),
+        };
+        self.node.reporter.info(format!("chunks come from {from}"));
+    }
+
+    /// All is on the disk: waits until nobody needs what is here.
+    fn stay(&self) {
+        let since = Instant::now();
+        self.ticket.hurry();
+        loop {
+            let alone = self.children.load(Ordering::Relaxed) == 0;
+            let unheard = self.ticket.silence() > UNHEARD;
+            if alone && (self.ticket.may_leave() || unheard) || since.elapsed() > STAY {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What is left out by wish. A pattern begins at the root of the tree, so that none matches deeper than meant.
+
+use crate::path::TreePath;
+use anyhow::Context;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Patterns, and which of them matched something.
+pub struct Excludes {
+    patterns: Vec<String>,
+    set: GlobSet,
+    used: Vec<AtomicBool>,
+}
+
+impl Excludes {
+    /// `*` and `?` match within a name, `**` any number of folders: `/var/cache/apt/archives/*.deb`, `**/__pycache__`.
+    ///
+    /// # Errors
+    /// A pattern that is none, named.
+    pub fn new(patterns: &[String]) -> anyhow::Result<Self> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            let bare = pattern.trim_start_matches("./").trim_matches('/');
+            let glob = GlobBuilder::new(bare)
+                .literal_separator(true)
+                .backslash_escape(true)
+                .build()
+                .with_context(|| format!("the pattern {pattern:?} to leave out"))?;
+            set.add(glob);
+        }
+        Ok(Self {
+            patterns: patterns.to_vec(),
+            set: set.build().context("the patterns to leave out")?,
+            used: patterns.iter().map(|_| AtomicBool::new(false)).collect(),
+        })
+    }
+
+    /// Whether `path`, and so all that is in it, is left out.
+    pub fn matches(&self, path: &TreePath) -> bool {
+        if self.patterns.is_empty() {
+            return false;
+        }
+        let found = self.set.matches(path.as_path());
+        for number in &found {
+            self.used[*number].store(true, Ordering::Relaxed);
+        }
+        !found.is_empty()
+    }
+
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// Those that matched nothing so far.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        let used = self.used.iter().map(|used| used.load(Ordering::Relaxed));
+        let patterns = self.patterns.iter().zip(used);
+        patterns
+            .filter(|(_, used)| !used)
+            .map(|(pattern, _)| pattern.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_begins_at_the_root_and_matches_no_deeper_than_it_says() {
+        let patterns = [
+            "/tmp/*",
+            "var/cache",
+            "**/*.pyc",
+            "./home/*/.cache",
+            "/srv/x?y/",
+        ];
+        let excludes = Excludes::new(&patterns.map(str::to_owned)).unwrap();
+        let matches = |path: &str| excludes.matches(&TreePath::parse(path.as_bytes()).unwrap());
+        for path in [
+            "tmp/a",
+            "tmp/.b",
+            "var/cache",
+            "a.pyc",
+            "usr/lib/a.pyc",
+            "home/joe/.cache",
+        ] {
+            assert!(matches(path), "{path}");
+        }
+        for path in [
+            "tmp",
+            "usr/tmp/a",
+            "srv/var/cache",
+            "home/a/b/.cache",
+            "srv/x/y",
+        ] {
+            assert!(!matches(path), "{path}");
+        }
+        assert_eq!(excludes.unused().collect::<Vec<_>>(), ["/srv/x?y/"]);
+        assert!(Excludes::new(&["a[".to_owned()]).is_err());
+    }
+}

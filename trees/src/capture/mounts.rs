@@ -1,0 +1,274 @@
+//! The filesystems of a tree, each behind a handle of its own that shows nothing of what is mounted on it.
+//!
+//! A detached read-only clone of a mount (open_tree(2), mount_setattr(2)) is as the filesystem lies on the disk: what stands
+//! under mount points appears, and nothing can be written by it. Where that is not allowed, the folder itself is
+//! opened, and its mount points are told by the kernel.
+
+use crate::path::TreePath;
+use anyhow::{Context, bail};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Filesystems that keep what a system is made of. Others are kept only where the tree itself is on one.
+const KEPT: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "f2fs"];
+/// What the kernel and daemons show as files: nobody misses them.
+const UNREAL: [&str; 24] = [
+    "proc",
+    "sysfs",
+    "devtmpfs",
+    "devpts",
+    "tmpfs",
+    "cgroup",
+    "cgroup2",
+    "securityfs",
+    "debugfs",
+    "tracefs",
+    "configfs",
+    "efivarfs",
+    "pstore",
+    "bpf",
+    "mqueue",
+    "hugetlbfs",
+    "autofs",
+    "fusectl",
+    "binfmt_misc",
+    "rpc_pipefs",
+    "nsfs",
+    "ramfs",
+    "selinuxfs",
+    "fuse.lxcfs",
+];
+
+/// A filesystem that is read.
+pub struct Mount {
+    /// Where it is in the tree.
+    pub path: TreePath,
+    pub folder: OwnedFd,
+    /// Whether the handle shows nothing of other mounts.
+    pub detached: bool,
+    /// What mountinfo says of it; nothing where the folder is no mount point and /proc is not there.
+    pub info: Option<MountInfo>,
+}
+
+impl Mount {
+    /// Opens a path of the tree that lies on this filesystem.
+    ///
+    /// # Errors
+    /// As the kernel has them.
+    pub fn open(&self, path: &TreePath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let mine = self.path.as_bytes();
+        let below = path.as_bytes().get(mine.len()..).unwrap_or_default();
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        crate::beneath::open(self.folder.as_fd(), below, flags)
+    }
+}
+
+/// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountInfo {
+    pub device: (u32, u32),
+    /// Of the filesystem, what is mounted.
+    pub root: Vec<u8>,
+    pub point: PathBuf,
+    pub options: String,
+    pub kind: String,
+    pub source: PathBuf,
+}
+
+/// The filesystems below `root` that are read, the outermost first, and those that are not, for people.
+///
+/// # Errors
+/// When `root` is no folder, or one that fstab names cannot be opened.
+pub fn find(root: &Path) -> anyhow::Result<(Vec<Mount>, Vec<(TreePath, String)>)> {
+    let real = fs::canonicalize(root).with_context(|| format!("opening {}", root.display()))?;
+    if !real.is_dir() {
+        bail!("{} is not a folder", root.display());
+    }
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let table = parse(&table);
+    let around = table
+        .iter()
+        .rev()
+        .filter(|mount| real.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len());
+    let mut mounts = vec![open(&real, TreePath::root(), around.cloned())?];
+    let wanted = in_fstab(&fs::read(real.join("etc/fstab")).unwrap_or_default());
+    let mut others = Vec::new();
+    let mut seen: Vec<&Path> = Vec::new();
+    // The last line about a place is what is on top there.
+    for mount in table.iter().rev() {
+        let Ok(below) = mount.point.strip_prefix(&real) else {
+            continue;
+        };
+        if below == Path::new("") || seen.contains(&below) {
+            continue;
+        }
+        seen.push(below);
+        let path = TreePath::parse(below.as_os_str().as_bytes())
+            .with_context(|| format!("the mount point {}", mount.point.display()))?;
+        if KEPT.contains(&mount.kind.as_str()) && wanted.contains(&path) {
+            mounts.push(open(&mount.point, path, Some(mount.clone()))?);
+        } else if !UNREAL.contains(&mount.kind.as_str()) {
+            let why = if KEPT.contains(&mount.kind.as_str()) {
+                format!("{} that /etc/fstab does not name", mount.kind)
+            } else {
+                format!("{}, which is not kept", mount.kind)
+            };
+            others.push((path, why));
+        }
+    }
+    mounts.sort_by(|a, b| a.path.cmp(&b.path));
+    others.sort();
+    Ok((mounts, others))
+}
+
+fn open(point: &Path, path: TreePath, info: Option<MountInfo>) -> anyhow::Result<Mount> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let cloned = open_tree(CWD, point, flags)
+        .ok()
+        .filter(|tree| read_only(tree).is_ok());
+    let detached = cloned.is_some();
+    let folder = match cloned {
+        Some(tree) => tree,
+        None => openat(
+            CWD,
+            point,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("opening {}", point.display()))?,
+    };
+    Ok(Mount {
+        path,
+        folder,
+        detached,
+        info,
+    })
+}
+
+/// `struct mount_attr` (linux/mount.h).
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+const MOUNT_ATTR_RDONLY: u64 = 0x1;
+const MOUNT_ATTR_NOATIME: u64 = 0x10;
+/// The bits in which times are told (linux/mount.h).
+const MOUNT_ATTR_ATIME: u64 = 0x70;
+
+/// Has nothing be written through `tree`, times of reading among it.
+fn read_only(tree: &OwnedFd) -> std::io::Result<()> {
+    let attr = MountAttr {
+        set: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME,
+        clear: MOUNT_ATTR_ATIME,
+        propagation: 0,
+        userns: 0,
+    };
+    // SAFETY: the path is an empty C string, the structure is of the size that is told and is read only.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
+/// Reads mountinfo; lines that are none are left out.
+fn parse(text: &[u8]) -> Vec<MountInfo> {
+    text.split(|byte| *byte == b'\n').filter_map(line).collect()
+}
+
+fn line(line: &[u8]) -> Option<MountInfo> {
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let dash = fields.iter().position(|field| *field == b"-")?;
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    let device = text(fields.get(2)?);
+    let (major, minor) = device.split_once(':')?;
+    let path = |field: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(&unescape(field)));
+    Some(MountInfo {
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root: unescape(fields.get(3)?),
+        point: path(fields.get(4)?),
+        options: text(fields.get(5)?),
+        kind: text(fields.get(dash + 1)?),
+        source: path(fields.get(dash + 2)?),
+    })
+}
+
+/// `\040` is a space, as the kernel and fstab write it.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, after @ ..] = rest {
+        let octal = match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
+                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
+            }
+            _ => None,
+        };
+        bytes.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &rest[4..] } else { after };
+    }
+    bytes
+}
+
+/// The mount points of an fstab (fstab(5)).
+fn in_fstab(text: &[u8]) -> Vec<TreePath> {
+    let lines = text.split(|byte| *byte == b'\n');
+    let points = lines.filter_map(|line| {
+        let mut fields = line
+            .split(|byte| byte.is_ascii_whitespace())
+            .filter(|field| !field.is_empty());
+        let first = fields.next()?;
+        let point = fields.next()?;
+        let counts = !first.starts_with(b"#") && point.starts_with(b"/");
+        counts.then(|| TreePath::parse_loose(&unescape(point)).ok())?
+    });
+    points.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_and_fstab_are_read_as_they_are_written() {
+        let text = b"36 35 98:0 /mnt1 /mnt\\040two rw,noatime master:1 - ext3 /dev/root rw,errors=continue\nshort\n";
+        let mounts = parse(text);
+        assert_eq!(mounts.len(), 1);
+        assert_eq!(mounts[0].point, Path::new("/mnt two"));
+        assert_eq!(
+            (mounts[0].device, mounts[0].kind.as_str()),
+            ((98, 0), "ext3")
+        );
+        let fstab = b"# UUID=x /no ext4\nUUID=1 / ext4 defaults 0 1\n\nLABEL=b\t/boot/\text4\n/swap none swap sw\n";
+        let points: Vec<String> = in_fstab(fstab).iter().map(ToString::to_string).collect();
+        assert_eq!(points, ["/", "/boot"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_make_no_panic(text in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            parse(&text);
+            in_fstab(&text);
+            unescape(&text);
+        }
+    }
+}

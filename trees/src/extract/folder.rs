@@ -1,0 +1,129 @@
+//! The target, and handles of the folders in it.
+
+use crate::beneath;
+use crate::path::TreePath;
+use anyhow::{Context, bail};
+use rustix::fs::{FileType, Mode, OFlags, fstatfs, mkdirat};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// `MSDOS_SUPER_MAGIC` and `EXFAT_SUPER_MAGIC` (linux/magic.h): filesystems that keep neither owners nor modes.
+const FAT: [u64; 2] = [0x4d44, 0x2011_BAB0];
+/// What mkfs leaves in a new filesystem.
+const LOST_FOUND: &str = "lost+found";
+
+/// The folder that a tree is made in.
+pub struct Target {
+    pub name: String,
+    pub root: OwnedFd,
+    /// The bits that new files lack whatever is asked for.
+    pub umask: Mode,
+    /// Whom new files belong to.
+    pub owner: (u32, u32),
+}
+
+impl Target {
+    /// Opens or makes the folder, which must be empty.
+    pub fn prepare(path: &Path) -> anyhow::Result<Self> {
+        let name = path.display().to_string();
+        fs::create_dir_all(path).with_context(|| format!("making {name}"))?;
+        for entry in fs::read_dir(path).with_context(|| format!("reading {name}"))? {
+            let entry = entry.with_context(|| format!("reading {name}"))?;
+            if entry.file_name() != LOST_FOUND {
+                bail!(
+                    "{name} is not empty ({} is in it): a tree is unpacked into a folder of its own",
+                    Path::new(&entry.file_name()).display()
+                );
+            }
+        }
+        let root = File::open(path).with_context(|| format!("opening {name}"))?;
+        // There is no other way to ask for it than to set it.
+        let umask = rustix::process::umask(Mode::empty());
+        rustix::process::umask(umask);
+        Ok(Self {
+            name,
+            root: root.into(),
+            umask,
+            owner: (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
+        })
+    }
+
+    /// For messages: where `path` is on this computer.
+    pub fn shown(&self, path: &TreePath) -> String {
+        format!("{}{path}", self.name.trim_end_matches('/'))
+    }
+
+    /// Opens what is at `path`.
+    pub fn open(&self, path: &TreePath, flags: OFlags) -> io::Result<OwnedFd> {
+        Ok(beneath::open(self.root.as_fd(), path.as_bytes(), flags)?)
+    }
+}
+
+/// An open folder of the target.
+pub struct Folder {
+    path: Vec<u8>,
+    pub fd: OwnedFd,
+    pub is_fat: bool,
+}
+
+impl Folder {
+    /// Makes a folder in it that nobody else enters yet. One that is there already is taken if it is a folder: mount
+    /// points are.
+    pub fn make(&self, name: &[u8]) -> io::Result<()> {
+        match mkdirat(&self.fd, name, Mode::RWXU) {
+            Err(Errno::EXIST) => {
+                let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+                let found = rustix::fs::statat(&self.fd, name, flags)?;
+                match FileType::from_raw_mode(found.st_mode) {
+                    FileType::Directory => Ok(()),
+                    _ => Err(Errno::EXIST.into()),
+                }
+            }
+            made => Ok(made?),
+        }
+    }
+}
+
+/// The folder that was needed last: entries of one stand together.
+pub struct Folders<'a> {
+    target: &'a Target,
+    last: Option<Folder>,
+}
+
+impl<'a> Folders<'a> {
+    pub fn new(target: &'a Target) -> Self {
+        Self { target, last: None }
+    }
+
+    /// The folder that `path` is in.
+    pub fn of(&mut self, path: &TreePath) -> anyhow::Result<&Folder> {
+        let wanted = path.folder();
+        if self.last.as_ref().is_none_or(|last| last.path != wanted) {
+            let root = self.target.root.as_fd();
+            let opened = beneath::open(root, wanted, OFlags::PATH | OFlags::DIRECTORY);
+            let name = || format!("opening the folder of {}", self.target.shown(path));
+            let fd = opened.with_context(name)?;
+            let is_fat = is_fat(&fd).with_context(name)?;
+            self.last = Some(Folder {
+                path: wanted.to_vec(),
+                fd,
+                is_fat,
+            });
+        }
+        self.last
+            .as_ref()
+            .with_context(|| format!("the folder of {path} was just opened"))
+    }
+}
+
+/// Whether a folder is on a filesystem without owners and modes.
+pub fn is_fat(folder: &OwnedFd) -> io::Result<bool> {
+    let found = fstatfs(folder)?;
+    Ok(FAT.contains(&found.f_type.cast_unsigned()))
+}

@@ -1,0 +1,230 @@
+//! The entries of one proven member, or the part of a file that it is.
+
+use super::attributes::{self, Losses, made_with};
+use super::folder::{Folder, Folders, Target};
+use crate::entry::{Entry, Extent, Kind};
+use crate::image::TreeImage;
+use crate::pack::PART;
+use anyhow::{Context, bail};
+use pitstop_imaging::image::members::lock;
+use rustix::fs::{
+    FallocateFlags, FileType, Mode, OFlags, fallocate, makedev, mknodat, openat, symlinkat,
+};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+
+/// Files of which parts are missing, by the numbers of their entries.
+pub type LargeFiles = Mutex<HashMap<usize, Arc<Mutex<LargeFile>>>>;
+
+/// A file that several threads write.
+#[derive(Default)]
+pub struct LargeFile {
+    file: Option<Arc<File>>,
+    written: u64,
+}
+
+/// Writes members. One a thread.
+pub struct Writer<'a> {
+    image: &'a TreeImage<'a>,
+    target: &'a Target,
+    large: &'a LargeFiles,
+    losses: &'a Losses,
+    folders: Folders<'a>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(
+        image: &'a TreeImage<'a>,
+        target: &'a Target,
+        large: &'a LargeFiles,
+        losses: &'a Losses,
+    ) -> Self {
+        Self {
+            image,
+            target,
+            large,
+            losses,
+            folders: Folders::new(target),
+        }
+    }
+
+    /// Makes what begins in member `number`, and writes the data in it.
+    pub fn write(&mut self, number: usize, raw: &[u8]) -> anyhow::Result<()> {
+        let index = &self.image.index;
+        let range = index.raw_range(number);
+        let within =
+            |part: &Range<u64>| -> anyhow::Result<Range<usize>> {
+                Ok(usize::try_from(part.start - range.start)?
+                    ..usize::try_from(part.end - range.start)?)
+            };
+        for number in index.entries_in(&range) {
+            let entry = &index.placed()[number].entry;
+            let data = index.data_range(number);
+            let begins = range.contains(&index.header_range(number).start);
+            match &entry.kind {
+                Kind::Folder | Kind::HardLink(_) => {}
+                Kind::File { .. } if range.start <= data.start && data.end <= range.end => {
+                    if begins {
+                        self.file(entry, &raw[within(&data)?])?;
+                    }
+                }
+                Kind::File { .. } => {
+                    let part = data.start.max(range.start)..data.end.min(range.end);
+                    if part.start < part.end {
+                        let at = part.start - data.start;
+                        self.part(number, entry, &raw[within(&part)?], at)?;
+                    }
+                }
+                _ if begins => self.special(entry)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, entry: &Entry) -> anyhow::Result<(File, bool)> {
+        let name = self.target.shown(&entry.path);
+        let folder = self.folders.of(&entry.path)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(entry.attributes.mode & 0o777);
+        let made = openat(&folder.fd, entry.path.name(), flags, mode)
+            .with_context(|| format!("making {name}"))?;
+        let early = entry.attributes.flags.early();
+        attributes::set_flags(&made, early, &name, self.losses)?;
+        Ok((File::from(made), folder.is_fat))
+    }
+
+    fn finish(&self, entry: &Entry, file: OwnedFd, is_fat: bool) -> anyhow::Result<()> {
+        let made = made_with(entry.attributes.mode, self.target.umask);
+        let name = self.target.shown(&entry.path);
+        attributes::set_open(&file, &entry.attributes, made, is_fat, &name, self.losses)
+    }
+
+    fn file(&mut self, entry: &Entry, data: &[u8]) -> anyhow::Result<()> {
+        let (file, is_fat) = self.create(entry)?;
+        let written = self
+            .reserve(&file, entry)
+            .and_then(|()| write_data(&file, entry, data, 0));
+        written.with_context(|| format!("writing {}", self.target.shown(&entry.path)))?;
+        self.finish(entry, file.into(), is_fat)
+    }
+
+    fn part(&mut self, number: usize, entry: &Entry, data: &[u8], at: u64) -> anyhow::Result<()> {
+        let shared = Arc::clone(lock(self.large).entry(number).or_default());
+        let file = {
+            let mut large = lock(&shared);
+            match &large.file {
+                Some(file) => Arc::clone(file),
+                None => {
+                    let (file, _) = self.create(entry)?;
+                    self.reserve(&file, entry)
+                        .with_context(|| format!("making {}", self.target.shown(&entry.path)))?;
+                    Arc::clone(large.file.insert(Arc::new(file)))
+                }
+            }
+        };
+        write_data(&file, entry, data, at)
+            .with_context(|| format!("writing {}", self.target.shown(&entry.path)))?;
+        let mut large = lock(&shared);
+        large.written += data.len() as u64;
+        if large.written < entry.kind.stored() {
+            return Ok(());
+        }
+        large.file = None;
+        drop(large);
+        lock(self.large).remove(&number);
+        let is_fat = self.folders.of(&entry.path)?.is_fat;
+        let file = file.try_clone().context("keeping a file open")?;
+        self.finish(entry, file.into(), is_fat)
+    }
+
+    /// Gives a file its size: room for all of it, or holes.
+    fn reserve(&self, file: &File, entry: &Entry) -> std::io::Result<()> {
+        let Kind::File { size, extents, .. } = &entry.kind else {
+            return Ok(());
+        };
+        if extents.is_some() {
+            return file.set_len(*size);
+        }
+        if *size <= PART {
+            return Ok(());
+        }
+        match fallocate(file, FallocateFlags::empty(), 0, *size) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(*size),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn special(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        let shown = self.target.shown(&entry.path);
+        let folder = self.folders.of(&entry.path)?;
+        if folder.is_fat {
+            bail!("{shown}: FAT has no place for a {}", entry.kind.word());
+        }
+        make_special(folder, entry).with_context(|| format!("making {shown}"))?;
+        attributes::set_named(
+            folder,
+            entry.path.name(),
+            &entry.kind,
+            &entry.attributes,
+            self.target,
+            &shown,
+            self.losses,
+        )
+    }
+}
+
+fn make_special(folder: &Folder, entry: &Entry) -> rustix::io::Result<()> {
+    let name = entry.path.name();
+    let mode = Mode::from_raw_mode(entry.attributes.mode & 0o777);
+    let node = |kind, device| mknodat(&folder.fd, name, kind, mode, device);
+    match &entry.kind {
+        Kind::Symlink(target) => symlinkat(&target[..], &folder.fd, name),
+        Kind::Fifo => node(FileType::Fifo, 0),
+        Kind::Character { major, minor } => {
+            node(FileType::CharacterDevice, makedev(*major, *minor))
+        }
+        Kind::Block { major, minor } => node(FileType::BlockDevice, makedev(*major, *minor)),
+        Kind::Folder | Kind::File { .. } | Kind::HardLink(_) => Ok(()),
+    }
+}
+
+/// Writes data that is at byte `at` of what is stored for a file to where it is in the file.
+fn write_data(file: &File, entry: &Entry, data: &[u8], at: u64) -> std::io::Result<()> {
+    let Kind::File {
+        extents: Some(extents),
+        ..
+    } = &entry.kind
+    else {
+        return file.write_all_at(data, at);
+    };
+    for (part, place) in pieces(extents, at, data.len()) {
+        file.write_all_at(&data[part], place)?;
+    }
+    Ok(())
+}
+
+/// Where the pieces of stored data from byte `at` on are in a file with holes.
+pub fn pieces(extents: &[Extent], at: u64, length: usize) -> Vec<(Range<usize>, u64)> {
+    let mut pieces = Vec::new();
+    let mut stored = 0;
+    let end = at + length as u64;
+    for extent in extents {
+        let from = stored.max(at);
+        let to = (stored + extent.length).min(end);
+        if from < to
+            && let (Ok(start), Ok(stop)) = (usize::try_from(from - at), usize::try_from(to - at))
+        {
+            pieces.push((start..stop, extent.start + (from - stored)));
+        }
+        stored += extent.length;
+    }
+    pieces
+}

@@ -1,0 +1,258 @@
+//! Tars, entry by entry: v7, ustar, pax and GNU, as `tar-core` parses them; what that leaves out is read from the raw
+//! records: fractions and signs of times, ACLs, flags.
+
+use super::build::{Builder, Content, Given, Shape};
+use crate::acl;
+use crate::entry::{Attributes, Extent, Time, Xattrs};
+use crate::flags::Flags;
+use crate::header::{padded, unescaped};
+use crate::path::{TreePath, shown};
+use anyhow::{Context, anyhow, bail};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
+use tar_core::{EntryType, PaxExtensions};
+
+/// How much is read at once; a header with its records is looked for in it.
+const WINDOW: usize = 64 << 10;
+/// The most that one header has with its records: 64 KiB of each extended attribute, and long maps of holes.
+const HEADER_MOST: usize = 16 << 20;
+/// Linux has 255 bytes a name; whoever needs more path is hostile.
+const PATH_MOST: u32 = 64 << 10;
+
+/// A layer of an OCI image, whose whiteouts count.
+pub type Layer = Option<usize>;
+
+/// Adds the entries of the tar in `file` to `builder`.
+///
+/// # Errors
+/// When it is no tar, is cut short, or leads out of itself.
+pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<()> {
+    let size = file.metadata().context("looking at the tar")?.len();
+    let file = Arc::new(file);
+    let mut parser = Parser::new(Limits {
+        max_metadata_size: 8 << 20,
+        max_path_len: Some(PATH_MOST),
+        max_sparse_entries: 1 << 20,
+        ..Limits::default()
+    });
+    parser.set_allow_empty_path(true);
+    // Times before 1970 are no error: they are read below.
+    parser.set_ignore_pax_errors(true);
+    let mut at = 0;
+    let mut wanted = WINDOW;
+    let mut global = Vec::new();
+    let mut window = Vec::new();
+    loop {
+        let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
+        window.resize(wanted.min(left), 0);
+        file.read_exact_at(&mut window, at)
+            .context("reading the tar")?;
+        if window.is_empty() && at > 0 {
+            // Some writers leave out the two blocks of zeros.
+            return Ok(());
+        }
+        let event = parser
+            .parse(&window)
+            .map_err(|error| anyhow!("at {at} of the tar: {error}"))?;
+        wanted = WINDOW;
+        match event {
+            ParseEvent::NeedData { min_bytes } => {
+                if min_bytes > left {
+                    bail!(
+                        "the tar ends at {size}, in the middle of an entry: it is cut short, or none"
+                    );
+                }
+                if min_bytes > HEADER_MOST {
+                    bail!("at {at} of the tar: a header of {min_bytes} bytes");
+                }
+                wanted = min_bytes.max(WINDOW);
+            }
+            ParseEvent::End { .. } => return Ok(()),
+            ParseEvent::GlobalExtensions { consumed, pax_data } => {
+                global = pax_data.to_vec();
+                at += consumed as u64;
+            }
+            ParseEvent::Entry { consumed, entry } => {
+                let data = at + consumed as u64;
+                at = next(data, entry.size, size)?;
+                let content = Content::new(&file, data, entry.size, None);
+                add(builder, &entry, &global, content, layer)?;
+            }
+            ParseEvent::SparseEntry {
+                consumed,
+                entry,
+                sparse_map,
+                real_size,
+            } => {
+                let data = at + consumed as u64;
+                at = next(data, entry.size, size)?;
+                let map = sparse_map.iter().map(|part| (part.offset, part.length));
+                let extents = extents(map, real_size, entry.size)
+                    .with_context(|| format!("the holes of {}", shown(&entry.path)))?;
+                let content = Content::new(&file, data, real_size, Some(extents));
+                add(builder, &entry, &global, content, layer)?;
+            }
+        }
+    }
+}
+
+/// Where the next header is.
+fn next(data: u64, stored: u64, size: u64) -> anyhow::Result<u64> {
+    let end = stored
+        .checked_next_multiple_of(512)
+        .and_then(|_| data.checked_add(padded(stored)));
+    // The filling of the last entry may be missing with the end.
+    match end {
+        Some(end) if data.saturating_add(stored) <= size => Ok(end.min(size)),
+        _ => bail!("the tar ends at {size}, in the middle of a file: it is cut short"),
+    }
+}
+
+/// A map of a sparse file, checked. Empty stretches only say where the file ends.
+fn extents(
+    map: impl Iterator<Item = (u64, u64)>,
+    size: u64,
+    stored: u64,
+) -> anyhow::Result<Arc<[Extent]>> {
+    let mut extents = Vec::new();
+    let (mut end, mut sum) = (0u64, 0u64);
+    for (start, length) in map.filter(|(_, length)| *length > 0) {
+        if start < end {
+            bail!("its map is not in order");
+        }
+        end = start.checked_add(length).context("its map leads too far")?;
+        sum += length;
+        extents.push(Extent { start, length });
+    }
+    if end > size || sum != stored {
+        bail!("its map is not that of its data");
+    }
+    Ok(extents.into())
+}
+
+fn add(
+    builder: &mut Builder,
+    entry: &ParsedEntry,
+    global: &[u8],
+    content: Content,
+    layer: Layer,
+) -> anyhow::Result<()> {
+    let name = shown(&entry.path);
+    let path = TreePath::parse_loose(&entry.path).with_context(|| format!("the path {name}"))?;
+    let attributes = attributes(entry, global).with_context(|| format!("the entry {name}"))?;
+    let link = || -> anyhow::Result<&[u8]> {
+        let target = entry
+            .link_target
+            .as_deref()
+            .filter(|target| !target.is_empty());
+        target.with_context(|| format!("the entry {name} is a link to nothing"))
+    };
+    let device = || {
+        let number = |number: Option<u32>| number.unwrap_or_default();
+        (number(entry.dev_major), number(entry.dev_minor))
+    };
+    // v7 tars know folders by their names alone.
+    let is_folder = entry.path.ends_with(b"/");
+    let shape = match entry.entry_type {
+        EntryType::Directory => Shape::Folder,
+        EntryType::Regular | EntryType::Continuous if is_folder => Shape::Folder,
+        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => Shape::File(content),
+        EntryType::Symlink => Shape::Symlink(link()?.to_vec()),
+        EntryType::Link => {
+            let target = TreePath::parse_loose(link()?);
+            Shape::HardLink(target.with_context(|| format!("the target of {name}"))?)
+        }
+        EntryType::Char => Shape::Character(device().0, device().1),
+        EntryType::Block => Shape::Block(device().0, device().1),
+        EntryType::Fifo => Shape::Fifo,
+        other => {
+            let why = format!("an entry of a kind that is not known: {other:?}");
+            builder.leave_out(name, why);
+            return Ok(());
+        }
+    };
+    let given = Given {
+        path,
+        shape,
+        attributes,
+    };
+    builder.add(given, layer)
+}
+
+fn attributes(entry: &ParsedEntry, global: &[u8]) -> anyhow::Result<Attributes> {
+    let id = |id: u64| u32::try_from(id).context("an owner that Linux has no number for");
+    let seconds = i64::try_from(entry.mtime).context("a time that Linux does not have")?;
+    let mut found = Attributes {
+        mode: entry.mode & 0o7777,
+        uid: id(entry.uid)?,
+        gid: id(entry.gid)?,
+        mtime: Time { seconds, nanos: 0 },
+        ..Attributes::default()
+    };
+    let mut xattrs = Vec::new();
+    for records in [Some(global), entry.pax].into_iter().flatten() {
+        for record in PaxExtensions::new(records) {
+            let record = record.map_err(|error| anyhow!("its pax records: {error}"))?;
+            take(
+                record.key_bytes(),
+                record.value_bytes(),
+                &mut found,
+                &mut xattrs,
+            )?;
+        }
+    }
+    // The last one of a name counts.
+    xattrs.reverse();
+    xattrs.sort_by(|a: &(Vec<u8>, Vec<u8>), b| a.0.cmp(&b.0));
+    xattrs.dedup_by(|later, first| later.0 == first.0);
+    found.xattrs = Arc::new(Xattrs::new(xattrs));
+    Ok(found)
+}
+
+fn take(
+    key: &[u8],
+    value: &[u8],
+    found: &mut Attributes,
+    xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>,
+) -> anyhow::Result<()> {
+    let text = || shown(value);
+    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+        let name = unescaped(name);
+        if name.is_empty() || name.contains(&0) {
+            bail!("an extended attribute without a name");
+        }
+        xattrs.push((name, value.to_vec()));
+        return Ok(());
+    }
+    if let Some((name, _)) = acl::NAMES.iter().find(|(_, tar)| tar.as_bytes() == key) {
+        let acl = acl::from_text(value)
+            .with_context(|| format!("an ACL that has no numbers: {}", text()))?;
+        xattrs.push((name.to_vec(), acl));
+        return Ok(());
+    }
+    match key {
+        b"mtime" => {
+            found.mtime = Time::parse(value).with_context(|| format!("the time {}", text()))?;
+        }
+        // The parser passes over numbers that are none.
+        b"size" | b"uid" | b"gid" => {
+            let number = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<u64>().ok());
+            number.with_context(|| format!("the number {}", text()))?;
+        }
+        b"SCHILY.fflags" => found.flags = Flags::parse(value),
+        b"RHT.security.selinux" => {
+            // GNU tar writes it without the zero byte that the kernel has.
+            let mut label = value.to_vec();
+            if label.last() != Some(&0) {
+                label.push(0);
+            }
+            xattrs.push((b"security.selinux".to_vec(), label));
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! An image of a tree, opened: its index, and its members by their numbers.
+
+use crate::index::{Index, decode};
+use crate::meta::Meta;
+use anyhow::{Context, bail};
+use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::image::members::{FOOTER, Inflater, parse_footer, unseal};
+use std::io::{self, Read};
+use std::ops::Range;
+
+/// Up to here it is cheaper to read on than to ask for another place.
+const READ_ACROSS: u64 = 1 << 20;
+
+/// An image whose index is read and whole.
+pub struct TreeImage<'a> {
+    source: &'a dyn ImageSource,
+    pub index: Index,
+    pub meta: Meta,
+    /// BLAKE3 of the index, as the footer has it.
+    digest: [u8; 32],
+}
+
+impl<'a> TreeImage<'a> {
+    /// Reads the index from the end of `source`.
+    ///
+    /// # Errors
+    /// When it is not whole, or of another kind: the file is cut short, has something after its end, or is damaged.
+    pub fn open(source: &'a dyn ImageSource) -> anyhow::Result<Self> {
+        let name = source.name();
+        let size = source.size();
+        let mut footer = [0; FOOTER];
+        let Some(at) = size.checked_sub(FOOTER as u64) else {
+            bail!("{name} has {size} bytes: it is no image of a tree, or cut short");
+        };
+        source
+            .read_exact_at(&mut footer, at)
+            .with_context(|| format!("reading the end of {name}"))?;
+        let footer = parse_footer(&footer, size).with_context(|| {
+            format!("{name} is no whole image of a tree (a plain tar becomes one by `pitstop tree import`)")
+        })?;
+        let mut members = vec![0; usize::try_from(footer.length).context("the index's size")?];
+        source
+            .read_exact_at(&mut members, footer.offset)
+            .with_context(|| format!("reading the index of {name}"))?;
+        let blob = unseal(&members, &footer).with_context(|| format!("{name} is not whole"))?;
+        if blob.starts_with(b"PITSTOP1") {
+            bail!("{name} holds a disk, not a system as files: see `pitstop inspect`");
+        }
+        let index = decode(&blob).with_context(|| format!("{name} is not whole"))?;
+        if index.data_size() != footer.offset {
+            bail!("{name} is not whole: its members do not end where its index begins");
+        }
+        let meta = Meta::from_toml(index.toml()).with_context(|| name.to_owned())?;
+        Ok(Self {
+            source,
+            index,
+            meta,
+            digest: footer.hash,
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// What is stored beside the image: the metadata with the BLAKE3 of the index.
+    pub fn meta_beside(&self) -> Meta {
+        let mut meta = self.meta.clone();
+        meta.index = digest_text(&self.digest);
+        meta
+    }
+
+    /// Bytes `raw` of the tar, proven.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are not what the index says.
+    pub fn read(&self, raw: Range<u64>, inflater: &mut Inflater) -> anyhow::Result<Vec<u8>> {
+        let mut found = Vec::new();
+        for number in self.index.members_in(&raw) {
+            let size = usize::try_from(self.index.members()[number].size)?;
+            let mut packed = vec![0; size];
+            let at = self.index.offset(number);
+            self.source
+                .read_exact_at(&mut packed, at)
+                .with_context(|| format!("reading {} at {at}", self.name()))?;
+            let mut member = Vec::new();
+            self.prove(number, &packed, inflater, &mut member)?;
+            let range = self.index.raw_range(number);
+            let from = usize::try_from(raw.start.max(range.start) - range.start)?;
+            let to = usize::try_from(raw.end.min(range.end) - range.start)?;
+            found.extend_from_slice(&member[from..to]);
+        }
+        Ok(found)
+    }
+
+    /// Inflates a member into `raw`, and proves that it is the one of the index.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn prove(
+        &self,
+        number: usize,
+        packed: &[u8],
+        inflater: &mut Inflater,
+        raw: &mut Vec<u8>,
+    ) -> anyhow::Result<()> {
+        let member = &self.index.members()[number];
+        raw.resize(usize::try_from(member.raw)?, 0);
+        let wrong = || {
+            format!(
+                "{}: member {number} at {} is damaged",
+                self.name(),
+                self.index.offset(number)
+            )
+        };
+        inflater.member(packed, raw).with_context(wrong)?;
+        if *blake3::hash(raw).as_bytes() != member.hash {
+            bail!("{}: it has another BLAKE3 than the index says", wrong());
+        }
+        Ok(())
+    }
+
+    /// Hands out members front to back.
+    pub fn feed(&'a self, wanted: Vec<usize>) -> Feed<'a> {
+        Feed {
+            image: self,
+            wanted: wanted.into_iter(),
+            stream: None,
+            at: 0,
+        }
+    }
+}
+
+/// As it is written: `blake3:` and 64 hex digits.
+pub fn digest_text(digest: &[u8; 32]) -> String {
+    format!("blake3:{}", blake3::Hash::from_bytes(*digest).to_hex())
+}
+
+/// Members in their order, read in one go where they follow each other.
+pub struct Feed<'a> {
+    image: &'a TreeImage<'a>,
+    wanted: std::vec::IntoIter<usize>,
+    stream: Option<Box<dyn Read + Send>>,
+    at: u64,
+}
+
+impl Feed<'_> {
+    /// The next member, packed, in `packed`, and its number.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn next(&mut self, packed: &mut Vec<u8>) -> anyhow::Result<Option<usize>> {
+        let Some(number) = self.wanted.next() else {
+            return Ok(None);
+        };
+        let member = &self.image.index.members()[number];
+        packed.resize(usize::try_from(member.size)?, 0);
+        let offset = self.image.index.offset(number);
+        self.fill(packed, offset)
+            .with_context(|| format!("reading {} at {offset}", self.image.name()))?;
+        Ok(Some(number))
+    }
+
+    fn fill(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let ahead = offset.checked_sub(self.at);
+        let stream = match (&mut self.stream, ahead) {
+            (Some(stream), Some(skip)) if skip <= READ_ACROSS => {
+                let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())?;
+                if skipped != skip {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                stream
+            }
+            (stream, _) => stream.insert(self.image.source.stream_from(offset)?),
+        };
+        stream.read_exact(bytes)?;
+        self.at = offset + bytes.len() as u64;
+        Ok(())
+    }
+}

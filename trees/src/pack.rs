@@ -1,0 +1,257 @@
+//! Entries to an image: read and compressed on every core, written in order, the index at the end.
+//!
+//! Small entries stand whole in groups. A larger file is cut into parts, each a member of its own, so that all threads work
+//! at one file, and a change of it costs one part.
+
+mod group;
+mod parts;
+mod work;
+
+pub use parts::{hash_part, join};
+
+use crate::entry::Entry;
+use crate::header::END;
+use crate::index::{Index, IndexError, Member, Placed, encode};
+use crate::meta::{FORMAT, Meta};
+use anyhow::{Context, anyhow, bail};
+use pitstop_imaging::image::Level;
+use pitstop_imaging::image::members::{
+    Deflater, INDEX_MOST, Meter, Sequencer, WorkerPool, member_bound, seal,
+};
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// The most of headers and data that a group has.
+pub const GROUP: usize = 256 << 10;
+/// The data of a part.
+pub const PART: u64 = 1 << 20;
+
+/// Where entries come from, in the order of the tree. Called from several threads.
+pub trait Source: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// About how many bytes of data an entry has.
+    fn size(&self, number: usize) -> u64;
+
+    /// The entry as it is now, and its data.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&self, number: usize) -> anyhow::Result<Option<Found>>;
+
+    /// What the image says of itself, once everything was read.
+    ///
+    /// # Errors
+    /// When what happened meanwhile forbids the image.
+    fn finish(&self, meta: &mut Meta) -> anyhow::Result<()>;
+}
+
+/// An entry, whose hash is not known yet, with its data.
+pub struct Found {
+    pub entry: Entry,
+    pub data: Data,
+}
+
+pub enum Data {
+    None,
+    /// The whole of a small file, without its holes.
+    Bytes(Vec<u8>),
+    Stream(Arc<dyn Contents>),
+}
+
+/// The data of a large file, without its holes.
+pub trait Contents: Send + Sync {
+    /// Fills `buffer` from byte `at` of the data on.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
+
+    /// All of it was read.
+    ///
+    /// # Errors
+    /// When it cannot be told whether it changed.
+    fn done(&self) -> anyhow::Result<()>;
+}
+
+/// How to pack.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing {
+    pub level: Level,
+    /// Cores, 0 for all.
+    pub threads: usize,
+}
+
+/// Writes the image of `source` to `out`. Returns what is stored beside it.
+///
+/// # Errors
+/// When something cannot be read or written, or the image would be none that a reader takes.
+pub fn pack(
+    source: &dyn Source,
+    packing: Packing,
+    mut meta: Meta,
+    out: &mut (dyn Write + Send),
+    meter: &Meter,
+) -> anyhow::Result<Meta> {
+    let packed = pack_members(source, packing, out, meter)?;
+    meta.format = FORMAT;
+    meta.entries = packed.placed.len() as u64;
+    meta.bytes = packed
+        .placed
+        .iter()
+        .map(|placed| placed.entry.kind.stored())
+        .sum();
+    pitstop_version(&mut meta);
+    source.finish(&mut meta)?;
+    let index =
+        Index::new(packed.members, packed.placed, meta.to_toml()?).map_err(
+            |error| match error {
+                IndexError::Wrong(why) => anyhow!("the index of the new image: {why}"),
+                other => other.into(),
+            },
+        )?;
+    let blob = encode(&index);
+    let tail = seal(&blob, index.data_size());
+    if tail.len() as u64 > INDEX_MOST {
+        bail!("the tree has more files than the index of an image has room for");
+    }
+    packed
+        .out
+        .write_all(&tail)
+        .and_then(|()| packed.out.flush())
+        .context("writing the image's index")?;
+    meta.index = crate::image::digest_text(blake3::hash(&blob).as_bytes());
+    Ok(meta)
+}
+
+fn pitstop_version(meta: &mut Meta) {
+    meta.pitstop = env!("CARGO_PKG_VERSION").into();
+    if meta.created.is_empty() {
+        let now = jiff::Timestamp::now();
+        meta.created = jiff::fmt::temporal::DateTimePrinter::new()
+            .precision(Some(0))
+            .timestamp_to_string(&now);
+    }
+}
+
+/// Members on their way to the file, and what the index will say of them.
+struct Packed<'a> {
+    out: &'a mut (dyn Write + Send),
+    meter: &'a Meter<'a>,
+    members: Vec<Member>,
+    placed: Vec<Placed>,
+    /// Hashes of the parts of the file that is being written.
+    parts: Vec<[u8; 32]>,
+}
+
+fn pack_members<'a>(
+    source: &dyn Source,
+    packing: Packing,
+    out: &'a mut (dyn Write + Send),
+    meter: &'a Meter<'a>,
+) -> anyhow::Result<Packed<'a>> {
+    let sequencer = Sequencer::new(Packed {
+        out,
+        meter,
+        members: Vec::new(),
+        placed: Vec::new(),
+        parts: Vec::new(),
+    });
+    let part = usize::try_from(PART)?;
+    let pool = WorkerPool::new(packing.threads, 2 * (part + member_bound(part)));
+    let queue = work::Queue::new(source);
+    pool.run(|| {
+        let mut maker = MemberMaker::new(packing.level);
+        while let Some((ticket, work)) = queue.next()? {
+            if pool.stopped() {
+                break;
+            }
+            let made = match &work {
+                work::Work::Group(range) => group::make(source, range.clone(), &mut maker)?,
+                work::Work::Part(part) => parts::make(part, &mut maker)?,
+            };
+            let written = sequencer.run(ticket, &pool, |packed| packed.take(made));
+            match written {
+                None => break,
+                Some(written) => written.context("writing the image")?,
+            }
+        }
+        Ok(())
+    })?;
+    let mut packed = sequencer.into_inner();
+    let mut maker = MemberMaker::new(packing.level);
+    let end = maker.member(&[0; END]);
+    packed
+        .take(Made {
+            members: vec![end],
+            ..Made::default()
+        })
+        .context("writing the image")?;
+    Ok(packed)
+}
+
+/// What one piece of work became.
+#[derive(Default)]
+struct Made {
+    members: Vec<(Member, Vec<u8>)>,
+    placed: Vec<Placed>,
+    part: Option<parts::Hashed>,
+    /// Bytes of files.
+    data: u64,
+}
+
+impl Packed<'_> {
+    fn take(&mut self, made: Made) -> anyhow::Result<()> {
+        for (member, bytes) in &made.members {
+            self.out.write_all(bytes)?;
+            self.meter.moved(bytes.len() as u64);
+            self.members.push(*member);
+        }
+        self.placed.extend(made.placed);
+        if let Some(part) = made.part {
+            self.parts.push(part.hash);
+            if part.last
+                && let Some(placed) = self.placed.last_mut()
+            {
+                parts::set_hash(&mut placed.entry, &std::mem::take(&mut self.parts));
+            }
+        }
+        if made.data > 0 {
+            self.meter.done(made.data);
+        }
+        Ok(())
+    }
+}
+
+/// Makes members, with buffers that live as long as their thread.
+struct MemberMaker {
+    deflater: Deflater,
+    buffer: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+impl MemberMaker {
+    fn new(level: Level) -> Self {
+        Self {
+            deflater: Deflater::new(level),
+            buffer: Vec::new(),
+            raw: Vec::new(),
+        }
+    }
+
+    fn member(&mut self, raw: &[u8]) -> (Member, Vec<u8>) {
+        let bound = member_bound(raw.len());
+        if self.buffer.len() < bound {
+            self.buffer.resize(bound, 0);
+        }
+        let size = self.deflater.member(raw, &mut self.buffer);
+        let member = Member {
+            // Members are far smaller than 4 GiB: a part, or a group with one header.
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+            raw: u32::try_from(raw.len()).unwrap_or(u32::MAX),
+            hash: *blake3::hash(raw).as_bytes(),
+        };
+        (member, self.buffer[..size].to_vec())
+    }
+}
