@@ -15,6 +15,7 @@ mod server;
 mod wish;
 
 pub use errors::in_json;
+pub use query::json;
 
 /// What forms of pages do as well.
 pub mod handlers {
