@@ -25,7 +25,7 @@ REMAP = --config "target.$(TARGET).rustflags=[\
 '--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo']"
 BASE = --init $(OUT)/init --busybox /bin/busybox --pci-ids /usr/share/misc/pci.ids
 
-.PHONY: help setup image kernel demo test test-quick lint bench deny deb dist clean
+.PHONY: help setup image kernel demo test test-quick lint bench bench-many deny deb dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -111,12 +111,23 @@ bench: ## measure against the peers; writes docs/benchmarks.md
 	cargo build --release -p pitstop
 	bench/run
 
+bench-many: ## one image to many machines, in network namespaces (root); writes its part of docs/benchmarks.md
+	@.ci/setup test
+	cargo build --release -p pitstop
+	bench/many
+
+.PHONY: bench-trees
+bench-trees: ## measure images of trees against tar, rsync and unsquashfs, in one run (as root)
+	@.ci/setup test
+	cargo build --release -p pitstop
+	bench/trees target/release/pitstop
+
 .PHONY: fuzz
 fuzz: ## fuzz the parsers, ten minutes each (needs cargo-fuzz and a nightly compiler)
 	@.ci/setup test
 	cargo build -p pitstop
 	fuzz/seed fuzz/corpus target/debug/pitstop
-	cd fuzz && for target in survey claims table image container index tftp dhcp command_line host_name event check_in api_body host_file; do \
+	cd fuzz && for target in $$(basename -s .rs fuzz_targets/*.rs); do \
 	  mkdir -p corpus/$$target && cp -n seeds/$$target/* corpus/$$target/ 2>/dev/null; \
 	  cargo +nightly fuzz run -O -s none $$target -- -max_total_time=600 -rss_limit_mb=1024 -timeout=20 -max_len=400000 || exit 1; \
 	done

@@ -3,7 +3,9 @@
 
 mod clock;
 mod console;
+mod host_key;
 mod identity;
+mod job_keys;
 mod libraries;
 mod medium;
 mod modules;

@@ -1,6 +1,7 @@
 //! Rescue: a shell on every console, and SSH for the holders of the admin's keys.
 
 use crate::console::Consoles;
+use crate::host_key;
 use crate::supervise::{start_shell, unblocked};
 use crate::worker::reset_oom_score;
 use anyhow::{Context, bail};
@@ -33,8 +34,9 @@ pub struct Rescue {
 }
 
 impl Rescue {
-    /// Prepares programs, starts the SSH server and says how to get in. What is missing is said.
-    pub fn start(consoles: &Consoles, address: Option<IpAddr>) -> Self {
+    /// Prepares programs, starts the SSH server and says how to get in. What is missing is said. Without `shells` the
+    /// consoles have none.
+    pub fn start(consoles: &Consoles, address: Option<IpAddr>, shells: bool) -> Self {
         for outcome in [programs(), accounts()] {
             if let Err(error) = outcome {
                 consoles.warn(format!("rescue: {error:#}"));
@@ -45,7 +47,14 @@ impl Rescue {
             (Ok(()), None) => consoles.info("rescue: SSH is up, but there is no network".into()),
             (Err(error), _) => consoles.info(format!("rescue: no SSH: {error:#}")),
         }
-        let names = if busybox().is_some() {
+        let names = if !shells {
+            consoles.info(
+                "rescue: no shell: this initramfs does signed jobs alone, and no signed job asked for one; \
+                 Ctrl-Alt-Del reboots"
+                    .into(),
+            );
+            Vec::new()
+        } else if busybox().is_some() {
             consoles.info(
                 "rescue: a shell is on each console; `reboot` or Ctrl-Alt-Del ends it".into(),
             );
@@ -129,13 +138,22 @@ fn accounts() -> anyhow::Result<()> {
     fs::create_dir_all("/root").context("making /root")
 }
 
+/// Whether rescue would let anybody in over the network.
+pub fn has_ssh() -> bool {
+    first(DROPBEAR).is_some() && has_keys()
+}
+
+fn has_keys() -> bool {
+    let keys = fs::read_to_string(KEYS).unwrap_or_default();
+    keys.lines().any(is_key)
+}
+
 /// Starts dropbear for the holders of the admin's keys. No passwords, and no keys are no way in.
 fn ssh() -> anyhow::Result<()> {
     let Some(dropbear) = first(DROPBEAR) else {
         bail!("dropbear is not in the initramfs");
     };
-    let keys = fs::read_to_string(KEYS).unwrap_or_default();
-    if !keys.lines().any(is_key) {
+    if !has_keys() {
         bail!("no keys are in {KEYS}: give them to mkimage");
     }
     // dropbear believes keys only where nobody else could have written them.
@@ -144,13 +162,20 @@ fn ssh() -> anyhow::Result<()> {
             .and_then(|()| std::os::unix::fs::chown(path, Some(0), Some(0)))
             .with_context(|| format!("closing {path}"))?;
     }
-    // -R: a host key of its own, made now; -s: no passwords; -F: not in the background.
+    // The host key that the run has told of; -R: where there is none, one made when somebody asks. -s: no passwords; -F: not
+    // in the background.
+    let key: &[&str] = if Path::new(host_key::FILE).exists() {
+        &["-r", host_key::FILE]
+    } else {
+        &["-R"]
+    };
     fs::create_dir_all("/etc/dropbear").context("making /etc/dropbear")?;
     fs::create_dir_all("/var/run").context("making /var/run")?;
     fs::create_dir_all("/var/log").context("making /var/log")?;
     let log = OpenOptions::new().write(true).open("/dev/kmsg");
     unblocked(&mut Command::new(dropbear))
-        .args(["-F", "-E", "-R", "-s"])
+        .args(["-F", "-E", "-s"])
+        .args(key)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log.map_or_else(|_| Stdio::null(), Stdio::from))

@@ -2,10 +2,12 @@
 
 use crate::console::{Consoles, boot_parameters, command_line};
 use crate::report::{Crash, Pulse, Report};
-use crate::{libraries, medium, net};
+use crate::{clock, host_key, job_keys, libraries, medium, net, rescue};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::Machine;
+use pitstop_payload::load::Rules;
 use pitstop_payload::run::{self, Options};
+use pitstop_protocol::job::Clock;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,10 +42,27 @@ fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Fini
     if boot_parameters().debug {
         libraries::listen(Arc::clone(&reporter));
     }
+    let keys = match job_keys::read() {
+        Ok(keys) => keys,
+        Err(error) => return run::failed_for_good(&format!("{error:#}")),
+    };
+    let mut rules = Rules {
+        keys,
+        clock: Clock::default(),
+    };
     let lease = match net::bring_up(machine, &boot_parameters(), &reporter) {
         Ok(lease) => lease,
-        Err(error) => return run::failed_before_job(machine, &format!("{error:#}")),
+        Err(error) => return run::failed_before_job(machine, &rules, &format!("{error:#}")),
     };
+    // The network may have told the time.
+    rules.clock = clock::standing();
+    if rules.clock == Clock::Behind {
+        reporter.warn(format!(
+            "this machine's clock was set to a time before its initramfs was made, and nobody has told the right one: \
+             it stands at {:.0}",
+            clock::now()
+        ));
+    }
     Report::Lease(lease.clone()).send();
     // The pipe from the process that loads drivers: a line, or its end, says that it has been through.
     match net::wait_readable(io::stdin(), DRIVERS) {
@@ -54,13 +73,26 @@ fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Fini
     if let Some(label) = &boot_parameters().medium
         && let Err(error) = medium::bring_up(label)
     {
-        return run::failed_before_job(machine, &format!("{error:#}"));
+        return run::failed_before_job(machine, &rules, &format!("{error:#}"));
     }
     let options = Options {
         on_policy: &|policy| Report::Policy(policy.clone()).send(),
+        rules,
+        host_key: host_key(consoles),
         ..Options::default()
     };
     run::run(machine, &lease, reporter, &options)
+}
+
+/// Of a machine that would let somebody in. Without one it has no way in, which is told.
+fn host_key(consoles: &Consoles) -> String {
+    if !rescue::has_ssh() {
+        return String::new();
+    }
+    host_key::make().unwrap_or_else(|error| {
+        consoles.warn(format!("{error:#}"));
+        String::new()
+    })
 }
 
 /// Writes to the share that a worker has crashed, as far as the share can be reached.

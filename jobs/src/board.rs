@@ -156,6 +156,7 @@ mod tests {
             place: number,
             slots: None,
             groups: Vec::new(),
+            chain: None,
         }
     }
 

@@ -6,9 +6,10 @@ use crate::turns::Claim;
 use jiff::Timestamp;
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
-use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::beside::Unsigned;
+use pitstop_protocol::job::hostfile::{HostFile, Secret};
+use pitstop_protocol::job::{ActionName, Distribute, Word};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt::Write as _;
 
 /// The only version there is.
 pub const VERSION: u32 = 1;
@@ -113,6 +114,19 @@ pub struct Job {
     pub power: Option<Power>,
     /// The host file, without what the server adds to it.
     pub text: String,
+    /// minisign's signature of the text, which then goes out as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+/// What goes into `hosts/` for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFiles {
+    pub text: String,
+    /// Beside it, of a signed job.
+    pub signature: Option<String>,
+    /// Beside it, of a signed job: where the machine checks in and reports.
+    pub unsigned: Option<String>,
 }
 
 /// A file that is no job.
@@ -179,7 +193,17 @@ impl Job {
             place: self.place,
             slots: self.slots,
             groups: self.groups.clone(),
+            chain: self.chain(),
         }
+    }
+
+    /// The folder of its images, if it has them from other machines for certain: without an index, say, an image that may
+    /// come from others comes from the server all the same.
+    fn chain(&self) -> Option<String> {
+        let file = HostFile::parse(self.text.as_bytes(), &self.host_file).ok()?;
+        let is_swarm = self.action == ActionName::Restore
+            && file.distribute.as_deref() == Some(Distribute::Swarm.word());
+        file.image.filter(|_| is_swarm)
     }
 
     /// The job that this one, with `every`, sets for the time `due`. Those of one command and one time share their slots.
@@ -240,31 +264,47 @@ impl Job {
     }
 
     /// What goes into `hosts/`: the job's text, where the machine checks in, and where it reports with `token`. What the
-    /// text says of that itself stays.
-    pub fn host_text(&self, token: Option<&str>) -> String {
+    /// text says of that itself stays. A text that is signed stays as it is.
+    pub fn host_files(&self, token: Option<&str>) -> HostFiles {
         let mut text = self.text.clone();
-        let Some(server) = &self.server else {
-            return text;
-        };
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
-        let said: toml::Table = toml::from_str(&text).unwrap_or_default();
-        let url = |of: &str| Some(format!("{server}/{of}/{}", self.id));
-        // A person who looks at a console sees no use in waiting for a slot, and none is used up.
-        let check_in = url("check-in").filter(|_| self.is_tracked());
-        let reports = token.is_some() && !said.contains_key("report");
-        for (key, value) in [
-            ("check-in", check_in),
-            ("report", url("report").filter(|_| reports)),
-            ("report-token", token.filter(|_| reports).map(str::to_owned)),
-        ] {
-            if let Some(value) = value {
-                // Writing to a String cannot fail.
-                let _ = writeln!(text, "{key} = {}", toml::Value::from(value));
+        let added = self.added(token).to_toml();
+        let Some(signature) = &self.signature else {
+            if !added.is_empty() {
+                if !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                text.push_str(&added);
             }
+            return HostFiles {
+                text,
+                signature: None,
+                unsigned: None,
+            };
+        };
+        HostFiles {
+            text,
+            signature: Some(signature.clone()),
+            unsigned: (!added.is_empty()).then_some(added),
         }
-        text
+    }
+
+    fn added(&self, token: Option<&str>) -> Unsigned {
+        let Some(server) = &self.server else {
+            return Unsigned::default();
+        };
+        let said: toml::Table = toml::from_str(&self.text).unwrap_or_default();
+        let url = |of: &str| Some(format!("{server}/{of}/{}", self.id));
+        let reports = token.is_some() && !said.contains_key("report");
+        Unsigned {
+            // A person who looks at a console sees no use in waiting for a slot, and none is used up.
+            check_in: url("check-in").filter(|_| self.is_tracked()),
+            report: url("report").filter(|_| reports),
+            report_token: token
+                .filter(|_| reports)
+                .map(|token| Secret(token.to_owned())),
+            // Whether the share wants one, its server knows.
+            token: None,
+        }
     }
 
     /// Whether the machine tells the server how it goes.
@@ -328,6 +368,7 @@ pub fn sample() -> Job {
         superseded_by: None,
         power: None,
         text: "version = 1\naction = \"backup\"\n".into(),
+        signature: None,
     }
 }
 
@@ -358,17 +399,30 @@ mod tests {
     #[test]
     fn the_host_file_has_where_to_check_in() {
         let mut job = sample();
+        let text_of = |job: &Job, token| job.host_files(token).text;
         let door = "check-in = \"http://10.0.2.2:8080/check-in/19700101-000000-abcdef\"\n";
-        assert_eq!(job.host_text(None), format!("{}{door}", job.text));
+        assert_eq!(text_of(&job, None), format!("{}{door}", job.text));
         let report = "report = \"http://10.0.2.2:8080/report/19700101-000000-abcdef\"\nreport-token = \"t\"\n";
         assert_eq!(
-            job.host_text(Some("t")),
+            text_of(&job, Some("t")),
             format!("{}{door}{report}", job.text)
         );
+        let signed = Job {
+            signature: Some("s".into()),
+            ..job.clone()
+        };
+        let files = signed.host_files(Some("t"));
+        assert_eq!(
+            files.text, job.text,
+            "not a byte of what is signed is changed"
+        );
+        assert_eq!(files.signature.as_deref(), Some("s"));
+        assert_eq!(files.unsigned, Some(format!("{door}{report}")));
+        assert_eq!(Job::parse(&signed.to_toml(), "x.toml"), Ok(signed));
         job.text.push_str("report = \"http://other/\"\n");
-        assert_eq!(job.host_text(Some("t")), format!("{}{door}", job.text));
+        assert_eq!(text_of(&job, Some("t")), format!("{}{door}", job.text));
         job.server = None;
-        assert_eq!(job.host_text(None), job.text);
+        assert_eq!(text_of(&job, None), job.text);
         assert!(!job.is_tracked());
     }
 

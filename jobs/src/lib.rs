@@ -13,7 +13,7 @@ mod turns;
 pub use board::{Board, Gone};
 pub use evidence::{Evidence, Trace, trace};
 pub use history::{Entry, MOST_LINE};
-pub use job::{BadJob, Job, MOST_BYTES, Power, VERSION, Verdict, file};
+pub use job::{BadJob, HostFiles, Job, MOST_BYTES, Power, VERSION, Verdict, file};
 pub use order::{Order, UnknownOrder};
 pub use schedule::{BadTime, Cron, Due, LATEST, at, due};
 pub use state::{Effect, Happened, State};

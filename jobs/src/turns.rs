@@ -1,7 +1,7 @@
 //! Whose turn it is: slots, and the order of those who came.
 
 use pitstop_protocol::id::Id;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How many machines are at work at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Claim {
     pub place: u32,
     pub slots: Option<u32>,
     pub groups: Vec<String>,
+    /// The folder whose images it has from other machines: those of one folder take one of the server's slots together.
+    pub chain: Option<String>,
 }
 
 impl Claim {
@@ -49,13 +51,18 @@ pub enum Turn {
 #[derive(Default)]
 struct Used<'a> {
     all: u32,
+    chains: HashSet<&'a str>,
     groups: HashMap<&'a str, u32>,
     batches: HashMap<&'a Id, u32>,
 }
 
 impl<'a> Used<'a> {
     fn take(&mut self, claim: &'a Claim) {
-        self.all += 1;
+        let is_first = claim
+            .chain
+            .as_ref()
+            .is_none_or(|chain| self.chains.insert(chain));
+        self.all += u32::from(is_first);
         for group in &claim.groups {
             *self.groups.entry(group).or_default() += 1;
         }
@@ -69,7 +76,9 @@ impl<'a> Used<'a> {
             free(used.unwrap_or(0), limits.groups.get(name).copied())
         };
         let batch = self.batches.get(&claim.batch).copied().unwrap_or(0);
-        free(self.all, limits.server) && free(batch, claim.slots) && claim.groups.iter().all(group)
+        let of_chain = |chain: &String| self.chains.contains(chain.as_str());
+        let server = claim.chain.as_ref().is_some_and(of_chain) || free(self.all, limits.server);
+        server && free(batch, claim.slots) && claim.groups.iter().all(group)
     }
 }
 
@@ -120,6 +129,7 @@ mod tests {
             place,
             slots,
             groups: vec![group.to_owned()],
+            chain: None,
         }
     }
 
@@ -167,6 +177,28 @@ mod tests {
         for (who, place) in [(3, 1), (2, 2), (1, 3)] {
             assert_eq!(ask(&full, &wait, who, &one), Turn::Wait { place, of: 3 });
         }
+    }
+
+    #[test]
+    fn a_chain_takes_one_of_the_server_s_slots_and_each_machine_one_of_its_set() {
+        let in_chain = |number, chain: &str, slots| Claim {
+            chain: Some(chain.to_owned()),
+            ..claim(number, 0, number, "none", slots)
+        };
+        let limits = limits(2, 9);
+        let turn_of = |work: &[Claim], who: Claim| {
+            let wait = [who];
+            turn(work.iter(), wait.iter(), &wait[0].job, &limits)
+        };
+        let work = [
+            in_chain(1, "x", None),
+            in_chain(2, "x", None),
+            claim(3, 3, 0, "none", None),
+        ];
+        assert_eq!(turn_of(&work, in_chain(4, "x", None)), Turn::Go);
+        assert_ne!(turn_of(&work, in_chain(4, "y", None)), Turn::Go);
+        assert_ne!(turn_of(&work, claim(4, 4, 0, "none", None)), Turn::Go);
+        assert_ne!(turn_of(&work, in_chain(4, "x", Some(2))), Turn::Go);
     }
 
     #[test]

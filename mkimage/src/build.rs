@@ -8,6 +8,8 @@ use crate::output;
 use crate::tree::{Node, Tree};
 use crate::weigh;
 use anyhow::{Context, Result, bail};
+use pitstop_protocol::job::JobKeys;
+use pitstop_protocol::job::beside::SIGNATURE;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -174,8 +176,25 @@ fn add_configuration(tree: &mut Tree, options: &BuildOptions, built: u64) -> Res
         tree.add("etc/pitstop/params", 0o644, Node::File(line.into_bytes()))?;
     }
     let line = input::parameters("--param", &options.params.join(" "))?;
+    let keys = input::job_keys(&options.job_key)?;
+    for (number, (data, _)) in keys.iter().enumerate() {
+        let inside = format!("etc/pitstop/job-keys/{number:02}.pub");
+        tree.add(&inside, 0o644, Node::File(data.clone()))?;
+    }
+    let keys = JobKeys::new(keys.into_iter().map(|(_, key)| key).collect());
+    if keys.is_some() {
+        input::no_job(&line)?;
+    }
     if let Some(file) = &options.host_file {
         let data = input::host_file(file, &line)?;
+        if let Some(keys) = &keys {
+            let signature = input::signature(file, &data, keys)?;
+            tree.add(
+                &format!("etc/pitstop/host.toml{SIGNATURE}"),
+                0o600,
+                Node::File(signature),
+            )?;
+        }
         tree.add("etc/pitstop/host.toml", 0o600, Node::File(data))?;
     }
     for (number, file) in options.ca.iter().enumerate() {

@@ -17,7 +17,10 @@ const BUILD: &str = "  Every wired NIC and disk driver of the kernel that is ins
 
   For one kind of virtual machine, with a shell and SSH for rescue:
     mkimage build --init out/init --kernel-version 6.1.0-56-cloud-amd64 --drivers virtio,nvme \\
-        --busybox /bin/busybox --dropbear /usr/sbin/dropbear --authorized-keys ~/.ssh/id_ed25519.pub -o initramfs.img";
+        --busybox /bin/busybox --dropbear /usr/sbin/dropbear --authorized-keys ~/.ssh/id_ed25519.pub -o initramfs.img
+
+  One that does signed jobs alone:
+    mkimage build --init out/init --kernel-version $(uname -r) --job-key lab.pub -o out/initramfs.img";
 
 const LIST: &str = "  What is in it, and what it weighs:
     mkimage list out/initramfs.img";
@@ -116,6 +119,9 @@ pub struct BuildOptions {
     /// Who may log in to rescue: SSH public keys; may be repeated
     #[arg(long, value_name = "FILE")]
     pub authorized_keys: Vec<PathBuf>,
+    /// Do only jobs that this key has signed: the .pub file of minisign -G or pitstop key new; may be repeated
+    #[arg(long, value_name = "FILE.pub")]
+    pub job_key: Vec<PathBuf>,
     /// A certificate authority (PEM) that https servers are checked against; may be repeated
     #[arg(long, value_name = "FILE")]
     pub ca: Vec<PathBuf>,
@@ -131,7 +137,7 @@ pub struct BuildOptions {
     /// A default kernel parameter (the command line wins); may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
-    /// A host file, found as pitstop.host=file:///etc/pitstop/host.toml
+    /// A host file, found as pitstop.host=file:///etc/pitstop/host.toml; with --job-key its signature lies beside it
     #[arg(long, value_name = "FILE")]
     pub host_file: Option<PathBuf>,
     /// How the image is compressed

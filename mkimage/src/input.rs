@@ -1,12 +1,13 @@
 //! What an image is made of: read whole, and checked as the machine will.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use pitstop_protocol::job::{CommandLine, check_host_file, check_parameters};
+use pitstop_protocol::job::beside::SIGNATURE;
+use pitstop_protocol::job::{CommandLine, JobKey, JobKeys, check_host_file, check_parameters};
 use pitstop_transport::fetch::check_certificates;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest file that an initramfs can hold: newc has 32 bits for its size.
 const LARGEST: u64 = u32::MAX as u64;
@@ -53,6 +54,46 @@ pub fn host_file(path: &Path, line: &CommandLine) -> Result<Vec<u8>> {
     check_host_file(&data, &path.display().to_string(), line)
         .map_err(|why| anyhow!("--host-file {}: {why}", path.display()))?;
     Ok(data)
+}
+
+/// Reads the keys whose jobs are done, each as it goes into the image.
+pub fn job_keys(files: &[PathBuf]) -> Result<Vec<(Vec<u8>, JobKey)>> {
+    let key = |file: &PathBuf| {
+        let data = read(file)?;
+        let key = JobKey::parse(&data).with_context(|| format!("--job-key {}", file.display()))?;
+        Ok((data, key))
+    };
+    files.iter().map(key).collect()
+}
+
+/// Refuses parameters that a machine which does signed jobs alone would refuse at every boot.
+pub fn no_job(line: &CommandLine) -> Result<()> {
+    ensure!(
+        line.action.is_none() && line.share.is_none() && line.delete.is_empty(),
+        "--param: with --job-key no parameter says what is done (pitstop.action, pitstop.share, pitstop.delete): that is \
+         the signed host file's"
+    );
+    Ok(())
+}
+
+/// Reads the signature beside a host file, and checks it as the machine will.
+pub fn signature(file: &Path, data: &[u8], keys: &JobKeys) -> Result<Vec<u8>> {
+    let signature = read(&beside(file)).context("--host-file with --job-key has to be signed")?;
+    keys.verify(data, &signature)
+        .map_err(|why| anyhow!("--host-file {}: {why}", file.display()))?;
+    Ok(signature)
+}
+
+/// The signature beside a host file, where there is one.
+pub fn signature_if_there(file: &Path) -> Result<Option<Vec<u8>>> {
+    let beside = beside(file);
+    beside.exists().then(|| read(&beside)).transpose()
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(SIGNATURE);
+    name.into()
 }
 
 /// Reads certificate authorities. A machine with one that cannot be read has no network at all.

@@ -16,6 +16,9 @@ pub struct Finish {
     /// How long the line stays on the consoles before `then`.
     pub wait: Duration,
     pub then: After,
+    /// Whether the consoles have shells in rescue: not where jobs are signed and none asked for it, lest anybody who can make
+    /// a job fail gets one.
+    pub shells: bool,
 }
 
 /// What to do about a failure, known as early as can be and handed to whoever outlives the worker:
@@ -26,6 +29,8 @@ pub struct CrashPolicy {
     pub action: String,
     /// Failed tries before the machine holds.
     pub attempts: u32,
+    /// Whether the machine does signed jobs alone.
+    pub signed_only: bool,
     /// Which try this is, from 1; 0 while none could be counted.
     pub attempt: u32,
     pub failure_delay: Duration,
@@ -46,6 +51,7 @@ impl Default for CrashPolicy {
         Self {
             action: "unknown".into(),
             attempts: 3,
+            signed_only: false,
             attempt: 0,
             failure_delay: Duration::from_secs(300),
             progress_timeout: Duration::from_secs(30 * 60),
@@ -88,6 +94,7 @@ impl CrashPolicy {
             result_line: line(&self.outcome(reason)),
             wait,
             then,
+            shells: !self.signed_only || self.on_failure == After::Rescue,
         }
     }
 }
@@ -102,6 +109,7 @@ pub fn succeeded(action: &str, then: After) -> Finish {
         result_line: line(&Outcome::new(Verdict::Ok, action, "")),
         wait: Duration::ZERO,
         then,
+        shells: true,
     }
 }
 
@@ -111,6 +119,7 @@ pub fn cancelled(action: &str, reason: &str, wait: Duration) -> Finish {
         result_line: line(&Outcome::new(Verdict::Cancelled, action, &one_line(reason))),
         wait,
         then: After::Reboot,
+        shells: false,
     }
 }
 
@@ -137,6 +146,22 @@ mod tests {
         policy.attempt = 3;
         let last = policy.failed("x");
         assert_eq!((last.then, last.wait), (After::Rescue, Duration::ZERO));
+    }
+
+    #[test]
+    fn where_jobs_are_signed_a_failure_gives_nobody_a_shell() {
+        let mut policy = CrashPolicy {
+            attempt: 3,
+            ..CrashPolicy::default()
+        };
+        assert!(policy.failed("x").shells);
+        policy.signed_only = true;
+        let held = policy.failed("x");
+        assert_eq!((held.then, held.shells), (After::Rescue, false));
+        // The signed job itself asks for it.
+        policy.on_failure = After::Rescue;
+        assert!(policy.failed("x").shells);
+        assert!(succeeded("rescue", After::Rescue).shells);
     }
 
     #[test]

@@ -1,13 +1,22 @@
 //! From the command line and the host file to a job.
 
+mod signed;
+
+use crate::execute::record;
+use jiff::Timestamp;
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::inventory::Machine;
+use pitstop_imaging::inventory::{self, Machine};
+use pitstop_protocol::job::check::Wrong;
 use pitstop_protocol::job::cmdline::CommandLine;
 use pitstop_protocol::job::host_file_search::Placeholders;
 use pitstop_protocol::job::hostfile::{HostFile, value_error};
-use pitstop_protocol::job::{Action, Job, Salvaged, check, default_host_urls, host_file_needed};
+use pitstop_protocol::job::{
+    Action, Clock, Job, JobKeys, Policy, Salvaged, Transfer, check, default_host_urls,
+    host_file_needed,
+};
 use pitstop_protocol::machine::{BootSource, Lease};
 use pitstop_protocol::redacted;
+use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{self, FetchError, HttpClient, Settings};
 use std::fmt;
 use url::Url;
@@ -15,12 +24,22 @@ use url::Url;
 /// No host file is larger: something else is at that URL.
 const LIMIT: usize = 1 << 20;
 
+/// What this machine believes.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Whose jobs it does; `None` for everybody's.
+    pub keys: Option<JobKeys>,
+    pub clock: Clock,
+}
+
 /// Why there is no job, and what can be done about it all the same.
 #[derive(Debug)]
 pub struct JobError {
     /// One sentence for result line and logs.
     pub reason: String,
     pub salvaged: Salvaged,
+    /// Whether it is a failed try of a job. A job that nobody signed is none: it must not bring a machine to hold.
+    pub counts: bool,
 }
 
 impl std::error::Error for JobError {}
@@ -45,16 +64,18 @@ struct Found {
 pub fn load(
     machine: &Machine,
     lease: &Lease,
+    rules: &Rules,
     reporter: &dyn Reporter,
 ) -> Result<Job, Box<JobError>> {
     match HttpClient::new(Settings::default()) {
-        Ok(http) => load_with(machine, lease, &http, reporter),
+        Ok(http) => load_with(machine, lease, rules, &http, reporter),
         Err(error) => Err(Box::new(JobError {
             reason: format!("{error:#}"),
             salvaged: Salvaged {
                 image: lease.folder(),
                 ..Salvaged::default()
             },
+            counts: true,
         })),
     }
 }
@@ -63,6 +84,7 @@ pub fn load(
 pub fn load_with(
     machine: &Machine,
     lease: &Lease,
+    rules: &Rules,
     http: &HttpClient,
     reporter: &dyn Reporter,
 ) -> Result<Job, Box<JobError>> {
@@ -71,6 +93,7 @@ pub fn load_with(
         Box::new(JobError {
             reason,
             salvaged: salvage(line, found, &placeholders),
+            counts: true,
         })
     };
     let line = match CommandLine::parse(&machine.command_line) {
@@ -79,9 +102,20 @@ pub fn load_with(
             // Nothing is done by it, but it may tell where the logs are and how long to wait.
             let host = error.understood.host.as_deref();
             let found = host.and_then(|host| find(host, &placeholders, http, reporter).ok());
-            return Err(fail(error.to_string(), &error.understood, found.as_ref()));
+            let (line, found) = match &rules.keys {
+                None => (error.understood.clone(), found),
+                // Of what is signed alone.
+                Some(keys) => {
+                    let proven = found.map(|found| signed::prove(found, keys, http, reporter));
+                    (CommandLine::default(), proven.and_then(Result::ok))
+                }
+            };
+            return Err(fail(error.to_string(), &line, found.as_ref()));
         }
     };
+    if rules.keys.is_some() {
+        signed::check_line(&line).map_err(|why| fail(why, &CommandLine::default(), None))?;
+    }
     let found = match &line.host {
         Some(host) => find(host, &placeholders, http, reporter).map(Some),
         None if host_file_needed(&line) => {
@@ -90,13 +124,29 @@ pub fn load_with(
         None => Ok(None),
     }
     .map_err(|why| fail(why, &line, None))?;
-    let file = match &found {
+    let found = match (found, &rules.keys) {
+        (Some(found), Some(keys)) => {
+            let proven = signed::prove(found, keys, http, reporter);
+            Some(proven.map_err(|(found, why)| Box::new(unproven(&found, why, &placeholders)))?)
+        }
+        (found, _) => found,
+    };
+    let mut file = match &found {
         None => HostFile::default(),
         Some(found) => HostFile::parse(&found.bytes, &redacted(&found.url))
             .map_err(|error| fail(error.to_string(), &line, Some(found)))?,
     };
+    if let Some(found) = &found
+        && (rules.keys.is_some() || file.id.is_some())
+    {
+        signed::add_unsigned(&mut file, found, http, reporter);
+    }
     let from = found.as_ref().map(|found| &found.url);
-    let job = check::job(&line, &file, from, &placeholders).map_err(|wrong| {
+    let checked = check::job(&line, &file, from, &placeholders).and_then(|job| {
+        check_terms(&job, machine, lease, rules)?;
+        Ok(job)
+    });
+    let job = checked.map_err(|wrong| {
         let reason = match (&found, wrong.key) {
             (Some(found), Some(key)) => {
                 value_error(&found.bytes, &redacted(&found.url), key, &wrong.what).to_string()
@@ -113,6 +163,56 @@ pub fn load_with(
         );
     }
     Ok(job)
+}
+
+/// What holds beside the work: that the job could be a signed one where it has to be, that it is this machine's, and that
+/// it has not expired.
+fn check_terms(job: &Job, machine: &Machine, lease: &Lease, rules: &Rules) -> Result<(), Wrong> {
+    let wrong = |key| {
+        move |what| Wrong {
+            key: Some(key),
+            what,
+        }
+    };
+    if rules.keys.is_some() {
+        check::signable(job)?;
+    }
+    if let Some(whom) = &job.terms.meant_for {
+        let inventory = inventory::read(machine).map_err(|error| Wrong {
+            key: None,
+            what: format!("whether the job is for this machine: {error:#}"),
+        })?;
+        let this = record::identity(lease, &inventory);
+        whom.check(&this).map_err(wrong("for"))?;
+    }
+    let now = Timestamp::now();
+    let in_time = job.terms.check_time(now, rules.clock);
+    in_time.map_err(wrong("not-after"))
+}
+
+/// Of a file that nobody signed little is believed: the action, for the result line; a wait that is no longer than the usual
+/// one; and where the refusal is logged, if that is on the server that sent the file, so that its admin hears of it.
+fn unproven(found: &Found, reason: String, placeholders: &Placeholders) -> JobError {
+    let told = salvage(&CommandLine::default(), Some(found), placeholders);
+    let is_own = |share: &ShareUrl| match share {
+        ShareUrl::Http(url) => url.host() == found.url.host(),
+        ShareUrl::Nfs(_) | ShareUrl::S3(_) | ShareUrl::Directory(_) => false,
+    };
+    let usual = Policy::default();
+    JobError {
+        reason,
+        salvaged: Salvaged {
+            policy: Policy {
+                failure_delay: told.policy.failure_delay.min(usual.failure_delay),
+                ..usual
+            },
+            transfer: Transfer::default(),
+            share: told.share.filter(is_own),
+            image: told.image,
+            action: told.action,
+        },
+        counts: false,
+    }
 }
 
 /// Looks for the host file: the first of its names that exists.

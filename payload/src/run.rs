@@ -5,6 +5,7 @@
 
 mod crash;
 mod end;
+mod once;
 
 use crate::check_in::{Admitted, Door, Slot};
 use crate::execute::done::{self, Done, Request};
@@ -12,7 +13,7 @@ use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
 use crate::execute::{Work, attempts, info, name, record};
 use crate::finish::{CrashPolicy, Finish};
-use crate::load::{self, JobError};
+use crate::load::{self, JobError, Rules};
 use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::Reporter;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crash::before_any_job;
-pub use crash::{after_crash, failed_before_job};
+pub use crash::{after_crash, failed_before_job, failed_for_good};
 
 /// The files that prove that a place is the share; the second is VirtualBox's.
 const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
@@ -53,6 +54,10 @@ pub struct Options<'a> {
     pub disk_patience: Duration,
     /// A folder under which NFS exports are mounted.
     pub mounts: PathBuf,
+    /// Whose jobs are done.
+    pub rules: Rules,
+    /// The public half of the machine's SSH host key; empty where nobody can log in.
+    pub host_key: String,
 }
 
 impl Default for Options<'_> {
@@ -61,6 +66,8 @@ impl Default for Options<'_> {
             on_policy: &|_| {},
             disk_patience: PATIENCE,
             mounts: PathBuf::from(MOUNTS),
+            rules: Rules::default(),
+            host_key: String::new(),
         }
     }
 }
@@ -73,14 +80,14 @@ pub fn run(
     reporter: Arc<dyn Reporter>,
     options: &Options<'_>,
 ) -> Finish {
-    let reports = Arc::new(Reports::begin(reporter, lease));
+    let reports = Arc::new(Reports::begin(reporter, lease, &options.host_key));
     let mut run = Run {
         machine,
         lease,
         log: Arc::new(RunLog::new(reports.clone(), lease.address.to_string())),
         reports,
         options,
-        policy: before_any_job(machine),
+        policy: before_any_job(machine, &options.rules),
         share: None,
         slot: None,
         not_wanted: None,
@@ -153,6 +160,8 @@ impl Run<'_> {
         if let Some(reason) = withdrawn {
             return Ok(self.withdrawn(&job, reason));
         }
+        // It may have waited for its slot for long.
+        self.check_time(&job)?;
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
         let asked = self.look_back(&job, &carriers);
@@ -182,13 +191,14 @@ impl Run<'_> {
             log: &self.log,
             watch: &mut watch,
         };
+        let is_finished = self.is_finished(&job, &this, before)?;
         let images_tell = matches!(job.action, Action::Backup(_) | Action::BackupAgain(_));
-        if let Some(before) = before.filter(|_| !images_tell) {
+        if let Some(before) = before.filter(|_| is_finished || !images_tell) {
             self.log.info(format!(
                 "the {} was done at {}: only its configuration is left to be deleted",
                 job.action, before.finished
             ));
-            self.tell_machine(&work)?;
+            self.once(&job, &this, || self.tell_machine(&work))?;
             return self.succeeded(&job, request, &carriers);
         }
         let prepared = work.plan()?;
@@ -199,13 +209,15 @@ impl Run<'_> {
                 "an earlier try has done the {}: only its configuration is left to be deleted",
                 job.action
             ));
-            self.tell_machine(&work)?;
+            self.once(&job, &this, || self.tell_machine(&work))?;
             return self.succeeded(&job, request, &carriers);
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
-        self.tell_machine(&work)?;
-        work.execute(&prepared, || self.note_done(request, id.as_deref()))?;
+        self.once(&job, &this, || {
+            self.tell_machine(&work)?;
+            work.execute(&prepared, || self.note_done(request, id.as_deref()))
+        })?;
         self.succeeded(&job, request, &carriers)
     }
 
@@ -249,7 +261,7 @@ impl Run<'_> {
     }
 
     fn learn_job(&mut self, carriers: &Carriers) -> anyhow::Result<Job> {
-        match load::load(self.machine, self.lease, &*self.log) {
+        match load::load(self.machine, self.lease, &self.options.rules, &*self.log) {
             Ok(job) => {
                 job.action
                     .name()
@@ -317,7 +329,12 @@ impl Run<'_> {
             .clone()
             .for_job(&salvaged.transfer, self.listener())
         {
-            Ok(carriers) => self.count_failure(url, &digest, &carriers),
+            Ok(carriers) if error.counts => self.count_failure(url, &digest, &carriers),
+            Ok(carriers) => {
+                if let Err(second) = self.reach_share(url, &carriers) {
+                    self.on_console_only(&second);
+                }
+            }
             Err(second) => self.on_console_only(&second),
         }
     }
@@ -459,6 +476,8 @@ mod door;
 mod over_http;
 #[cfg(test)]
 mod reported;
+#[cfg(test)]
+mod signed;
 #[cfg(test)]
 mod site;
 #[cfg(test)]

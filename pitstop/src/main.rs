@@ -9,6 +9,7 @@ mod inventory;
 mod job;
 mod job_options;
 mod notify;
+mod key;
 mod people;
 mod power;
 mod remote;
@@ -70,6 +71,8 @@ enum Command {
     Host(host::Args),
     /// List, show, cancel, repeat and wait for the jobs of machines
     Job(job::Args),
+    /// Make and show the keys that sign jobs
+    Key(key::Args),
     /// Switch machines on and off, and ask whether they run
     Power(power::Args),
     /// List the images on the share
@@ -141,6 +144,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Host(args) => host::run(&args),
         Command::Job(args) => job::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Power(args) => power::run(&args),
         Command::Image(args) => images::run(&args),
         Command::Fleet(args) => fleet::run(&args),

@@ -124,6 +124,28 @@ impl Lab {
             "log in" => get("/login"),
             "look at the page" => self.ask(who, "GET", "/", "Accept: application/json\r\n", ""),
             "read runs" => get("/api/v1/runs"),
+            "list machines" => get("/api/v1/machines"),
+            "list images" => get("/api/v1/images"),
+            "search the inventory" => get("/api/v1/inventory"),
+            "set jobs" => {
+                let job = r#"{"machines":["10.0.2.20"],"action":"rescue"}"#;
+                self.ask(who, "POST", "/api/v1/jobs", json, job)
+            }
+            "withdraw jobs" => {
+                let job = "version = 1\naction = \"rescue\"\n";
+                let file = self.folder.path().join("hosts/0A000214.toml");
+                std::fs::write(file, job).unwrap();
+                let path = "/api/v1/host-files?machine=10.0.2.20";
+                self.ask(who, "DELETE", path, "", "")
+            }
+            "switch machines" => {
+                let order = r#"{"machines":["10.0.2.20"],"act":"status"}"#;
+                self.ask(who, "POST", "/api/v1/power", json, order)
+            }
+            "verify images" => {
+                let path = "/api/v1/images/golden/sda.raw.gz/verify";
+                self.ask(who, "POST", path, json, "")
+            }
             "see events as they come" => get("/events"),
             "list users" => get("/api/v1/users"),
             "make users" => {
@@ -204,7 +226,8 @@ fn every_cell_of_the_table_is_as_it_says() {
         for (who, told) in WHO.iter().zip(cells) {
             let status = lab.act(act, who);
             let found = match status {
-                200..=399 => Told::Yes,
+                // It may, and it makes no sense here: nobody wrote down how the machine is switched.
+                200..=399 | 400 | 409 => Told::Yes,
                 401 => Told::LogIn,
                 403 | 404 => Told::No,
                 status => panic!("{act}, {who}: {status}"),
@@ -306,4 +329,69 @@ fn without_the_option_the_share_is_as_open_as_ever() {
             .status,
         200
     );
+}
+
+/// Paths that machines ask, and those before somebody is logged in.
+const OPEN: [&str; 7] = [
+    "/share",
+    "/hosts",
+    "/ipxe",
+    "/check-in/",
+    "/report/",
+    "/static/",
+    "/login",
+];
+
+/// The path of each `.route("/…", …)` in the server's source: a router does not tell its routes.
+fn routes(folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            routes(&path, found);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for route in text.split(".route(").skip(1) {
+            let quoted = route.trim_start().strip_prefix('"');
+            if let Some((route, _)) = quoted.and_then(|rest| rest.split_once('"')) {
+                found.push(route.to_owned());
+            }
+        }
+    }
+}
+
+/// With a name for each part that a request fills in.
+fn filled(route: &str) -> String {
+    let parts = route.split('/').map(|part| match part.strip_prefix('{') {
+        Some(part) if part.starts_with('*') => "a/b",
+        Some(_) => "a",
+        None => part,
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[test]
+fn no_route_forgets_to_ask_who_it_is() {
+    let server = Server::start();
+    add(&server.path(""), "ann", "admin");
+    let mut found = Vec::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/src");
+    routes(&source, &mut found);
+    found
+        .retain(|route| route.starts_with('/') && !OPEN.iter().any(|open| route.starts_with(open)));
+    assert!(found.len() > 30, "{found:?}");
+    let mut wrong = Vec::new();
+    for route in found {
+        for method in ["GET", "POST", "PATCH", "DELETE", "PUT"] {
+            let answer = send(&server, method, &filled(&route), "", "");
+            let to_log_in = answer.status == 303
+                && answer
+                    .header("location")
+                    .is_some_and(|it| it.starts_with("/login"));
+            if !matches!(answer.status, 401 | 405) && !to_log_in {
+                wrong.push(format!("{method} {route}: {}", answer.status));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
 }

@@ -77,6 +77,9 @@ pub enum What {
         mac: String,
         /// The version of Pitstop.
         pitstop: String,
+        /// The public half of its SSH host key, `ssh-ed25519 AAAA…`; empty where nobody can log in.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        host_key: String,
     },
     /// The machine knows what it is to do.
     Job {

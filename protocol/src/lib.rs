@@ -4,6 +4,7 @@
 pub mod boot_parameters;
 pub mod check_in;
 pub mod credentials;
+pub mod digest;
 pub mod event;
 pub mod facts;
 #[cfg(feature = "fakes")]

@@ -23,6 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("kea-dhcp4", "kea-dhcp4-server"),
     ("mcopy", "mtools"),
     ("mke2fs", "e2fsprogs"),
+    ("minisign", "minisign"),
     ("mkfs.vfat", "dosfstools"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkswap", "util-linux"),

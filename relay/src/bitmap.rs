@@ -37,6 +37,11 @@ impl Bitmap {
         self.ones == 0
     }
 
+    /// How many numbers are in it.
+    pub fn len(&self) -> u64 {
+        self.ones
+    }
+
     pub fn has(&self, number: u64) -> bool {
         self.place(number)
             .is_some_and(|(at, bit)| self.bytes[at] & bit != 0)

@@ -65,7 +65,8 @@ impl fmt::Display for Notice {
             Happened::Joined => f.write_str("takes part"),
             Happened::Lied { told_by } => write!(
                 f,
-                "sent {} what is not in the image: nobody gets anything from it any more; look at its memory and its NIC",
+                "lied to {}, by what it sent or by what it said: nobody gets anything from it any more; look at its memory and \
+                 its NIC",
                 told_by.ip()
             ),
             Happened::Blames => f.write_str(

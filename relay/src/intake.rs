@@ -24,6 +24,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// others has more patience.
 const NOTHING: Duration = Duration::from_secs(15);
 const NOTHING_FOR_LEAF: Duration = Duration::from_secs(90);
+/// For each KiB of a member: no line is slower.
+const SLOWEST: Duration = Duration::from_millis(15);
 /// Up to here it is cheaper to read on than to ask the server for another place.
 const READ_ACROSS: u64 = 1 << 20;
 
@@ -55,6 +57,11 @@ impl Queue {
         }
         waiting.push_back(brought);
         drop(waiting);
+        self.changed.notify_all();
+    }
+
+    /// Wakes up those who wait.
+    pub fn wake(&self) {
         self.changed.notify_all();
     }
 
@@ -152,6 +159,7 @@ impl Run<'_> {
             self.shelf.pause(LOOK);
             return;
         }
+        let asked = wanted.len();
         let ended = match self.meet(address, Asked { wanted, leaf }) {
             Ok(link) => {
                 let mut parent = Parent {
@@ -160,8 +168,10 @@ impl Run<'_> {
                     address,
                     link,
                     heard: Instant::now(),
+                    left: asked,
+                    patience: if leaf { NOTHING_FOR_LEAF } else { NOTHING },
                 };
-                parent.listen(leaf)
+                parent.listen()
             }
             Err(error) => Ended::Fault(Fault::Unreachable, error.to_string()),
         };
@@ -188,26 +198,33 @@ struct Parent<'a> {
     link: Link,
     /// When a byte came last.
     heard: Instant,
+    /// Chunks that were asked for and did not come.
+    left: u64,
+    /// How long it may give nothing.
+    patience: Duration,
 }
 
 impl Parent<'_> {
-    fn listen(&mut self, leaf: bool) -> Ended {
+    fn listen(&mut self) -> Ended {
         let (count, largest) = (self.run.shelf.count(), self.run.fed.largest_member());
-        let patience = if leaf { NOTHING_FOR_LEAF } else { NOTHING };
         let mut useful = Instant::now();
         loop {
             let mut head = [0; HEAD];
-            if let Some(ended) = self.fill(&mut head) {
+            if let Some(ended) = self.fill(&mut head, Instant::now() + SILENCE) {
                 return ended;
             }
             match Frame::parse(head, count, largest) {
                 Err(error) => return Ended::Fault(Fault::Wrong, error.to_string()),
+                Ok(Frame::End) if self.left > 0 => {
+                    let what = "it says that it sent all, and did not".into();
+                    return Ended::Fault(Fault::Wrong, what);
+                }
                 Ok(Frame::End) => return Ended::Sent,
                 Ok(Frame::Lacks) => {
                     return Ended::Fault(Fault::Lacks, "it does not have the rest".into());
                 }
-                Ok(Frame::Alive) if useful.elapsed() > patience => {
-                    let what = format!("it gave nothing for {} s", patience.as_secs());
+                Ok(Frame::Alive) if useful.elapsed() > self.patience => {
+                    let what = format!("it gave nothing for {} s", self.patience.as_secs());
                     return Ended::Fault(Fault::Silent, what);
                 }
                 Ok(Frame::Alive) => {}
@@ -227,16 +244,18 @@ impl Parent<'_> {
             return Some(Ended::Fault(Fault::Wrong, what));
         };
         let mut member = vec![0; length];
-        if let Some(ended) = self.fill(&mut member) {
+        let until = Instant::now() + NOTHING + SLOWEST * u32::try_from(length >> 10).unwrap_or(0);
+        if let Some(ended) = self.fill(&mut member, until) {
             self.run.shelf.release(number);
             return Some(ended);
         }
+        self.left = self.left.saturating_sub(1);
         self.run.bring(chunk, member, Some(self.address));
         None
     }
 
-    /// Fills `bytes`; why not, where it cannot.
-    fn fill(&mut self, bytes: &mut [u8]) -> Option<Ended> {
+    /// Fills `bytes` by the time `until`; why not, where it cannot.
+    fn fill(&mut self, bytes: &mut [u8], until: Instant) -> Option<Ended> {
         let mut done = 0;
         while done < bytes.len() {
             if self.run.stopped() || self.run.ticket.now().generation != self.generation {
@@ -247,6 +266,10 @@ impl Parent<'_> {
                 Ok(read) => {
                     done += read;
                     self.heard = Instant::now();
+                    if done < bytes.len() && self.heard > until {
+                        let what = "it sends slower than any line is".into();
+                        return Some(Ended::Fault(Fault::Silent, what));
+                    }
                 }
                 Err(error) if is_pause(&error) && self.heard.elapsed() < SILENCE => {}
                 Err(error) => {

@@ -13,6 +13,7 @@ mod coordinator;
 mod frame;
 mod hello;
 mod intake;
+mod join;
 mod link;
 mod memory;
 mod message;
@@ -23,6 +24,7 @@ mod ticket;
 mod window;
 
 pub use coordinator::{Coordinator, Notice};
+pub use join::join;
 pub use message::{
     Answer, BadMessage, Complaint, Fault, MOST_BYTES, Report, Source, Stage, Standing, VERSION,
 };

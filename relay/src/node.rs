@@ -11,34 +11,32 @@ use anyhow::{Context, anyhow};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{Fed, Feed};
 use pitstop_imaging::units;
-use pitstop_transport::fetch::{HttpClient, Posted, post};
+use pitstop_transport::fetch::{HttpClient, Posted, Settings, post};
+use pitstop_transport::share::RelayAt;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use url::Url;
 
 /// No server asks for reports more or less often.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
+/// A server that says nothing for so long has not heard a report.
+const UNANSWERED: Duration = Duration::from_secs(3);
 /// Between two reports to a server that does not answer.
 const AWAY: Duration = Duration::from_secs(2);
 /// So few chunks are not worth a place in a chain.
 const FEW: usize = 8;
 /// Who has all stays no longer for others, whatever they say.
 const STAY: Duration = Duration::from_secs(15 * 60);
-/// Who has all and hears nothing from the server leaves after this, if no child is there.
-const UNHEARD: Duration = Duration::from_secs(5);
+/// Who has all leaves after this if no child asks for anything, whatever the plan says: who is to ask may hang.
+const UNASKED: Duration = Duration::from_secs(4);
 
 /// Where a chain is planned, and which image it is about.
 #[derive(Debug, Clone)]
 pub struct Place {
-    pub http: HttpClient,
-    /// The URL that reports go to.
-    pub relay: Url,
-    /// The image's path on that server.
-    pub image: String,
+    pub at: RelayAt,
     pub digest: blake3::Hash,
 }
 
@@ -53,34 +51,36 @@ pub enum NotJoined {
 }
 
 /// A machine that takes part.
-pub struct Node {
+pub struct Node<'a> {
     place: Place,
+    /// With less patience than for images: nothing waits for a report.
+    http: HttpClient,
     name: String,
     listener: TcpListener,
     port: u16,
     tls: Option<Tls>,
     key: Key,
     window: usize,
-    reporter: Arc<dyn Reporter>,
+    reporter: &'a dyn Reporter,
 }
 
-impl Node {
+impl<'a> Node<'a> {
     /// Asks the server for its plan, and opens a port for children. Nothing is begun yet.
     ///
     /// # Errors
     /// The server plans no chains or cannot be reached; no port can be had.
-    pub fn join(place: Place, reporter: Arc<dyn Reporter>) -> Result<Self, NotJoined> {
+    pub fn join(place: Place, reporter: &'a dyn Reporter) -> Result<Self, NotJoined> {
         let prepared = Self::prepare(place, reporter).map_err(NotJoined::Failed)?;
         let report = prepared.report(Stage::Looking);
         let answer = prepared.post(&report)?;
         let key = key(&answer.key).ok_or_else(|| {
-            let what = format!("{}: the server gave no key", prepared.place.relay);
+            let what = format!("{}: the server gave no key", prepared.place.at.url);
             NotJoined::Failed(anyhow!(what))
         })?;
         Ok(Self { key, ..prepared })
     }
 
-    fn prepare(place: Place, reporter: Arc<dyn Reporter>) -> anyhow::Result<Self> {
+    fn prepare(place: Place, reporter: &'a dyn Reporter) -> anyhow::Result<Self> {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let listener = TcpListener::bind(any)
             // A kernel without IPv6.
@@ -90,10 +90,16 @@ impl Node {
             .set_nonblocking(true)
             .context("opening a port for other machines")?;
         let address = listener.local_addr().context("asking for the port")?;
-        let tls = (place.relay.scheme() == "https").then(Tls::new);
+        let tls = (place.at.url.scheme() == "https").then(Tls::new);
+        let http = HttpClient::new(Settings {
+            connect: UNANSWERED,
+            stall: UNANSWERED,
+            ..place.at.http.settings().clone()
+        })?;
         let name: String = (0..32).map(|_| fastrand::digit(16)).collect();
         Ok(Self {
             place,
+            http,
             name,
             listener,
             port: address.port(),
@@ -114,7 +120,7 @@ impl Node {
 
     /// How long a server that went away is waited for.
     pub(crate) fn patience(&self) -> Duration {
-        self.place.http.settings().retry_for
+        self.place.at.http.settings().retry_for
     }
 
     pub(crate) fn warn(&self, text: String) {
@@ -124,7 +130,7 @@ impl Node {
     fn report(&self, stage: Stage) -> Report {
         Report {
             version: VERSION,
-            image: self.place.image.clone(),
+            image: self.place.at.path.clone(),
             digest: self.place.digest.to_hex().to_string(),
             node: self.name.clone(),
             port: self.port,
@@ -143,11 +149,11 @@ impl Node {
     fn post(&self, report: &Report) -> Result<Answer, NotJoined> {
         let failed = |error: anyhow::Error| NotJoined::Failed(error);
         let body = serde_json::to_vec(report).map_err(|e| failed(e.into()))?;
-        let Place { http, relay, .. } = &self.place;
-        let posted = post(http, relay, "application/json", body, MOST_BYTES);
+        let url = &self.place.at.url;
+        let posted = post(&self.http, url, "application/json", body, MOST_BYTES);
         match posted.map_err(|e| failed(e.into()))? {
             Posted::Answer(bytes) => Answer::parse(&bytes)
-                .map_err(|error| failed(anyhow!("what {relay} answered: {error}"))),
+                .map_err(|error| failed(anyhow!("what {url} answered: {error}"))),
             Posted::NoSuchPlace(why) => Err(NotJoined::NoPlan(why)),
             Posted::Refused(why) => Err(failed(anyhow!(why))),
         }
@@ -159,7 +165,7 @@ fn key(hex: &str) -> Option<Key> {
     Some(Key(*hash.as_bytes()))
 }
 
-impl Feed for Node {
+impl Feed for Node<'_> {
     fn run(
         &self,
         fed: &dyn Fed,
@@ -192,7 +198,7 @@ impl Feed for Node {
         } else {
             self.reporter.info(format!(
                 "{} is shared with other machines that restore it: window {}",
-                self.place.image,
+                self.place.at.path,
                 units::bytes(self.window as u64)
             ));
         }
@@ -206,6 +212,8 @@ impl Feed for Node {
                 scope.spawn(|| serve::listen(&run, scope));
             }
             run.intake()?;
+            // Its parent may go.
+            run.ticket.hurry();
             finish()?;
             if joins {
                 run.stay();
@@ -217,7 +225,7 @@ impl Feed for Node {
 
 /// One restore under way, as all its threads see it.
 pub(crate) struct Run<'a> {
-    pub(crate) node: &'a Node,
+    pub(crate) node: &'a Node<'a>,
     pub(crate) fed: &'a dyn Fed,
     pub(crate) shelf: Shelf,
     pub(crate) ticket: Ticket,
@@ -240,6 +248,8 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.stop.store(true, Ordering::Relaxed);
         self.0.ticket.hurry();
+        self.0.queue.wake();
+        self.0.shelf.wake();
     }
 }
 
@@ -293,7 +303,13 @@ impl Run<'_> {
             let period = match self.beat(stage) {
                 Ok(answer) => {
                     self.tell_source(&mut told, answer.standing);
-                    Duration::from_millis(answer.beat_ms).clamp(SHORTEST, LONGEST)
+                    let period = Duration::from_millis(answer.beat_ms);
+                    if stage == Stage::Done && self.children.load(Ordering::Relaxed) == 0 {
+                        // It waits for nothing else than the word to go.
+                        SHORTEST
+                    } else {
+                        period.clamp(SHORTEST, LONGEST)
+                    }
                 }
                 // It is told where it matters: when the source is gone too.
                 Err(_) => AWAY,
@@ -342,14 +358,14 @@ impl Run<'_> {
     /// All is on the disk: waits until nobody needs what is here.
     fn stay(&self) {
         let since = Instant::now();
-        self.ticket.hurry();
-        loop {
-            let alone = self.children.load(Ordering::Relaxed) == 0;
-            let unheard = self.ticket.silence() > UNHEARD;
-            if alone && (self.ticket.may_leave() || unheard) || since.elapsed() > STAY {
+        let mut alone_since = since;
+        while since.elapsed() < STAY {
+            if self.children.load(Ordering::Relaxed) > 0 {
+                alone_since = Instant::now();
+            } else if self.ticket.may_leave() || alone_since.elapsed() > UNASKED {
                 return;
             }
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 }

@@ -188,6 +188,11 @@ impl Shelf {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Wakes up those who wait.
+    pub fn wake(&self) {
+        self.changed.notify_all();
+    }
+
     /// Waits for any change, or for `most`.
     pub fn pause(&self, most: Duration) {
         let inner = lock(&self.inner);

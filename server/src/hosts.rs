@@ -2,6 +2,7 @@
 
 use crate::claims::{self, Claims};
 use crate::file::{self, Found};
+use crate::host_files;
 use crate::http::access::Who;
 use crate::http::{Below, Caller, Here};
 use crate::listing;
@@ -14,6 +15,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use pitstop_protocol::job::beside::companions;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -105,9 +107,13 @@ pub fn is_hidden(path: &RelPath) -> bool {
 pub fn open(site: &Site, path: &RelPath, peer: IpAddr) -> Result<Found, Refusal> {
     let found = file::open(&site.hosts, path)?;
     if let Found::File(..) = found {
-        machine_access::may_read(site, path, peer)?;
+        // What lies beside a job's file is for whom the file is for.
+        let meant = Some(path).filter(|path| host_files::is_companion(path.as_str()));
+        let meant = meant.and_then(claims::probed);
+        machine_access::may_read(site, meant.as_ref().unwrap_or(path), peer)?;
     }
     if let Found::File(..) = found
+        && !host_files::is_companion(path.as_str())
         && let Err(error) = site.claims.read_by(path, peer)
     {
         site.journal.note(&format!(
@@ -140,6 +146,15 @@ fn delete(site: &Site, path: &RelPath, by: By, headers: &HeaderMap) -> Result<Re
     site.hosts
         .remove_file(path.as_path())
         .map_err(|e| Refusal::io(&format!("deleting {path}"), &e))?;
+    // What lies beside a job's file is of no use without it.
+    for companion in companions(path.as_str()) {
+        match site.hosts.remove_file(&companion) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Refusal::io(&format!("deleting {companion}"), &error));
+            }
+            _ => {}
+        }
+    }
     drop(one_at_a_time);
     site.hosts
         .open_dir(parent.as_path())

@@ -12,7 +12,7 @@ pub use request::{Below, Caller, Here, Whole};
 use crate::refusal::Refusal;
 use crate::site::Sites;
 use crate::{
-    api, boot, health, hosts, inventory, jobs, metrics, pages, people, report, share, tls,
+    api, boot, health, hosts, inventory, jobs, metrics, pages, people, relay, report, share, tls,
 };
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -38,6 +38,7 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(people::routes())
         .merge(health::routes())
         .merge(metrics::routes())
+        .merge(relay::routes())
         .with_state(Arc::clone(sites));
     layered(routes, sites)
 }

@@ -13,6 +13,7 @@ mod face;
 mod file;
 pub mod fleet;
 mod health;
+pub mod host_files;
 mod host_search;
 mod hosts;
 mod http;
@@ -33,6 +34,7 @@ mod range;
 mod reached;
 mod readers;
 mod refusal;
+mod relay;
 mod report;
 pub mod runs;
 pub mod set;
@@ -115,6 +117,9 @@ pub struct Args {
     machine_access: MachineAccess,
     #[command(flatten)]
     tls: tls::Options,
+    /// Machines that get one image from here at once; others get it from those. 0: each gets its own from here
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    chains: usize,
     #[command(flatten)]
     dhcp: dhcp::Options,
     /// No line for each request
@@ -199,7 +204,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         Face::new(&args.tls, &args.root, args.url.as_deref(), address, journal).await?;
     url::write_server_file(&args.root, &face.served, args.machine_access)?;
     let served = face.served.url.clone();
-    let sites = Arc::new(sites(args, &folders, face));
+    let sites = Arc::new(sites(args, &folders, face)?);
     ends::start(&sites)?;
     let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
     let mut lines = announced(args, address, tftp.as_ref(), no_tftp)?;
@@ -249,7 +254,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
+fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
     let claims = claims::Claims::new(&args.root);
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
     let journal = face.journal;
@@ -289,8 +294,11 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> Sites {
         glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
         machine_access: args.machine_access,
+        relays: Arc::new(relay::Relays::new(&args.root, args.chains).with_context(|| {
+            format!("reading or making relay.key in {}", args.root.display())
+        })?),
     };
-    Sites::new(folders, site)
+    Ok(Sites::new(folders, site))
 }
 
 /// The TFTP socket, or, where it is off without having been told so, why.

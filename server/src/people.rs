@@ -1,5 +1,6 @@
 //! `/api/v1/users`, `/tokens` and `/audit`: admins manage who may do what.
 
+use crate::api::json;
 use crate::http::access::{self, Noted};
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
@@ -60,11 +61,9 @@ pub struct Body<T>(T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        match Json::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(wrong) => Err(Refusal::new(wrong.status(), wrong.body_text())),
-        }
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        json(&parts.headers, body).await.map(Self)
     }
 }
 

@@ -141,7 +141,14 @@ async fn get(
     let (share, wanted) = (Arc::clone(&site.share), path.clone());
     match blocking(move || file::open(&share, &wanted)).await? {
         Found::File(..) if uri.path().ends_with('/') => Err(Refusal::not_found(format!("{path}/"))),
-        Found::File(file, metadata) => send(file, metadata, &path, method, headers).await,
+        Found::File(file, metadata) => {
+            let mut response = send(file, metadata, &path, method, headers).await?;
+            if method == Method::HEAD {
+                let wanted = site.jobs.restores_of(&path);
+                response.headers_mut().extend(site.relays.offer(wanted));
+            }
+            Ok(response)
+        }
         Found::Folder(_) if !uri.path().ends_with('/') => Ok(with_slash(uri)),
         Found::Folder(folder) => {
             let shown = format!("/share/{path}");

@@ -13,6 +13,7 @@ use crate::machine_access::MachineAccess;
 use crate::metrics::Metrics;
 use crate::pages::Glance;
 use crate::path::RelPath;
+use crate::relay::Relays;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
 use crate::tls::Tls;
@@ -79,6 +80,8 @@ pub struct Site {
     pub machine_access: MachineAccess,
     /// Machines as a page that is open last saw them.
     pub glance: Arc<Glance>,
+    /// Who gets an image from whom.
+    pub relays: Arc<Relays>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what

@@ -1,6 +1,7 @@
 //! Machines that the fleet file does not know: which job they get, and who they were. With `unknown = "enroll"` each of them is
 //! sent into the payload once, to say what it is; then it boots its own disk until somebody names it.
 
+use crate::host_files;
 use crate::host_search::Asker;
 use crate::machine_access::{MachineAccess, add_token};
 use crate::runs::token;
@@ -11,6 +12,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
 use jiff::Timestamp;
 use pitstop_fleet::{Machine, Unknown};
+use pitstop_jobs::HostFiles;
 use pitstop_protocol::host_name::{HostName, Mac, SUFFIX};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::Action;
@@ -115,18 +117,24 @@ impl Strangers {
         };
         let text = toml::to_string(&enrolled).context("putting a machine into TOML")?;
         let host = HostName::Mac(mac).file();
-        let mut job = format!(
+        let text_of_job = format!(
             "# Written by pitstop serve: {mac} is not in fleet.toml, and says once what it is.\nversion = 1\naction = \"{}\"\n\
              share = \"{url}/share\"\n",
             Action::RefreshInfo.name()
         );
+        let mut job = HostFiles {
+            text: text_of_job,
+            signature: None,
+            unsigned: None,
+        };
         if site.machine_access == MachineAccess::Token {
             let id = Id::new(Timestamp::now(), fastrand::u32(..));
             let secret = token::issue(site.runs.root(), &id)?;
             add_token(&mut job, url, &id, &secret);
         }
         // The job first: a machine that is noted without one would never say anything.
-        replace(&site.hosts, &host, &job).with_context(|| format!("writing hosts/{host}"))?;
+        host_files::put(&site.hosts, &host, &job)
+            .with_context(|| format!("writing hosts/{host}"))?;
         replace(&folder, &name, &text)
             .with_context(|| format!("writing {}", self.folder.join(&name).display()))?;
         site.journal.note(&format!(

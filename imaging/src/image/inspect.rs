@@ -20,6 +20,8 @@ pub struct Inspection {
 #[derive(Debug, Clone)]
 pub struct Indexed {
     pub meta: ImageMeta,
+    /// BLAKE3 of the index.
+    pub digest: blake3::Hash,
     /// Raw bytes in chunks that are all zeros.
     pub zeros: u64,
     /// Equal parts of the disk, in order.
@@ -74,6 +76,7 @@ pub fn inspect(image: &dyn ImageSource, cells: usize) -> anyhow::Result<Inspecti
             }
             Some(Indexed {
                 meta: loaded.meta.clone(),
+                digest: loaded.digest,
                 zeros,
                 cells: picture,
             })

@@ -67,7 +67,9 @@ fn set(reading: &Reading, reporter: &dyn Reporter) -> Result<(), String> {
         ));
     }
     let before = clock::now();
-    clock::set(time).map_err(|error| format!("{error:#}"))?;
+    clock::set(time)
+        .and_then(|()| clock::is_right())
+        .map_err(|error| format!("{error:#}"))?;
     let after = clock::now();
     let apart = after.duration_since(before).unsigned_abs();
     if apart > SMALL {

@@ -222,7 +222,7 @@ impl Supervisor<'_> {
         let (act, leave) = match finish.then {
             After::Reboot => ("rebooting", Leave::Reboot),
             After::Poweroff => ("powering off", Leave::Poweroff),
-            After::Rescue => return self.hold(),
+            After::Rescue => return self.hold(finish.shells),
         };
         let mut countdown = Countdown::new(act, finish.wait, Instant::now());
         loop {
@@ -238,10 +238,10 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Rescue: a shell on each console until somebody reboots the machine.
-    fn hold(&mut self) -> Result<Never, Leave> {
+    /// Rescue: a shell on each console, if there shall be `shells`, until somebody reboots the machine.
+    fn hold(&mut self, shells: bool) -> Result<Never, Leave> {
         let address = self.lease.as_ref().map(|lease| lease.address);
-        self.rescue = Some(Rescue::start(self.consoles, address));
+        self.rescue = Some(Rescue::start(self.consoles, address, shells));
         loop {
             self.wait(Duration::from_secs(1))?;
             if let Some(rescue) = &mut self.rescue {

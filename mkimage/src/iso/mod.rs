@@ -9,6 +9,7 @@ use crate::tools;
 use crate::uki::{self, Parts, Signer};
 use crate::weigh;
 use anyhow::{Context, Result};
+use pitstop_protocol::job::beside::SIGNATURE;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -54,6 +55,9 @@ pub fn run(options: &IsoOptions) -> Result<()> {
     if let Some(file) = &options.host_file {
         let given = input::parameters("--cmdline", &line)?;
         put("pitstop/host.toml", &input::host_file(file, &given)?)?;
+        if let Some(signature) = input::signature_if_there(file)? {
+            put(&format!("pitstop/host.toml{SIGNATURE}"), &signature)?;
+        }
     }
     let made = tempfile::tempdir().context("making a folder for the image")?;
     let image = made.path().join("image.iso");

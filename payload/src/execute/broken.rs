@@ -3,7 +3,7 @@
 use anyhow::bail;
 use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::source::ReadAt;
-use pitstop_protocol::job::{Action, Job, Policy, Transfer};
+use pitstop_protocol::job::{Action, Job, Policy, Terms, Transfer};
 use pitstop_transport::share::{DirectoryShare, Pending, Share, Stat};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -169,6 +169,7 @@ pub(crate) fn job(action: Action, folder: &str) -> Job {
         policy: Policy::default(),
         transfer: Transfer::default(),
         check_in: None,
+        terms: Terms::default(),
         digest: "d".into(),
         source: "a test".into(),
     }

@@ -10,6 +10,7 @@ mod dry;
 mod entries;
 mod images;
 pub mod info;
+pub mod ledger;
 pub mod log;
 mod noticing;
 mod owner;

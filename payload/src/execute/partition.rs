@@ -7,6 +7,7 @@ use anyhow::Context;
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::layout::Layout;
 use pitstop_imaging::layout::apply::{apply, check_free, compare};
+use pitstop_protocol::digest::Digest;
 use std::io::Read;
 
 /// Far more than a layout of 128 partitions.
@@ -46,6 +47,9 @@ fn read(work: &Work<'_>, file: &str) -> anyhow::Result<Layout> {
         .take(MOST_BYTES)
         .read_to_string(&mut text)
         .with_context(doing)?;
+    let digest = Digest::of(text.as_bytes());
+    let checked = work.job.terms.check_digest(file, Some(digest));
+    checked.map_err(anyhow::Error::msg).with_context(doing)?;
     Layout::parse(&text).with_context(doing)
 }
 

@@ -13,6 +13,7 @@ use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory};
 use pitstop_imaging::source;
 use pitstop_imaging::table;
 use pitstop_imaging::units;
+use pitstop_protocol::digest::Digest;
 use pitstop_protocol::job;
 use std::fs::File;
 
@@ -26,6 +27,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
     let (inventory, selection) = work.select(true)?;
     let (matches, found) = find(work, &selection.disks, &inventory)?;
     check_one_disk(&options.part, &matches)?;
+    check_digests(work, &matches, &found)?;
     owner::check_restores(work, &inventory, &matches, &found)?;
     let mut plan = Plan::restore(
         work.heading(),
@@ -43,6 +45,18 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
         images,
         done: false,
     })
+}
+
+/// The images that were opened, and no other reading of them, are those that the job was made for.
+fn check_digests(work: &Work<'_>, matches: &[Match], found: &[Found]) -> anyhow::Result<()> {
+    for found in matches.iter().filter_map(|it| found.get(it.image)) {
+        let digest = found.image.digest().map(Digest::from);
+        let checked = work.job.terms.check_digest(&found.stored.file, digest);
+        checked
+            .map_err(anyhow::Error::msg)
+            .with_context(|| place(work))?;
+    }
+    Ok(())
 }
 
 /// What grows on the disk of `restore`.
@@ -182,15 +196,20 @@ pub(super) fn run(
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         let what = || format!("restoring {disk} from {}", image.name());
         let ready = PreparedRestore::new(image, &node, &options, &reporter);
-        prepared.push((number, restore, image, ready.with_context(what)?));
+        let path = work.image_path(&restore.image.file);
+        let how = work.job.transfer.distribute;
+        let node = pitstop_relay::join(how, image, || work.share.relay(&path), work.log);
+        prepared.push((number, restore, image, ready.with_context(what)?, node?));
     }
-    for (number, restore, image, ready) in prepared {
+    for (number, restore, image, ready, node) in prepared {
         let disk = &restore.disk;
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         reporter.begins();
-        let done = ready
-            .run(&reporter)
-            .with_context(|| format!("restoring {disk} from {}", image.name()))?;
+        let done = match &node {
+            Some(node) => ready.run_fed(node, &reporter),
+            None => ready.run(&reporter),
+        };
+        let done = done.with_context(|| format!("restoring {disk} from {}", image.name()))?;
         reporter.is_done();
         reporter.info(format!(
             "{}: {} written, {} zeroed, {} right already, {} read from the image",

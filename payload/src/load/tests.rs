@@ -45,7 +45,7 @@ fn run_booted(
         ..fake.machine()
     };
     let lease = Lease { boot, ..lease() };
-    load_with(&machine, &lease, &impatient(), reporter)
+    load_with(&machine, &lease, &Rules::default(), &impatient(), reporter)
 }
 
 /// A server whose only host file is this machine's.

@@ -29,10 +29,10 @@ pub struct Reports {
 
 impl Reports {
     /// Of a run that begins now. What is told before it is known where to goes there later.
-    pub fn begin(console: Arc<dyn Reporter>, lease: &Lease) -> Self {
+    pub fn begin(console: Arc<dyn Reporter>, lease: &Lease, host_key: &str) -> Self {
         let run = Id::new(Timestamp::now(), fastrand::u32(..));
         let queue = Arc::new(Queue::new(run.clone()));
-        queue.push(About::default(), beginning(lease));
+        queue.push(About::default(), beginning(lease, host_key));
         Self {
             console,
             run,
@@ -92,12 +92,13 @@ impl Reporter for Reports {
     }
 }
 
-fn beginning(lease: &Lease) -> What {
+fn beginning(lease: &Lease, host_key: &str) -> What {
     let mac: Vec<String> = lease.mac.iter().map(|byte| format!("{byte:02x}")).collect();
     What::Begin {
         machine: shortened(lease.hostname.as_deref().unwrap_or_default(), LONGEST_NAME),
         address: lease.address.to_string(),
         mac: mac.join(":"),
         pitstop: env!("CARGO_PKG_VERSION").into(),
+        host_key: host_key.to_owned(),
     }
 }

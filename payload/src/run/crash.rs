@@ -4,6 +4,7 @@ use super::MOUNTS;
 use crate::execute::attempts;
 use crate::execute::log::{LOG, log_line};
 use crate::finish::{CrashPolicy, Finish};
+use crate::load::Rules;
 use crate::report;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::inventory::Machine;
@@ -16,8 +17,17 @@ use pitstop_transport::share::{self, Carriers};
 use std::path::Path;
 
 /// The end of a boot that never came to a job: no network card, no DHCP answer.
-pub fn failed_before_job(machine: &Machine, reason: &str) -> Finish {
-    before_any_job(machine).failed(reason)
+pub fn failed_before_job(machine: &Machine, rules: &Rules, reason: &str) -> Finish {
+    before_any_job(machine, rules).failed(reason)
+}
+
+/// The end of a boot whose keys of jobs cannot be read: whose jobs it should do, nobody knows.
+pub fn failed_for_good(reason: &str) -> Finish {
+    let policy = CrashPolicy {
+        signed_only: true,
+        ..CrashPolicy::default()
+    };
+    policy.failed(reason)
 }
 
 /// The end of a run whose worker crashed. Writes to the logs on the share as far as they can be reached;
@@ -75,13 +85,16 @@ fn log_crash(lease: &Lease, policy: &CrashPolicy, finish: &Finish) -> anyhow::Re
 }
 
 /// The host file's defaults; the action where the command line already tells it.
-pub(super) fn before_any_job(machine: &Machine) -> CrashPolicy {
+pub(super) fn before_any_job(machine: &Machine, rules: &Rules) -> CrashPolicy {
     let line = CommandLine::parse(&machine.command_line).unwrap_or_else(|error| error.understood);
-    let mut policy = CrashPolicy::default();
+    let mut policy = CrashPolicy {
+        signed_only: rules.keys.is_some(),
+        ..CrashPolicy::default()
+    };
     if let Some(action) = line.action {
         action.as_str().clone_into(&mut policy.action);
-        // Rescue reboots nothing: a person is on the way to the console.
-        if action == ActionName::Rescue {
+        // Rescue reboots nothing: a person is on the way to the console. Where jobs are signed, no command line asks for one.
+        if action == ActionName::Rescue && rules.keys.is_none() {
             policy.on_failure = After::Rescue;
         }
     }

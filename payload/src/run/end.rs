@@ -17,7 +17,7 @@ impl Run<'_> {
     /// the machine meets it again, and waits as after a failure, lest it starts again and again without a pause.
     pub(super) fn withdrawn(&mut self, job: &Job, reason: String) -> Finish {
         self.log.warn(format!("nothing was touched: {reason}"));
-        let now = load::load(self.machine, self.lease, &*self.log);
+        let now = load::load(self.machine, self.lease, &self.options.rules, &*self.log);
         let is_same = now.is_ok_and(|now| now.check_in == job.check_in);
         let wait = if is_same {
             self.policy.failure_delay

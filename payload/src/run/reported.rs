@@ -1,7 +1,7 @@
 //! What a run reports, and that reports change nothing about the run.
 
 use super::after_crash;
-use super::site::{Console, MIB, Site, noise};
+use super::site::{Console, HOST_KEY, MIB, Site, noise};
 use pitstop_imaging::event::Act;
 use pitstop_protocol::event::{Line, Outcome, Planned, Record, State, Verdict, What, parse};
 use pitstop_protocol::facts::Facts;
@@ -61,14 +61,17 @@ fn a_run_is_reported_from_its_beginning_to_its_result() {
     let kept = site.text("10.0.2.15/inventory.json");
     assert_eq!(Facts::parse(kept.as_bytes()).unwrap(), **facts);
     let What::Begin {
-        machine, address, ..
+        machine,
+        address,
+        host_key,
+        ..
     } = &records[0].what
     else {
         panic!("{:?}", records[0]);
     };
     assert_eq!(
-        (machine.as_str(), address.as_str()),
-        ("testbox7", "10.0.2.15")
+        (machine.as_str(), address.as_str(), host_key.as_str()),
+        ("testbox7", "10.0.2.15", HOST_KEY)
     );
     let plan = records.iter().find_map(|record| match &record.what {
         What::Plan { action, disks } => Some((action.as_str(), disks.as_slice())),

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 pub(in crate::run) const HOME: &str = "10.0.2.15";
+/// What the machine tells of itself.
+pub(in crate::run) const HOST_KEY: &str = "ssh-ed25519 AAAA";
 pub(in crate::run) const MIB: usize = 1 << 20;
 
 /// Everything a person at the console would read.
@@ -29,6 +31,8 @@ pub(in crate::run) struct Site {
     pub(in crate::run) root: tempfile::TempDir,
     pub(in crate::run) fake: FakeMachine,
     pub(in crate::run) policies: Mutex<Vec<CrashPolicy>>,
+    /// What the machine believes.
+    pub(in crate::run) rules: Rules,
 }
 
 pub(in crate::run) struct Ended {
@@ -49,6 +53,7 @@ impl Site {
             root,
             fake,
             policies: Mutex::default(),
+            rules: Rules::default(),
         }
     }
 
@@ -121,6 +126,8 @@ impl Site {
             on_policy: &on_policy,
             disk_patience: Duration::from_millis(30),
             mounts: self.root.path().join("mounts"),
+            rules: self.rules.clone(),
+            host_key: HOST_KEY.into(),
         };
         let finish = run(&machine, &lease(), console.clone(), &options);
         let console = console.0.lock().unwrap().clone();

@@ -5,6 +5,7 @@ use anyhow::Context;
 use pitstop_imaging::image::{Cell, ImageMeta, Indexed, Inspection, Kind, inspect};
 use pitstop_imaging::units;
 use pitstop_imaging::used::claims::Contested;
+use pitstop_protocol::digest::Digest;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -44,6 +45,7 @@ fn json(found: &Inspection) -> anyhow::Result<String> {
         "image-size": found.image_size,
         "raw-size": found.raw_size,
         "zeros": found.indexed.as_ref().map(|indexed| indexed.zeros),
+        "digest": found.indexed.as_ref().map(|indexed| Digest::from(indexed.digest).to_string()),
         "meta": meta,
     });
     let text = serde_json::to_string_pretty(&value).context("writing JSON")?;
@@ -116,6 +118,7 @@ fn describe_indexed(text: &mut String, found: &Inspection, indexed: &Indexed) {
         ),
     );
     line(text, "blake3", &meta.blake3);
+    line(text, "digest", &Digest::from(indexed.digest).to_string());
     for bad in &meta.read_errors {
         line(
             text,

@@ -13,11 +13,12 @@ use pitstop_protocol::redacted;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
 use pitstop_transport::share::{
-    DirectoryShare, HttpImage, HttpShare, S3Share, Share, Signer, Throttle, Throttled,
+    DirectoryShare, HttpImage, HttpShare, RelayAt, S3Share, Share, Signer, Throttle, Throttled, relay_at,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,6 +65,14 @@ pub fn source(image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
         Some(url) => Box::new(HttpImage::open(&client()?, &url)?),
         None => Box::new(FileSource::open(Path::new(image))?),
     })
+}
+
+/// Where the server of an image says who else has it; `None` of a path, and of a server that does not.
+pub fn relay_of(image: &str) -> anyhow::Result<Option<RelayAt>> {
+    match url(image)? {
+        Some(url) => relay_at(&client()?, &url),
+        None => Ok(None),
+    }
 }
 
 /// Where a new image goes.
@@ -200,6 +209,11 @@ fn local(path: &Path) -> anyhow::Result<Local> {
             return Ok(Local::Stream(
                 file.with_context(|| format!("opening {shown}"))?,
             ));
+        }
+        // What an ssh server gives its commands may be a socket, which cannot be opened by a name.
+        if kind.is_socket() && path == Path::new("/dev/stdout") {
+            let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+            return Ok(Local::Stream(stdout.context("opening the output")?.into()));
         }
         if !kind.is_file() {
             bail!("{shown} is not a plain file: an image is not written there");

@@ -1,13 +1,13 @@
 //! `pitstop restore IMAGE DISK`: an image goes back to a disk, without a boot.
 
-use super::place::{RateLimit, is_local, reporter, slowed_source};
+use super::place::{is_local, relay_of, reporter, slowed_source};
 use crate::job_options::{JobOptions, Which};
 use anyhow::bail;
 use pitstop_imaging::disk::same_bytes;
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::image::{RestoreOptions, restore};
+use pitstop_imaging::image::{OpenedImage, PreparedRestore, RestoreOptions};
 use pitstop_imaging::units;
-use pitstop_protocol::job::{ActionName, JobOption, check};
+use pitstop_protocol::job::{ActionName, Distribute, JobOption, check, parse_rate};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -30,8 +30,6 @@ pub struct Args {
     /// Cores to decompress on; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
-    #[command(flatten)]
-    rate_limit: RateLimit,
 }
 
 /// What the action `restore` takes.
@@ -39,7 +37,13 @@ struct OfRestore;
 
 impl Which for OfRestore {
     fn has(option: &JobOption) -> bool {
-        option.is_of_some() && option.is_of(ActionName::Restore)
+        let is_of_restore = option.is_of_some() && option.is_of(ActionName::Restore);
+        is_of_restore || option.key == "rate-limit"
+    }
+
+    /// A command opens no port unless it is asked to.
+    fn preset(option: &JobOption) -> Option<&'static str> {
+        (option.key == "distribute").then_some("off")
     }
 }
 
@@ -50,8 +54,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             args.disk.display()
         );
     }
-    let asked = check::restore(&args.asked.host_file()?)?;
-    let image = slowed_source(&args.image, args.rate_limit.rate()?)?;
+    let file = args.asked.host_file()?;
+    let asked = check::restore(&file)?;
+    let rate = args.asked.text("rate-limit").map(parse_rate).transpose();
+    let source = slowed_source(&args.image, rate.map_err(anyhow::Error::msg)?)?;
+    let how = match &file.distribute {
+        None => Distribute::Off,
+        Some(_) => check::distribute(&file)?,
+    };
     let options = RestoreOptions {
         part: asked.part,
         delta: asked.delta,
@@ -61,7 +71,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         threads: args.threads,
     };
     let reporter = reporter();
-    let done = restore(&*image, &args.disk, &options, &reporter)?;
+    let image = OpenedImage::open(source)?;
+    let node = pitstop_relay::join(how, &image, || relay_of(&args.image), &reporter)?;
+    let ready = PreparedRestore::new(&image, &args.disk, &options, &reporter)?;
+    let done = match &node {
+        Some(node) => ready.run_fed(node, &reporter),
+        None => ready.run(&reporter),
+    }?;
     let checked = if done.verified {
         ", read back and right"
     } else {

@@ -34,7 +34,7 @@ impl Many {
     }
 }
 
-fn at(text: &str) -> Result<Timestamp, String> {
+pub fn at(text: &str) -> Result<Timestamp, String> {
     pitstop_jobs::at(text, &Zoned::now()).map_err(|error| error.to_string())
 }
 

@@ -2,9 +2,11 @@
 
 pub mod confirm;
 mod many;
+mod node;
 mod order;
 mod root;
 pub mod set;
+mod sign;
 mod who;
 
 use crate::power;
@@ -13,6 +15,7 @@ use clap::Subcommand;
 use pitstop_server::list;
 use pitstop_server::set::{self as set_jobs, Who};
 pub use root::Root;
+use std::ffi::OsString;
 use std::io::Write as _;
 pub use who::who;
 
@@ -53,6 +56,45 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what a machine says in its run, now or last
+    #[command(
+        after_help = "Examples:\n  pitstop host log lab3-01\n  pitstop host log 192.168.1.50 -f"
+    )]
+    Log {
+        /// IP or MAC address, UUID, or its name in fleet.toml
+        #[arg(value_name = "NAME")]
+        machine: Who,
+        #[command(flatten)]
+        root: Root,
+        /// Go on with what comes, until the run is over
+        #[arg(long, short = 'f')]
+        follow: bool,
+    },
+    /// Run a command on a machine that is in rescue
+    #[command(
+        after_help = "Examples:\n  pitstop host run lab3-01 -- smartctl -a /dev/sda\n  pitstop host run lab3-01 -- 'dmesg | tail'"
+    )]
+    Run {
+        /// IP or MAC address, UUID, or its name in fleet.toml
+        #[arg(value_name = "NAME")]
+        machine: Who,
+        #[command(flatten)]
+        reach: node::Reach,
+        /// A program and its arguments; or one word, a line for the shell
+        #[arg(value_name = "CMD", last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Open a shell on a machine that is in rescue
+    #[command(
+        after_help = "Examples:\n  pitstop host shell lab3-01\n  pitstop host shell lab3-01 -i ~/.ssh/lab"
+    )]
+    Shell {
+        /// IP or MAC address, UUID, or its name in fleet.toml
+        #[arg(value_name = "NAME")]
+        machine: Who,
+        #[command(flatten)]
+        reach: node::Reach,
+    },
     /// Drop a machine's job: it boots from its disk again
     #[command(
         after_help = "Examples:\n  pitstop host clear 192.168.1.50\n  pitstop host clear lab3-01 lab3-07"
@@ -90,12 +132,31 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 list::table(&jobs)
             })
         }
+        Command::Log {
+            machine,
+            root,
+            follow,
+        } => node::log(root, machine, *follow),
+        Command::Run {
+            machine,
+            reach,
+            command,
+        } => exit_as(node::ssh(reach, machine, command)?),
+        Command::Shell { machine, reach } => exit_as(node::ssh(reach, machine, &[])?),
         Command::Clear {
             machines,
             all,
             root,
         } => clear(&named(machines, *all), root),
     }
+}
+
+/// Ends as the command on the machine did.
+fn exit_as(code: i32) -> anyhow::Result<()> {
+    if code != 0 {
+        std::process::exit(code);
+    }
+    Ok(())
 }
 
 /// The machines of a command line; clap has it that those and `--all` are not both there.

@@ -4,6 +4,7 @@ use super::Root;
 use super::confirm;
 use super::many::Many;
 use super::order::Order as Words;
+use super::sign::Sign;
 use super::who::who;
 use crate::job_options::{JobOptions, Which};
 use crate::power;
@@ -45,6 +46,8 @@ pub struct Args {
     force: bool,
     #[command(flatten)]
     pub many: Many,
+    #[command(flatten)]
+    sign: Sign,
 }
 
 /// Every option of a job.
@@ -76,6 +79,7 @@ impl Args {
             force: self.force,
             many: self.many.wished(),
             by: who(),
+            terms: self.sign.wished(),
         }
     }
 }
@@ -88,6 +92,11 @@ impl Args {
     pub fn order(&self) -> anyhow::Result<Order> {
         if self.url.is_some() {
             bail!("--url is of files here: the server that --server names knows its own URL");
+        }
+        if self.sign.wished().is_some() {
+            bail!(
+                "--sign is of files here: sign where the root is, or put the file and its .minisig there yourself"
+            );
         }
         let values = self.job.table().into_iter();
         let values = values.map(|(key, value)| Ok((key, serde_json::to_value(value)?)));
@@ -123,8 +132,10 @@ impl Args {
 pub fn run(args: &Args) -> anyhow::Result<(String, After)> {
     let hosts = args.root.hosts()?;
     let wish = args.wish();
-    let prepared = set::prepare(&args.root.path, &hosts, &wish)?;
+    let mut prepared = set::prepare(&args.root.path, &hosts, &wish)?;
+    args.sign.show(&prepared)?;
     confirm::ask(&args.many, wish.action, &prepared.plan()?)?;
+    args.sign.sign(&mut prepared)?;
     let set = prepared.set()?;
     Ok((set.text, set.after))
 }

@@ -1,11 +1,12 @@
 //! The audit log: what commands add to it, and how it is shown.
 
-use super::{people, table};
+use super::people;
 use crate::host::{Root, say, who};
 use anyhow::Context;
 use jiff::Timestamp;
 use pitstop_people::{Entry, Gate, Outcome};
 use pitstop_protocol::host_name::printable;
+use pitstop_server::set::columns;
 
 /// Does a change of the people and notes it, whether or not it went well.
 pub fn noted<T>(
@@ -64,8 +65,8 @@ pub fn show(args: &Args) -> anyhow::Result<()> {
         return say(&(text + "\n"));
     }
     let rows: Vec<[String; 7]> = entries.iter().map(row).collect();
-    say(&table(
-        ["TIME", "WHO", "HOW", "FROM", "ACT", "OBJECT", "OUTCOME"],
+    say(&columns(
+        &["TIME", "WHO", "HOW", "FROM", "ACT", "OBJECT", "OUTCOME"],
         &rows,
     ))
 }

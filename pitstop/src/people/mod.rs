@@ -21,25 +21,3 @@ fn people(root: &Root) -> anyhow::Result<Gate> {
     }
     Ok(Gate::at(&root.path))
 }
-
-/// Columns as wide as what is in them, below their headings.
-fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = headings.map(str::len);
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |cells: [&str; N]| {
-        let cells = cells.iter().zip(widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}  "))
-            .collect();
-        line.trim_end().to_owned() + "\n"
-    };
-    let head = line(headings);
-    let rows = rows
-        .iter()
-        .map(|row| line(row.each_ref().map(String::as_str)));
-    std::iter::once(head).chain(rows).collect()
-}

@@ -1,12 +1,13 @@
 //! `pitstop token`: how programs log in.
 
-use super::{noted, people, table};
+use super::{noted, people};
 use crate::host::{Root, say};
 use clap::Subcommand;
 use jiff::Timestamp;
 use pitstop_imaging::units;
 use pitstop_people::{Gate, NewToken, Role, Wanted};
 use pitstop_protocol::host_name::printable;
+use pitstop_server::set::columns;
 use serde_json::json;
 use std::time::Duration;
 
@@ -152,8 +153,8 @@ fn list(people: &Gate, as_json: bool) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    say(&table(
-        ["ID", "USER", "ROLE", "MADE", "EXPIRES", "NOTE"],
+    say(&columns(
+        &["ID", "USER", "ROLE", "MADE", "EXPIRES", "NOTE"],
         &rows,
     ))
 }

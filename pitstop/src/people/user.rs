@@ -1,9 +1,10 @@
 //! `pitstop user`: who may log in.
 
-use super::{audit, noted, password, people, table};
+use super::{audit, noted, password, people};
 use crate::host::{Root, say};
 use clap::Subcommand;
 use pitstop_people::{Gate, Refused, Role, valid_name};
+use pitstop_server::set::columns;
 use serde_json::json;
 
 const EXAMPLES: &str = "\
@@ -214,5 +215,5 @@ fn list(people: &Gate, as_json: bool) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    say(&table(["USER", "ROLE", "TOKENS", "SINCE"], &rows))
+    say(&columns(&["USER", "ROLE", "TOKENS", "SINCE"], &rows))
 }

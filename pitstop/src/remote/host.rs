@@ -33,6 +33,12 @@ pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
             let answer: Answer = client.delete(&format!("/host-files?{query}"))?;
             say(&answer.text)
         }
+        Command::Log { .. } => bail!(
+            "host log reads files of the server: run it there; pitstop job log works from here"
+        ),
+        Command::Run { .. } | Command::Shell { .. } => {
+            bail!("host run and host shell read files of the server: run them there")
+        }
     }
 }
 

@@ -73,6 +73,7 @@ impl Server {
             Command::User(_) => return cannot("pitstop user"),
             Command::Token(_) => return cannot("pitstop token"),
             Command::Tls(_) => return cannot("pitstop tls"),
+            Command::Notify(_) => return cannot("pitstop notify"),
             // These are about files and disks of this computer, whichever server there is.
             Command::Backup(_)
             | Command::Restore(_)
@@ -84,6 +85,7 @@ impl Server {
             | Command::Shrink(_)
             | Command::Mount(_)
             | Command::Tree(_)
+            | Command::Key(_)
             | Command::Completions { .. }
             | Command::Man { .. } => return Ok(false),
         }

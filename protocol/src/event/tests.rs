@@ -137,6 +137,7 @@ fn what() -> impl Strategy<Value = What> {
         (text(), text(), text()).prop_map(|(machine, address, mac)| What::Begin {
             machine,
             address,
+            host_key: mac.clone(),
             mac,
             pitstop: "1".into()
         }),

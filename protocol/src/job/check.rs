@@ -12,8 +12,8 @@ use crate::job::hostfile::{HostFile, Secret, WrittenSelector};
 use crate::job::report::report;
 use crate::job::transfer::trusted;
 use crate::job::{
-    ActionName, DeleteTarget, DiskSelector, Job, Policy, RETRY_FOR, Salvaged, Transfer,
-    check_folder,
+    ActionName, DeleteTarget, DiskSelector, Distribute, Job, Policy, RETRY_FOR, Salvaged, Terms,
+    Transfer, check_folder, check_signable,
 };
 use crate::share_url::ShareUrl;
 use action::word;
@@ -92,11 +92,20 @@ pub fn job(
             .map(check_in)
             .transpose()
             .map_err(at("check-in"))?,
+        terms: Terms::read(file).map_err(|(key, what)| at(key)(what))?,
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
     };
     job.digest = job.fingerprint();
     Ok(job)
+}
+
+/// Whether a signed job could be like this.
+///
+/// # Errors
+/// What is missing, or is too much.
+pub fn signable(job: &Job) -> Result<(), Wrong> {
+    check_signable(job).map_err(|(key, what)| at(key)(what))
 }
 
 /// Where the machine says that it has come.
@@ -245,13 +254,30 @@ fn transfer(
         None => None,
         Some(text) => Some(rate(text).map_err(at("rate-limit"))?),
     };
+    let distribute = distribute(file)?;
     Ok(Transfer {
         retry_for,
         rate_limit,
+        distribute,
         access: access(file, share, from)?,
         report: report(file, |text| placeholders.fill(text))
             .map_err(|(key, what)| at(key)(what))?,
     })
+}
+
+/// Whether other machines pass the image on.
+///
+/// # Errors
+/// Names the key of a wrong value; and a limit cannot be kept where others send.
+pub fn distribute(file: &HostFile) -> Result<Distribute, Wrong> {
+    let how = word(file.distribute.as_deref()).map_err(at("distribute"))?;
+    match (how, &file.rate_limit) {
+        (Distribute::Auto, Some(_)) => Ok(Distribute::Off),
+        (Distribute::Swarm, Some(_)) => Err(at("distribute")(
+            "swarm does not go with rate-limit: other machines send as fast as they can".into(),
+        )),
+        (how, _) => Ok(how),
+    }
 }
 
 /// Reads `80MiB/s`.

@@ -6,6 +6,7 @@ pub use selector::WrittenSelector;
 
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
+use std::collections::BTreeMap;
 use std::fmt;
 use toml::de::DeTable;
 
@@ -41,6 +42,7 @@ pub struct HostFile {
     pub layout: Option<String>,
     pub retry_for: Option<String>,
     pub rate_limit: Option<String>,
+    pub distribute: Option<String>,
     pub token: Option<Secret>,
     pub user: Option<String>,
     pub password: Option<Secret>,
@@ -48,6 +50,29 @@ pub struct HostFile {
     pub report_token: Option<Secret>,
     /// Written by the server for each job.
     pub check_in: Option<String>,
+    #[serde(rename = "for")]
+    pub meant_for: Option<WrittenFor>,
+    /// By file name.
+    pub digests: Option<BTreeMap<String, String>>,
+    pub not_after: Option<WrittenTime>,
+    pub id: Option<String>,
+}
+
+/// Which machine a job is for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenFor {
+    pub mac: Option<String>,
+    pub uuid: Option<String>,
+    pub serial: Option<String>,
+}
+
+/// A time, in quotation marks or without.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "expected a time like \"2026-12-31T22:00:00Z\"")]
+pub enum WrittenTime {
+    Text(String),
+    Time(toml::value::Datetime),
 }
 
 /// A text that no message shows.
@@ -287,10 +312,15 @@ read-errors = "record"
 method = "zero"
 retry-for = "2m"
 rate-limit = "80MiB/s"
+distribute = "swarm"
 token = "t"
 report = "http://10.0.2.2:8080/report/20261128-213000-a1b2"
 report-token = "r"
 layout = "layout.toml"
+for = { mac = "52:54:00:12:34:56" }
+digests = { "sda.raw.gz" = "blake3:0" }
+not-after = 2026-12-31T22:00:00Z
+id = "one"
 "#;
 
     fn error(text: &str) -> String {
@@ -305,6 +335,7 @@ layout = "layout.toml"
         assert_eq!(file.attempts, Some(3));
         assert_eq!(file.disks.map(|disks| disks.len()), Some(3));
         assert_eq!(file.delta, Some(BoolOrWord::Word("auto".into())));
+        assert!(matches!(file.not_after, Some(WrittenTime::Time(_))));
         let marked = format!("\u{feff}{WHOLE}");
         assert!(HostFile::parse(marked.as_bytes(), "f").is_ok());
     }

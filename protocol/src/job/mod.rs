@@ -2,6 +2,7 @@
 
 mod action;
 mod after;
+pub mod beside;
 pub mod check;
 pub mod cmdline;
 mod default_host_urls;
@@ -14,6 +15,8 @@ mod preview;
 mod report;
 mod runnable;
 mod settings;
+mod signature;
+pub mod terms;
 mod transfer;
 mod words;
 
@@ -28,5 +31,7 @@ pub use preview::{check_host_file, check_parameters, preview};
 pub use report::ReportTo;
 pub use runnable::{DiskSelector, Job, Policy, Salvaged, check_folder};
 pub use settings::{GROUP, check_setting, is_of_action, is_secret, setting_keys};
-pub use transfer::{RETRY_FOR, Transfer};
+pub use signature::{BadSignature, JobKey, JobKeys, NotAKey};
+pub use terms::{Clock, MeantFor, Terms, check_signable};
+pub use transfer::{Distribute, RETRY_FOR, Transfer};
 pub use words::{Choice, Word};

@@ -4,7 +4,7 @@
 
 use crate::job::hostfile::HostFile;
 use crate::job::words::{Choice, choices};
-use crate::job::{ActionName, After, Method};
+use crate::job::{ActionName, After, Distribute, Method};
 use pitstop_imaging::image::{Delta, Level, ReadErrors};
 
 /// What kind of value an option has.
@@ -34,6 +34,8 @@ pub enum Kind {
     Disks,
     /// A list of partitions.
     Partitions,
+    /// A table; what stands for it in a help.
+    Table(&'static str),
 }
 
 impl Kind {
@@ -42,7 +44,7 @@ impl Kind {
         match self {
             Kind::Action => "ACTION",
             Kind::Switch | Kind::SwitchOrWord(_) => "WHEN",
-            Kind::Words(what, _) | Kind::Text(what) => what,
+            Kind::Words(what, _) | Kind::Text(what) | Kind::Table(what) => what,
             Kind::Count => "N",
             Kind::Time => "TIME",
             Kind::Rate => "RATE",
@@ -352,6 +354,14 @@ pub static OPTIONS: &[JobOption] = &[
         "Move no more image bytes a second than this: 80MiB/s",
     )
     .preset(Preset::Described("no limit")),
+    JobOption::new(
+        "distribute",
+        Kind::Words("HOW", choices::<Distribute>),
+        |file| file.distribute.is_some(),
+        "Have an image from other machines that restore it too: auto where the server knows of two or more",
+    )
+    .of(RESTORE)
+    .value("auto"),
     // Other users of a computer see its command lines: what lets in has no option there.
     JobOption::new("token", Kind::Secret, |file| file.token.is_some(), "A bearer token")
         .flag(None),
@@ -389,6 +399,41 @@ pub static OPTIONS: &[JobOption] = &[
         Kind::Text("URL"),
         |file| file.check_in.is_some(),
         "Where the machine says that it has come, and how it goes; written by the server",
+    )
+    .flag(None)
+    .of_one_file(),
+    JobOption::new(
+        "for",
+        Kind::Table("MACHINE"),
+        |file| file.meant_for.is_some(),
+        "Which machine it is for: all that is given must be that machine's",
+    )
+    .preset(Preset::Described("the machine that reads it"))
+    .flag(None)
+    .of_one_file(),
+    JobOption::new(
+        "digests",
+        Kind::Table("DIGESTS"),
+        |file| file.digests.is_some(),
+        "What is in each file that the job writes: the BLAKE3 of an image's index",
+    )
+    .preset(Preset::Described("whatever is there"))
+    .flag(None)
+    .of_one_file(),
+    JobOption::new(
+        "not-after",
+        Kind::Text("TIME"),
+        |file| file.not_after.is_some(),
+        "Until when it may be done",
+    )
+    .preset(Preset::Described("for ever"))
+    .flag(None)
+    .of_one_file(),
+    JobOption::new(
+        "id",
+        Kind::Text("WORD"),
+        |file| file.id.is_some(),
+        "What is done once: the share remembers it",
     )
     .flag(None)
     .of_one_file(),

@@ -1,6 +1,6 @@
 //! A job as runnable: every value checked, every default filled in.
 
-use crate::job::{Action, ActionName, After, DeleteTarget, Transfer};
+use crate::job::{Action, ActionName, After, DeleteTarget, Terms, Transfer};
 use crate::share_url::ShareUrl;
 use std::fmt;
 use std::time::Duration;
@@ -83,6 +83,7 @@ pub struct Job {
     pub transfer: Transfer,
     /// Where the machine checks in before the work, and says how it goes.
     pub check_in: Option<Url>,
+    pub terms: Terms,
     /// BLAKE3 in hex of what defines the work: the same while the same job is tried again. Failed
     /// attempts are counted under it, so that a changed job starts afresh.
     pub digest: String,
@@ -94,10 +95,13 @@ impl Job {
     /// What [`Job::digest`] is of. Policy, transfers and deletions are left out: they do not change the work.
     pub fn fingerprint(&self) -> String {
         let share = self.share.as_ref().map(ShareUrl::to_string);
-        let text = format!(
+        let mut text = format!(
             "{share:?}\n{:?}\n{}\n{:?}\n{:?}",
             self.image, self.image_named, self.disks, self.action
         );
+        if let Some(id) = &self.terms.id {
+            text = format!("{text}\n{id:?}");
+        }
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 }

@@ -10,6 +10,16 @@ use url::Url;
 /// The default of [`Transfer::retry_for`]: a server's restart, or a switch's.
 pub const RETRY_FOR: Duration = Duration::from_secs(60);
 
+/// Whether a machine has an image from others that restore it too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Distribute {
+    /// Where the server knows of two or more that are to get it.
+    #[default]
+    Auto,
+    Swarm,
+    Off,
+}
+
 /// The host file's keys about transfers, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
@@ -17,6 +27,7 @@ pub struct Transfer {
     pub retry_for: Duration,
     /// Image bytes per second, at most.
     pub rate_limit: Option<NonZeroU64>,
+    pub distribute: Distribute,
     /// Credentials for the share's and the configuration's own servers.
     pub access: Option<Access>,
     /// Where the run is reported to, if anywhere.
@@ -28,6 +39,7 @@ impl Default for Transfer {
         Self {
             retry_for: RETRY_FOR,
             rate_limit: None,
+            distribute: Distribute::default(),
             access: None,
             report: None,
         }

@@ -1,6 +1,6 @@
 //! Values that are written as one of a few words: each word stands here once, for reading and for writing.
 
-use crate::job::{After, Method};
+use crate::job::{After, Distribute, Method};
 use pitstop_imaging::image::{Delta, Level, ReadErrors};
 
 /// A value that is one of a few words in a host file and on a command line.
@@ -92,6 +92,18 @@ impl Word for Delta {
             Delta::On => "true",
             Delta::Off => "false",
             Delta::Auto => "auto",
+        }
+    }
+}
+
+impl Word for Distribute {
+    const ALL: &'static [Self] = &[Distribute::Auto, Distribute::Swarm, Distribute::Off];
+
+    fn word(self) -> &'static str {
+        match self {
+            Distribute::Auto => "auto",
+            Distribute::Swarm => "swarm",
+            Distribute::Off => "off",
         }
     }
 }

@@ -34,6 +34,7 @@ mod power;
 mod queue;
 mod reports;
 mod sectors;
+mod signed;
 mod tokens;
 mod uefi;
 mod ways_in;

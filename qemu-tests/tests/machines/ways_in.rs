@@ -7,9 +7,12 @@ use qemu_tests::paths;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success, payload};
 use qemu_tests::servers::free_port;
 use qemu_tests::tools;
-use qemu_tests::vm::{Boot, End, HEX_ADDRESS, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{
+    ADDRESS, Boot, End, HEX_ADDRESS, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm,
+};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,18 +93,24 @@ fn with_ssh(key: &Path, image: &Path) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn rescue_lets_the_admins_key_in_over_ssh_and_no_password() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let key = folder.path().join("key");
+/// An SSH key, and an initramfs that it may log in to.
+fn key_and_image(folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    let key = folder.join("key");
     let mut keygen = tools::command("ssh-keygen")?;
     tools::output(
         keygen
             .args(["-q", "-t", "ed25519", "-N", "", "-f"])
             .arg(&key),
     )?;
-    let image = folder.path().join("initramfs.img");
-    with_ssh(&folder.path().join("key.pub"), &image)?;
+    let image = folder.join("initramfs.img");
+    with_ssh(&folder.join("key.pub"), &image)?;
+    Ok((key, image))
+}
+
+#[test]
+fn rescue_lets_the_admins_key_in_over_ssh_and_no_password() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (key, image) = key_and_image(folder.path())?;
 
     let port = free_port()?;
     let boot = Boot::Direct {
@@ -157,5 +166,36 @@ fn rescue_lets_the_admins_key_in_over_ssh_and_no_password() -> Result<()> {
         said.contains("Permission denied (publickey)"),
         "without a key: {said}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_command_runs_in_rescue_on_the_machine_that_the_server_knows() -> Result<()> {
+    let scene = Scene::new()?;
+    let folder = tempfile::tempdir()?;
+    let (key, image) = key_and_image(folder.path())?;
+    let report = scene.url("/report/20261128-212955-0f3a");
+    scene.job("rescue", &format!("report = \"{report}\""))?;
+    let port = free_port()?;
+    let boot = Boot::Direct {
+        kernel: paths::built_for_cloud("vmlinuz")?,
+        initrd: image,
+        command_line: format!("{KERNEL_PARAMETERS} pitstop.host={}", scene.url("/hosts/")),
+    };
+    let forward = format!("hostfwd=tcp:127.0.0.1:{port}-:22");
+    let mut vm = Vm::start(wired(Spec::new("node", boot), &forward))?;
+    expect_success(&mut vm, "rescue")?;
+    vm.sees("rescue: ssh root@")?;
+    let (key, port) = (key.to_string_lossy(), port.to_string());
+    let way = ["--address", "127.0.0.1", "-p", &port, "-i", &key];
+    let root = scene.server.root().display().to_string();
+    let mut run = Command::new(paths::built("pitstop")?);
+    run.args(["host", "run", ADDRESS, "--root", &root])
+        .args(way);
+    let said = tools::output(run.args(["--", "cat", "/proc/1/comm"]))?;
+    ensure!(said == "init\n", "{said}");
+    let mut log = Command::new(paths::built("pitstop")?);
+    let log = tools::output(log.args(["host", "log", ADDRESS, "--root", &root]))?;
+    ensure!(log.contains("rescue"), "{log}");
     Ok(())
 }

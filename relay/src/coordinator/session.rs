@@ -21,6 +21,9 @@ const NOTHING: Duration = Duration::from_secs(4);
 /// A machine that was part of the plan of a server before this one keeps its parent for so long: that one has to say
 /// something first.
 const GRACE: Duration = Duration::from_secs(3);
+/// Who has all stays so long for a child; then that gets the rest from the server, so that no slow or late machine keeps
+/// another from its work.
+const STAYS: Duration = Duration::from_secs(2);
 /// Reports that are kept to tell the speed.
 const KEPT: Duration = Duration::from_secs(8);
 /// Who was blamed by so many, or had so many slow children, is the one at fault.
@@ -45,6 +48,7 @@ struct Member {
     from_server: u64,
     partial: bool,
     done: bool,
+    done_since: Duration,
     leaf: bool,
     parent: Option<Parent>,
     /// It had a parent in this plan.
@@ -141,6 +145,7 @@ impl Session {
         member.sent = report.sent;
         if report.stage == Stage::Done && !member.done {
             member.done = true;
+            member.done_since = now;
             // It is a source now: who was its parent may become its child.
             if member.parent != Some(Parent::Server) {
                 member.parent = None;
@@ -303,7 +308,8 @@ impl Session {
             };
             since >= time && parents >= TELLING && mine * 100 < parents * percent
         };
-        if (is_slow(MUCH) || is_slow(SOMEWHAT)) && self.has_proper_child(me, me) {
+        let holds_up = !parent.done && self.has_proper_child(me, me);
+        if holds_up && (is_slow(MUCH) || is_slow(SOMEWHAT)) {
             self.slow(me, &above, now);
         }
     }
@@ -327,6 +333,10 @@ impl Session {
         if self.members[me].done {
             return;
         }
+        if self.keeps_its_parent(me, now) && self.heads().filter(|it| *it != me).count() < chains {
+            self.set_parent(me, Some(Parent::Server), now);
+            return;
+        }
         let good = match self.members[me].parent.clone() {
             None => false,
             Some(Parent::Server) => !self.is_one_too_many(me, chains),
@@ -341,14 +351,24 @@ impl Session {
         }
     }
 
+    /// Whether its parent has all, and would have gone long ago.
+    fn keeps_its_parent(&self, me: &Name, now: Duration) -> bool {
+        let Some(Parent::Peer(above)) = &self.members[me].parent else {
+            return false;
+        };
+        let parent = self.members.get(above);
+        parent.is_some_and(|it| it.done && now.saturating_sub(it.done_since) > STAYS)
+    }
+
     /// The best parent for `me`: the server where a chain is to begin, else the end of the shortest chain, of its own
     /// network if there is one.
     fn place(&self, me: &Name, chains: usize) -> Option<Parent> {
         let mine = &self.members[me];
         // One that has all is as good as the server while it is here.
-        let heads = self.members.iter().filter(|(name, member)| {
-            *name != me && member.parent == Some(Parent::Server) && !member.leaf
-        });
+        let heads = self
+            .members
+            .iter()
+            .filter(|(name, member)| *name != me && member.parent == Some(Parent::Server));
         if heads.count() < chains && !mine.leaf {
             return Some(Parent::Server);
         }
@@ -410,7 +430,7 @@ impl Session {
     fn heads(&self) -> impl Iterator<Item = &Name> {
         self.order.iter().filter(|name| {
             let member = self.members.get(*name);
-            member.is_some_and(|it| it.parent == Some(Parent::Server) && !it.done && !it.leaf)
+            member.is_some_and(|it| it.parent == Some(Parent::Server) && !it.done)
         })
     }
 
@@ -535,6 +555,7 @@ impl Member {
             from_server: 0,
             partial,
             done: false,
+            done_since: now,
             leaf: partial,
             parent: None,
             placed: false,

@@ -247,7 +247,7 @@ fn a_liar_gets_no_more_children_and_who_blames_all_is_the_one() {
     assert_eq!(standing.source, Source::Peer(at(1)));
     room.pass(|_| 10);
     assert_eq!(room.sources(), [(1, 0), (2, 4), (3, 1), (4, 3)]);
-    assert!(room.told(2, "what is not in the image"));
+    assert!(room.told(2, "lied to 10.0.0.3"));
     // It finds fault with the next one too.
     room.complains(3, 1, Fault::Wrong);
     room.pass(|_| 10);
@@ -265,7 +265,7 @@ fn nobody_is_spoken_ill_of_by_strangers() {
     room.complains(4, 1, Fault::Wrong);
     room.pass(|_| 10);
     assert!(!room.machine(1).standing.clone().unwrap().leaf);
-    assert!(!room.told(1, "not in the image"));
+    assert!(!room.told(1, "lied to"));
 }
 
 #[test]
@@ -324,6 +324,18 @@ fn who_has_all_stays_while_its_child_has_not() {
     room.machine(2).done = TOTAL;
     room.beat(2);
     assert!(room.beat(1).leave && room.beat(2).leave);
+}
+
+#[test]
+fn who_has_all_is_not_kept_by_those_who_are_slow_or_late() {
+    let mut room = Room::new(3);
+    room.machine(1).done = TOTAL;
+    for _ in 0..6 {
+        room.pass(|_| 1);
+    }
+    // One goes on from the server, the other behind it.
+    assert_eq!(room.sources(), [(1, 0), (2, 0), (3, 2)]);
+    assert!(room.machine(1).standing.clone().unwrap().leave);
 }
 
 #[test]

@@ -15,12 +15,13 @@ mod server;
 mod wish;
 
 pub use errors::in_json;
+pub use query::json;
 
 /// What forms of pages do as well.
 pub mod handlers {
     pub use super::images::verify;
     pub use super::jobs::{cancel_one, reorder, set_jobs};
-    pub use super::power::power as switch;
+    pub use super::power::switch;
 }
 
 use crate::http::access;

@@ -6,7 +6,7 @@ use crate::http::Here;
 use crate::http::access::Noted;
 use crate::refusal::{Refusal, blocking};
 use crate::set::switches;
-use crate::site::Sites;
+use crate::site::{Site, Sites};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -26,14 +26,19 @@ pub fn changed() -> Router<Arc<Sites>> {
     responses((status = 200, body = PowerResults), (status = "4XX", body = ErrorBody)))]
 pub async fn power(Here(site): Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let ask: PowerAsk = json(&headers, body).await?;
-    let machines = wish::machines(&ask.machines)?;
-    let act = match ask.act {
-        PowerAct::On => Act::On,
-        PowerAct::Off => Act::Off,
-        PowerAct::Cycle => Act::Cycle,
-        PowerAct::Status => Act::Status,
-        PowerAct::Pxe => Act::Pxe,
+    let noted = Noted {
+        act: format!("power {}", act(ask.act)),
+        object: ask.machines.join(", "),
     };
+    let mut response = Json(switch(site, &ask).await?).into_response();
+    response.extensions_mut().insert(noted);
+    Ok(response)
+}
+
+/// As [`power`], for whoever has the wish already.
+pub async fn switch(site: Arc<Site>, ask: &PowerAsk) -> Result<PowerResults, Refusal> {
+    let machines = wish::machines(&ask.machines)?;
+    let act = act(ask.act);
     blocking(move || {
         let root = site.jobs.store().root();
         let switches = switches(root, &machines).map_err(|error| bad(format!("{error:#}")))?;
@@ -50,14 +55,19 @@ pub async fn power(Here(site): Here, headers: HeaderMap, body: Body) -> Result<R
             },
         );
         let results = results.into_iter().flatten().collect();
-        let mut response = Json(PowerResults { results }).into_response();
-        response.extensions_mut().insert(Noted {
-            act: format!("power {act}"),
-            object: ask.machines.join(", "),
-        });
-        Ok(response)
+        Ok(PowerResults { results })
     })
     .await
+}
+
+fn act(asked: PowerAct) -> Act {
+    match asked {
+        PowerAct::On => Act::On,
+        PowerAct::Off => Act::Off,
+        PowerAct::Cycle => Act::Cycle,
+        PowerAct::Status => Act::Status,
+        PowerAct::Pxe => Act::Pxe,
+    }
 }
 
 pub fn told(name: &str, act: Act, result: &Result<State, PowerError>) -> PowerResult {

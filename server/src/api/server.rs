@@ -3,12 +3,13 @@
 use super::wish;
 use crate::http::Here;
 use crate::http::access::Who;
+use crate::people::told_role;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
 use crate::view;
 use axum::routing::get;
 use axum::{Json, Router};
-use pitstop_api::{Role, Server};
+use pitstop_api::Server;
 use pitstop_people::Why;
 use pitstop_protocol::job::ActionName;
 use std::sync::Arc;
@@ -21,11 +22,7 @@ pub fn looked_at() -> Router<Arc<Sites>> {
 #[utoipa::path(get, path = "/api/v1/server", tag = "server", responses((status = 200, body = Server)))]
 pub async fn server(Here(site): Here, who: Who) -> Result<Json<Server>, Refusal> {
     blocking(move || {
-        let role = match who.role {
-            pitstop_people::Role::Viewer => Role::Viewer,
-            pitstop_people::Role::Operator => Role::Operator,
-            pitstop_people::Role::Admin => Role::Admin,
-        };
+        let role = told_role(who.role);
         let has_users = who.why != Why::Loopback;
         Ok(Json(Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -67,6 +67,8 @@ pub fn wish(order: &Order, by: &str) -> Result<Wish, Refusal> {
         force: order.force,
         many: many(order)?,
         by: by.to_owned(),
+        // Whoever asks over the network has the key, and the server has not.
+        terms: None,
     })
 }
 

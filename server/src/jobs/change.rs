@@ -2,12 +2,14 @@
 
 use super::which::{Chosen, chosen, last_of_each};
 use super::{Changes, Locked, Store};
+use crate::host_files::remove;
+use crate::list;
 use crate::set::Conflict;
-use crate::write::remove;
-use anyhow::Context;
+use anyhow::{Context, Error};
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use pitstop_jobs::{Happened, Job, State};
+use pitstop_protocol::job::Clock;
 
 /// A job that was withdrawn.
 pub struct Cancelled {
@@ -84,6 +86,7 @@ pub fn retry(
     // All are looked at before the first is set.
     for job in &again {
         is_free(changes.locked()?, job)?;
+        can_come_again(job)?;
     }
     let mut batch = None;
     for job in again {
@@ -104,6 +107,23 @@ pub fn retry(
 pub fn set_again(job: &Job) -> String {
     let (machine, action, id) = (job.shown(), job.action, &job.id);
     format!("{machine}: {action} is set again, job {id}\n")
+}
+
+/// Whether a signed job would be done again: its signature stands for one time, and ends.
+fn can_come_again(job: &Job) -> anyhow::Result<()> {
+    if job.signature.is_none() {
+        return Ok(());
+    }
+    let (id, machine) = (&job.id, job.shown());
+    let how = "set it anew: pitstop host set … --sign KEY.sec";
+    if job.state == State::Done {
+        let why = format!("the job {id} of {machine} is signed, and was done: {how}");
+        return Err(Conflict(why).into());
+    }
+    let read = list::preview(job.text.as_bytes(), &job.host_file, None).map_err(Error::msg)?;
+    let in_time = read.terms.check_time(Timestamp::now(), Clock::Plausible);
+    in_time
+        .map_err(|why| Conflict(format!("the signed job {id} of {machine}: {why}; {how}")).into())
 }
 
 /// Whether the machine of `job` has no other job now.

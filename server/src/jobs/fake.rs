@@ -72,5 +72,6 @@ pub fn job(number: u8, now: Timestamp) -> Job {
         superseded_by: None,
         power: None,
         text: "version = 1\n".into(),
+        signature: None,
     }
 }

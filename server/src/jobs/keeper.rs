@@ -9,6 +9,7 @@ use super::store::{Found, Store};
 use super::{power, schedule};
 use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
+use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
@@ -16,6 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
+use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::hostfile::HostFile;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -350,6 +353,23 @@ impl Keeper {
             *last = Some(Instant::now());
         }
         due
+    }
+
+    /// How many jobs that are not over restore images of the folder that `file` is in, as far as the last look told.
+    pub fn restores_of(&self, file: &RelPath) -> usize {
+        let Some((folder, _)) = file.split() else {
+            return 0;
+        };
+        let found = Arc::clone(&locked(&self.seen).found);
+        let restores = found.jobs.iter().filter(|job| {
+            job.action == ActionName::Restore
+                && job.state.is_set()
+                // Of thousands only these are read.
+                && job.text.contains(folder.as_str())
+                && HostFile::parse(job.text.as_bytes(), &job.host_file)
+                    .is_ok_and(|file| file.image.as_deref() == Some(folder.as_str()))
+        });
+        restores.count()
     }
 
     /// The jobs, read anew where the folder changed.

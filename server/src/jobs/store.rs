@@ -1,5 +1,6 @@
 //! The files of jobs, and the lock that keeps two writers from losing each other's change.
 
+use crate::host_files;
 use crate::machine_access::{MachineAccess, add_token};
 use crate::runs::token;
 use crate::url::read_machine_access;
@@ -228,7 +229,7 @@ impl Locked {
         }
         // Under its other name the machine would find the old job, or find it when this one is done.
         for other in &job.other_files {
-            remove(hosts, other)
+            host_files::remove(hosts, other)
                 .with_context(|| format!("removing the job it had under the name {other}"))?;
         }
         Ok(text)
@@ -239,15 +240,15 @@ impl Locked {
             Some(_) => Some(token::issue(&self.store.root, &job.id)?),
             None => None,
         };
-        let mut text = job.host_text(token.as_deref());
+        let mut files = job.host_files(token.as_deref());
         if let (Some(server), Some(token)) = (&job.server, &token)
             && read_machine_access(&self.store.root)? == MachineAccess::Token
         {
-            add_token(&mut text, server, &job.id, token);
+            add_token(&mut files, server, &job.id, token);
         }
-        replace(hosts, &job.host_file, &text)
+        host_files::put(hosts, &job.host_file, &files)
             .with_context(|| format!("writing the host file {}", job.host_file))?;
-        Ok(text)
+        Ok(files.text)
     }
 
     /// Removes the job's file.

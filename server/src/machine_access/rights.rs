@@ -6,10 +6,12 @@ use crate::runs::token::{self, Answer};
 use crate::site::{Site, is_marker};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use pitstop_jobs::Job;
+use pitstop_jobs::{HostFiles, Job};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::terms::{NOTES, note};
 use pitstop_protocol::machine::folder;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// A machine whose job is over has logs to write and files to move.
@@ -47,20 +49,25 @@ pub fn read_token(text: &str) -> Option<(Id, String)> {
     Some((job.parse().ok()?, secret.to_owned()))
 }
 
-/// Adds the run's token to the text of a host file, if its share is this server's and it has no credentials.
-pub fn add_token(text: &mut String, server: &str, job: &Id, secret: &str) {
-    let said: toml::Table = toml::from_str(text).unwrap_or_default();
+/// Adds the run's token to a host file, or beside one that is signed, if its share is this server's and it has no credentials.
+pub fn add_token(files: &mut HostFiles, server: &str, job: &Id, secret: &str) {
+    let said: toml::Table = toml::from_str(&files.text).unwrap_or_default();
     let own = |share: &str| {
         let below = share.strip_prefix(server);
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
     let share = said.get("share").and_then(toml::Value::as_str);
     if share.is_some_and(own) && !CREDENTIALS.iter().any(|key| said.contains_key(*key)) {
-        if !text.ends_with('\n') {
+        let text = match &files.signature {
+            Some(_) => files.unsigned.get_or_insert_default(),
+            None => &mut files.text,
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
         let token = toml::Value::from(token_text(job, secret));
-        text.push_str(&format!("token = {token}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "token = {token}");
     }
 }
 
@@ -70,6 +77,8 @@ pub struct Rights {
     own: String,
     /// The folder of the image, if it is another one; and whether the job writes it.
     image: Option<(String, bool)>,
+    /// Where a job that is done once is noted.
+    note: Option<String>,
 }
 
 impl Rights {
@@ -93,6 +102,7 @@ impl Rights {
             return Ok(Self {
                 own: folder(peer),
                 image: None,
+                note: None,
             });
         };
         let now = Timestamp::now();
@@ -116,6 +126,7 @@ impl Rights {
                 .filter(|image| *image != own && !image.is_empty())
                 .map(|image| (image, writes)),
             own,
+            note: said.get("id").and_then(toml::Value::as_str).map(note),
         }
     }
 
@@ -154,12 +165,24 @@ impl Rights {
             let mut folders = folders.into_iter().flatten();
             folders.any(|folder| path.below(folder).is_some())
         };
+        if self.is_note(path) {
+            return true;
+        }
         match act {
             Act::Ask => true,
             Act::Read => is_marker(path) || within(read),
             // A folder on the way to the own one may have to be made.
             Act::Write => within(write) || is_above(path, &write),
         }
+    }
+
+    /// The note of its own job, also while it is being written, and the folder that it is in.
+    fn is_note(&self, path: &RelPath) -> bool {
+        let is = |note: &String| {
+            let rest = path.as_str().strip_prefix(note.as_str());
+            matches!(rest, Some("" | ".part")) || path.as_str() == NOTES
+        };
+        self.note.as_ref().is_some_and(is)
     }
 
     pub fn refuse(&self, path: &RelPath) -> Refusal {
@@ -193,6 +216,7 @@ mod tests {
         Rights {
             own: "10.0.2.15".into(),
             image: image.map(|(image, writes)| (image.to_owned(), writes)),
+            note: None,
         }
     }
 
@@ -223,6 +247,24 @@ mod tests {
         ] {
             assert_eq!(rights.allow(act, &path(name)), may, "{act:?} {name}");
         }
+        let once = super::Rights {
+            note: Some(note("one")),
+            ..super::Rights {
+                own: rights.own.clone(),
+                image: None,
+                note: None,
+            }
+        };
+        for (name, may) in [
+            ("signed-jobs/one.toml", true),
+            ("signed-jobs/one.toml.part", true),
+            ("signed-jobs", true),
+            ("signed-jobs/two.toml", false),
+            ("signed-jobs/one.toml.toml", false),
+        ] {
+            assert_eq!(once.allow(Act::Write, &path(name)), may, "{name}");
+            assert!(!rights.allow(Act::Write, &path(name)), "{name}");
+        }
         let writes = super::Rights {
             image: Some(("lab3/golden".into(), true)),
             ..rights
@@ -235,16 +277,24 @@ mod tests {
     #[test]
     fn a_token_goes_to_the_own_share_and_takes_no_credentials_place() {
         let job: Id = "20261128-212955-0f3a".parse().unwrap();
-        let with = |text: &str| {
-            let mut text = text.to_owned();
-            add_token(&mut text, "http://srv:8080", &job, "abc");
-            text
+        let files = |text: &str, signature: Option<&str>| {
+            let mut files = HostFiles {
+                text: text.to_owned(),
+                signature: signature.map(str::to_owned),
+                unsigned: None,
+            };
+            add_token(&mut files, "http://srv:8080", &job, "abc");
+            files
         };
+        let with = |text: &str| files(text, None).text;
         let own = "share = \"http://srv:8080/share\"";
         let added = with(own);
         let table: toml::Table = toml::from_str(&added).unwrap();
         let token = table["token"].as_str().unwrap();
         assert_eq!(read_token(token), Some((job.clone(), "abc".into())));
+        let signed = files(own, Some("signature"));
+        assert_eq!(signed.text, own);
+        assert_eq!(signed.unsigned, Some(format!("token = \"{job}.abc\"\n")));
         for other in [
             "share = \"http://srv:80801/share\"",
             "share = \"nfs://srv/x\"",

@@ -152,8 +152,8 @@ async fn switch(site: &Arc<Site>, id: &str, form: &Form) -> Result<(), Refusal> 
         machines: vec![machine.id],
         act,
     };
-    let told = handlers::switch(Here(Arc::clone(site)), HeaderMap::new(), body(&ask)?).await?;
-    let failed = told.0.results.iter().find_map(|one| one.error.clone());
+    let told = handlers::switch(Arc::clone(site), &ask).await?;
+    let failed = told.results.iter().find_map(|one| one.error.clone());
     failed.map_or(Ok(()), |why| Err(Refusal::new(StatusCode::BAD_GATEWAY, why)))
 }
 

@@ -5,6 +5,7 @@ use crate::path::RelPath;
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
+use pitstop_protocol::job::beside::{UNSIGNED, Unsigned};
 use pitstop_protocol::job::hostfile::{HostFile, Secret};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ const LARGEST: u64 = 1 << 20;
 /// Seconds. A file that changed so lately may change again without a new time: clocks of filesystems are coarse.
 const SETTLED: u64 = 2;
 
-/// What was last seen of each host file.
+/// What was last seen of each host file, and of what lies beside signed ones.
 #[derive(Debug, Default)]
 pub struct JobFiles(Mutex<HashMap<String, Seen>>);
 
@@ -60,7 +61,7 @@ impl JobFiles {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            if name.starts_with('.') || !name.ends_with(SUFFIX) {
+            if name.starts_with('.') || !(name.ends_with(SUFFIX) || name.ends_with(UNSIGNED)) {
                 continue;
             }
             // Of what a link leads to, as it is read.
@@ -87,6 +88,7 @@ impl JobFiles {
         let found = now.iter().find(|(_, seen)| is_jobs(seen));
         let found = found.and_then(|(name, seen)| {
             let token = seen.report.as_ref()?.token.clone();
+            let name = name.strip_suffix(UNSIGNED).unwrap_or(name);
             Some((RelPath::from_text(name).ok()?, token))
         });
         *self.lock() = now;
@@ -101,11 +103,17 @@ impl JobFiles {
 fn report(hosts: &Dir, name: &str) -> Option<Report> {
     let bytes = hosts.read(name).ok()?;
     // What a machine would not run is nobody's job.
-    let file = HostFile::parse(&bytes, name).ok()?;
-    let url = Url::parse(&file.report?).ok()?;
+    let (report, token) = if name.ends_with(UNSIGNED) {
+        let beside = Unsigned::parse(&bytes).ok()?;
+        (beside.report, beside.report_token)
+    } else {
+        let file = HostFile::parse(&bytes, name).ok()?;
+        (file.report, file.report_token)
+    };
+    let url = Url::parse(&report?).ok()?;
     Some(Report {
         job: url.path_segments()?.next_back()?.to_owned(),
-        token: file.report_token,
+        token,
     })
 }
 
@@ -115,6 +123,20 @@ mod tests {
     use cap_std::ambient_authority;
     use std::fs;
     use std::time::Duration;
+
+    #[test]
+    fn of_a_signed_job_what_lies_beside_tells() {
+        let root = tempfile::tempdir().unwrap();
+        let hosts = Dir::open_ambient_dir(root.path(), ambient_authority()).unwrap();
+        let job: Id = "20261128-212955-0f3a".parse().unwrap();
+        let signed = "version = 1\naction = \"backup\"\nshare = \"http://s/share\"\nid = \"one\"\n";
+        fs::write(root.path().join("7F000001.toml"), signed).unwrap();
+        let beside = format!("report = \"http://s/report/{job}\"\nreport-token = \"t\"\n");
+        fs::write(root.path().join("7F000001.toml.unsigned"), beside).unwrap();
+        let (path, token) = JobFiles::default().of(&hosts, &job).unwrap();
+        assert_eq!(path.as_str(), "7F000001.toml");
+        assert_eq!(token, Some(Secret("t".into())));
+    }
 
     #[test]
     fn a_host_file_is_read_again_only_when_it_changed() {

@@ -31,6 +31,9 @@ pub struct Summary {
     /// The version of Pitstop that ran.
     #[serde(default)]
     pub pitstop: String,
+    /// The public half of the machine's SSH host key of this boot; empty where nobody can log in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host_key: String,
     /// `unknown` until the machine knows.
     pub action: String,
     #[serde(default)]
@@ -65,6 +68,7 @@ impl Summary {
             mac: String::new(),
             peer: peer.map(|peer| peer.to_string()).unwrap_or_default(),
             pitstop: String::new(),
+            host_key: String::new(),
             action: "unknown".into(),
             began: String::new(),
             ended: None,
@@ -138,11 +142,16 @@ impl Summary {
                 address,
                 mac,
                 pitstop,
+                host_key,
             } => {
                 self.machine.clone_from(machine);
                 self.address.clone_from(address);
                 self.mac.clone_from(mac);
                 self.pitstop.clone_from(pitstop);
+                // Who tells of a crash does not know it any more.
+                if !host_key.is_empty() {
+                    self.host_key.clone_from(host_key);
+                }
             }
             What::Job { action } => self.action.clone_from(action),
             What::Plan { action, disks } => {

@@ -87,6 +87,7 @@ impl<'a> Batch<'a> {
         target: &Target,
         action: ActionName,
         text: &str,
+        signature: Option<String>,
     ) -> anyhow::Result<(Job, String)> {
         let mut changes = self.changes.borrow_mut();
         let locked = changes.locked()?;
@@ -131,6 +132,7 @@ impl<'a> Batch<'a> {
             superseded_by: None,
             power: self.power.filter(|_| self.is_scheduled()),
             text: text.to_owned(),
+            signature,
         };
         if self.is_scheduled() {
             locked.put(&job)?;

@@ -2,9 +2,9 @@
 
 use super::Conflict;
 use super::target::{Need, Target, Who, targets};
+use crate::host_files::remove;
 use crate::jobs::Store;
 use crate::list;
-use crate::write::remove;
 use anyhow::Context;
 use cap_std::fs::Dir;
 use jiff::Timestamp;

@@ -10,6 +10,7 @@ mod plan;
 mod refusals;
 mod shown;
 mod target;
+mod terms;
 
 pub use after::{After, switches};
 pub use clear::{Cleared, clear, host_files};
@@ -17,6 +18,7 @@ pub use host_file::{LAYOUT, text as host_file};
 pub use plan::{columns, loses_data, table};
 pub(crate) use plan::{disk, record};
 pub use target::{Lab, Meant, Need, Target, Who, meant, targets};
+pub use terms::{Terms, ToSign};
 
 use crate::jobs::Store;
 use crate::{list, url};
@@ -47,6 +49,8 @@ pub struct Wish {
     pub many: Many,
     /// Who wishes it.
     pub by: String,
+    /// Of a job that is to be signed.
+    pub terms: Option<Terms>,
 }
 
 /// When jobs begin, and how many at once.
@@ -94,6 +98,7 @@ struct One {
     text: String,
     job: Job,
     warning: Option<String>,
+    signature: Option<String>,
 }
 
 /// Jobs that are checked, and not yet set.
@@ -152,9 +157,13 @@ pub fn prepare<'a>(root: &'a Path, hosts: &'a Dir, wish: &'a Wish) -> anyhow::Re
 
 fn prepare_one(root: &Path, wish: &Wish, target: Target, url: Option<&str>) -> anyhow::Result<One> {
     let file = target.machine.file();
-    let text = host_file::text(root, wish, &target, &file, url)?;
-    let job = list::preview(text.as_bytes(), &file, target.machine.address())
+    let mut text = host_file::text(root, wish, &target, &file, url)?;
+    let mut job = list::preview(text.as_bytes(), &file, target.machine.address())
         .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
+    if let Some(terms) = &wish.terms {
+        text = terms.complete(root, wish, &target, &text, &job)?;
+        job = terms::check(&file, &text, &target)?;
+    }
     let ruins = matches!(job.action, Action::Wipe { .. } | Action::Partition { .. });
     if ruins && job.disks.is_empty() && !wish.force {
         bail!(
@@ -179,6 +188,7 @@ fn prepare_one(root: &Path, wish: &Wish, target: Target, url: Option<&str>) -> a
         text,
         job,
         warning,
+        signature: None,
     })
 }
 
@@ -266,9 +276,19 @@ impl Prepared<'_> {
     ) -> anyhow::Result<Option<String>> {
         let files = one.target.files();
         let before = before.iter().find(|job| files.contains(&job.file));
-        let (job, written) =
-            self.batch
-                .set(self.hosts, &one.target, self.wish.action, &one.text)?;
+        if self.wish.terms.is_some() && one.signature.is_none() {
+            bail!(
+                "the job of {} was to be signed, and nobody has signed it",
+                one.target
+            );
+        }
+        let (job, written) = self.batch.set(
+            self.hosts,
+            &one.target,
+            self.wish.action,
+            &one.text,
+            one.signature.clone(),
+        )?;
         set.push(job);
         if self.batch.is_scheduled() {
             return Ok(None);

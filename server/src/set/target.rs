@@ -4,6 +4,7 @@ use crate::fleet;
 use crate::machine::MachineName;
 use anyhow::{Context, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
+use pitstop_imaging::image::MachineIdentity;
 use pitstop_protocol::host_name::Uuid;
 use pitstop_protocol::job::{GROUP, setting_keys};
 use pitstop_protocol::machine::folder;
@@ -131,6 +132,31 @@ impl Target {
             }
         }
         image
+    }
+
+    /// By what a run may call it.
+    pub fn names(&self) -> Vec<String> {
+        let named = std::iter::once(&self.machine).chain(&self.others);
+        let mut names: Vec<String> = named.map(ToString::to_string).collect();
+        names.extend(self.ip.map(|ip| ip.to_string()));
+        names.extend(self.label.clone());
+        names
+    }
+
+    /// What its names tell of it: those of the fleet file, and the one that it was called by.
+    pub fn identity(&self) -> MachineIdentity {
+        let names = std::iter::once(&self.machine).chain(&self.others);
+        let named: Vec<Identity> = names.map(identity).collect();
+        let uuid = named.iter().find_map(|one| one.uuid);
+        MachineIdentity {
+            uuid: uuid.map(|uuid| uuid.to_string()).unwrap_or_default(),
+            serial: String::new(),
+            macs: named
+                .iter()
+                .flat_map(|one| &one.macs)
+                .map(ToString::to_string)
+                .collect(),
+        }
     }
 
     pub fn alone(machine: MachineName) -> Self {

@@ -5,9 +5,11 @@ mod append;
 mod image;
 mod moving;
 mod pending;
+mod relay;
 mod segments;
 
 pub use image::HttpImage;
+pub use relay::{RELAY, RELAY_WANTED, RelayAt, relay_at};
 
 use super::{Pending, Share, Stat};
 use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away};
@@ -127,6 +129,10 @@ impl Share for HttpShare {
 
     fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {
         Ok(Box::new(HttpImage::open(&self.http, &self.url(path)?)?))
+    }
+
+    fn relay(&self, path: &str) -> anyhow::Result<Option<RelayAt>> {
+        relay_at(&self.http, &self.url(path)?)
     }
 
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {

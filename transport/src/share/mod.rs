@@ -10,7 +10,7 @@ mod s3;
 mod throttle;
 
 pub use directory::DirectoryShare;
-pub use http::{HttpImage, HttpShare};
+pub use http::{HttpImage, HttpShare, RELAY, RELAY_WANTED, RelayAt, relay_at};
 pub use s3::{S3Share, Signer};
 pub use throttle::{Throttle, Throttled};
 
@@ -117,6 +117,11 @@ pub trait Share: Send + Sync {
 
     /// The file for random access: what the image engine reads chunks from.
     fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>>;
+
+    /// Where machines that restore this file are told who has it for them; `None` where nobody plans that.
+    fn relay(&self, _path: &str) -> anyhow::Result<Option<RelayAt>> {
+        Ok(None)
+    }
 
     /// Begins a file that appears under `path` only when [`Pending::finish`] says so. Parent folders are made.
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>>;

@@ -74,6 +74,10 @@ pub fn capture(
     facts::of_paths(&mut meta, paths);
     system::of_root(&mut meta, &mounts[0].folder);
     meta.filesystems = mounts.iter().filter_map(system::of_mount).collect();
+    match system::layout(&mounts[0]) {
+        Ok(layout) => meta.layout = layout,
+        Err(error) => reporter.warn(format!("the layout of its disk is not recorded: {error:#}")),
+    }
     let total = found
         .nodes
         .iter()

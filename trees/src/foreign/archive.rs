@@ -183,7 +183,8 @@ fn add(
 
 fn attributes(entry: &ParsedEntry, global: &[u8]) -> anyhow::Result<Attributes> {
     let id = |id: u64| u32::try_from(id).context("an owner that Linux has no number for");
-    let seconds = i64::try_from(entry.mtime).context("a time that Linux does not have")?;
+    // GNU tar and bsdtar have times before 1970 as negative numbers.
+    let seconds = entry.mtime.cast_signed();
     let mut found = Attributes {
         mode: entry.mode & 0o7777,
         uid: id(entry.uid)?,
@@ -226,10 +227,13 @@ fn take(
         xattrs.push((name, value.to_vec()));
         return Ok(());
     }
-    if let Some((name, _)) = acl::NAMES.iter().find(|(_, tar)| tar.as_bytes() == key) {
-        let acl = acl::from_text(value)
-            .with_context(|| format!("an ACL that has no numbers: {}", text()))?;
-        xattrs.push((name.to_vec(), acl));
+    if let Some((name, key)) = acl::NAMES.iter().find(|(_, tar)| tar.as_bytes() == key) {
+        // Names of users have numbers only when the whole tree is there: `Builder::finish`.
+        let acl = acl::from_text(value, |_, _| None);
+        xattrs.push(match acl {
+            Some(acl) => (name.to_vec(), acl),
+            None => (key.as_bytes().to_vec(), value.to_vec()),
+        });
         return Ok(());
     }
     match key {

@@ -72,7 +72,7 @@ fn entry(option: &'static JobOption) -> BoxedStrategy<(String, Value)> {
             "[a-z][a-z \"\\\\é]{0,8}[a-z]".prop_map(plain)
         ]
         .boxed(),
-        Kind::Action | Kind::Secret => unreachable!("a command line has none"),
+        Kind::Action | Kind::Secret | Kind::Table(_) => unreachable!("a command line has none"),
     }
 }
 

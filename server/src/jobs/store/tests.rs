@@ -63,7 +63,7 @@ fn a_job_takes_the_place_of_the_one_before_under_each_name_of_the_machine() {
     assert!(!root.hosts.exists("01-52-54-00-12-34-56.toml"));
     let text = root.hosts.read_to_string("0A00020F.toml").unwrap();
     assert_eq!(text, set);
-    assert!(text.starts_with(&second.host_text(None)) && text.contains("report-token = "));
+    assert!(text.starts_with(&second.host_files(None).text) && text.contains("report-token = "));
     let history = root.store.history().unwrap();
     assert_eq!((history.len(), history[0].state), (1, State::Superseded));
 }

@@ -1,0 +1,324 @@
+//! Signed jobs from the admin's side. What is signed here, minisign itself checks, and the other way round.
+
+mod common;
+
+use common::{Server, pitstop, run};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const FILE: &str = "7F000001.toml";
+
+fn minisign(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new("minisign")
+        .current_dir(folder)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the package minisign is installed")
+}
+
+fn works(output: &Output) -> String {
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn fails(output: &Output, why: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(why), "{why:?} is not in {said:?}");
+}
+
+/// Runs `pitstop` with a password on its standard input.
+fn with_password(password: &str, arguments: &[&str]) -> Output {
+    let mut child = pitstop()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "{password}").unwrap();
+    drop(input);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn keys_are_minisigns_in_both_directions() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    works(&run(&["key", "new", &at("ours"), "--no-password"]));
+    let mode = fs::metadata(at("ours.sec")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::write(at("f"), "text").unwrap();
+    works(&minisign(
+        folder.path(),
+        &["-S", "-W", "-s", "ours.sec", "-m", "f"],
+    ));
+    works(&minisign(
+        folder.path(),
+        &["-V", "-p", "ours.pub", "-m", "f"],
+    ));
+
+    // The public half of either program's secret key.
+    works(&minisign(
+        folder.path(),
+        &["-G", "-W", "-p", "theirs.pub", "-s", "theirs.sec"],
+    ));
+    for name in ["ours", "theirs"] {
+        for end in ["sec", "pub"] {
+            let shown = run(&["key", "show", &at(&format!("{name}.{end}"))]);
+            works(&shown);
+            let key = fs::read_to_string(at(&format!("{name}.pub"))).unwrap();
+            let second = |text: &str| text.lines().nth(1).unwrap().to_owned();
+            assert_eq!(
+                second(&String::from_utf8(shown.stdout).unwrap()),
+                second(&key)
+            );
+        }
+    }
+    let before = fs::read(at("ours.sec")).unwrap();
+    fails(
+        &run(&["key", "new", &at("ours"), "--no-password"]),
+        "not overwritten",
+    );
+    assert_eq!(fs::read(at("ours.sec")).unwrap(), before);
+    fails(&run(&["key", "show", &at("f")]), "opening the secret key");
+}
+
+#[test]
+fn a_key_behind_a_password_opens_with_it_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    works(&with_password(
+        "open sesame",
+        &["key", "new", &at("k"), "--password-stdin"],
+    ));
+    let show = ["key", "show", &at("k.sec"), "--password-stdin"];
+    works(&with_password("open sesame", &show));
+    fails(&with_password("open barley", &show), "Wrong password");
+    fails(&with_password("", &show), "no password");
+}
+
+/// A server that knows the machine 127.0.0.1: what it is, its disk, an image of that.
+struct Lab {
+    server: Server,
+    keys: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let lab = Self {
+            server: Server::start(),
+            keys: tempfile::tempdir().unwrap(),
+        };
+        works(&run(&["key", "new", &lab.key("lab"), "--no-password"]));
+        let folder = lab.server.path("share/127.0.0.1");
+        fs::create_dir_all(&folder).unwrap();
+        let machine = "version = 1\n[[machine]]\nuuid = \"4c4c4544-0038-4a10-804e-b7c04f503132\"\n\
+                       macs = [\"52:54:00:12:34:56\"]\n[[disk]]\ndevice = \"sda\"\nmodel = \"X\"\nserial = \"QM00001\"\n\
+                       wwn = \"\"\ntransport = \"\"\nsize = 1048576\nlogical-sector-size = 512\nphysical-sector-size = 512\n";
+        fs::write(folder.join("machine.toml"), machine).unwrap();
+        let disk = lab.keys.path().join("disk");
+        fs::write(&disk, vec![7; 1 << 20]).unwrap();
+        let image = folder.join("sda.raw.gz");
+        works(&run(&[
+            "backup",
+            disk.to_str().unwrap(),
+            image.to_str().unwrap(),
+        ]));
+        lab
+    }
+
+    fn key(&self, name: &str) -> String {
+        self.keys.path().join(name).display().to_string()
+    }
+
+    fn host(&self, words: &[&str]) -> Output {
+        let root = self.server.path("");
+        let mut all = vec!["host"];
+        all.extend(words);
+        all.extend(["--root", root.to_str().unwrap()]);
+        run(&all)
+    }
+
+    fn sign(&self, more: &[&str]) -> Output {
+        let key = self.key("lab.sec");
+        let mut all = vec!["set", "127.0.0.1", "restore", "--sign", &key];
+        all.extend(more);
+        self.host(&all)
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        common::everything_in(&self.server.path("hosts"))
+    }
+
+    /// minisign itself takes the signature that is there.
+    fn is_signed(&self) -> String {
+        let key = self.key("lab.pub");
+        works(&minisign(
+            &self.server.path("hosts"),
+            &["-V", "-p", &key, "-m", FILE],
+        ))
+    }
+}
+
+#[test]
+fn a_job_is_signed_served_checked_in_and_removed_with_its_signature() {
+    let lab = Lab::new();
+    let said = works(&lab.sign(&[]));
+    for part in [
+        "This is signed for 127.0.0.1:",
+        "for = { uuid = \"4c4c4544-0038-4a10-804e-b7c04f503132\" }",
+        "disks = [{ serial = \"QM00001\" }]",
+        "digests = { \"sda.raw.gz\" = \"blake3:",
+        "not-after = \"2",
+        "id = \"2",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    assert!(
+        lab.is_signed().contains("restore of 127.0.0.1, job 2"),
+        "{}",
+        lab.is_signed()
+    );
+
+    let file = lab.server.get(&format!("/hosts/{FILE}"));
+    assert_eq!(file.status, 200);
+    assert!(
+        !file.text().contains("check-in") && !file.text().contains("report"),
+        "{}",
+        file.text()
+    );
+    let signature = lab.server.get(&format!("/hosts/{FILE}.minisig"));
+    assert_eq!(signature.status, 200);
+    let beside = lab.server.get(&format!("/hosts/{FILE}.unsigned")).text();
+    assert!(
+        beside.contains("check-in = \"http://") && beside.contains("report-token = "),
+        "{beside}"
+    );
+
+    // The machine's door is that of the job.
+    let id = beside.lines().next().unwrap().rsplit('/').next().unwrap();
+    let id = id.trim_end_matches('"');
+    let ready = b"{\"version\":1,\"run\":\"20261128-213000-ab1234\",\"state\":\"ready\"}";
+    let headers = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\n",
+        ready.len()
+    );
+    let door = lab
+        .server
+        .request("POST", &format!("/check-in/{id}"), &headers, ready);
+    assert!(
+        door.text().contains("\"go\""),
+        "{} {}",
+        door.status,
+        door.text()
+    );
+
+    assert_eq!(
+        lab.server
+            .request("DELETE", &format!("/hosts/{FILE}"), "", b"")
+            .status,
+        204
+    );
+    assert_eq!(lab.hosts(), [""; 0], "the signature goes with its file");
+}
+
+#[test]
+fn what_replaces_or_clears_a_signed_job_leaves_no_signature_behind() {
+    let lab = Lab::new();
+    works(&lab.sign(&[]));
+    works(&lab.host(&["set", "127.0.0.1", "refresh-info"]));
+    assert_eq!(lab.hosts(), [FILE]);
+    works(&lab.sign(&["--not-after", "+2h", "--for", "mac=52:54:00:12:34:56"]));
+    let text = fs::read_to_string(lab.server.path(&format!("hosts/{FILE}"))).unwrap();
+    assert!(
+        text.contains("for = { mac = \"52:54:00:12:34:56\" }"),
+        "{text}"
+    );
+    works(&lab.host(&["clear", "127.0.0.1"]));
+    assert_eq!(lab.hosts(), [""; 0]);
+
+    // A signed job that was withdrawn comes again as it was signed.
+    let root = lab.server.path("").display().to_string();
+    works(&run(&["job", "retry", "127.0.0.1", "--root", &root]));
+    lab.is_signed();
+    let again = fs::read_to_string(lab.server.path(&format!("hosts/{FILE}"))).unwrap();
+    assert_eq!(again, text);
+    assert!(lab.hosts().contains(&format!("{FILE}.unsigned")));
+}
+
+#[test]
+fn what_a_machine_would_refuse_is_not_signed() {
+    let lab = Lab::new();
+    fails(
+        &lab.sign(&["--every", "0 22 * * *"]),
+        "a signed job is done once",
+    );
+    fails(
+        &lab.sign(&["--at", "+2h", "--not-after", "+1h"]),
+        "would have expired before it is due",
+    );
+    fails(
+        &lab.sign(&["--disk", "sdz"]),
+        "which disk sdz is, nothing tells",
+    );
+    let key = lab.key("lab.sec");
+    let stranger = [
+        "set",
+        "127.0.0.2",
+        "wipe",
+        "--method",
+        "zero",
+        "--disk",
+        "serial=X",
+        "--sign",
+        &key,
+    ];
+    fails(
+        &lab.host(&stranger),
+        "nothing tells which machine 127.0.0.2 is",
+    );
+    let nothing = [
+        "set",
+        "127.0.0.2",
+        "restore",
+        "--force",
+        "--disk",
+        "serial=X",
+        "--for",
+        "serial=Y",
+        "--sign",
+        &key,
+    ];
+    fails(&lab.host(&nothing), "no image with an index");
+    fails(
+        &lab.host(&["set", "127.0.0.1", "restore", "--sign", "/none.sec"]),
+        "opening the secret key /none.sec",
+    );
+    assert_eq!(lab.hosts(), [""; 0]);
+    // By its kernel's name, which becomes what the disk says of itself.
+    let said = works(&lab.sign(&["--disk", "sda"]));
+    assert!(
+        said.contains("disks = [{ serial = \"QM00001\" }]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_signed_job_for_later_is_signed_now_and_set_then() {
+    let lab = Lab::new();
+    works(&lab.sign(&["--at", "+3s"]));
+    assert_eq!(lab.hosts(), [""; 0]);
+    common::wait_until("the job is set", || lab.hosts().len() == 3);
+    lab.is_signed();
+}
