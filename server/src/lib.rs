@@ -116,7 +116,7 @@ pub struct Args {
     #[arg(long, value_name = "open|token", default_value = "open")]
     machine_access: MachineAccess,
     #[command(flatten)]
-    tls: tls::Options,
+    tls: tls::TlsOptions,
     /// Machines that get one image from here at once; others get it from those. 0: each gets its own from here
     #[arg(long, value_name = "N", default_value_t = 1)]
     chains: usize,
