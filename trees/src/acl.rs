@@ -50,16 +50,31 @@ pub fn to_text(value: &[u8]) -> Option<String> {
     Some(texts.join(","))
 }
 
-/// What the kernel takes, of a text by libarchive, star or GNU tar; `None` when it names somebody by a name alone, or is
-/// no ACL.
-pub fn from_text(text: &[u8]) -> Option<Vec<u8>> {
+/// The permissions of the mask, which the kernel shows as those of the group.
+pub fn mask(value: &[u8]) -> Option<u32> {
+    const MASK: [u8; 2] = [0x10, 0];
+    let entries = value.get(4..)?.chunks_exact(ENTRY);
+    let mut masks = entries.filter(|entry| entry[..2] == MASK);
+    masks.next().map(|entry| u32::from(entry[2] & 7))
+}
+
+/// Whom an entry names, where it has a name and no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    User,
+    Group,
+}
+
+/// What the kernel takes, of a text by libarchive, star or GNU tar; `None` when it names somebody by a name that `number` does
+/// not know, or is no ACL.
+pub fn from_text(text: &[u8], number: impl Fn(Named, &str) -> Option<u32>) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut entries = Vec::new();
     for entry in text.split([',', '\n']).map(str::trim) {
         if entry.is_empty() || entry.starts_with('#') {
             continue;
         }
-        entries.push(parse_entry(entry)?);
+        entries.push(parse_entry(entry, &number)?);
     }
     // The kernel wants them in the order of the tags, and of the numbers within.
     entries.sort_unstable();
@@ -72,7 +87,10 @@ pub fn from_text(text: &[u8]) -> Option<Vec<u8>> {
     Some(value)
 }
 
-fn parse_entry(entry: &str) -> Option<(u16, u32, u16)> {
+fn parse_entry(
+    entry: &str,
+    number: &impl Fn(Named, &str) -> Option<u32>,
+) -> Option<(u16, u32, u16)> {
     let fields: Vec<&str> = entry.split(':').collect();
     // Some write `mask:rwx` and `other:r--`.
     let (word, who, letters) = match fields.as_slice() {
@@ -92,8 +110,13 @@ fn parse_entry(entry: &str) -> Option<(u16, u32, u16)> {
         .iter()
         .find(|(_, known, has_id)| *known == word && *has_id == named)?;
     let id = if named {
-        let number = fields.get(3).filter(|id| !id.is_empty()).unwrap_or(&who);
-        number.parse().ok()?
+        let id = fields.get(3).filter(|id| !id.is_empty()).unwrap_or(&who);
+        let named = if word == "user" {
+            Named::User
+        } else {
+            Named::Group
+        };
+        id.parse().ok().or_else(|| number(named, who))?
     } else {
         NOBODY
     };
@@ -124,6 +147,10 @@ mod tests {
         value
     }
 
+    fn nobody(_: Named, _: &str) -> Option<u32> {
+        None
+    }
+
     #[test]
     fn an_acl_has_the_text_that_others_read() {
         let acl = binary(&[
@@ -135,14 +162,15 @@ mod tests {
         ]);
         let text = "user::rwx,user:1000:rw-:1000,group::r-x,mask::rwx,other::---";
         assert_eq!(to_text(&acl).unwrap(), text);
-        assert_eq!(from_text(text.as_bytes()).unwrap(), acl);
+        assert_eq!(from_text(text.as_bytes(), nobody).unwrap(), acl);
         let others = "user::rwx\nuser:joe:rw-:1000\ngroup::r-x\nmask:rwx\nother:---\n";
-        assert_eq!(from_text(others.as_bytes()).unwrap(), acl);
-        assert_eq!(
-            from_text(b"user:joe:rw-"),
-            None,
-            "nobody knows joe's number"
-        );
+        assert_eq!(from_text(others.as_bytes(), nobody).unwrap(), acl);
+        assert_eq!(from_text(b"user:joe:rw-", nobody), None);
+        let named = b"user::rwx\nuser:joe:rw-\ngroup::r-x\nmask::rwx\nother::---";
+        let joe = |named, name: &str| (named == Named::User && name == "joe").then_some(1000);
+        assert_eq!(from_text(named, joe).unwrap(), acl);
+        assert_eq!(mask(&acl), Some(7));
+        assert_eq!(mask(&acl[..20]), None);
         assert_eq!(to_text(&acl[..acl.len() - 1]), None);
         assert_eq!(to_text(&binary(&[(0x40, 7, 0)])), None);
     }
@@ -151,10 +179,10 @@ mod tests {
         #[test]
         fn any_bytes_make_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), text in "[ugmo:,rwx0-9-]{0,40}") {
             if let Some(text) = to_text(&bytes) {
-                prop_assert!(from_text(text.as_bytes()).is_some() || text.is_empty());
+                prop_assert!(from_text(text.as_bytes(), nobody).is_some() || text.is_empty());
             }
-            let _ = from_text(&bytes);
-            if let Some(value) = from_text(text.as_bytes()) {
+            let _ = from_text(&bytes, nobody);
+            if let Some(value) = from_text(text.as_bytes(), nobody) {
                 prop_assert!(to_text(&value).is_some());
             }
         }

@@ -75,13 +75,18 @@ mod tests {
         symlink(outside.path(), folder.path().join("out")).unwrap();
         symlink("a", folder.path().join("in")).unwrap();
         let root = File::open(folder.path()).unwrap();
-        for open in [open, by_component] {
-            let read = |path: &[u8]| open(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW);
+        for open in [step, by_component] {
+            let open = |root: BorrowedFd, path: &[u8], flags: OFlags| {
+                open(root, path, flags | OFlags::NOFOLLOW)
+            };
+            let read = |path: &[u8]| open(root.as_fd(), path, OFlags::RDONLY);
             assert!(read(b"a/file").is_ok());
             for path in [&b"out/secret"[..], b"in/file", b"in"] {
                 let error = read(path).unwrap_err();
                 assert!(matches!(error, Errno::LOOP | Errno::NOTDIR), "{error}");
             }
+            // The link itself is no way to anywhere.
+            assert!(open(root.as_fd(), b"in", OFlags::PATH).is_ok());
         }
         let mut path = Vec::new();
         let mut at = root.try_clone().unwrap().into();

@@ -46,10 +46,7 @@ impl<'a> TreeImage<'a> {
         if blob.starts_with(b"PITSTOP1") {
             bail!("{name} holds a disk, not a system as files: see `pitstop inspect`");
         }
-        let index = decode(&blob).with_context(|| format!("{name} is not whole"))?;
-        if index.data_size() != footer.offset {
-            bail!("{name} is not whole: its members do not end where its index begins");
-        }
+        let index = decode(&blob, footer.offset).with_context(|| format!("{name} is not whole"))?;
         let meta = Meta::from_toml(index.toml()).with_context(|| name.to_owned())?;
         Ok(Self {
             source,

@@ -18,6 +18,7 @@ const NOT_COPIED: [&[u8]; 4] = [
 ];
 /// The largest list and the largest value (linux/limits.h).
 const MOST: usize = 64 << 10;
+const FEW: usize = 1024;
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,25 +87,29 @@ pub fn proc_path(fd: impl AsFd) -> CString {
 /// # Errors
 /// As the kernel has them.
 pub fn xattrs(fd: impl AsFd) -> io::Result<Arc<Xattrs>> {
-    let path = proc_path(&fd);
-    let mut buffer = vec![0; MOST];
-    let length = match rustix::fs::listxattr(&path, &mut buffer[..]) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => 0,
-        Err(error) => return Err(error.into()),
+    // Most have none, or one.
+    let mut few = [0; FEW];
+    let mut many = Vec::new();
+    let names = match list(&fd, &mut few) {
+        Err(Errno::RANGE) => {
+            many.resize(MOST, 0);
+            let length = list(&fd, &mut many)?;
+            &many[..length]
+        }
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => &[],
+        other => &few[..other?],
     };
-    if length == 0 {
+    if names.is_empty() {
         return Ok(Arc::default());
     }
     let mut pairs = Vec::new();
-    let names = buffer[..length].split_inclusive(|byte| *byte == 0);
     let mut value = vec![0; MOST];
-    for name in names {
+    for name in names.split_inclusive(|byte| *byte == 0) {
         let name = CStr::from_bytes_with_nul(name).map_err(io::Error::other)?;
         if NOT_COPIED.contains(&name.to_bytes()) {
             continue;
         }
-        match rustix::fs::getxattr(&path, name, &mut value[..]) {
+        match get(&fd, name, &mut value) {
             Ok(length) => pairs.push((name.to_bytes().to_vec(), value[..length].to_vec())),
             // It is gone already, or a label of a security module that is not there.
             Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -112,4 +117,19 @@ pub fn xattrs(fd: impl AsFd) -> io::Result<Arc<Xattrs>> {
         }
     }
     Ok(Arc::new(Xattrs::new(pairs)))
+}
+
+/// By the handle, or by its path where it was opened with `O_PATH`.
+fn list(fd: &impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    match rustix::fs::flistxattr(fd, &mut *buffer) {
+        Err(Errno::BADF) => rustix::fs::listxattr(proc_path(fd), buffer),
+        other => other,
+    }
+}
+
+fn get(fd: &impl AsFd, name: &CStr, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    match rustix::fs::fgetxattr(fd, name, &mut *buffer) {
+        Err(Errno::BADF) => rustix::fs::getxattr(proc_path(fd), name, buffer),
+        other => other,
+    }
 }

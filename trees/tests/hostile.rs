@@ -200,10 +200,21 @@ fn every_flipped_bit_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let (root, image) = (folder.path().join("root"), folder.path().join("x.tar.gz"));
     fs::create_dir(&root).unwrap();
+    // Of what repeats itself another bit can mean the same.
+    let noise = |length: usize| -> Vec<u8> {
+        let mut state = length as u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_le_bytes()[7] & 0x3f
+        };
+        (0..length).map(|_| next()).collect()
+    };
     for number in 0..20 {
-        fs::write(root.join(format!("file-{number}")), vec![number; 3000]).unwrap();
+        fs::write(root.join(format!("file-{number}")), noise(3000 + number)).unwrap();
     }
-    fs::write(root.join("large"), vec![9; 1_500_000]).unwrap();
+    fs::write(root.join("large"), noise(1_500_000)).unwrap();
     capture_to(&root, &image, &options()).unwrap();
     let whole = fs::read(&image).unwrap();
     let damaged = folder.path().join("damaged.tar.gz");

@@ -106,7 +106,13 @@ fn plain_gnu_tar_drops_attributes_without_a_word() {
         .arg(&made.image)
         .arg("-C")
         .arg(&back.path));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    // It has words for times, and for flags, but none for what it leaves out.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let of_times = ["time stamp", "SCHILY.fflags", "hdrcharset"];
+    let other = said
+        .lines()
+        .find(|line| !of_times.iter().any(|word| line.contains(word)));
+    assert_eq!(other, None, "{said}");
     assert_same(&made, &back.path, |attributes| {
         attributes.flags = Attributes::default().flags;
         attributes.xattrs = Arc::default();
@@ -135,13 +141,14 @@ fn bsdtar_restores_everything_but_what_it_has_no_way_for() {
         if attributes.mtime.seconds < 0 {
             attributes.mtime = pitstop_trees::entry::Time::default();
         }
-        keep(attributes, |name| {
-            name != b"trusted.overlay.opaque"
-                && name != b"user.with=equals%"
-                && name != b"user.with%3Dequals%25"
-        });
+        // `=` and `%` in the name of an attribute stay escaped.
+        keep(attributes, |name| !name.starts_with(b"user.with"));
     };
-    assert_same(&made, &back.path, lost);
+    // It does not set the time of the folder that it unpacks into.
+    let without_root = |entries: &[Entry]| entries[1..].to_vec();
+    let one = without_root(&made.entries);
+    let found = differences(&one, &without_root(&entries(&back.path)), lost);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 /// Extended attributes by their names.
@@ -174,14 +181,17 @@ fn python_restores_contents_owners_and_modes() {
         // As a floating-point number a time loses its last digits.
         attributes.mtime = pitstop_trees::entry::Time::default();
     };
-    let plain = |entries: Vec<Entry>| -> Vec<Entry> {
-        let mut entries = entries;
-        entries.retain(|entry| !matches!(entry.kind, Kind::Symlink(_)));
-        // It writes zeros where a hole ends a file that begins with one.
-        for entry in &mut entries {
-            if let Kind::File { extents, hash, .. } = &mut entry.kind
-                && extents.is_some()
-            {
+    let plain = |mut entries: Vec<Entry>| -> Vec<Entry> {
+        // Of a symlink it sets neither time nor owner everywhere, and a hard link to one becomes another symlink.
+        entries.retain(|entry| {
+            !matches!(entry.kind, Kind::Symlink(_)) && entry.path.as_bytes() != b"etc/dangling-too"
+        });
+        // Holes are its own affair.
+        for entry in entries
+            .iter_mut()
+            .filter(|entry| entry.path.is_within(b"var/log"))
+        {
+            if let Kind::File { extents, hash, .. } = &mut entry.kind {
                 *extents = None;
                 *hash = [0; 32];
             }
@@ -257,8 +267,15 @@ fn tars_of_gnu_tar_and_bsdtar_are_imported_with_everything_in_them() {
             .entries()
             .cloned()
             .collect();
-        let found = differences(&made.entries, &found, |it| {
-            it.flags = Attributes::default().flags
+        // It writes a FIFO with two names twice.
+        let one_name = |entries: &[Entry]| -> Vec<Entry> {
+            let all = entries.iter();
+            all.filter(|it| it.path.as_bytes() != b"dev/fifo-too")
+                .cloned()
+                .collect()
+        };
+        let found = differences(&one_name(&made.entries), &one_name(&found), |it| {
+            it.flags = Attributes::default().flags;
         });
         assert!(found.is_empty(), "{name}:\n{}", found.join("\n"));
     }

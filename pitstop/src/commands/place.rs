@@ -18,6 +18,7 @@ use pitstop_transport::share::{
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -208,6 +209,11 @@ fn local(path: &Path) -> anyhow::Result<Local> {
             return Ok(Local::Stream(
                 file.with_context(|| format!("opening {shown}"))?,
             ));
+        }
+        // What an ssh server gives its commands may be a socket, which cannot be opened by a name.
+        if kind.is_socket() && path == Path::new("/dev/stdout") {
+            let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+            return Ok(Local::Stream(stdout.context("opening the output")?.into()));
         }
         if !kind.is_file() {
             bail!("{shown} is not a plain file: an image is not written there");

@@ -1,9 +1,9 @@
 //! `/api/v1/openapi.json`: the API for programs, made of its handlers.
 
-use crate::people;
 use super::{events, fleet, images, jobs, machines, power, runs, server};
-use crate::image_files;
 use crate::inventory::routes as inventory;
+use crate::people;
+use crate::image_files;
 use crate::site::Sites;
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -23,12 +23,12 @@ use utoipa::{Modify, OpenApi};
         jobs::set_jobs, jobs::cancel_one, jobs::cancel, jobs::retry_one, jobs::retry, jobs::reorder, jobs::clear,
         runs::list, runs::one, runs::log,
         images::list, images::one, images::verify, image_files::answer,
-        inventory::search, inventory::one, inventory::changes,
         fleet::fleet, fleet::machines,
         power::power,
         server::server,
         people::users, people::user, people::add, people::change, people::remove, people::tokens, people::issue,
         people::revoke, people::audit,
+        inventory::search, inventory::one, inventory::changes,
         events::events,
         description,
     ),

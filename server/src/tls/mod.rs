@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 const DEFAULT_PORT: u16 = 8443;
 
 #[derive(clap::Args)]
+#[group(skip)]
 #[command(group = clap::ArgGroup::new("https").args(["tls", "tls_cert"]).multiple(true))]
 pub struct Options {
     /// Serve machines, the page and the API over https, with a certificate of the server's own authority; http then

@@ -3,14 +3,17 @@
 use super::mounts::Mount;
 use crate::facts::{self, OS_RELEASE, PROGRAMS};
 use crate::meta::{Filesystem, Meta};
+use anyhow::Context;
 use pitstop_imaging::image::FileSource;
+use pitstop_imaging::layout;
 use pitstop_imaging::source::ReadAt;
 use pitstop_imaging::used;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 /// More than an os-release file has, and than the beginning of a program needs.
 const MOST: u64 = 64 << 10;
@@ -62,6 +65,35 @@ pub fn of_mount(mount: &Mount) -> Option<Filesystem> {
         options: info.options.clone(),
         subvolume,
     })
+}
+
+/// The layout of the disk that the root is on a partition of; `None` where it is on none, as on LVM or RAID.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn layout(root: &Mount) -> anyhow::Result<Option<toml::Table>> {
+    let Some(disk) = root.info.as_ref().and_then(|info| disk_of(&info.source)) else {
+        return Ok(None);
+    };
+    let layout = layout::capture(&disk, true)?.to_toml()?;
+    Ok(Some(layout.parse().context("reading the layout again")?))
+}
+
+/// The disk of a partition, by its folder in sysfs.
+fn disk_of(partition: &Path) -> Option<PathBuf> {
+    let found = fs::metadata(partition).ok()?;
+    if !found.file_type().is_block_device() {
+        return None;
+    }
+    let (major, minor) = (
+        rustix::fs::major(found.rdev()),
+        rustix::fs::minor(found.rdev()),
+    );
+    let folder = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    if !folder.join("partition").exists() {
+        return None;
+    }
+    Some(Path::new("/dev").join(folder.parent()?.file_name()?))
 }
 
 /// Features by the names that `mkfs.ext4 -O` takes: the word of the superblock they are in, and their bit

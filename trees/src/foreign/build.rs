@@ -5,9 +5,10 @@
 
 use super::archive::Layer;
 use super::source::{ImportedTree, Item};
+use crate::acl::{self, Named};
 use crate::capture::{CaptureOptions, Identity, Verdict};
-use crate::entry::{Attributes, Entry, Extent, Kind, Time};
-use crate::path::TreePath;
+use crate::entry::{Attributes, Entry, Extent, Kind, Time, Xattrs};
+use crate::path::{TreePath, shown};
 use crate::resolve::resolve;
 use anyhow::{Context, bail};
 use std::collections::{BTreeMap, HashMap};
@@ -287,8 +288,69 @@ impl Builder {
             };
             tree.entries.push(Item { entry, content });
         }
+        name_acls(&mut tree)?;
         Ok(tree)
     }
+}
+
+/// ACLs that name users and groups, as GNU tar writes them, get the numbers that the tree itself has for them; modes agree with
+/// ACLs as the kernel has it.
+fn name_acls(tree: &mut ImportedTree) -> anyhow::Result<()> {
+    let users = tree.beginning("etc/passwd").unwrap_or_default();
+    let groups = tree.beginning("etc/group").unwrap_or_default();
+    let number = |named, name: &str| {
+        let table = match named {
+            Named::User => &users,
+            Named::Group => &groups,
+        };
+        let table = String::from_utf8_lossy(table);
+        let mut lines = table.lines().map(|line| line.split(':'));
+        // passwd(5), group(5): name, password, number.
+        let mut found = lines.find_map(|mut fields| (fields.next()? == name).then_some(fields))?;
+        found.nth(1)?.parse().ok()
+    };
+    for item in &mut tree.entries {
+        let pairs = item.entry.attributes.xattrs.pairs();
+        if !pairs.iter().any(|(key, _)| is_named(key)) {
+            continue;
+        }
+        let path = &item.entry.path;
+        let mut numbered = Vec::new();
+        for (key, value) in pairs {
+            let kernel = acl::NAMES.iter().find(|(_, tar)| tar.as_bytes() == key);
+            numbered.push(match kernel {
+                None => (key.clone(), value.clone()),
+                Some((kernel, _)) => {
+                    let acl = acl::from_text(value, number).with_context(|| {
+                        format!(
+                            "the ACL of {path} is none, or names somebody whom its /etc/passwd and /etc/group do not know: {}",
+                            shown(value)
+                        )
+                    })?;
+                    (kernel.to_vec(), acl)
+                }
+            });
+        }
+        item.entry.attributes.xattrs = Arc::new(Xattrs::new(numbered));
+    }
+    for item in &mut tree.entries {
+        let attributes = &mut item.entry.attributes;
+        let access = attributes
+            .xattrs
+            .pairs()
+            .iter()
+            .find(|(key, _)| key == acl::NAMES[0].0);
+        // libarchive writes the group's own permissions into the mode.
+        if let Some(mask) = access.and_then(|(_, value)| acl::mask(value)) {
+            attributes.mode = attributes.mode & !0o070 | mask << 3;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an attribute is an ACL that waits for its numbers.
+fn is_named(key: &[u8]) -> bool {
+    acl::NAMES.iter().any(|(_, tar)| tar.as_bytes() == key)
 }
 
 fn folder(attributes: Attributes) -> Inode {

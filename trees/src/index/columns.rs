@@ -35,7 +35,7 @@ const LENGTHS: usize = 8;
 /// The most that all columns have together once they are inflated: a claim above it is damage.
 const RAW_MOST: u64 = 1 << 30;
 /// Deflate makes no more of a byte (RFC 1951: 258 bytes of two bits).
-const RATIO_MOST: u64 = 1032;
+pub const RATIO_MOST: u64 = 1032;
 const LEVEL: i32 = 6;
 
 /// Columns being filled.

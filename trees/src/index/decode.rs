@@ -1,9 +1,10 @@
 //! Bytes as an index: nothing in it is believed before it is checked.
 
-use super::columns::{Column, Columns};
+use super::columns::{Column, Columns, RATIO_MOST};
 use super::{EXTENTS_MOST, Index, IndexError, Member, Placed};
 use crate::entry::{Attributes, Entry, Extent, Kind, Time, Xattrs};
 use crate::flags::Flags;
+use crate::header::BLOCK;
 use crate::path::TreePath;
 use crate::wire::{Broken, Reader};
 use pitstop_imaging::image::members::{TREE_MAGIC, u32_at};
@@ -18,11 +19,11 @@ impl From<Broken> for IndexError {
     }
 }
 
-/// Reads what [`encode`](super::encode) wrote.
+/// Reads what [`encode`](super::encode) wrote, of a file whose members have `data` bytes together.
 ///
 /// # Errors
-/// When it is of another version, or not one whole tree.
-pub fn decode(blob: &[u8]) -> Result<Index, IndexError> {
+/// When it is of another version, not of that file, or not one whole tree.
+pub fn decode(blob: &[u8], data: u64) -> Result<Index, IndexError> {
     let short = || IndexError::Wrong("it ends early");
     let fixed = blob.get(..FIXED).ok_or_else(short)?;
     if fixed[..8] != TREE_MAGIC {
@@ -42,6 +43,7 @@ pub fn decode(blob: &[u8]) -> Result<Index, IndexError> {
     let toml = String::from_utf8(rest.to_vec())
         .map_err(|_| IndexError::Wrong("its metadata is not UTF-8"))?;
     let members = read_members(&columns, members)?;
+    check_counts(&members, entries, data)?;
     let placed = Rows::new(&columns)?.read(entries)?;
     Index::new(members, placed, toml)
 }
@@ -65,6 +67,28 @@ fn read_members(columns: &Columns, count: usize) -> Result<Vec<Member>, IndexErr
         column.end()?;
     }
     Ok(members)
+}
+
+/// What is claimed has to fit in the file, before memory is taken for it: a header has a block at least, and deflate makes
+/// no more of a byte than it can.
+fn check_counts(members: &[Member], entries: usize, data: u64) -> Result<(), IndexError> {
+    let (mut file, mut tar) = (0u64, 0u64);
+    for member in members {
+        if u64::from(member.raw) > u64::from(member.size) * RATIO_MOST {
+            return Err(IndexError::Wrong("a member has no possible size"));
+        }
+        file += u64::from(member.size);
+        tar += u64::from(member.raw);
+    }
+    if file != data {
+        return Err(IndexError::Wrong("its members do not end where it begins"));
+    }
+    if entries as u64 > tar / BLOCK {
+        return Err(IndexError::Wrong(
+            "it has more entries than its tar can have",
+        ));
+    }
+    Ok(())
 }
 
 /// The columns of entries, read side by side.

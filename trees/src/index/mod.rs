@@ -6,6 +6,8 @@
 mod columns;
 mod decode;
 mod encode;
+#[cfg(test)]
+mod tests;
 
 pub use decode::decode;
 pub use encode::encode;
@@ -80,6 +82,9 @@ impl Index {
         let mut places = Vec::with_capacity(placed.len() + 1);
         let mut at = 0u64;
         for placed in &placed {
+            if placed.header == 0 {
+                return Err(IndexError::Wrong("an entry has no header"));
+            }
             places.push(at);
             let size = placed.entry.kind.stored();
             let whole = size

@@ -37,9 +37,9 @@ pub fn make(
 
 /// Adds an entry's header, data and filling to the tar.
 fn append(mut found: Found, raw: &mut Vec<u8>, data: &mut u64) -> anyhow::Result<Placed> {
-    let bytes = match &found.data {
+    let bytes = match std::mem::replace(&mut found.data, Data::None) {
         Data::None => Vec::new(),
-        Data::Bytes(bytes) => bytes.clone(),
+        Data::Bytes(bytes) => bytes,
         Data::Stream(contents) => {
             let stored = found.entry.kind.stored();
             if stored > u64::from(MEMBER_MOST / 2) {

@@ -170,15 +170,15 @@ fn xattr(path: &Path, name: &str, value: &[u8]) {
         .unwrap_or_else(|error| panic!("{name} of {}: {error}", path.display()));
 }
 
-/// An ACL with one more user and one more group, as the kernel has it.
+/// An ACL with one more user and one more group, as the kernel has it. GNU tar writes names where this computer knows some.
 pub fn acl(permissions: u16) -> Vec<u8> {
     let none = u32::MAX;
     let mut acl = 2u32.to_le_bytes().to_vec();
     for (tag, bits, id) in [
         (0x01u16, 7u16, none),
-        (0x02, permissions, 1000),
+        (0x02, permissions, 61_234),
         (0x04, 5, none),
-        (0x08, 4, 2000),
+        (0x08, 4, 62_345),
         (0x10, 7, none),
         (0x20, 1, none),
     ] {
