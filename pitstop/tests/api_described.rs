@@ -31,6 +31,13 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Routes of a path of several parts, what their handlers take behind it, and whether they take the path alone as well: a router
+/// has nothing behind such a path.
+const BEHIND: [(&str, &str, bool); 2] = [
+    ("POST /api/v1/images/{path}", "/verify", false),
+    ("GET /api/v1/images/{path}", "/files/{volume}/{file}", true),
+];
+
 /// `GET /api/v1/machines` of each `.route("/api/v1/machines", get(…))` in the server's source: a router does not tell its routes.
 fn routes() -> BTreeSet<String> {
     let mut files = Vec::new();
@@ -72,14 +79,16 @@ fn routes() -> BTreeSet<String> {
             );
             for method in methods {
                 let path = path.replace("{*", "{");
-                // What follows a path of several parts is the handler's to look at.
-                let path = match (method, path.as_str()) {
-                    ("post", "/api/v1/images/{path}") => "/api/v1/images/{path}/verify",
-                    (_, path) => path,
-                };
-                routes.insert(format!("{} {path}", method.to_uppercase()));
-                if (method, path) == ("get", "/api/v1/images/{path}") {
-                    routes.insert(format!("GET {path}/files/{{volume}}/{{file}}"));
+                let method = method.to_uppercase();
+                let behind = BEHIND
+                    .iter()
+                    .filter(|(of, ..)| *of == format!("{method} {path}"));
+                let behind: Vec<_> = behind.collect();
+                for (_, end, _) in &behind {
+                    routes.insert(format!("{method} {path}{end}"));
+                }
+                if behind.iter().all(|(.., also_alone)| *also_alone) {
+                    routes.insert(format!("{method} {path}"));
                 }
             }
         }

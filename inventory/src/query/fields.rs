@@ -237,7 +237,7 @@ mod tests {
             .map(|line| {
                 let mut cells = line.trim_matches('|').split(" | ");
                 let name = cells.next().unwrap().trim().trim_matches('`');
-                (name, cells.next_back().unwrap().trim())
+                (name, cells.last().unwrap().trim())
             })
             .collect();
         let fields = FIELDS.iter().map(|field| (field.name, field.help));
