@@ -53,11 +53,14 @@ impl Frame {
 
     /// Reads the head of a frame, of a disk of `count` chunks whose members have at most `largest` bytes.
     pub fn parse(bytes: [u8; HEAD], count: u64, largest: usize) -> Result<Self, BadFrame> {
-        let [a, b, c, d, e, f, g, h, kind, 0, 0, 0, i, j, k, l] = bytes else {
+        let (mut number, mut size) = ([0; 8], [0; 4]);
+        number.copy_from_slice(&bytes[..8]);
+        size.copy_from_slice(&bytes[12..]);
+        let (chunk, length) = (u64::from_le_bytes(number), u32::from_le_bytes(size));
+        let kind = bytes[8];
+        if bytes[9..12] != [0; 3] {
             return Err(BadFrame::Kind);
-        };
-        let chunk = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let length = u32::from_le_bytes([i, j, k, l]);
+        }
         let nothing = chunk == 0 && length == 0;
         match kind {
             1 if chunk >= count => Err(BadFrame::Chunk(chunk)),

@@ -107,15 +107,17 @@ impl Run<'_> {
                     }
                     continue;
                 }
-                Some(Source::Server) => self.from_server(now.generation)?,
-                Some(Source::Peer(address)) => self.from_peer(now.generation, address, now.leaf),
+                Some(Source::Server) => self.take_from_server(now.generation)?,
+                Some(Source::Peer(address)) => {
+                    self.take_from_peer(now.generation, address, now.leaf);
+                }
             }
             without = Instant::now();
         }
         self.check()
     }
 
-    fn from_server(&self, generation: u64) -> anyhow::Result<()> {
+    fn take_from_server(&self, generation: u64) -> anyhow::Result<()> {
         let image = self.fed.image();
         let mut reader = ServerReader {
             image,
@@ -152,7 +154,7 @@ impl Run<'_> {
         self.queue.push(brought, &self.stop);
     }
 
-    fn from_peer(&self, generation: u64, address: SocketAddr, leaf: bool) {
+    fn take_from_peer(&self, generation: u64, address: SocketAddr, leaf: bool) {
         let wanted = self.shelf.wanted();
         if wanted.is_empty() {
             // All came; some of it is not proven yet.
@@ -160,7 +162,7 @@ impl Run<'_> {
             return;
         }
         let asked = wanted.len();
-        let ended = match self.meet(address, Asked { wanted, leaf }) {
+        let ended = match self.meet(address, &Asked { wanted, leaf }) {
             Ok(link) => {
                 let mut parent = Parent {
                     run: self,
@@ -183,9 +185,9 @@ impl Run<'_> {
         }
     }
 
-    fn meet(&self, address: SocketAddr, asked: Asked) -> io::Result<Link> {
+    fn meet(&self, address: SocketAddr, asked: &Asked) -> io::Result<Link> {
         let mut link = Link::connect(address, self.node.tls())?;
-        self.session.ask(&mut link, &asked)?;
+        self.session.ask(&mut link, asked)?;
         Ok(link)
     }
 }

@@ -192,15 +192,15 @@ impl Feed for Node<'_> {
         };
         let (_, left) = run.shelf.progress();
         let joins = left > FEW as u64;
-        if !joins {
-            // For so little nobody is asked to plan anything.
-            run.ticket.fall_back();
-        } else {
+        if joins {
             self.reporter.info(format!(
                 "{} is shared with other machines that restore it: window {}",
                 self.place.at.path,
                 units::bytes(self.window as u64)
             ));
+        } else {
+            // For so little nobody is asked to plan anything.
+            run.ticket.fall_back();
         }
         thread::scope(|scope| {
             let _ends = StopOnDrop(&run);
@@ -302,7 +302,7 @@ impl Run<'_> {
             };
             let period = match self.beat(stage) {
                 Ok(answer) => {
-                    self.tell_source(&mut told, answer.standing);
+                    self.tell_source(&mut told, answer.standing.as_ref());
                     let period = Duration::from_millis(answer.beat_ms);
                     if stage == Stage::Done && self.children.load(Ordering::Relaxed) == 0 {
                         // It waits for nothing else than the word to go.
@@ -341,8 +341,8 @@ impl Run<'_> {
     }
 
     /// Who reads the log sees where chunks came from.
-    fn tell_source(&self, told: &mut Option<Source>, standing: Option<Standing>) {
-        let Some(Standing { source, .. }) = standing else {
+    fn tell_source(&self, told: &mut Option<Source>, standing: Option<&Standing>) {
+        let Some(source) = standing.map(|it| it.source) else {
             return;
         };
         if told.replace(source) == Some(source) {

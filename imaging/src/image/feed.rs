@@ -84,7 +84,7 @@ pub fn run(
     mut finish: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let index = restoring.index;
-    let fed = FedRestore {
+    let restore = FedRestore {
         restoring,
         pool: WorkerPool::new(threads, 2 * index.chunk_bytes() + index.largest_member()),
         chunks: survey(restoring, compare, threads)?,
@@ -92,15 +92,15 @@ pub fn run(
     let failed = AtomicBool::new(false);
     thread::scope(|scope| {
         let mut zeros = Some(scope.spawn(|| zero_all(restoring, &failed)));
-        let fed = feed.run(&fed, &mut || {
+        let end = feed.run(&restore, &mut || {
             if let Some(zeros) = zeros.take() {
                 let zeroed = zeros.join();
                 zeroed.map_err(|_| anyhow::anyhow!("the thread that zeroes died"))??;
             }
             finish()
         });
-        failed.store(fed.is_err(), Ordering::Relaxed);
-        fed
+        failed.store(end.is_err(), Ordering::Relaxed);
+        end
     })
 }
 

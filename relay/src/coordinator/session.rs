@@ -50,8 +50,8 @@ struct Member {
     /// All that are not zeros, and those that it lacks.
     chunks: u64,
     left: u64,
-    done: bool,
-    done_since: Duration,
+    /// Since when it has all.
+    done: Option<Duration>,
     leaf: bool,
     parent: Option<Parent>,
     /// It had a parent in this plan.
@@ -147,9 +147,8 @@ impl Session {
         }
         member.chunks = report.chunks;
         member.left = report.chunks - report.done;
-        if report.stage == Stage::Done && !member.done {
-            member.done = true;
-            member.done_since = now;
+        if report.stage == Stage::Done && !member.is_done() {
+            member.done = Some(now);
             // It is a source now: who was its parent may become its child.
             if member.parent != Some(Parent::Server) {
                 member.parent = None;
@@ -230,7 +229,7 @@ impl Session {
             self.retire(about, now);
         } else if was_mine {
             self.set_parent(me, above, now);
-            if !self.members[about].done {
+            if !self.members[about].is_done() {
                 self.set_parent(about, None, now);
             }
         }
@@ -247,7 +246,7 @@ impl Session {
             self.set_parent(&child, above.clone(), now);
         }
         // It finds its place at the end with its next word; who has all needs none.
-        if !self.members[about].done {
+        if !self.members[about].is_done() {
             self.set_parent(about, None, now);
         }
     }
@@ -255,7 +254,7 @@ impl Session {
     /// A machine that was part of the plan of a server before this one goes on where it is.
     fn follow(&mut self, me: &Name, source: Option<Source>, now: Duration) {
         let mine = &self.members[me];
-        if mine.placed || mine.done || mine.leaf {
+        if mine.placed || mine.is_done() || mine.leaf {
             return;
         }
         let wants = match source {
@@ -273,7 +272,7 @@ impl Session {
     fn keeps(&self, me: &Name, source: Option<Source>, now: Duration) -> Option<Standing> {
         let mine = &self.members[me];
         let is_new = now.saturating_sub(mine.first) < GRACE && mine.avoids.is_empty();
-        let source = source.filter(|_| is_new && !mine.placed && !mine.done)?;
+        let source = source.filter(|_| is_new && !mine.placed && !mine.is_done())?;
         Some(Standing {
             source,
             grandparent: None,
@@ -291,13 +290,13 @@ impl Session {
         let Some(parent) = self.members.get(&above) else {
             return;
         };
-        if mine.done || mine.leaf {
+        if mine.is_done() || mine.leaf {
             return;
         }
         let since = now.saturating_sub(mine.since);
         let nothing = since >= NOTHING
             && mine.came_in(NOTHING, now) == Some(0)
-            && (parent.done || parent.came_in(NOTHING, now) >= Some(TELLING));
+            && (parent.is_done() || parent.came_in(NOTHING, now) >= Some(TELLING));
         if nothing {
             let (told_by, ip) = (mine.address, parent.address.ip());
             self.notices.push((ip, Happened::Silent { told_by }));
@@ -312,7 +311,7 @@ impl Session {
             };
             since >= time && parents >= TELLING && mine * 100 < parents * percent
         };
-        let holds_up = !parent.done && self.has_proper_child(me, me);
+        let holds_up = !parent.is_done() && self.has_proper_child(me, me);
         if holds_up && (is_slow(MUCH) || is_slow(SOMEWHAT)) {
             self.slow(me, &above, now);
         }
@@ -334,7 +333,7 @@ impl Session {
 
     /// Sees to it that `me` has a parent that it can have.
     fn settle(&mut self, me: &Name, chains: usize, now: Duration) {
-        if self.members[me].done {
+        if self.members[me].is_done() {
             return;
         }
         if self.keeps_its_parent(me, now) && self.heads().filter(|it| *it != me).count() < chains {
@@ -349,7 +348,7 @@ impl Session {
         if good {
             return;
         }
-        let parent = self.place(me, chains);
+        let parent = Some(self.place(me, chains));
         if self.members[me].parent != parent {
             self.set_parent(me, parent, now);
         }
@@ -364,12 +363,12 @@ impl Session {
         let is_far = mine.leaf || mine.left > SOME.max(mine.chunks / 20);
         let is_over = |time: Duration| is_far || now.saturating_sub(time) > STAYS;
         let parent = self.members.get(above);
-        parent.is_some_and(|it| it.done && is_over(it.done_since))
+        parent.and_then(|it| it.done).is_some_and(is_over)
     }
 
     /// The best parent for `me`: the server where a chain is to begin, else the end of the shortest chain, of its own
     /// network if there is one.
-    fn place(&self, me: &Name, chains: usize) -> Option<Parent> {
+    fn place(&self, me: &Name, chains: usize) -> Parent {
         let mine = &self.members[me];
         // One that has all is as good as the server while it is here.
         let heads = self
@@ -377,9 +376,9 @@ impl Session {
             .iter()
             .filter(|(name, member)| *name != me && member.parent == Some(Parent::Server));
         if heads.count() < chains && !mine.leaf {
-            return Some(Parent::Server);
+            return Parent::Server;
         }
-        let stays = |name: &Name| !self.members[name].done || self.is_waited_for(name);
+        let stays = |name: &Name| !self.members[name].is_done() || self.is_waited_for(name);
         let ends = self.order.iter().filter(|name| {
             *name != me
                 && stays(name)
@@ -391,7 +390,7 @@ impl Session {
             let far = network(end.address.ip()) != network(mine.address.ip());
             (far, self.depth(name))
         });
-        Some(best.map_or(Parent::Server, |name| Parent::Peer(name.clone())))
+        best.map_or(Parent::Server, |name| Parent::Peer(name.clone()))
     }
 
     /// Whether `above` can be the parent of `me`: it has or will have all, and hangs on the server in the end.
@@ -412,7 +411,7 @@ impl Session {
             }
             match self.members.get(at) {
                 None => return false,
-                Some(member) if member.done => return true,
+                Some(member) if member.is_done() => return true,
                 Some(member) => match &member.parent {
                     Some(Parent::Server) => return true,
                     Some(Parent::Peer(above)) => at = above,
@@ -437,7 +436,7 @@ impl Session {
     fn heads(&self) -> impl Iterator<Item = &Name> {
         self.order.iter().filter(|name| {
             let member = self.members.get(*name);
-            member.is_some_and(|it| it.parent == Some(Parent::Server) && !it.done)
+            member.is_some_and(|it| it.parent == Some(Parent::Server) && !it.is_done())
         })
     }
 
@@ -445,7 +444,7 @@ impl Session {
     /// another place for it.
     fn is_one_too_many(&self, me: &Name, chains: usize) -> bool {
         let early = self.heads().take(chains).any(|head| head == me);
-        !early && self.place(me, chains) != Some(Parent::Server)
+        !early && self.place(me, chains) != Parent::Server
     }
 
     /// Whether another one is the proper child of `above` already.
@@ -456,7 +455,7 @@ impl Session {
                 let other_one = &self.members[other];
                 other != me
                     && !other_one.leaf
-                    && !other_one.done
+                    && !other_one.is_done()
                     && (other_one.since, other) < (mine.since, me)
             })
     }
@@ -465,7 +464,7 @@ impl Session {
         let children = self.children(name);
         children.iter().any(|child| {
             let member = &self.members[child];
-            child != but && !member.leaf && !member.done
+            child != but && !member.leaf && !member.is_done()
         })
     }
 
@@ -479,7 +478,7 @@ impl Session {
     /// Whether a child does not have all yet.
     fn is_waited_for(&self, name: &Name) -> bool {
         let children = self.children(name);
-        children.iter().any(|child| !self.members[child].done)
+        children.iter().any(|child| !self.members[child].is_done())
     }
 
     fn standing(&self, me: &Name) -> Option<Standing> {
@@ -500,7 +499,7 @@ impl Session {
             source,
             grandparent,
             leaf: mine.leaf,
-            leave: mine.done && !self.is_waited_for(me),
+            leave: mine.is_done() && !self.is_waited_for(me),
         })
     }
 
@@ -543,7 +542,7 @@ impl Session {
             .collect();
         for name in gone {
             let member = &self.members[&name];
-            if !member.done {
+            if !member.is_done() {
                 self.notices.push((member.address.ip(), Happened::Lost));
             }
             self.remove(&name, now);
@@ -562,8 +561,7 @@ impl Member {
             partial,
             chunks: 0,
             left: 0,
-            done: false,
-            done_since: now,
+            done: None,
             leaf: partial,
             parent: None,
             placed: false,
@@ -573,6 +571,10 @@ impl Member {
             blamed_by: BTreeSet::new(),
             slow_children: 0,
         }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.is_some()
     }
 
     /// Bytes that came in the last `time`; `None` where it was not there for so long.
