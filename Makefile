@@ -127,7 +127,7 @@ fuzz: ## fuzz the parsers, ten minutes each (needs cargo-fuzz and a nightly comp
 	@.ci/setup test
 	cargo build -p pitstop
 	fuzz/seed fuzz/corpus target/debug/pitstop
-	cd fuzz && for target in survey claims table image container index tftp dhcp command_line host_name event check_in api_body host_file tree; do \
+	cd fuzz && for target in $$(basename -s .rs fuzz_targets/*.rs); do \
 	  mkdir -p corpus/$$target && cp -n seeds/$$target/* corpus/$$target/ 2>/dev/null; \
 	  cargo +nightly fuzz run -O -s none $$target -- -max_total_time=600 -rss_limit_mb=1024 -timeout=20 -max_len=400000 || exit 1; \
 	done

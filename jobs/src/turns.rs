@@ -190,7 +190,11 @@ mod tests {
             let wait = [who];
             turn(work.iter(), wait.iter(), &wait[0].job, &limits)
         };
-        let work = [in_chain(1, "x", None), in_chain(2, "x", None), claim(3, 3, 0, "none", None)];
+        let work = [
+            in_chain(1, "x", None),
+            in_chain(2, "x", None),
+            claim(3, 3, 0, "none", None),
+        ];
         assert_eq!(turn_of(&work, in_chain(4, "x", None)), Turn::Go);
         assert_ne!(turn_of(&work, in_chain(4, "y", None)), Turn::Go);
         assert_ne!(turn_of(&work, claim(4, 4, 0, "none", None)), Turn::Go);

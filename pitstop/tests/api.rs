@@ -427,10 +427,10 @@ fn changes_come_as_events_and_what_was_missed_is_made_up_for() {
     heard(&lab, None, set, |line| {
         line.contains("\"name\":\"lab-2\"") && line.contains("waiting")
     });
-    heard(
-        &lab,
-        None,
-        || drop(lab.here(&["host", "clear", "lab-2"])),
-        |line| line == "event: machine",
-    );
+    // How machines are is known once somebody has looked for a moment.
+    let clear = || {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        drop(lab.here(&["host", "clear", "lab-2"]));
+    };
+    heard(&lab, None, clear, |line| line == "event: machine");
 }

@@ -12,7 +12,11 @@ const DATA: usize = 24;
 
 fn all_are_right(room: &Room, mut machines: Vec<(usize, Program)>) {
     for (machine, program) in &mut machines {
-        assert!(program.ends_well(), "machine {machine}:\n{}", program.said());
+        assert!(
+            program.ends_well(),
+            "machine {machine}:\n{}",
+            program.said()
+        );
         assert!(room.is_right(*machine), "machine {machine}");
     }
 }
@@ -28,7 +32,11 @@ fn a_room_gets_an_image_that_leaves_the_server_about_once() {
     let server = room.serve();
     all_are_right(&room, start(&room, 1..=6));
     let left = room.left_server();
-    assert!(left < 1.5, "{left} of the image left the server:\n{}", server.said());
+    assert!(
+        left < 1.5,
+        "{left} of the image left the server:\n{}",
+        server.said()
+    );
     assert_eq!(server.said().matches(" takes part").count(), 6);
 }
 
@@ -47,7 +55,11 @@ fn one_that_crashes_and_one_that_comes_late_hold_up_nobody() {
     machines.extend(start(&room, [4]));
     all_are_right(&room, machines);
     let left = room.left_server();
-    assert!(left < 2.0, "{left} of the image left the server:\n{}", server.said());
+    assert!(
+        left < 2.0,
+        "{left} of the image left the server:\n{}",
+        server.said()
+    );
 }
 
 #[test]
@@ -61,7 +73,11 @@ fn a_slow_one_in_the_middle_gets_it_too() {
     }
     all_are_right(&room, machines);
     let left = room.left_server();
-    assert!(left < 2.0, "{left} of the image left the server:\n{}", server.said());
+    assert!(
+        left < 2.0,
+        "{left} of the image left the server:\n{}",
+        server.said()
+    );
 }
 
 #[test]
@@ -75,5 +91,9 @@ fn a_server_that_starts_anew_meanwhile_fails_nobody() {
     let server = room.serve();
     all_are_right(&room, machines);
     let left = room.left_server();
-    assert!(left < 2.0, "{left} of the image left the server:\n{}", server.said());
+    assert!(
+        left < 2.0,
+        "{left} of the image left the server:\n{}",
+        server.said()
+    );
 }

@@ -110,7 +110,13 @@ impl Liar {
         stream.write_all(&[&MAGIC[..], &mine].concat())?;
         let digest = blake3::Hash::from_hex(&self.digest).unwrap();
         let proof = |who: &str| {
-            let said: [&[u8]; 5] = [who.as_bytes(), digest.as_bytes(), &hello[8..], &mine, &[0; 32]];
+            let said: [&[u8]; 5] = [
+                who.as_bytes(),
+                digest.as_bytes(),
+                &hello[8..],
+                &mine,
+                &[0; 32],
+            ];
             blake3::keyed_hash(&key, &said.concat())
         };
         let mut asked = [0; 32 + 1 + 8];
@@ -120,13 +126,19 @@ impl Liar {
         let mut wanted = vec![0; usize::try_from(count.div_ceil(8)).unwrap()];
         stream.read_exact(&mut wanted)?;
         stream.write_all(proof("parent").as_bytes())?;
-        let first = (0..count).find(|it| wanted[usize::try_from(it / 8).unwrap()] >> (it % 8) & 1 == 1);
+        let first =
+            (0..count).find(|it| wanted[usize::try_from(it / 8).unwrap()] >> (it % 8) & 1 == 1);
         self.lie(stream, first.unwrap())
     }
 
     fn lie(&self, stream: &mut TcpStream, chunk: u64) -> io::Result<()> {
         let frame = |chunk: u64, kind: u8, length: u32| {
-            [&chunk.to_le_bytes()[..], &[kind, 0, 0, 0], &length.to_le_bytes()].concat()
+            [
+                &chunk.to_le_bytes()[..],
+                &[kind, 0, 0, 0],
+                &length.to_le_bytes(),
+            ]
+            .concat()
         };
         match self.lie {
             Lie::FlipsBits => {
@@ -174,7 +186,10 @@ impl Liar {
 fn is_survived(lie: Lie, told: &str) {
     let root = tempfile::tempdir().unwrap();
     let raw = image(root.path(), DATA);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let server = serve(here, root.path(), &port.to_string());
     let stored = fs::read(root.path().join("share/golden/sda.raw.gz")).unwrap();
     let liar = Arc::new(Liar {
@@ -215,7 +230,11 @@ fn is_survived(lie: Lie, told: &str) {
     for thread in threads {
         thread.join().unwrap();
     }
-    assert!(server.said().contains(told), "{told:?} is not in:\n{}", server.said());
+    assert!(
+        server.said().contains(told),
+        "{told:?} is not in:\n{}",
+        server.said()
+    );
 }
 
 #[test]
@@ -253,7 +272,10 @@ fn an_image_without_an_index_is_refused_with_what_to_type() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("share")).unwrap();
     fs::write(root.path().join("share/disk.raw"), vec![7; 1 << 20]).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let _server = serve(here, root.path(), &port.to_string());
     let url = format!("http://{port}/share/disk.raw");
     let disk = root.path().join("target");
@@ -265,12 +287,18 @@ fn an_image_without_an_index_is_refused_with_what_to_type() {
     let refused = swarm(&["--distribute", "swarm"]);
     let errors = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(errors.contains(&format!("pitstop convert {url} NEW.raw.gz")), "{errors}");
+    assert!(
+        errors.contains(&format!("pitstop convert {url} NEW.raw.gz")),
+        "{errors}"
+    );
     assert!(!disk.exists());
     assert!(swarm(&[]).status.success());
     let both = swarm(&["--distribute", "swarm", "--rate-limit", "80MiB/s"]);
     let errors = String::from_utf8_lossy(&both.stderr);
-    assert!(!both.status.success() && errors.contains("does not go with rate-limit"), "{errors}");
+    assert!(
+        !both.status.success() && errors.contains("does not go with rate-limit"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -280,11 +308,22 @@ fn the_server_says_how_many_are_to_get_an_image() {
     image(&root, 1);
     let url = format!("http://{}", server.http);
     let set = |machine: &str, folder: &str, more: &[&str]| {
-        let mut words = vec!["host", "set", machine, "restore", "--root", root.to_str().unwrap()];
+        let mut words = vec![
+            "host",
+            "set",
+            machine,
+            "restore",
+            "--root",
+            root.to_str().unwrap(),
+        ];
         words.extend(["--image", folder, "--yes", "--force"]);
         words.extend(more);
         let set = run(&words);
-        assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+        assert!(
+            set.status.success(),
+            "{}",
+            String::from_utf8_lossy(&set.stderr)
+        );
     };
     let told = || {
         let answer = server.request("HEAD", "/share/golden/sda.raw.gz", "", b"");

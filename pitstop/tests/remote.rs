@@ -20,7 +20,12 @@ fn text(output: &Output) -> String {
 /// Both say the same and end alike.
 fn same(lab: &Lab, words: &[&str]) -> String {
     let (here, there) = (lab.here(words), lab.there(words));
-    assert_eq!(there.status.code(), here.status.code(), "{words:?}: {}", text(&there));
+    assert_eq!(
+        there.status.code(),
+        here.status.code(),
+        "{words:?}: {}",
+        text(&there)
+    );
     assert_eq!(text(&there), text(&here), "{words:?}");
     text(&there)
 }
@@ -29,7 +34,16 @@ fn same(lab: &Lab, words: &[&str]) -> String {
 fn a_server_elsewhere_says_what_the_files_say() {
     let lab = Lab::new();
     lab.make_image();
-    let set = lab.there(&["host", "set", "@lab", "backup-again", "--attempts", "2", "--order", "name"]);
+    let set = lab.there(&[
+        "host",
+        "set",
+        "@lab",
+        "backup-again",
+        "--attempts",
+        "2",
+        "--order",
+        "name",
+    ]);
     assert!(set.status.success(), "{}", text(&set));
     assert!(text(&set).starts_with("MACHINE"), "{}", text(&set));
     assert!(text(&set).contains("\nAt their next network boot 3 machines do: backup-again\n"));
@@ -41,7 +55,11 @@ fn a_server_elsewhere_says_what_the_files_say() {
     let id = lab.get("/jobs/lab-1")["id"].as_str().unwrap().to_owned();
     lab.check_in(&id, RUN, "\"state\":\"ready\"");
     lab.report(&id, "0A00000B.toml", RUN, &[BEGIN, PLAN, HALF, LOG, FAILED]);
-    lab.check_in(&id, RUN, "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false");
+    lab.check_in(
+        &id,
+        RUN,
+        "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false",
+    );
     for words in [
         &["host", "list"][..],
         &["host", "list", "lab-2", "--json"],
@@ -74,18 +92,34 @@ fn a_server_elsewhere_says_what_the_files_say() {
     assert!(same(&lab, &["job", "wait", "lab-1"]).contains("lab-1 is failed"));
 
     let again = lab.there(&["job", "retry", "lab-1"]);
-    assert!(text(&again).starts_with("lab-1: backup-again is set again, job "), "{}", text(&again));
+    assert!(
+        text(&again).starts_with("lab-1: backup-again is set again, job "),
+        "{}",
+        text(&again)
+    );
     let cancelled = lab.there(&["job", "cancel", "lab-2"]);
-    assert!(text(&cancelled).starts_with("lab-2: job "), "{}", text(&cancelled));
+    assert!(
+        text(&cancelled).starts_with("lab-2: job "),
+        "{}",
+        text(&cancelled)
+    );
     let cleared = lab.there(&["host", "clear", "lab-3"]);
-    assert!(text(&cleared).starts_with("lab-3 (10.0.0.13) has no job any more"), "{}", text(&cleared));
+    assert!(
+        text(&cleared).starts_with("lab-3 (10.0.0.13) has no job any more"),
+        "{}",
+        text(&cleared)
+    );
     assert!(!lab.path().join("hosts/0A00000D.toml").exists());
 }
 
 #[test]
 fn a_log_is_followed_to_its_end() {
     let lab = Lab::new();
-    assert!(lab.there(&["host", "set", "lab-1", "backup-again"]).status.success());
+    assert!(
+        lab.there(&["host", "set", "lab-1", "backup-again"])
+            .status
+            .success()
+    );
     let id = lab.get("/jobs/lab-1")["id"].as_str().unwrap().to_owned();
     lab.check_in(&id, RUN, "\"state\":\"ready\"");
     lab.report(&id, "0A00000B.toml", RUN, &[BEGIN, PLAN, HALF, LOG]);
@@ -95,11 +129,18 @@ fn a_log_is_followed_to_its_end() {
         .spawn()
         .unwrap();
     lab.report(&id, "0A00000B.toml", RUN, &[BEGIN, PLAN, HALF, LOG, FAILED]);
-    lab.check_in(&id, RUN, "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false");
+    lab.check_in(
+        &id,
+        RUN,
+        "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false",
+    );
     let output = follower.wait_with_output().unwrap();
     let text = text(&output);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("warning: slow") && text.trim_end().ends_with("no disk"), "{text}");
+    assert!(
+        text.contains("warning: slow") && text.trim_end().ends_with("no disk"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -108,11 +149,25 @@ fn who_may_not_is_told_so() {
     let add = |name: &str, role: &str| {
         let root = lab.path().to_str().unwrap();
         let mut child = pitstop()
-            .args(["user", "add", name, "--role", role, "--password-stdin", "--root", root])
+            .args([
+                "user",
+                "add",
+                name,
+                "--role",
+                role,
+                "--password-stdin",
+                "--root",
+                root,
+            ])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(b"a long password 1\n").unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(b"a long password 1\n")
+            .unwrap();
         assert!(child.wait().unwrap().success());
         let output = lab.here(&["token", "new", "--user", name]);
         assert!(output.status.success(), "{}", text(&output));
@@ -124,17 +179,31 @@ fn who_may_not_is_told_so() {
     let (ann, vic) = (add("ann", "operator"), add("vic", "viewer"));
     let ask = |token: Option<&str>, words: &[&str]| {
         let url = lab.url();
-        let token: Vec<&str> = token.map(|file| vec!["--token-file", file]).unwrap_or_default();
+        let token: Vec<&str> = token
+            .map(|file| vec!["--token-file", file])
+            .unwrap_or_default();
         run(&[&["--server", &url][..], &token, words].concat())
     };
     let set = ["host", "set", "lab-1", "rescue"];
     let stranger = ask(None, &set);
     assert_eq!(stranger.status.code(), Some(1));
-    assert!(text(&stranger).contains("does not know who you are"), "{}", text(&stranger));
-    assert!(text(&stranger).contains("--token-file"), "{}", text(&stranger));
+    assert!(
+        text(&stranger).contains("does not know who you are"),
+        "{}",
+        text(&stranger)
+    );
+    assert!(
+        text(&stranger).contains("--token-file"),
+        "{}",
+        text(&stranger)
+    );
     let viewer = ask(Some(&vic), &set);
     assert_eq!(viewer.status.code(), Some(1));
-    assert!(text(&viewer).contains("does not allow this: vic is a viewer"), "{}", text(&viewer));
+    assert!(
+        text(&viewer).contains("does not allow this: vic is a viewer"),
+        "{}",
+        text(&viewer)
+    );
     assert!(ask(Some(&vic), &["job", "list"]).status.success());
     let done = ask(Some(&ann), &set);
     assert!(done.status.success(), "{}", text(&done));
@@ -145,7 +214,11 @@ fn who_may_not_is_told_so() {
         .env("PITSTOP_TOKEN", token.trim())
         .output()
         .unwrap();
-    assert!(text(&by_environment).contains("\"set-by\": \"ann\""), "{}", text(&by_environment));
+    assert!(
+        text(&by_environment).contains("\"set-by\": \"ann\""),
+        "{}",
+        text(&by_environment)
+    );
 }
 
 #[test]
@@ -172,7 +245,10 @@ fn a_server_that_is_not_there_or_is_another_one_is_told() {
     });
     let error = told(&url, &["job", "list"]);
     answers.join().unwrap();
-    assert!(error.contains("is it a pitstop serve, of this version"), "{error}");
+    assert!(
+        error.contains("is it a pitstop serve, of this version"),
+        "{error}"
+    );
     let error = told(&nobody, &["fleet", "check"]);
     assert!(error.contains("works on the files of a server"), "{error}");
     // What is about this computer does not ask.

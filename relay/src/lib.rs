@@ -24,10 +24,10 @@ mod ticket;
 mod window;
 
 pub use coordinator::{Coordinator, Notice};
+pub use join::join;
 pub use message::{
     Answer, BadMessage, Complaint, Fault, MOST_BYTES, Report, Source, Stage, Standing, VERSION,
 };
-pub use join::join;
 pub use node::{Node, NotJoined, Place};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

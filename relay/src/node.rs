@@ -14,8 +14,8 @@ use pitstop_imaging::units;
 use pitstop_transport::fetch::{HttpClient, Posted, Settings, post};
 use pitstop_transport::share::RelayAt;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,8 @@ const AWAY: Duration = Duration::from_secs(2);
 const FEW: usize = 8;
 /// Who has all stays no longer for others, whatever they say.
 const STAY: Duration = Duration::from_secs(15 * 60);
-/// Who has all and hears nothing from the server leaves after this, if no child is there.
-const UNHEARD: Duration = Duration::from_secs(5);
+/// Who has all leaves after this if no child asks for anything, whatever the plan says: who is to ask may hang.
+const UNASKED: Duration = Duration::from_secs(4);
 
 /// Where a chain is planned, and which image it is about.
 #[derive(Debug, Clone)]
@@ -358,10 +358,11 @@ impl Run<'_> {
     /// All is on the disk: waits until nobody needs what is here.
     fn stay(&self) {
         let since = Instant::now();
-        loop {
-            let alone = self.children.load(Ordering::Relaxed) == 0;
-            let unheard = self.ticket.silence() > UNHEARD;
-            if alone && (self.ticket.may_leave() || unheard) || since.elapsed() > STAY {
+        let mut alone_since = since;
+        while since.elapsed() < STAY {
+            if self.children.load(Ordering::Relaxed) > 0 {
+                alone_since = Instant::now();
+            } else if self.ticket.may_leave() || alone_since.elapsed() > UNASKED {
                 return;
             }
             thread::sleep(Duration::from_millis(20));

@@ -4,7 +4,7 @@ use crate::lock;
 use crate::message::{Complaint, Fault, Source, Standing};
 use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Ticket {
     inner: Mutex<Inner>,
@@ -20,8 +20,6 @@ struct Inner {
     complained: u64,
     /// Something is to be said at once.
     urgent: bool,
-    /// When the server was last heard.
-    heard: Instant,
 }
 
 /// Where chunks come from now.
@@ -54,7 +52,6 @@ impl Ticket {
                 complaints: Vec::new(),
                 complained: 0,
                 urgent: false,
-                heard: Instant::now(),
             }),
             changed: Condvar::new(),
         }
@@ -76,11 +73,6 @@ impl Ticket {
     /// Whether nobody waits for what is here, as far as the server knows.
     pub fn may_leave(&self) -> bool {
         lock(&self.inner).leave
-    }
-
-    /// How long the server has not been heard.
-    pub fn silence(&self) -> Duration {
-        lock(&self.inner).heard.elapsed()
     }
 
     /// Says it of a peer, and turns from it: to the grandparent, or to nobody until the server says more.
@@ -134,7 +126,6 @@ impl Ticket {
     /// The server has answered to what was said.
     pub fn heard(&self, said: &Said, standing: Option<&Standing>) {
         let mut inner = lock(&self.inner);
-        inner.heard = Instant::now();
         inner
             .complaints
             .retain(|complaint| !said.complaints.contains(complaint));

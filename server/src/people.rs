@@ -11,7 +11,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get};
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::{self as api, ErrorBody, TokenOrder, UserChange, UserOrder};
+use pitstop_api::{self as api, TokenOrder, UserChange, UserOrder};
 use pitstop_imaging::units;
 use pitstop_people::{Book, Entry, NewToken, Refused, Role, Wanted};
 use serde::Serialize;
@@ -343,7 +343,7 @@ pub async fn audit(State(sites): State<Arc<Sites>>, uri: Uri) -> Result<Json<Aud
             "last" => {
                 last = value
                     .parse()
-                    .map_err(|e| bad(format!("last={value}: {e}")))?
+                    .map_err(|e| bad(format!("last={value}: {e}")))?;
             }
             _ => return Err(bad(format!("there is no {key}: there is last"))),
         }

@@ -55,7 +55,10 @@ impl Relays {
             return Vec::new();
         }
         vec![
-            (HeaderName::from_static(RELAY), HeaderValue::from_static(DOOR)),
+            (
+                HeaderName::from_static(RELAY),
+                HeaderValue::from_static(DOOR),
+            ),
             (HeaderName::from_static(RELAY_WANTED), wanted.into()),
         ]
     }
@@ -93,11 +96,7 @@ async fn refuse() -> Refusal {
     Refusal::method("POST")
 }
 
-async fn report(
-    Here(site): Here,
-    Caller(peer): Caller,
-    body: Body,
-) -> Result<Response, Refusal> {
+async fn report(Here(site): Here, Caller(peer): Caller, body: Body) -> Result<Response, Refusal> {
     if site.relays.coordinator.is_none() {
         return Err(Refusal::not_found(DOOR));
     }
@@ -122,8 +121,8 @@ async fn report(
             let mut coordinator = coordinator.lock().unwrap_or_else(PoisonError::into_inner);
             coordinator.report(now, peer, &report)
         };
-        let (answer, notices) = planned
-            .map_err(|refused| Refusal::new(StatusCode::FORBIDDEN, refused.to_string()))?;
+        let (answer, notices) =
+            planned.map_err(|refused| Refusal::new(StatusCode::FORBIDDEN, refused.to_string()))?;
         for notice in notices {
             site.journal.note(&notice);
         }
@@ -146,7 +145,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let made = secret(root.path()).unwrap();
         assert_eq!(secret(root.path()).unwrap(), made);
-        let mode = fs::metadata(root.path().join(SECRET)).unwrap().permissions().mode();
+        let mode = fs::metadata(root.path().join(SECRET))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(secret(other.path()).unwrap(), made);

@@ -71,7 +71,6 @@ pub struct Site {
     /// What was looked at lately.
     pub looks: Arc<Looks>,
     pub watch: Arc<Watch>,
-    pub glance: Arc<Glance>,
     /// Checks of images.
     pub verifier: Arc<Verifier>,
     pub job_files: Arc<JobFiles>,

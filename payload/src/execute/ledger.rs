@@ -11,12 +11,10 @@ use super::record::same_machine;
 use anyhow::{Context, bail};
 use pitstop_imaging::image::MachineIdentity;
 use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::terms::note as path;
 use pitstop_transport::share::Share;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
-
-/// On the share.
-pub const FOLDER: &str = "signed-jobs";
 
 /// Far more than a note ever holds.
 const MOST_BYTES: u64 = 1 << 16;
@@ -133,13 +131,10 @@ fn write(share: &dyn Share, note: &Note) -> anyhow::Result<()> {
     put(share, &path(&note.id), text.as_bytes())
 }
 
-fn path(id: &str) -> String {
-    format!("{FOLDER}/{id}.toml")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitstop_protocol::job::terms::NOTES;
     use pitstop_transport::share::DirectoryShare;
     use std::fs;
 
@@ -174,9 +169,9 @@ mod tests {
     fn a_note_that_makes_no_sense_is_no_free_id() {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
-        fs::create_dir(root.path().join(FOLDER)).unwrap();
+        fs::create_dir(root.path().join(NOTES)).unwrap();
         for spoilt in [&b""[..], b"finished = ", b"\xff"] {
-            fs::write(root.path().join(FOLDER).join("x.toml"), spoilt).unwrap();
+            fs::write(root.path().join(NOTES).join("x.toml"), spoilt).unwrap();
             let error = format!("{:#}", look(&share, "x", &machine("")).unwrap_err());
             assert!(error.contains("signed-jobs/x.toml"), "{error}");
         }
@@ -187,7 +182,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let share = DirectoryShare::open(root.path()).unwrap();
         // Where the folder should be is a file.
-        fs::write(root.path().join(FOLDER), "").unwrap();
+        fs::write(root.path().join(NOTES), "").unwrap();
         begin(&share, "x", ActionName::Restore, machine("")).unwrap_err();
     }
 

@@ -320,7 +320,7 @@ pub fn after_crash(crashed: &Crashed, lease: &Lease, outcome: Outcome) -> anyhow
     let to = ReportTo::new(crashed.url.parse()?, crashed.credentials.clone());
     let post = Post::new(&to)?;
     let mut batch = String::new();
-    for (seq, what) in (AFTER_CRASH..).zip([beginning(lease), What::Result(outcome)]) {
+    for (seq, what) in (AFTER_CRASH..).zip([beginning(lease, ""), What::Result(outcome)]) {
         let record = Record {
             run: crashed.run.clone(),
             seq,

@@ -17,7 +17,6 @@ use std::time::Duration;
 pub use wait::Waited;
 
 pub use history::since;
-pub use show::local;
 
 const EXAMPLES: &str = "\
 Examples:

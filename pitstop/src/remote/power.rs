@@ -30,7 +30,8 @@ pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
     let results: PowerResults = client.post("/power", &PowerAsk { machines, act })?;
     let results = results.results;
     if args.json {
-        let text = serde_json::to_string_pretty(&results).context("writing JSON")?;
+        let value = serde_json::to_value(&results).context("putting the results into JSON")?;
+        let text = serde_json::to_string_pretty(&value).context("writing JSON")?;
         say(&(text + "\n"))?;
     } else {
         print(&results)?;

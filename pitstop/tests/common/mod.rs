@@ -12,7 +12,12 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn pitstop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
-    for name in ["PITSTOP_ROOT", "PITSTOP_SERVER", "PITSTOP_TOKEN", "PITSTOP_CA"] {
+    for name in [
+        "PITSTOP_ROOT",
+        "PITSTOP_SERVER",
+        "PITSTOP_TOKEN",
+        "PITSTOP_CA",
+    ] {
         command.env_remove(name);
     }
     command

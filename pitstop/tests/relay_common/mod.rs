@@ -83,7 +83,11 @@ impl Program {
     pub fn wait_for(&self, words: &str) {
         let began = Instant::now();
         while !self.said().contains(words) {
-            assert!(began.elapsed() < PATIENCE, "{words:?} is not in:\n{}", self.said());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{words:?} is not in:\n{}",
+                self.said()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -146,7 +150,10 @@ fn tool(program: &str, arguments: &str) -> String {
         .output()
         .unwrap_or_else(|error| panic!("`{program}` is needed for this test: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments} (root?): {errors}");
+    assert!(
+        output.status.success(),
+        "{program} {arguments} (root?): {errors}"
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -192,7 +199,10 @@ impl Room {
         let pair = format!("-n {switch} link add {port} type veth peer name eth0 netns {place}");
         tool("ip", &pair);
         tool("ip", &format!("-n {switch} link set {port} master br0 up"));
-        tool("ip", &format!("-n {place} addr add 10.78.0.{number}/24 dev eth0"));
+        tool(
+            "ip",
+            &format!("-n {place} addr add 10.78.0.{number}/24 dev eth0"),
+        );
         tool("ip", &format!("-n {place} link set eth0 up"));
         for (place, device) in [(switch, port.as_str()), (place.as_str(), "eth0")] {
             let shape = format!("root tbf rate {rate}mbit burst 64kb latency 20ms");
@@ -230,7 +240,11 @@ impl Room {
         let began = Instant::now();
         let has = || fs::metadata(self.disk(machine)).map_or(0, |it| it.blocks() * 512);
         while has() < mib << 20 {
-            assert!(began.elapsed() < PATIENCE, "machine {machine} has {}", has());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "machine {machine} has {}",
+                has()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }

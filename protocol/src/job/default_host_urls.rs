@@ -288,7 +288,11 @@ mod tests {
 
     #[test]
     fn a_host_name_of_capitals_and_foreign_letters_is_no_place() {
-        for name in ["http://A\u{e9}/f", "http://\u{e9}A/f", "http://xn--A\u{e9}/f"] {
+        for name in [
+            "http://A\u{e9}/f",
+            "http://\u{e9}A/f",
+            "http://xn--A\u{e9}/f",
+        ] {
             assert_eq!(absolute(name), None, "{name}");
         }
     }

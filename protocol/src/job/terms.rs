@@ -10,6 +10,14 @@ use pitstop_imaging::image::MachineIdentity;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// The folder on the share that remembers which ids are done.
+pub const NOTES: &str = "signed-jobs";
+
+/// Where on the share it is noted that the job `id` is begun, and done.
+pub fn note(id: &str) -> String {
+    format!("{NOTES}/{id}.toml")
+}
+
 /// The longest `id`: it becomes the name of a file on the share.
 const LONGEST_ID: usize = 64;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A machine that says nothing for so many beats is gone.
 const BEATS_OF_SILENCE: u32 = 10;
 /// How fast a machine is, is told over these times: much slower than its parent, or somewhat slower for longer.
-const MUCH: (Duration, u64) = (Duration::from_millis(1500), 50);
+const MUCH: (Duration, u64) = (Duration::from_secs(1), 50);
 const SOMEWHAT: (Duration, u64) = (Duration::from_secs(5), 80);
 /// Less than this says nothing about speed: members come whole.
 const TELLING: u64 = 4 << 20;
@@ -21,6 +21,10 @@ const NOTHING: Duration = Duration::from_secs(4);
 /// A machine that was part of the plan of a server before this one keeps its parent for so long: that one has to say
 /// something first.
 const GRACE: Duration = Duration::from_secs(3);
+/// Who has all stays so long for a child that lacks only some chunks, and not at all for one that is slow or late: that
+/// gets the rest from the server, so that it keeps nobody from its work.
+const STAYS: Duration = Duration::from_secs(1);
+const SOME: u64 = 16;
 /// Reports that are kept to tell the speed.
 const KEPT: Duration = Duration::from_secs(8);
 /// Who was blamed by so many, or had so many slow children, is the one at fault.
@@ -41,10 +45,13 @@ struct Member {
     seen: Duration,
     /// When it said how much had come, newest last.
     came: VecDeque<(Duration, u64)>,
-    sent: u64,
     from_server: u64,
     partial: bool,
+    /// All that are not zeros, and those that it lacks.
+    chunks: u64,
+    left: u64,
     done: bool,
+    done_since: Duration,
     leaf: bool,
     parent: Option<Parent>,
     /// It had a parent in this plan.
@@ -138,9 +145,11 @@ impl Session {
         while member.came.len() > 2 && member.came[1].0 + KEPT < now {
             member.came.pop_front();
         }
-        member.sent = report.sent;
+        member.chunks = report.chunks;
+        member.left = report.chunks - report.done;
         if report.stage == Stage::Done && !member.done {
             member.done = true;
+            member.done_since = now;
             // It is a source now: who was its parent may become its child.
             if member.parent != Some(Parent::Server) {
                 member.parent = None;
@@ -303,7 +312,8 @@ impl Session {
             };
             since >= time && parents >= TELLING && mine * 100 < parents * percent
         };
-        if (is_slow(MUCH) || is_slow(SOMEWHAT)) && self.has_proper_child(me, me) {
+        let holds_up = !parent.done && self.has_proper_child(me, me);
+        if holds_up && (is_slow(MUCH) || is_slow(SOMEWHAT)) {
             self.slow(me, &above, now);
         }
     }
@@ -327,6 +337,10 @@ impl Session {
         if self.members[me].done {
             return;
         }
+        if self.keeps_its_parent(me, now) && self.heads().filter(|it| *it != me).count() < chains {
+            self.set_parent(me, Some(Parent::Server), now);
+            return;
+        }
         let good = match self.members[me].parent.clone() {
             None => false,
             Some(Parent::Server) => !self.is_one_too_many(me, chains),
@@ -341,14 +355,27 @@ impl Session {
         }
     }
 
+    /// Whether its parent has all, and would have gone long ago.
+    fn keeps_its_parent(&self, me: &Name, now: Duration) -> bool {
+        let Some(Parent::Peer(above)) = &self.members[me].parent else {
+            return false;
+        };
+        let mine = &self.members[me];
+        let is_far = mine.leaf || mine.left > SOME.max(mine.chunks / 20);
+        let is_over = |time: Duration| is_far || now.saturating_sub(time) > STAYS;
+        let parent = self.members.get(above);
+        parent.is_some_and(|it| it.done && is_over(it.done_since))
+    }
+
     /// The best parent for `me`: the server where a chain is to begin, else the end of the shortest chain, of its own
     /// network if there is one.
     fn place(&self, me: &Name, chains: usize) -> Option<Parent> {
         let mine = &self.members[me];
         // One that has all is as good as the server while it is here.
-        let heads = self.members.iter().filter(|(name, member)| {
-            *name != me && member.parent == Some(Parent::Server) && !member.leaf
-        });
+        let heads = self
+            .members
+            .iter()
+            .filter(|(name, member)| *name != me && member.parent == Some(Parent::Server));
         if heads.count() < chains && !mine.leaf {
             return Some(Parent::Server);
         }
@@ -410,7 +437,7 @@ impl Session {
     fn heads(&self) -> impl Iterator<Item = &Name> {
         self.order.iter().filter(|name| {
             let member = self.members.get(*name);
-            member.is_some_and(|it| it.parent == Some(Parent::Server) && !it.done && !it.leaf)
+            member.is_some_and(|it| it.parent == Some(Parent::Server) && !it.done)
         })
     }
 
@@ -531,10 +558,12 @@ impl Member {
             first: now,
             seen: now,
             came: VecDeque::new(),
-            sent: 0,
             from_server: 0,
             partial,
+            chunks: 0,
+            left: 0,
             done: false,
+            done_since: now,
             leaf: partial,
             parent: None,
             placed: false,

@@ -15,7 +15,8 @@ use std::sync::Arc;
 pub fn looked_at() -> Router<Arc<Sites>> {
     Router::new()
         .route("/api/v1/fleet", get(fleet))
-        .route("/api/v1/fleet/{selector}", get(machines))
+        // A network has a slash in it.
+        .route("/api/v1/fleet/{*selector}", get(machines))
 }
 
 /// The fleet file: machines, groups, networks, and what is wrong with it.

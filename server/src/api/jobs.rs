@@ -3,7 +3,7 @@
 use super::query::{Query, bad, json, page};
 use super::wish;
 use crate::http::Here;
-use crate::http::access::Who;
+use crate::http::access::{Noted, Who};
 use crate::jobs::{self, Cancelled, Which};
 use crate::refusal::{Refusal, blocking};
 use crate::set::{self, Conflict};
@@ -221,7 +221,12 @@ pub async fn set_jobs(
             }
         });
         let answer = answer(&site, set.jobs.iter(), set.text, power);
-        Ok((StatusCode::CREATED, Json(answer)).into_response())
+        let mut response = (StatusCode::CREATED, Json(answer)).into_response();
+        response.extensions_mut().insert(Noted {
+            act: format!("set {}", order.action),
+            object: order.machines.join(", "),
+        });
+        Ok(response)
     })
     .await
 }

@@ -21,7 +21,7 @@ pub use query::json;
 pub mod handlers {
     pub use super::images::verify;
     pub use super::jobs::{cancel_one, reorder, set_jobs};
-    pub use super::power::power as switch;
+    pub use super::power::switch;
 }
 
 use crate::http::access;

@@ -1,14 +1,15 @@
 //! `/api/v1/openapi.json`: the API for programs, made of its handlers.
 
-use crate::people;
 use super::{events, fleet, images, jobs, machines, power, runs, server};
 use crate::image_files;
 use crate::inventory::routes as inventory;
+use crate::people;
 use crate::site::Sites;
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use pitstop_api::BASE;
 use std::sync::{Arc, LazyLock};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -23,7 +24,6 @@ use utoipa::{Modify, OpenApi};
         jobs::set_jobs, jobs::cancel_one, jobs::cancel, jobs::retry_one, jobs::retry, jobs::reorder, jobs::clear,
         runs::list, runs::one, runs::log,
         images::list, images::one, images::verify, image_files::answer,
-        inventory::search, inventory::one, inventory::changes,
         fleet::fleet, fleet::machines,
         power::power,
         server::server,
@@ -33,7 +33,7 @@ use utoipa::{Modify, OpenApi};
         events::events,
         description,
     ),
-    modifiers(&Token),
+    modifiers(&Token, &Names),
     security((), ("token" = []))
 )]
 struct Api;
@@ -47,6 +47,40 @@ impl Modify for Token {
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.add_security_scheme("token", bearer);
     }
+}
+
+/// What client makers call the functions that they make: by method and path, as handlers' names are those of their files.
+struct Names;
+
+impl Modify for Names {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut api.paths.paths {
+            let operations = [
+                ("get", &mut item.get),
+                ("post", &mut item.post),
+                ("patch", &mut item.patch),
+                ("delete", &mut item.delete),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    operation.operation_id = Some(name(method, path));
+                }
+            }
+        }
+    }
+}
+
+/// `get /api/v1/machines/{name}` is `getMachinesName`.
+fn name(method: &str, path: &str) -> String {
+    let path = path.strip_prefix(BASE).unwrap_or(path);
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric());
+    let mut name = method.to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.extend(letters);
+    }
+    name
 }
 
 static TEXT: LazyLock<String> = LazyLock::new(|| {

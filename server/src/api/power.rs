@@ -3,11 +3,13 @@
 use super::query::{bad, json};
 use super::wish;
 use crate::http::Here;
+use crate::http::access::Noted;
 use crate::refusal::{Refusal, blocking};
 use crate::set::switches;
-use crate::site::Sites;
+use crate::site::{Site, Sites};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use pitstop_api::{ErrorBody, PowerAct, PowerAsk, PowerResult, PowerResults};
@@ -22,20 +24,21 @@ pub fn changed() -> Router<Arc<Sites>> {
 /// the same. The answer comes when all are done: a minute, where a BMC is slow.
 #[utoipa::path(post, path = "/api/v1/power", tag = "power", request_body = PowerAsk,
     responses((status = 200, body = PowerResults), (status = "4XX", body = ErrorBody)))]
-pub async fn power(
-    Here(site): Here,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<PowerResults>, Refusal> {
+pub async fn power(Here(site): Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let ask: PowerAsk = json(&headers, body).await?;
-    let machines = wish::machines(&ask.machines)?;
-    let act = match ask.act {
-        PowerAct::On => Act::On,
-        PowerAct::Off => Act::Off,
-        PowerAct::Cycle => Act::Cycle,
-        PowerAct::Status => Act::Status,
-        PowerAct::Pxe => Act::Pxe,
+    let noted = Noted {
+        act: format!("power {}", act(ask.act)),
+        object: ask.machines.join(", "),
     };
+    let mut response = Json(switch(site, &ask).await?).into_response();
+    response.extensions_mut().insert(noted);
+    Ok(response)
+}
+
+/// As [`power`], for whoever has the wish already.
+pub async fn switch(site: Arc<Site>, ask: &PowerAsk) -> Result<PowerResults, Refusal> {
+    let machines = wish::machines(&ask.machines)?;
+    let act = act(ask.act);
     blocking(move || {
         let root = site.jobs.store().root();
         let switches = switches(root, &machines).map_err(|error| bad(format!("{error:#}")))?;
@@ -51,11 +54,20 @@ pub async fn power(
                 }
             },
         );
-        Ok(Json(PowerResults {
-            results: results.into_iter().flatten().collect(),
-        }))
+        let results = results.into_iter().flatten().collect();
+        Ok(PowerResults { results })
     })
     .await
+}
+
+fn act(asked: PowerAct) -> Act {
+    match asked {
+        PowerAct::On => Act::On,
+        PowerAct::Off => Act::Off,
+        PowerAct::Cycle => Act::Cycle,
+        PowerAct::Status => Act::Status,
+        PowerAct::Pxe => Act::Pxe,
+    }
 }
 
 pub fn told(name: &str, act: Act, result: &Result<State, PowerError>) -> PowerResult {

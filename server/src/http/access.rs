@@ -5,6 +5,7 @@
 
 mod audit;
 mod csrf;
+mod lasting;
 mod origin;
 
 pub use audit::{Noted, note};
@@ -119,7 +120,7 @@ pub async fn check(least: Role, request: Request, next: Next) -> Response {
             .or_insert(HeaderValue::from_static(value));
     }
     act.answered(who, &response).await;
-    response
+    lasting::while_allowed(response, asked, least)
 }
 
 /// What is looked at of a request.

@@ -1,6 +1,6 @@
 //! `POST /check-in/JOB`: where machines ask for a slot and say how it goes.
 
-use super::keeper::limits;
+use super::standing::limits;
 use crate::http::{Caller, Here, Routine};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};

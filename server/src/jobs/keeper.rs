@@ -4,6 +4,7 @@
 //! server that restarts knows who works, and gives each of them one lease of grace.
 
 use super::evidence::settle;
+use super::standing::{Shown, Standing, take_up};
 use super::store::{Found, Store};
 use super::{power, schedule};
 use crate::ends::{Ends, JobEnd};
@@ -13,7 +14,6 @@ use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use pitstop_fleet::Fleet;
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
@@ -44,23 +44,6 @@ const TIDY: Duration = Duration::from_secs(3600);
 /// A folder that changed so lately may change again without a new time.
 const COARSE: Duration = Duration::from_secs(2);
 
-/// Who has a slot, and who waits for one.
-#[derive(Debug, Clone, Default)]
-pub struct Standing {
-    /// Each with its run.
-    pub working: HashMap<Id, Id>,
-    /// In the order in which they get a slot.
-    pub waiting: Vec<Id>,
-}
-
-impl Standing {
-    /// The place of a job among those that wait, from 1.
-    pub fn waits_at(&self, job: &Id) -> Option<u32> {
-        let at = self.waiting.iter().position(|other| other == job)?;
-        u32::try_from(at + 1).ok()
-    }
-}
-
 pub struct Keeper {
     store: Store,
     journal: Arc<Journal>,
@@ -75,7 +58,7 @@ pub struct Keeper {
     gone: Mutex<Vec<Gone>>,
     seen: Mutex<Seen>,
     /// The jobs that whoever looks was told of.
-    shown: Mutex<Arc<Found>>,
+    shown: Shown,
     /// Who is told of ends.
     ends: OnceLock<Arc<Ends>>,
 }
@@ -114,7 +97,7 @@ impl Keeper {
             told: Mutex::default(),
             gone: Mutex::default(),
             seen: Mutex::default(),
-            shown: Mutex::default(),
+            shown: Shown::default(),
             ends: OnceLock::new(),
         }
     }
@@ -320,20 +303,8 @@ impl Keeper {
     /// Tells whoever looks of the jobs that changed since the last time.
     pub fn tell(&self, site: &Site) {
         // What cannot be read is told by others.
-        let Ok(found) = self.found() else {
-            return;
-        };
-        let mut told = locked(&self.shown);
-        let before = std::mem::replace(&mut *told, Arc::clone(&found));
-        if Arc::ptr_eq(&before, &found) {
-            return;
-        }
-        let known: HashMap<&Id, &Job> = before.jobs.iter().map(|job| (&job.id, job)).collect();
-        for job in &found.jobs {
-            if known.get(&job.id) != Some(&job) {
-                let job = Box::new(pitstop_api::Job::from(job));
-                site.events.tell(&pitstop_api::Event::Job(job));
-            }
+        if let Ok(found) = self.found() {
+            self.shown.tell(found, &site.events);
         }
     }
 
@@ -430,34 +401,6 @@ impl Keeper {
             self.journal.note(&line);
         }
         Ok(found)
-    }
-}
-
-/// Gives each machine that was at work a lease of grace, also those whose job was withdrawn since. One that waited has to ask
-/// again: it may have been switched off, and would be queued for ever.
-fn take_up(store: &Store, board: &mut Board) -> anyhow::Result<()> {
-    for job in store.all()?.jobs {
-        let run = job.runs.last();
-        let is_at_work =
-            job.state == State::Running || (job.state.is_withdrawn() && job.verdict.is_none());
-        if let Some(run) = run.filter(|run| is_at_work && job.is_at_work(run)) {
-            board.beat(job.claim(), run, Duration::ZERO);
-        } else if job.state == State::Queued {
-            let silent = Happened::Silent { run: None };
-            store.lock()?.change(&job.id, &silent, Timestamp::now())?;
-        }
-    }
-    Ok(())
-}
-
-/// The limits that the fleet file sets.
-pub fn limits(fleet: &Fleet) -> Limits {
-    let groups = fleet.groups.iter();
-    Limits {
-        server: fleet.server.slots,
-        groups: groups
-            .filter_map(|group| Some((group.name.clone(), group.slots?)))
-            .collect(),
     }
 }
 

@@ -12,6 +12,7 @@ mod on_share;
 mod power;
 mod reorder;
 mod schedule;
+mod standing;
 mod store;
 mod which;
 
@@ -19,8 +20,9 @@ pub use change::{Cancelled, cancel, retry, set_again};
 pub use changes::Changes;
 pub use door::routes;
 pub use evidence::settle;
-pub use keeper::{Keeper, Standing, limits, watch};
+pub use keeper::{Keeper, watch};
 pub use on_share::OnShare;
 pub use reorder::{To, reorder};
+pub use standing::{Standing, limits};
 pub use store::{Found, Locked, Store};
 pub use which::{Chosen, Gone, Which, chosen, last_of_each, one, open_or_last};

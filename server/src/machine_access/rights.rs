@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_jobs::{HostFiles, Job};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::terms::{NOTES, note};
 use pitstop_protocol::machine::folder;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -76,6 +77,8 @@ pub struct Rights {
     own: String,
     /// The folder of the image, if it is another one; and whether the job writes it.
     image: Option<(String, bool)>,
+    /// Where a job that is done once is noted.
+    note: Option<String>,
 }
 
 impl Rights {
@@ -99,6 +102,7 @@ impl Rights {
             return Ok(Self {
                 own: folder(peer),
                 image: None,
+                note: None,
             });
         };
         let now = Timestamp::now();
@@ -122,6 +126,7 @@ impl Rights {
                 .filter(|image| *image != own && !image.is_empty())
                 .map(|image| (image, writes)),
             own,
+            note: said.get("id").and_then(toml::Value::as_str).map(note),
         }
     }
 
@@ -160,12 +165,24 @@ impl Rights {
             let mut folders = folders.into_iter().flatten();
             folders.any(|folder| path.below(folder).is_some())
         };
+        if self.is_note(path) {
+            return true;
+        }
         match act {
             Act::Ask => true,
             Act::Read => is_marker(path) || within(read),
             // A folder on the way to the own one may have to be made.
             Act::Write => within(write) || is_above(path, &write),
         }
+    }
+
+    /// The note of its own job, also while it is being written, and the folder that it is in.
+    fn is_note(&self, path: &RelPath) -> bool {
+        let is = |note: &String| {
+            let rest = path.as_str().strip_prefix(note.as_str());
+            matches!(rest, Some("" | ".part")) || path.as_str() == NOTES
+        };
+        self.note.as_ref().is_some_and(is)
     }
 
     pub fn refuse(&self, path: &RelPath) -> Refusal {
@@ -199,6 +216,7 @@ mod tests {
         Rights {
             own: "10.0.2.15".into(),
             image: image.map(|(image, writes)| (image.to_owned(), writes)),
+            note: None,
         }
     }
 
@@ -228,6 +246,24 @@ mod tests {
             (Act::Ask, "10.0.2.16/x", true),
         ] {
             assert_eq!(rights.allow(act, &path(name)), may, "{act:?} {name}");
+        }
+        let once = super::Rights {
+            note: Some(note("one")),
+            ..super::Rights {
+                own: rights.own.clone(),
+                image: None,
+                note: None,
+            }
+        };
+        for (name, may) in [
+            ("signed-jobs/one.toml", true),
+            ("signed-jobs/one.toml.part", true),
+            ("signed-jobs", true),
+            ("signed-jobs/two.toml", false),
+            ("signed-jobs/one.toml.toml", false),
+        ] {
+            assert_eq!(once.allow(Act::Write, &path(name)), may, "{name}");
+            assert!(!rights.allow(Act::Write, &path(name)), "{name}");
         }
         let writes = super::Rights {
             image: Some(("lab3/golden".into(), true)),

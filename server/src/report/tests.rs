@@ -45,7 +45,7 @@ fn serve(root: &Path) -> Served {
         connections: Table::of_process(Arc::clone(&journal)),
         journal,
     };
-    let sites = Arc::new(sites(&args, &folders, face));
+    let sites = Arc::new(sites(&args, &folders, face).unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

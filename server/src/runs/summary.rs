@@ -148,7 +148,10 @@ impl Summary {
                 self.address.clone_from(address);
                 self.mac.clone_from(mac);
                 self.pitstop.clone_from(pitstop);
-                self.host_key.clone_from(host_key);
+                // Who tells of a crash does not know it any more.
+                if !host_key.is_empty() {
+                    self.host_key.clone_from(host_key);
+                }
             }
             What::Job { action } => self.action.clone_from(action),
             What::Plan { action, disks } => {

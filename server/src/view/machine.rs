@@ -2,10 +2,13 @@
 
 use super::images::of_folder;
 use super::machines::machines;
+use crate::inventory::Sources;
 use crate::refusal::Refusal;
 use crate::set::{disk as machine_disk, record};
 use crate::site::Site;
 use pitstop_api::{Disk, Fact, Image, Job, Machine, MachineDetail, Run, Source};
+use pitstop_imaging::units;
+use pitstop_protocol::facts::Facts;
 use pitstop_protocol::host_name::{Mac, Uuid};
 use pitstop_protocol::machine::folder;
 use std::net::IpAddr;
@@ -17,7 +20,7 @@ const LAST: usize = 20;
 pub fn machine(site: &Site, name: &str) -> Result<MachineDetail, Refusal> {
     let all = machines(site)?;
     let found = all.into_iter().find(|machine| is_named(machine, name));
-    let machine = found.ok_or_else(|| Refusal::not_found(format!("the machine {name}")))?;
+    let mut machine = found.ok_or_else(|| Refusal::not_found(format!("the machine {name}")))?;
     let fleet = site.fleet.current();
     let known = fleet.named(&machine.id).filter(|_| machine.known);
     let place = place(&machine);
@@ -35,15 +38,12 @@ pub fn machine(site: &Site, name: &str) -> Result<MachineDetail, Refusal> {
     for disk in &mut disks {
         add_partitions(site, disk, &images);
     }
-    let told = record.machines.last();
-    let serial = told.map(|told| told.serial.clone());
-    let uuid = told.map(|told| told.uuid.clone());
-    let facts = [("serial", &serial), ("uuid", &uuid)].into_iter();
-    let facts = facts.filter_map(|(key, value)| {
-        let value = value.clone().filter(|value| !value.is_empty())?;
-        let key = key.to_owned();
-        Some(Fact { key, value })
-    });
+    let inventory = inventory(site, &machine);
+    machine.model = inventory.as_ref().and_then(model);
+    if machine.serial.is_none() {
+        let told = record.machines.last().map(|told| told.serial.clone());
+        machine.serial = told.filter(|serial| !serial.is_empty());
+    }
     Ok(MachineDetail {
         folder: place,
         power: known
@@ -53,10 +53,64 @@ pub fn machine(site: &Site, name: &str) -> Result<MachineDetail, Refusal> {
         disks,
         images,
         jobs: jobs(site, &machine)?,
-        facts: facts.collect(),
+        facts: inventory.as_ref().map(facts).unwrap_or_default(),
         runs,
         machine,
     })
+}
+
+/// What the machine told of itself, if it did.
+fn inventory(site: &Site, machine: &Machine) -> Option<Facts> {
+    let sources = Sources::new(site.runs.root(), Some(&site.share), &site.fleet.current());
+    // Who never told is not known there, and one name may be several machines'.
+    let names = [Some(&machine.id), machine.mac.first()];
+    names.into_iter().flatten().find_map(|name| {
+        let known = site.inventory.machine(&sources, name).ok()?;
+        known.facts
+    })
+}
+
+fn model(facts: &Facts) -> Option<String> {
+    let made = format!("{} {}", facts.system.vendor, facts.system.product);
+    Some(made.trim().to_owned()).filter(|made| !made.is_empty())
+}
+
+/// By the names of a search.
+fn facts(facts: &Facts) -> Vec<Fact> {
+    let firmware = &facts.firmware;
+    let cpu = match facts.cpu.cores {
+        0 => facts.cpu.model.clone(),
+        cores => format!("{}, {cores} cores", facts.cpu.model),
+    };
+    let ram = match facts.ram.installed {
+        0 => String::new(),
+        bytes => units::bytes(bytes),
+    };
+    let disks = facts.disks.iter().map(|disk| {
+        let health = disk.health.as_str();
+        (
+            "disk.health",
+            format!("{} {health} {}", disk.device, disk.health_note),
+        )
+    });
+    let known = [
+        ("model", model(facts).unwrap_or_default()),
+        ("serial", facts.system.serial.clone()),
+        ("uuid", facts.uuid.clone()),
+        ("cpu", cpu),
+        ("ram", ram),
+        (
+            "firmware",
+            format!("{} {}", firmware.vendor, firmware.version),
+        ),
+    ];
+    known
+        .into_iter()
+        .chain(disks)
+        .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| Fact { key, value })
+        .collect()
 }
 
 fn is_named(machine: &Machine, name: &str) -> bool {

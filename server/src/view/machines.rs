@@ -22,7 +22,11 @@ pub fn machines(site: &Site) -> Result<Vec<Machine>, Refusal> {
     for job in &found.jobs {
         book.job(job, &standing);
     }
-    let open = found.jobs.iter().filter(|job| job.state.is_set());
+    // The file of a job that failed is still there, and no other job.
+    let open = found
+        .jobs
+        .iter()
+        .filter(|job| job.state.is_set() || job.state == JobState::Failed);
     let files: HashSet<&str> = open.map(|job| job.host_file.as_str()).collect();
     for file in list::names(&site.hosts).map_err(|e| failed(&e))? {
         if !files.contains(file.as_str()) {

@@ -61,6 +61,7 @@ impl From<&runs::Run> for Run {
             mac,
             peer,
             pitstop,
+            host_key: _,
             action,
             began,
             ended,
