@@ -3,13 +3,13 @@
 //! The text is libarchive's for `SCHILY.acl.*`: entries joined by commas, `user:1000:rwx:1000`, the number once more at the
 //! end. GNU tar leaves that last field out when it reads, so that both read it.
 
-/// `struct posix_acl_xattr_header` and `posix_acl_xattr_entry` (linux/posix_acl_xattr.h), version 2.
+/// `struct posix_acl_xattr_header` and `posix_acl_xattr_entry` (`linux/posix_acl_xattr.h`), version 2.
 const VERSION: u32 = 2;
 const ENTRY: usize = 8;
 /// Whose a tag without a number is.
 const NOBODY: u32 = u32::MAX;
 
-/// Tags (linux/posix_acl.h), and the words of acl(5).
+/// Tags (`linux/posix_acl.h`), and the words of acl(5).
 const TAGS: [(u16, &str, bool); 6] = [
     (0x01, "user", false),
     (0x02, "user", true),

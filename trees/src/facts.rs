@@ -27,10 +27,12 @@ pub fn of_paths<'a>(meta: &mut Meta, paths: impl Iterator<Item = &'a TreePath>) 
         }
         let text = path.to_string();
         let lower = text.to_ascii_lowercase();
-        if lower.ends_with(".efi") && lower.contains("/efi/") && !lower.starts_with("/usr/") {
-            boot.loaders.push(text);
-        } else if lower.ends_with(".conf") && lower.contains("/loader/entries/") {
-            boot.entries.push(text);
+        let is_in = |folder: &str| lower.contains(folder) && !lower.starts_with("/usr/");
+        // FAT does not tell capitals from small letters.
+        match lower.rsplit('.').next() {
+            Some("efi") if is_in("/efi/") => boot.loaders.push(text),
+            Some("conf") if is_in("/loader/entries/") => boot.entries.push(text),
+            _ => {}
         }
     }
     meta.kernels.sort();

@@ -108,7 +108,7 @@ pub fn pack(
         Index::new(packed.members, packed.placed, meta.to_toml()?).map_err(
             |error| match error {
                 IndexError::Wrong(why) => anyhow!("the index of the new image: {why}"),
-                other => other.into(),
+                IndexError::Version(_) => error.into(),
             },
         )?;
     let blob = encode(&index);

@@ -2,7 +2,7 @@
 
 use crate::path::{PathError, TreePath};
 
-/// As many symlinks as Linux follows (path_resolution(7)).
+/// As many symlinks as Linux follows (`path_resolution(7)`).
 const LINKS: usize = 40;
 
 /// Why a path leads nowhere.

@@ -117,7 +117,7 @@ impl<'a> Open<'a> {
             }
         } else if !here.is_empty() {
             let at = data.start.max(self.range.start) - data.start;
-            if at % PART != 0 || here.len() as u64 > PART {
+            if !at.is_multiple_of(PART) || here.len() as u64 > PART {
                 bail!(
                     "{}: {} is not cut into parts of 1 MiB",
                     self.image.name(),

@@ -93,7 +93,7 @@ fn gnu_tar_restores_everything_with_its_options() {
         .arg(&back.path));
     // GNU tar knows nothing of flags.
     assert_same(&made, &back.path, |attributes| {
-        attributes.flags = Attributes::default().flags
+        attributes.flags = Attributes::default().flags;
     });
 }
 

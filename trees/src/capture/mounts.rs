@@ -1,6 +1,6 @@
 //! The filesystems of a tree, each behind a handle of its own that shows nothing of what is mounted on it.
 //!
-//! A detached read-only clone of a mount (open_tree(2), mount_setattr(2)) is as the filesystem lies on the disk: what stands
+//! A detached read-only clone of a mount (`open_tree(2)`, `mount_setattr(2)`) is as the filesystem lies on the disk: what stands
 //! under mount points appears, and nothing can be written by it. Where that is not allowed, the folder itself is
 //! opened, and its mount points are told by the kernel.
 
@@ -67,7 +67,7 @@ impl Mount {
     }
 }
 
-/// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+/// A line of /proc/self/mountinfo (`proc_pid_mountinfo(5)`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountInfo {
     pub device: (u32, u32),
@@ -79,11 +79,14 @@ pub struct MountInfo {
     pub source: PathBuf,
 }
 
+/// Where a filesystem is mounted that is not read, and why.
+pub type NotRead = (TreePath, String);
+
 /// The filesystems below `root` that are read, the outermost first, and those that are not, for people.
 ///
 /// # Errors
 /// When `root` is no folder, or one that fstab names cannot be opened.
-pub fn find(root: &Path) -> anyhow::Result<(Vec<Mount>, Vec<(TreePath, String)>)> {
+pub fn find(root: &Path) -> anyhow::Result<(Vec<Mount>, Vec<NotRead>)> {
     let real = fs::canonicalize(root).with_context(|| format!("opening {}", root.display()))?;
     if !real.is_dir() {
         bail!("{} is not a folder", root.display());
@@ -231,7 +234,7 @@ fn in_fstab(text: &[u8]) -> Vec<TreePath> {
     let lines = text.split(|byte| *byte == b'\n');
     let points = lines.filter_map(|line| {
         let mut fields = line
-            .split(|byte| byte.is_ascii_whitespace())
+            .split(u8::is_ascii_whitespace)
             .filter(|field| !field.is_empty());
         let first = fields.next()?;
         let point = fields.next()?;

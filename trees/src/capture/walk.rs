@@ -124,8 +124,7 @@ fn sorted(state: State) -> Tree {
     nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let mut first: HashMap<(u32, u32, u64), usize> = HashMap::new();
     let mut names: HashMap<usize, Vec<usize>> = HashMap::new();
-    for number in 0..nodes.len() {
-        let node = &nodes[number];
+    for (number, node) in nodes.iter_mut().enumerate() {
         if node.stat.stx_nlink < 2 || node.kind == FileType::Directory {
             continue;
         }
@@ -133,7 +132,7 @@ fn sorted(state: State) -> Tree {
         let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
         match first.get(&key) {
             Some(target) => {
-                nodes[number].link = Some(*target);
+                node.link = Some(*target);
                 names.entry(*target).or_default().push(number);
             }
             None => {
@@ -244,20 +243,17 @@ impl Walk<'_> {
             return Ok(());
         }
         let on = self.mounts.iter().position(|mount| mount.path == path);
-        let stat = match on {
-            Some(on) => crate::inode::stat(&self.mounts[on].folder).map_err(anyhow::Error::from),
-            None => {
-                let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-                match statx(folder.as_fd(), path.name(), flags, StatxFlags::BASIC_STATS) {
-                    Err(Errno::NOENT) => {
-                        found
-                            .left_out
-                            .push((path, "it was gone before it was read".into()));
-                        return Ok(());
-                    }
-                    other => other.map_err(anyhow::Error::from),
-                }
+        let stat = if let Some(on) = on {
+            crate::inode::stat(&self.mounts[on].folder).map_err(anyhow::Error::from)
+        } else {
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+            let looked = statx(folder.as_fd(), path.name(), flags, StatxFlags::BASIC_STATS);
+            if matches!(looked, Err(Errno::NOENT)) {
+                let why = "it was gone before it was read";
+                found.left_out.push((path, why.into()));
+                return Ok(());
             }
+            looked.map_err(anyhow::Error::from)
         };
         let stat = stat.with_context(|| format!("looking at {path}"))?;
         let mut node = node(path, on.unwrap_or(mount), stat);

@@ -63,16 +63,11 @@ impl Losses {
 }
 
 fn named(all: &[String]) -> String {
-    let mut text = all
-        .iter()
-        .take(NAMED)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
+    let mut words: Vec<String> = all.iter().take(NAMED).cloned().collect();
     if all.len() > NAMED {
-        text.push_str(&format!("; and {} more", all.len() - NAMED));
+        words.push(format!("and {} more", all.len() - NAMED));
     }
-    text
+    words.join("; ")
 }
 
 /// Sets what an open file or folder has, but for flags; `made` is the mode that it was made with.

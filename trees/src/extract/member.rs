@@ -68,10 +68,8 @@ impl<'a> Writer<'a> {
             let begins = range.contains(&index.header_range(number).start);
             match &entry.kind {
                 Kind::Folder | Kind::HardLink(_) => {}
-                Kind::File { .. } if range.start <= data.start && data.end <= range.end => {
-                    if begins {
-                        self.file(entry, &raw[within(&data)?])?;
-                    }
+                Kind::File { .. } if begins && data.end <= range.end => {
+                    self.file(entry, &raw[within(&data)?])?;
                 }
                 Kind::File { .. } => {
                     let part = data.start.max(range.start)..data.end.min(range.end);
@@ -100,33 +98,30 @@ impl<'a> Writer<'a> {
         Ok((File::from(made), folder.is_fat))
     }
 
-    fn finish(&self, entry: &Entry, file: OwnedFd, is_fat: bool) -> anyhow::Result<()> {
+    fn finish(&self, entry: &Entry, file: &OwnedFd, is_fat: bool) -> anyhow::Result<()> {
         let made = made_with(entry.attributes.mode, self.target.umask);
         let name = self.target.shown(&entry.path);
-        attributes::set_open(&file, &entry.attributes, made, is_fat, &name, self.losses)
+        attributes::set_open(file, &entry.attributes, made, is_fat, &name, self.losses)
     }
 
     fn file(&mut self, entry: &Entry, data: &[u8]) -> anyhow::Result<()> {
         let (file, is_fat) = self.create(entry)?;
-        let written = self
-            .reserve(&file, entry)
-            .and_then(|()| write_data(&file, entry, data, 0));
+        let written = reserve(&file, entry).and_then(|()| write_data(&file, entry, data, 0));
         written.with_context(|| format!("writing {}", self.target.shown(&entry.path)))?;
-        self.finish(entry, file.into(), is_fat)
+        self.finish(entry, &file.into(), is_fat)
     }
 
     fn part(&mut self, number: usize, entry: &Entry, data: &[u8], at: u64) -> anyhow::Result<()> {
         let shared = Arc::clone(lock(self.large).entry(number).or_default());
         let file = {
             let mut large = lock(&shared);
-            match &large.file {
-                Some(file) => Arc::clone(file),
-                None => {
-                    let (file, _) = self.create(entry)?;
-                    self.reserve(&file, entry)
-                        .with_context(|| format!("making {}", self.target.shown(&entry.path)))?;
-                    Arc::clone(large.file.insert(Arc::new(file)))
-                }
+            if let Some(file) = &large.file {
+                Arc::clone(file)
+            } else {
+                let (file, _) = self.create(entry)?;
+                reserve(&file, entry)
+                    .with_context(|| format!("making {}", self.target.shown(&entry.path)))?;
+                Arc::clone(large.file.insert(Arc::new(file)))
             }
         };
         write_data(&file, entry, data, at)
@@ -141,25 +136,7 @@ impl<'a> Writer<'a> {
         lock(self.large).remove(&number);
         let is_fat = self.folders.of(&entry.path)?.is_fat;
         let file = file.try_clone().context("keeping a file open")?;
-        self.finish(entry, file.into(), is_fat)
-    }
-
-    /// Gives a file its size: room for all of it, or holes.
-    fn reserve(&self, file: &File, entry: &Entry) -> std::io::Result<()> {
-        let Kind::File { size, extents, .. } = &entry.kind else {
-            return Ok(());
-        };
-        if extents.is_some() {
-            return file.set_len(*size);
-        }
-        if *size <= PART {
-            return Ok(());
-        }
-        match fallocate(file, FallocateFlags::empty(), 0, *size) {
-            Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(*size),
-            Err(error) => Err(error.into()),
-        }
+        self.finish(entry, &file.into(), is_fat)
     }
 
     fn special(&mut self, entry: &Entry) -> anyhow::Result<()> {
@@ -178,6 +155,24 @@ impl<'a> Writer<'a> {
             &shown,
             self.losses,
         )
+    }
+}
+
+/// Gives a file its size: room for all of it, or holes.
+fn reserve(file: &File, entry: &Entry) -> std::io::Result<()> {
+    let Kind::File { size, extents, .. } = &entry.kind else {
+        return Ok(());
+    };
+    if extents.is_some() {
+        return file.set_len(*size);
+    }
+    if *size <= PART {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, *size) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(*size),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -144,11 +144,9 @@ fn check(path: &Path, told: &Descriptor) -> anyhow::Result<()> {
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut HashWriter(&mut hasher))
         .with_context(|| format!("reading {}", path.display()))?;
-    let found: String = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digits = hasher.finalize();
+    let digits: Vec<String> = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = digits.concat();
     if size != told.size || told.digest != format!("sha256:{found}") {
         bail!(
             "{} is damaged: it has {size} bytes and sha256:{found}",

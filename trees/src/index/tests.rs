@@ -206,7 +206,7 @@ fn what_is_no_tree_is_refused() {
             .collect();
         match decode::check_tree(&placed).unwrap_err() {
             IndexError::Wrong(why) => why,
-            other => panic!("{other}"),
+            IndexError::Version(version) => panic!("{version}"),
         }
     };
     let root = || entry("", Kind::Folder);

@@ -331,7 +331,7 @@ fn owners_and_attributes(root: &Path) {
     xattr(&file("etc/shared"), "system.posix_acl_access", &acl(6));
     xattr(&at("setgid"), "system.posix_acl_access", &acl(7));
     xattr(&at("setgid"), "system.posix_acl_default", &acl(5));
-    fs::set_permissions(file("etc/none"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(file("etc/none"), fs::Permissions::from_mode(0o000)).unwrap();
     for (name, seconds, nanos) in [
         ("etc/before-1970", -86_400, 250_000_000),
         ("etc/long-ago", -2_000_000_000, 0),
