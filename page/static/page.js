@@ -146,12 +146,16 @@ function behind(a, b) {
 }
 
 function settle(body, row) {
-  const last = body.lastElementChild;
-  if (row.dataset.place === undefined) row.dataset.place = body.children.length;
-  let at = body.firstElementChild;
-  if (last !== row && !behind(last, row)) at = null;
-  while (at && (at === row || !behind(at, row))) at = at.nextElementSibling;
-  if (at !== row.nextElementSibling || row.parentNode !== body) body.insertBefore(row, at);
+  if (row.dataset.place === undefined) row.dataset.place = body.rows.length;
+  row.remove();
+  // The others are in order.
+  let [low, high] = [0, body.rows.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (behind(body.rows[middle], row)) high = middle;
+    else low = middle + 1;
+  }
+  body.insertBefore(row, body.rows[low] ?? null);
 }
 
 function announce(changed) {

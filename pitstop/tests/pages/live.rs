@@ -51,7 +51,7 @@ fn a_filter_stays_while_rows_change() {
     browser.go("/");
     browser.until("document.getElementById('live').dataset.state === 'on'");
     browser.type_into("#filter", "lab-2");
-    assert_eq!(browser.count("#machines tbody tr:not([hidden])"), 1);
+    browser.until("document.querySelectorAll('#machines tbody tr:not([hidden])').length === 1");
     let mut machine = lab.set("lab-2", "backup");
     machine.begin(&lab.server, "backup");
     machine.progress(&lab.server, "backup", 10);
