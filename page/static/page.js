@@ -214,15 +214,19 @@ function patch({ rows, all }) {
 
 // ---- News of other pages: what the page would be now, laid over what it is.
 
-let refreshing = false;
+let refreshing = null;
 let again = false;
 
 async function refresh() {
   if (refreshing) {
     again = true;
-    return;
+    return refreshing;
   }
-  refreshing = true;
+  refreshing = relay();
+  await refreshing;
+}
+
+async function relay() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: 'text/html' }, cache: 'no-store' });
     if (answer.redirected && new URL(answer.url).pathname !== location.pathname) {
@@ -249,7 +253,7 @@ async function refresh() {
   } catch {
     // The server is gone for now; the stream notices, and asks again.
   } finally {
-    refreshing = false;
+    refreshing = null;
     if (again) {
       again = false;
       setTimeout(refresh, 500);

@@ -11,7 +11,7 @@ const FLEET: &str = "version = 1\n\
     [server]\nslots = 1\n\
     [base]\nattempts = 2\n\
     [network.\"10.0.0.0/24\"]\ndomain = \"lab.example\"\n\
-    [group.lab]\nmatch = \"lab-*\"\nimage = \"{hostname}\"\npower = [\"true\"]\n\
+    [group.lab]\nmatch = \"lab-*\"\npower = [\"true\"]\n\
     [host.\"lab-[1-6]\"]\nip = \"10.0.0.[11-16]\"\nmac = [\"52:54:00:00:00:1[1-6]\"]\n";
 
 pub struct Lab {
@@ -179,8 +179,7 @@ impl Machine {
             server,
             &format!(
                 "\"type\":\"plan\",\"action\":\"{action}\",\"disks\":[{{\"disk\":\"sda\",\"model\":\"QEMU HARDDISK\",\
-                 \"serial\":\"QM0000{number}\",\"size\":67108864,\"will\":\"{will}\",\"image\":\"{}/sda.raw.gz\"}}]",
-                self.name
+                 \"serial\":\"QM0000{number}\",\"size\":67108864,\"will\":\"{will}\",\"image\":\"10.0.0.1{number}/sda.raw.gz\"}}]"
             ),
         );
     }

@@ -36,7 +36,7 @@ fn two_people_see_the_same_machine_at_work_without_asking_again() {
         "document.querySelector('#m-lab-3.is-failed')?.innerText.includes('the disk is dead')",
     );
     list.until("document.getElementById('said').textContent.includes('lab-3 has failed')");
-    list.until("document.getElementById('summary').innerText.includes('1 failed')");
+    list.until("document.getElementById('summary').textContent.includes('1 failed')");
     machine_page.until("document.getElementById('now').innerText.includes('the disk is dead')");
     assert_eq!(
         list.js("return window.same && document.activeElement.id"),
