@@ -35,7 +35,7 @@ pub fn content(lately: &Lately<'_>) -> Markup {
         }
         section class="panel" aria-labelledby="log-title" {
             h2 id="log-title" { "Lately" }
-            pre class="log tall" tabindex="0" role="region" aria-labelledby="log-title" {
+            pre class="log tall" tabindex="0" role="region" aria-label="Lines of the journal" {
                 @for line in lately.lines.iter().rev() { (line) "\n" }
             }
         }

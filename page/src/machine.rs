@@ -96,7 +96,7 @@ pub(crate) fn log_panel(log: &Log) -> Markup {
 
 pub(crate) fn log_text(log: &Log, class: &str) -> Markup {
     html! {
-        pre id="log" class=(class) tabindex="0" role="region" aria-labelledby="log-title"
+        pre id="log" class=(class) tabindex="0" role="region" aria-label="Lines of the log"
             data-run=[log.grows.then_some(&log.run)] data-at=(log.text.len()) { (log.text) }
     }
 }

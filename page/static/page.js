@@ -146,12 +146,16 @@ function behind(a, b) {
 }
 
 function settle(body, row) {
-  const last = body.lastElementChild;
-  if (row.dataset.place === undefined) row.dataset.place = body.children.length;
-  let at = body.firstElementChild;
-  if (last !== row && !behind(last, row)) at = null;
-  while (at && (at === row || !behind(at, row))) at = at.nextElementSibling;
-  if (at !== row.nextElementSibling || row.parentNode !== body) body.insertBefore(row, at);
+  if (row.dataset.place === undefined) row.dataset.place = body.rows.length;
+  row.remove();
+  // The others are in order.
+  let [low, high] = [0, body.rows.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (behind(body.rows[middle], row)) high = middle;
+    else low = middle + 1;
+  }
+  body.insertBefore(row, body.rows[low] ?? null);
 }
 
 function announce(changed) {
@@ -210,15 +214,19 @@ function patch({ rows, all }) {
 
 // ---- News of other pages: what the page would be now, laid over what it is.
 
-let refreshing = false;
+let refreshing = null;
 let again = false;
 
 async function refresh() {
   if (refreshing) {
     again = true;
-    return;
+    return refreshing;
   }
-  refreshing = true;
+  refreshing = relay();
+  await refreshing;
+}
+
+async function relay() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: 'text/html' }, cache: 'no-store' });
     if (answer.redirected && new URL(answer.url).pathname !== location.pathname) {
@@ -245,7 +253,7 @@ async function refresh() {
   } catch {
     // The server is gone for now; the stream notices, and asks again.
   } finally {
-    refreshing = false;
+    refreshing = null;
     if (again) {
       again = false;
       setTimeout(refresh, 500);

@@ -39,7 +39,7 @@ fn log_in(browser: &Browser, name: &str) {
 #[test]
 fn a_viewer_looks_and_an_operator_acts() {
     let lab = Lab::new();
-    lab.image("lab-4");
+    lab.image("10.0.0.14");
     lab.set("lab-2", "backup");
     user(&lab, "vera", "viewer");
     user(&lab, "otto", "operator");
@@ -64,7 +64,7 @@ fn a_viewer_looks_and_an_operator_acts() {
         "/machines/lab-2",
         "/queue",
         "/images",
-        "/images/lab-4/sda.raw.gz",
+        "/images/10.0.0.14/sda.raw.gz",
     ] {
         browser.go(path);
         assert_eq!(browser.count("main form[method=post]"), 0, "{path}");

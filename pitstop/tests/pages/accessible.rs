@@ -36,7 +36,7 @@ fn every_page(lab: &Lab, looks: Looks) {
         "/machines/nobody",
         "/queue",
         "/images",
-        "/images/lab-4/sda.raw.gz",
+        "/images/10.0.0.14/sda.raw.gz",
         "/runs",
         &run,
         "/fleet",

@@ -162,14 +162,6 @@ impl Browser {
         );
     }
 
-    /// Waits until the page has this text, or no longer has it.
-    pub fn until_text(&self, text: &str) {
-        self.until(&format!(
-            "document.body.innerText.includes({})",
-            json!(text)
-        ));
-    }
-
     pub fn text(&self, css: &str) -> String {
         self.wait(css, async {
             self.client().find(Locator::Css(css)).await?.text().await

@@ -1,18 +1,17 @@
 //! A root with machines, jobs, runs that were reported as machines report them, and images of small disks.
 
-use crate::common::{self, Answer, PATIENCE, Server};
+use crate::common::{self, Answer, Server};
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 const FLEET: &str = "version = 1\n\
     [server]\nslots = 1\n\
     [base]\nattempts = 2\n\
     [network.\"10.0.0.0/24\"]\ndomain = \"lab.example\"\n\
-    [group.lab]\nmatch = \"lab-*\"\nimage = \"{hostname}\"\npower = { command = [\"true\"] }\n\
+    [group.lab]\nmatch = \"lab-*\"\npower = [\"true\"]\n\
     [host.\"lab-[1-6]\"]\nip = \"10.0.0.[11-16]\"\nmac = [\"52:54:00:00:00:1[1-6]\"]\n";
 
 pub struct Lab {
@@ -49,28 +48,11 @@ impl Lab {
         serde_json::from_str(&self.does(&["job", "show", machine, "--json"])).unwrap()
     }
 
-    pub fn job(&self, machine: &str) -> String {
-        self.job_value(machine)["id"].as_str().unwrap().to_owned()
-    }
-
     pub fn state(&self, machine: &str) -> String {
         self.job_value(machine)["state"]
             .as_str()
             .unwrap()
             .to_owned()
-    }
-
-    /// Waits until the job of a machine is in this state.
-    pub fn until(&self, machine: &str, state: &str) {
-        let began = Instant::now();
-        while self.state(machine) != state {
-            assert!(
-                began.elapsed() < PATIENCE,
-                "{machine} is {}",
-                self.state(machine)
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
     }
 
     pub fn set(&self, machine: &str, action: &str) -> Machine {
@@ -197,8 +179,7 @@ impl Machine {
             server,
             &format!(
                 "\"type\":\"plan\",\"action\":\"{action}\",\"disks\":[{{\"disk\":\"sda\",\"model\":\"QEMU HARDDISK\",\
-                 \"serial\":\"QM0000{number}\",\"size\":67108864,\"will\":\"{will}\",\"image\":\"{}/sda.raw.gz\"}}]",
-                self.name
+                 \"serial\":\"QM0000{number}\",\"size\":67108864,\"will\":\"{will}\",\"image\":\"10.0.0.1{number}/sda.raw.gz\"}}]"
             ),
         );
     }

@@ -97,7 +97,7 @@ fn tab_to(browser: &Browser, wanted: &str) {
 #[test]
 fn every_button_of_the_queue_and_the_images_does_what_it_says() {
     let lab = waiting();
-    lab.image("lab-4");
+    lab.image("10.0.0.14");
     let browser = Browser::open(lab.server.http, Looks::default());
     browser.go("/queue");
     browser.click("tr[data-name=lab-2] button[data-way=up]");
@@ -115,7 +115,7 @@ fn every_button_of_the_queue_and_the_images_does_what_it_says() {
 #[test]
 fn every_button_of_a_machine_does_what_it_says() {
     let lab = Lab::new();
-    lab.image("lab-4");
+    lab.image("10.0.0.14");
     let browser = Browser::open(lab.server.http, Looks::default());
     // There is an image: a first backup would be refused, and says so.
     browser.go("/machines/lab-4");
