@@ -24,6 +24,7 @@ use utoipa::{Modify, OpenApi};
         jobs::set_jobs, jobs::cancel_one, jobs::cancel, jobs::retry_one, jobs::retry, jobs::reorder, jobs::clear,
         runs::list, runs::one, runs::log,
         images::list, images::one, images::verify, image_files::answer,
+        inventory::search, inventory::one, inventory::changes,
         fleet::fleet, fleet::machines,
         power::power,
         server::server,
