@@ -12,6 +12,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Below the root.
 pub const FOLDER: &str = "inventory";
@@ -26,6 +27,8 @@ const MOST_MACHINES: usize = 20_000;
 const MOST_COPIES: usize = 1000;
 /// Bytes of a folder's name.
 const LONGEST_NAME: usize = 64;
+/// How long what was read is taken for what is there.
+const FRESH: Duration = Duration::from_secs(2);
 /// A clock that is further ahead than this, in seconds, is wrong.
 const AHEAD: i64 = 300;
 
@@ -55,7 +58,14 @@ pub struct Taken {
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
-    known: Mutex<BTreeMap<String, Known>>,
+    known: Mutex<Looked>,
+}
+
+/// What is known, and when the files were last looked at.
+#[derive(Debug, Default)]
+struct Looked {
+    known: BTreeMap<String, Known>,
+    at: Option<Instant>,
 }
 
 impl Store {
@@ -76,9 +86,9 @@ impl Store {
     /// # Errors
     /// The folder cannot be read.
     pub fn machines(&self) -> io::Result<Vec<Known>> {
-        let mut known = self.locked();
-        self.refresh(&mut known)?;
-        Ok(known.values().cloned().collect())
+        let mut looked = self.locked();
+        self.refresh(&mut looked)?;
+        Ok(looked.known.values().cloned().collect())
     }
 
     /// Takes in what a machine says of itself at `now`. A copy is kept where something changed.
@@ -88,9 +98,13 @@ impl Store {
     pub fn take(&self, mut facts: Facts, now: Timestamp) -> io::Result<Taken> {
         set_time(&mut facts, now);
         let (taken, copy) = {
-            let mut known = self.locked();
-            self.refresh(&mut known)?;
-            let taken = resolve(&known, &facts)?;
+            let mut looked = self.locked();
+            // Many machines come at once, and nobody else writes these files.
+            if looked.at.is_none_or(|at| at.elapsed() > FRESH) {
+                self.refresh(&mut looked)?;
+            }
+            let known = &mut looked.known;
+            let taken = resolve(known, &facts)?;
             if taken.is_old {
                 return Ok(taken);
             }
@@ -106,7 +120,7 @@ impl Store {
         };
         let written = self.write(&taken.folder, &facts, copy.then_some(now));
         if written.is_err() {
-            self.locked().remove(&taken.folder);
+            self.locked().known.remove(&taken.folder);
         }
         written.map(|()| taken)
     }
@@ -160,12 +174,13 @@ impl Store {
         Ok(notes)
     }
 
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+    fn locked(&self) -> MutexGuard<'_, Looked> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads what has changed since it was read.
-    fn refresh(&self, known: &mut BTreeMap<String, Known>) -> io::Result<()> {
+    fn refresh(&self, looked: &mut Looked) -> io::Result<()> {
+        let known = &mut looked.known;
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 known.clear();
@@ -187,6 +202,7 @@ impl Store {
         known.retain(|_, known| known.stamp.is_empty());
         found.append(known);
         *known = found;
+        looked.at = Some(Instant::now());
         Ok(())
     }
 

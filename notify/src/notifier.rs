@@ -53,8 +53,6 @@ impl Notifier {
             config: Arc::default(),
             threads: HashMap::new(),
         };
-        // Before anything can come: nothing that comes is lost for want of receivers.
-        desk.look();
         thread::Builder::new()
             .name("notices".into())
             .spawn(move || desk.work(&notices))
@@ -133,6 +131,9 @@ impl Bell {
 impl Desk {
     /// Until nobody can hand anything over any more.
     fn work(&mut self, notices: &Inbox<Notice>) {
+        // What comes meanwhile waits. Nor may it be done by whoever starts this: HTTP clients that block are not made within
+        // an async runtime.
+        self.look();
         loop {
             match notices.recv_timeout(LOOK) {
                 Ok(notice) => {

@@ -30,7 +30,8 @@ fn a_failure_is_mailed_to_all_over_starttls_with_a_password() {
     let server = MailServer::start("starttls", &["lab", "s3cret"]);
     let scene = Scene::new("");
     scene.write(&secured(&scene, &server, "s3cret", ""));
-    scene.start().notice(notice(7, Event::GaveUp));
+    let notifier = scene.start();
+    notifier.notice(notice(7, Event::GaveUp));
     let mail = server.mails.recv_timeout(PATIENCE).unwrap();
     assert_eq!(mail["from"], "pitstop@lab.example");
     assert_eq!(
@@ -55,14 +56,16 @@ fn tls_from_the_first_byte_and_none_at_all_work_too() {
         &server,
         &format!("security = \"tls\"\nca-file = {:?}", server.authority()),
     ));
-    scene.start().notice(notice(1, Event::Failed));
+    let notifier = scene.start();
+    notifier.notice(notice(1, Event::Failed));
     let mail = server.mails.recv_timeout(PATIENCE).unwrap();
     assert_eq!(mail["tls"], true);
     let server = MailServer::start("none", &[]);
     let templates =
         "security = \"none\"\nsubject = \"{{ machine }}\\nBcc: x\"\nbody = \"{{ reason }}\"";
     let scene = Scene::new(&config(&server, templates));
-    scene.start().notice(notice(2, Event::Failed));
+    let notifier = scene.start();
+    notifier.notice(notice(2, Event::Failed));
     let mail = server.mails.recv_timeout(PATIENCE).unwrap();
     let text = mail["text"].as_str().unwrap();
     assert!(text.contains("Subject: lab3-01 Bcc: x\r\n"), "{text}");

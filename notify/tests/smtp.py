@@ -16,8 +16,9 @@ class Keeper:
         mail = {
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
-            "tls": session.ssl is not None,
-            "user": getattr(session, "login_data", None),
+            "tls": session.ssl is not None
+            or server.transport.get_extra_info("ssl_object") is not None,
+            "user": session.auth_data,
             "text": envelope.content.decode(),
         }
         print(json.dumps(mail), flush=True)
@@ -39,9 +40,7 @@ def main():
 
     def check(server, session, envelope, mechanism, data):
         right = [data.login.decode(), data.password.decode()] == login
-        if right:
-            session.login_data = data.login.decode()
-        return AuthResult(success=right, handled=False)
+        return AuthResult(success=right, handled=False, auth_data=data.login.decode())
 
     settings = {"hostname": "localhost"}
     if login:

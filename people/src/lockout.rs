@@ -99,9 +99,10 @@ impl Lockout {
     /// The password was right: the name starts anew. Of the address only this try is taken back: who has an account of
     /// their own wins no tries at others by it.
     pub fn right(&self, this: Try) {
+        let Try { name, address } = this;
         let mut tries = self.lock();
-        tries.remove(&this.name);
-        if let Some(one) = tries.get_mut(&this.address) {
+        tries.remove(&name);
+        if let Some(one) = tries.get_mut(&address) {
             one.wrong = one.wrong.saturating_sub(1);
             one.until = one.last;
         }

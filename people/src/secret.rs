@@ -1,6 +1,6 @@
 //! Secrets that programs carry: tokens and sessions. 256 random bits each, so that a plain hash is enough to keep them by.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 const BYTES: usize = 32;
 /// Of a token's name, which is no secret.
@@ -18,7 +18,12 @@ pub struct NoRandomness(String);
 fn random<const N: usize>() -> Result<String, NoRandomness> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut text = String::with_capacity(2 * N);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {

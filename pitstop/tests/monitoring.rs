@@ -105,6 +105,8 @@ fn the_metrics_are_what_prometheus_reads() {
     .unwrap();
     let server = Server::start_in(root.path(), &[]);
     fail(&server);
+    // Somebody took the job back.
+    fs::remove_file(server.path("hosts/7F000001.toml")).unwrap();
     server.get("/none");
     let answer = server.get("/metrics");
     assert_eq!(

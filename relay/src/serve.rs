@@ -55,6 +55,15 @@ pub fn listen<'scope>(run: &'scope Run<'scope>, scope: &'scope Scope<'scope, '_>
 }
 
 fn answer(run: &Run<'_>, stream: TcpStream) -> io::Result<()> {
+    let answered = answer_whole(run, stream);
+    if run.shelf.is_complete() {
+        // Perhaps that was the last one it stayed for.
+        run.ticket.hurry();
+    }
+    answered
+}
+
+fn answer_whole(run: &Run<'_>, stream: TcpStream) -> io::Result<()> {
     let mut link = Link::accept(stream, run.node.tls())?;
     let asked = run.session.answer(&mut link)?;
     let _child = Counted::new(&run.children);

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Answer machines that boot: `proxy` beside the DHCP server that is there, `server` as the only one, with addresses
     /// from fleet.toml

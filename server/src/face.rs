@@ -3,7 +3,7 @@
 use crate::connections::Table;
 use crate::fleet::Watched;
 use crate::journal::Journal;
-use crate::tls::{self, Start, Tls};
+use crate::tls::{self, Start, Tls, TlsOptions};
 use crate::url::{self, Served};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl Face {
     /// # Errors
     /// https cannot be had.
     pub async fn new(
-        options: &tls::Options,
+        options: &TlsOptions,
         root: &Path,
         given: Option<&str>,
         http: SocketAddr,

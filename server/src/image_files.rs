@@ -167,9 +167,7 @@ fn entry(entry: Entry) -> ImageEntry {
 fn refused(error: &BrowseError) -> Refusal {
     let status = match error {
         BrowseError::NotFound(_) => StatusCode::NOT_FOUND,
-        BrowseError::NotAFile(_) | BrowseError::NotAFolder(_) | BrowseError::Unsupported(_) => {
-            StatusCode::CONFLICT
-        }
+        BrowseError::NotAFile(_) | BrowseError::Unsupported(_) => StatusCode::CONFLICT,
         BrowseError::Output(why) if why.kind() == ErrorKind::PermissionDenied => {
             StatusCode::FORBIDDEN
         }

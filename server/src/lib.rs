@@ -116,7 +116,7 @@ pub struct Args {
     #[arg(long, value_name = "open|token", default_value = "open")]
     machine_access: MachineAccess,
     #[command(flatten)]
-    tls: tls::Options,
+    tls: tls::TlsOptions,
     /// Machines that get one image from here at once; others get it from those. 0: each gets its own from here
     #[arg(long, value_name = "N", default_value_t = 1)]
     chains: usize,
@@ -294,9 +294,11 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
         glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
         machine_access: args.machine_access,
-        relays: Arc::new(relay::Relays::new(&args.root, args.chains).with_context(|| {
-            format!("reading or making relay.key in {}", args.root.display())
-        })?),
+        relays: Arc::new(
+            relay::Relays::new(&args.root, args.chains).with_context(|| {
+                format!("reading or making relay.key in {}", args.root.display())
+            })?,
+        ),
     };
     Ok(Sites::new(folders, site))
 }

@@ -343,7 +343,7 @@ pub async fn audit(State(sites): State<Arc<Sites>>, uri: Uri) -> Result<Json<Aud
             "last" => {
                 last = value
                     .parse()
-                    .map_err(|e| bad(format!("last={value}: {e}")))?
+                    .map_err(|e| bad(format!("last={value}: {e}")))?;
             }
             _ => return Err(bad(format!("there is no {key}: there is last"))),
         }

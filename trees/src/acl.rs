@@ -165,11 +165,12 @@ mod tests {
         assert_eq!(from_text(text.as_bytes(), nobody).unwrap(), acl);
         let others = "user::rwx\nuser:joe:rw-:1000\ngroup::r-x\nmask:rwx\nother:---\n";
         assert_eq!(from_text(others.as_bytes(), nobody).unwrap(), acl);
-        assert_eq!(
-            from_text(b"user:joe:rw-"),
-            None,
-            "nobody knows joe's number"
-        );
+        assert_eq!(from_text(b"user:joe:rw-", nobody), None);
+        let named = b"user::rwx\nuser:joe:rw-\ngroup::r-x\nmask::rwx\nother::---";
+        let joe = |named, name: &str| (named == Named::User && name == "joe").then_some(1000);
+        assert_eq!(from_text(named, joe).unwrap(), acl);
+        assert_eq!(mask(&acl), Some(7));
+        assert_eq!(mask(&acl[..20]), None);
         assert_eq!(to_text(&acl[..acl.len() - 1]), None);
         assert_eq!(to_text(&binary(&[(0x40, 7, 0)])), None);
     }

@@ -1,8 +1,8 @@
 //! What stands before an entry's data in the tar: a ustar header (POSIX.1-2017 pax, "ustar Interchange Format"), and before
 //! that a pax header where ustar has no room. An entry makes the very same bytes every time.
 
-use crate::acl;
-use crate::entry::{Attributes, Entry, Extent, Kind};
+use crate::entry::{Entry, Extent, Kind};
+use crate::pax::Records;
 use std::io::Write;
 
 /// A tar is made of these.
@@ -12,8 +12,8 @@ pub const END: usize = 1024;
 const NAME: usize = 100;
 const PREFIX: usize = 155;
 /// What seven and eleven octal digits hold.
-const OCTAL_7: u64 = 0o7_777_777;
-const OCTAL_11: u64 = 0o77_777_777_777;
+pub const OCTAL_7: u64 = 0o7_777_777;
+pub const OCTAL_11: u64 = 0o77_777_777_777;
 /// The pax records of GNU tar's sparse files, version 1.0.
 const SPARSE_FOLDER: &[u8] = b"GNUSparseFile.0";
 
@@ -59,9 +59,9 @@ pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
     if size > OCTAL_11 {
         records.text("size", &size.to_string());
     }
-    if !records.bytes.is_empty() {
-        records.finish();
-        put_pax(&records.bytes, &path, out);
+    let records = records.finish();
+    if !records.is_empty() {
+        put_pax(&records, &path, out);
     }
     let mut block = [0; 512];
     put(&mut block, 0, &place.1);
@@ -175,114 +175,6 @@ fn sparse_map(kind: &Kind) -> Vec<u8> {
     map
 }
 
-/// The records of a pax header, in the order in which they are added.
-#[derive(Default)]
-struct Records {
-    bytes: Vec<u8>,
-    /// Whether a name is no UTF-8, which pax expects.
-    binary: bool,
-}
-
-impl Records {
-    /// `LENGTH KEY=VALUE\n`, where the length counts its own digits.
-    fn add(&mut self, key: &[u8], value: &[u8]) {
-        let rest = key.len() + value.len() + 3;
-        let mut length = rest + 1;
-        while rest + length.to_string().len() != length {
-            length = rest + length.to_string().len();
-        }
-        self.bytes
-            .extend_from_slice(format!("{length} ").as_bytes());
-        self.bytes.extend_from_slice(key);
-        self.bytes.push(b'=');
-        self.bytes.extend_from_slice(value);
-        self.bytes.push(b'\n');
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.add(key.as_bytes(), value.as_bytes());
-    }
-
-    fn name(&mut self, key: &[u8], value: &[u8]) {
-        self.binary |= std::str::from_utf8(value).is_err();
-        self.add(key, value);
-    }
-
-    fn attributes(&mut self, attributes: &Attributes, has_inode: bool) {
-        let time = attributes.mtime;
-        let fits = u64::try_from(time.seconds).is_ok_and(|seconds| seconds <= OCTAL_11);
-        if time.nanos != 0 || !fits {
-            self.text("mtime", &time.to_string());
-        }
-        for (key, id) in [("uid", attributes.uid), ("gid", attributes.gid)] {
-            if u64::from(id) > OCTAL_7 {
-                self.text(key, &id.to_string());
-            }
-        }
-        // What belongs to the inode stands with its first name.
-        if !has_inode {
-            return;
-        }
-        if !attributes.flags.is_empty() {
-            self.text("SCHILY.fflags", &attributes.flags.to_text());
-        }
-        for (name, value) in attributes.xattrs.pairs() {
-            self.xattr(name, value);
-        }
-    }
-
-    fn xattr(&mut self, name: &[u8], value: &[u8]) {
-        let acl = acl::NAMES.iter().find(|(kernel, _)| *kernel == name);
-        if let Some((_, key)) = acl
-            && let Some(text) = acl::to_text(value)
-        {
-            self.text(key, &text);
-            return;
-        }
-        self.add(
-            &[b"SCHILY.xattr.", escaped(name).as_slice()].concat(),
-            value,
-        );
-    }
-
-    fn finish(&mut self) {
-        if self.binary {
-            let rest = std::mem::take(&mut self.bytes);
-            self.text("hdrcharset", "BINARY");
-            self.bytes.extend_from_slice(&rest);
-        }
-    }
-}
-
-/// A key ends at the first `=`: GNU tar writes one within a name as `%3D`.
-fn escaped(name: &[u8]) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(name.len());
-    for byte in name {
-        match byte {
-            b'=' => escaped.extend_from_slice(b"%3D"),
-            b'%' => escaped.extend_from_slice(b"%25"),
-            other => escaped.push(*other),
-        }
-    }
-    escaped
-}
-
-/// The name of an extended attribute, of what [`escaped`] made.
-pub fn unescaped(key: &[u8]) -> Vec<u8> {
-    let mut name = Vec::with_capacity(key.len());
-    let mut rest = key;
-    while let [first, after @ ..] = rest {
-        let (byte, next) = match rest {
-            [b'%', b'3', b'D', next @ ..] => (b'=', next),
-            [b'%', b'2', b'5', next @ ..] => (b'%', next),
-            _ => (*first, after),
-        };
-        name.push(byte);
-        rest = next;
-    }
-    name
-}
-
 fn put_pax(records: &[u8], path: &[u8], out: &mut Vec<u8>) {
     let mut block = [0; 512];
     let at = path
@@ -306,7 +198,7 @@ fn put_pax(records: &[u8], path: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Time, Xattrs};
+    use crate::entry::{Attributes, Time, Xattrs};
     use crate::path::TreePath;
     use std::sync::Arc;
 
@@ -381,7 +273,6 @@ mod tests {
                 "SCHILY.xattr.user.a%3Db=\0\u{fffd}",
             ]
         );
-        assert_eq!(unescaped(b"user.a%3Db%25"), b"user.a=b%");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod inode;
 mod meta;
 mod pack;
 pub mod path;
+mod pax;
 mod resolve;
 mod verify;
 mod wire;

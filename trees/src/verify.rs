@@ -62,78 +62,104 @@ pub fn verify(image: &TreeImage, threads: usize, reporter: &dyn Reporter) -> any
     Ok(())
 }
 
-fn check(image: &TreeImage, number: usize, raw: &[u8], parts: &Parts) -> anyhow::Result<()> {
-    let index = &image.index;
-    let range = index.raw_range(number);
-    let cut = |part: Range<u64>| -> anyhow::Result<&[u8]> {
-        let from = usize::try_from(part.start.max(range.start) - range.start)?;
-        let to = usize::try_from(part.end.min(range.end).max(range.start) - range.start)?;
-        Ok(raw.get(from..to).unwrap_or_default())
-    };
-    let entries = index.entries_in(&range);
-    let mut expected = Vec::new();
-    for number in entries.clone() {
-        let entry = &index.placed()[number].entry;
-        let place = index.header_range(number);
-        if range.contains(&place.start) {
-            expected.clear();
-            header::encode(entry, &mut expected);
-            let told = place.end - place.start;
-            if expected.len() as u64 != told || cut(place)? != expected {
-                bail!(
-                    "{}: the header of {} is not what the index says",
-                    image.name(),
-                    entry.path
-                );
-            }
+/// A member, inflated and proven, and where it is in the tar.
+struct Open<'a> {
+    image: &'a TreeImage<'a>,
+    range: Range<u64>,
+    raw: &'a [u8],
+}
+
+impl<'a> Open<'a> {
+    /// What the member has of `part`.
+    fn cut(&self, part: &Range<u64>) -> anyhow::Result<&'a [u8]> {
+        let (start, end) = (self.range.start, self.range.end);
+        let from = usize::try_from(part.start.clamp(start, end) - start)?;
+        let to = usize::try_from(part.end.clamp(start, end) - start)?;
+        Ok(self.raw.get(from..to).unwrap_or_default())
+    }
+
+    fn check_header(&self, number: usize, expected: &mut Vec<u8>) -> anyhow::Result<()> {
+        let entry = &self.image.index.placed()[number].entry;
+        let place = self.image.index.header_range(number);
+        if !self.range.contains(&place.start) {
+            return Ok(());
         }
-        let data = index.data_range(number);
-        let here = cut(data.clone())?;
+        expected.clear();
+        header::encode(entry, expected);
+        if expected.len() as u64 != place.end - place.start
+            || self.cut(&place)? != expected.as_slice()
+        {
+            bail!(
+                "{}: the header of {} is not what the index says",
+                self.image.name(),
+                entry.path
+            );
+        }
+        Ok(())
+    }
+
+    fn check_data(&self, number: usize, parts: &Parts) -> anyhow::Result<()> {
+        let index = &self.image.index;
+        let entry = &index.placed()[number].entry;
         let Kind::File { hash, .. } = &entry.kind else {
-            continue;
+            return Ok(());
         };
-        if range.start <= data.start && data.end <= range.end {
-            if range.contains(&index.header_range(number).start)
-                && *blake3::hash(here).as_bytes() != *hash
-            {
+        let data = index.data_range(number);
+        let here = self.cut(&data)?;
+        let begins = self.range.contains(&index.header_range(number).start);
+        if self.range.start <= data.start && data.end <= self.range.end {
+            if begins && *blake3::hash(here).as_bytes() != *hash {
                 bail!(
                     "{}: {} has another BLAKE3 than the index says",
-                    image.name(),
+                    self.image.name(),
                     entry.path
                 );
             }
         } else if !here.is_empty() {
-            let at = data.start.max(range.start) - data.start;
+            let at = data.start.max(self.range.start) - data.start;
             if at % PART != 0 || here.len() as u64 > PART {
                 bail!(
                     "{}: {} is not cut into parts of 1 MiB",
-                    image.name(),
+                    self.image.name(),
                     entry.path
                 );
             }
-            let hash = hash_part(here, at, false);
-            lock(parts).entry(number).or_default().insert(at, hash);
+            lock(parts)
+                .entry(number)
+                .or_default()
+                .insert(at, hash_part(here, at, false));
         }
-        let filling = cut(data.end..data.end.next_multiple_of(512))?;
-        if filling.iter().any(|byte| *byte != 0) {
-            bail!(
-                "{}: something stands behind the data of {}",
-                image.name(),
-                entry.path
-            );
-        }
+        Ok(())
     }
-    let last = index
-        .placed()
-        .len()
-        .checked_sub(1)
-        .context("an index without entries")?;
+
+    /// Whether nothing but zeros stands in `part`.
+    fn check_filling(&self, part: &Range<u64>, behind: &str) -> anyhow::Result<()> {
+        if self.cut(part)?.iter().any(|byte| *byte != 0) {
+            bail!("{}: something stands behind {behind}", self.image.name());
+        }
+        Ok(())
+    }
+}
+
+fn check(image: &TreeImage, number: usize, raw: &[u8], parts: &Parts) -> anyhow::Result<()> {
+    let index = &image.index;
+    let range = index.raw_range(number);
+    let open = Open {
+        image,
+        range: range.clone(),
+        raw,
+    };
+    let mut expected = Vec::new();
+    for number in index.entries_in(&range) {
+        open.check_header(number, &mut expected)?;
+        open.check_data(number, parts)?;
+        let end = index.data_range(number).end;
+        let filling = end..end.next_multiple_of(512);
+        let path = &index.placed()[number].entry.path;
+        open.check_filling(&filling, &format!("the data of {path}"))?;
+    }
+    let last = index.placed().len().checked_sub(1);
+    let last = last.context("an index without entries")?;
     let end = index.data_range(last).end.next_multiple_of(512);
-    if cut(end.min(range.end)..range.end)?
-        .iter()
-        .any(|byte| *byte != 0)
-    {
-        bail!("{}: something stands behind the last entry", image.name());
-    }
-    Ok(())
+    open.check_filling(&(end..range.end.max(end)), "the last entry")
 }

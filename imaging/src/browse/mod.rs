@@ -63,8 +63,6 @@ pub struct Entry {
 pub enum BrowseError {
     #[error("{0} is not in it")]
     NotFound(String),
-    #[error("{0} is a file")]
-    NotAFolder(String),
     #[error("{0} is no file")]
     NotAFile(String),
     #[error("{0}: mount it to see its files (pitstop mount)")]

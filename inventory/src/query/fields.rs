@@ -220,3 +220,27 @@ pub(super) fn like(name: &str) -> Option<&'static str> {
         .into_iter()
         .find(|it| it.rsplit('.').next() == Some(name.as_str()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FIELDS;
+
+    #[test]
+    fn the_documentation_has_every_field_and_no_other() {
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/inventory.md"))
+                .unwrap();
+        let table = text.split("| field | values | what it is |\n|---|---|---|\n");
+        let table = table.last().unwrap().split("\n\n").next().unwrap();
+        let told: Vec<(&str, &str)> = table
+            .lines()
+            .map(|line| {
+                let mut cells = line.trim_matches('|').split(" | ");
+                let name = cells.next().unwrap().trim().trim_matches('`');
+                (name, cells.last().unwrap().trim())
+            })
+            .collect();
+        let fields = FIELDS.iter().map(|field| (field.name, field.help));
+        assert_eq!(told, fields.collect::<Vec<_>>());
+    }
+}

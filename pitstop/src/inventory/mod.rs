@@ -5,14 +5,17 @@ mod show;
 use crate::fleet::FleetFile;
 use crate::host::{Root, say};
 use crate::job::history::since;
-use anyhow::{Context, bail};
+use crate::remote::{Client, part};
+use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
 use jiff::Timestamp;
+use pitstop_api::inventory::{InventoryDiff, InventoryList, MachineInventory};
 use pitstop_inventory::{Query, export};
 use pitstop_server::inventory::{Inventory, Sources};
 use serde::Serialize;
+use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +36,7 @@ pub struct Args {
     command: Option<Command>,
     /// Which machines [default: all]
     #[arg(value_name = "QUERY")]
-    query: Vec<String>,
+    query: Option<Search>,
     /// An object, for programs
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -42,6 +45,25 @@ pub struct Args {
     csv: bool,
     #[command(flatten)]
     root: Root,
+}
+
+/// A search, and how it was written.
+#[derive(Debug, Clone)]
+struct Search {
+    text: String,
+    query: Query,
+}
+
+impl FromStr for Search {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let query = Query::parse(text).map_err(|error| error.pointed(text))?;
+        Ok(Self {
+            text: text.to_owned(),
+            query,
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -100,22 +122,53 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn search(args: &Args) -> anyhow::Result<()> {
-    let text = args.query.join(" ");
-    // Wrong before anything is read.
-    let query = match Query::parse(&text) {
-        Ok(query) => query,
-        Err(error) => bail!("{}", error.pointed(&text)),
+/// The same, by a server elsewhere.
+pub fn run_by(client: &Client, args: &Args) -> anyhow::Result<()> {
+    let machine = |one: &One| -> anyhow::Result<MachineInventory> {
+        client.get(&format!("/inventory/{}", part(&one.name)))
     };
-    let files = Files::open(&args.root)?;
-    let list = files.inventory.search(&files.sources(), &text, &query)?;
-    if args.csv {
-        return say(&export::csv(&list));
+    match &args.command {
+        None => {
+            let text = part(&args.search()?.text);
+            let list: InventoryList = client.get(&format!("/inventory?q={text}"))?;
+            listed(args, &list)
+        }
+        Some(Command::Show(one)) => told(&machine(one)?, one.json, show::machine),
+        Some(Command::History(one)) => told(&machine(one)?, one.json, show::history),
+        Some(Command::Diff { one, since }) => {
+            let since = since.map(|since| format!("?since={since}"));
+            let since = since.unwrap_or_default();
+            let path = format!("/inventory/{}/diff{since}", part(&one.name));
+            let found: InventoryDiff = client.get(&path)?;
+            told(&found, one.json, show::changes)
+        }
     }
-    told(&list, args.json, show::list)
 }
 
-fn machine(one: &One) -> anyhow::Result<pitstop_api::inventory::MachineInventory> {
+impl Args {
+    fn search(&self) -> anyhow::Result<Search> {
+        match &self.query {
+            Some(search) => Ok(search.clone()),
+            None => Search::from_str("").map_err(|wrong| anyhow!(wrong)),
+        }
+    }
+}
+
+fn search(args: &Args) -> anyhow::Result<()> {
+    let Search { text, query } = args.search()?;
+    let files = Files::open(&args.root)?;
+    let list = files.inventory.search(&files.sources(), &text, &query)?;
+    listed(args, &list)
+}
+
+fn listed(args: &Args, list: &InventoryList) -> anyhow::Result<()> {
+    if args.csv {
+        return say(&export::csv(list));
+    }
+    told(list, args.json, show::list)
+}
+
+fn machine(one: &One) -> anyhow::Result<MachineInventory> {
     let files = Files::open(&one.root)?;
     files.inventory.machine(&files.sources(), &one.name)
 }

@@ -1,6 +1,7 @@
 //! A secret key that is open.
 
 use anyhow::{Context, anyhow, bail};
+use ct_codecs::{Base64, Decoder as _};
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use std::io::BufRead as _;
 use std::path::Path;
@@ -34,6 +35,21 @@ impl Password {
 
 pub struct Secret(SecretKey);
 
+/// Bytes of a secret key, and what says in them that no password is before it.
+const LENGTH: usize = 158;
+const NO_PASSWORD: &[u8] = &[0, 0];
+
+/// A key that nobody has put behind a password; `None` for any other file. `minisign -G -W` leaves the checksum out of such a
+/// key, which the library would take for damage.
+fn without_password(text: &str) -> Option<SecretKey> {
+    let encoded = text.lines().nth(1)?.trim();
+    let bytes = Base64::decode_to_vec(encoded, None).ok()?;
+    let is_open = bytes.len() == LENGTH && bytes.get(2..4) == Some(NO_PASSWORD);
+    is_open
+        .then(|| SecretKey::from_bytes(&bytes).ok())
+        .flatten()
+}
+
 impl Secret {
     /// Opens the file of a secret key. Its password is asked for where it has one.
     ///
@@ -42,12 +58,10 @@ impl Secret {
     pub fn open(path: &Path, password: &Password) -> anyhow::Result<Self> {
         let doing = || format!("opening the secret key {}", path.display());
         let text = std::fs::read_to_string(path).with_context(doing)?;
-        let parse = || SecretKeyBox::from_string(&text);
-        let plain = parse().and_then(SecretKeyBox::into_unencrypted_secret_key);
-        if let Ok(key) = plain {
+        if let Some(key) = without_password(&text) {
             return Ok(Self(key));
         }
-        let key = parse().and_then(|key| {
+        let key = SecretKeyBox::from_string(&text).and_then(|key| {
             let password = password.read().map_err(|error| {
                 minisign::PError::new(minisign::ErrorKind::Io, format!("{error:#}"))
             })?;
@@ -65,7 +79,9 @@ impl Secret {
 
     /// minisign's signature of `bytes`, as its file has it. `comment`, one line, is signed too.
     pub fn sign(&self, bytes: &[u8], comment: &str) -> anyhow::Result<String> {
-        let signature = minisign::sign(None, &self.0, bytes, Some(comment), None);
+        // With its public half, a key that was damaged is found out here.
+        let public = self.public()?;
+        let signature = minisign::sign(Some(&public), &self.0, bytes, Some(comment), None);
         Ok(signature.context("signing")?.into_string())
     }
 }

@@ -163,9 +163,10 @@ fn add(people: &Gate, name: &str, role: Role, from_stdin: bool) -> anyhow::Resul
     noted(people, "add user", &format!("{name} as {role}"), || {
         people.store.add(name, role, &password)
     })?;
-    let first = match first {
-        true => "; from now on the page and the API ask for a log-in, on this machine too",
-        false => "",
+    let first = if first {
+        "; from now on the page and the API ask for a log-in, on this machine too"
+    } else {
+        ""
     };
     say(&format!(
         "{name} can log in as {role}{first}{}\n",

@@ -8,7 +8,7 @@ mod job;
 mod log;
 mod power;
 
-pub use client::Client;
+pub use client::{Client, part};
 
 use crate::Command;
 use anyhow::bail;
@@ -19,7 +19,7 @@ use url::Url;
 #[derive(clap::Args)]
 #[command(next_help_heading = "A server elsewhere")]
 pub struct Server {
-    /// The server that does it: host, job, power, image list, fleet list and fleet show work so [default: the files of --root]
+    /// The server that does it: host, job, power, image list, inventory, fleet list and fleet show work so [default: the files of --root]
     #[arg(long, global = true, env = "PITSTOP_SERVER", value_name = "URL", value_parser = server_url)]
     server: Option<Url>,
     /// A file with the token to show to --server [default: PITSTOP_TOKEN]
@@ -69,7 +69,7 @@ impl Server {
             }
             Command::Image(args) => images::run(&client()?, args)?,
             Command::Serve(_) => return cannot("pitstop serve"),
-            Command::Inventory(_) => return cannot("pitstop inventory"),
+            Command::Inventory(args) => crate::inventory::run_by(&client()?, args)?,
             Command::User(_) => return cannot("pitstop user"),
             Command::Token(_) => return cannot("pitstop token"),
             Command::Tls(_) => return cannot("pitstop tls"),

@@ -151,13 +151,14 @@ pub struct Cat {
     #[command(flatten)]
     image: ImageArg,
     /// The file; symlinks are followed as they would be in that system
-    path: OsString,
+    #[arg(value_name = "PATH")]
+    file: OsString,
 }
 
 pub fn cat(args: &Cat) -> anyhow::Result<()> {
     args.image.with(|image| {
         let mut out = BufWriter::new(std::io::stdout().lock());
-        pitstop_trees::cat(image, args.path.as_bytes(), &mut out)
+        pitstop_trees::cat(image, args.file.as_bytes(), &mut out)
     })
 }
 

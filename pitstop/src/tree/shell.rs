@@ -68,23 +68,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .tempdir_in(&args.work)
         .with_context(|| format!("making a folder in {}", args.work.display()))?;
     let root = work.path().join("root");
-    let (excludes, threads) = {
+    let before = {
         let source = args.place.open(&args.image)?;
         let image = TreeImage::open(&*source)?;
         pitstop_trees::extract(&image, &root, args.packing.threads, &reporter)?;
-        (image.meta.excludes.clone(), args.packing.packing())
+        image.meta.clone()
     };
     enter(&root, &args.command)?;
     let image = args.place.new_image(&name, args.packing.force)?;
     let options = CaptureOptions {
-        packing: threads,
+        packing: args.packing.packing(),
         // They are left out already; what was made since is meant.
         excludes: Excludes::new(&[])?,
         keep_identity: false,
         allow_changed: false,
         skipped: Vec::new(),
+        // What it was on stays what it was on.
         meta: pitstop_trees::Meta {
-            excludes,
+            filesystems: before.filesystems,
+            layout: before.layout,
             ..image.meta()
         },
     };

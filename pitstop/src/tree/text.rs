@@ -3,7 +3,7 @@
 use pitstop_imaging::units;
 use pitstop_trees::entry::{Entry, Kind};
 use pitstop_trees::path::shown;
-use pitstop_trees::{Consistency, Difference, TreeImage};
+use pitstop_trees::{Consistency, Difference, Meta, TreeImage};
 use std::fmt::Write as _;
 
 /// What `inspect` says.
@@ -14,67 +14,75 @@ pub fn describe(image: &TreeImage) -> String {
         image.name(),
         units::bytes(image.size())
     );
-    let mut line = |key: &str, value: &str| {
+    for (key, value) in facts(&meta).iter().chain(&absences(&meta)) {
         if !value.is_empty() {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {key:<12}{value}");
         }
-    };
+    }
+    text
+}
+
+/// What is in it.
+fn facts(meta: &Meta) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
     if !meta.name.is_empty() {
-        line("name", &format!("{}@{}", meta.name, meta.version));
+        facts.push(("name", format!("{}@{}", meta.name, meta.version)));
     }
     if let Some(os) = &meta.os {
-        line("system", &format!("{} ({} {})", os.name, os.id, os.version));
+        facts.push(("system", format!("{} ({} {})", os.name, os.id, os.version)));
     }
-    line("processor", &meta.architecture);
-    line("kernels", &meta.kernels.join(", "));
-    line(
+    facts.push(("processor", meta.architecture.clone()));
+    facts.push(("kernels", meta.kernels.join(", ")));
+    facts.push((
         "created",
-        &format!("{} by pitstop {}", meta.created, meta.pitstop),
-    );
-    let files = format!(
-        "{} of files in {} entries",
-        units::bytes(meta.bytes),
-        meta.entries
-    );
-    line("holds", &files);
+        format!("{} by pitstop {}", meta.created, meta.pitstop),
+    ));
+    let files = units::bytes(meta.bytes);
+    facts.push((
+        "holds",
+        format!("{files} of files in {} entries", meta.entries),
+    ));
     let how = match meta.consistency {
         Consistency::Offline => "while nothing ran from it",
         Consistency::Live => "while it ran",
     };
-    line("captured", how);
+    facts.push(("captured", how.into()));
     for filesystem in &meta.filesystems {
-        let facts = [&filesystem.kind, &filesystem.label, &filesystem.uuid];
-        let facts: Vec<&str> = facts
+        let words = [&filesystem.kind, &filesystem.label, &filesystem.uuid];
+        let words: Vec<&str> = words
             .into_iter()
             .map(String::as_str)
             .filter(|it| !it.is_empty())
             .collect();
-        line(
+        facts.push((
             "filesystem",
-            &format!("{}: {}", filesystem.mount, facts.join(", ")),
-        );
+            format!("{}: {}", filesystem.mount, words.join(", ")),
+        ));
     }
     if let Some(boot) = &meta.boot {
-        line("GRUB", &boot.grub.join(", "));
-        line("loaders", &boot.loaders.join(", "));
-        line("entries", &boot.entries.join(", "));
+        facts.push(("GRUB", boot.grub.join(", ")));
+        facts.push(("loaders", boot.loaders.join(", ")));
+        facts.push(("entries", boot.entries.join(", ")));
     }
-    line("excludes", &meta.excludes.join(" "));
+    facts.push(("index", meta.index.clone()));
+    facts
+}
+
+/// What is not in it, or is not sure.
+fn absences(meta: &Meta) -> Vec<(&'static str, String)> {
+    let mut absences = vec![("excludes", meta.excludes.join(" "))];
     if !meta.identity.is_empty() {
-        line(
-            "identity",
-            &format!("left out: {}", meta.identity.join(" ")),
-        );
+        absences.push(("identity", format!("left out: {}", meta.identity.join(" "))));
     }
-    for left in &meta.left_out {
-        line("left out", &format!("{}: {}", left.path, left.why));
-    }
-    for changed in &meta.changed {
-        line("changed", changed);
-    }
-    line("index", &meta.index);
-    text
+    let left_out = meta.left_out.iter();
+    absences.extend(left_out.map(|left| ("left out", format!("{}: {}", left.path, left.why))));
+    absences.extend(
+        meta.changed
+            .iter()
+            .map(|changed| ("changed", changed.clone())),
+    );
+    absences
 }
 
 /// An entry as `ls -l` has it.

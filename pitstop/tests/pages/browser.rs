@@ -231,11 +231,11 @@ impl Browser {
                     .rectangle()
                     .await
             });
-            ((x + width / 2.0) as i64, (y + height / 2.0) as i64)
+            (x + width / 2.0, y + height / 2.0)
         };
         let (from, to) = (place(from), place(to));
         let still = Some(Duration::from_millis(100));
-        let to_point = |(x, y): (i64, i64)| PointerAction::MoveTo {
+        let to_point = |(x, y): (f64, f64)| PointerAction::MoveTo {
             duration: still,
             x,
             y,
@@ -244,9 +244,9 @@ impl Browser {
         let actions = MouseActions::new("mouse".into())
             .then(to_point(from))
             .then(PointerAction::Down { button })
-            .then(to_point((from.0 + 5, from.1 + 5)))
+            .then(to_point((from.0 + 5.0, from.1 + 5.0)))
             .then(to_point(to))
-            .then(to_point((to.0 + 2, to.1)))
+            .then(to_point((to.0 + 2.0, to.1)))
             .then(PointerAction::Up { button });
         self.wait("dragging", self.client().perform_actions(actions));
     }

@@ -182,7 +182,7 @@ impl Machine {
     /// It has its slot, has said who it is, and what it will do to which disk.
     pub fn begin(&mut self, server: &Server, action: &str) {
         self.check_in(server, "\"state\":\"ready\"");
-        let number = self.name.trim_start_matches("lab-");
+        let number = self.name.trim_start_matches("lab-").to_owned();
         self.tell(
             server,
             &format!(

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A machine that says nothing for so many beats is gone.
 const BEATS_OF_SILENCE: u32 = 10;
 /// How fast a machine is, is told over these times: much slower than its parent, or somewhat slower for longer.
-const MUCH: (Duration, u64) = (Duration::from_millis(1500), 50);
+const MUCH: (Duration, u64) = (Duration::from_secs(1), 50);
 const SOMEWHAT: (Duration, u64) = (Duration::from_secs(5), 80);
 /// Less than this says nothing about speed: members come whole.
 const TELLING: u64 = 4 << 20;
@@ -21,9 +21,10 @@ const NOTHING: Duration = Duration::from_secs(4);
 /// A machine that was part of the plan of a server before this one keeps its parent for so long: that one has to say
 /// something first.
 const GRACE: Duration = Duration::from_secs(3);
-/// Who has all stays so long for a child; then that gets the rest from the server, so that no slow or late machine keeps
-/// another from its work.
-const STAYS: Duration = Duration::from_secs(2);
+/// Who has all stays so long for a child that lacks only some chunks, and not at all for one that is slow or late: that
+/// gets the rest from the server, so that it keeps nobody from its work.
+const STAYS: Duration = Duration::from_secs(1);
+const SOME: u64 = 16;
 /// Reports that are kept to tell the speed.
 const KEPT: Duration = Duration::from_secs(8);
 /// Who was blamed by so many, or had so many slow children, is the one at fault.
@@ -44,9 +45,11 @@ struct Member {
     seen: Duration,
     /// When it said how much had come, newest last.
     came: VecDeque<(Duration, u64)>,
-    sent: u64,
     from_server: u64,
     partial: bool,
+    /// All that are not zeros, and those that it lacks.
+    chunks: u64,
+    left: u64,
     done: bool,
     done_since: Duration,
     leaf: bool,
@@ -142,7 +145,8 @@ impl Session {
         while member.came.len() > 2 && member.came[1].0 + KEPT < now {
             member.came.pop_front();
         }
-        member.sent = report.sent;
+        member.chunks = report.chunks;
+        member.left = report.chunks - report.done;
         if report.stage == Stage::Done && !member.done {
             member.done = true;
             member.done_since = now;
@@ -356,8 +360,11 @@ impl Session {
         let Some(Parent::Peer(above)) = &self.members[me].parent else {
             return false;
         };
+        let mine = &self.members[me];
+        let is_far = mine.leaf || mine.left > SOME.max(mine.chunks / 20);
+        let is_over = |time: Duration| is_far || now.saturating_sub(time) > STAYS;
         let parent = self.members.get(above);
-        parent.is_some_and(|it| it.done && now.saturating_sub(it.done_since) > STAYS)
+        parent.is_some_and(|it| it.done && is_over(it.done_since))
     }
 
     /// The best parent for `me`: the server where a chain is to begin, else the end of the shortest chain, of its own
@@ -551,9 +558,10 @@ impl Member {
             first: now,
             seen: now,
             came: VecDeque::new(),
-            sent: 0,
             from_server: 0,
             partial,
+            chunks: 0,
+            left: 0,
             done: false,
             done_since: now,
             leaf: partial,

@@ -319,7 +319,9 @@ fn a_late_joiner_is_at_the_end_even_when_the_first_are_done() {
 #[test]
 fn who_has_all_stays_while_its_child_has_not() {
     let mut room = Room::new(2);
+    room.machine(2).done = TOTAL - 3;
     room.machine(1).done = TOTAL;
+    room.beat(2);
     assert!(!room.beat(1).leave);
     room.machine(2).done = TOTAL;
     room.beat(2);
@@ -330,12 +332,21 @@ fn who_has_all_stays_while_its_child_has_not() {
 fn who_has_all_is_not_kept_by_those_who_are_slow_or_late() {
     let mut room = Room::new(3);
     room.machine(1).done = TOTAL;
-    for _ in 0..6 {
-        room.pass(|_| 1);
-    }
+    room.pass(|_| 1);
     // One goes on from the server, the other behind it.
     assert_eq!(room.sources(), [(1, 0), (2, 0), (3, 2)]);
-    assert!(room.machine(1).standing.clone().unwrap().leave);
+    assert!(room.beat(1).leave);
+    // Who lacks only little is waited for, for a while.
+    let mut room = Room::new(2);
+    room.machine(1).done = TOTAL;
+    room.machine(2).done = TOTAL - 20;
+    room.pass(|_| 1);
+    assert_eq!(room.sources(), [(1, 0), (2, 1)]);
+    assert!(!room.beat(1).leave);
+    for _ in 0..4 {
+        room.pass(|_| 0);
+    }
+    assert_eq!(room.sources(), [(1, 0), (2, 0)]);
 }
 
 #[test]

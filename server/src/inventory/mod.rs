@@ -131,7 +131,10 @@ impl Inventory {
             self.all_runs(&index, sources)?;
         }
         let rows: Vec<RunRow> = heard.iter().filter_map(|id| sources.run(id)).collect();
-        index.note_runs(&rows)?;
+        if let Err(error) = index.note_runs(&rows) {
+            locked(&self.heard).extend(heard);
+            return Err(error.into());
+        }
         if !rows.is_empty() && self.complete.load(Ordering::Acquire) {
             index.set_runs_stamp(&sources.runs_stamp())?;
         }

@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use cap_std::fs::OpenOptions;
 use jiff::Timestamp;
 use pitstop_protocol::host_name::printable;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,9 +74,8 @@ fn lines(own: &str, text: &str) -> String {
             added.push_str(&line);
         } else {
             let now = Timestamp::now();
-            added.push_str(&format!(
-                "{now:.0}: {own}: warning: it sent the line: {line}"
-            ));
+            // Writing to a String cannot fail.
+            let _ = write!(added, "{now:.0}: {own}: warning: it sent the line: {line}");
         }
         added.push('\n');
     }

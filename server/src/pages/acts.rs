@@ -5,7 +5,7 @@ use super::frame::{Done, show_refused};
 use super::show;
 use crate::api::handlers;
 use crate::http::Here;
-use crate::http::access::{Who, see};
+use crate::http::access::{Noted, Who, see};
 use crate::refusal::{Refusal, blocking};
 use crate::site::Site;
 use crate::view;
@@ -33,7 +33,11 @@ impl Form {
 
     /// Empty where the form has none.
     fn text(&self, name: &str) -> &str {
-        self.0.get(name).map(String::as_str).unwrap_or_default().trim()
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .unwrap_or_default()
+            .trim()
     }
 }
 
@@ -47,8 +51,26 @@ fn body(value: &impl Serialize) -> Result<Body, Refusal> {
     Ok(Body::from(json))
 }
 
-fn back(place: &str, done: Done) -> Response {
-    see(&format!("{place}?done={}", done.word()))
+/// What was done, as the audit log has it.
+struct Did {
+    done: Done,
+    noted: Noted,
+}
+
+impl Did {
+    fn new(done: Done, act: impl Into<String>, object: impl Into<String>) -> Self {
+        let noted = Noted {
+            act: act.into(),
+            object: object.into(),
+        };
+        Self { done, noted }
+    }
+}
+
+fn back(place: &str, did: Did) -> Response {
+    let mut response = see(&format!("{place}?done={}", did.done.word()));
+    response.extensions_mut().insert(did.noted);
+    response
 }
 
 async fn detail(site: &Arc<Site>, id: &str) -> Result<MachineDetail, Refusal> {
@@ -62,15 +84,20 @@ fn must_be_named(form: &Form, machine: &Machine, what: &str) -> Result<(), Refus
     if form.text("confirm") == name {
         return Ok(());
     }
-    Err(bad(format!("Nothing was done. To {what}, type the machine's name: {name}")))
+    Err(bad(format!(
+        "Nothing was done. To {what}, type the machine's name: {name}"
+    )))
 }
 
 /// Leads back to the machine's page, or shows it with the reason.
-async fn to_machine(site: Arc<Site>, who: Who, id: String, done: Result<Done, Refusal>) -> Response {
-    match done {
-        Ok(done) => back(&machine_path(&id), done),
+async fn to_machine(site: Arc<Site>, who: Who, id: String, did: Result<Did, Refusal>) -> Response {
+    match did {
+        Ok(did) => back(&machine_path(&id), did),
         Err(refusal) => {
-            show_refused(site, who, refusal, move |site, viewer| show::one_machine(site, &id, viewer)).await
+            show_refused(site, who, refusal, move |site, viewer| {
+                show::one_machine(site, &id, viewer)
+            })
+            .await
         }
     }
 }
@@ -78,22 +105,37 @@ async fn to_machine(site: Arc<Site>, who: Who, id: String, done: Result<Done, Re
 /// Sets a job for a machine.
 pub async fn job(Here(site): Here, who: Who, Path(id): Path<String>, text: String) -> Response {
     let form = Form::of(&text);
-    let done = set(&site, &who, &id, &form).await;
-    to_machine(site, who, id, done.map(|()| Done::Set)).await
+    let did = set(&site, &who, &id, &form).await;
+    to_machine(site, who, id, did).await
 }
 
-async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<(), Refusal> {
-    let action: ActionName = form.text("action").parse().map_err(|why| bad(format!("{why}")))?;
+async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<Did, Refusal> {
+    let action: ActionName = form
+        .text("action")
+        .parse()
+        .map_err(|why| bad(format!("{why}")))?;
     if !buttons::offers(action) {
-        return Err(bad(format!("{action} needs more than a page asks for: use pitstop host set")));
+        return Err(bad(format!(
+            "{action} needs more than a page asks for: use pitstop host set"
+        )));
     }
     let detail = detail(site, id).await?;
     if action.writes_disks() {
         must_be_named(form, &detail.machine, action.as_str())?;
     }
     let order = order(action, &detail, form);
-    handlers::set_jobs(Here(Arc::clone(site)), who.clone(), HeaderMap::new(), body(&order)?).await?;
-    Ok(())
+    handlers::set_jobs(
+        Here(Arc::clone(site)),
+        who.clone(),
+        HeaderMap::new(),
+        body(&order)?,
+    )
+    .await?;
+    Ok(Did::new(
+        Done::Set,
+        format!("set {action}"),
+        detail.machine.id,
+    ))
 }
 
 fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
@@ -105,7 +147,10 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     let wipes = action == ActionName::Wipe;
     // The disks that the page named, and no other that may have come since.
     if wipes && !detail.disks.is_empty() {
-        job.insert("disks".to_owned(), detail.disks.iter().map(selector).collect());
+        job.insert(
+            "disks".to_owned(),
+            detail.disks.iter().map(selector).collect(),
+        );
     }
     Order {
         machines: vec![detail.machine.id.clone()],
@@ -131,17 +176,21 @@ fn selector(disk: &Disk) -> Value {
 /// Switches a machine.
 pub async fn power(Here(site): Here, who: Who, Path(id): Path<String>, text: String) -> Response {
     let form = Form::of(&text);
-    let done = switch(&site, &id, &form).await;
-    to_machine(site, who, id, done.map(|()| Done::Switched)).await
+    let did = switch(&site, &id, &form).await;
+    to_machine(site, who, id, did).await
 }
 
-async fn switch(site: &Arc<Site>, id: &str, form: &Form) -> Result<(), Refusal> {
+async fn switch(site: &Arc<Site>, id: &str, form: &Form) -> Result<Did, Refusal> {
     let act = match form.text("act") {
         "on" => PowerAct::On,
         "off" => PowerAct::Off,
         "cycle" => PowerAct::Cycle,
         "pxe" => PowerAct::Pxe,
-        other => return Err(bad(format!("a machine is switched on, off, cycle or pxe, and not {other:?}"))),
+        other => {
+            return Err(bad(format!(
+                "a machine is switched on, off, cycle or pxe, and not {other:?}"
+            )));
+        }
     };
     let machine = detail(site, id).await?.machine;
     let breaks = matches!(act, PowerAct::Off | PowerAct::Cycle);
@@ -149,24 +198,31 @@ async fn switch(site: &Arc<Site>, id: &str, form: &Form) -> Result<(), Refusal> 
         must_be_named(form, &machine, "switch it while it is at work")?;
     }
     let ask = PowerAsk {
-        machines: vec![machine.id],
+        machines: vec![machine.id.clone()],
         act,
     };
     let told = handlers::switch(Arc::clone(site), &ask).await?;
-    let failed = told.results.iter().find_map(|one| one.error.clone());
-    failed.map_or(Ok(()), |why| Err(Refusal::new(StatusCode::BAD_GATEWAY, why)))
+    match told.results.into_iter().find_map(|one| one.error) {
+        Some(why) => Err(Refusal::new(StatusCode::BAD_GATEWAY, why)),
+        None => Ok(Did::new(
+            Done::Switched,
+            format!("power {}", form.text("act")),
+            machine.id,
+        )),
+    }
 }
 
 /// Takes a job back.
 pub async fn cancel(Here(site): Here, who: Who, text: String) -> Response {
     let form = Form::of(&text);
     let job = form.text("job").to_owned();
-    let done = handlers::cancel_one(Here(Arc::clone(&site)), who.clone(), Path(job)).await;
+    let done = handlers::cancel_one(Here(Arc::clone(&site)), who.clone(), Path(job.clone())).await;
+    let did = done.map(|_| Did::new(Done::Cancelled, "cancel job", job));
     let machine = form.text("back").to_owned();
     if !machine.is_empty() {
-        return to_machine(site, who, machine, done.map(|_| Done::Cancelled)).await;
+        return to_machine(site, who, machine, did).await;
     }
-    to_queue(site, who, done.map(|_| Done::Cancelled)).await
+    to_queue(site, who, did).await
 }
 
 /// Moves a job in the queue.
@@ -179,15 +235,28 @@ pub async fn reorder(Here(site): Here, who: Who, text: String) -> Response {
     };
     let job = form.text("job").to_owned();
     let done = match body(&moved) {
-        Ok(body) => handlers::reorder(Here(Arc::clone(&site)), Path(job), HeaderMap::new(), body).await,
+        Ok(body) => {
+            handlers::reorder(
+                Here(Arc::clone(&site)),
+                Path(job.clone()),
+                HeaderMap::new(),
+                body,
+            )
+            .await
+        }
         Err(refusal) => Err(refusal),
     };
-    to_queue(site, who, done.map(|_| Done::Moved)).await
+    to_queue(
+        site,
+        who,
+        done.map(|_| Did::new(Done::Moved, "move job", job)),
+    )
+    .await
 }
 
-async fn to_queue(site: Arc<Site>, who: Who, done: Result<Done, Refusal>) -> Response {
-    match done {
-        Ok(done) => back("/queue", done),
+async fn to_queue(site: Arc<Site>, who: Who, did: Result<Did, Refusal>) -> Response {
+    match did {
+        Ok(did) => back("/queue", did),
         Err(refusal) => show_refused(site, who, refusal, show::the_queue).await,
     }
 }
@@ -196,7 +265,7 @@ async fn to_queue(site: Arc<Site>, who: Who, done: Result<Done, Refusal>) -> Res
 pub async fn verify(Here(site): Here, who: Who, Path(path): Path<String>) -> Response {
     // The path of the API's route ends so.
     match handlers::verify(Here(Arc::clone(&site)), Path(format!("{path}/verify"))).await {
-        Ok(_) => back("/images", Done::Verifying),
+        Ok(_) => back("/images", Did::new(Done::Verifying, "verify image", path)),
         Err(refusal) => show_refused(site, who, refusal, show::all_images).await,
     }
 }

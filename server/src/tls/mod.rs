@@ -30,8 +30,9 @@ use tokio::net::TcpListener;
 const DEFAULT_PORT: u16 = 8443;
 
 #[derive(clap::Args)]
+#[group(skip)]
 #[command(group = clap::ArgGroup::new("https").args(["tls", "tls_cert"]).multiple(true))]
-pub struct Options {
+pub struct TlsOptions {
     /// Serve machines, the page and the API over https, with a certificate of the server's own authority; http then
     /// serves boot loaders alone
     #[arg(long)]
@@ -81,7 +82,7 @@ pub struct Start {
     pub lines: Vec<String>,
 }
 
-impl Options {
+impl TlsOptions {
     fn is_on(&self) -> bool {
         self.tls || self.tls_cert.is_some()
     }

@@ -73,8 +73,12 @@ pub fn capture(
     let paths = found.nodes.iter().map(|node| &node.path);
     facts::of_paths(&mut meta, paths);
     system::of_root(&mut meta, &mounts[0].folder);
-    meta.filesystems = mounts.iter().filter_map(system::of_mount).collect();
+    let filesystems: Vec<_> = mounts.iter().filter_map(system::of_mount).collect();
+    if !filesystems.is_empty() {
+        meta.filesystems = filesystems;
+    }
     match system::layout(&mounts[0]) {
+        Ok(None) => {}
         Ok(layout) => meta.layout = layout,
         Err(error) => reporter.warn(format!("the layout of its disk is not recorded: {error:#}")),
     }

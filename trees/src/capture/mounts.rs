@@ -50,7 +50,7 @@ pub struct Mount {
     pub folder: OwnedFd,
     /// Whether the handle shows nothing of other mounts.
     pub detached: bool,
-    /// What mountinfo says of it; nothing where the folder is no mount point and /proc is not there.
+    /// What mountinfo says of it; nothing where the folder is no mount point.
     pub info: Option<MountInfo>,
 }
 
@@ -90,12 +90,9 @@ pub fn find(root: &Path) -> anyhow::Result<(Vec<Mount>, Vec<(TreePath, String)>)
     }
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let table = parse(&table);
-    let around = table
-        .iter()
-        .rev()
-        .filter(|mount| real.starts_with(&mount.point))
-        .max_by_key(|mount| mount.point.as_os_str().len());
-    let mut mounts = vec![open(&real, TreePath::root(), around.cloned())?];
+    // Of a folder within a filesystem nothing is told: it is where somebody works, and not what the system is on.
+    let own = table.iter().rev().find(|mount| mount.point == real);
+    let mut mounts = vec![open(&real, TreePath::root(), own.cloned())?];
     let wanted = in_fstab(&fs::read(real.join("etc/fstab")).unwrap_or_default());
     let mut others = Vec::new();
     let mut seen: Vec<&Path> = Vec::new();

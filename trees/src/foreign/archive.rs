@@ -5,8 +5,9 @@ use super::build::{Builder, Content, Given, Shape};
 use crate::acl;
 use crate::entry::{Attributes, Extent, Time, Xattrs};
 use crate::flags::Flags;
-use crate::header::{padded, unescaped};
+use crate::header::padded;
 use crate::path::{TreePath, shown};
+use crate::pax::unescaped;
 use anyhow::{Context, anyhow, bail};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -30,7 +31,13 @@ pub type Layer = Option<usize>;
 /// When it is no tar, is cut short, or leads out of itself.
 pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<()> {
     let size = file.metadata().context("looking at the tar")?.len();
-    let file = Arc::new(file);
+    let mut reading = Reading {
+        file: Arc::new(file),
+        size,
+        at: 0,
+        wanted: WINDOW,
+        global: Vec::new(),
+    };
     let mut parser = Parser::new(Limits {
         max_metadata_size: 8 << 20,
         max_path_len: Some(PATH_MOST),
@@ -40,26 +47,57 @@ pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<(
     parser.set_allow_empty_path(true);
     // Times before 1970 are no error: they are read below.
     parser.set_ignore_pax_errors(true);
-    let mut at = 0;
-    let mut wanted = WINDOW;
-    let mut global = Vec::new();
     let mut window = Vec::new();
     loop {
-        let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
-        window.resize(wanted.min(left), 0);
-        file.read_exact_at(&mut window, at)
-            .context("reading the tar")?;
-        if window.is_empty() && at > 0 {
+        reading.fill(&mut window)?;
+        if window.is_empty() && reading.at > 0 {
             // Some writers leave out the two blocks of zeros.
             return Ok(());
         }
+        let at = reading.at;
         let event = parser
             .parse(&window)
             .map_err(|error| anyhow!("at {at} of the tar: {error}"))?;
-        wanted = WINDOW;
+        if !reading.take(event, layer, builder)? {
+            return Ok(());
+        }
+    }
+}
+
+/// How far a tar is read.
+struct Reading {
+    file: Arc<File>,
+    size: u64,
+    at: u64,
+    /// How much the parser is shown.
+    wanted: usize,
+    /// The records of the last global header.
+    global: Vec<u8>,
+}
+
+impl Reading {
+    fn left(&self) -> usize {
+        usize::try_from(self.size.saturating_sub(self.at)).unwrap_or(usize::MAX)
+    }
+
+    fn fill(&self, window: &mut Vec<u8>) -> anyhow::Result<()> {
+        window.resize(self.wanted.min(self.left()), 0);
+        let read = self.file.read_exact_at(window, self.at);
+        read.context("reading the tar")
+    }
+
+    /// Takes what the parser found; whether more follows.
+    fn take(
+        &mut self,
+        event: ParseEvent,
+        layer: Layer,
+        builder: &mut Builder,
+    ) -> anyhow::Result<bool> {
+        self.wanted = WINDOW;
         match event {
             ParseEvent::NeedData { min_bytes } => {
-                if min_bytes > left {
+                let (at, size) = (self.at, self.size);
+                if min_bytes > self.left() {
                     bail!(
                         "the tar ends at {size}, in the middle of an entry: it is cut short, or none"
                     );
@@ -67,18 +105,18 @@ pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<(
                 if min_bytes > HEADER_MOST {
                     bail!("at {at} of the tar: a header of {min_bytes} bytes");
                 }
-                wanted = min_bytes.max(WINDOW);
+                self.wanted = min_bytes.max(WINDOW);
             }
-            ParseEvent::End { .. } => return Ok(()),
+            ParseEvent::End { .. } => return Ok(false),
             ParseEvent::GlobalExtensions { consumed, pax_data } => {
-                global = pax_data.to_vec();
-                at += consumed as u64;
+                self.global = pax_data.to_vec();
+                self.at += consumed as u64;
             }
             ParseEvent::Entry { consumed, entry } => {
-                let data = at + consumed as u64;
-                at = next(data, entry.size, size)?;
-                let content = Content::new(&file, data, entry.size, None);
-                add(builder, &entry, &global, content, layer)?;
+                let data = self.at + consumed as u64;
+                self.at = next(data, entry.size, self.size)?;
+                let content = Content::new(&self.file, data, entry.size, None);
+                add(builder, &entry, &self.global, content, layer)?;
             }
             ParseEvent::SparseEntry {
                 consumed,
@@ -86,15 +124,16 @@ pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<(
                 sparse_map,
                 real_size,
             } => {
-                let data = at + consumed as u64;
-                at = next(data, entry.size, size)?;
+                let data = self.at + consumed as u64;
+                self.at = next(data, entry.size, self.size)?;
                 let map = sparse_map.iter().map(|part| (part.offset, part.length));
                 let extents = extents(map, real_size, entry.size)
                     .with_context(|| format!("the holes of {}", shown(&entry.path)))?;
-                let content = Content::new(&file, data, real_size, Some(extents));
-                add(builder, &entry, &global, content, layer)?;
+                let content = Content::new(&self.file, data, real_size, Some(extents));
+                add(builder, &entry, &self.global, content, layer)?;
             }
         }
+        Ok(true)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether a browser sends a request on behalf of a page of this server, or of one elsewhere.
 
 use super::Asked;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, header};
 use std::net::IpAddr;
 
@@ -12,7 +13,7 @@ use std::net::IpAddr;
 pub fn check(asked: &Asked, open: bool) -> Result<(), &'static str> {
     let host = asked.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| asked.uri.authority().map(|it| it.as_str()));
+    let host = host.or_else(|| asked.uri.authority().map(Authority::as_str));
     if open && host.is_some_and(|host| !is_own_name(host)) {
         return Err(
             "until there is a user this is reached as http://127.0.0.1 or http://localhost alone",
