@@ -30,7 +30,6 @@ use utoipa::{Modify, OpenApi};
         server::server,
         people::users, people::user, people::add, people::change, people::remove, people::tokens, people::issue,
         people::revoke, people::audit,
-        inventory::search, inventory::one, inventory::changes,
         events::events,
         description,
     ),
