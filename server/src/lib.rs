@@ -294,9 +294,11 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
         glance: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
         machine_access: args.machine_access,
-        relays: Arc::new(relay::Relays::new(&args.root, args.chains).with_context(|| {
-            format!("reading or making relay.key in {}", args.root.display())
-        })?),
+        relays: Arc::new(
+            relay::Relays::new(&args.root, args.chains).with_context(|| {
+                format!("reading or making relay.key in {}", args.root.display())
+            })?,
+        ),
     };
     Ok(Sites::new(folders, site))
 }

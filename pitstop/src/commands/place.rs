@@ -13,7 +13,8 @@ use pitstop_protocol::redacted;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
 use pitstop_transport::share::{
-    DirectoryShare, HttpImage, HttpShare, RelayAt, S3Share, Share, Signer, Throttle, Throttled, relay_at,
+    DirectoryShare, HttpImage, HttpShare, RelayAt, S3Share, Share, Signer, Throttle, Throttled,
+    relay_at,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};

@@ -18,7 +18,6 @@ pub use wait::Waited;
 
 pub use history::since;
 
-
 const EXAMPLES: &str = "\
 Examples:
   pitstop job list

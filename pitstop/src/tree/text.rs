@@ -34,9 +34,15 @@ fn facts(meta: &Meta) -> Vec<(&'static str, String)> {
     }
     facts.push(("processor", meta.architecture.clone()));
     facts.push(("kernels", meta.kernels.join(", ")));
-    facts.push(("created", format!("{} by pitstop {}", meta.created, meta.pitstop)));
+    facts.push((
+        "created",
+        format!("{} by pitstop {}", meta.created, meta.pitstop),
+    ));
     let files = units::bytes(meta.bytes);
-    facts.push(("holds", format!("{files} of files in {} entries", meta.entries)));
+    facts.push((
+        "holds",
+        format!("{files} of files in {} entries", meta.entries),
+    ));
     let how = match meta.consistency {
         Consistency::Offline => "while nothing ran from it",
         Consistency::Live => "while it ran",
@@ -44,8 +50,15 @@ fn facts(meta: &Meta) -> Vec<(&'static str, String)> {
     facts.push(("captured", how.into()));
     for filesystem in &meta.filesystems {
         let words = [&filesystem.kind, &filesystem.label, &filesystem.uuid];
-        let words: Vec<&str> = words.into_iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
-        facts.push(("filesystem", format!("{}: {}", filesystem.mount, words.join(", "))));
+        let words: Vec<&str> = words
+            .into_iter()
+            .map(String::as_str)
+            .filter(|it| !it.is_empty())
+            .collect();
+        facts.push((
+            "filesystem",
+            format!("{}: {}", filesystem.mount, words.join(", ")),
+        ));
     }
     if let Some(boot) = &meta.boot {
         facts.push(("GRUB", boot.grub.join(", ")));
@@ -64,7 +77,11 @@ fn absences(meta: &Meta) -> Vec<(&'static str, String)> {
     }
     let left_out = meta.left_out.iter();
     absences.extend(left_out.map(|left| ("left out", format!("{}: {}", left.path, left.why))));
-    absences.extend(meta.changed.iter().map(|changed| ("changed", changed.clone())));
+    absences.extend(
+        meta.changed
+            .iter()
+            .map(|changed| ("changed", changed.clone())),
+    );
     absences
 }
 

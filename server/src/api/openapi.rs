@@ -1,9 +1,9 @@
 //! `/api/v1/openapi.json`: the API for programs, made of its handlers.
 
 use super::{events, fleet, images, jobs, machines, power, runs, server};
+use crate::image_files;
 use crate::inventory::routes as inventory;
 use crate::people;
-use crate::image_files;
 use crate::site::Sites;
 use axum::Router;
 use axum::http::{HeaderValue, header};

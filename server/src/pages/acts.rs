@@ -33,7 +33,11 @@ impl Form {
 
     /// Empty where the form has none.
     fn text(&self, name: &str) -> &str {
-        self.0.get(name).map(String::as_str).unwrap_or_default().trim()
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .unwrap_or_default()
+            .trim()
     }
 }
 
@@ -80,7 +84,9 @@ fn must_be_named(form: &Form, machine: &Machine, what: &str) -> Result<(), Refus
     if form.text("confirm") == name {
         return Ok(());
     }
-    Err(bad(format!("Nothing was done. To {what}, type the machine's name: {name}")))
+    Err(bad(format!(
+        "Nothing was done. To {what}, type the machine's name: {name}"
+    )))
 }
 
 /// Leads back to the machine's page, or shows it with the reason.
@@ -88,7 +94,10 @@ async fn to_machine(site: Arc<Site>, who: Who, id: String, did: Result<Did, Refu
     match did {
         Ok(did) => back(&machine_path(&id), did),
         Err(refusal) => {
-            show_refused(site, who, refusal, move |site, viewer| show::one_machine(site, &id, viewer)).await
+            show_refused(site, who, refusal, move |site, viewer| {
+                show::one_machine(site, &id, viewer)
+            })
+            .await
         }
     }
 }
@@ -101,17 +110,32 @@ pub async fn job(Here(site): Here, who: Who, Path(id): Path<String>, text: Strin
 }
 
 async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<Did, Refusal> {
-    let action: ActionName = form.text("action").parse().map_err(|why| bad(format!("{why}")))?;
+    let action: ActionName = form
+        .text("action")
+        .parse()
+        .map_err(|why| bad(format!("{why}")))?;
     if !buttons::offers(action) {
-        return Err(bad(format!("{action} needs more than a page asks for: use pitstop host set")));
+        return Err(bad(format!(
+            "{action} needs more than a page asks for: use pitstop host set"
+        )));
     }
     let detail = detail(site, id).await?;
     if action.writes_disks() {
         must_be_named(form, &detail.machine, action.as_str())?;
     }
     let order = order(action, &detail, form);
-    handlers::set_jobs(Here(Arc::clone(site)), who.clone(), HeaderMap::new(), body(&order)?).await?;
-    Ok(Did::new(Done::Set, format!("set {action}"), detail.machine.id))
+    handlers::set_jobs(
+        Here(Arc::clone(site)),
+        who.clone(),
+        HeaderMap::new(),
+        body(&order)?,
+    )
+    .await?;
+    Ok(Did::new(
+        Done::Set,
+        format!("set {action}"),
+        detail.machine.id,
+    ))
 }
 
 fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
@@ -123,7 +147,10 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     let wipes = action == ActionName::Wipe;
     // The disks that the page named, and no other that may have come since.
     if wipes && !detail.disks.is_empty() {
-        job.insert("disks".to_owned(), detail.disks.iter().map(selector).collect());
+        job.insert(
+            "disks".to_owned(),
+            detail.disks.iter().map(selector).collect(),
+        );
     }
     Order {
         machines: vec![detail.machine.id.clone()],
@@ -159,7 +186,11 @@ async fn switch(site: &Arc<Site>, id: &str, form: &Form) -> Result<Did, Refusal>
         "off" => PowerAct::Off,
         "cycle" => PowerAct::Cycle,
         "pxe" => PowerAct::Pxe,
-        other => return Err(bad(format!("a machine is switched on, off, cycle or pxe, and not {other:?}"))),
+        other => {
+            return Err(bad(format!(
+                "a machine is switched on, off, cycle or pxe, and not {other:?}"
+            )));
+        }
     };
     let machine = detail(site, id).await?.machine;
     let breaks = matches!(act, PowerAct::Off | PowerAct::Cycle);
@@ -173,7 +204,11 @@ async fn switch(site: &Arc<Site>, id: &str, form: &Form) -> Result<Did, Refusal>
     let told = handlers::switch(Arc::clone(site), &ask).await?;
     match told.results.into_iter().find_map(|one| one.error) {
         Some(why) => Err(Refusal::new(StatusCode::BAD_GATEWAY, why)),
-        None => Ok(Did::new(Done::Switched, format!("power {}", form.text("act")), machine.id)),
+        None => Ok(Did::new(
+            Done::Switched,
+            format!("power {}", form.text("act")),
+            machine.id,
+        )),
     }
 }
 
@@ -200,10 +235,23 @@ pub async fn reorder(Here(site): Here, who: Who, text: String) -> Response {
     };
     let job = form.text("job").to_owned();
     let done = match body(&moved) {
-        Ok(body) => handlers::reorder(Here(Arc::clone(&site)), Path(job.clone()), HeaderMap::new(), body).await,
+        Ok(body) => {
+            handlers::reorder(
+                Here(Arc::clone(&site)),
+                Path(job.clone()),
+                HeaderMap::new(),
+                body,
+            )
+            .await
+        }
         Err(refusal) => Err(refusal),
     };
-    to_queue(site, who, done.map(|_| Did::new(Done::Moved, "move job", job))).await
+    to_queue(
+        site,
+        who,
+        done.map(|_| Did::new(Done::Moved, "move job", job)),
+    )
+    .await
 }
 
 async fn to_queue(site: Arc<Site>, who: Who, did: Result<Did, Refusal>) -> Response {

@@ -78,7 +78,11 @@ pub fn viewer(who: &Who) -> Viewer {
         name: (who.why != Why::Loopback).then(|| who.name.clone()),
         operates: who.role >= Role::Operator,
         administers: who.role >= Role::Admin,
-        csrf: who.csrf.as_ref().map(ToString::to_string).unwrap_or_default(),
+        csrf: who
+            .csrf
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 

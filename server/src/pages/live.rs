@@ -35,7 +35,8 @@ const ROWS: usize = 100;
 pub async fn live(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
     let asked = |key: &str| query(&uri, key).unwrap_or_default();
     let topic = Topic::of_query(&asked("page"), &asked("of"));
-    let topic = topic.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "there is no such page"))?;
+    let topic =
+        topic.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "there is no such page"))?;
     let last = asked("last");
     let begin = site.events.listen((!last.is_empty()).then_some(&last));
     let log = asked("log").parse::<Id>().ok().map(|run| Following {
@@ -118,7 +119,9 @@ impl Batch {
         self.last.clone_from(&news.id);
         match news.kind {
             // What was kept is an event.
-            EventKind::Run => self.runs.extend(event::parse(&news.data).map(|line| line.run().clone())),
+            EventKind::Run => self
+                .runs
+                .extend(event::parse(&news.data).map(|line| line.run().clone())),
             EventKind::Job => match serde_json::from_str(&news.data) {
                 Ok(job) => self.jobs.push(job),
                 Err(_) => self.anew = true,
@@ -143,9 +146,14 @@ impl Batch {
                 Topic::Machines => true,
                 Topic::Machine(id) => {
                     let is_its = |job: &Job| job.shown() == id || job.machine == *id;
-                    self.fleet || works || self.machines.contains(id) || self.jobs.iter().any(is_its)
+                    self.fleet
+                        || works
+                        || self.machines.contains(id)
+                        || self.jobs.iter().any(is_its)
                 }
-                Topic::Queue => !self.machines.is_empty() || !self.jobs.is_empty() || !self.runs.is_empty(),
+                Topic::Queue => {
+                    !self.machines.is_empty() || !self.jobs.is_empty() || !self.runs.is_empty()
+                }
                 Topic::Images => self.images,
                 Topic::Runs => !self.machines.is_empty() || !self.jobs.is_empty(),
                 Topic::Run(id) => self.runs.iter().any(|run| run.as_str() == id),
@@ -155,7 +163,10 @@ impl Batch {
 
     /// Whether something of this machine may be another one now.
     fn touches(&self, machine: &Machine) -> bool {
-        let runs = machine.run.iter().chain(machine.last.iter().filter_map(|last| last.run.as_ref()));
+        let runs = machine
+            .run
+            .iter()
+            .chain(machine.last.iter().filter_map(|last| last.run.as_ref()));
         self.machines.contains(&machine.id)
             || runs.into_iter().any(|run| self.runs.contains(run))
             || self.jobs.iter().any(|job| is_of(job, machine))
@@ -166,7 +177,10 @@ fn is_of(job: &Job, machine: &Machine) -> bool {
     let own = machine.job.as_ref().is_some_and(|own| own.id == job.id);
     let names = machine.mac.iter().chain(&machine.uuid);
     own || machine.id == job.shown()
-        || machine.addresses.iter().any(|address| address.to_string() == job.machine)
+        || machine
+            .addresses
+            .iter()
+            .any(|address| address.to_string() == job.machine)
         || names.into_iter().any(|name| *name == job.machine)
 }
 
@@ -218,12 +232,18 @@ impl Listener {
             if batch.changes(&self.topic, run.as_ref()) {
                 match self.topic {
                     Topic::Machines => self.rows(&batch)?,
-                    _ => self.ready.push_back(Event::default().event("changed").data("{}")),
+                    _ => self
+                        .ready
+                        .push_back(Event::default().event("changed").data("{}")),
                 }
             }
             if !batch.last.is_empty() {
                 // The browser knows from now on what it has heard, whatever came of it.
-                self.ready = self.ready.into_iter().map(|event| event.id(&batch.last)).collect();
+                self.ready = self
+                    .ready
+                    .into_iter()
+                    .map(|event| event.id(&batch.last))
+                    .collect();
             }
             Ok(self)
         })
@@ -242,7 +262,10 @@ struct More<'a> {
 
 impl Following {
     fn more(&mut self) -> Result<Option<Event>, Refusal> {
-        let text = self.log.more().map_err(|e| Refusal::io("reading the log", &e))?;
+        let text = self
+            .log
+            .more()
+            .map_err(|e| Refusal::io("reading the log", &e))?;
         let skip = self.from.saturating_sub(self.seen);
         self.seen += text.len();
         let new = text.get(skip..).unwrap_or_default();
@@ -293,7 +316,10 @@ impl Listener {
         self.ready.extend(parts.map(|part| named("rows", &part)));
         if anew {
             let all = machines.iter().map(machines_page::row_id).collect();
-            let end = Rows { rows: &[], all: Some(all) };
+            let end = Rows {
+                rows: &[],
+                all: Some(all),
+            };
             self.ready.push_back(named("rows", &end));
         }
         Ok(())

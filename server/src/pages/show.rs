@@ -15,7 +15,9 @@ use axum::response::Response;
 use pitstop_api::{Id, MachineDetail, Run, RunState};
 use pitstop_page::journal as journal_page;
 use pitstop_page::machine::Log;
-use pitstop_page::{Tab, Topic, Viewer, fleet as fleet_page, images as images_page, machine as machine_page};
+use pitstop_page::{
+    Tab, Topic, Viewer, fleet as fleet_page, images as images_page, machine as machine_page,
+};
 use pitstop_page::{machines as machines_page, queue as queue_page, runs as runs_page};
 use pitstop_protocol::host_name::printable;
 
@@ -43,7 +45,10 @@ fn all_machines(site: &Site, words: &str) -> Result<Shown, Refusal> {
 }
 
 pub async fn machine(Here(site): Here, who: Who, uri: Uri, Path(id): Path<String>) -> Response {
-    show(site, who, uri, move |site, viewer| one_machine(site, &id, viewer)).await
+    show(site, who, uri, move |site, viewer| {
+        one_machine(site, &id, viewer)
+    })
+    .await
 }
 
 pub fn one_machine(site: &Site, id: &str, viewer: &Viewer) -> Result<Shown, Refusal> {
@@ -136,7 +141,9 @@ pub async fn runs(Here(site): Here, who: Who, uri: Uri) -> Response {
 
 pub async fn run(Here(site): Here, who: Who, uri: Uri, Path(run): Path<String>) -> Response {
     show(site, who, uri, move |site, _| {
-        let id: Id = run.parse().map_err(|_| Refusal::not_found(format!("the run {run}")))?;
+        let id: Id = run
+            .parse()
+            .map_err(|_| Refusal::not_found(format!("the run {run}")))?;
         let detail = view::run(site, &id)?;
         let log = log(&detail.run, detail.log);
         Ok(Shown {
