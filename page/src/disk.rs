@@ -120,7 +120,7 @@ pub fn show(disk: &Disk) -> Markup {
                 p class="dim" { "What is on it is not known: a backup of it would tell." }
             } @else {
                 (picture(disk))
-                div class="scroll" { (table(disk)) }
+                div class="scroll" tabindex="0" { (table(disk)) }
             }
         }
     }

@@ -23,7 +23,7 @@ pub fn content(fleet: &FleetView, one: Option<&FleetMachine>) -> Markup {
                 div id="fleet-list" data-part="" {
                     @if fleet.machines.is_empty() {
                         p class="empty" { "None. Add " code { "[host.NAME]" } " sections, or " code { "pitstop fleet import" } " a list." }
-                    } @else { div class="scroll" { (machines(&fleet.machines)) } }
+                    } @else { div class="scroll" tabindex="0" { (machines(&fleet.machines)) } }
                 }
             }
             div id="fleet-layers" data-part="" { (groups(fleet)) (networks(fleet)) }
@@ -71,7 +71,7 @@ fn settings(machine: &FleetMachine) -> Markup {
                 "Settings of " a href=(machine_path(&machine.name)) { (machine.name) }
                 span class="dim" { "The later layer wins: base, network, group, host, ip." }
             }
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     caption class="unseen" { "Every setting that holds, with the layer and line that gave it" }
                     thead {

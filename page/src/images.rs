@@ -21,7 +21,7 @@ pub fn list(images: &[Image], viewer: &Viewer) -> Markup {
             @if images.is_empty() {
                 p class="empty" { "No image yet. A backup of a machine makes one." }
             } @else {
-                div class="scroll" { (table(images, viewer)) }
+                div class="scroll" tabindex="0" { (table(images, viewer)) }
             }
         }
     }
@@ -177,7 +177,7 @@ fn uses(image: &Image) -> Markup {
             @if image.used_by.is_empty() {
                 p class="empty" { "No run that is still known used it." }
             } @else {
-                div class="scroll" {
+                div class="scroll" tabindex="0" {
                     table {
                         caption class="unseen" { "Runs that made or used the image, the last first" }
                         thead { tr { th scope="col" { "Machine" } th scope="col" { "Action" } th scope="col" { "Run" } } }

@@ -109,7 +109,7 @@ fn history(detail: &MachineDetail) -> Markup {
                 @if detail.runs.is_empty() {
                     p class="empty" { "No run yet." }
                 } @else {
-                    div class="scroll" { (runs::table(&detail.runs, "Runs of this machine, the newest first", false)) }
+                    div class="scroll" tabindex="0" { (runs::table(&detail.runs, "Runs of this machine, the newest first", false)) }
                 }
             }
         }
@@ -119,7 +119,7 @@ fn history(detail: &MachineDetail) -> Markup {
                 @if detail.jobs.is_empty() {
                     p class="empty" { "No job: it boots from its own disk." }
                 } @else {
-                    div class="scroll" { (jobs(detail)) }
+                    div class="scroll" tabindex="0" { (jobs(detail)) }
                 }
             }
         }

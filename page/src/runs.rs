@@ -14,7 +14,7 @@ pub fn list(runs: &[Run]) -> Markup {
             @if runs.is_empty() {
                 p class="empty" { "No run yet. The first machine that works is here by itself." }
             } @else {
-                div class="scroll" { (table(runs, "Runs, the newest first", true)) }
+                div class="scroll" tabindex="0" { (table(runs, "Runs, the newest first", true)) }
             }
         }
     }
