@@ -148,7 +148,7 @@ fn checked(written: WrittenWebhook) -> anyhow::Result<Receiver> {
         written.content_type,
         written.ca_file.as_deref(),
     )?;
-    named(written.name, written.on, Kind::Webhook(webhook))
+    named(written.name, written.on, Kind::Webhook(Box::new(webhook)))
 }
 
 fn checked_mail(written: WrittenMail) -> anyhow::Result<Receiver> {

@@ -49,7 +49,7 @@ impl Notifier {
         let mut desk = Desk {
             root: root.to_owned(),
             tell: Arc::clone(&tell),
-            stamp: None,
+            seen: Seen::NotYet,
             config: Arc::default(),
             threads: HashMap::new(),
         };
@@ -74,12 +74,19 @@ impl Notifier {
 /// What tells one state of the file from another.
 type Stamp = (u64, u64, i64, i64);
 
+/// How the file was when it was last looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    NotYet,
+    Missing,
+    There(Stamp),
+}
+
 /// Files notices and looks after the receivers.
 struct Desk {
     root: PathBuf,
     tell: Tell,
-    /// `Some(None)`: there is no file.
-    stamp: Option<Option<Stamp>>,
+    seen: Seen,
     config: Arc<Config>,
     threads: HashMap<String, Arc<Bell>>,
 }
@@ -170,13 +177,13 @@ impl Desk {
 
     /// Reads the file if it has changed. One that is wrong changes nothing.
     fn look(&mut self) {
-        let stamp = fs::metadata(self.root.join(FILE))
-            .ok()
-            .map(|it| (it.ino(), it.size(), it.mtime(), it.mtime_nsec()));
-        if self.stamp == Some(stamp) {
+        let seen = fs::metadata(self.root.join(FILE)).map_or(Seen::Missing, |it| {
+            Seen::There((it.ino(), it.size(), it.mtime(), it.mtime_nsec()))
+        });
+        if self.seen == seen {
             return;
         }
-        self.stamp = Some(stamp);
+        self.seen = seen;
         match Config::read(&self.root) {
             Ok(config) => self.take(config),
             Err(error) => (self.tell)(format!(

@@ -14,7 +14,7 @@ pub struct Receiver {
 
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     Mail(Box<Mail>),
 }
 

@@ -127,7 +127,10 @@ pub fn load_with(
     let found = match (found, &rules.keys) {
         (Some(found), Some(keys)) => {
             let proven = signed::prove(found, keys, http, reporter);
-            Some(proven.map_err(|(found, why)| Box::new(unproven(&found, why, &placeholders)))?)
+            Some(proven.map_err(|unsigned| {
+                let (found, why) = *unsigned;
+                Box::new(unproven(&found, why, &placeholders))
+            })?)
         }
         (found, _) => found,
     };

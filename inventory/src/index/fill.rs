@@ -48,10 +48,10 @@ impl Index {
         self.with(|connection| {
             let change = connection.transaction()?;
             let owners = owners(&change)?;
-            let strangers: Vec<Facts>;
-            let mut wanted = rows(known, fleet);
-            let (links, lonely) = linked(&wanted, &owners);
-            strangers = lonely.iter().map(|owner| told_by_runs(owner)).collect();
+            let machines = rows(known, fleet);
+            let (links, lonely) = linked(&machines, &owners);
+            let strangers: Vec<Facts> = lonely.iter().map(|owner| told_by_runs(owner)).collect();
+            let mut wanted = machines;
             wanted.extend(strangers.iter().map(of_runs));
             write(&change, &wanted)?;
             link(&change, &links)?;
@@ -207,11 +207,13 @@ fn linked<'a>(wanted: &[Wanted], owners: &'a [Owner]) -> (Vec<(i64, String)>, Ve
             "" => by_address.get(owner.address.as_str()),
             mac => by_mac.get(mac),
         };
-        let key = known.map(|key| (*key).to_owned()).unwrap_or_else(|| {
+        let key = if let Some(key) = known {
+            (*key).to_owned()
+        } else {
             let key = of_runs(&told_by_runs(owner)).key;
             lonely.insert(key.clone(), owner);
             key
-        });
+        };
         links.push((owner.id, key));
     }
     (links, lonely.into_values().collect())
@@ -224,7 +226,7 @@ fn write(change: &Transaction<'_>, wanted: &[Wanted]) -> rusqlite::Result<()> {
         .collect::<rusqlite::Result<_>>()?;
     for row in wanted {
         match there.remove(&row.key) {
-            Some((_, stamp)) if stamp == row.stamp => continue,
+            Some((_, stamp)) if stamp == row.stamp => {}
             Some((id, _)) => {
                 remove(change, id)?;
                 insert(change, Some(id), row)?;

@@ -1,4 +1,4 @@
-//! An index over facts and runs, in SQLite. Whatever is wrong with it, it is thrown away and made again: the files are the truth.
+//! An index over facts and runs, in `SQLite`. Whatever is wrong with it, it is thrown away and made again: the files are the truth.
 
 mod fill;
 mod runs;

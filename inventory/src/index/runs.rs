@@ -133,14 +133,13 @@ fn put(change: &Transaction<'_>, run: &RunRow) -> rusqlite::Result<()> {
         .prepare_cached("SELECT id FROM owner WHERE mac = ? AND address = ? AND name = ?")?
         .query_row(owner, |row| row.get(0))
         .optional()?;
-    let owner = match known {
-        Some(id) => id,
-        None => {
-            change
-                .prepare_cached("INSERT INTO owner (mac, address, name) VALUES (?, ?, ?)")?
-                .execute(owner)?;
-            change.last_insert_rowid()
-        }
+    let owner = if let Some(id) = known {
+        id
+    } else {
+        change
+            .prepare_cached("INSERT INTO owner (mac, address, name) VALUES (?, ?, ?)")?
+            .execute(owner)?;
+        change.last_insert_rowid()
     };
     let reason = pitstop_protocol::event::shortened(&run.reason, LONGEST_REASON);
     change

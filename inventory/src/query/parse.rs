@@ -291,12 +291,11 @@ fn read(kind: Kind, op: Op, text: &str) -> Result<Value, Wrong> {
 }
 
 fn unknown(word: &str, place: Range<usize>) -> QueryError {
-    let message = match fields::like(word) {
-        Some(like) => format!("there is no field {word:?}: did you mean {like}?"),
-        None => {
-            let all: Vec<&str> = fields::FIELDS.iter().map(|field| field.name).collect();
-            format!("there is no field {word:?}: there are {}", all.join(", "))
-        }
+    let message = if let Some(like) = fields::like(word) {
+        format!("there is no field {word:?}: did you mean {like}?")
+    } else {
+        let all: Vec<&str> = fields::FIELDS.iter().map(|field| field.name).collect();
+        format!("there is no field {word:?}: there are {}", all.join(", "))
     };
     QueryError::new(place, message)
 }

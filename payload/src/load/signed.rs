@@ -52,10 +52,10 @@ pub(super) fn prove(
     keys: &JobKeys,
     http: &HttpClient,
     reporter: &dyn Reporter,
-) -> Result<Found, (Found, String)> {
+) -> Result<Found, Box<(Found, String)>> {
     let signature = match signature_of(&found, http, reporter) {
         Ok(signature) => signature,
-        Err(why) => return Err((found, why)),
+        Err(why) => return Err(Box::new((found, why))),
     };
     let bad = match keys.verify(&found.bytes, &signature) {
         Ok(comment) => {
@@ -68,7 +68,7 @@ pub(super) fn prove(
     let again = fetch::file(&found.url, LIMIT, http, reporter);
     let again = again.ok().zip(signature_of(&found, http, reporter).ok());
     let Some((bytes, signature)) = again else {
-        return Err((found, bad));
+        return Err(Box::new((found, bad)));
     };
     match keys.verify(&bytes, &signature) {
         Ok(comment) => {
@@ -79,7 +79,7 @@ pub(super) fn prove(
             reporter.info(format!("the host file is signed: {comment}"));
             Ok(Found { bytes, ..found })
         }
-        Err(_) => Err((found, bad)),
+        Err(_) => Err(Box::new((found, bad))),
     }
 }
 

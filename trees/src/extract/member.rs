@@ -91,11 +91,11 @@ impl<'a> Writer<'a> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(entry.attributes.mode & 0o777);
-        let made = openat(&folder.fd, entry.path.name(), flags, mode)
+        let file = openat(&folder.fd, entry.path.name(), flags, mode)
             .with_context(|| format!("making {name}"))?;
         let early = entry.attributes.flags.early();
-        attributes::set_flags(&made, early, &name, self.losses)?;
-        Ok((File::from(made), folder.is_fat))
+        attributes::set_flags(&file, early, &name, self.losses)?;
+        Ok((File::from(file), folder.is_fat))
     }
 
     fn finish(&self, entry: &Entry, file: &OwnedFd, is_fat: bool) -> anyhow::Result<()> {

@@ -81,15 +81,15 @@ impl Index {
         starts.push((raw, file));
         let mut places = Vec::with_capacity(placed.len() + 1);
         let mut at = 0u64;
-        for placed in &placed {
-            if placed.header == 0 {
+        for one in &placed {
+            if one.header == 0 {
                 return Err(IndexError::Wrong("an entry has no header"));
             }
             places.push(at);
-            let size = placed.entry.kind.stored();
+            let size = one.entry.kind.stored();
             let whole = size
                 .checked_next_multiple_of(512)
-                .and_then(|size| size.checked_add(u64::from(placed.header)))
+                .and_then(|size| size.checked_add(u64::from(one.header)))
                 .and_then(|size| size.checked_add(at));
             at = whole.ok_or(IndexError::Wrong("a file is larger than any can be"))?;
         }

@@ -33,13 +33,14 @@ fn machine() -> MachineIdentity {
 fn each_term_that_is_missing_is_named_with_what_to_write() {
     let whole = job("restore", &TERMS.concat()).unwrap();
     assert_eq!(check_signable(&whole), Ok(()));
-    for missing in 0..TERMS.len() {
-        let rest: String = (0..TERMS.len())
-            .filter(|at| *at != missing)
-            .map(|at| TERMS[at])
+    for missing in TERMS {
+        let rest: String = TERMS
+            .iter()
+            .filter(|term| **term != missing)
+            .copied()
             .collect();
         let (key, what) = check_signable(&job("restore", &rest).unwrap()).unwrap_err();
-        assert!(TERMS[missing].starts_with(key), "{key}: {what}");
+        assert!(missing.starts_with(key), "{key}: {what}");
         assert!(what.contains("a signed job"), "{what}");
     }
 }

@@ -71,7 +71,7 @@ fn exchange(port: u16, request: &[u8]) -> Vec<u8> {
 /// What goes wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// 503 SlowDown.
+    /// 503 `SlowDown`.
     SlowDown,
     /// The connection ends before the store hears of it.
     Cut,
