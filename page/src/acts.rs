@@ -20,6 +20,9 @@ const LOSING: [(ActionName, &str); 2] = [
     (ActionName::Wipe, "Wipe…"),
 ];
 
+/// Why a machine of which nothing is known is not wiped.
+pub const NO_DISK: &str = "No disk of it is known: boot it once into refresh-info";
+
 /// Whether the page has a form for `action`.
 pub fn offers(action: ActionName) -> bool {
     let all = HARMLESS.iter().chain(&LOSING);
@@ -43,16 +46,23 @@ pub(crate) fn panel(detail: &MachineDetail, viewer: &Viewer) -> Markup {
             h2 id="acts" { "Do something" }
             div class="in acts" {
                 @for (action, word) in HARMLESS {
-                    form method="post" action=(act_path(machine, "job")) {
-                        (viewer.token())
-                        input type="hidden" name="action" value=(action.as_str());
-                        button { (word) }
-                    }
+                    (set(machine, action, word, viewer))
                 }
                 @for (action, word) in LOSING { (losing(detail, action, word, viewer)) }
                 div id="job-now" data-part="" { (cancel(machine, viewer)) }
                 (power(machine, viewer))
             }
+        }
+    }
+}
+
+/// A button that sets a job which loses nothing.
+fn set(machine: &Machine, action: ActionName, word: &str, viewer: &Viewer) -> Markup {
+    html! {
+        form method="post" action=(act_path(machine, "job")) {
+            (viewer.token())
+            input type="hidden" name="action" value=(action.as_str());
+            button { (word) }
         }
     }
 }
@@ -76,6 +86,16 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
     let machine = &detail.machine;
     let name = must_type(machine);
     let field = format!("confirm-{action}");
+    // A wipe takes the disks that are named here, and no other.
+    if action == ActionName::Wipe && detail.disks.is_empty() {
+        return html! {
+            details class="ask" {
+                summary { (word) }
+                p { (NO_DISK) "." }
+                (set(machine, ActionName::RefreshInfo, "Set refresh-info", viewer))
+            }
+        };
+    }
     html! {
         details class="ask" {
             summary { (word) }
@@ -121,7 +141,7 @@ fn folders(detail: &MachineDetail) -> Vec<&str> {
 fn lost(detail: &MachineDetail) -> Markup {
     html! {
         @if detail.disks.is_empty() {
-            p { "Lost is what is on " strong { "every fixed disk" } " of it. Which those are is not known: refresh-info tells." }
+            p { "Lost is what is on " strong { "every disk" } " that the image has. Which those are of it is not known: refresh-info tells." }
         } @else {
             p { "Lost is what is on:" }
             ul class="lost" {

@@ -123,6 +123,9 @@ async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<Did, 
     if action.writes_disks() {
         must_be_named(form, &detail.machine, action.as_str())?;
     }
+    if action == ActionName::Wipe && detail.disks.is_empty() {
+        return Err(Refusal::new(StatusCode::CONFLICT, buttons::NO_DISK));
+    }
     let order = order(action, &detail, form);
     handlers::set_jobs(
         Here(Arc::clone(site)),
@@ -144,9 +147,8 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     if action == ActionName::Restore && !image.is_empty() {
         job.insert("image".to_owned(), json!(image));
     }
-    let wipes = action == ActionName::Wipe;
     // The disks that the page named, and no other that may have come since.
-    if wipes && !detail.disks.is_empty() {
+    if action == ActionName::Wipe {
         job.insert(
             "disks".to_owned(),
             detail.disks.iter().map(selector).collect(),
@@ -155,8 +157,6 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     Order {
         machines: vec![detail.machine.id.clone()],
         action: action.as_str().to_owned(),
-        // Every disk was named where none is known.
-        force: wipes && detail.disks.is_empty(),
         job,
         ..Order::default()
     }

@@ -3,6 +3,7 @@
 use super::images::of_folder;
 use super::machines::machines;
 use crate::inventory::Sources;
+use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::set::{disk as machine_disk, record};
 use crate::site::Site;
@@ -31,14 +32,20 @@ pub fn machine(site: &Site, name: &str) -> Result<MachineDetail, Refusal> {
         None => Vec::new(),
     };
     let runs = runs(site, &machine);
+    let inventory = inventory(site, &machine);
     let mut disks: Vec<Disk> = record.disks.iter().map(machine_disk).collect();
     if disks.is_empty() {
+        disks = inventory.as_ref().map(told).unwrap_or_default();
+    }
+    if disks.is_empty() {
         disks = planned(runs.first());
+    }
+    if disks.is_empty() {
+        disks = imaged(site, &images);
     }
     for disk in &mut disks {
         add_partitions(site, disk, &images);
     }
-    let inventory = inventory(site, &machine);
     machine.model = inventory.as_ref().and_then(model);
     if machine.serial.is_none() {
         let told = record.machines.last().map(|told| told.serial.clone());
@@ -168,6 +175,36 @@ fn jobs(site: &Site, machine: &Machine) -> Result<Vec<Job>, Refusal> {
     Ok(jobs.map(Job::from).collect())
 }
 
+/// The disks that its inventory tells: what is plugged in for a while is not the machine's.
+fn told(facts: &Facts) -> Vec<Disk> {
+    let own = facts.disks.iter().filter(|disk| !disk.removable);
+    let disks = own.map(|disk| Disk {
+        device: disk.device.clone(),
+        model: disk.model.clone(),
+        serial: disk.serial.clone(),
+        wwn: disk.wwn.clone(),
+        transport: disk.bus.clone(),
+        size: disk.size,
+        logical_sector_size: disk.logical_sector_size,
+        source: Source::Machine,
+        seen: facts.taken.parse().ok(),
+        ..Disk::default()
+    });
+    disks.collect()
+}
+
+/// The disks of its images, where nothing else tells of any.
+fn imaged(site: &Site, images: &[Image]) -> Vec<Disk> {
+    let mut disks: Vec<Disk> = Vec::new();
+    for image in images.iter().filter(|image| !image.old) {
+        let known = disks.iter().any(|disk| disk.device == image.device);
+        if let Some(disk) = disk_of(site, image).filter(|_| !known) {
+            disks.push(disk);
+        }
+    }
+    disks
+}
+
 /// The disks of a run's plan.
 fn planned(run: Option<&Run>) -> Vec<Disk> {
     let Some(run) = run else {
@@ -198,15 +235,16 @@ fn add_partitions(site: &Site, disk: &mut Disk, images: &[Image]) {
     let Some(newest) = of_disk.max_by_key(|image| image.created) else {
         return;
     };
-    let Ok(path) = crate::path::RelPath::from_text(&newest.path) else {
-        return;
-    };
-    if let Ok(detail) = super::images::image(site, &path)
-        && let Some(on_image) = detail.disk
-    {
+    if let Some(on_image) = disk_of(site, newest) {
         disk.table = on_image.table;
         disk.partitions = on_image.partitions;
         disk.image = on_image.image;
         disk.seen = on_image.seen;
     }
+}
+
+/// The disk that an image is of, where the image tells.
+fn disk_of(site: &Site, image: &Image) -> Option<Disk> {
+    let path = RelPath::from_text(&image.path).ok()?;
+    super::images::image(site, &path).ok()?.disk
 }
