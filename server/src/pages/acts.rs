@@ -23,25 +23,26 @@ use std::sync::Arc;
 use url::form_urlencoded;
 
 /// The fields of a form as browsers send it.
-struct Form(HashMap<String, String>);
+pub struct Form(HashMap<String, String>);
 
 impl Form {
-    fn of(body: &str) -> Self {
+    pub fn of(body: &str) -> Self {
         let fields = form_urlencoded::parse(body.as_bytes());
         Self(fields.into_owned().collect())
     }
 
     /// Empty where the form has none.
-    fn text(&self, name: &str) -> &str {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .unwrap_or_default()
-            .trim()
+    pub fn text(&self, name: &str) -> &str {
+        self.whole(name).trim()
+    }
+
+    /// As it was typed: spaces may be a part of a password.
+    pub fn whole(&self, name: &str) -> &str {
+        self.0.get(name).map(String::as_str).unwrap_or_default()
     }
 }
 
-fn bad(what: impl Into<String>) -> Refusal {
+pub fn bad(what: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, what)
 }
 
@@ -52,13 +53,13 @@ fn body(value: &impl Serialize) -> Result<Body, Refusal> {
 }
 
 /// What was done, as the audit log has it.
-struct Did {
+pub struct Did {
     done: Done,
     noted: Noted,
 }
 
 impl Did {
-    fn new(done: Done, act: impl Into<String>, object: impl Into<String>) -> Self {
+    pub fn new(done: Done, act: impl Into<String>, object: impl Into<String>) -> Self {
         let noted = Noted {
             act: act.into(),
             object: object.into(),
@@ -67,7 +68,7 @@ impl Did {
     }
 }
 
-fn back(place: &str, did: Did) -> Response {
+pub fn back(place: &str, did: Did) -> Response {
     let mut response = see(&format!("{place}?done={}", did.done.word()));
     response.extensions_mut().insert(did.noted);
     response

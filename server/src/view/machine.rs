@@ -68,7 +68,7 @@ pub fn machine(site: &Site, name: &str) -> Result<MachineDetail, Refusal> {
 
 /// What the machine told of itself, if it did.
 fn inventory(site: &Site, machine: &Machine) -> Option<Facts> {
-    let sources = Sources::new(site.runs.root(), Some(&site.share), &site.fleet.current());
+    let sources = Sources::of(site);
     // Who never told is not known there, and one name may be several machines'.
     let names = [Some(&machine.id), machine.mac.first()];
     names.into_iter().flatten().find_map(|name| {
