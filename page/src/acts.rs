@@ -6,7 +6,7 @@ use crate::machine::act_path;
 use crate::words::size;
 use maud::{Markup, html};
 use pitstop_api::{Machine, MachineDetail, MachineState};
-use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::{ActionName, Method};
 
 /// The actions that a page sets: those that need nothing beside the machine. `partition` wants a layout.
 const HARMLESS: [(ActionName, &str); 4] = [
@@ -111,6 +111,7 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
                         }
                     }
                 }
+                @if action == ActionName::Wipe { (methods()) }
                 (lost(detail))
                 div class="field" {
                     label for=(field) { "Type " strong { (name) } " to go on" }
@@ -118,6 +119,27 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
                         data-must=(name);
                 }
                 button class="danger" { (word.trim_end_matches('…')) " " (name) }
+            }
+        }
+    }
+}
+
+/// How a wipe erases: first what every disk can.
+const METHODS: [(Method, &str); 3] = [
+    (Method::Zero, "zero: write zeros, and read them back"),
+    (
+        Method::Discard,
+        "discard: tell the disk that nothing is needed (TRIM)",
+    ),
+    (Method::Secure, "secure: the disk erases itself"),
+];
+
+fn methods() -> Markup {
+    html! {
+        div class="field" {
+            label for="method" { "How" }
+            select id="method" name="method" {
+                @for (method, words) in METHODS { option value=(method) { (words) } }
             }
         }
     }

@@ -92,6 +92,11 @@ mod tests {
         let at = |seconds, random| Id::new(Timestamp::from_second(seconds).unwrap(), random);
         assert_eq!(at(0, 0xabcd).as_str(), "19700101-000000-00abcd");
         assert!(at(1_764_365_400, u32::MAX) < at(1_764_365_401, 0));
+        let soon = |milliseconds, random| {
+            Id::in_turn(Timestamp::from_millisecond(milliseconds).unwrap(), random)
+        };
+        assert!(soon(1_764_365_400_007, u32::MAX) < soon(1_764_365_400_008, 0));
+        assert!(soon(1_764_365_400_999, u32::MAX) < soon(1_764_365_401_000, 0));
         assert_eq!(
             "20261128-213000-a1b2".parse::<Id>().unwrap().as_str().len(),
             20

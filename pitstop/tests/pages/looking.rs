@@ -92,7 +92,7 @@ fn images_are_looked_into() {
     browser.go("/browse/10.0.0.14/sda.raw.gz/files/1/nothing");
     assert!(browser.text("main").contains("nothing"));
     browser.go("/people");
-    assert!(browser.text("main").contains("admins"));
+    assert!(browser.text("body").contains("this is for admins"));
     assert_eq!(browser.count("a[href='/people']"), 0);
 }
 

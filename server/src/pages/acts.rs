@@ -148,6 +148,10 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     if action == ActionName::Restore && !image.is_empty() {
         job.insert("image".to_owned(), json!(image));
     }
+    let method = form.text("method");
+    if action == ActionName::Wipe && !method.is_empty() {
+        job.insert("method".to_owned(), json!(method));
+    }
     // The disks that the page named, and no other that may have come since.
     if action == ActionName::Wipe {
         job.insert(

@@ -1,6 +1,6 @@
 //! One machine, with all that is known of it.
 
-use super::images::of_folder;
+use super::images::{named_for, of_folder};
 use super::machines::machines;
 use crate::inventory::Sources;
 use crate::path::RelPath;
@@ -197,9 +197,14 @@ fn told(facts: &Facts) -> Vec<Disk> {
 fn imaged(site: &Site, images: &[Image]) -> Vec<Disk> {
     let mut disks: Vec<Disk> = Vec::new();
     for image in images.iter().filter(|image| !image.old) {
-        let known = disks.iter().any(|disk| disk.device == image.device);
-        if let Some(disk) = disk_of(site, image).filter(|_| !known) {
-            disks.push(disk);
+        if let Some(mut disk) = disk_of(site, image) {
+            // What it was made of may have been another machine's, or a file.
+            if let Some(device) = named_for(&image.path) {
+                device.clone_into(&mut disk.device);
+            }
+            if disks.iter().all(|other| other.device != disk.device) {
+                disks.push(disk);
+            }
         }
     }
     disks
@@ -226,7 +231,7 @@ fn planned(run: Option<&Run>) -> Vec<Disk> {
 fn add_partitions(site: &Site, disk: &mut Disk, images: &[Image]) {
     let is_of = |image: &&Image| {
         if disk.serial.is_empty() || image.serial.is_empty() {
-            image.device == disk.device
+            named_for(&image.path) == Some(&disk.device)
         } else {
             image.serial == disk.serial
         }
