@@ -127,7 +127,7 @@ fn without_contradictions(given: Vec<Option<Given>>) -> Vec<Given> {
         option.is_some_and(|option| option.excludes.iter().any(|other| keys.contains(other)))
     };
     let kept = given.iter().filter(|(key, value, _)| {
-        let of_others = limited && *key == "distribute" && value == "\"swarm\"";
+        let of_others = limited && *key == "distribute" && value.as_str() == Some("swarm");
         !of_others && !excluded(key)
     });
     kept.cloned().collect()
