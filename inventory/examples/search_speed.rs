@@ -101,7 +101,7 @@ fn machine(number: u32) -> (Known, Named) {
             model: ["Samsung SSD 860 EVO", "WDC WD40EFRX", "KIOXIA KXG60"][disk as usize].into(),
             serial: format!("S{disk}-{number:05}"),
             size: [500_107_862_016, 4_000_787_030_016, 1_024_209_543_168][disk as usize],
-            health: if number % 97 == 0 {
+            health: if number.is_multiple_of(97) {
                 Health::Failing
             } else {
                 Health::Ok
@@ -113,7 +113,7 @@ fn machine(number: u32) -> (Known, Named) {
     facts.nics.push(Nic {
         mac: mac.clone(),
         driver: ["e1000e", "igc", "r8169"][number as usize % 3].into(),
-        speed: Some(if number % 50 == 0 { 100 } else { 1000 }),
+        speed: Some(if number.is_multiple_of(50) { 100 } else { 1000 }),
         ..Nic::default()
     });
     let named = Named {

@@ -21,7 +21,11 @@ fn secured(scene: &Scene, server: &MailServer, password: &str, more: &str) -> St
     let ca = server.authority();
     config(
         server,
-        &format!("user = \"lab\"\npassword-file = {file:?}\nca-file = {ca:?}\n{more}"),
+        &format!(
+            "user = \"lab\"\npassword-file = \"{}\"\nca-file = \"{}\"\n{more}",
+            file.display(),
+            ca.display()
+        ),
     )
 }
 

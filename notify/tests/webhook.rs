@@ -4,6 +4,7 @@ mod common;
 
 use common::{PATIENCE, Post, Scene, notice, receiver};
 use pitstop_notify::{Event, Notice};
+use std::fmt::Write as _;
 use std::fs;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -20,31 +21,34 @@ fn hook(name: &str, port: u16, more: &str) -> String {
 
 #[test]
 fn a_failure_is_posted_with_its_id_and_signature() {
-    let (port, posts) = receiver(&[204]);
+    let (port, received) = receiver(&[204]);
     let scene = Scene::new("");
     let secret = scene.root.path().join("secret");
     fs::write(&secret, "Jefe\n").unwrap();
-    scene.write(&hook("ops", port, &format!("secret-file = {secret:?}")));
+    scene.write(&hook(
+        "ops",
+        port,
+        &format!("secret-file = \"{}\"", secret.display()),
+    ));
     let notifier = scene.start();
     // Of what nobody asked for nobody is told.
     notifier.notice(notice(1, Event::Done));
     let failed = notice(2, Event::Failed);
     notifier.notice(failed.clone());
-    let post = next(&posts);
-    assert!(post.head.starts_with("POST /hook/s3cret HTTP/1.1\r\n"));
-    let read: Notice = serde_json::from_str(&post.body).unwrap();
+    let sent = next(&received);
+    assert!(sent.head.starts_with("POST /hook/s3cret HTTP/1.1\r\n"));
+    let read: Notice = serde_json::from_str(&sent.body).unwrap();
     assert_eq!(read, failed);
-    assert_eq!(post.header("x-pitstop-id"), Some(failed.id.as_str()));
-    assert_eq!(post.header("x-pitstop-event"), Some("failed"));
+    assert_eq!(sent.header("x-pitstop-id"), Some(failed.id.as_str()));
+    assert_eq!(sent.header("x-pitstop-event"), Some("failed"));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"Jefe");
-    let tag = ring::hmac::sign(&key, post.body.as_bytes());
-    let hex: String = tag
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let tag = ring::hmac::sign(&key, sent.body.as_bytes());
+    let hex = tag.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
     assert_eq!(
-        post.header("x-pitstop-signature"),
+        sent.header("x-pitstop-signature"),
         Some(format!("sha256={hex}").as_str())
     );
 }

@@ -6,7 +6,7 @@ use crate::machine::act_path;
 use crate::words::size;
 use maud::{Markup, html};
 use pitstop_api::{Machine, MachineDetail, MachineState};
-use pitstop_protocol::job::ActionName;
+use pitstop_protocol::job::{ActionName, Method};
 
 /// The actions that a page sets: those that need nothing beside the machine. `partition` wants a layout.
 const HARMLESS: [(ActionName, &str); 4] = [
@@ -19,6 +19,9 @@ const LOSING: [(ActionName, &str); 2] = [
     (ActionName::Restore, "Restore…"),
     (ActionName::Wipe, "Wipe…"),
 ];
+
+/// Why a machine of which nothing is known is not wiped.
+pub const NO_DISK: &str = "No disk of it is known: boot it once into refresh-info";
 
 /// Whether the page has a form for `action`.
 pub fn offers(action: ActionName) -> bool {
@@ -43,16 +46,23 @@ pub(crate) fn panel(detail: &MachineDetail, viewer: &Viewer) -> Markup {
             h2 id="acts" { "Do something" }
             div class="in acts" {
                 @for (action, word) in HARMLESS {
-                    form method="post" action=(act_path(machine, "job")) {
-                        (viewer.token())
-                        input type="hidden" name="action" value=(action.as_str());
-                        button { (word) }
-                    }
+                    (set(machine, action, word, viewer))
                 }
                 @for (action, word) in LOSING { (losing(detail, action, word, viewer)) }
                 div id="job-now" data-part="" { (cancel(machine, viewer)) }
                 (power(machine, viewer))
             }
+        }
+    }
+}
+
+/// A button that sets a job which loses nothing.
+fn set(machine: &Machine, action: ActionName, word: &str, viewer: &Viewer) -> Markup {
+    html! {
+        form method="post" action=(act_path(machine, "job")) {
+            (viewer.token())
+            input type="hidden" name="action" value=(action.as_str());
+            button { (word) }
         }
     }
 }
@@ -76,6 +86,16 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
     let machine = &detail.machine;
     let name = must_type(machine);
     let field = format!("confirm-{action}");
+    // A wipe takes the disks that are named here, and no other.
+    if action == ActionName::Wipe && detail.disks.is_empty() {
+        return html! {
+            details class="ask" {
+                summary { (word) }
+                p { (NO_DISK) "." }
+                (set(machine, ActionName::RefreshInfo, "Set refresh-info", viewer))
+            }
+        };
+    }
     html! {
         details class="ask" {
             summary { (word) }
@@ -91,6 +111,7 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
                         }
                     }
                 }
+                @if action == ActionName::Wipe { (methods()) }
                 (lost(detail))
                 div class="field" {
                     label for=(field) { "Type " strong { (name) } " to go on" }
@@ -98,6 +119,27 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
                         data-must=(name);
                 }
                 button class="danger" { (word.trim_end_matches('…')) " " (name) }
+            }
+        }
+    }
+}
+
+/// How a wipe erases: first what every disk can.
+const METHODS: [(Method, &str); 3] = [
+    (Method::Zero, "zero: write zeros, and read them back"),
+    (
+        Method::Discard,
+        "discard: tell the disk that nothing is needed (TRIM)",
+    ),
+    (Method::Secure, "secure: the disk erases itself"),
+];
+
+fn methods() -> Markup {
+    html! {
+        div class="field" {
+            label for="method" { "How" }
+            select id="method" name="method" {
+                @for (method, words) in METHODS { option value=(method) { (words) } }
             }
         }
     }
@@ -121,7 +163,7 @@ fn folders(detail: &MachineDetail) -> Vec<&str> {
 fn lost(detail: &MachineDetail) -> Markup {
     html! {
         @if detail.disks.is_empty() {
-            p { "Lost is what is on " strong { "every fixed disk" } " of it. Which those are is not known: refresh-info tells." }
+            p { "Lost is what is on " strong { "every disk" } " that the image has. Which those are of it is not known: refresh-info tells." }
         } @else {
             p { "Lost is what is on:" }
             ul class="lost" {

@@ -1,8 +1,8 @@
 //! `/images`: what there is, of what, when it was made and checked, and who used it.
 
-use crate::disk;
 use crate::layout::Viewer;
 use crate::words::{self, machine_path, path_below, size};
+use crate::{browse, disk};
 use maud::{Markup, html};
 use pitstop_api::{Image, ImageDetail, Verified, VerifyState};
 
@@ -142,7 +142,7 @@ pub fn one(detail: &ImageDetail, viewer: &Viewer) -> Markup {
                         @if viewer.operates { (verify(image, viewer)) }
                         a class="button" href=(path_below("/share", &image.path)) download { "Download" }
                         @if detail.disk.is_some() {
-                            a class="button" href={ (path_below("/browse", &image.path)) } { "Look into it" }
+                            a class="button" href=(browse::path(&image.path)) { "Look into it" }
                         }
                     }
                 }

@@ -4,21 +4,23 @@
 
 pub mod acts;
 pub mod assets;
+pub mod browse;
 mod disk;
 pub mod fleet;
 mod icon;
 pub mod images;
+pub mod inventory;
 pub mod journal;
 mod layout;
 pub mod login;
 pub mod machine;
 pub mod machines;
+pub mod people;
 pub mod plain;
 pub mod queue;
 pub mod runs;
 mod words;
 
-#[cfg(test)]
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Values to render in tests: a fleet with something of everything, and the same with names that want to be markup.
 
 use crate::layout::Viewer;
+use pitstop_api::inventory::{InventoryList, InventoryRow};
 use pitstop_api::{
-    Disk, Entry, Fact, Image, Job, JobOrder, JobState, LastResult, Machine, MachineDetail,
-    MachineState, Partition, Progress, Queue, Run, RunState, Schedule, Use, Verified, VerifyState,
+    Disk, Entry, Fact, Image, ImageEntry, ImageEntryKind, ImageFolder, ImageVolume, ImageVolumes,
+    Job, JobOrder, JobState, LastResult, Machine, MachineDetail, MachineState, Partition, Progress,
+    Queue, Role, Run, RunState, Schedule, Token, Use, User, Verified, VerifyState,
 };
 use pitstop_imaging::event::Act;
 
@@ -197,6 +199,80 @@ pub fn image(name: &str) -> Image {
         }],
         wrong: Some(name.into()),
         ..Image::default()
+    }
+}
+
+pub fn volumes(name: &str) -> ImageVolumes {
+    ImageVolumes {
+        path: format!("{name}/sda.raw.gz"),
+        volumes: vec![ImageVolume {
+            number: 1,
+            filesystem: name.into(),
+            label: name.into(),
+            size: 1 << 30,
+            readable: true,
+        }],
+    }
+}
+
+pub fn folder(name: &str) -> ImageFolder {
+    let entry = |kind| ImageEntry {
+        name: name.into(),
+        kind,
+        size: 3,
+        target: name.into(),
+    };
+    ImageFolder {
+        path: format!("{name}/sda.raw.gz"),
+        volume: 1,
+        folder: name.into(),
+        entries: [
+            ImageEntryKind::Folder,
+            ImageEntryKind::File,
+            ImageEntryKind::Link,
+        ]
+        .map(entry)
+        .into(),
+        more: true,
+    }
+}
+
+pub fn user(name: &str) -> User {
+    User {
+        name: name.into(),
+        role: Role::Admin,
+        created: None,
+        seen: None,
+        locked_until: None,
+    }
+}
+
+pub fn token(name: &str) -> Token {
+    Token {
+        id: name.into(),
+        user: name.into(),
+        note: name.into(),
+        role: Role::Viewer,
+        created: None,
+        expires: None,
+        seen: None,
+    }
+}
+
+pub fn found(name: &str) -> InventoryList {
+    InventoryList {
+        query: name.into(),
+        known: 1,
+        machines: vec![InventoryRow {
+            name: name.into(),
+            address: name.into(),
+            vendor: name.into(),
+            model: name.into(),
+            serial: name.into(),
+            cpu: name.into(),
+            disks_text: name.into(),
+            ..InventoryRow::default()
+        }],
     }
 }
 

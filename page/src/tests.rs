@@ -3,8 +3,8 @@
 use crate::machine::Log;
 use crate::samples::{self, HOSTILE};
 use crate::{
-    Frame, Note, Stream, Tab, Topic, Viewer, fleet, images, machine, machines, page, plain, queue,
-    runs,
+    Frame, Note, Stream, Tab, Topic, Viewer, browse, fleet, images, inventory, machine, machines,
+    page, people, plain, queue, runs,
 };
 use maud::Markup;
 use pitstop_api::{
@@ -86,6 +86,11 @@ fn all(name: &str, viewer: &Viewer) -> Vec<String> {
         image: samples::image(name),
         disk: Some(samples::disk(name)),
     };
+    let found = samples::found(name);
+    let row = inventory::Row {
+        row: &found.machines[0],
+        page: Some(name),
+    };
     let mut pages = vec![
         machines::content(&some, &asked),
         images::list(&[samples::image(name)], viewer),
@@ -95,6 +100,21 @@ fn all(name: &str, viewer: &Viewer) -> Vec<String> {
         runs::list(&[samples::run(name, RunState::Failed)]),
         runs::one(&samples::run(name, RunState::Running), &log),
         plain::refused(name, name),
+        browse::volumes(&samples::volumes(name)),
+        browse::folder(&samples::folder(name), viewer.operates),
+        people::content(
+            &[samples::user(name)],
+            &[samples::token(name)],
+            None,
+            viewer,
+        ),
+        inventory::content(
+            Some((&found, &[row])),
+            inventory::Asked {
+                words: name,
+                wrong: Some(name),
+            },
+        ),
     ];
     pages.extend(
         STATES.map(|state| machine::content(&samples::detail(name, state), Some(&log), viewer)),

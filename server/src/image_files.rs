@@ -57,6 +57,28 @@ pub async fn answer(
     image: &str,
     asked: &str,
 ) -> Result<Response, Refusal> {
+    Ok(match look_into(site, who, image, asked).await? {
+        InImage::Volumes(volumes) => Json(volumes).into_response(),
+        InImage::Folder(folder) => Json(folder).into_response(),
+        InImage::File(response) => response,
+    })
+}
+
+/// What was asked of an image's files.
+pub enum InImage {
+    Volumes(ImageVolumes),
+    Folder(ImageFolder),
+    /// To keep.
+    File(Response),
+}
+
+/// The same, for whoever shows it in another way.
+pub async fn look_into(
+    site: Arc<Site>,
+    who: &Who,
+    image: &str,
+    asked: &str,
+) -> Result<InImage, Refusal> {
     let image = RelPath::from_text(image)?;
     let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, AT_ONCE.acquire()).await else {
         return Err(Refusal::new(
@@ -69,7 +91,7 @@ pub async fn answer(
         blocking(move || open(&site, &image)).await?
     };
     if asked.is_empty() {
-        return blocking(move || Ok(Json(volumes(&image, &reader)).into_response())).await;
+        return blocking(move || Ok(InImage::Volumes(volumes(&image, &reader)))).await;
     }
     let (number, path) = asked.split_once('/').unwrap_or((asked, ""));
     let number: u32 = number
@@ -90,8 +112,8 @@ pub async fn answer(
         outlet.end(found);
     });
     match begins.await {
-        Ok(Begun::Folder(folder)) => Ok(Json(folder).into_response()),
-        Ok(Begun::File(size)) => Ok(download(path, size, taken)),
+        Ok(Begun::Folder(folder)) => Ok(InImage::Folder(folder)),
+        Ok(Begun::File(size)) => Ok(InImage::File(download(path, size, taken))),
         Ok(Begun::Refused(refusal)) => Err(refusal),
         Err(_gone) => Err(Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -13,7 +13,7 @@ use axum::routing::{delete, get};
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::{self as api, TokenOrder, UserChange, UserOrder};
 use pitstop_imaging::units;
-use pitstop_people::{Book, Entry, NewToken, Refused, Role, Wanted};
+use pitstop_people::{Book, Entry, Gate, NewToken, Refused, Role, Wanted};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub fn routes() -> Router<Arc<Sites>> {
 }
 
 /// A body of JSON; what is wrong with it is told as other refusals are.
-pub struct Body<T>(T);
+pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
@@ -99,7 +99,7 @@ fn refusal(act: &str, error: &Error) -> Refusal {
 async fn with_people<T: Send + 'static>(
     sites: Arc<Sites>,
     act: String,
-    work: impl FnOnce(&pitstop_people::Gate) -> anyhow::Result<T> + Send + 'static,
+    work: impl FnOnce(&Gate) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<T, Refusal> {
     blocking(move || work(&sites.people).map_err(|error| refusal(&act, &error))).await
 }
@@ -137,15 +137,27 @@ fn told_token(id: &str, token: &pitstop_people::Token) -> api::Token {
     }
 }
 
+/// By name.
+pub fn all_users(people: &Gate) -> anyhow::Result<Vec<api::User>> {
+    let book = people.store.book()?;
+    let users = book.users.keys().filter_map(|name| told_user(&book, name));
+    Ok(users.collect())
+}
+
+/// Those that have not expired.
+pub fn all_tokens(people: &Gate) -> anyhow::Result<Vec<api::Token>> {
+    let (book, now) = (people.store.book()?, Timestamp::now());
+    let good = book.tokens.iter().filter(|(_, it)| !it.is_expired(now));
+    Ok(good.map(|(id, token)| told_token(id, token)).collect())
+}
+
 /// Users, by name.
 #[utoipa::path(get, path = "/api/v1/users", tag = "people",
     responses((status = 200, body = api::Users), (status = "4XX", body = api::ErrorBody)))]
 pub async fn users(State(sites): State<Arc<Sites>>) -> Result<Json<api::Users>, Refusal> {
     let listed = with_people(sites, "listing the users".into(), |people| {
-        let book = people.store.book()?;
-        let users = book.users.keys().filter_map(|name| told_user(&book, name));
         Ok(api::Users {
-            users: users.collect(),
+            users: all_users(people)?,
         })
     });
     listed.await.map(Json)
@@ -252,10 +264,8 @@ pub async fn remove(
     responses((status = 200, body = api::Tokens), (status = "4XX", body = api::ErrorBody)))]
 pub async fn tokens(State(sites): State<Arc<Sites>>) -> Result<Json<api::Tokens>, Refusal> {
     let listed = with_people(sites, "listing the tokens".into(), |people| {
-        let (book, now) = (people.store.book()?, Timestamp::now());
-        let good = book.tokens.iter().filter(|(_, it)| !it.is_expired(now));
         Ok(api::Tokens {
-            tokens: good.map(|(id, token)| told_token(id, token)).collect(),
+            tokens: all_tokens(people)?,
         })
     });
     listed.await.map(Json)
@@ -279,6 +289,17 @@ pub async fn issue(
     State(sites): State<Arc<Sites>>,
     Body(order): Body<TokenOrder>,
 ) -> Result<Response, Refusal> {
+    let (made, noted) = new_token(sites, order).await?;
+    let mut response = (StatusCode::CREATED, Json(made)).into_response();
+    response.extensions_mut().insert(noted);
+    Ok(response)
+}
+
+/// Makes a token; tells what the audit log says of it as well.
+pub async fn new_token(
+    sites: Arc<Sites>,
+    order: TokenOrder,
+) -> Result<(api::NewToken, Noted), Refusal> {
     let now = Timestamp::now();
     let expires = order.expires.as_deref().map(|text| expiry(text, now));
     let expires = expires
@@ -302,12 +323,11 @@ pub async fn issue(
         })
     });
     let made = made.await?;
-    let object = format!("{} of {}", made.token.id, made.token.user);
-    Ok(done(
-        "make token",
-        object,
-        (StatusCode::CREATED, Json(made)),
-    ))
+    let noted = Noted {
+        act: "make token".into(),
+        object: format!("{} of {}", made.token.id, made.token.user),
+    };
+    Ok((made, noted))
 }
 
 /// Revokes a token.

@@ -72,8 +72,8 @@ fn rows<'a>(known: &'a [Known], fleet: &'a [Named]) -> Vec<Wanted<'a>> {
         if let Some(at) = at {
             used[at] = true;
         }
-        let named = at.map(|at| &fleet[at]);
-        let name = named.map_or_else(
+        let in_fleet = at.map(|at| &fleet[at]);
+        let name = in_fleet.map_or_else(
             || shown(&machine.facts, &machine.folder),
             |named| named.name.clone(),
         );
@@ -83,11 +83,11 @@ fn rows<'a>(known: &'a [Known], fleet: &'a [Named]) -> Vec<Wanted<'a>> {
                 "{}-{}-{:x}",
                 machine.stamp,
                 machine.facts.taken,
-                hash(&named)
+                hash(&in_fleet)
             ),
             folder: &machine.folder,
             facts: &machine.facts,
-            named,
+            named: in_fleet,
             name,
         });
     }

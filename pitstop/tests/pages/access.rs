@@ -30,7 +30,7 @@ pub fn user(lab: &Lab, name: &str, role: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-fn log_in(browser: &Browser, name: &str) {
+pub fn log_in(browser: &Browser, name: &str) {
     browser.type_into("#user", name);
     browser.type_into("#password", PASSWORD);
     browser.click("main button");

@@ -41,6 +41,12 @@ fn every_page(lab: &Lab, looks: Looks) {
         &run,
         "/fleet",
         "/fleet?machine=lab-1",
+        "/inventory",
+        "/inventory?q=ram<8GX",
+        "/browse/10.0.0.14/sda.raw.gz",
+        "/browse/10.0.0.14/sda.raw.gz/files/1",
+        "/people",
+        "/machines/lab-6",
     ] {
         browser.go(path);
         check(&browser, &axe, &format!("{path}, {looks:?}"));

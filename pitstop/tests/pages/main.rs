@@ -7,6 +7,7 @@ mod browser;
 mod common;
 mod lab;
 mod live;
+mod looking;
 mod many;
 mod queue;
 mod reading;

@@ -33,7 +33,7 @@ fn two_thousand_machines_are_there_at_once_and_stay_so() {
     let updates = browser
         .js("return performance.getEntriesByName('pitstop-update').map((one) => one.duration)");
     println!("2000 machines: {times}; updates, ms: {updates}");
-    // Generous: the machine of the tests has other things to do. docs/page.md has what was measured on a quiet one.
+    // Generous: the machine of the tests has other things to do.
     assert!(times["paint"].as_f64().unwrap() < 5000.0, "{times}");
     for update in updates.as_array().unwrap() {
         assert!(update.as_f64().unwrap() < 1000.0, "{updates}");

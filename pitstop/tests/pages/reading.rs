@@ -3,7 +3,7 @@
 use crate::browser::{Browser, Looks};
 use crate::lab::Lab;
 
-const WITHOUT_SCRIPT: Looks = Looks {
+pub const WITHOUT_SCRIPT: Looks = Looks {
     dark: false,
     phone: false,
     without_script: true,

@@ -4,7 +4,7 @@ use super::{NotKnown, Sources};
 use crate::http::access;
 use crate::http::{Here, only_read};
 use crate::refusal::{Refusal, blocking};
-use crate::site::{Site, Sites};
+use crate::site::Sites;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{StatusCode, Uri, header};
@@ -41,7 +41,7 @@ pub async fn watch(sites: Arc<Sites>) {
             let sites = Arc::clone(&sites);
             tokio::task::spawn_blocking(move || {
                 let site = sites.now()?;
-                site.inventory.refresh(&of(&site))
+                site.inventory.refresh(&Sources::of(&site))
             })
             .await
         };
@@ -56,11 +56,6 @@ pub async fn watch(sites: Arc<Sites>) {
         told = wrong;
         tokio::time::sleep(EVERY).await;
     }
-}
-
-/// What the site knows of machines.
-fn of(site: &Site) -> Sources<'_> {
-    Sources::new(site.runs.root(), Some(&site.share), &site.fleet.current())
 }
 
 enum Format {
@@ -91,7 +86,7 @@ pub async fn search(Here(site): Here, uri: Uri) -> Result<Response, Refusal> {
     let query = Query::parse(&text).map_err(|error| bad(error.pointed(&text)))?;
     let list = blocking(move || {
         site.inventory
-            .search(&of(&site), &text, &query)
+            .search(&Sources::of(&site), &text, &query)
             .map_err(|error| refused(&error))
     })
     .await?;
@@ -122,7 +117,7 @@ pub async fn one(
     Path(name): Path<String>,
 ) -> Result<Json<MachineInventory>, Refusal> {
     blocking(move || {
-        let machine = site.inventory.machine(&of(&site), &name);
+        let machine = site.inventory.machine(&Sources::of(&site), &name);
         machine.map(Json).map_err(|error| refused(&error))
     })
     .await
@@ -148,7 +143,7 @@ pub async fn changes(
         }
     }
     blocking(move || {
-        let changes = site.inventory.changes(&of(&site), &name, since);
+        let changes = site.inventory.changes(&Sources::of(&site), &name, since);
         changes.map(Json).map_err(|error| refused(&error))
     })
     .await

@@ -1,6 +1,7 @@
 //! What the index is made of beside the inventory's own files: the fleet file, the share and the runs.
 
 use crate::runs::{Run, Runs, State};
+use crate::site::Site;
 use cap_std::fs::Dir;
 use pitstop_fleet::Fleet;
 use pitstop_inventory::{Named, RunRow};
@@ -18,6 +19,11 @@ pub struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
+    /// What the site knows of machines.
+    pub(crate) fn of(site: &'a Site) -> Self {
+        Self::new(site.runs.root(), Some(&site.share), &site.fleet.current())
+    }
+
     pub fn new(root: &'a Path, share: Option<&'a Dir>, fleet: &Fleet) -> Self {
         Self {
             share,

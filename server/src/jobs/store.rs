@@ -25,7 +25,7 @@ const FOLDER: &str = "jobs";
 const HISTORY: &str = "history.ndjson";
 const LOCK: &str = ".lock";
 
-/// Names that were taken, until one is given up: two jobs of one second share one in 16 million.
+/// Names that were taken, until one is given up: two jobs of one millisecond share one in 16 thousand.
 const TRIES: u32 = 100;
 
 /// The jobs of a root.
@@ -167,15 +167,15 @@ impl Locked {
         all(&self.folder)
     }
 
-    /// A name that no job has.
+    /// A name that no job has, behind those of earlier ones.
     pub fn new_id(&self, now: Timestamp) -> anyhow::Result<Id> {
         for _ in 0..TRIES {
-            let id = Id::new(now, fastrand::u32(..));
+            let id = Id::in_turn(now, fastrand::u32(..));
             if !self.folder.exists(pitstop_jobs::file(&id)) {
                 return Ok(id);
             }
         }
-        bail!("every name for a job of this second is taken: try again")
+        bail!("every name for a job of this moment is taken: try again")
     }
 
     /// Writes the job's file, in place of what it had.

@@ -23,25 +23,26 @@ use std::sync::Arc;
 use url::form_urlencoded;
 
 /// The fields of a form as browsers send it.
-struct Form(HashMap<String, String>);
+pub struct Form(HashMap<String, String>);
 
 impl Form {
-    fn of(body: &str) -> Self {
+    pub fn of(body: &str) -> Self {
         let fields = form_urlencoded::parse(body.as_bytes());
         Self(fields.into_owned().collect())
     }
 
     /// Empty where the form has none.
-    fn text(&self, name: &str) -> &str {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .unwrap_or_default()
-            .trim()
+    pub fn text(&self, name: &str) -> &str {
+        self.whole(name).trim()
+    }
+
+    /// As it was typed: spaces may be a part of a password.
+    pub fn whole(&self, name: &str) -> &str {
+        self.0.get(name).map(String::as_str).unwrap_or_default()
     }
 }
 
-fn bad(what: impl Into<String>) -> Refusal {
+pub fn bad(what: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, what)
 }
 
@@ -52,13 +53,13 @@ fn body(value: &impl Serialize) -> Result<Body, Refusal> {
 }
 
 /// What was done, as the audit log has it.
-struct Did {
+pub struct Did {
     done: Done,
     noted: Noted,
 }
 
 impl Did {
-    fn new(done: Done, act: impl Into<String>, object: impl Into<String>) -> Self {
+    pub fn new(done: Done, act: impl Into<String>, object: impl Into<String>) -> Self {
         let noted = Noted {
             act: act.into(),
             object: object.into(),
@@ -67,7 +68,7 @@ impl Did {
     }
 }
 
-fn back(place: &str, did: Did) -> Response {
+pub fn back(place: &str, did: Did) -> Response {
     let mut response = see(&format!("{place}?done={}", did.done.word()));
     response.extensions_mut().insert(did.noted);
     response
@@ -123,6 +124,9 @@ async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<Did, 
     if action.writes_disks() {
         must_be_named(form, &detail.machine, action.as_str())?;
     }
+    if action == ActionName::Wipe && detail.disks.is_empty() {
+        return Err(Refusal::new(StatusCode::CONFLICT, buttons::NO_DISK));
+    }
     let order = order(action, &detail, form);
     handlers::set_jobs(
         Here(Arc::clone(site)),
@@ -144,9 +148,12 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     if action == ActionName::Restore && !image.is_empty() {
         job.insert("image".to_owned(), json!(image));
     }
-    let wipes = action == ActionName::Wipe;
+    let method = form.text("method");
+    if action == ActionName::Wipe && !method.is_empty() {
+        job.insert("method".to_owned(), json!(method));
+    }
     // The disks that the page named, and no other that may have come since.
-    if wipes && !detail.disks.is_empty() {
+    if action == ActionName::Wipe {
         job.insert(
             "disks".to_owned(),
             detail.disks.iter().map(selector).collect(),
@@ -155,8 +162,6 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     Order {
         machines: vec![detail.machine.id.clone()],
         action: action.as_str().to_owned(),
-        // Every disk was named where none is known.
-        force: wipes && detail.disks.is_empty(),
         job,
         ..Order::default()
     }

@@ -26,15 +26,21 @@ pub enum Done {
     Moved,
     Switched,
     Verifying,
+    Added,
+    Removed,
+    Revoked,
 }
 
 impl Done {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::Set,
         Self::Cancelled,
         Self::Moved,
         Self::Switched,
         Self::Verifying,
+        Self::Added,
+        Self::Removed,
+        Self::Revoked,
     ];
 
     pub fn word(self) -> &'static str {
@@ -44,6 +50,9 @@ impl Done {
             Self::Moved => "moved",
             Self::Switched => "switched",
             Self::Verifying => "verifying",
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -54,6 +63,9 @@ impl Done {
             Self::Moved => "The queue has a new order.",
             Self::Switched => "The machine was told so.",
             Self::Verifying => "Every chunk of the image is being checked.",
+            Self::Added => "The user is added.",
+            Self::Removed => "The user is removed, and its tokens.",
+            Self::Revoked => "The token is revoked.",
         }
     }
 

@@ -1,8 +1,10 @@
 //! The pages for people: which page is where, and who may see it. What they look like is the crate `page`'s.
 
 mod acts;
+mod browse;
 mod frame;
 mod live;
+mod people;
 mod show;
 
 pub use live::Glance;
@@ -28,6 +30,8 @@ pub fn routes() -> Router<Arc<Sites>> {
         .route("/runs", get(show::runs))
         .route("/runs/{run}", get(show::run))
         .route("/fleet", get(show::fleet))
+        .route("/inventory", get(show::inventory))
+        .route("/browse/{*path}", get(browse::image))
         .route("/journal", get(show::journal))
         .route("/live", get(live::live));
     let operators = Router::new()
@@ -36,9 +40,16 @@ pub fn routes() -> Router<Arc<Sites>> {
         .route("/queue/cancel", post(acts::cancel))
         .route("/queue/move", post(acts::reorder))
         .route("/verify/{*path}", post(acts::verify));
+    let admins = Router::new()
+        .route("/people", get(people::list))
+        .route("/people/users", post(people::add))
+        .route("/people/users/{name}/remove", post(people::remove))
+        .route("/people/tokens", post(people::make_token))
+        .route("/people/tokens/{id}/revoke", post(people::revoke));
     Router::new()
         .merge(access::viewers(viewers))
         .merge(access::operators(operators))
+        .merge(access::admins(admins))
         .route("/static/{file}", get(asset))
 }
 

@@ -3,6 +3,7 @@
 use super::frame::{Shown, query, show};
 use crate::http::Here;
 use crate::http::access::Who;
+use crate::inventory::Sources;
 use crate::list;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
@@ -13,13 +14,15 @@ use axum::extract::Path;
 use axum::http::Uri;
 use axum::response::Response;
 use pitstop_api::{Id, MachineDetail, Run, RunState};
-use pitstop_page::journal as journal_page;
+use pitstop_inventory::Query;
 use pitstop_page::machine::Log;
 use pitstop_page::{
     Tab, Topic, Viewer, fleet as fleet_page, images as images_page, machine as machine_page,
 };
+use pitstop_page::{inventory as inventory_page, journal as journal_page};
 use pitstop_page::{machines as machines_page, queue as queue_page, runs as runs_page};
 use pitstop_protocol::host_name::printable;
+use std::collections::HashMap;
 
 /// The newest runs that are listed.
 const RUNS: usize = 200;
@@ -171,6 +174,59 @@ pub async fn fleet(Here(site): Here, who: Who, uri: Uri) -> Response {
         })
     })
     .await
+}
+
+/// What machines are, and a search over it.
+pub async fn inventory(Here(site): Here, who: Who, uri: Uri) -> Response {
+    let words = query(&uri, "q").unwrap_or_default();
+    show(site, who, uri, move |site, _| found(site, &words)).await
+}
+
+fn found(site: &Site, words: &str) -> Result<Shown, Refusal> {
+    let shown = |content| Shown {
+        title: "Inventory".into(),
+        tab: Tab::Inventory,
+        topic: None,
+        content,
+    };
+    let query = match Query::parse(words) {
+        Ok(query) => query,
+        Err(error) => {
+            let wrong = error.pointed(words);
+            let asked = inventory_page::Asked {
+                words,
+                wrong: Some(&wrong),
+            };
+            return Ok(shown(inventory_page::content(None, asked)));
+        }
+    };
+    let list = site
+        .inventory
+        .search(&Sources::of(site), words, &query)
+        .map_err(|error| view::failed(&error))?;
+    // Not every machine that was once seen has a page: by its card, its name, its address.
+    let machines = view::machines(site)?;
+    let mut ids: HashMap<String, &str> = HashMap::new();
+    for machine in &machines {
+        let addresses = machine.addresses.iter().map(ToString::to_string);
+        let names = [Some(&machine.id), machine.name.as_ref()];
+        let names = names.into_iter().flatten().chain(&machine.mac).cloned();
+        for name in names.chain(addresses) {
+            ids.entry(name.to_ascii_lowercase()).or_insert(&machine.id);
+        }
+    }
+    let rows: Vec<inventory_page::Row> = list
+        .machines
+        .iter()
+        .map(|row| inventory_page::Row {
+            row,
+            page: [&row.mac, &row.name, &row.address]
+                .into_iter()
+                .find_map(|name| ids.get(&name.to_ascii_lowercase()).copied()),
+        })
+        .collect();
+    let asked = inventory_page::Asked { words, wrong: None };
+    Ok(shown(inventory_page::content(Some((&list, &rows)), asked)))
 }
 
 /// What the server did lately, and what is wrong with files that it reads.

@@ -43,10 +43,15 @@ fn device(name: &str) -> Option<&str> {
     is_one.then_some(device)
 }
 
+/// The disk that the image at `path` goes to, as its name says; `None` of what is no image.
+pub fn named_for(path: &str) -> Option<&str> {
+    let (_folder, name) = path.rsplit_once('/')?;
+    device(name)
+}
+
 /// Whether a file of this path is an image.
 pub fn is_image(path: &str) -> bool {
-    let mut names = path.rsplit('/');
-    names.next().is_some_and(|name| device(name).is_some()) && names.next().is_some()
+    named_for(path).is_some()
 }
 
 /// Where images are looked for, and what is known of them beside.
@@ -326,9 +331,7 @@ mod tests {
             ("trees/debian.tar.gz", None),
             ("10.0.2.15/.gz", None),
         ] {
-            let name = path.rsplit('/').next().unwrap();
-            let found = device(name).filter(|_| is_image(path));
-            assert_eq!(found, of, "{path}");
+            assert_eq!(named_for(path), of, "{path}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One machine, with all that is known of it.
 
-use super::images::of_folder;
+use super::images::{named_for, of_folder};
 use super::machines::machines;
 use crate::inventory::Sources;
+use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::set::{disk as machine_disk, record};
 use crate::site::Site;
@@ -31,14 +32,20 @@ pub fn machine(site: &Site, name: &str) -> Result<MachineDetail, Refusal> {
         None => Vec::new(),
     };
     let runs = runs(site, &machine);
+    let inventory = inventory(site, &machine);
     let mut disks: Vec<Disk> = record.disks.iter().map(machine_disk).collect();
     if disks.is_empty() {
+        disks = inventory.as_ref().map(told).unwrap_or_default();
+    }
+    if disks.is_empty() {
         disks = planned(runs.first());
+    }
+    if disks.is_empty() {
+        disks = imaged(site, &images);
     }
     for disk in &mut disks {
         add_partitions(site, disk, &images);
     }
-    let inventory = inventory(site, &machine);
     machine.model = inventory.as_ref().and_then(model);
     if machine.serial.is_none() {
         let told = record.machines.last().map(|told| told.serial.clone());
@@ -61,7 +68,7 @@ pub fn machine(site: &Site, name: &str) -> Result<MachineDetail, Refusal> {
 
 /// What the machine told of itself, if it did.
 fn inventory(site: &Site, machine: &Machine) -> Option<Facts> {
-    let sources = Sources::new(site.runs.root(), Some(&site.share), &site.fleet.current());
+    let sources = Sources::of(site);
     // Who never told is not known there, and one name may be several machines'.
     let names = [Some(&machine.id), machine.mac.first()];
     names.into_iter().flatten().find_map(|name| {
@@ -168,6 +175,41 @@ fn jobs(site: &Site, machine: &Machine) -> Result<Vec<Job>, Refusal> {
     Ok(jobs.map(Job::from).collect())
 }
 
+/// The disks that its inventory tells: what is plugged in for a while is not the machine's.
+fn told(facts: &Facts) -> Vec<Disk> {
+    let own = facts.disks.iter().filter(|disk| !disk.removable);
+    let disks = own.map(|disk| Disk {
+        device: disk.device.clone(),
+        model: disk.model.clone(),
+        serial: disk.serial.clone(),
+        wwn: disk.wwn.clone(),
+        transport: disk.bus.clone(),
+        size: disk.size,
+        logical_sector_size: disk.logical_sector_size,
+        source: Source::Machine,
+        seen: facts.taken.parse().ok(),
+        ..Disk::default()
+    });
+    disks.collect()
+}
+
+/// The disks of its images, where nothing else tells of any.
+fn imaged(site: &Site, images: &[Image]) -> Vec<Disk> {
+    let mut disks: Vec<Disk> = Vec::new();
+    for image in images.iter().filter(|image| !image.old) {
+        if let Some(mut disk) = disk_of(site, image) {
+            // What it was made of may have been another machine's, or a file.
+            if let Some(device) = named_for(&image.path) {
+                device.clone_into(&mut disk.device);
+            }
+            if disks.iter().all(|other| other.device != disk.device) {
+                disks.push(disk);
+            }
+        }
+    }
+    disks
+}
+
 /// The disks of a run's plan.
 fn planned(run: Option<&Run>) -> Vec<Disk> {
     let Some(run) = run else {
@@ -189,7 +231,7 @@ fn planned(run: Option<&Run>) -> Vec<Disk> {
 fn add_partitions(site: &Site, disk: &mut Disk, images: &[Image]) {
     let is_of = |image: &&Image| {
         if disk.serial.is_empty() || image.serial.is_empty() {
-            image.device == disk.device
+            named_for(&image.path) == Some(&disk.device)
         } else {
             image.serial == disk.serial
         }
@@ -198,15 +240,16 @@ fn add_partitions(site: &Site, disk: &mut Disk, images: &[Image]) {
     let Some(newest) = of_disk.max_by_key(|image| image.created) else {
         return;
     };
-    let Ok(path) = crate::path::RelPath::from_text(&newest.path) else {
-        return;
-    };
-    if let Ok(detail) = super::images::image(site, &path)
-        && let Some(on_image) = detail.disk
-    {
+    if let Some(on_image) = disk_of(site, newest) {
         disk.table = on_image.table;
         disk.partitions = on_image.partitions;
         disk.image = on_image.image;
         disk.seen = on_image.seen;
     }
+}
+
+/// The disk that an image is of, where the image tells.
+fn disk_of(site: &Site, image: &Image) -> Option<Disk> {
+    let path = RelPath::from_text(&image.path).ok()?;
+    super::images::image(site, &path).ok()?.disk
 }

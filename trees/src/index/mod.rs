@@ -79,13 +79,13 @@ impl Index {
             file += u64::from(member.size);
         }
         starts.push((raw, file));
-        let mut places = Vec::with_capacity(placed.len() + 1);
+        let mut offsets = Vec::with_capacity(placed.len() + 1);
         let mut at = 0u64;
         for one in &placed {
             if one.header == 0 {
                 return Err(IndexError::Wrong("an entry has no header"));
             }
-            places.push(at);
+            offsets.push(at);
             let size = one.entry.kind.stored();
             let whole = size
                 .checked_next_multiple_of(512)
@@ -93,7 +93,7 @@ impl Index {
                 .and_then(|size| size.checked_add(at));
             at = whole.ok_or(IndexError::Wrong("a file is larger than any can be"))?;
         }
-        places.push(at);
+        offsets.push(at);
         if at + END as u64 != raw {
             return Err(IndexError::Wrong(
                 "its members are not as long as its entries",
@@ -104,7 +104,7 @@ impl Index {
             members,
             placed,
             starts,
-            places,
+            places: offsets,
             toml,
         })
     }
