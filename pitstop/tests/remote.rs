@@ -90,6 +90,9 @@ fn a_server_elsewhere_says_what_the_files_say() {
         same(&lab, words);
     }
     assert!(same(&lab, &["job", "wait", "lab-1"]).contains("lab-1 is failed"));
+    // An error of several lines stays one: it points below what is wrong.
+    let wrong = same(&lab, &["inventory", "ram<<"]);
+    assert!(wrong.contains("ram<<\n") && wrong.contains("^^"), "{wrong}");
 
     let again = lab.there(&["job", "retry", "lab-1"]);
     assert!(

@@ -60,7 +60,10 @@ impl Lab {
 
     fn tree(&self, arguments: &[&str]) -> Output {
         let root = self.at("root");
-        run(&[&["tree"], arguments, &["--root", &root]].concat())
+        // What follows a -- is another program's.
+        let own = arguments.iter().position(|it| *it == "--");
+        let (own, others) = arguments.split_at(own.unwrap_or(arguments.len()));
+        run(&[&["tree"], own, &["--root", &root], others].concat())
     }
 
     fn versions(&self, name: &str) -> Vec<String> {

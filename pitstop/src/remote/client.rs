@@ -156,7 +156,8 @@ impl Client {
     fn refused(&self, status: u16, body: &[u8], path: &str) -> Refused {
         let told = serde_json::from_slice::<ErrorBody>(body).ok();
         let is_old = told.is_none() && matches!(status, 404 | 405);
-        let why = told.map_or_else(|| format!("HTTP {status}"), |told| printable(&told.error));
+        let lines = told.map(|told| told.error.lines().map(printable).collect::<Vec<_>>());
+        let why = lines.map_or_else(|| format!("HTTP {status}"), |lines| lines.join("\n"));
         let url = &self.url;
         let what = match status {
             401 => format!(

@@ -120,11 +120,16 @@ fn any_job() -> impl Strategy<Value = (ActionName, Vec<Given>)> {
 fn without_contradictions(given: Vec<Option<Given>>) -> Vec<Given> {
     let given: Vec<Given> = given.into_iter().flatten().collect();
     let keys: Vec<&str> = given.iter().map(|(key, _, _)| *key).collect();
+    // Other machines keep no limit.
+    let limited = keys.contains(&"rate-limit");
     let excluded = |key: &str| {
         let option = JobOption::find(key);
         option.is_some_and(|option| option.excludes.iter().any(|other| keys.contains(other)))
     };
-    let kept = given.iter().filter(|(key, _, _)| !excluded(key));
+    let kept = given.iter().filter(|(key, value, _)| {
+        let of_others = limited && *key == "distribute" && value.as_str() == Some("swarm");
+        !of_others && !excluded(key)
+    });
     kept.cloned().collect()
 }
 
