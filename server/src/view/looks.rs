@@ -16,11 +16,14 @@ const MOST_IMAGES: usize = 10_000;
 /// When a description was written, and how long it is.
 type Stamp = (Option<SystemTime>, u64);
 
+/// What was read of a description.
+type Seen = (Stamp, Arc<Result<ImageMeta, String>>);
+
 /// What is remembered.
 #[derive(Default)]
 pub struct Looks {
     logs: Mutex<Option<(Instant, Arc<Vec<Run>>)>>,
-    images: Mutex<HashMap<String, (Stamp, Arc<Result<ImageMeta, String>>)>>,
+    images: Mutex<HashMap<String, Seen>>,
 }
 
 impl Looks {

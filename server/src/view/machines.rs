@@ -137,16 +137,15 @@ impl<'a> Book<'a> {
             .collect(),
         };
         let at = keys.iter().find_map(|key| self.by_name.get(key)).copied();
-        let at = match at {
-            Some(at) => at,
-            None => {
-                let ip = who.ip.map(|ip| ip.to_string());
-                self.add(Machine {
-                    id: ip.or_else(|| keys.first().cloned())?,
-                    ..Machine::default()
-                });
-                self.machines.len() - 1
-            }
+        let at = if let Some(at) = at {
+            at
+        } else {
+            let ip = who.ip.map(|ip| ip.to_string());
+            self.add(Machine {
+                id: ip.or_else(|| keys.first().cloned())?,
+                ..Machine::default()
+            });
+            self.machines.len() - 1
         };
         for key in keys {
             self.by_name.entry(key).or_insert(at);
