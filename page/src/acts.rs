@@ -34,6 +34,15 @@ pub fn must_type(machine: &Machine) -> &str {
     machine.shown()
 }
 
+/// The disks that a wipe is about, as its form names them: another one that comes meanwhile makes another text.
+pub fn disks(detail: &MachineDetail) -> String {
+    let disks = detail
+        .disks
+        .iter()
+        .map(|disk| format!("{} {} {} {}", disk.device, disk.serial, disk.wwn, disk.size));
+    disks.collect::<Vec<_>>().join(", ")
+}
+
 /// Whether switching it off would break something off.
 pub fn is_at_work(machine: &Machine) -> bool {
     machine.state == MachineState::Running
@@ -111,7 +120,10 @@ fn losing(detail: &MachineDetail, action: ActionName, word: &str, viewer: &Viewe
                         }
                     }
                 }
-                @if action == ActionName::Wipe { (methods()) }
+                @if action == ActionName::Wipe {
+                    input type="hidden" name="disks" value=(disks(detail));
+                    (methods())
+                }
                 (lost(detail))
                 div class="field" {
                     label for=(field) { "Type " strong { (name) } " to go on" }

@@ -102,12 +102,6 @@ fn all(name: &str, viewer: &Viewer) -> Vec<String> {
         plain::refused(name, name),
         browse::volumes(&samples::volumes(name)),
         browse::folder(&samples::folder(name), viewer.operates),
-        people::content(
-            &[samples::user(name)],
-            &[samples::token(name)],
-            None,
-            viewer,
-        ),
         inventory::content(
             Some((&found, &[row])),
             inventory::Asked {
@@ -116,6 +110,11 @@ fn all(name: &str, viewer: &Viewer) -> Vec<String> {
             },
         ),
     ];
+    // Who only looks never gets there.
+    if viewer.operates {
+        let (user, token) = (samples::user(name), samples::token(name));
+        pages.push(people::content(&[user], &[token], None, viewer));
+    }
     pages.extend(
         STATES.map(|state| machine::content(&samples::detail(name, state), Some(&log), viewer)),
     );

@@ -15,15 +15,15 @@ const CHECK: &str = "
     const found = await axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']});
     return found.violations.map((one) => one.id + ': ' + one.help + ': ' + one.nodes.map((node) => node.html).join(' | ')).join('\\n');";
 
-fn check(browser: &Browser, axe: &str, shown: &str) {
+pub fn check(browser: &Browser, shown: &str) {
+    let axe = std::fs::read_to_string(AXE).expect("axe-core is missing: .ci/setup test");
     browser.until("document.readyState === 'complete'");
-    browser.js(axe);
+    browser.js(&axe);
     let wrong = browser.js_async(CHECK, Vec::new());
     assert_eq!(wrong, "", "{shown}: {wrong}");
 }
 
 fn every_page(lab: &Lab, looks: Looks) {
-    let axe = std::fs::read_to_string(AXE).expect("axe-core is missing: .ci/setup test");
     let browser = Browser::open(lab.server.http, looks);
     let run = browser_run(&browser);
     for path in [
@@ -49,12 +49,12 @@ fn every_page(lab: &Lab, looks: Looks) {
         "/machines/lab-6",
     ] {
         browser.go(path);
-        check(&browser, &axe, &format!("{path}, {looks:?}"));
+        check(&browser, &format!("{path}, {looks:?}"));
     }
     // What is folded up is a part of the page, too.
     browser.go("/machines/lab-4");
     browser.js("for (const one of document.querySelectorAll('details')) one.open = true");
-    check(&browser, &axe, "the forms of a machine");
+    check(&browser, "the forms of a machine");
     let wide = browser
         .js("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
     assert_eq!(wide, 0, "the page is wider than its window");
@@ -99,13 +99,12 @@ fn axe_finds_nothing_on_a_phone() {
 
 #[test]
 fn the_log_in_is_accessible() {
-    let axe = std::fs::read_to_string(AXE).expect("axe-core is missing: .ci/setup test");
     let lab = Lab::new();
     let browser = Browser::open(lab.server.http, Looks::default());
     crate::access::user(&lab, "anna", "admin");
     browser.go("/");
     assert!(browser.path().starts_with("/login"));
-    check(&browser, &axe, "/login");
+    check(&browser, "/login");
 }
 
 /// Writes docs/pictures anew: `PITSTOP_PICTURES=docs/pictures cargo test -p pitstop --test pages pictures`.

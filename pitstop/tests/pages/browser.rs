@@ -4,6 +4,8 @@ use crate::common::PATIENCE;
 use fantoccini::actions::{
     InputSource, KeyAction, KeyActions, MOUSE_BUTTON_LEFT, MouseActions, PointerAction,
 };
+use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -128,6 +130,20 @@ impl Browser {
         }
     }
 
+    /// Waits until the page is this one: a click may lead there a moment later.
+    pub fn arrives(&self, path: &str) {
+        let began = Instant::now();
+        while self.path() != path {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{path} did not come, but {}:\n{}",
+                self.path(),
+                self.text("main")
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// What a function with this body returns in the page.
     pub fn js(&self, body: &str) -> Value {
         self.wait(body, self.client().execute(body, Vec::new()))
@@ -162,10 +178,14 @@ impl Browser {
         );
     }
 
+    /// The element, which may be a moment away.
+    async fn find(&self, css: &str) -> Result<Element, CmdError> {
+        let client = self.client().wait().at_most(PATIENCE / 2);
+        client.for_element(Locator::Css(css)).await
+    }
+
     pub fn text(&self, css: &str) -> String {
-        self.wait(css, async {
-            self.client().find(Locator::Css(css)).await?.text().await
-        })
+        self.wait(css, async { self.find(css).await?.text().await })
     }
 
     pub fn count(&self, css: &str) -> usize {
@@ -174,19 +194,11 @@ impl Browser {
     }
 
     pub fn click(&self, css: &str) {
-        self.wait(css, async {
-            self.client().find(Locator::Css(css)).await?.click().await
-        });
+        self.wait(css, async { self.find(css).await?.click().await });
     }
 
     pub fn type_into(&self, css: &str, text: &str) {
-        self.wait(css, async {
-            self.client()
-                .find(Locator::Css(css))
-                .await?
-                .send_keys(text)
-                .await
-        });
+        self.wait(css, async { self.find(css).await?.send_keys(text).await });
     }
 
     /// Presses keys one after the other, wherever the focus is.

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const FLEET: &str = "version = 1\n\
     [server]\nslots = 1\n\
@@ -13,6 +14,8 @@ const FLEET: &str = "version = 1\n\
     [network.\"10.0.0.0/24\"]\ndomain = \"lab.example\"\n\
     [group.lab]\nmatch = \"lab-*\"\npower = [\"true\"]\n\
     [host.\"lab-[1-6]\"]\nip = \"10.0.0.[11-16]\"\nmac = [\"52:54:00:00:00:1[1-6]\"]\n";
+
+static RUNS: AtomicU32 = AtomicU32::new(1);
 
 pub struct Lab {
     pub server: Server,
@@ -122,11 +125,12 @@ impl Machine {
             .join(job["host-file"].as_str().unwrap());
         let text: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
         let job = job["id"].as_str().unwrap().to_owned();
-        let tail = job.rsplit('-').next().unwrap().to_owned();
+        // Whoever is made later has the newer run.
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
         Self {
             name: name.to_owned(),
             token: text["report-token"].as_str().unwrap().to_owned(),
-            run: format!("20261129-010000-{tail}"),
+            run: format!("20261129-010000-{number:06x}"),
             job,
             seq: 0,
         }

@@ -1,6 +1,7 @@
 //! What machines are, what is in images, who the people are: with forms and links alone, without JavaScript.
 
 use crate::access::{log_in, user};
+use crate::accessible::check;
 use crate::browser::{Browser, Looks};
 use crate::lab::Lab;
 use crate::reading::WITHOUT_SCRIPT;
@@ -28,10 +29,10 @@ fn machines_are_found_by_what_they_are() {
     });
     browser.type_into("#q", "ram<8GiB");
     browser.click(".find button");
-    assert_eq!(browser.path(), "/inventory?q=ram%3C8GiB");
+    browser.arrives("/inventory?q=ram%3C8GiB");
     assert!(browser.text("#inventory").contains("lab-5"));
     browser.click("#inventory th a");
-    assert_eq!(browser.path(), "/machines/lab-5");
+    browser.arrives("/machines/lab-5");
     let facts = browser.text("#facts");
     assert!(facts.contains("Dell Inc. OptiPlex 7050"), "{facts}");
     // The disks of a wipe are those that it told, and not what was plugged in.
@@ -47,6 +48,28 @@ fn machines_are_found_by_what_they_are() {
     assert!(wrong.contains("8GX") && wrong.contains("^^^"), "{wrong}");
 }
 
+/// Asks for a wipe as a form does whose page named no disk. Returns the page that answers.
+fn wipe(lab: &Lab) -> String {
+    let form = "action=wipe&method=zero&confirm=lab-6&disks=";
+    let headers = format!(
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+        form.len()
+    );
+    let path = "/machines/lab-6/job";
+    let answer = lab.server.request("POST", path, &headers, form.as_bytes());
+    assert_eq!(answer.status, 409, "{answer:?}");
+    answer.text()
+}
+
+#[test]
+fn a_disk_that_the_page_did_not_name_is_not_wiped() {
+    let lab = Lab::new();
+    lab.image("10.0.0.16");
+    let answer = wipe(&lab);
+    let told = "disks are not those that the page named";
+    assert!(answer.contains(told), "{answer}");
+}
+
 #[test]
 fn a_machine_of_which_no_disk_is_known_is_not_wiped() {
     let lab = Lab::new();
@@ -56,18 +79,10 @@ fn a_machine_of_which_no_disk_is_known_is_not_wiped() {
     let told = "No disk of it is known: boot it once into refresh-info";
     assert!(browser.text(".acts").contains(told));
     assert_eq!(browser.count("#confirm-wipe"), 0);
-    let form = "action=wipe&confirm=lab-6";
-    let headers = format!(
-        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-        form.len()
-    );
-    let answer = lab
-        .server
-        .request("POST", "/machines/lab-6/job", &headers, form.as_bytes());
-    assert_eq!(answer.status, 409, "{answer:?}");
-    assert!(answer.text().contains(told), "{}", answer.text());
+    let answer = wipe(&lab);
+    assert!(answer.contains(told), "{answer}");
     browser.click(".ask form:has(input[value=refresh-info]) button");
-    assert_eq!(browser.path(), "/machines/lab-6?done=set");
+    browser.arrives("/machines/lab-6?done=set");
 }
 
 #[test]
@@ -82,13 +97,10 @@ fn images_are_looked_into() {
     browser.click("a[href^='/browse/']");
     assert!(browser.text("#volumes").contains("ext4"));
     browser.click("#volumes th a");
-    assert_eq!(browser.path(), "/browse/10.0.0.14/sda.raw.gz/files/1");
+    browser.arrives("/browse/10.0.0.14/sda.raw.gz/files/1");
     assert!(browser.text("#entries").contains("lost+found"));
     browser.click("#entries th a");
-    assert_eq!(
-        browser.path(),
-        "/browse/10.0.0.14/sda.raw.gz/files/1/lost%2Bfound"
-    );
+    browser.arrives("/browse/10.0.0.14/sda.raw.gz/files/1/lost%2Bfound");
     browser.go("/browse/10.0.0.14/sda.raw.gz/files/1/nothing");
     assert!(browser.text("main").contains("nothing"));
     browser.go("/people");
@@ -114,9 +126,11 @@ fn admins_add_and_remove_people() {
         "{users}"
     );
 
+    check(&browser, "/people");
     browser.type_into("#expires", "90d");
     browser.click("form[action='/people/tokens'] button");
     browser.until("document.getElementById('secret')");
+    check(&browser, "/people with a token");
     let secret = browser.text("#secret code");
     let headers = format!("Authorization: Bearer {secret}\r\n");
     let answer = lab.server.request("GET", "/api/v1/users", &headers, b"");

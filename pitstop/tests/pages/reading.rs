@@ -45,11 +45,11 @@ fn every_page_shows_what_it_is_for_without_javascript() {
 
     browser.type_into("#filter", "lab-2");
     browser.click(".find button");
-    assert_eq!(browser.path(), "/?q=lab-2");
+    browser.arrives("/?q=lab-2");
     assert_eq!(browser.count("#machines tbody tr:not([hidden])"), 1);
 
     browser.click("#m-lab-2 a");
-    assert_eq!(browser.path(), "/machines/lab-2");
+    browser.arrives("/machines/lab-2");
     let page = browser.text("main");
     for text in [
         "Now: backup",
@@ -69,7 +69,7 @@ fn every_page_shows_what_it_is_for_without_javascript() {
     browser.go("/images");
     assert!(browser.text("#images").contains("10.0.0.14/sda.raw.gz"));
     browser.click("#images th a");
-    assert_eq!(browser.path(), "/images/10.0.0.14/sda.raw.gz");
+    browser.arrives("/images/10.0.0.14/sda.raw.gz");
     assert!(browser.text("main").contains("ext4"));
 
     browser.go("/queue");
@@ -97,7 +97,7 @@ fn forms_work_without_javascript() {
     let browser = Browser::open(lab.server.http, WITHOUT_SCRIPT);
     browser.go("/machines/lab-5");
     browser.click("form:has(input[value=refresh-info]) button");
-    assert_eq!(browser.path(), "/machines/lab-5?done=set");
+    browser.arrives("/machines/lab-5?done=set");
     assert!(browser.text(".note.good").contains("The job is set"));
     assert_eq!(lab.state("lab-5"), "waiting");
 
@@ -116,11 +116,11 @@ fn forms_work_without_javascript() {
     browser.click("details:has(input[value=wipe]) summary");
     browser.type_into("#confirm-wipe", "lab-4");
     browser.click("form:has(#confirm-wipe) button");
-    assert_eq!(browser.path(), "/machines/lab-4?done=set");
+    browser.arrives("/machines/lab-4?done=set");
     assert_eq!(lab.state("lab-4"), "waiting");
 
     browser.click("#job-now button");
-    assert_eq!(browser.path(), "/machines/lab-4?done=cancelled");
+    browser.arrives("/machines/lab-4?done=cancelled");
     assert_eq!(lab.state("lab-4"), "cancelled");
 }
 

@@ -192,7 +192,16 @@ fn a_command_runs_in_rescue_on_the_machine_that_the_server_knows() -> Result<()>
     let mut run = Command::new(paths::built("pitstop")?);
     run.args(["host", "run", ADDRESS, "--root", &root])
         .args(way);
-    let said = tools::output(run.args(["--", "cat", "/proc/1/comm"]))?;
+    run.args(["--", "cat", "/proc/1/comm"]);
+    // An emulated machine takes a while until its SSH server answers.
+    let begun = Instant::now();
+    let said = loop {
+        let said = tools::output(&mut run);
+        if said.is_ok() || begun.elapsed() > Duration::from_secs(120) {
+            break said?;
+        }
+        thread::sleep(Duration::from_secs(2));
+    };
     ensure!(said == "init\n", "{said}");
     let mut log = Command::new(paths::built("pitstop")?);
     let log = tools::output(log.args(["host", "log", ADDRESS, "--root", &root]))?;

@@ -124,8 +124,8 @@ async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<Did, 
     if action.writes_disks() {
         must_be_named(form, &detail.machine, action.as_str())?;
     }
-    if action == ActionName::Wipe && detail.disks.is_empty() {
-        return Err(Refusal::new(StatusCode::CONFLICT, buttons::NO_DISK));
+    if action == ActionName::Wipe {
+        must_be_seen(form, &detail)?;
     }
     let order = order(action, &detail, form);
     handlers::set_jobs(
@@ -142,6 +142,18 @@ async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<Did, 
     ))
 }
 
+/// A wipe takes the disks that the page named. Others may have become known since.
+fn must_be_seen(form: &Form, detail: &MachineDetail) -> Result<(), Refusal> {
+    let why = if detail.disks.is_empty() {
+        buttons::NO_DISK
+    } else if form.text("disks") != buttons::disks(detail).trim() {
+        "Nothing was done: the machine's disks are not those that the page named. Look at them again"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(StatusCode::CONFLICT, why))
+}
+
 fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     let mut job = BTreeMap::new();
     let image = form.text("image");
@@ -152,7 +164,6 @@ fn order(action: ActionName, detail: &MachineDetail, form: &Form) -> Order {
     if action == ActionName::Wipe && !method.is_empty() {
         job.insert("method".to_owned(), json!(method));
     }
-    // The disks that the page named, and no other that may have come since.
     if action == ActionName::Wipe {
         job.insert(
             "disks".to_owned(),
