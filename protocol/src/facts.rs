@@ -208,6 +208,10 @@ impl Facts {
         if bytes.len() > LARGEST {
             return Err(BadFacts::TooLarge(bytes.len()));
         }
+        // A list would be taken for the fields in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(BadFacts::NotFacts("it is no JSON object".into()));
+        }
         let facts: Self =
             serde_json::from_slice(bytes).map_err(|error| BadFacts::NotFacts(error.to_string()))?;
         match facts.version {

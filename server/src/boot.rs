@@ -38,11 +38,11 @@ pub fn routes() -> Router<Arc<Sites>> {
 /// iPXE asks what this machine is to do.
 async fn ipxe(Here(site): Here, uri: Uri, asked: Asked) -> Result<Response, Refusal> {
     let reached = site.reached(&asked);
-    let asker = bootconf::asker(uri.query().unwrap_or_default());
+    let machine = bootconf::asker(uri.query().unwrap_or_default());
     blocking(move || {
-        let found = asker.job(&site.hosts);
-        let job = unknown::job(&site, &asker, found, &reached.machines);
-        let append = append(&site, &asker.identity());
+        let found = machine.job(&site.hosts);
+        let job = unknown::job(&site, &machine, found, &reached.machines);
+        let append = append(&site, &machine.identity());
         Ok(text(bootconf::ipxe(&reached, job.as_deref(), &append)))
     })
     .await

@@ -64,9 +64,8 @@ impl Health {
 
 /// What is wrong, without the names of folders: the journal has those.
 fn look(sites: &Sites) -> Option<String> {
-    let site = match sites.now() {
-        Ok(site) => site,
-        Err(_) => return Some("a folder that is served is not there: see the journal".into()),
+    let Ok(site) = sites.now() else {
+        return Some("a folder that is served is not there: see the journal".into());
     };
     if !site.has_marker() {
         return Some("the share has lost its marker: another disk may be mounted there".into());

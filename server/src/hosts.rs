@@ -46,7 +46,7 @@ async fn read(
     if is_hidden(&path) {
         return Err(Refusal::not_found(path));
     }
-    let (wanted, person) = (path.clone(), is_person(who));
+    let (wanted, person) = (path.clone(), is_person(who.as_ref()));
     let found = blocking(move || {
         if person {
             return file::open(&site.hosts, &wanted);
@@ -77,7 +77,7 @@ async fn remove(
     if is_hidden(&path) {
         return Err(Refusal::not_found(path));
     }
-    let who = if is_person(who) {
+    let who = if is_person(who.as_ref()) {
         By::Person
     } else {
         By::Machine(peer)
@@ -94,7 +94,7 @@ enum By {
 }
 
 /// The layer before these routes puts somebody here who is logged in and may read and delete every host file.
-fn is_person(who: Option<Extension<Who>>) -> bool {
+fn is_person(who: Option<&Extension<Who>>) -> bool {
     who.is_some()
 }
 

@@ -113,7 +113,7 @@ pub async fn look_into(
     });
     match begins.await {
         Ok(Begun::Folder(folder)) => Ok(InImage::Folder(folder)),
-        Ok(Begun::File(size)) => Ok(InImage::File(download(path, size, taken))),
+        Ok(Begun::File(length)) => Ok(InImage::File(download(path, length, taken))),
         Ok(Begun::Refused(refusal)) => Err(refusal),
         Err(_gone) => Err(Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,

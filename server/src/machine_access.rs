@@ -9,7 +9,7 @@ mod shared_log;
 
 pub use rights::add_token;
 
-use crate::claims;
+use crate::claims::{self, Claims};
 use crate::http::access::{self, Asked};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
@@ -155,9 +155,7 @@ pub fn may_read(site: &Site, path: &RelPath, peer: IpAddr) -> Result<(), Refusal
     if site.machine_access == MachineAccess::Open {
         return Ok(());
     }
-    site.claims
-        .may_read(path, peer)
-        .map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))
+    Claims::may_read(path, peer).map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))
 }
 
 /// Whether `peer` may see which host files there are.

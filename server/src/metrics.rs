@@ -1,4 +1,4 @@
-//! `GET /metrics`: what goes on, in numbers, for Prometheus (the text of OpenMetrics 1.0). Counters begin with the server;
+//! `GET /metrics`: what goes on, in numbers, for Prometheus (the text of `OpenMetrics` 1.0). Counters begin with the server;
 //! gauges are taken when they are asked for. docs/monitoring.md has all of them.
 
 use crate::http::{Here, access, only_read};
@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// RFC 9110 8.3, as OpenMetrics 1.0 has it.
+/// RFC 9110 8.3, as `OpenMetrics` 1.0 has it.
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;

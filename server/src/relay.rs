@@ -145,11 +145,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let made = secret(root.path()).unwrap();
         assert_eq!(secret(root.path()).unwrap(), made);
-        let mode = fs::metadata(root.path().join(SECRET))
+        let rights = fs::metadata(root.path().join(SECRET))
             .unwrap()
             .permissions()
             .mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(rights & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(secret(other.path()).unwrap(), made);
         // Half a secret is none.

@@ -59,9 +59,8 @@ impl Web {
 
     /// Waits until one of the servers cannot go on, which none does by itself.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let ended = match self.running.join_next().await {
-            Some(ended) => ended,
-            None => return anyhow!("no HTTP server is running"),
+        let Some(ended) = self.running.join_next().await else {
+            return anyhow!("no HTTP server is running");
         };
         match ended.context("the HTTP server") {
             Ok(Err(error)) => anyhow!(error).context("the HTTP server"),

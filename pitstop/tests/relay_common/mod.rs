@@ -170,18 +170,18 @@ impl Room {
     pub fn new(rates: &[u32], data: usize) -> Self {
         let root = tempfile::tempdir().unwrap();
         let raw = image(root.path(), data);
-        let mut room = Self {
+        let mut lab = Self {
             root,
             places: Vec::new(),
             raw,
         };
-        let switch = room.place();
+        let switch = lab.place();
         tool("ip", &format!("-n {switch} link add br0 type bridge"));
         tool("ip", &format!("-n {switch} link set br0 up"));
         for (number, rate) in std::iter::once(&100).chain(rates).enumerate() {
-            room.plug(&switch, number + 1, *rate);
+            lab.plug(&switch, number + 1, *rate);
         }
-        room
+        lab
     }
 
     fn place(&mut self) -> String {

@@ -24,13 +24,12 @@ pub async fn in_json(request: Request, next: Next) -> Response {
     if parts.headers.get(header::CONTENT_TYPE) == Some(&json) {
         return Response::from_parts(parts, body);
     }
-    let reason = match told {
-        Some(Reason(reason)) => reason,
+    let reason = if let Some(Reason(reason)) = told {
+        reason
+    } else {
         // The framework's own words.
-        None => {
-            let text = to_bytes(body, LONGEST).await.unwrap_or_default();
-            String::from_utf8_lossy(&text).trim().to_owned()
-        }
+        let text = to_bytes(body, LONGEST).await.unwrap_or_default();
+        String::from_utf8_lossy(&text).trim().to_owned()
     };
     let error = ErrorBody {
         error: if reason.is_empty() {

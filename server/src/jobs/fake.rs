@@ -14,6 +14,12 @@ pub struct Root {
     pub store: Store,
 }
 
+impl Default for Root {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Root {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();

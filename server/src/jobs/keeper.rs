@@ -304,7 +304,7 @@ impl Keeper {
     pub fn tell(&self, site: &Site) {
         // What cannot be read is told by others.
         if let Ok(found) = self.found() {
-            self.shown.tell(found, &site.events);
+            self.shown.tell(&found, &site.events);
         }
     }
 

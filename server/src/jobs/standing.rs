@@ -34,12 +34,12 @@ pub struct Shown(Mutex<Arc<Found>>);
 
 impl Shown {
     /// Tells of those of `found` that are new or have changed.
-    pub fn tell(&self, found: Arc<Found>, events: &Events) {
+    pub fn tell(&self, found: &Arc<Found>, events: &Events) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::ptr_eq(&told, &found) {
+        if Arc::ptr_eq(&told, found) {
             return;
         }
-        let before = std::mem::replace(&mut *told, Arc::clone(&found));
+        let before = std::mem::replace(&mut *told, Arc::clone(found));
         let known: HashMap<&Id, &Job> = before.jobs.iter().map(|job| (&job.id, job)).collect();
         for job in &found.jobs {
             if known.get(&job.id) != Some(&job) {

@@ -129,7 +129,7 @@ async fn render(
 ) -> Response {
     let viewer = viewer(&who);
     let again = viewer.clone();
-    let rendered = blocking(move || {
+    let written = blocking(move || {
         // Before anything is read: what changes meanwhile is told once more, and not lost.
         let last = site.events.last();
         let shown = make(&site, &viewer)?;
@@ -143,7 +143,7 @@ async fn render(
         };
         Ok(page(&frame, &shown.content).into_string())
     });
-    match rendered.await {
+    match written.await {
         Ok(text) => (status, Html(text)).into_response(),
         Err(refusal) => (refusal.status, Html(refused(&refusal, &again))).into_response(),
     }

@@ -136,8 +136,8 @@ impl Target {
 
     /// By what a run may call it.
     pub fn names(&self) -> Vec<String> {
-        let named = std::iter::once(&self.machine).chain(&self.others);
-        let mut names: Vec<String> = named.map(ToString::to_string).collect();
+        let machines = std::iter::once(&self.machine).chain(&self.others);
+        let mut names: Vec<String> = machines.map(ToString::to_string).collect();
         names.extend(self.ip.map(|ip| ip.to_string()));
         names.extend(self.label.clone());
         names
@@ -145,8 +145,8 @@ impl Target {
 
     /// What its names tell of it: those of the fleet file, and the one that it was called by.
     pub fn identity(&self) -> MachineIdentity {
-        let names = std::iter::once(&self.machine).chain(&self.others);
-        let named: Vec<Identity> = names.map(identity).collect();
+        let machines = std::iter::once(&self.machine).chain(&self.others);
+        let named: Vec<Identity> = machines.map(identity).collect();
         let uuid = named.iter().find_map(|one| one.uuid);
         MachineIdentity {
             uuid: uuid.map(|uuid| uuid.to_string()).unwrap_or_default(),

@@ -16,14 +16,14 @@ const MOST_IMAGES: usize = 10_000;
 /// When a description was written, and how long it is.
 type Stamp = (Option<SystemTime>, u64);
 
-/// Descriptions of images, by path, as they were at their stamp.
-type Images = HashMap<String, (Stamp, Arc<Result<ImageMeta, String>>)>;
+/// What was read of a description.
+type Seen = (Stamp, Arc<Result<ImageMeta, String>>);
 
 /// What is remembered.
 #[derive(Default)]
 pub struct Looks {
     logs: Mutex<Option<(Instant, Arc<Vec<Run>>)>>,
-    images: Mutex<Images>,
+    images: Mutex<HashMap<String, Seen>>,
 }
 
 impl Looks {

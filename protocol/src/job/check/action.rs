@@ -135,6 +135,7 @@ mod tests {
         let value: Value = match key {
             "exact" | "delta" | "verify" | "new-ids" | "grow" => true.into(),
             "level" => "small".into(),
+            "distribute" => "swarm".into(),
             "read-errors" => "record".into(),
             "keep" | "partitions" => Value::Array(vec![3.into()]),
             "method" => "zero".into(),
