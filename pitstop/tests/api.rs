@@ -403,7 +403,7 @@ fn changes_come_as_events_and_what_was_missed_is_made_up_for() {
         assert_eq!(
             lab.server.put("/share/10.0.0.12/sda.raw.gz", b"x").status,
             201
-        )
+        );
     };
     heard(&lab, None, put, |line| {
         line.contains("\"path\":\"10.0.0.12/sda.raw.gz\"")
@@ -422,7 +422,7 @@ fn changes_come_as_events_and_what_was_missed_is_made_up_for() {
             lab.here(&["host", "set", "lab-2", "rescue"])
                 .status
                 .success()
-        )
+        );
     };
     heard(&lab, None, set, |line| {
         line.contains("\"name\":\"lab-2\"") && line.contains("waiting")

@@ -13,7 +13,7 @@ use std::time::Duration;
 const JOB: &str = "20261128-212955-0f3a";
 const RUN: &str = "20261128-213000-000001";
 
-/// What a parser of OpenMetrics 1.0 makes of a text: every sample by its name with labels.
+/// What a parser of `OpenMetrics` 1.0 makes of a text: every sample by its name with labels.
 fn parsed(text: &str) -> HashMap<String, f64> {
     let body = text.strip_suffix("# EOF\n").expect("no end");
     let mut kinds: HashMap<&str, &str> = HashMap::new();

@@ -185,7 +185,7 @@ fn wrong_passwords_make_who_tries_wait() {
         // A wait that is long enough for this test to see it, however busy the computer is.
         common::wait_until("a long wait", || {
             let late = form(&server, "/login", "", &fields);
-            let wait = late.header("retry-after").map(|wait| wait.parse::<u32>());
+            let wait = late.header("retry-after").map(str::parse::<u32>);
             assert_eq!(late.status, if wait.is_some() { 429 } else { 401 });
             wait.is_some_and(|wait| wait.unwrap() >= 4)
         });

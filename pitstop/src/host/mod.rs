@@ -141,8 +141,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             machine,
             reach,
             command,
-        } => exit_as(node::ssh(reach, machine, command)?),
-        Command::Shell { machine, reach } => exit_as(node::ssh(reach, machine, &[])?),
+        } => {
+            exit_as(node::ssh(reach, machine, command)?);
+            Ok(())
+        }
+        Command::Shell { machine, reach } => {
+            exit_as(node::ssh(reach, machine, &[])?);
+            Ok(())
+        }
         Command::Clear {
             machines,
             all,
@@ -152,11 +158,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Ends as the command on the machine did.
-fn exit_as(code: i32) -> anyhow::Result<()> {
+fn exit_as(code: i32) {
     if code != 0 {
         std::process::exit(code);
     }
-    Ok(())
 }
 
 /// The machines of a command line; clap has it that those and `--all` are not both there.

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub struct Sign {
     /// Sign the job, for machines that do signed jobs alone (mkimage --job-key): the secret key of pitstop key or minisign
-    #[arg(long, value_name = "KEY.sec")]
-    sign: Option<PathBuf>,
+    #[arg(id = "sign", long = "sign", value_name = "KEY.sec")]
+    key: Option<PathBuf>,
     /// Until when a signed job may be done, as in --at [default: 7 days after it is due]
     #[arg(long, value_name = "TIME", requires = "sign", value_parser = at)]
     not_after: Option<Timestamp>,
@@ -39,7 +39,7 @@ impl Sign {
     /// `None` for a job that nobody signs.
     pub fn wished(&self) -> Option<Terms> {
         let facts = self.meant_for.iter();
-        self.sign.as_ref().map(|_| Terms {
+        self.key.as_ref().map(|_| Terms {
             not_after: self.not_after,
             meant_for: facts
                 .map(|(what, value)| (what.clone(), value.clone().into()))
@@ -49,7 +49,7 @@ impl Sign {
 
     /// Shows what is to be signed, before anybody is asked for anything.
     pub fn show(&self, prepared: &Prepared) -> anyhow::Result<()> {
-        if self.sign.is_none() {
+        if self.key.is_none() {
             return Ok(());
         }
         let mut shown = String::new();
@@ -75,7 +75,7 @@ impl Sign {
     /// # Errors
     /// The key cannot be opened.
     pub fn sign(&self, prepared: &mut Prepared) -> anyhow::Result<()> {
-        let Some(path) = &self.sign else {
+        let Some(path) = &self.key else {
             return Ok(());
         };
         let key = Secret::open(path, &self.password)?;

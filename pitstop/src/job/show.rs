@@ -46,7 +46,7 @@ fn row(job: &Job) -> [String; 6] {
     [
         job.id.to_string(),
         printable(job.shown()),
-        job.action.to_string(),
+        job.action.clone(),
         job.state.to_string(),
         since.unwrap_or_default(),
         printable(&why.unwrap_or_default()),
@@ -61,7 +61,7 @@ fn in_words(job: &Job) -> String {
     };
     line("job", job.id.to_string());
     line("machine", format!("{} ({})", job.shown(), job.machine));
-    line("action", job.action.to_string());
+    line("action", job.action.clone());
     line("state", job.state.to_string());
     let optional = [
         ("why", job.reason.clone()),

@@ -112,7 +112,8 @@ fn show(file: &Path, password: &Password) -> anyhow::Result<()> {
 /// As minisign writes it in comments.
 fn number(key: &PublicKey) -> String {
     let bytes = key.keynum().iter().rev();
-    bytes.map(|byte| format!("{byte:02X}")).collect()
+    let bytes: Vec<String> = bytes.map(|byte| format!("{byte:02X}")).collect();
+    bytes.concat()
 }
 
 fn with_end(name: &Path, end: &str) -> PathBuf {

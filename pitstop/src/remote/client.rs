@@ -94,9 +94,8 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<T> {
-        let bytes = match self.bytes(method, path, body, None)? {
-            Some(bytes) => bytes,
-            None => bail!("{} has nothing to say of {path}", self.url),
+        let Some(bytes) = self.bytes(method, path, body, None)? else {
+            bail!("{} has nothing to say of {path}", self.url);
         };
         serde_json::from_slice(&bytes).with_context(|| {
             format!(

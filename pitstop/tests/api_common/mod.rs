@@ -3,6 +3,7 @@
 
 use super::common::{Answer, Server, run};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -140,9 +141,7 @@ impl Lab {
         let token = token.unwrap().trim_matches('"').to_owned();
         let mut body = String::new();
         for (seq, line) in (1..).zip(lines) {
-            body.push_str(&format!(
-                "{{\"v\":1,\"run\":\"{run}\",\"seq\":{seq},\"time\":\"2026-11-28T21:30:0{seq}.000Z\",{line}}}\n"
-            ));
+            writeln!(body, "{{\"v\":1,\"run\":\"{run}\",\"seq\":{seq},\"time\":\"2026-11-28T21:30:0{seq}.000Z\",{line}}}").unwrap();
         }
         let headers = format!(
             "Authorization: Bearer {token}\r\nContent-Length: {}\r\n",

@@ -2,15 +2,18 @@
 
 use crate::browser::{Browser, Looks};
 use crate::lab::Lab;
+use std::fmt::Write as _;
 
 /// Two hundred machines in each of ten networks.
 fn fleet() -> String {
     let mut fleet =
         "version = 1\n[network.\"10.0.0.0/16\"]\n[group.lab]\nmatch = \"lab-*\"\n".to_owned();
     for row in 0..10 {
-        fleet.push_str(&format!(
-            "[host.\"pc{row}-[001-200]\"]\nip = \"10.0.{row}.[1-200]\"\ngroups = [\"lab\"]\n"
-        ));
+        writeln!(
+            fleet,
+            "[host.\"pc{row}-[001-200]\"]\nip = \"10.0.{row}.[1-200]\"\ngroups = [\"lab\"]"
+        )
+        .unwrap();
     }
     fleet
 }
