@@ -139,7 +139,7 @@ fn mac(number: u32) -> String {
 fn run(of: u32, round: u32, runs: u32) -> RunRow {
     let ago = i64::from(runs.saturating_sub(round)) * 3 + i64::from(of % 1500);
     let when = Timestamp::now() - SignedDuration::from_hours(ago);
-    let failed = (of + round) % 13 == 0;
+    let failed = (of + round).is_multiple_of(13);
     RunRow {
         id: format!("{}-{round:06}{of:06}", when.strftime("%Y%m%d-%H%M%S")),
         machine: format!("pc{of:04}"),

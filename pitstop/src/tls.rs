@@ -58,7 +58,9 @@ fn shown(root: &Root) -> anyhow::Result<String> {
     dates(&mut text, &authority.facts);
     match authority.last_facts() {
         None => {
-            text.push_str("server       it has no certificate yet: pitstop serve --tls makes one\n")
+            text.push_str(
+                "server       it has no certificate yet: pitstop serve --tls makes one\n",
+            );
         }
         Some(facts) => {
             let names: Vec<String> = facts.names.iter().map(ToString::to_string).collect();

@@ -247,6 +247,7 @@ fn the_fleet_and_the_schedule_are_told_with_their_reasons() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 fn what_is_wrong_is_refused_with_a_sentence() {
     let lab = Lab::new();
     let jobs = |body: Value, status| lab.refused("POST", "/jobs", Some(&body), status);

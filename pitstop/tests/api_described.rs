@@ -137,6 +137,10 @@ impl Answers<'_> {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one request after the other, an answer of each kind"
+)]
 fn real_answers_are_as_they_are_described() {
     let lab = Lab::new();
     lab.make_image();

@@ -26,7 +26,8 @@ pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
         } => {
             let mut query = pairs("of", which);
             if let Some(since) = since {
-                query.push_str(&format!("&since={}", part(&since.to_string())));
+                query.push_str("&since=");
+                query.push_str(&part(&since.to_string()));
             }
             let found: History = client.get(&format!("/history?{query}"))?;
             history::print_entries(&found.history, *json)

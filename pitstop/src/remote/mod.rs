@@ -20,9 +20,9 @@ use url::Url;
 #[command(next_help_heading = "A server elsewhere")]
 pub struct Server {
     /// The server that does it: host, job, power, image list, inventory, fleet list and fleet show work so [default: the files of --root]
-    #[arg(long, global = true, env = "PITSTOP_SERVER", value_name = "URL", value_parser = server_url)]
-    server: Option<Url>,
-    /// A file with the token to show to --server [default: PITSTOP_TOKEN]
+    #[arg(long = "server", id = "server", global = true, env = "PITSTOP_SERVER", value_name = "URL", value_parser = server_url)]
+    url: Option<Url>,
+    /// A file with the token to show to --server [default: `PITSTOP_TOKEN`]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// A file with the certificate authority of --server [default: those that this computer trusts]
@@ -49,7 +49,7 @@ impl Server {
 
     /// Does `command` by the server. `false` where no server is named, and the files here are meant.
     pub fn run(&self, command: &Command) -> anyhow::Result<bool> {
-        let Some(url) = &self.server else {
+        let Some(url) = &self.url else {
             return Ok(false);
         };
         let client = || self.client(url);

@@ -226,7 +226,7 @@ impl pitstop_imaging::source::ReadAt for Tail {
 }
 
 impl pitstop_imaging::image::ImageSource for Tail {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "the image"
     }
 

@@ -203,16 +203,14 @@ fn list_share(args: &List) -> anyhow::Result<()> {
     if args.json {
         let trees: Vec<_> = trees
             .iter()
-            .map(|tree| {
-                json!({ "name": tree.name, "current": tree.current, "versions": tree.versions })
-            })
+            .map(|tree| json!({ "name": tree.name, "current": tree.current, "versions": tree.all }))
             .collect();
         let text = serde_json::to_string_pretty(&trees).context("writing JSON")?;
         return print(&(text + "\n"));
     }
     let mut text = String::new();
     for tree in &trees {
-        for version in &tree.versions {
+        for version in &tree.all {
             let size = std::fs::metadata(tree.path(version)).map_or(0, |found| found.len());
             let mark = if tree.current.as_ref() == Some(version) {
                 "  current"

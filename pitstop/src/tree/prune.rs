@@ -34,8 +34,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         );
     };
     let reporter = reporter();
-    let old = tree.versions.len().saturating_sub(args.keep);
-    for version in &tree.versions[..old] {
+    let old = tree.all.len().saturating_sub(args.keep);
+    for version in &tree.all[..old] {
         if tree.current.as_ref() == Some(version) {
             continue;
         }

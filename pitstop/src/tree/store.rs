@@ -153,7 +153,7 @@ impl Where {
             let versions = names.iter().filter_map(|file| file.strip_suffix(IMAGE));
             trees.push(Versions {
                 current: current(&*share, &name)?,
-                versions: versions.map(str::to_owned).collect(),
+                all: versions.map(str::to_owned).collect(),
                 folder: folder.join(&name),
                 name,
             });
@@ -166,7 +166,7 @@ impl Where {
 pub struct Versions {
     pub name: String,
     pub current: Option<String>,
-    pub versions: Vec<String>,
+    pub all: Vec<String>,
     folder: PathBuf,
 }
 
