@@ -6,7 +6,7 @@ use common::{Answer, Server, pitstop, run};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -214,6 +214,20 @@ fn health_says_what_is_wrong_and_no_secret() {
     assert_eq!(server.get("/healthz").status, 200);
 }
 
+/// The next request, read to its end.
+fn accept(listener: &TcpListener) -> (TcpStream, String) {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let mut post = String::new();
+    while !post.ends_with('}') {
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "{post}");
+        post.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    (stream, post)
+}
+
 #[test]
 fn a_failure_is_told_to_a_webhook_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -225,15 +239,7 @@ fn a_failure_is_told_to_a_webhook_once() {
     fs::write(root.path().join("notify.toml"), hook).unwrap();
     let server = Server::start_in(root.path(), &[]);
     fail(&server);
-    let (mut stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
-    let mut post = String::new();
-    while !post.ends_with('}') {
-        let mut bytes = [0; 4096];
-        let count = stream.read(&mut bytes).unwrap();
-        assert!(count > 0, "{post}");
-        post.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-    }
+    let (mut stream, post) = accept(&listener);
     stream
         .write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         .unwrap();
@@ -252,7 +258,7 @@ fn a_failure_is_told_to_a_webhook_once() {
     listener.set_nonblocking(false).unwrap();
     let root = root.path().to_str().unwrap().to_owned();
     let test = std::thread::spawn(move || run(&["notify", "test", "--root", &root]));
-    let (mut stream, _) = listener.accept().unwrap();
+    let (mut stream, _) = accept(&listener);
     stream
         .write_all(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         .unwrap();

@@ -121,7 +121,7 @@ async fn of_machine(
                 Act::Write if asked.method.as_str() == "PUT" => {
                     Ok(Allowed::AddToLog(rights.own().to_owned()))
                 }
-                Act::Write | Act::Ask => Err(rights.refuse(&path)),
+                Act::Write | Act::Make | Act::Ask => Err(rights.refuse(&path)),
             };
         }
         rights.check(&site, act, &path)?;

@@ -10,9 +10,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use pitstop_relay::{Coordinator, MOST_BYTES, Report};
 use pitstop_transport::share::{RELAY, RELAY_WANTED};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,14 +76,11 @@ fn secret(root: &Path) -> io::Result<[u8; 32]> {
         Err(error) => return Err(error),
     }
     fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
+    // Under its name when it is whole; a temporary file is its owner's alone.
+    let mut file = tempfile::NamedTempFile::new_in(root)?;
     file.write_all(&secret)?;
-    file.sync_all()?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
     Ok(secret)
 }
 

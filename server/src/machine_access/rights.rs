@@ -25,6 +25,8 @@ pub enum Act {
     /// What there is to be done with a path.
     Ask,
     Read,
+    /// A folder is made.
+    Make,
     Write,
 }
 
@@ -33,6 +35,7 @@ impl Act {
         match method {
             "OPTIONS" => Self::Ask,
             "GET" | "HEAD" => Self::Read,
+            "MKCOL" => Self::Make,
             _ => Self::Write,
         }
     }
@@ -165,22 +168,22 @@ impl Rights {
             let mut folders = folders.into_iter().flatten();
             folders.any(|folder| path.below(folder).is_some())
         };
-        if self.is_note(path) {
-            return true;
-        }
+        let notes = self.note.is_some() && path.as_str() == NOTES;
         match act {
             Act::Ask => true,
-            Act::Read => is_marker(path) || within(read),
-            // A folder on the way to the own one may have to be made.
-            Act::Write => within(write) || is_above(path, &write),
+            Act::Read => is_marker(path) || within(read) || notes || self.is_note(path),
+            // A folder on the way to the own one may have to be made. It is not the machine's: whoever moved it would take
+            // along what is others'.
+            Act::Make => within(write) || notes || is_above(path, &write),
+            Act::Write => within(write) || self.is_note(path),
         }
     }
 
-    /// The note of its own job, also while it is being written, and the folder that it is in.
+    /// The note of its own job, also while it is being written.
     fn is_note(&self, path: &RelPath) -> bool {
         let is = |note: &String| {
             let rest = path.as_str().strip_prefix(note.as_str());
-            matches!(rest, Some("" | ".part")) || path.as_str() == NOTES
+            matches!(rest, Some("" | ".part"))
         };
         self.note.as_ref().is_some_and(is)
     }
@@ -258,20 +261,23 @@ mod tests {
         for (name, may) in [
             ("signed-jobs/one.toml", true),
             ("signed-jobs/one.toml.part", true),
-            ("signed-jobs", true),
+            ("signed-jobs", false),
             ("signed-jobs/two.toml", false),
             ("signed-jobs/one.toml.toml", false),
         ] {
             assert_eq!(once.allow(Act::Write, &path(name)), may, "{name}");
             assert!(!rights.allow(Act::Write, &path(name)), "{name}");
         }
+        assert!(once.allow(Act::Make, &path("signed-jobs")));
         let writes = super::Rights {
             image: Some(("lab3/golden".into(), true)),
             ..rights
         };
         assert!(writes.allow(Act::Write, &path("lab3/golden/sda.raw.gz")));
-        assert!(writes.allow(Act::Write, &path("lab3")));
-        assert!(!writes.allow(Act::Write, &path("lab")));
+        // Moved away, it would take the images of others along.
+        assert!(!writes.allow(Act::Write, &path("lab3")));
+        assert!(writes.allow(Act::Make, &path("lab3")));
+        assert!(!writes.allow(Act::Make, &path("lab")));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::http::{HttpImage, Resuming, facts, send};
 use super::{Pending, Share, Stat};
 use crate::fetch::HttpClient;
 use crate::fetch::http::Response;
-use answer::refused;
+use answer::{Part, refused};
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use log::Logs;
@@ -142,6 +142,28 @@ impl Store {
         }
     }
 
+    /// Has the store make the object of its parts. When the answer is lost, the object tells whether it was done.
+    fn complete(&self, upload: &str, parts: &[Part], key: &str, size: u64) -> anyhow::Result<()> {
+        let list = answer::list_of_parts(parts);
+        let response = self.ask(&Ask::Complete { upload }, key, &list)?;
+        let outcome = match response.status() {
+            StatusCode::NOT_FOUND => Err(refused(response)),
+            status if status.is_success() => answer::no_late_error(response),
+            _ => return Err(refused(response)),
+        };
+        let done = self.ask(&Ask::Head, key, &Bytes::new())?;
+        let tag = done.etag().map(answer::bare);
+        let is_whole = done.status() == StatusCode::OK && done.length() == Some(size);
+        let expected = answer::tag_of_parts(parts);
+        let is_ours = expected.is_some() && tag == expected.as_deref();
+        match outcome {
+            Ok(()) if is_whole => Ok(()),
+            Err(_) if is_whole && is_ours => Ok(()),
+            Ok(()) => bail!("{key}: the store took it, but does not hold its {size} bytes"),
+            Err(error) => Err(error),
+        }
+    }
+
     fn copy_in_parts(&self, from: &str, size: u64, to: &str) -> anyhow::Result<()> {
         let upload = &answer::begun(self.done(&Ask::Begin, to, &Bytes::new())?)?;
         let copied = || {
@@ -161,8 +183,7 @@ impl Store {
                 parts.push(answer::copied(response, number)?);
                 first = last + 1;
             }
-            let list = answer::list_of_parts(&parts);
-            answer::no_late_error(self.done(&Ask::Complete { upload }, to, &list)?)
+            self.complete(upload, &parts, to, size)
         };
         let outcome = copied();
         if outcome.is_err() {

@@ -211,29 +211,6 @@ impl Upload {
             answer = self.send(store, key, number, &bytes);
         }
     }
-
-    /// Has the store make the object of its parts. When the answer is lost, the object tells whether it was done.
-    fn complete(&self, store: &Store, key: &str, size: u64) -> anyhow::Result<()> {
-        let upload = &self.id;
-        let list = answer::list_of_parts(&self.sent);
-        let response = store.ask(&Ask::Complete { upload }, key, &list)?;
-        let outcome = match response.status() {
-            StatusCode::NOT_FOUND => Err(refused(response)),
-            status if status.is_success() => answer::no_late_error(response),
-            _ => return Err(refused(response)),
-        };
-        let done = store.ask(&Ask::Head, key, &Bytes::new())?;
-        let tag = done.etag().map(answer::bare);
-        let is_whole = done.status() == StatusCode::OK && done.length() == Some(size);
-        let expected = answer::tag_of_parts(&self.sent);
-        let is_ours = expected.is_some() && tag == expected.as_deref();
-        match outcome {
-            Ok(()) if is_whole => Ok(()),
-            Err(_) if is_whole && is_ours => Ok(()),
-            Ok(()) => bail!("{key}: the store took it, but does not hold its {size} bytes"),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// What came of a part: the store has it, under its tag and with the MD5 that it tells; or asking again may help.
@@ -312,7 +289,8 @@ impl super::Pending for S3Pending {
         }
         if let Some(upload) = &mut self.upload {
             upload.land(&self.store, &self.key)?;
-            upload.complete(&self.store, &self.key, self.written)?;
+            self.store
+                .complete(&upload.id, &upload.sent, &self.key, self.written)?;
         } else if self.store.size(&self.key)? != Some(self.written) {
             bail!(
                 "{}: the store took it, but does not hold its {} bytes",
