@@ -234,4 +234,6 @@ impl Share for S3Share {
 }
 
 #[cfg(test)]
+mod moto;
+#[cfg(test)]
 mod tests;
