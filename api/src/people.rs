@@ -28,14 +28,6 @@ pub struct User {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub created: Option<Timestamp>,
-    /// When the user last logged in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub seen: Option<Timestamp>,
-    /// Until then nobody gets in by this name: too many passwords were wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub locked_until: Option<Timestamp>,
 }
 
 /// A token of a user; not the secret.
@@ -55,10 +47,6 @@ pub struct Token {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
-    /// When it was last used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub seen: Option<Timestamp>,
 }
 
 /// A new token. Its secret is told this once.

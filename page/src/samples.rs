@@ -242,8 +242,6 @@ pub fn user(name: &str) -> User {
         name: name.into(),
         role: Role::Admin,
         created: None,
-        seen: None,
-        locked_until: None,
     }
 }
 
@@ -255,7 +253,6 @@ pub fn token(name: &str) -> Token {
         role: Role::Viewer,
         created: None,
         expires: None,
-        seen: None,
     }
 }
 

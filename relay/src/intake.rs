@@ -8,7 +8,7 @@ use crate::lock;
 use crate::message::{Fault, Source};
 use crate::node::Run;
 use anyhow::{Context, bail};
-use pitstop_imaging::image::{Chunk, ImageSource};
+use pitstop_imaging::image::{Chunk, ReadingOn};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -26,8 +26,6 @@ const NOTHING: Duration = Duration::from_secs(15);
 const NOTHING_FOR_LEAF: Duration = Duration::from_secs(90);
 /// For each KiB of a member: no line is slower.
 const SLOWEST: Duration = Duration::from_millis(15);
-/// Up to here it is cheaper to read on than to ask the server for another place.
-const READ_ACROSS: u64 = 1 << 20;
 
 /// A member that came, its chunk claimed.
 pub struct Brought {
@@ -119,11 +117,7 @@ impl Run<'_> {
 
     fn take_from_server(&self, generation: u64) -> anyhow::Result<()> {
         let image = self.fed.image();
-        let mut reader = ServerReader {
-            image,
-            stream: None,
-            at: 0,
-        };
+        let mut reader = ReadingOn::new(image);
         while !self.stopped() && self.ticket.now().generation == generation {
             let Some(chunk) = self.shelf.claim_next() else {
                 if self.shelf.is_complete() {
@@ -285,32 +279,6 @@ impl Parent<'_> {
             }
         }
         None
-    }
-}
-
-/// The server's image, read on where that is the shortest way.
-struct ServerReader<'a> {
-    image: &'a dyn ImageSource,
-    stream: Option<Box<dyn Read + Send>>,
-    at: u64,
-}
-
-impl ServerReader<'_> {
-    fn read(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        let ahead = offset.checked_sub(self.at);
-        let stream = match (&mut self.stream, ahead) {
-            (Some(stream), Some(skip)) if skip <= READ_ACROSS => {
-                let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())?;
-                if skipped != skip {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                stream
-            }
-            (stream, _) => stream.insert(self.image.stream_from(offset)?),
-        };
-        stream.read_exact(bytes)?;
-        self.at = offset + bytes.len() as u64;
-        Ok(())
     }
 }
 

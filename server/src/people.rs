@@ -120,8 +120,6 @@ fn told_user(book: &Book, name: &str) -> Option<api::User> {
         name: name.to_owned(),
         role: told_role(user.role),
         created: Some(user.made),
-        seen: None,
-        locked_until: None,
     })
 }
 
@@ -133,7 +131,6 @@ fn told_token(id: &str, token: &pitstop_people::Token) -> api::Token {
         role: told_role(token.role),
         created: Some(token.made),
         expires: token.expires,
-        seen: None,
     }
 }
 

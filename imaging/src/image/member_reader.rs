@@ -2,11 +2,9 @@
 
 use super::ImageSource;
 use super::index::{Index, Item, Items};
+use super::reading_on::ReadingOn;
 use anyhow::{Context, bail};
-use std::io::{self, Read};
 
-/// Up to here it is cheaper to read on than to ask for another place.
-const READ_ACROSS: u64 = 1 << 20;
 /// Zeros are dealt with so many bytes of the disk at a time, so that progress is seen.
 const ZEROS_AT_ONCE: u64 = 1 << 30;
 
@@ -19,8 +17,7 @@ pub struct MemberReader<'a> {
     zeros: Option<(u64, u64, u64)>,
     /// Whether the members of zeros are read too.
     reads_zeros: bool,
-    stream: Option<Box<dyn Read + Send>>,
-    at: u64,
+    stream: ReadingOn<'a>,
 }
 
 impl<'a> MemberReader<'a> {
@@ -31,8 +28,7 @@ impl<'a> MemberReader<'a> {
             items: index.items(),
             zeros: None,
             reads_zeros,
-            stream: None,
-            at: 0,
+            stream: ReadingOn::new(image),
         }
     }
 
@@ -84,24 +80,7 @@ impl<'a> MemberReader<'a> {
     }
 
     fn fill(&mut self, bytes: &mut [u8], offset: u64) -> anyhow::Result<()> {
-        let read = self.read(bytes, offset);
+        let read = self.stream.read(bytes, offset);
         read.with_context(|| format!("reading {} at {offset}", self.image.name()))
-    }
-
-    fn read(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        let ahead = offset.checked_sub(self.at);
-        let stream = match (&mut self.stream, ahead) {
-            (Some(stream), Some(skip)) if skip <= READ_ACROSS => {
-                let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())?;
-                if skipped != skip {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                stream
-            }
-            (stream, _) => stream.insert(self.image.stream_from(offset)?),
-        };
-        stream.read_exact(bytes)?;
-        self.at = offset + bytes.len() as u64;
-        Ok(())
     }
 }
