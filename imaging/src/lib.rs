@@ -4,14 +4,18 @@
 //! restores and verifies, [`layout`] makes partitions and filesystems from a file. It knows nothing of jobs, shares
 //! and networks: it is given files, devices and an [`image::ImageSource`], and tells [`event::Event`]s.
 
+pub mod arch;
 pub mod browse;
 pub mod disk;
 pub mod efi;
 pub mod event;
 pub mod extents;
 pub mod image;
+pub mod initramfs;
 pub mod inventory;
 pub mod layout;
+pub mod modules;
+pub mod patience;
 pub mod random;
 pub mod references;
 pub mod render;
@@ -19,4 +23,6 @@ pub mod source;
 pub mod table;
 pub mod tools;
 pub mod units;
+pub mod unmount;
 pub mod used;
+pub mod wishes;

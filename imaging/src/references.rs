@@ -16,10 +16,18 @@ const FILES: &[&str] = &[
     "etc/crypttab",
     "etc/default/grub",
     "etc/kernel/cmdline",
+    "etc/initramfs-tools/conf.d/resume",
+    "etc/mkinitcpio.conf",
+    "etc/dracut.conf",
     "boot/grub/grub.cfg",
     "boot/grub2/grub.cfg",
+    "boot/grub2/grubenv",
+    "boot/grub/x86_64-efi/load.cfg",
+    "boot/grub/arm64-efi/load.cfg",
+    "boot/grub/i386-pc/load.cfg",
     "grub/grub.cfg",
     "grub2/grub.cfg",
+    "grub2/grubenv",
     "boot/extlinux/extlinux.conf",
     "extlinux/extlinux.conf",
     "cmdline.txt",
@@ -27,7 +35,12 @@ const FILES: &[&str] = &[
     "EFI/Microsoft/Boot/BCD",
 ];
 /// Every file in these.
-const FOLDERS: &[&str] = &["loader/entries", "boot/loader/entries"];
+const FOLDERS: &[&str] = &[
+    "loader/entries",
+    "boot/loader/entries",
+    "etc/default/grub.d",
+    "etc/dracut.conf.d",
+];
 /// One for each installed system, with a `grub.cfg` in it.
 const SYSTEMS: &str = "EFI";
 const FOLDER_MAX: usize = 64;
@@ -185,10 +198,8 @@ fn look_into_fat(part: Part<Device>) -> Result<Vec<Text>, String> {
     Ok(gather(&names, &read))
 }
 
-fn gather(
-    names: &dyn Fn(&str) -> Vec<String>,
-    read: &dyn Fn(&str) -> Option<Vec<u8>>,
-) -> Vec<Text> {
+/// Paths of files that may name identifiers, on a filesystem whose folders `names` lists. Not all of them need be there.
+pub fn candidates(names: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     let mut paths: Vec<String> = FILES.iter().map(|path| (*path).to_owned()).collect();
     for folder in FOLDERS {
         paths.extend(names(folder).iter().map(|name| format!("{folder}/{name}")));
@@ -199,6 +210,14 @@ fn gather(
             .iter()
             .map(|name| format!("{SYSTEMS}/{name}/grub.cfg")),
     );
+    paths
+}
+
+fn gather(
+    names: &dyn Fn(&str) -> Vec<String>,
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Vec<Text> {
+    let paths = candidates(names);
     let found = paths.into_iter().filter_map(|path| {
         let bytes = read(&path)?;
         Some(Text { path, bytes })

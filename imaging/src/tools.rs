@@ -36,8 +36,23 @@ pub fn run<S: AsRef<OsStr>>(
     accepted: i32,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
+    run_with(program, arguments, &[], accepted, reporter)
+}
+
+/// The same with more in its environment.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[S],
+    environment: &[(&str, &str)],
+    accepted: i32,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     let output = Command::new(find(program)?)
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("running {program}"))?;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
-use used_common::{Loop, MIB, run, survey_file};
+use used_common::{Loop, MIB, copy_data, run, survey_file};
 
 /// Bytes of a volume: what all of the tools take.
 const VOLUME: u64 = 64 * MIB;
@@ -126,7 +126,9 @@ fn mbr_entry() -> Vec<u8> {
 struct Bench {
     dir: TempDir,
     /// What [`Image`] and [`Sectors`] made, for each of [`FORMATS`].
-    made: Vec<Vec<u8>>,
+    made: Vec<Pieces>,
+    /// The table of a disk of one partition.
+    table: Pieces,
 }
 
 impl Bench {
@@ -135,8 +137,20 @@ impl Bench {
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).unwrap();
         fs::write(tree.join("file"), noise(100_000, 3)).unwrap();
-        let made = Vec::new();
-        let mut bench = Self { dir, made };
+        let mut bench = Self {
+            dir,
+            made: Vec::new(),
+            table: Vec::new(),
+        };
+        let disk = bench.path("table");
+        File::create(&disk)
+            .unwrap()
+            .set_len(VOLUME + 2 * MIB)
+            .unwrap();
+        let sectors = VOLUME / 512;
+        let words = format!("echo start=2048,size={sectors} | sfdisk -q --label gpt VOLUME");
+        bench.shell(&words, &disk);
+        bench.table = pieces(&fs::read(&disk).unwrap(), 4096);
         for format in FORMATS {
             let volume = bench.path("made");
             match format.maker {
@@ -152,7 +166,11 @@ impl Bench {
                 }
                 _ => fs::write(&volume, []).unwrap(),
             }
-            bench.made.push(fs::read(&volume).unwrap());
+            let bytes = fs::read(&volume).unwrap();
+            bench.made.push(match format.maker {
+                Image(_) => vec![(0, bytes)],
+                _ => pieces(&bytes, 512),
+            });
             fs::remove_file(&volume).unwrap();
         }
         bench
@@ -180,13 +198,8 @@ impl Bench {
         let file = OpenOptions::new().write(true).open(volume).unwrap();
         match format.maker {
             Tool(words) => self.shell(words, volume),
-            Image(_) => file.write_all_at(&self.made[at], 0).unwrap(),
-            Sectors(_) | OnDevice(_) => lay(&self.made[at], &file, 0, 512),
-            Hand(pieces) => {
-                for (at, bytes) in pieces() {
-                    file.write_all_at(&bytes, at).unwrap();
-                }
-            }
+            Image(_) | Sectors(_) | OnDevice(_) => lay(&self.made[at], &file),
+            Hand(pieces) => lay(&pieces(), &file),
         }
         let size = fs::metadata(volume).unwrap().len();
         assert_eq!(size, VOLUME, "{}", format.name);
@@ -197,25 +210,34 @@ impl Bench {
         let path = self.path(name);
         let disk = File::create(&path).unwrap();
         disk.set_len(VOLUME + 2 * MIB).unwrap();
-        lay(&fs::read(self.path("table")).unwrap(), &disk, 0, 4096);
-        lay(&fs::read(volume).unwrap(), &disk, MIB, 4096);
+        lay(&self.table, &disk);
+        copy_data(&File::open(volume).unwrap(), &disk, MIB);
         path
     }
 }
 
-/// Writes to `file` what of `bytes` is not zero, in blocks, so that the rest stays as it is.
-fn lay(bytes: &[u8], file: &File, start: u64, block: usize) {
-    const STRETCH: usize = 1 << 20;
-    let zeros = vec![0; STRETCH];
-    for (at, stretch) in (start..).step_by(STRETCH).zip(bytes.chunks(STRETCH)) {
-        if stretch == &zeros[..stretch.len()] {
+/// Bytes and where they are.
+type Pieces = Vec<(u64, Vec<u8>)>;
+
+/// What of `bytes` is not zero, in blocks, so that what lies below the rest stays as it is.
+fn pieces(bytes: &[u8], block: usize) -> Pieces {
+    let zeros = vec![0; block];
+    let mut found = Pieces::new();
+    for (at, block) in (0..).step_by(block).zip(bytes.chunks(block)) {
+        if block == &zeros[..block.len()] {
             continue;
         }
-        for (at, block) in (at..).step_by(block).zip(stretch.chunks(block)) {
-            if block != &zeros[..block.len()] {
-                file.write_all_at(block, at).unwrap();
-            }
+        match found.last_mut() {
+            Some((start, piece)) if *start + piece.len() as u64 == at => piece.extend(block),
+            _ => found.push((at, block.to_vec())),
         }
+    }
+    found
+}
+
+fn lay(pieces: &Pieces, file: &File) {
+    for (at, bytes) in pieces {
+        file.write_all_at(bytes, *at).unwrap();
     }
 }
 
@@ -239,13 +261,12 @@ fn needed(bench: &Bench, at: usize) -> Extents {
 }
 
 /// Makes `owner` over `old`, takes that through an image, and answers whether every block was kept.
-fn pair(bench: &Bench, at: (usize, usize), old: &Path, needed: &Extents) -> bool {
+fn pair(bench: &Bench, at: (usize, usize), old: &Pieces, needed: &Extents) -> bool {
     let owner = &FORMATS[at.1];
     let pair = format!("{} over {}", owner.name, FORMATS[at.0].name);
-    let volume = bench.path(&format!("pair-{}-{}", at.0, at.1));
-    bench.blank(&format!("pair-{}-{}", at.0, at.1));
+    let volume = bench.blank(&format!("pair-{}-{}", at.0, at.1));
     let file = OpenOptions::new().write(true).open(&volume).unwrap();
-    lay(&fs::read(old).unwrap(), &file, 0, 4096);
+    lay(old, &file);
     bench.make(at.1, &volume);
     if !owner.is_read {
         // Its data, all over the volume.
@@ -279,13 +300,14 @@ fn through_an_image(disk: &Path, needed: &Extents, pair: &str) {
     let options = CaptureOptions::default();
     capture(disk, &identity(disk), &options, &mut out, &Silent).unwrap();
     restore(&source(&image), &copy, &plain(), &Silent).unwrap();
-    let (before, after) = (fs::read(disk).unwrap(), fs::read(&copy).unwrap());
+    let (before, after) = (File::open(disk).unwrap(), File::open(&copy).unwrap());
     for range in needed.iter() {
-        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-        assert!(
-            before[range.clone()] == after[range.clone()],
-            "{pair}: {range:?}"
-        );
+        let [one, other] = [&before, &after].map(|file| {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap()];
+            file.read_exact_at(&mut bytes, range.start).unwrap();
+            bytes
+        });
+        assert!(one == other, "{pair}: {range:?}");
     }
     for file in [&image, &copy] {
         fs::remove_file(file).unwrap();
@@ -327,24 +349,11 @@ fn table(matrix: &[Vec<bool>]) -> String {
 #[test]
 fn no_byte_of_the_owner_is_lost_whatever_lies_below() {
     let bench = Bench::new();
-    let script = format!(
-        "echo start=2048,size={} | sfdisk -q --label gpt TABLE",
-        VOLUME / 512
-    );
-    let empty = bench.path("table");
-    File::create(&empty)
-        .unwrap()
-        .set_len(VOLUME + 2 * MIB)
-        .unwrap();
-    run(
-        "sh",
-        &["-c", &script.replace("TABLE", empty.to_str().unwrap())],
-    );
-    let olds: Vec<PathBuf> = (0..FORMATS.len())
+    let olds: Vec<Pieces> = (0..FORMATS.len())
         .map(|at| {
-            let volume = bench.blank(&format!("old-{at}"));
+            let volume = bench.blank("old");
             bench.make(at, &volume);
-            volume
+            pieces(&fs::read(&volume).unwrap(), 4096)
         })
         .collect();
     let needs: Vec<Extents> = (0..FORMATS.len()).map(|at| needed(&bench, at)).collect();

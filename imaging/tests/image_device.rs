@@ -6,6 +6,7 @@ mod used_common;
 use image_common::{Bench, MIB, disk_of, plain, source};
 use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::{CaptureOptions, Delta, RestoreOptions, restore};
+use pitstop_testing::mounts::Mounted;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use used_common::{Loop, run};
@@ -57,6 +58,24 @@ fn a_damaged_image_leaves_a_device_without_boot_sector() {
 }
 
 #[test]
+fn a_write_protected_device_is_refused_before_anything_is_compared() {
+    let bench = Bench::new();
+    let disk = bench.write("disk", &disk_of(CHUNKS, 0));
+    let (image, _) = bench.capture(&disk, &CaptureOptions::default());
+    let device = Loop::new(&bench.write("backing", &vec![9; CHUNKS * MIB]));
+    let name = device.device.to_str().unwrap();
+    run("blockdev", &["--setro", name]);
+    let error = restore(&source(&image), &device.device, &plain(), &Silent).unwrap_err();
+    let text = format!("{error:#}");
+    assert!(
+        text.contains(&format!("{name} is write-protected")),
+        "{text}"
+    );
+    run("blockdev", &["--setrw", name]);
+    restore(&source(&image), &device.device, &plain(), &Silent).unwrap();
+}
+
+#[test]
 fn what_holds_a_device_is_named_and_nothing_is_written() {
     let bench = Bench::new();
     let disk = bench.write("disk", &disk_of(CHUNKS, 0));
@@ -66,9 +85,9 @@ fn what_holds_a_device_is_named_and_nothing_is_written() {
     let device = Loop::new(&backing);
     let folder = bench.path("mounted");
     fs::create_dir(&folder).unwrap();
-    run("mount", &[device.device.as_path(), &folder]);
+    let mounted = Mounted::new(&[&device.device], &folder);
     let result = restore(&source(&image), &device.device, &plain(), &Silent);
-    run("umount", &[&folder]);
+    drop(mounted);
     let name = device.device.file_name().unwrap().to_str().unwrap();
     assert_eq!(
         result.unwrap_err().to_string(),

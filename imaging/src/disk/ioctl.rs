@@ -11,6 +11,11 @@ mod raw {
     nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
     nix::ioctl_read_bad!(blksszget, super::libc::BLKSSZGET, super::libc::c_int);
     nix::ioctl_read_bad!(blkpbszget, super::libc::BLKPBSZGET, super::libc::c_uint);
+    nix::ioctl_read_bad!(
+        blkroget,
+        nix::request_code_none!(0x12, 94),
+        super::libc::c_int
+    );
     nix::ioctl_none!(blkrrpart, 0x12, 95);
     nix::ioctl_none!(blkflsbuf, 0x12, 97);
     nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
@@ -69,6 +74,14 @@ pub fn discard_securely(device: &File, start: u64, length: u64) -> io::Result<()
     let range = [start, length];
     // SAFETY: the descriptor is open and the kernel reads two u64 from a live array.
     done(unsafe { raw::blksecdiscard(device.as_raw_fd(), &raw const range) })
+}
+
+/// Whether the kernel lets nobody write to the device.
+pub fn is_write_protected(device: &File) -> io::Result<bool> {
+    let mut protected = 0;
+    // SAFETY: the descriptor is open and the kernel writes one int to a live one.
+    done(unsafe { raw::blkroget(device.as_raw_fd(), &raw mut protected) })?;
+    Ok(protected != 0)
 }
 
 /// Has the kernel read the partition table anew.

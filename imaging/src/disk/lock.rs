@@ -4,6 +4,10 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_WRLCK, SEEK_SET, c_short, flock};
 use std::fs::File;
+use std::time::Duration;
+
+/// How long who has just left may have a disk still.
+pub const MOMENT: Duration = Duration::from_millis(700);
 
 /// Locks all of `file` for as long as it is open. `false` where another program has a lock on any byte of it. A
 /// filesystem without locks has nobody who could.
@@ -42,5 +46,20 @@ mod tests {
         assert!(!take(&open()));
         drop(first);
         assert!(take(&open()));
+    }
+
+    #[test]
+    fn a_disk_that_is_just_being_left_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, b"x").unwrap();
+        let first = OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(take(&first));
+        let leaving = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(first);
+        });
+        crate::disk::Target::open(&path).unwrap();
+        leaving.join().unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use super::buffer::is_aligned;
 use super::{busy_loop_of, ioctl, kernel_view, lock};
 use crate::inventory::disks;
+use crate::patience::patiently;
 use crate::source::ReadAt;
 use crate::table::Table;
 use crate::units;
@@ -124,14 +125,19 @@ impl Target {
             Kind::File => options.create(true).truncate(false),
             Kind::Null => &mut options,
         };
-        let file = options
-            .open(path)
-            .map_err(|error| match error.raw_os_error() {
+        let is_held = |opened: &io::Result<File>| {
+            kind == Kind::Block
+                && matches!(opened, Err(error) if error.kind() == io::ErrorKind::ResourceBusy)
+        };
+        let file =
+            patiently(lock::MOMENT, || options.open(path), is_held).map_err(|error| match error
+                .raw_os_error()
+            {
                 Some(code) if code == Errno::EBUSY as i32 => in_use(path),
                 _ => anyhow::Error::new(error).context(format!("opening {name} for writing")),
             })?;
         let made = is_new.then(|| Made(path.into()));
-        if kind == Kind::File && !lock::take(&file) {
+        if kind == Kind::File && !patiently(lock::MOMENT, || lock::take(&file), |taken| !taken) {
             bail!(
                 "{name} is in use: another program, such as QEMU or another restore, has it locked: stop that first"
             );
@@ -142,6 +148,13 @@ impl Target {
                 super::size_of(&file).with_context(|| format!("sizing {name}"))?
             }
         };
+        if kind == Kind::Block
+            && ioctl::is_write_protected(&file).with_context(|| format!("looking at {name}"))?
+        {
+            bail!(
+                "{name} is write-protected: blockdev --setrw {name} ends that where a switch does not"
+            );
+        }
         // The exclusive descriptor stays open beside this one. Without direct I/O the cache serves.
         let mut direct = OpenOptions::new();
         direct.read(true).write(true).custom_flags(O_DIRECT);

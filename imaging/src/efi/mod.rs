@@ -3,6 +3,7 @@
 mod option;
 mod vars;
 
+use crate::arch::Architecture;
 use crate::disk::size_of;
 use crate::references;
 use crate::source::Disk;
@@ -13,9 +14,6 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use vars::Vars;
-
-/// What every firmware looks for on a disk without an entry (UEFI 2.10 3.5.1.1).
-const FALLBACK: &str = "\\EFI\\BOOT\\BOOTX64.EFI";
 
 /// Where efivarfs is mounted, below `/sys`.
 pub const VARIABLES: &str = "firmware/efi/efivars";
@@ -33,8 +31,16 @@ pub struct Loader {
     pub description: String,
 }
 
+impl Loader {
+    /// Whether a machine of this architecture can start it, as far as its name tells.
+    fn runs_on(&self, here: Option<Architecture>) -> bool {
+        let own = Architecture::of_loader(&self.path);
+        own.is_none() || own == here
+    }
+}
+
 /// The loaders of `disk`, whose logical sectors are `sector` bytes: what the firmware's entries in `efivars` point
-/// to, in its order, and the fallback where it is there. What cannot be read has none: a backup does not fail for it.
+/// to, in its order, and the fallbacks that are there, of any architecture. What cannot be read has none: a backup does not fail for it.
 pub fn loaders(efivars: &Path, disk: &Path, sector: u32) -> Vec<Loader> {
     let Ok((file, table)) = open(disk, sector) else {
         return Vec::new();
@@ -62,10 +68,14 @@ pub fn loaders(efivars: &Path, disk: &Path, sector: u32) -> Vec<Loader> {
         }
     }
     for partition in &table.partitions {
-        let path = FALLBACK.trim_start_matches('\\').replace('\\', "/");
-        let system = partition.kind.name() == Some("EFI system");
-        if system && references::fat_has(&file, partition, &path) {
-            add(&mut found, partition.number, FALLBACK, String::new());
+        if partition.kind.name() != Some("EFI system") {
+            continue;
+        }
+        for fallback in Architecture::ALL.map(Architecture::fallback) {
+            let path = fallback.trim_start_matches('\\').replace('\\', "/");
+            if references::fat_has(&file, partition, &path) {
+                add(&mut found, partition.number, fallback, String::new());
+            }
         }
     }
     found
@@ -97,7 +107,7 @@ pub struct Startable<'a> {
     pub all: &'a [(PathBuf, u32)],
 }
 
-/// Makes sure that this machine's firmware has an entry for each of `loaders` on the disk, right behind the one that
+/// Makes sure that this machine's firmware has an entry for each of `loaders` on the disk that it can start, right behind the one that
 /// booted the machine now, which stays first. An entry of the same name and loader for a partition that no disk of the
 /// machine has any more is used for it. Answers what was done, a sentence each.
 ///
@@ -116,6 +126,11 @@ pub fn enter(start: &Startable, loaders: &[Loader]) -> anyhow::Result<Vec<String
     let present = present(start.all);
     let mut said = Vec::new();
     let mut ours = Vec::new();
+    let here = Architecture::here();
+    let loaders: Vec<&Loader> = loaders
+        .iter()
+        .filter(|loader| loader.runs_on(here))
+        .collect();
     let named = loaders.iter().any(|loader| !loader.description.is_empty());
     for loader in loaders {
         let description = match loader.description.as_str() {

@@ -85,7 +85,7 @@ fn shim() -> Loader {
 fn fallback() -> Loader {
     Loader {
         partition: 1,
-        path: FALLBACK.into(),
+        path: Architecture::X86_64.fallback().into(),
         description: String::new(),
     }
 }
@@ -129,12 +129,36 @@ fn the_fallback_is_recorded_where_it_is_there() {
             .create_file("BOOTX64.EFI")
             .unwrap();
         file.write_all(b"MZ").unwrap();
+        let boot = system.root_dir().open_dir("EFI/BOOT").unwrap();
+        let mut other = boot.create_file("BOOTAA64.EFI").unwrap();
+        other.write_all(b"MZ").unwrap();
     }
     assert!(loaders(&bench.efivars(), &bench.disk(), 512).is_empty());
     let mut disk = fs::read(bench.disk()).unwrap();
     disk[1 << 20..3 << 20].copy_from_slice(esp.get_ref());
     fs::write(bench.disk(), disk).unwrap();
-    assert_eq!(loaders(&bench.efivars(), &bench.disk(), 512), [fallback()]);
+    let of_arm64 = Loader {
+        path: Architecture::Arm64.fallback().into(),
+        ..fallback()
+    };
+    assert_eq!(
+        loaders(&bench.efivars(), &bench.disk(), 512),
+        [fallback(), of_arm64]
+    );
+}
+
+#[test]
+fn what_this_machine_cannot_start_gets_no_entry() {
+    let bench = Bench::new(&[("BootOrder", &[1, 0]), ("Boot0001", b"the network")]);
+    let here = Architecture::here().expect("an architecture that Pitstop knows");
+    let of = |architecture: &Architecture| Loader {
+        path: architecture.fallback().into(),
+        ..fallback()
+    };
+    let all: Vec<Loader> = Architecture::ALL.iter().map(of).collect();
+    let said = bench.enter(&all).unwrap();
+    assert!(said[0].contains(here.fallback()), "{said:?}");
+    assert_eq!(said.len(), 2, "{said:?}");
 }
 
 #[test]

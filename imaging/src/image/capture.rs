@@ -1,5 +1,6 @@
 //! A disk becomes an image: read once, in order, only where something is kept.
 
+use super::again::{Again, Before, Out, Reused};
 use super::chunk_size::chunk_size_of;
 use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
 use super::index::CHUNK_MOST;
@@ -40,6 +41,33 @@ pub fn capture(
     out: &mut (dyn Write + Send),
     reporter: &dyn Reporter,
 ) -> anyhow::Result<ImageMeta> {
+    let out = Out::New(out);
+    capture_to(disk, identity, options, out, reporter).map(|(meta, _)| meta)
+}
+
+/// As [`capture`], where chunks that are in the image before are taken from there and neither compressed nor written.
+///
+/// # Errors
+/// As of [`capture`]; also when `out` finds that the image before is not what it was.
+pub fn capture_again(
+    disk: &Path,
+    identity: &DiskIdentity,
+    options: &CaptureOptions,
+    before: &Before,
+    out: &mut (dyn Again + Send),
+    reporter: &dyn Reporter,
+) -> anyhow::Result<(ImageMeta, Reused)> {
+    let out = Out::Again { before, out };
+    capture_to(disk, identity, options, out, reporter)
+}
+
+fn capture_to(
+    disk: &Path,
+    identity: &DiskIdentity,
+    options: &CaptureOptions,
+    out: Out<'_>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<(ImageMeta, Reused)> {
     let name = disk.display().to_string();
     let input = DiskInput::open(disk)?;
     let size = input.size();
@@ -78,11 +106,24 @@ pub fn capture(
         units::bytes(size)
     ));
     tell_contested(&name, &meta, reporter);
+    tell_other_chunks(&name, &meta, &out, reporter);
     let meter = Meter::new(Act::Backup, &identity.device, Some(size), reporter);
-    capture_from(&input, &kept, &mut meta, options, out, &meter)
+    let reused = capture_from(&input, &kept, &mut meta, options, out, &meter)
         .with_context(|| format!("backing up {name}"))?;
     report_bad(&name, &meta, options.read_errors, reporter)?;
-    Ok(meta)
+    Ok((meta, reused))
+}
+
+/// Says why nothing of the image before is used, where its chunks are of another size.
+fn tell_other_chunks(name: &str, meta: &ImageMeta, out: &Out<'_>, reporter: &dyn Reporter) {
+    let before = out.before().map(Before::chunk_size);
+    if let Some(before) = before.filter(|before| *before != meta.chunk_size) {
+        reporter.info(format!(
+            "{name}: the image before has chunks of {}, the new one has chunks of {}: all of it is sent",
+            units::bytes(before.into()),
+            units::bytes(meta.chunk_size.into())
+        ));
+    }
 }
 
 /// Says where somebody else may own blocks, so that a leftover can be cleared by whoever knows it for one.
@@ -158,13 +199,14 @@ pub fn capture_from(
     kept: &Extents,
     meta: &mut ImageMeta,
     options: &CaptureOptions,
-    out: &mut (dyn Write + Send),
+    out: Out<'_>,
     meter: &Meter,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Reused> {
     let encoding = Encoding {
         chunk_size: meta.chunk_size,
         level: options.level,
         threads: options.threads,
+        levels: options.levels.clone(),
     };
     let source = FromDisk {
         input,

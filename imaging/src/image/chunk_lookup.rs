@@ -16,13 +16,18 @@ const MARK_EVERY: usize = 64;
 pub fn fetch(image: &dyn ImageSource, index: &Index, chunk: &Chunk) -> anyhow::Result<Vec<u8>> {
     let place = || index.place(chunk, image.name());
     let mut member = vec![0; usize::try_from(chunk.size)?];
-    image
-        .read_exact_at(&mut member, chunk.offset)
-        .with_context(place)?;
     let mut raw = vec![0; index.length(chunk.number)];
-    let opened = inflate_chunk(&mut Inflater::new()?, chunk, &member, &mut raw);
-    opened.with_context(place)?;
-    Ok(raw)
+    let mut inflater = Inflater::new()?;
+    loop {
+        image
+            .read_exact_at(&mut member, chunk.offset)
+            .with_context(place)?;
+        match inflate_chunk(&mut inflater, chunk, &member, &mut raw) {
+            Ok(()) => return Ok(raw),
+            Err(_) if image.came_wrong(chunk.bytes()) => {}
+            Err(error) => return Err(error).with_context(place),
+        }
+    }
 }
 
 /// Places to begin a walk of `index` at.

@@ -2,7 +2,7 @@
 //!
 //! ISA-L compresses fastest, libdeflate smallest; libdeflate inflates fastest and has the fastest CRC.
 
-use super::Level;
+use super::effort::Method;
 use super::member_header::{HEADER, TRAILER, parse_header, put_header};
 use isal::isal_sys::igzip_lib as isal_sys;
 use libdeflate_sys as deflate_sys;
@@ -16,8 +16,6 @@ const SAMPLE: usize = 4096;
 const SAMPLES: usize = 4;
 /// A sample that does not shrink below this many hundredths is not worth compressing.
 const WORTH: usize = 97;
-/// On the reference disk level 8 takes twice the time for a hundredth less.
-const SMALL_LEVEL: i32 = 6;
 
 /// The largest member that a chunk of `raw` bytes can make.
 pub const fn member_bound(raw: usize) -> usize {
@@ -25,42 +23,34 @@ pub const fn member_bound(raw: usize) -> usize {
     HEADER + raw + blocks * 5 + TRAILER
 }
 
-/// Compresses chunks.
+/// Compresses chunks. What a method needs is made when it is first used, and kept.
 pub struct Deflater {
-    method: Method,
+    isal: Option<Isal>,
+    libdeflate: Vec<(i32, Compressor)>,
     sample: Vec<u8>,
     scratch: Vec<u8>,
 }
 
-enum Method {
-    Fast(Isal),
-    Small(Compressor),
-}
-
-impl Deflater {
-    pub fn new(level: Level) -> Self {
-        let method = match level {
-            Level::Fast => Method::Fast(Isal::new()),
-            Level::Small => {
-                let level = CompressionLvl::new(SMALL_LEVEL).unwrap_or_default();
-                Method::Small(Compressor::new(level))
-            }
-        };
+impl Default for Deflater {
+    fn default() -> Self {
         Self {
-            method,
+            isal: None,
+            libdeflate: Vec::new(),
             sample: vec![0; SAMPLE * SAMPLES],
             scratch: vec![0; member_bound(SAMPLE * SAMPLES)],
         }
     }
+}
 
+impl Deflater {
     /// Writes `raw` as one member to the front of `out`, which has [`member_bound`] bytes or more,
     /// and returns its length. What does not compress is stored.
-    pub fn member(&mut self, raw: &[u8], out: &mut [u8]) -> usize {
+    pub fn member(&mut self, method: Method, raw: &[u8], out: &mut [u8]) -> usize {
         let room = member_bound(raw.len()) - TRAILER;
-        let body = if self.looks_random(raw) {
+        let body = if self.looks_random(method, raw) {
             None
         } else {
-            self.method.deflate(raw, &mut out[HEADER..room])
+            self.deflate(method, raw, &mut out[HEADER..room])
         };
         let body = body.unwrap_or_else(|| store(raw, &mut out[HEADER..room]));
         let end = HEADER + body;
@@ -72,26 +62,36 @@ impl Deflater {
         end + TRAILER
     }
 
-    fn looks_random(&mut self, raw: &[u8]) -> bool {
+    fn looks_random(&mut self, method: Method, raw: &[u8]) -> bool {
         if raw.len() < 4 * SAMPLE * SAMPLES {
             return false;
         }
+        let mut sample = std::mem::take(&mut self.sample);
+        let mut scratch = std::mem::take(&mut self.scratch);
         let stride = raw.len() / SAMPLES;
-        for (at, piece) in self.sample.chunks_exact_mut(SAMPLE).enumerate() {
+        for (at, piece) in sample.chunks_exact_mut(SAMPLE).enumerate() {
             let from = at * stride + stride / 2;
             piece.copy_from_slice(&raw[from..from + SAMPLE]);
         }
-        let shrunk = self.method.deflate(&self.sample, &mut self.scratch);
-        shrunk.is_none_or(|size| size * 100 > self.sample.len() * WORTH)
+        let shrunk = self.deflate(method, &sample, &mut scratch);
+        let random = shrunk.is_none_or(|size| size * 100 > sample.len() * WORTH);
+        (self.sample, self.scratch) = (sample, scratch);
+        random
     }
-}
 
-impl Method {
     /// The compressed length; `None` when it does not fit `out`.
-    fn deflate(&mut self, raw: &[u8], out: &mut [u8]) -> Option<usize> {
-        match self {
-            Method::Fast(isal) => isal.deflate(raw, out),
-            Method::Small(compressor) => compressor.deflate_compress(raw, out).ok(),
+    fn deflate(&mut self, method: Method, raw: &[u8], out: &mut [u8]) -> Option<usize> {
+        match method {
+            Method::Isal => self.isal.get_or_insert_with(Isal::new).deflate(raw, out),
+            Method::Libdeflate(level) => {
+                let made = self.libdeflate.iter().position(|(made, _)| *made == level);
+                let at = made.unwrap_or_else(|| {
+                    let level = (level, CompressionLvl::new(level).unwrap_or_default());
+                    self.libdeflate.push((level.0, Compressor::new(level.1)));
+                    self.libdeflate.len() - 1
+                });
+                self.libdeflate[at].1.deflate_compress(raw, out).ok()
+            }
         }
     }
 }
@@ -286,6 +286,8 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Read;
 
+    const METHODS: [Method; 3] = [Method::Isal, Method::Libdeflate(1), Method::Libdeflate(6)];
+
     fn noise(length: usize) -> Vec<u8> {
         let mut state = 88_172_645_463_325_252u64;
         (0..length)
@@ -298,10 +300,9 @@ mod tests {
             .collect()
     }
 
-    fn round_trip(level: Level, raw: &[u8]) -> Vec<u8> {
+    fn round_trip(method: Method, raw: &[u8]) -> Vec<u8> {
         let mut out = vec![0xAA; member_bound(raw.len())];
-        let mut deflater = Deflater::new(level);
-        let size = deflater.member(raw, &mut out);
+        let size = Deflater::default().member(method, raw, &mut out);
         out.truncate(size);
         let mut back = vec![0x55; raw.len()];
         Inflater::new().unwrap().member(&out, &mut back).unwrap();
@@ -314,13 +315,13 @@ mod tests {
 
     #[test]
     fn noise_is_stored_and_zeros_shrink() {
-        for level in [Level::Fast, Level::Small] {
+        for method in METHODS {
             let random = noise(1 << 20);
-            let stored = round_trip(level, &random);
+            let stored = round_trip(method, &random);
             assert_eq!(stored.len(), member_bound(random.len()));
-            assert!(round_trip(level, &vec![0; 1 << 20]).len() < 12_000);
-            round_trip(level, &[]);
-            round_trip(level, b"x");
+            assert!(round_trip(method, &vec![0; 1 << 20]).len() < 12_000);
+            round_trip(method, &[]);
+            round_trip(method, b"x");
         }
     }
 
@@ -338,7 +339,7 @@ mod tests {
     #[test]
     fn each_damage_has_its_name() {
         let raw = noise(3000);
-        let good = round_trip(Level::Fast, &raw);
+        let good = round_trip(Method::Isal, &raw);
         let mut back = vec![0; raw.len()];
         let mut inflater = Inflater::new().unwrap();
         let mut check = |member: &[u8]| inflater.member(member, &mut back).unwrap_err();
@@ -370,14 +371,15 @@ mod tests {
         #[test]
         fn any_bytes_come_back(raw in prop::collection::vec(any::<u8>(), 0..5000), repeat in 1usize..60) {
             let raw = raw.repeat(repeat);
-            round_trip(Level::Fast, &raw);
-            round_trip(Level::Small, &raw);
+            round_trip(Method::Isal, &raw);
+            round_trip(Method::Libdeflate(1), &raw);
+            round_trip(Method::Libdeflate(6), &raw);
         }
 
         #[test]
         fn a_changed_member_never_passes(at in any::<prop::sample::Index>(), bit in 0u8..8) {
             let raw: Vec<u8> = b"pitstop".repeat(500);
-            let mut member = round_trip(Level::Fast, &raw);
+            let mut member = round_trip(Method::Isal, &raw);
             let at = at.index(member.len());
             member[at] ^= 1 << bit;
             let mut back = vec![0; raw.len()];

@@ -1,5 +1,6 @@
 //! Converting an image to another format, chunk by chunk, without a disk in between.
 
+use super::again::Out;
 use super::chunk_size::chunk_size_of;
 use super::chunk_stream::ChunkStream;
 use super::encode::{ChunkSource, Content, Encoding, Ticketed, encode};
@@ -51,6 +52,7 @@ pub fn to_indexed(
         chunk_size: meta.chunk_size,
         level,
         threads,
+        levels: None,
     };
     let source = FromStream(Mutex::new(Stream {
         raw: RawBytes::of(&opened)?,
@@ -58,7 +60,7 @@ pub fn to_indexed(
         ended: false,
     }));
     let what = || format!("converting {}", image.name());
-    let encoded = encode(&source, &encoding, out, &meter).with_context(what)?;
+    let encoded = encode(&source, &encoding, Out::New(out), &meter).with_context(what)?;
     lock(&source.0).raw.check_end(&opened, reporter)?;
     if opened.indexed().is_none() {
         meta.kept = encoded.raw();
@@ -191,5 +193,73 @@ impl ChunkSource for FromStream<'_> {
         stream.ticket += 1;
         let content = Content::Chunk(length);
         Ok(Some(Ticketed { ticket, content }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Silent;
+    use crate::image::FileSource;
+    use crate::image::index::Item;
+    use std::fs;
+    use std::path::Path;
+
+    fn converted(from: &Path, to: &Path, level: Level) {
+        let mut bytes = Vec::new();
+        to_indexed(
+            &FileSource::open(from).unwrap(),
+            level,
+            2,
+            &mut bytes,
+            &Silent,
+        )
+        .unwrap();
+        fs::write(to, bytes).unwrap();
+    }
+
+    /// Text, zeros, text, and a shorter end.
+    fn disk() -> Vec<u8> {
+        let mut raw: Vec<u8> = (0..120_000)
+            .flat_map(|line| format!("{line} of {}\n", line % 97).into_bytes())
+            .collect();
+        raw.truncate(1 << 20);
+        let odd = raw[..137 * 512].to_vec();
+        [raw.clone(), vec![0; 2 << 20], raw, odd].concat()
+    }
+
+    /// The hashes of all chunks, in order; `None` of zeros.
+    fn hashes(image: &OpenedImage) -> Vec<Option<[u8; 32]>> {
+        let index = &image.indexed().unwrap().index;
+        let hash = |item| match item {
+            Item::Chunk(chunk) => Some(chunk.hash),
+            Item::Zeros { .. } => None,
+        };
+        index.items().map(hash).collect()
+    }
+
+    #[test]
+    fn an_image_compressed_again_has_the_same_chunks_and_another_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let raw = disk();
+        fs::write(path("raw"), &raw).unwrap();
+        converted(&path("raw"), &path("fast.gz"), Level::Fast);
+        converted(&path("fast.gz"), &path("small.gz"), Level::Small);
+        let (fast, small) = (path("fast.gz"), path("small.gz"));
+        let (fast, small) = (FileSource::open(&fast), FileSource::open(&small));
+        let (fast, small) = (fast.unwrap(), small.unwrap());
+        let fast = OpenedImage::borrow(&fast).unwrap();
+        let small = OpenedImage::borrow(&small).unwrap();
+        assert_eq!(hashes(&fast), hashes(&small));
+        // All that stands beside an image of it stays, but for what names the image itself.
+        assert_eq!(fast.meta(), small.meta());
+        assert_ne!(fast.digest(), small.digest());
+        let mut back = Vec::new();
+        RawBytes::of(&small)
+            .unwrap()
+            .read_to_end(&mut back)
+            .unwrap();
+        assert!(back == raw, "other bytes");
     }
 }

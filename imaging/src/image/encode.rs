@@ -1,9 +1,12 @@
 //! Chunks to an image: compressed on every core, written in order, the index at the end.
 
+use super::again::{Before, Held, Out, Reused};
 use super::chunk_size::RECORDS_MOST;
 use super::codec::{Deflater, is_zero, member_bound};
+use super::effort::{Doing, Effort, Method};
 use super::format::{INDEX_MOST, encode_tail};
 use super::index::{Index, Record};
+use super::levels::Levels;
 use super::member_header::{HEADER, TRAILER, put_header};
 use super::workers::{Meter, Sequencer, WorkerPool};
 use super::{ImageMeta, Level};
@@ -11,7 +14,7 @@ use crate::disk::Buffer;
 use crate::units;
 use anyhow::{Context, anyhow, bail};
 use libdeflater::{CompressionLvl, Compressor};
-use std::io::Write;
+use std::sync::Arc;
 
 /// Zero members are written so many bytes at a time.
 const BULK: usize = 256 << 10;
@@ -41,67 +44,77 @@ pub struct Encoding {
     pub chunk_size: u32,
     pub level: Level,
     pub threads: usize,
+    /// Where it is noted how each chunk was compressed.
+    pub levels: Option<Arc<Levels>>,
 }
 
 /// Every member of an image but those of the index.
-pub struct Encoded<'a> {
-    out: &'a mut (dyn Write + Send),
-    meter: &'a Meter<'a>,
+pub struct Encoded<'o, 'm> {
+    out: Out<'o>,
+    meter: &'m Meter<'m>,
     index: Index,
+    /// The member of a chunk of zeros, some times.
     zeros: Vec<u8>,
     raw: u64,
+    /// Bytes of members that are not in the image before.
+    written: u64,
+    levels: Option<Arc<Levels>>,
 }
 
 /// Compresses all that `source` has to `out`.
-pub fn encode<'a>(
+pub fn encode<'o, 'm>(
     source: &dyn ChunkSource,
     encoding: &Encoding,
-    out: &'a mut (dyn Write + Send),
-    meter: &'a Meter<'a>,
-) -> anyhow::Result<Encoded<'a>> {
+    out: Out<'o>,
+    meter: &'m Meter<'m>,
+) -> anyhow::Result<Encoded<'o, 'm>> {
     let chunk = usize::try_from(encoding.chunk_size).context("the chunk size")?;
     let zero = zero_member(chunk)?;
     let size = u32::try_from(zero.len()).context("the size of a zero member")?;
     let index = Index::new(encoding.chunk_size, 0, size)
         .ok_or_else(|| anyhow!("chunks cannot have {chunk} bytes"))?;
+    let before = out.before();
     let sequencer = Sequencer::new(Encoded {
         out,
         meter,
         index,
         zeros: zero.repeat((BULK / zero.len()).max(1)),
         raw: 0,
+        written: 0,
+        levels: encoding.levels.clone(),
     });
     let bound = member_bound(chunk);
+    let effort = Effort::new(encoding.level, encoding.threads);
     let pool = WorkerPool::new(encoding.threads, chunk + bound);
     pool.run(|| {
         let mut raw = Buffer::new(chunk);
-        let mut member = vec![0; bound];
-        let mut deflater = Deflater::new(encoding.level);
-        while let Some(work) = source.next(&mut raw)? {
+        let mut maker = Maker {
+            before,
+            levels: encoding.levels.as_deref(),
+            effort: &effort,
+            deflater: Deflater::default(),
+            member: vec![0; bound],
+        };
+        let read = |raw: &mut [u8]| {
+            let _reading = effort.doing(Doing::Reading);
+            source.next(raw)
+        };
+        while let Some(work) = read(&mut raw)? {
             if pool.stopped() {
                 break;
             }
-            let done = match work.content {
-                Content::Zeros(count) => {
-                    sequencer.run(work.ticket, &pool, |encoded| encoded.zeros(count))
-                }
+            let (made, length) = match work.content {
+                Content::Zeros(count) => (Made::Zeros(count), 0),
                 Content::Chunk(length) => {
-                    let permit = pool.cpu_permit();
+                    let _permit = pool.cpu_permit();
                     let raw = &raw[..length];
-                    if length == chunk && is_zero(raw) {
-                        drop(permit);
-                        sequencer.run(work.ticket, &pool, |encoded| encoded.zeros(1))
-                    } else {
-                        let hash = *blake3::hash(raw).as_bytes();
-                        let size = deflater.member(raw, &mut member);
-                        drop(permit);
-                        let member = &member[..size];
-                        sequencer.run(work.ticket, &pool, |encoded| {
-                            encoded.chunk(member, hash, length)
-                        })
-                    }
+                    (maker.make(work.ticket, raw, length == chunk), length)
                 }
             };
+            let done = sequencer.run(work.ticket, &pool, |encoded| {
+                let _writing = effort.doing(Doing::Writing);
+                encoded.take(&made, length, &maker.member)
+            });
             match done {
                 None => break,
                 Some(written) => written.context("writing the image")?,
@@ -112,11 +125,78 @@ pub fn encode<'a>(
     Ok(sequencer.into_inner())
 }
 
-impl Encoded<'_> {
+/// What is computed of a chunk, with buffers that live as long as their thread.
+struct Maker<'a> {
+    before: Option<&'a Before>,
+    levels: Option<&'a Levels>,
+    effort: &'a Effort,
+    deflater: Deflater,
+    member: Vec<u8>,
+}
+
+/// What a chunk became.
+enum Made<'a> {
+    /// So many whole chunks of zeros.
+    Zeros(u32),
+    /// The image before has it.
+    Known(&'a Held),
+    /// So many bytes of the maker's `member`, and the hash of the chunk.
+    Member {
+        size: usize,
+        hash: [u8; 32],
+        method: Method,
+    },
+}
+
+impl Made<'_> {
+    fn method(&self) -> Option<Method> {
+        match self {
+            Self::Member { method, .. } => Some(*method),
+            Self::Zeros(_) | Self::Known(_) => None,
+        }
+    }
+}
+
+impl<'a> Maker<'a> {
+    /// `whole`: not the shorter last chunk.
+    fn make(&mut self, ticket: u64, raw: &[u8], whole: bool) -> Made<'a> {
+        let _computing = self.effort.doing(Doing::Computing);
+        if whole && is_zero(raw) {
+            return Made::Zeros(1);
+        }
+        let hash = *blake3::hash(raw).as_bytes();
+        if let Some(known) = self.before.and_then(|before| before.find(&hash)) {
+            return Made::Known(known);
+        }
+        let earlier = self.levels.and_then(|levels| levels.earlier(ticket));
+        let method = earlier.unwrap_or_else(|| self.effort.next());
+        let size = self.deflater.member(method, raw, &mut self.member);
+        Made::Member { size, hash, method }
+    }
+}
+
+impl Encoded<'_, '_> {
+    /// What came of `raw` bytes; a member is at the front of `member`.
+    fn take(&mut self, made: &Made, raw: usize, member: &[u8]) -> anyhow::Result<()> {
+        if let Some(levels) = &self.levels {
+            levels.note(made.method());
+        }
+        match *made {
+            Made::Zeros(count) => self.zeros(count),
+            Made::Known(known) => self.known(known, raw),
+            Made::Member { size, hash, .. } => self.chunk(&member[..size], hash, raw),
+        }
+    }
+
     fn zeros(&mut self, count: u32) -> anyhow::Result<()> {
         self.push(Record::Zeros(count))?;
         let member = usize::try_from(self.index.zero_member())?;
         let chunk = u64::from(self.index.chunk_size());
+        if let Out::Again { out, .. } = &mut self.out {
+            out.repeated(&self.zeros[..member], count)?;
+            self.moved(0, u64::from(count) * chunk);
+            return Ok(());
+        }
         let each = self.zeros.len() / member;
         let mut left = usize::try_from(count)?;
         while left > 0 {
@@ -136,6 +216,22 @@ impl Encoded<'_> {
         Ok(())
     }
 
+    /// A chunk that the image before has.
+    fn known(&mut self, known: &Held, raw: usize) -> anyhow::Result<()> {
+        let Out::Again { before, out } = &mut self.out else {
+            bail!("there is no image before");
+        };
+        let next = out.next_offset();
+        let known = next
+            .and_then(|next| before.same_at(known, next))
+            .unwrap_or(known);
+        out.member(known)?;
+        let Held { size, hash, .. } = *known;
+        self.push(Record::Data { size, hash })?;
+        self.moved(0, raw as u64);
+        Ok(())
+    }
+
     fn push(&mut self, record: Record) -> anyhow::Result<()> {
         if self.index.stored() > RECORDS_MOST {
             bail!(
@@ -150,6 +246,7 @@ impl Encoded<'_> {
 
     fn moved(&mut self, written: u64, raw: u64) {
         self.raw += raw;
+        self.written += written;
         self.meter.moved(written);
         self.meter.done(raw);
     }
@@ -160,7 +257,7 @@ impl Encoded<'_> {
     }
 
     /// Writes the index with `meta`, whose size and hash it fills in, and flushes.
-    pub fn finish(mut self, meta: &mut ImageMeta) -> anyhow::Result<()> {
+    pub fn finish(mut self, meta: &mut ImageMeta) -> anyhow::Result<Reused> {
         self.index.set_raw_size(self.raw);
         self.index
             .check_whole(self.index.data_size())
@@ -177,15 +274,24 @@ impl Encoded<'_> {
         self.out
             .write_all(&tail)
             .and_then(|()| self.out.flush())
-            .context("writing the image's index")
+            .context("writing the image's index")?;
+        let tail = tail.len() as u64;
+        Ok(Reused {
+            written: self.written + tail,
+            image: self.index.data_size() + tail,
+        })
     }
 }
+
+/// Packs zeros as small as any level, in a sixteenth of the time of the highest: every backup waits for it, before its
+/// first byte.
+const ZEROS_LEVEL: i32 = 6;
 
 /// The member of `chunk` zeros, as small as deflate can: a thousandth.
 pub fn zero_member(chunk: usize) -> anyhow::Result<Vec<u8>> {
     let raw = vec![0; chunk];
     let mut member = vec![0; member_bound(chunk)];
-    let size = Compressor::new(CompressionLvl::best())
+    let size = Compressor::new(CompressionLvl::new(ZEROS_LEVEL).unwrap_or_default())
         .deflate_compress(&raw, &mut member[HEADER..])
         .context("compressing zeros")?;
     member.truncate(HEADER + size);
@@ -195,4 +301,21 @@ pub fn zero_member(chunk: usize) -> anyhow::Result<Vec<u8>> {
     let whole = member.len();
     put_header(&mut member, whole);
     Ok(member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_packed_as_small_as_by_the_highest_level() {
+        for chunk in [4096, 1 << 20, 4 << 20] {
+            let mut best = vec![0; member_bound(chunk)];
+            let least = Compressor::new(CompressionLvl::best())
+                .deflate_compress(&vec![0; chunk], &mut best)
+                .unwrap();
+            let member = zero_member(chunk).unwrap();
+            assert_eq!(member.len(), HEADER + least + TRAILER, "{chunk}");
+        }
+    }
 }

@@ -4,11 +4,12 @@
 //! ask. Who brings it is the feed's matter: nothing here knows networks. A member is proven by the hash in the index before
 //! a byte of it is written, so that a feed can be slow or lie, and can spoil nothing.
 
+use super::ImageSource;
 use super::codec::{Deflater, Inflater, member_bound};
+use super::effort::Method;
 use super::index::{Chunk, Item};
 use super::restoring::Restoring;
 use super::workers::{WorkerPool, lock};
-use super::{ImageSource, Level};
 use crate::disk::Buffer;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -199,7 +200,7 @@ impl Fed for FedRestore<'_> {
             fed: self,
             raw: Buffer::new(self.restoring.index.chunk_bytes()),
             inflater: Inflater::new()?,
-            deflater: None,
+            deflater: Deflater::default(),
         }))
     }
 }
@@ -209,7 +210,7 @@ struct TargetHand<'a> {
     raw: Buffer,
     inflater: Inflater,
     /// Most hands never pack.
-    deflater: Option<Deflater>,
+    deflater: Deflater,
 }
 
 impl Hand for TargetHand<'_> {
@@ -240,11 +241,8 @@ impl Hand for TargetHand<'_> {
         if *blake3::hash(raw).as_bytes() != chunk.hash {
             return None;
         }
-        let deflater = self
-            .deflater
-            .get_or_insert_with(|| Deflater::new(Level::Fast));
         let mut member = vec![0; member_bound(raw.len())];
-        let size = deflater.member(raw, &mut member);
+        let size = self.deflater.member(Method::Isal, raw, &mut member);
         member.truncate(size);
         Some(member)
     }

@@ -206,6 +206,11 @@ impl Index {
             return Err("its short last chunk is in a run of whole ones");
         }
         let bound = self.largest_member();
+        let zeros = self.zero_member as usize;
+        let has_zeros = self.runs.iter().any(|run| matches!(run, Run::Zeros(_)));
+        if has_zeros && !(1..=bound).contains(&zeros) {
+            return Err("its member of zeros has a size that no chunk makes");
+        }
         if self.data.iter().any(|data| data.size as usize > bound) {
             return Err("a member is larger than any chunk makes");
         }
@@ -354,6 +359,18 @@ pub mod tests {
             index.check_whole(54),
             Err("its short last chunk is in a run of whole ones")
         );
+    }
+
+    #[test]
+    fn a_member_of_zeros_has_a_size_that_a_chunk_makes() {
+        for size in [0, 1 << 20] {
+            let mut index = Index::new(4096, 4096, size).unwrap();
+            index.push(Record::Zeros(1)).unwrap();
+            assert_eq!(
+                index.check_whole(u64::from(size)),
+                Err("its member of zeros has a size that no chunk makes")
+            );
+        }
     }
 
     pub fn record() -> impl Strategy<Value = Record> {

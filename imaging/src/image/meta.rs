@@ -1,6 +1,7 @@
 //! What an image is of: the `.toml` beside it, also embedded in its index.
 
 use super::Origin;
+use crate::arch::Architecture;
 use crate::efi::Loader;
 use crate::inventory::DiskIdentity;
 use crate::used::{PartitionSummary, TableSummary};
@@ -82,6 +83,20 @@ impl ImageMeta {
             loaders: Vec::new(),
             origin: None,
         }
+    }
+
+    /// Why a machine of the architecture `here` would not start what the image has; `None` where nothing speaks against it.
+    pub fn foreign_to(&self, here: Option<Architecture>) -> Option<String> {
+        let of = |loader: &Loader| Architecture::of_loader(&loader.path);
+        let own: Option<Vec<Architecture>> = self.loaders.iter().map(of).collect();
+        let own = own?;
+        let foreign = own
+            .iter()
+            .find(|_| !own.iter().any(|one| Some(*one) == here))?;
+        let here = here.map_or(std::env::consts::ARCH.to_owned(), |here| here.to_string());
+        Some(format!(
+            "the image is of an {foreign} machine, and this one is {here}: it will not start from it"
+        ))
     }
 
     /// The numbers of the partitions that are swap.
@@ -172,6 +187,34 @@ mod tests {
         let text = meta.to_toml().unwrap();
         assert!(text.contains("\nserial = \"QM00001\"\n"), "{text}");
         assert_eq!(ImageMeta::from_toml(&text).unwrap(), meta);
+    }
+
+    #[test]
+    fn an_image_of_another_architecture_is_told() {
+        let (x86, arm) = (Some(Architecture::X86_64), Some(Architecture::Arm64));
+        let mut meta = meta();
+        assert_eq!(meta.foreign_to(x86), None);
+        let why = meta.foreign_to(arm).unwrap();
+        assert_eq!(
+            why,
+            "the image is of an x86_64 machine, and this one is arm64: it will not start from it"
+        );
+        // A disk that both start.
+        let add = |meta: &mut ImageMeta, path: &str| {
+            meta.loaders.push(Loader {
+                partition: 1,
+                path: path.into(),
+                description: String::new(),
+            });
+        };
+        add(&mut meta, Architecture::Arm64.fallback());
+        assert_eq!((meta.foreign_to(x86), meta.foreign_to(arm)), (None, None));
+        // One that does not tell may be for any.
+        meta.loaders.truncate(1);
+        add(&mut meta, "\\EFI\\Microsoft\\Boot\\bootmgfw.efi");
+        assert_eq!(meta.foreign_to(arm), None);
+        meta.loaders.clear();
+        assert_eq!(meta.foreign_to(arm), None);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! A run opens each image once and passes this one value on, so that the index is read once and cannot be taken for
 //! another image's.
 
+use super::encrypted::{SUFFIX, is_encrypted, path_of};
 use super::format::{FOOTER, parse_footer};
 use super::loaded_index::{LoadedIndex, load};
 use super::member_header::begins_like_indexed;
 use super::minimum_disk::{MinimumDisk, minimum_disk};
-use super::{ImageError, ImageMeta, ImageSource, Kind, foreign};
+use super::{ImageError, ImageMeta, ImageSource, Kind, Place, foreign};
 use crate::disk::Output;
 use crate::extents::Extents;
 use crate::table::TableKind;
@@ -82,12 +83,46 @@ impl<'a> OpenedImage<'a> {
         self.indexed().map(|loaded| loaded.digest)
     }
 
+    /// Whether `beside` is of this image and of no other: all that the index holds of the disk is the same, and the hash over
+    /// all chunks is that of the chunks in the index.
+    ///
+    /// # Errors
+    /// It is another's, or this image has no index to tell.
+    pub fn check_is_of(&self, beside: &ImageMeta) -> anyhow::Result<()> {
+        let Some(loaded) = self.indexed() else {
+            bail!(
+                "{} has no index, so that nothing tells what is in it: make an image of it that has (pitstop convert)",
+                self.name()
+            );
+        };
+        let found = loaded.index.hash().to_string();
+        if beside.blake3 != found {
+            bail!(
+                "it is of another image: it names blake3 = {:?}, and that of {} is {found}",
+                beside.blake3,
+                self.name()
+            );
+        }
+        if *beside != loaded.meta {
+            bail!(
+                "it says something else of the disk than {} does",
+                self.name()
+            );
+        }
+        Ok(())
+    }
+
     /// The smallest disk that it can be restored to, as far as its index or its format tells.
     pub fn minimum_disk(&self) -> Option<MinimumDisk> {
         match &self.contents {
             Contents::Indexed(loaded) => Some(minimum_disk(loaded)),
             Contents::Foreign(foreign) => foreign.raw_size.map(MinimumDisk::of),
         }
+    }
+
+    /// The places that its bytes come from, the one that is read now first; none where its name says all.
+    pub fn places(&self) -> Vec<Place> {
+        self.source.places()
     }
 
     /// The image's bytes as they are stored.
@@ -142,6 +177,13 @@ fn contents(image: &dyn ImageSource) -> anyhow::Result<Contents> {
     image
         .read_exact_at(start, 0)
         .with_context(|| format!("reading {}", image.name()))?;
+    if is_encrypted(start) {
+        bail!(
+            "{} is encrypted by age: pitstop restore, verify and inspect take the key by --identity FILE, and age -d -i FILE \
+             unpacks it for all else",
+            image.name()
+        );
+    }
     // One of ours whose first bytes are damaged must not pass for an image of another tool.
     if begins_like_indexed(start) || ends_like_indexed(image)? {
         return load(image).map(|loaded| Contents::Indexed(Box::new(loaded)));
@@ -179,12 +221,9 @@ fn ends_like_indexed(image: &dyn ImageSource) -> anyhow::Result<bool> {
 /// What the name says an image is packed with. A server's error page, a file of zeros that a crash left: anything is
 /// a raw image, so that a name that says otherwise is believed.
 fn packed_by_name(name: &str) -> Option<&'static str> {
-    // A path may have these characters as any others.
-    let path = if name.contains("://") {
-        name.split('?').next().unwrap_or(name)
-    } else {
-        name
-    };
+    let path = path_of(name);
+    // What was encrypted has the name of the file that is in it before that.
+    let path = path.strip_suffix(SUFFIX).unwrap_or(path);
     let (_, suffix) = path.rsplit_once('.')?;
     [("gz", "gzip"), ("xz", "xz"), ("zst", "zstd")]
         .into_iter()

@@ -1,16 +1,19 @@
 //! What a caller may choose about a capture or a restore.
 
-use super::Origin;
+use super::{Levels, Origin};
 use crate::efi::Loader;
 use crate::table::PartitionSelector;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// How hard a capture compresses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// About 600 MB/s a core.
+    /// As small as it gets in the time that the disk, the line or whatever else is slowest leaves.
     #[default]
+    Auto,
+    /// About 600 MB/s a core.
     Fast,
     /// A seventh smaller, four times slower.
     Small,
@@ -49,6 +52,8 @@ pub struct CaptureOptions {
     pub loaders: Vec<Loader>,
     /// Where the image comes from, for its metadata.
     pub origin: Option<Origin>,
+    /// For an upload that can go on after its machine has died, with the level [`Auto`](Level::Auto).
+    pub levels: Option<Arc<Levels>>,
 }
 
 /// What of the image goes to the target.

@@ -29,17 +29,19 @@ impl<'a> ReadingOn<'a> {
     /// What the source says; an end before `bytes` are full.
     pub fn read(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let ahead = offset.checked_sub(self.at);
-        let stream = match (&mut self.stream, ahead) {
-            (Some(stream), Some(skip)) if skip <= READ_ACROSS => {
+        // It goes on when all has come: after an error nobody knows where it is.
+        let mut stream = match (self.stream.take(), ahead) {
+            (Some(mut stream), Some(skip)) if skip <= READ_ACROSS => {
                 let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())?;
                 if skipped != skip {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 stream
             }
-            (stream, _) => stream.insert(self.image.stream_from(offset)?),
+            _ => self.image.stream_from(offset)?,
         };
         stream.read_exact(bytes)?;
+        self.stream = Some(stream);
         self.at = offset + bytes.len() as u64;
         Ok(())
     }

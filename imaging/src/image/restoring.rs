@@ -88,7 +88,7 @@ impl<'a> Restoring<'a> {
         let proven = self.pass.inflate(inflater, chunk, member, raw);
         drop(permit);
         if let Err(error) = proven {
-            self.read_again(inflater, chunk, raw, &error)?;
+            self.read_again(inflater, chunk, raw, error)?;
         }
         self.keep(chunk.number, raw)
     }
@@ -111,25 +111,30 @@ impl<'a> Restoring<'a> {
         found.map(|found| raw.copy_from_slice(found)).is_some()
     }
 
-    /// What came wrong may have been changed on its way: TCP's sum misses one in 65,536 of what Ethernet's misses.
+    /// What came wrong may have been changed on its way: TCP's sum misses one in 65,536 of what Ethernet's misses. Or it came from
+    /// somebody who has it wrong, and others have it right.
     fn read_again(
         &self,
         inflater: &mut Inflater,
         chunk: &Chunk,
         raw: &mut [u8],
-        error: &MemberError,
+        mut error: MemberError,
     ) -> anyhow::Result<()> {
         let place = self.index.place(chunk, self.image.name());
-        self.meter
-            .warn(format!("{place}: {error}: it is read once more"));
         let mut member = vec![0; usize::try_from(chunk.size)?];
-        self.image
-            .read_exact_at(&mut member, chunk.offset)
-            .with_context(|| format!("reading {place}"))?;
-        self.meter.moved(member.len() as u64);
-        self.pass
-            .inflate(inflater, chunk, &member, raw)
-            .context(place)
+        loop {
+            self.meter
+                .warn(format!("{place}: {error}: it is read once more"));
+            let elsewhere = self.image.came_wrong(chunk.bytes());
+            self.image
+                .read_exact_at(&mut member, chunk.offset)
+                .with_context(|| format!("reading {place}"))?;
+            self.meter.moved(member.len() as u64);
+            match self.pass.inflate(inflater, chunk, &member, raw) {
+                Err(again) if elsewhere => error = again,
+                end => return end.context(place),
+            }
+        }
     }
 
     pub fn write(&self, raw: &[u8], at: u64) -> anyhow::Result<()> {

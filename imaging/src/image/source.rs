@@ -20,8 +20,14 @@ impl FileSource {
     /// # Errors
     /// When the file cannot be opened, or is a folder.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let name = path.display().to_string();
-        let file = crate::disk::open_to_read(path)?;
+        Self::of(path.display().to_string(), crate::disk::open_to_read(path)?)
+    }
+
+    /// Of a file that is open already; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// When its size cannot be told.
+    pub fn of(name: String, file: File) -> anyhow::Result<Self> {
         let size = crate::disk::size_of(&file).with_context(|| format!("sizing {name}"))?;
         Ok(Self { name, file, size })
     }

@@ -23,7 +23,19 @@ pub fn verify(
     threads: usize,
     reporter: &dyn Reporter,
 ) -> Result<Verified, ImageError> {
-    let opened = OpenedImage::borrow(image)?;
+    verify_opened(&OpenedImage::borrow(image)?, threads, reporter)
+}
+
+/// [`verify`] of an image that is open: by the very index that somebody has looked at before.
+///
+/// # Errors
+/// As there.
+pub fn verify_opened(
+    opened: &OpenedImage<'_>,
+    threads: usize,
+    reporter: &dyn Reporter,
+) -> Result<Verified, ImageError> {
+    let image = opened.source();
     let verified = match opened.contents() {
         Contents::Indexed(loaded) => verify_indexed(image, loaded, threads, reporter),
         Contents::Foreign(stream) => verify_foreign(image, stream, reporter),

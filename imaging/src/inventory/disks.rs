@@ -1,7 +1,7 @@
 //! Disks from `/sys/block`: which there are, what they say of themselves, and which a job may mean.
 
 use super::identity::{SYSFS_SECTOR, identify, number};
-use super::{DiskIdentity, MEDIUM, Machine, fact, names};
+use super::{DATA, DiskIdentity, MEDIUM, Machine, fact, names};
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
@@ -26,7 +26,7 @@ impl fmt::Display for Standing {
             Standing::Removable => "removable",
             Standing::Usb => "on USB",
             Standing::InUse => "in use",
-            Standing::Medium => "the medium that the machine booted from",
+            Standing::Medium => "a medium that the machine works from",
         })
     }
 }
@@ -141,7 +141,11 @@ fn read_one(sysfs: &Path, name: &str, busy: &Busy) -> Option<Disk> {
     } else {
         Standing::Fixed
     };
-    let standing = if busy.medium.as_deref() == Some(name) {
+    let is_medium = |name: &str| busy.media.iter().any(|medium| medium == name);
+    let parts_of_it = partitions
+        .iter()
+        .any(|partition| is_medium(&partition.name));
+    let standing = if is_medium(name) || parts_of_it {
         Standing::Medium
     } else if !used_by.is_empty() {
         Standing::InUse
@@ -230,8 +234,8 @@ fn partitions(block: &Path) -> Vec<Partition> {
 struct Busy {
     /// Kernel names of devices that are mounted or swapped on, and how, for people.
     devices: HashMap<String, String>,
-    /// The kernel name of the medium that the machine booted from.
-    medium: Option<String>,
+    /// The kernel names of what the machine booted from, and of what its share is on.
+    media: Vec<String>,
 }
 
 impl Busy {
@@ -254,8 +258,8 @@ fn busy_devices(procfs: &Path) -> Busy {
             let how = match (table, words.next().unwrap_or_default()) {
                 ("swaps", _) => "is used as swap".to_owned(),
                 (_, place) => {
-                    if place == MEDIUM {
-                        busy.medium = Some(name.clone());
+                    if place == MEDIUM || place == DATA {
+                        busy.media.push(name.clone());
                     }
                     format!("is mounted at {place}")
                 }
@@ -302,104 +306,4 @@ fn users(sysfs: &Path, folder: &Path, name: &str, busy: &Busy) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::fake::{FakeDisk, FakeMachine};
-
-    #[test]
-    fn what_is_no_disk_is_not_listed() {
-        let fake = FakeMachine::new();
-        for name in [
-            "loop0",
-            "sr0",
-            "fd0",
-            "zram0",
-            "dm-0",
-            "md127",
-            "nbd3",
-            "mmcblk0boot0",
-        ] {
-            fake.add(&FakeDisk::new(name, 1 << 20));
-        }
-        fake.add(&FakeDisk::new("sdz", 0));
-        let cd = fake.add(&FakeDisk::new("sdy", 4096));
-        fs::write(cd.join("device/type"), "5\n").unwrap();
-        let path = fake.add(&FakeDisk::new("nvme0c0n1", 4096));
-        fs::write(path.join("hidden"), "1\n").unwrap();
-        fake.add(&FakeDisk::new("nvme0n1", 1 << 20));
-        assert_eq!(fake.only_disk().identity.device, "nvme0n1");
-    }
-
-    #[test]
-    fn removable_usb_and_mounted_disks_stand_aside() {
-        let fake = FakeMachine::new();
-        fake.add(&FakeDisk::new("sdaa", 4096));
-        let removable = fake.add(&FakeDisk::new("sdb", 4096));
-        fs::write(removable.join("removable"), "1\n").unwrap();
-        fake.add(&FakeDisk::new("sdc", 4096).on("pci0/usb1/1-1/host3"));
-        let mounted = fake.add(&FakeDisk::new("sdd", 4096));
-        fs::create_dir_all(mounted.join("sdd1")).unwrap();
-        for (file, text) in [("partition", "1"), ("start", "2"), ("size", "4")] {
-            fs::write(mounted.join("sdd1").join(file), text).unwrap();
-        }
-        fake.write_proc(
-            "mounts",
-            "proc /proc proc rw 0 0\n/dev/sdd1 /mnt ext4 rw 0 0\n",
-        );
-        let disks = read(&fake.machine()).unwrap();
-        let seen: Vec<_> = disks
-            .iter()
-            .map(|d| (d.identity.device.as_str(), d.standing))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                ("sdb", Standing::Removable),
-                ("sdc", Standing::Usb),
-                ("sdd", Standing::InUse),
-                ("sdaa", Standing::Fixed),
-            ]
-        );
-        assert_eq!(disks[2].used_by, ["sdd1 is mounted at /mnt"]);
-        let partition = &disks[2].partitions[0];
-        assert_eq!((partition.start, partition.size), (1024, 2048));
-    }
-
-    #[test]
-    fn what_stands_on_a_disk_is_named() {
-        let fake = FakeMachine::new();
-        let block = fake.add(&FakeDisk::new("sda", 1 << 20));
-        for (part, holder) in [("sda1", "md127"), ("sda2", "dm-0"), ("sda3", "dm-1")] {
-            fs::create_dir_all(block.join(part).join("holders").join(holder)).unwrap();
-            for (file, text) in [("partition", "1"), ("start", "2"), ("size", "4")] {
-                fs::write(block.join(part).join(file), text).unwrap();
-            }
-        }
-        fake.write_sys("block/dm-0/dm/name", "vg-root\n");
-        fake.write_sys("block/dm-0/dm/uuid", "LVM-abc\n");
-        fake.write_sys("block/dm-1/dm/name", "secret\n");
-        fake.write_sys("block/dm-1/dm/uuid", "CRYPT-LUKS2-x\n");
-        fake.write_proc("swaps", "Filename Type Size\n/dev/sda partition 1 0 -2\n");
-        fake.write_proc("mounts", "/dev/mapper/vg-root /srv ext4 rw 0 0\n");
-        fs::create_dir_all(fake.machine().sysfs.join("dev/block")).unwrap();
-        std::os::unix::fs::symlink(&block, fake.machine().sysfs.join("dev/block/8:0")).unwrap();
-        let machine = fake.machine();
-        let mut by_number = users_of(&machine.sysfs, &machine.procfs, "8:0");
-        let disk = fake.only_disk();
-        assert_eq!(disk.standing, Standing::InUse);
-        let mut users = disk.used_by;
-        users.sort();
-        assert_eq!(
-            users,
-            [
-                "sda is used as swap",
-                "sda1 is part of the RAID md127",
-                "sda2 holds the LVM volume vg-root (dm-0), which is mounted at /srv",
-                "sda3 is part of secret (dm-1)",
-            ]
-        );
-        by_number.sort();
-        assert_eq!(by_number, users);
-        assert!(users_of(&machine.sysfs, &machine.procfs, "8:16").is_empty());
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ pub mod firmware;
 mod identity;
 pub mod nics;
 mod paths;
+pub mod undriven;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -19,9 +20,13 @@ pub use firmware::Firmware;
 pub use identity::identify;
 pub use nics::Nic;
 pub use paths::joined;
+pub use undriven::Undriven;
 
 /// Where the CD or stick is mounted that the machine booted from.
 pub const MEDIUM: &str = "/run/medium";
+
+/// Where the filesystem with the share is mounted that the medium brings along, or another stick.
+pub const DATA: &str = "/run/data";
 
 /// Where the kernel's view of the machine is. Tests point these at folders of their own.
 #[derive(Debug, Clone)]
@@ -74,6 +79,8 @@ pub struct Inventory {
     /// Other names of disks that are in `disks`, each with the name that it has there; see [`joined`].
     pub paths: Vec<(Disk, String)>,
     pub nics: Vec<Nic>,
+    /// Network cards and disk controllers that no driver works.
+    pub undriven: Vec<Undriven>,
     pub firmware: Firmware,
 }
 
@@ -90,6 +97,7 @@ pub fn read(machine: &Machine) -> anyhow::Result<Inventory> {
         without_size,
         paths: Vec::new(),
         nics: nics::read(&machine.sysfs)?,
+        undriven: undriven::read(&machine.sysfs),
         firmware: firmware::read(&machine.sysfs),
     })
 }

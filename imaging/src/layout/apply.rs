@@ -1,7 +1,8 @@
 //! Makes a disk look as a layout says. What is right already is left alone, so that a second time changes nothing.
 
+use super::Layout;
+use super::filesystems::Wanted;
 use super::place::{Place, Placed};
-use super::{Layout, filesystems};
 use crate::disk::{DiskInput, Input as _, Output, Target};
 use crate::disk::{nodes, signature_places};
 use crate::event::Reporter;
@@ -55,6 +56,12 @@ impl Changes {
 /// When the layout does not fit, the disk cannot be read, or a tool is missing for what is to be made, or would refuse
 /// it.
 pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
+    if layout.is_stacked() {
+        bail!(
+            "the layout has [[raid]] or [[lvm]], which only the deploy of a tree makes: make the partitions without them, then arrays \
+             and volumes with mdadm, vgcreate and lvcreate"
+        );
+    }
     let input = DiskInput::open(path)?;
     let (sector, _) = input.sector_sizes();
     let placed = layout.place(input.size(), sector)?;
@@ -80,13 +87,59 @@ pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
         table: !same_table,
         filesystems: wanted,
     };
-    filesystems::find_tools(changes.made())?;
+    judged(changes, path)
+}
+
+/// What it takes to make all partitions of `layout` on the disk at `path`, whatever is there, and the filesystems on them. Writes
+/// nothing.
+///
+/// # Errors
+/// As [`compare`], but for what is on the disk.
+pub fn anew(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
+    let input = DiskInput::open(path)?;
+    let (sector, _) = input.sector_sizes();
+    let placed = layout.place(input.size(), sector)?;
+    let with_filesystem = placed
+        .places
+        .iter()
+        .filter(|place| place.entry.filesystem.is_some());
+    let changes = Changes {
+        filesystems: with_filesystem.map(|place| place.number).collect(),
+        table: true,
+        placed,
+    };
+    judged(changes, path)
+}
+
+/// The same changes, if they can be made.
+fn judged(changes: Changes, path: &Path) -> anyhow::Result<Changes> {
+    for place in changes.made() {
+        Wanted::of(place).find_tool()?;
+    }
     if changes.table {
         // What the table has no room for is known now.
         writes(&changes.placed)?;
     }
-    filesystems::rehearse(changes.made(), changes.placed.sector)?;
+    // What the disk has now is gone when its filesystems are made.
+    let on_disk = |uuid: &str| uuids(path).iter().any(|has| has.eq_ignore_ascii_case(uuid));
+    for place in changes.made() {
+        Wanted::of(place).rehearse(changes.placed.sector, &on_disk)?;
+    }
     Ok(changes)
+}
+
+/// Those of the filesystems that are on the disk now; none where it has no table that can be read.
+pub fn uuids(path: &Path) -> Vec<String> {
+    let Ok(input) = DiskInput::open(path) else {
+        return Vec::new();
+    };
+    let mut file = input.file();
+    let disk = source::Disk::new(&mut file, input.size());
+    let found = table::read(&disk, input.sector_sizes().0).map(|table| table.partitions);
+    let windows = found.unwrap_or_default().into_iter();
+    windows
+        .map(|part| used::recognise(&Window::new(&disk, part.start, part.size)).uuid)
+        .collect()
 }
 
 fn has(place: &Place, filesystem: &str, found: &used::Contents) -> bool {
@@ -270,9 +323,10 @@ fn make_filesystem(
         .with_context(|| format!("looking at {}", path.display()))?
         .file_type()
         .is_block_device();
+    let wanted = Wanted::of(place);
     if block {
         let node = nodes::partition(path, place.number)?;
-        return filesystems::make(place, &node, placed.sector, reporter);
+        return wanted.make(&node, placed.sector, reporter);
     }
     // A tool writes to a file of its own, whose bytes then go where the partition is.
     let scratch = tempfile::NamedTempFile::new().context("making a file for a filesystem")?;
@@ -280,7 +334,7 @@ fn make_filesystem(
         .as_file()
         .set_len(place.size)
         .with_context(|| format!("making a file of {}", units::bytes(place.size)))?;
-    filesystems::make(place, scratch.path(), placed.sector, reporter)?;
+    wanted.make(scratch.path(), placed.sector, reporter)?;
     let made = DiskInput::open(scratch.path())?;
     let target = Target::open(path)?;
     target

@@ -52,6 +52,8 @@ pub fn capture(path: &Path, exact: bool) -> anyhow::Result<Layout> {
         // Places are those of the disk, aligned or not.
         alignment: Some(sector.to_string()),
         partitions,
+        raid: Vec::new(),
+        lvm: Vec::new(),
     })
 }
 
@@ -76,6 +78,8 @@ fn entry(table: TableKind, part: &Partition, found: Contents, exact: bool) -> En
         filesystem: known.then_some(found.filesystem),
         label: if known { found.label } else { String::new() },
         uuid: if keep_uuid { found.uuid } else { String::new() },
+        features: Vec::new(),
+        mount: String::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Filesystems are made by their own tools, which `mkimage --program` puts into the initramfs.
 
 use super::Entry;
+use super::features;
 use super::place::Place;
 use crate::event::{Reporter, Silent};
 use crate::tools;
@@ -158,80 +159,125 @@ pub(super) fn check(name: &str, entry: &Entry) -> anyhow::Result<()> {
     if !entry.uuid.is_empty() && maker.uuid.is_empty() {
         bail!("{} gives a {name} no uuid of one's own", maker.program);
     }
-    Ok(())
+    features::check(name, &entry.features)
 }
 
-/// The tool for each filesystem that will be made.
-///
-/// # Errors
-/// When one is not there: before anything is written.
-pub(super) fn find_tools<'a>(places: impl Iterator<Item = &'a Place>) -> anyhow::Result<()> {
-    for place in places {
-        if let Some(name) = &place.entry.filesystem {
-            tools::find(maker(name)?.program)
-                .with_context(|| format!("partition {} is to be {name}", place.number))?;
+/// A filesystem that is to be made.
+pub struct Wanted<'a> {
+    /// What it will be on, for messages: `partition 2`, `volume vg0/root`.
+    pub on: String,
+    /// Bytes.
+    pub size: u64,
+    /// What it is to be.
+    pub entry: &'a Entry,
+}
+
+impl<'a> Wanted<'a> {
+    /// That of a partition.
+    pub(super) fn of(place: &'a Place) -> Self {
+        Self {
+            on: format!("partition {}", place.number),
+            size: place.size,
+            entry: &place.entry,
         }
     }
-    Ok(())
+
+    /// Whether its tool is here, and will make what is asked of it. Nothing where no filesystem is wanted. `on_disk` tells
+    /// whether a disk that is to be written has a filesystem with some UUID now.
+    ///
+    /// # Errors
+    /// When the tool is missing, and what it says.
+    pub fn check(&self, sector: u64, on_disk: &dyn Fn(&str) -> bool) -> anyhow::Result<()> {
+        self.find_tool()?;
+        self.rehearse(sector, on_disk)
+    }
+
+    /// # Errors
+    /// When its tool is not here.
+    pub(super) fn find_tool(&self) -> anyhow::Result<()> {
+        if let Some(name) = &self.entry.filesystem {
+            tools::find(maker(name)?.program)
+                .with_context(|| format!("{} is to be {name}", self.on))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the tool will make what is asked of it: a partition may be too small for it, or a word one that this
+    /// version does not know. `on_disk` tells whether the disk has a filesystem with some UUID now.
+    ///
+    /// # Errors
+    /// What the tool says: before anything is written.
+    pub(super) fn rehearse(
+        &self,
+        sector: u64,
+        on_disk: &dyn Fn(&str) -> bool,
+    ) -> anyhow::Result<()> {
+        let Self { on, size, entry } = self;
+        let Some(name) = entry.filesystem.as_deref() else {
+            return Ok(());
+        };
+        let maker = maker(name)?;
+        if maker.rehearsal == Rehearsal::File && *size > FILE_MAX {
+            return Ok(());
+        }
+        let file = tempfile::NamedTempFile::new().context("making a file for a filesystem")?;
+        // What a folder cannot have a file of is not tried.
+        if file.as_file().set_len(*size).is_err() {
+            return Ok(());
+        }
+        let tried = |entry: &Entry| {
+            let mut arguments = arguments(maker, entry, sector)?;
+            if let Rehearsal::DryRun(option) = maker.rehearsal {
+                arguments.push(option.into());
+            }
+            arguments.push(file.path().into());
+            tools::run(maker.program, &arguments, 0, &Silent)
+        };
+        let mut outcome = tried(entry);
+        if outcome.is_err() && name == UNIQUE && !entry.uuid.is_empty() {
+            let another = Entry {
+                uuid: String::new(),
+                ..(*entry).clone()
+            };
+            outcome = tried(&another);
+            if outcome.is_ok() && !on_disk(&entry.uuid) {
+                bail!(
+                    "another disk of this computer has a filesystem with the UUID {}, and {} makes no second one: take that disk away, \
+                     or have new identifiers made",
+                    entry.uuid,
+                    maker.program
+                );
+            }
+        }
+        outcome.with_context(|| match entry.features.join(", ") {
+            features if features.is_empty() => format!("trying whether {on} can be {name}"),
+            features => format!("trying whether {on} can be {name} with the features {features}"),
+        })
+    }
+
+    /// Makes it in `device`.
+    ///
+    /// # Errors
+    /// When the tool fails.
+    pub fn make(&self, device: &Path, sector: u64, reporter: &dyn Reporter) -> anyhow::Result<()> {
+        let name = self.entry.filesystem.as_deref();
+        let name = name.with_context(|| format!("{} has no filesystem", self.on))?;
+        let maker = maker(name)?;
+        let mut arguments = arguments(maker, self.entry, sector)?;
+        arguments.push(device.into());
+        tools::run(maker.program, &arguments, 0, reporter)
+            .with_context(|| format!("making {name} on {}", self.on))
+    }
 }
 
 /// A file allocation table takes a share of the whole: larger ones are not tried beforehand.
 const FILE_MAX: u64 = 64 << 30;
 
-/// Whether each tool will make what is asked of it: a partition may be too small for it, or a word one that this
-/// version does not know.
-///
-/// # Errors
-/// What the tool says: before anything is written.
-pub(super) fn rehearse<'a>(
-    places: impl Iterator<Item = &'a Place>,
-    sector: u64,
-) -> anyhow::Result<()> {
-    for place in places {
-        let Some(name) = place.entry.filesystem.as_deref() else {
-            continue;
-        };
-        let maker = maker(name)?;
-        if maker.rehearsal == Rehearsal::File && place.size > FILE_MAX {
-            continue;
-        }
-        let file = tempfile::NamedTempFile::new().context("making a file for a filesystem")?;
-        // What a folder cannot have a file of is not tried.
-        if file.as_file().set_len(place.size).is_err() {
-            continue;
-        }
-        let mut arguments = arguments(maker, &place.entry, sector);
-        if let Rehearsal::DryRun(option) = maker.rehearsal {
-            arguments.push(option.into());
-        }
-        arguments.push(file.path().into());
-        tools::run(maker.program, &arguments, 0, &Silent)
-            .with_context(|| format!("trying whether partition {} can be {name}", place.number))?;
-    }
-    Ok(())
-}
-
-/// Makes the filesystem of `place` in `device`, the partition's node or a file of its size.
-pub(super) fn make(
-    place: &Place,
-    device: &Path,
-    sector: u64,
-    reporter: &dyn Reporter,
-) -> anyhow::Result<()> {
-    let entry = &place.entry;
-    let name = entry
-        .filesystem
-        .as_deref()
-        .context("the partition has no filesystem")?;
-    let maker = maker(name)?;
-    let mut arguments = arguments(maker, entry, sector);
-    arguments.push(device.into());
-    tools::run(maker.program, &arguments, 0, reporter)
-        .with_context(|| format!("making {name} on partition {}", place.number))
-}
+/// The one whose tool makes no second filesystem with the UUID of one that this computer has.
+const UNIQUE: &str = "btrfs";
 
 /// All that a tool is told, but for where.
-fn arguments(maker: &Maker, entry: &Entry, sector: u64) -> Vec<OsString> {
+fn arguments(maker: &Maker, entry: &Entry, sector: u64) -> anyhow::Result<Vec<OsString>> {
     let mut arguments: Vec<OsString> = maker.fixed.iter().map(OsString::from).collect();
     let mut add = |option: &str, value: &str| arguments.extend([option.into(), value.into()]);
     if !entry.label.is_empty() {
@@ -245,10 +291,18 @@ fn arguments(maker: &Maker, entry: &Entry, sector: u64) -> Vec<OsString> {
             _ => add(maker.uuid, &entry.uuid),
         }
     }
-    if maker.name == "vfat" && sector != 512 {
-        add("-S", &sector.to_string());
+    // A file does not tell a tool which sectors the disk has.
+    if sector != 512 {
+        match maker.name {
+            "vfat" => add("-S", &sector.to_string()),
+            "xfs" => add("-s", &format!("size={sector}")),
+            "ext2" | "ext3" | "ext4" => add("-b", &sector.to_string()),
+            _ => {}
+        }
     }
-    arguments
+    let features = features::arguments(maker.name, maker.program, &entry.features)?;
+    arguments.extend(features.into_iter().map(OsString::from));
+    Ok(arguments)
 }
 
 #[cfg(test)]

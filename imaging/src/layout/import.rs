@@ -35,6 +35,8 @@ pub fn import(text: &str) -> anyhow::Result<Layout> {
         id: None,
         alignment: None,
         partitions,
+        raid: Vec::new(),
+        lvm: Vec::new(),
     };
     layout.check()?;
     Ok(layout)

@@ -2,13 +2,16 @@
 
 pub mod apply;
 mod capture;
+mod features;
 mod filesystems;
 mod import;
 mod kinds;
 mod place;
+pub mod stack;
 
 pub use apply::{Outcome, apply};
 pub use capture::capture;
+pub use filesystems::Wanted;
 pub use import::import;
 pub use place::{Place, Placed};
 
@@ -39,6 +42,12 @@ pub struct Layout {
     pub alignment: Option<String>,
     #[serde(default, rename = "partition")]
     pub partitions: Vec<Entry>,
+    /// Arrays, each of the same partition of several disks. Only a deploy makes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raid: Vec<stack::Raid>,
+    /// Groups of volumes on partitions and arrays. Only a deploy makes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lvm: Vec<stack::Group>,
 }
 
 /// One partition, as written.
@@ -76,6 +85,12 @@ pub struct Entry {
     /// The filesystem's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uuid: String,
+    /// Of ext, XFS and Btrfs: the features that it has and no others, by the names of its tool; none given: the tool's own choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// Where a system that is deployed onto the disk has it: `/boot`. Making the layout does not ask for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mount: String,
 }
 
 /// GPT attribute bits (UEFI 2.10 5.3.3, and the Discoverable Partitions Specification for those from 59 on).
@@ -95,6 +110,16 @@ impl Layout {
     /// # Errors
     /// What is wrong, and where.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
+        // What is wrong with text that is no TOML is told below.
+        if text
+            .parse::<toml::Table>()
+            .is_ok_and(|it| it.contains_key("luks"))
+        {
+            bail!(
+                "the layout has [[luks]], which is not made here: make the partition (type = \"luks\"), then what is in it with \
+                 cryptsetup"
+            );
+        }
         let layout: Self = toml::from_str(text).context("reading the layout")?;
         if layout.version != VERSION {
             bail!(
@@ -133,7 +158,30 @@ impl Layout {
             self.check_entry(entry)
                 .with_context(|| format!("partition {number} of the layout"))?;
         }
-        self.numbered().map(drop)
+        let mut mounts: Vec<&str> = self.mounts().collect();
+        mounts.sort_unstable();
+        if let Some([twice, _]) = mounts.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("two filesystems of the layout have mount = {twice:?}");
+        }
+        self.numbered()?;
+        self.check_stack()
+    }
+
+    fn mounts(&self) -> impl Iterator<Item = &str> {
+        let entries = self.slots().into_iter();
+        let mounts = entries.map(|(_, entry)| entry.mount.as_str());
+        mounts.filter(|mount| !mount.is_empty())
+    }
+
+    /// Every partition, with the number that it gets: logical ones last, from 5 on.
+    ///
+    /// # Errors
+    /// When a number is not behind the one before, or is too large for the table.
+    pub fn numbers(&self) -> anyhow::Result<Vec<(u32, &Entry)>> {
+        let logical = self.partitions.iter().filter(|entry| entry.logical);
+        let mut all = self.numbered()?;
+        all.extend((5..).zip(logical));
+        Ok(all)
     }
 
     /// The partitions that are not logical, each with its number.
@@ -190,6 +238,7 @@ impl Layout {
                 entry.id.as_deref().unwrap_or_default()
             );
         }
+        check_mount(entry)?;
         if entry.name.encode_utf16().count() > 36 {
             bail!("the name {:?} is longer than 36 letters", entry.name);
         }
@@ -198,8 +247,7 @@ impl Layout {
                 bail!("an extended partition has no filesystem")
             }
             Some(filesystem) => filesystems::check(filesystem, entry),
-            None if entry.label.is_empty() && entry.uuid.is_empty() => Ok(()),
-            None => bail!("label and uuid are a filesystem's, and there is none"),
+            None => check_bare(entry),
         }
     }
 
@@ -214,6 +262,30 @@ impl Layout {
         }
         Ok(bytes)
     }
+}
+
+/// Whether it is mounted where a system can have it.
+fn check_mount(entry: &Entry) -> anyhow::Result<()> {
+    let mount = entry.mount.as_str();
+    let of_root = mount == "/" || (mount.starts_with('/') && !mount.ends_with('/'));
+    if !mount.is_empty() && !of_root {
+        bail!(
+            "mount = {mount:?} is no path of a system: it begins with a / and does not end with one"
+        );
+    }
+    Ok(())
+}
+
+/// Whether nothing is asked of a filesystem where there is none.
+fn check_bare(entry: &Entry) -> anyhow::Result<()> {
+    let asked = !entry.label.is_empty()
+        || !entry.uuid.is_empty()
+        || !entry.features.is_empty()
+        || !entry.mount.is_empty();
+    if asked {
+        bail!("label, uuid, features and mount are a filesystem's, and there is none");
+    }
+    Ok(())
 }
 
 /// How large a partition is to be.
@@ -269,108 +341,4 @@ fn flags(words: &[String], table: TableKind) -> Result<u64, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layout_reads_back() {
-        let text = r#"
-version = 1
-table = "gpt"
-alignment = "1MiB"
-
-[[partition]]
-type = "efi"
-size = "512MiB"
-filesystem = "vfat"
-label = "EFI"
-
-[[partition]]
-type = "linux"
-size = "fill"
-name = "root"
-flags = ["legacy-boot", "grow"]
-"#;
-        let layout = Layout::parse(text).unwrap();
-        assert_eq!(Layout::parse(&layout.to_toml().unwrap()).unwrap(), layout);
-        assert_eq!(
-            flags(&layout.partitions[1].flags, TableKind::Gpt),
-            Ok(4 | 1 << 59)
-        );
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_told_with_its_partition() {
-        let with = |table: &str, entry: &str| {
-            let text = format!("version = 1\ntable = {table:?}\n[[partition]]\n{entry}");
-            format!("{:#}", Layout::parse(&text).unwrap_err())
-        };
-        for (table, entry, why) in [
-            (
-                "gpt",
-                "type = \"linux\"\nsize = \"0\"",
-                "0 bytes cannot be made",
-            ),
-            ("gpt", "type = \"linux\"\nsize = \"101%\"", "1% to 100%"),
-            (
-                "gpt",
-                "type = \"linux\"\nsize = \"big\"",
-                "\"25%\" or \"fill\"",
-            ),
-            (
-                "gpt",
-                "type = \"linux\"\nsize = \"fill\"\nlogical = true",
-                "none of them logical",
-            ),
-            (
-                "mbr",
-                "type = \"linux\"\nsize = \"fill\"\nname = \"x\"",
-                "neither name nor id",
-            ),
-            (
-                "mbr",
-                "type = \"linux\"\nsize = \"fill\"\nflags = [\"grow\"]",
-                "an MBR has boot",
-            ),
-            (
-                "gpt",
-                "type = \"linux\"\nsize = \"fill\"\nflags = [\"boot\"]",
-                "there are required",
-            ),
-            (
-                "gpt",
-                "type = \"linux\"\nsize = \"fill\"\nlabel = \"x\"",
-                "there is none",
-            ),
-            (
-                "gpt",
-                "type = \"linux\"\nsize = \"fill\"\nfilesystem = \"zfs\"",
-                "there are ext2",
-            ),
-            (
-                "none",
-                "type = \"linux\"\nsize = \"fill\"",
-                "\"gpt\" or \"mbr\"",
-            ),
-            (
-                "gpt",
-                "type = \"linux\"\nsise = \"fill\"",
-                "unknown field `sise`",
-            ),
-        ] {
-            let error = with(table, entry);
-            assert!(error.contains(why), "{entry}: {error}");
-        }
-        let error = Layout::parse("version = 2\ntable = \"gpt\"").unwrap_err();
-        assert!(error.to_string().contains("version 2"), "{error}");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_read_without_a_panic(text in "\\PC*") {
-            let _ = Layout::parse(&text);
-            let _ = Size::parse(&text);
-            let _ = kinds::kind(&text, TableKind::Mbr);
-        }
-    }
-}
+mod tests;

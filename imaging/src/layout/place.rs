@@ -312,6 +312,8 @@ mod tests {
             table,
             id: None,
             alignment: None,
+            raid: Vec::new(),
+            lvm: Vec::new(),
             partitions: entries
                 .iter()
                 .map(|(kind, size, logical)| Entry {

@@ -140,14 +140,56 @@ pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     }
     let serial = bpb.u32(extended + 1)?;
     let label = bpb.text(extended + 5, 11)?;
+    let own = root_label(volume, &boot).unwrap_or_default();
     Ok(Label {
         uuid: format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff),
-        label: if label == "NO NAME" {
-            String::new()
-        } else {
-            label
+        label: match own {
+            Some(label) => label,
+            None if label == "NO NAME" => String::new(),
+            None => label,
         },
     })
+}
+
+/// What the root folder calls the volume, in its first cluster: Windows changes that, and leaves the boot sector's alone.
+fn root_label(volume: &dyn ReadAt, boot: &[u8]) -> Result<Option<String>, Untrusted> {
+    const ENTRY: usize = 32;
+    const LARGEST: u64 = 1 << 16;
+    const DELETED: u8 = 0xe5;
+    /// Attributes: of a volume's label, and of a part of a long name, which has this bit too.
+    const LABEL: u8 = 0x08;
+    const LONG_NAME: u8 = 0x0f;
+    let Some(geometry) = Geometry::parse(boot)? else {
+        return Ok(None);
+    };
+    let bpb = Fields(boot);
+    let (start, size) = match geometry.width {
+        Width::Fat32 => {
+            let first = u64::from(bpb.u32(44)?).saturating_sub(2);
+            let start = geometry.data_start + first * geometry.cluster;
+            (start, geometry.cluster)
+        }
+        Width::Fat12 | Width::Fat16 => {
+            let size = u64::from(bpb.u16(17)?) * 32;
+            let sector = u64::from(bpb.u16(11)?);
+            let start = geometry
+                .data_start
+                .saturating_sub(size.next_multiple_of(sector));
+            (start, size)
+        }
+    };
+    let size = usize::try_from(size.min(LARGEST)).unwrap_or_default();
+    let root = volume.bytes_at(start, size)?;
+    for entry in root.chunks_exact(ENTRY) {
+        let (first, attributes) = (entry[0], entry[11]);
+        if first == 0 {
+            break;
+        }
+        if first != DELETED && attributes & LABEL != 0 && attributes & LONG_NAME != LONG_NAME {
+            return Ok(Some(Fields(entry).text(0, 11)?));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn map(volume: &dyn ReadAt) -> Result<Extents, Untrusted> {
@@ -259,6 +301,32 @@ mod tests {
             .map(|index| entry(&piece, Width::Fat12, index).unwrap())
             .collect();
         assert_eq!(entries, [0xff8, 0xfff, 0x234, 0xab1]);
+    }
+
+    #[test]
+    fn the_label_that_windows_gave_is_the_root_folders() {
+        use crate::source::Disk;
+        use std::fs::{self, File};
+        use std::os::unix::fs::FileExt;
+        for (bits, at) in [("16", 43), ("32", 71)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("fat");
+            File::create(&path).unwrap().set_len(40 << 20).unwrap();
+            let mut mkfs = std::process::Command::new("mkfs.vfat");
+            let made = mkfs
+                .args(["-F", bits, "-n", "PITSTOPDATA"])
+                .arg(&path)
+                .output();
+            assert!(made.unwrap().status.success());
+            let mut file = fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .unwrap();
+            file.write_all_at(b"NO NAME    ", at).unwrap();
+            let volume = Disk::new(&mut file, 40 << 20);
+            assert_eq!(label(&volume).unwrap().label, "PITSTOPDATA", "FAT{bits}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use range_collector::RangeCollector;
 pub use sectors::misfit;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek};
+pub use swap::{Swap, swap};
 
 const USED_BLOCKS: &str = "used blocks";
 const EVERY_BLOCK: &str = "every block";

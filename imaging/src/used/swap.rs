@@ -31,6 +31,25 @@ fn signature(volume: &dyn ReadAt) -> Option<(u64, Vec<u8>)> {
     })
 }
 
+/// What Linux swap space holds while nobody swaps to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// Nothing that anybody needs.
+    Free,
+    /// The memory of a machine that hibernated.
+    Hibernated,
+}
+
+/// Whether `volume` is swap space, of the version that every kernel of this century makes, or has a machine's memory in it.
+#[must_use]
+pub fn swap(volume: &dyn ReadAt) -> Option<Swap> {
+    let (_, found) = signature(volume)?;
+    if HIBERNATED.iter().any(|s| found.starts_with(s)) {
+        return Some(Swap::Hibernated);
+    }
+    (found == *SIGNATURES[0]).then_some(Swap::Free)
+}
+
 pub(super) fn label(volume: &dyn ReadAt) -> Result<Label, Untrusted> {
     let header = volume.bytes_at(0, 4096)?;
     let fields = Fields(&header);
@@ -71,7 +90,7 @@ mod tests {
     use crate::source::Disk;
     use std::io::Cursor;
 
-    fn swap(signature: &[u8]) -> Vec<u8> {
+    fn space(signature: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0xaa; 65536];
         bytes[VERSION..VERSION + 4].copy_from_slice(&1u32.to_le_bytes());
         bytes[LAST_PAGE..LAST_PAGE + 4].copy_from_slice(&14u32.to_le_bytes());
@@ -86,25 +105,41 @@ mod tests {
 
     #[test]
     fn only_the_header_page_and_what_is_behind_the_space_are_kept() {
-        let kept: Vec<_> = map_of(swap(b"SWAPSPACE2")).unwrap().iter().collect();
+        let kept: Vec<_> = map_of(space(b"SWAPSPACE2")).unwrap().iter().collect();
         assert_eq!(kept, [0..4096, 61440..65536]);
     }
 
     #[test]
     fn a_hibernated_machine_keeps_every_block() {
         assert_eq!(
-            map_of(swap(b"S1SUSPEND\0")).unwrap_err().to_string(),
+            map_of(space(b"S1SUSPEND\0")).unwrap_err().to_string(),
             "the machine hibernated into this swap space"
         );
     }
 
     #[test]
     fn a_size_that_does_not_fit_is_a_doubt() {
-        let mut bytes = swap(b"SWAPSPACE2");
+        let mut bytes = space(b"SWAPSPACE2");
         bytes[LAST_PAGE] = 16;
         assert_eq!(
             map_of(bytes).unwrap_err().to_string(),
             "it says it is larger than the partition"
         );
+    }
+
+    #[test]
+    fn swap_that_holds_a_machines_memory_is_told_from_free_one() {
+        let of = |signature: &[u8]| {
+            let bytes = space(signature);
+            let size = bytes.len() as u64;
+            super::swap(&Disk::new(&mut Cursor::new(bytes), size))
+        };
+        assert_eq!(of(b"SWAPSPACE2"), Some(Swap::Free));
+        for hibernated in HIBERNATED {
+            assert_eq!(of(hibernated), Some(Swap::Hibernated));
+        }
+        // Of the old version: nobody knows how large it is.
+        assert_eq!(of(b"SWAP-SPACE"), None);
+        assert_eq!(of(b"nothing"), None);
     }
 }

@@ -7,6 +7,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use pitstop_imaging::disk::same_bytes;
 use pitstop_imaging::image::{CaptureOptions, RestoreOptions};
+use pitstop_testing::mounts::Mounted;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,24 +29,11 @@ fn part(file: &Path, start: u64, length: u64) -> Loop {
     Loop { device }
 }
 
-struct Mounted(TempDir);
-
-impl Mounted {
-    fn new(device: &Path) -> Self {
-        let folder = TempDir::new().unwrap();
-        // What is mounted for writing changes by itself.
-        run(
-            "mount",
-            &[Path::new("-o"), Path::new("ro"), device, folder.path()],
-        );
-        Self(folder)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        run("umount", &[self.0.path()]);
-    }
+/// What is mounted for writing changes by itself.
+fn mounted(device: &Path) -> (Mounted, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let arguments = [Path::new("-o"), Path::new("ro"), device];
+    (Mounted::new(&arguments, folder.path()), folder)
 }
 
 fn image(dir: &TempDir) -> PathBuf {
@@ -65,14 +53,14 @@ fn whatever_shows_the_bytes_of_a_mounted_filesystem_is_in_use() {
     let file = disk(&dir, "file", SIZE, GPT);
     let first = part(&file, MIB, PART);
     run("mke2fs", &["-q", first.device.to_str().unwrap()]);
-    let mounted = Mounted::new(&first.device);
+    let mounted = mounted(&first.device);
     let hard = dir.path().join("hard");
     fs::hard_link(&file, &hard).unwrap();
     let soft = dir.path().join("soft");
     std::os::unix::fs::symlink(&file, &soft).unwrap();
     // The folder by another name.
     let bound = TempDir::new().unwrap();
-    run("mount", &[Path::new("--bind"), dir.path(), bound.path()]);
+    let by_another_name = Mounted::new(&[Path::new("--bind"), dir.path()], bound.path());
     let second = Loop::new(&file);
     let above = Loop::new(&second.device);
     let overlapping = part(&file, 0, 2 * MIB);
@@ -97,7 +85,7 @@ fn whatever_shows_the_bytes_of_a_mounted_filesystem_is_in_use() {
         );
         assert!(same_bytes(&path, &first.device), "{}", path.display());
     }
-    run("umount", &[bound.path()]);
+    drop(by_another_name);
     // What has other bytes of the file is nobody's.
     assert!(!same_bytes(&apart.device, &first.device));
     let folder = TempDir::new().unwrap();

@@ -6,6 +6,7 @@
 )]
 
 use crate::used_common::{Loop, MIB, Tree, run, sparse, tree};
+use pitstop_testing::mounts::Mounted;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -71,11 +72,9 @@ pub fn mounted(device: &Path) -> Tree {
 
 pub fn with_mounted<T>(device: &Path, options: &str, act: impl FnOnce(&Path) -> T) -> T {
     let dir = TempDir::new().unwrap();
-    let (device, path) = (device.to_str().unwrap(), dir.path());
-    run("mount", &["-o", options, device, path.to_str().unwrap()]);
-    let done = act(path);
-    run("umount", &[path]);
-    done
+    let arguments = ["-o", options, device.to_str().unwrap()];
+    let mounted = Mounted::new(&arguments, dir.path());
+    act(mounted.path())
 }
 
 /// What `sfdisk` says of a disk's partitions, with bytes in place of sectors.

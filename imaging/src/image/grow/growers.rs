@@ -2,12 +2,13 @@
 
 use crate::event::Reporter;
 use crate::tools;
+use crate::unmount::unmount;
 use crate::used::PartitionSummary;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::path::Path;
-use sys_mount::{Mount, MountFlags, UnmountFlags, unmount};
+use sys_mount::{Mount, MountFlags, UnmountFlags};
 
 /// The programs of one filesystem, in their order.
 #[derive(Debug, PartialEq, Eq)]
@@ -134,10 +135,10 @@ impl Grower {
             .mount(device, folder.path())
             .with_context(|| format!("mounting {}", device.display()))?;
         let grown = self.run(folder.path(), reporter);
-        let unmounted = unmount(folder.path(), UnmountFlags::empty());
+        let unmounted = unmount(folder.path());
         if unmounted.is_err() {
             // The error is told; the folder must not stay in the way of others.
-            let _ = unmount(folder.path(), UnmountFlags::DETACH);
+            let _ = sys_mount::unmount(folder.path(), UnmountFlags::DETACH);
         }
         grown.and(unmounted.with_context(|| format!("unmounting {}", device.display())))
     }
@@ -156,7 +157,7 @@ impl Grower {
 fn check_mount(name: &str) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("making a folder to mount in")?;
     let Err(error) = Mount::builder().fstype(name).mount("none", folder.path()) else {
-        return unmount(folder.path(), UnmountFlags::empty()).context("unmounting nothing");
+        return unmount(folder.path()).context("unmounting nothing");
     };
     let is = |errno: Errno| error.raw_os_error() == Some(errno as i32);
     if is(Errno::ENODEV) {

@@ -1,6 +1,7 @@
 //! Walking an index: chunks and runs of zeros in the order of the disk, without those that a restore leaves out.
 
 use super::{Data, Index, Run};
+use std::ops::Range;
 
 /// A stretch of the image, in the order of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub struct Chunk {
     pub size: u32,
     /// BLAKE3 of its raw bytes.
     pub hash: [u8; 32],
+}
+
+impl Chunk {
+    /// Where its member is in the image.
+    pub fn bytes(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(u64::from(self.size))
+    }
 }
 
 /// A place in the walk of an [`Index`]: before one of its stretches.

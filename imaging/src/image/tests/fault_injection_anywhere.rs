@@ -139,7 +139,7 @@ impl ImageSource for Flipped<'_> {
 }
 
 #[test]
-fn a_chunk_that_was_changed_on_its_method_is_read_once_more() {
+fn a_chunk_that_was_changed_on_its_way_is_read_once_more() {
     let image = Flipped(&GOOD.0, AtomicU64::new(0));
     let disk = Disk::new(start(false));
     let method = Method {

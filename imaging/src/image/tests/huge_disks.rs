@@ -3,6 +3,7 @@
 use crate::disk::{Input, Output};
 use crate::event::{Act, Silent};
 use crate::extents::Extents;
+use crate::image::again::Out;
 use crate::image::capture::capture_from;
 use crate::image::chunk_size::chunk_size_of;
 use crate::image::encode::zero_member;
@@ -181,7 +182,15 @@ fn round_trip(size: u64, chunk_size: impl Fn(&Extents) -> u32) {
         threads: 2,
         ..CaptureOptions::default()
     };
-    capture_from(&disk, &kept, &mut meta, &options, &mut image, &meter).unwrap();
+    capture_from(
+        &disk,
+        &kept,
+        &mut meta,
+        &options,
+        Out::New(&mut image),
+        &meter,
+    )
+    .unwrap();
 
     let reader = ImageReader::open(Box::new(image.clone())).unwrap();
     let mut buffer = [1; DATA.len()];

@@ -5,6 +5,7 @@ use super::bad_disk::BadDisk;
 use crate::disk::Input;
 use crate::event::{Act, Silent};
 use crate::extents::Extents;
+use crate::image::again::Out;
 use crate::image::capture::capture_from;
 use crate::image::workers::Meter;
 use crate::image::{CaptureOptions, ImageMeta, ImageSource};
@@ -58,7 +59,7 @@ pub fn image_of(input: &dyn Input, kept: &Extents) -> (Memory, ImageMeta) {
     let mut out = Vec::new();
     let meter = Meter::new(Act::Backup, "fake", None, &Silent);
     let options = CaptureOptions::default();
-    capture_from(input, kept, &mut meta, &options, &mut out, &meter).unwrap();
+    capture_from(input, kept, &mut meta, &options, Out::New(&mut out), &meter).unwrap();
     (Memory(out), meta)
 }
 

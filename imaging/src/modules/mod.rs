@@ -1,0 +1,6 @@
+//! Modules of a kernel by what `depmod` wrote about them: for the kernel that runs here, and for that of a tree.
+
+mod glob;
+mod index;
+
+pub use index::{Index, Step, module_of, normal};
