@@ -57,9 +57,17 @@ pub enum Answer {
     /// Begin, and say so at least every so many milliseconds.
     #[serde(rename_all = "kebab-case")]
     Go { beat_ms: u64 },
-    /// No slot is free: this is your place in the queue, from 1; ask again.
+    /// No slot is free: this is your place in the queue, from 1; ask again. Or what you need is not there yet, for which
+    /// there is no queue.
     #[serde(rename_all = "kebab-case")]
-    Wait { place: u32, of: u32, ask_ms: u64 },
+    Wait {
+        place: u32,
+        of: u32,
+        ask_ms: u64,
+        /// What is waited for, where it is no slot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// The job is not wanted any more.
     Cancelled {
         #[serde(default)]
@@ -106,7 +114,11 @@ impl Answer {
     /// Reads what a server, or something in between, has answered.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadMessage> {
         let mut read: Self = read(bytes)?;
-        if let Self::Cancelled { reason } = &mut read {
+        if let Self::Cancelled { reason }
+        | Self::Wait {
+            why: Some(reason), ..
+        } = &mut read
+        {
             *reason = one_line(reason);
         }
         Ok(read)
@@ -181,6 +193,7 @@ mod tests {
                 place: 3,
                 of: 12,
                 ask_ms: 5000,
+                why: Some("golden is being backed up".into()),
             },
             Answer::Cancelled { reason: "x".into() },
             Answer::Noted,
@@ -201,6 +214,7 @@ mod tests {
             place: 3,
             of: 12,
             ask_ms: 5000,
+            why: None,
         };
         assert_eq!(
             serde_json::to_string(&wait).unwrap(),

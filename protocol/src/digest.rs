@@ -23,6 +23,16 @@ impl From<blake3::Hash> for Digest {
     }
 }
 
+/// Below this, a server has images by their digests: `images/blake3/HEX/NAME`.
+pub const BY_DIGEST: &str = "images/blake3";
+
+/// Where a server has the image with this digest; its `name` is for people, and for programs that go by endings.
+pub fn image_path(digest: Digest, name: &str) -> String {
+    let digits = digest.to_string();
+    let digits = digits.strip_prefix(PREFIX).unwrap_or(&digits);
+    format!("{BY_DIGEST}/{digits}/{name}")
+}
+
 /// A text that is no digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a digest: write \"blake3:\" and 64 hex digits, as pitstop inspect shows them")]

@@ -38,6 +38,9 @@ pub struct Facts {
     pub ram: Ram,
     pub disks: Vec<Disk>,
     pub nics: Vec<Nic>,
+    /// Network cards and disk controllers that nothing drives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undriven: Vec<Undriven>,
     /// Disks and cards that are not told, because there are too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
@@ -109,6 +112,17 @@ pub struct Ram {
     pub installed: u64,
     /// What the kernel has to give.
     pub usable: u64,
+}
+
+/// A part that the kernel which looked has no driver for, or no firmware.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Undriven {
+    /// `8086:15f3`
+    pub pci: String,
+    /// Class and subclass, as PCI has them: `0200` is an Ethernet card.
+    pub class: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,7 +245,8 @@ impl Facts {
 
     /// Leaves out disks and cards until the JSON of the rest, on one line, has at most `bytes`, as far as that helps.
     pub fn fit(&mut self, bytes: usize) {
-        let mut most = self.disks.len().max(self.nics.len());
+        let lists = [self.disks.len(), self.nics.len(), self.undriven.len()];
+        let mut most = lists.into_iter().max().unwrap_or_default();
         while most > 0 && serde_json::to_vec(self).is_ok_and(|json| json.len() > bytes) {
             most /= 2;
             self.limit(most);
@@ -243,6 +258,7 @@ impl Facts {
         let before = self.disks.len() + self.nics.len();
         self.disks.truncate(most);
         self.nics.truncate(most);
+        self.undriven.truncate(most);
         self.left_out += before - self.disks.len() - self.nics.len();
     }
 }

@@ -1,6 +1,7 @@
 //! What names a job or a run: `20261128-213000-a1b2c3`. Short, safe in a file's name and a URL, and sorted by time.
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -37,6 +38,15 @@ impl Id {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The second that it was made in; `None` where its digits are no time.
+    pub fn made(&self) -> Option<Timestamp> {
+        let (stamp, _) = self.0.split_at_checked(DAY + 1 + TIME)?;
+        let made = civil::DateTime::strptime("%Y%m%d-%H%M%S", stamp).ok()?;
+        made.to_zoned(TimeZone::UTC)
+            .ok()
+            .map(|made| made.timestamp())
     }
 }
 
@@ -127,6 +137,7 @@ mod tests {
         ) {
             let id = Id::new(Timestamp::from_second(seconds).unwrap(), random);
             prop_assert_eq!(id.as_str().parse::<Id>(), Ok(id.clone()));
+            prop_assert_eq!(id.made().map(Timestamp::as_second), Some(seconds));
             let _ = text.parse::<Id>();
         }
     }

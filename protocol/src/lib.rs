@@ -11,10 +11,16 @@ pub mod facts;
 pub mod fake;
 pub mod host_name;
 pub mod id;
+pub mod image_version;
 pub mod job;
 pub mod machine;
 pub mod machine_record;
+pub mod pieces;
 mod redacted;
 pub mod share_url;
+pub mod stick;
+pub mod store;
+pub mod tree;
+pub mod unlock;
 
 pub use redacted::redacted;

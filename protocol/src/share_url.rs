@@ -10,6 +10,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use url::Url;
 
+/// The files that prove that a place is the share; the second is VirtualBox's.
+pub const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
+
+/// A name that nobody gives a file: a server that has it has everything, the marker included.
+pub const NEVER_THERE: &str = "pitstop-no-such-file";
+
 /// Where a share is. `Display` and `Debug` never show credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ShareUrl {

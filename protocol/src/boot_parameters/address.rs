@@ -21,6 +21,8 @@ pub enum IpSetting {
         mtu: Option<u16>,
     },
     Static(StaticAddress),
+    /// No network at all: what the machine needs is on a stick.
+    Off,
     /// Not understood: the sentence says why. The network stage fails with it.
     Invalid(String),
 }
@@ -66,7 +68,7 @@ impl IpSetting {
                 interface.as_deref()
             }
             IpSetting::Static(address) => address.interface.as_deref(),
-            IpSetting::Invalid(_) => None,
+            IpSetting::Off | IpSetting::Invalid(_) => None,
         }
     }
 
@@ -75,7 +77,7 @@ impl IpSetting {
         match self {
             IpSetting::Dhcp { mtu, .. } | IpSetting::Auto6 { mtu, .. } => *mtu,
             IpSetting::Static(address) => address.mtu,
-            IpSetting::Invalid(_) => None,
+            IpSetting::Off | IpSetting::Invalid(_) => None,
         }
     }
 }
@@ -84,7 +86,7 @@ fn parse(value: &str) -> Result<IpSetting, String> {
     let fields = fields(value)?;
     let text = |index: usize| fields.get(index).filter(|field| !field.is_empty());
     if matches!(value, "off" | "none") {
-        return Err("the network is needed: write ip=dhcp or a static address".into());
+        return Ok(IpSetting::Off);
     }
     let given = |field: &String| !field.is_empty();
     let short = match fields.as_slice() {
@@ -357,7 +359,6 @@ mod tests {
     #[test]
     fn nonsense_says_what_is_wrong() {
         for (value, why) in [
-            ("off", "network is needed"),
             ("10.0.0.300", "not an address"),
             ("2001:db8::1", "not an address"),
             ("[2001:db8::1", "no closing bracket"),

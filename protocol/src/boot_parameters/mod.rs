@@ -3,12 +3,14 @@
 
 mod address;
 mod bond;
+mod menu;
 mod ntp;
 mod vlan;
 pub(crate) mod words;
 
 pub use address::{IpSetting, StaticAddress};
 pub use bond::{Bond, BondCard};
+pub use menu::Menu;
 pub use ntp::NtpServer;
 pub use vlan::Vlan;
 
@@ -30,6 +32,10 @@ pub struct BootParameters {
     pub debug: bool,
     /// `pitstop.medium`: the volume name of the CD or USB stick that the machine booted from.
     pub medium: Option<String>,
+    /// `pitstop.data`: the label of the filesystem with the share of this medium.
+    pub data: Option<String>,
+    /// `pitstop.menu`: how long the menu of that share waits for a key.
+    pub menu: Menu,
     /// `pitstop.ntp`: time servers, best first.
     pub ntp: Vec<NtpServer>,
     /// Device names of each `console=`, in order, without options: `tty0`, `ttyS0`.
@@ -52,6 +58,8 @@ impl BootParameters {
                 "ip" => boot.ip = IpSetting::parse(&value),
                 "pitstop.log" => boot.debug = value == "debug",
                 "pitstop.medium" if !value.is_empty() => boot.medium = Some(value),
+                "pitstop.data" if !value.is_empty() => boot.data = Some(value),
+                "pitstop.menu" => boot.menu = Menu::parse(&value).unwrap_or(boot.menu),
                 "pitstop.ntp" => boot.ntp.extend(NtpServer::list(&value).unwrap_or_default()),
                 "console" => {
                     let device = device_of_console(&value);
@@ -161,7 +169,6 @@ mod tests {
     #[test]
     fn what_the_network_stage_would_fail_with_is_told() {
         for (text, why) in [
-            ("ip=off", "ip=off: the network is needed"),
             ("ip=10.0.2.300::", "ip=10.0.2.300::"),
             ("bond=bond0:bond0", "cannot be one of its own cards"),
             ("vlan=5000", "not a number from 1 to 4094"),
@@ -169,7 +176,7 @@ mod tests {
             let error = BootParameters::parse(text).check().unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
-        for text in ["", "ip=dhcp", "ip=:::::eth0:dhcp", "vlan=5 bond"] {
+        for text in ["", "ip=dhcp", "ip=off", "ip=:::::eth0:dhcp", "vlan=5 bond"] {
             assert_eq!(BootParameters::parse(text).check(), Ok(()), "{text}");
         }
     }

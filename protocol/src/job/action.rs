@@ -1,6 +1,8 @@
 //! What the machine is to do: each action with the options that it takes, and no others.
 
+use crate::job::tree::{CaptureOptions, DeployOptions, RunOptions, TreeParts, UpdateOptions};
 use crate::job::words::Word;
+use pitstop_age::Recipients;
 use pitstop_imaging::image::{Delta, Level, Part, ReadErrors};
 use std::fmt;
 use std::str::FromStr;
@@ -16,18 +18,30 @@ pub enum ActionName {
     Wipe,
     /// Makes the partitions and filesystems of a layout.
     Partition,
+    /// Makes an image of the machine's system, as files.
+    Capture,
+    /// Puts a tree onto a disk, and has it boot.
+    Deploy,
+    /// Brings the machine's system up to date with a tree.
+    Update,
+    /// Boots into a tree without a disk of its own.
+    Run,
     Rescue,
 }
 
 impl ActionName {
     /// Every action there is, in the order in which help and errors list them.
-    pub const ALL: [ActionName; 7] = [
+    pub const ALL: [ActionName; 11] = [
         ActionName::Backup,
         ActionName::BackupAgain,
         ActionName::Restore,
         ActionName::RefreshInfo,
         ActionName::Wipe,
         ActionName::Partition,
+        ActionName::Capture,
+        ActionName::Deploy,
+        ActionName::Update,
+        ActionName::Run,
         ActionName::Rescue,
     ];
 
@@ -40,16 +54,30 @@ impl ActionName {
             ActionName::RefreshInfo => "refresh-info",
             ActionName::Wipe => "wipe",
             ActionName::Partition => "partition",
+            ActionName::Capture => "capture",
+            ActionName::Deploy => "deploy",
+            ActionName::Update => "update",
+            ActionName::Run => "run",
             ActionName::Rescue => "rescue",
         }
     }
 
     /// Whether it writes to the machine's disks.
     pub fn writes_disks(self) -> bool {
+        self.loses_data() || self == ActionName::Update
+    }
+
+    /// Whether what was on the machine's disks is lost.
+    pub fn loses_data(self) -> bool {
         matches!(
             self,
-            ActionName::Restore | ActionName::Wipe | ActionName::Partition
+            ActionName::Restore | ActionName::Wipe | ActionName::Partition | ActionName::Deploy
         )
+    }
+
+    /// Whether it is done at every boot, and its configuration stays.
+    pub fn is_repeated(self) -> bool {
+        matches!(self, ActionName::Run | ActionName::Rescue)
     }
 }
 
@@ -94,6 +122,10 @@ pub enum Action {
         /// The layout's file in the image folder.
         layout: String,
     },
+    Capture(CaptureOptions),
+    Deploy(Box<DeployOptions>),
+    Update(Box<UpdateOptions>),
+    Run(Box<RunOptions>),
     Rescue,
 }
 
@@ -106,8 +138,37 @@ impl Action {
             Action::RefreshInfo => ActionName::RefreshInfo,
             Action::Wipe { .. } => ActionName::Wipe,
             Action::Partition { .. } => ActionName::Partition,
+            Action::Capture(_) => ActionName::Capture,
+            Action::Deploy(_) => ActionName::Deploy,
+            Action::Update(_) => ActionName::Update,
+            Action::Run(_) => ActionName::Run,
             Action::Rescue => ActionName::Rescue,
         }
+    }
+
+    /// What it takes from the share to put on a machine, where that is a tree.
+    pub fn tree_parts(&self) -> Option<TreeParts<'_>> {
+        Some(match self {
+            Action::Deploy(options) => TreeParts {
+                tree: &options.tree,
+                layout: options.layout.as_deref(),
+                overrides: &options.overrides,
+                hooks: &options.hooks,
+            },
+            Action::Update(options) => TreeParts {
+                tree: &options.tree,
+                layout: None,
+                overrides: &options.overrides,
+                hooks: &options.hooks,
+            },
+            Action::Run(options) => TreeParts {
+                tree: &options.tree,
+                layout: None,
+                overrides: &options.overrides,
+                hooks: &[],
+            },
+            _ => return None,
+        })
     }
 
     /// What of a disk it is about.
@@ -132,6 +193,10 @@ pub struct BackupOptions {
     pub exact: bool,
     pub level: Level,
     pub read_errors: ReadErrors,
+    /// Keep the image before `.old` too, under the time when it was made.
+    pub versions: bool,
+    /// Who can read the image; everybody, where nobody is named.
+    pub recipients: Option<Recipients>,
 }
 
 /// Of `restore`.
@@ -178,7 +243,7 @@ mod tests {
         assert_eq!(
             error,
             "unknown action \"wipe-it\": there are backup, backup-again, restore, refresh-info, wipe, \
-             partition, rescue"
+             partition, capture, deploy, update, run, rescue"
         );
     }
 }

@@ -12,10 +12,12 @@ use crate::job::hostfile::{HostFile, Secret, WrittenSelector};
 use crate::job::report::report;
 use crate::job::transfer::trusted;
 use crate::job::{
-    ActionName, DeleteTarget, DiskSelector, Distribute, Job, Policy, RETRY_FOR, Salvaged, Terms,
-    Transfer, check_folder, check_signable,
+    ActionName, DeleteTarget, DiskSelector, Distribute, Job, Mirror, Policy, RETRY_FOR, Salvaged,
+    Terms, Transfer, check_folder, check_signable, check_vouched,
 };
 use crate::share_url::ShareUrl;
+use crate::stick::{self, Whose};
+use crate::store::SignAt;
 use action::word;
 use pitstop_imaging::units;
 use std::num::NonZeroU64;
@@ -71,14 +73,17 @@ pub fn job(
         .action
         .or(written_action)
         .ok_or_else(|| no_action(from))?;
+    let stick = from.and_then(stick::whose);
     let share = line.share_url(filled).map_err(general)?.or(written_share);
+    // What is on a stick means the stick.
+    let share = share.or_else(|| stick.map(|_| ShareUrl::Directory(stick::share())));
     if share.is_none() && name != ActionName::Rescue {
         return Err(general(format!(
             "{name} needs a share: give it as share in the host file or as pitstop.share"
         )));
     }
     let mut job = Job {
-        action: action::action(name, written_action, file)?,
+        action: action::action(name, written_action, file, placeholders)?,
         transfer: transfer(file, share.as_ref(), from, placeholders)?,
         share,
         image: image(file, placeholders).map_err(at("image"))?,
@@ -96,8 +101,28 @@ pub fn job(
         digest: String::new(),
         source: from.map_or_else(|| "the kernel command line".into(), crate::redacted),
     };
+    if stick == Some(Whose::Everyone) && job.terms.round.is_none() && !harmless(name) {
+        return Err(general(format!(
+            "it is for every machine that boots from the stick, and {name} changes machines or images: write \
+             round = \"WORD\", a word of your own, so that each machine does it once"
+        )));
+    }
     job.digest = job.fingerprint();
+    vouched(&job)?;
     Ok(job)
+}
+
+/// Whether all that comes with an image that has to be signed is vouched for too.
+///
+/// # Errors
+/// What is not.
+pub fn vouched(job: &Job) -> Result<(), Wrong> {
+    check_vouched(job).map_err(|(key, what)| at(key)(what))
+}
+
+/// Whether a machine that nobody named may do this each time that it boots.
+fn harmless(action: ActionName) -> bool {
+    action.is_repeated() || matches!(action, ActionName::Rescue | ActionName::RefreshInfo)
 }
 
 /// Whether a signed job could be like this.
@@ -200,8 +225,11 @@ fn delete(
                 targets.push(target.map_err(at("delete"))?);
             }
         }
-        // A file in the initramfs is not what makes the machine boot again.
-        (None, Some(url)) if url.scheme() == "file" => {}
+        // The next machine does it too.
+        (None, _) if file.round.is_some() => {}
+        // A file in the initramfs is not what makes the machine boot again; one of a stick that is named after the machine is.
+        (None, Some(url))
+            if url.scheme() == "file" && stick::whose(url) != Some(Whose::OneMachine) => {}
         // TFTP deletes nothing; the command line's URL stands for the same file.
         (None, Some(url)) if url.scheme() == "tftp" && !added.is_empty() => {}
         (None, Some(url)) => targets.push(url.as_str().parse().map_err(general)?),
@@ -255,14 +283,25 @@ fn transfer(
         Some(text) => Some(rate(text).map_err(at("rate-limit"))?),
     };
     let distribute = distribute(file)?;
+    let report =
+        report(file, |text| placeholders.fill(text)).map_err(|(key, what)| at(key)(what))?;
     Ok(Transfer {
         retry_for,
         rate_limit,
         distribute,
+        mirrors: mirrors(file)?,
         access: access(file, share, from)?,
-        report: report(file, |text| placeholders.fill(text))
-            .map_err(|(key, what)| at(key)(what))?,
+        sign: SignAt::of_job(report.as_ref(), from),
+        report,
     })
+}
+
+/// Who else may have the image.
+///
+/// # Errors
+/// Names the key of a wrong value.
+pub fn mirrors(file: &HostFile) -> Result<Vec<Mirror>, Wrong> {
+    super::mirrors::mirrors(file).map_err(at("mirrors"))
 }
 
 /// Whether other machines pass the image on.
@@ -368,10 +407,17 @@ pub fn salvage(
         .as_deref()
         .and_then(|text| delay(text).ok());
     let share = line.share_url(filled).ok().flatten().or_else(written_share);
+    let of_stick = || {
+        let stick = from.and_then(stick::whose);
+        stick.map(|_| ShareUrl::Directory(stick::share()))
+    };
+    let share = share.or_else(of_stick);
+    let report = report(file, filled).ok().flatten();
     Salvaged {
         transfer: Transfer {
             access: access(file, share.as_ref(), from).ok().flatten(),
-            report: report(file, filled).ok().flatten(),
+            sign: SignAt::of_job(report.as_ref(), from),
+            report,
             ..Transfer::default()
         },
         policy: Policy {

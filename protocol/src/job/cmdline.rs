@@ -4,7 +4,7 @@ mod defaults;
 
 pub use defaults::with_defaults;
 
-use crate::boot_parameters::{NtpServer, words};
+use crate::boot_parameters::{Menu, NtpServer, words};
 use crate::job::{ActionName, DeleteTarget};
 use crate::share_url::ShareUrl;
 use std::fmt;
@@ -23,17 +23,21 @@ enum Parameter {
     Share,
     Delete,
     Medium,
+    Data,
+    Menu,
     Ntp,
     Log,
 }
 
 /// Their names, without the prefix. Any other is an error.
-const PARAMETERS: [(&str, Parameter); 7] = [
+const PARAMETERS: [(&str, Parameter); 9] = [
     ("host", Parameter::Host),
     ("action", Parameter::Action),
     ("share", Parameter::Share),
     ("delete", Parameter::Delete),
     ("medium", Parameter::Medium),
+    ("data", Parameter::Data),
+    ("menu", Parameter::Menu),
     ("ntp", Parameter::Ntp),
     ("log", Parameter::Log),
 ];
@@ -83,7 +87,7 @@ impl CommandLine {
         let mut line = Self::default();
         let mut unknown: Vec<String> = Vec::new();
         let mut problems = Vec::new();
-        let mut medium = None;
+        let (mut medium, mut data) = (None, None);
         for (key, value) in words::words(text) {
             let outcome = if let Some(name) = key.strip_prefix(PREFIX) {
                 match Parameter::named(name) {
@@ -95,6 +99,10 @@ impl CommandLine {
                     Some(Parameter::Delete) => line.add_delete(value),
                     Some(Parameter::Log) => check_log(value.as_deref()),
                     Some(Parameter::Medium) => set(&mut medium, &key, value),
+                    Some(Parameter::Data) => set(&mut data, &key, value),
+                    Some(Parameter::Menu) => {
+                        Menu::parse(value.as_deref().unwrap_or_default()).map(drop)
+                    }
                     Some(Parameter::Ntp) => check_ntp(value.as_deref()),
                     None => {
                         if !unknown.contains(&key) {

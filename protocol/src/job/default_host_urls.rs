@@ -174,7 +174,7 @@ mod tests {
 
     fn placeholders() -> Placeholders {
         Placeholders {
-            hexip: "0A00020F".into(),
+            hexip: Some("0A00020F".into()),
             ..Placeholders::default()
         }
     }

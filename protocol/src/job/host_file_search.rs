@@ -8,10 +8,10 @@ use url::Url;
 /// What the placeholders in URLs and names stand for on this machine, each safe as a part of a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placeholders {
-    /// `192.168.1.50`, `2001-db8--7`
+    /// `192.168.1.50`, `2001-db8--7`; without a network the MAC address.
     pub ip: String,
-    /// `C0A80132`, 32 digits for IPv6.
-    pub hexip: String,
+    /// `C0A80132`, 32 digits for IPv6; nothing without a network.
+    pub hexip: Option<String>,
     /// `52-54-00-12-34-56`, as PXELINUX writes it.
     pub mac: String,
     /// The firmware's system UUID, lower case.
@@ -29,14 +29,15 @@ impl Placeholders {
         let known = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(component);
         let uuid = Uuid::parse(&firmware.uuid);
         let mac = Mac(lease.mac);
+        let address = Some(lease.address).filter(|_| !lease.is_offline());
         Self {
             ip: lease.folder(),
-            hexip: hex_address(lease.address),
+            hexip: address.map(hex_address),
             mac: mac.dashed(),
             uuid: uuid.map(|uuid| uuid.to_string()),
             serial: known(firmware.known_serial()),
             hostname: known(lease.hostname.as_deref()),
-            names: host_name::search(uuid, Some(mac), Some(lease.address)),
+            names: host_name::search(uuid, Some(mac), address),
         }
     }
 
@@ -63,7 +64,7 @@ impl Placeholders {
         let value = match name {
             "ip" => Some(&self.ip),
             "mac" => Some(&self.mac),
-            "hexip" => Some(&self.hexip),
+            "hexip" => self.hexip.as_ref(),
             "uuid" => self.uuid.as_ref(),
             "serial" => self.serial.as_ref(),
             "hostname" => self.hostname.as_ref(),
@@ -76,6 +77,7 @@ impl Placeholders {
         };
         value.map(String::as_str).ok_or_else(|| {
             let why = match name {
+                "hexip" => "it uses no network (ip=off)",
                 "hostname" => "neither DHCP nor reverse DNS gave a name",
                 _ => "the firmware does not tell it",
             };

@@ -32,6 +32,8 @@ pub struct HostFile {
     pub exact: Option<bool>,
     pub level: Option<String>,
     pub read_errors: Option<String>,
+    pub versions: Option<bool>,
+    pub recipients: Option<Vec<String>>,
     pub delta: Option<BoolOrWord>,
     pub verify: Option<bool>,
     pub new_ids: Option<bool>,
@@ -40,9 +42,23 @@ pub struct HostFile {
     pub partitions: Option<Vec<WrittenPartition>>,
     pub method: Option<String>,
     pub layout: Option<String>,
+    pub tree: Option<String>,
+    pub exclude: Option<Vec<String>>,
+    pub local: Option<Vec<String>>,
+    pub identity: Option<String>,
+    pub hostname: Option<String>,
+    pub overrides: Option<Vec<String>>,
+    pub hooks: Option<Vec<String>>,
+    pub boot: Option<String>,
+    pub initrd: Option<String>,
+    pub changes: Option<String>,
+    pub strangers: Option<String>,
+    pub check: Option<String>,
+    pub writable: Option<String>,
     pub retry_for: Option<String>,
     pub rate_limit: Option<String>,
     pub distribute: Option<String>,
+    pub mirrors: Option<Vec<String>>,
     pub token: Option<Secret>,
     pub user: Option<String>,
     pub password: Option<Secret>,
@@ -56,6 +72,8 @@ pub struct HostFile {
     pub digests: Option<BTreeMap<String, String>>,
     pub not_after: Option<WrittenTime>,
     pub id: Option<String>,
+    pub signed: Option<bool>,
+    pub round: Option<String>,
 }
 
 /// Which machine a job is for.
@@ -309,14 +327,30 @@ new-ids = true
 grow = true
 level = "small"
 read-errors = "record"
+versions = true
+recipients = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
 method = "zero"
 retry-for = "2m"
 rate-limit = "80MiB/s"
 distribute = "swarm"
+mirrors = ["http://10.0.2.3:8080"]
 token = "t"
 report = "http://10.0.2.2:8080/report/20261128-213000-a1b2"
 report-token = "r"
 layout = "layout.toml"
+tree = "web@2026-11-29T014500Z"
+exclude = ["/tmp/*"]
+local = ["/etc/hosts"]
+identity = "new"
+hostname = "web-{serial}"
+overrides = ["layers/base"]
+hooks = ["hooks/10-x.sh"]
+boot = "auto"
+initrd = "auto"
+changes = "keep"
+strangers = "keep"
+check = "full"
+writable = "memory"
 for = { mac = "52:54:00:12:34:56" }
 digests = { "sda.raw.gz" = "blake3:0" }
 not-after = 2026-12-31T22:00:00Z

@@ -6,6 +6,7 @@ use crate::job::hostfile::HostFile;
 use crate::job::words::{Choice, choices};
 use crate::job::{ActionName, After, Distribute, Method};
 use pitstop_imaging::image::{Delta, Level, ReadErrors};
+use pitstop_imaging::wishes::{BootWish, Changes, Check, Identity, Initrd, Strangers, Writable};
 
 /// What kind of value an option has.
 #[derive(Clone, Copy)]
@@ -34,6 +35,12 @@ pub enum Kind {
     Disks,
     /// A list of partitions.
     Partitions,
+    /// A list of patterns of paths in a tree.
+    Patterns,
+    /// A list of folders or files on the share; what stands for one in a help.
+    Paths(&'static str),
+    /// A list of public keys of age's.
+    Keys,
     /// A table; what stands for it in a help.
     Table(&'static str),
 }
@@ -44,7 +51,7 @@ impl Kind {
         match self {
             Kind::Action => "ACTION",
             Kind::Switch | Kind::SwitchOrWord(_) => "WHEN",
-            Kind::Words(what, _) | Kind::Text(what) | Kind::Table(what) => what,
+            Kind::Words(what, _) | Kind::Text(what) | Kind::Table(what) | Kind::Paths(what) => what,
             Kind::Count => "N",
             Kind::Time => "TIME",
             Kind::Rate => "RATE",
@@ -52,12 +59,22 @@ impl Kind {
             Kind::Urls => "URL",
             Kind::Disks => "DISK",
             Kind::Partitions => "PARTITION",
+            Kind::Patterns => "PATTERN",
+            Kind::Keys => "KEY",
         }
     }
 
     /// Whether the value is a list: on a command line, each entry is an option of its own.
     pub fn is_list(self) -> bool {
-        matches!(self, Kind::Urls | Kind::Disks | Kind::Partitions)
+        matches!(
+            self,
+            Kind::Urls
+                | Kind::Disks
+                | Kind::Partitions
+                | Kind::Patterns
+                | Kind::Paths(_)
+                | Kind::Keys
+        )
     }
 }
 
@@ -186,6 +203,23 @@ impl JobOption {
 
 const BACKUPS: &[ActionName] = &[ActionName::Backup, ActionName::BackupAgain];
 const RESTORE: &[ActionName] = &[ActionName::Restore];
+const TREES: &[ActionName] = &[
+    ActionName::Capture,
+    ActionName::Deploy,
+    ActionName::Update,
+    ActionName::Run,
+];
+const UPDATE: &[ActionName] = &[ActionName::Update];
+/// Those that write an image or a tree from the share.
+const IMAGES: &[ActionName] = &[
+    ActionName::Restore,
+    ActionName::Deploy,
+    ActionName::Update,
+    ActionName::Run,
+];
+
+/// The key of those who can read a new image.
+pub const RECIPIENTS: &str = "recipients";
 
 /// In the order in which files, help and documentation have them.
 pub static OPTIONS: &[JobOption] = &[
@@ -258,10 +292,10 @@ pub static OPTIONS: &[JobOption] = &[
         "level",
         Kind::Words("LEVEL", choices::<Level>),
         |file| file.level.is_some(),
-        "Compress fast, or smaller and several times slower",
+        "How hard to compress: as the time allows, fast, or small and several times slower",
     )
-    .of(BACKUPS)
-    .value("fast"),
+    .of(&[ActionName::Backup, ActionName::BackupAgain, ActionName::Capture])
+    .value("auto"),
     JobOption::new(
         "read-errors",
         Kind::Words("WHAT", choices::<ReadErrors>),
@@ -270,6 +304,23 @@ pub static OPTIONS: &[JobOption] = &[
     )
     .of(BACKUPS)
     .value("fail"),
+    JobOption::new(
+        "versions",
+        Kind::Switch,
+        |file| file.versions == Some(true),
+        "Keep the image before .old too, under the time when it was made",
+    )
+    .of(&[ActionName::BackupAgain])
+    .value("false"),
+    JobOption::new(
+        RECIPIENTS,
+        Kind::Keys,
+        |file| file.recipients.is_some(),
+        "Encrypt the image for this key, age1…",
+    )
+    .of(&[ActionName::Backup, ActionName::BackupAgain, ActionName::Capture])
+    .preset(Preset::Described("a plain image"))
+    .flag(Some("recipient")),
     JobOption::new(
         "delta",
         Kind::SwitchOrWord(choices::<Delta>),
@@ -290,9 +341,9 @@ pub static OPTIONS: &[JobOption] = &[
         "new-ids",
         Kind::Switch,
         |file| file.new_ids == Some(true),
-        "Give a restored disk and its partitions new GUIDs, or its MBR a new signature",
+        "Give a restored or deployed disk and its partitions new GUIDs, or its MBR a new signature",
     )
-    .of(RESTORE)
+    .of(&[ActionName::Restore, ActionName::Deploy])
     .value("false")
     .excludes(&["keep", "partitions"]),
     JobOption::new(
@@ -338,8 +389,116 @@ pub static OPTIONS: &[JobOption] = &[
         |file| file.layout.is_some(),
         "The layout to make, a file in the image folder",
     )
-    .of(&[ActionName::Partition])
+    .of(&[ActionName::Partition, ActionName::Deploy])
     .preset(Preset::Required),
+    JobOption::new(
+        "tree",
+        Kind::Text("NAME"),
+        |file| file.tree.is_some(),
+        "The tree: NAME or NAME@VERSION on the share, or a URL",
+    )
+    .of(TREES)
+    .refused_elsewhere()
+    .preset(Preset::Required),
+    JobOption::new(
+        "exclude",
+        Kind::Patterns,
+        |file| file.exclude.is_some(),
+        "Leave out of a capture, or alone in an update, what matches: /srv/*, **/*.pyc",
+    )
+    .of(&[ActionName::Capture, ActionName::Update])
+    .refused_elsewhere(),
+    JobOption::new(
+        "local",
+        Kind::Patterns,
+        |file| file.local.is_some(),
+        "What is this machine's own and stays through an update: /etc/hosts, /srv/**",
+    )
+    .of(UPDATE)
+    .refused_elsewhere(),
+    JobOption::new(
+        "identity",
+        Kind::Words("WHAT", choices::<Identity>),
+        |file| file.identity.is_some(),
+        "Host keys, machine-id, leases and the like: made anew, or kept as the files have them",
+    )
+    .of(&[ActionName::Capture, ActionName::Deploy, ActionName::Run])
+    .value("new"),
+    JobOption::new(
+        "hostname",
+        Kind::Text("NAME"),
+        |file| file.hostname.is_some(),
+        "The machine's name",
+    )
+    .of(&[ActionName::Deploy, ActionName::Run])
+    .preset(Preset::Described("what DHCP or reverse DNS says")),
+    JobOption::new(
+        "overrides",
+        Kind::Paths("FOLDER"),
+        |file| file.overrides.is_some(),
+        "A folder of the share whose files are laid over the tree's; later ones win",
+    )
+    .of(&[ActionName::Deploy, ActionName::Update, ActionName::Run])
+    .refused_elsewhere(),
+    JobOption::new(
+        "hooks",
+        Kind::Paths("FILE"),
+        |file| file.hooks.is_some(),
+        "A script of the share to run in the new system",
+    )
+    .of(&[ActionName::Deploy, ActionName::Update])
+    .flag(Some("hook"))
+    .refused_elsewhere(),
+    JobOption::new(
+        "boot",
+        Kind::Words("HOW", choices::<BootWish>),
+        |file| file.boot.is_some(),
+        "How the machine is made to boot: natively, by the tree's own programs, or not at all",
+    )
+    .of(&[ActionName::Deploy])
+    .value("auto"),
+    JobOption::new(
+        "initrd",
+        Kind::Words("HOW", choices::<Initrd>),
+        |file| file.initrd.is_some(),
+        "The initramfs: made anew where a driver is missing, kept, or made anew in any case",
+    )
+    .of(&[ActionName::Deploy, ActionName::Update])
+    .value("auto"),
+    JobOption::new(
+        "changes",
+        Kind::Words("WHAT", choices::<Changes>),
+        |file| file.changes.is_some(),
+        "Files that were edited on the machine and changed in the tree",
+    )
+    .of(UPDATE)
+    .refused_elsewhere()
+    .value("keep"),
+    JobOption::new(
+        "strangers",
+        Kind::Words("WHAT", choices::<Strangers>),
+        |file| file.strangers.is_some(),
+        "Files that no tree of this machine ever had",
+    )
+    .of(UPDATE)
+    .refused_elsewhere()
+    .value("keep"),
+    JobOption::new(
+        "check",
+        Kind::Words("HOW", choices::<Check>),
+        |file| file.check.is_some(),
+        "How files that were edited are told: by size and times, or by what is in them",
+    )
+    .of(UPDATE)
+    .value("quick"),
+    JobOption::new(
+        "writable",
+        Kind::Words("WHERE", choices::<Writable>),
+        |file| file.writable.is_some(),
+        "Where a machine that runs a tree writes: memory, or the partition labelled scratch",
+    )
+    .of(&[ActionName::Run])
+    .value("memory"),
     JobOption::new(
         "retry-for",
         Kind::Time,
@@ -362,6 +521,15 @@ pub static OPTIONS: &[JobOption] = &[
     )
     .of(RESTORE)
     .value("auto"),
+    JobOption::new(
+        "mirrors",
+        Kind::Urls,
+        |file| file.mirrors.is_some(),
+        "A server near the machine that holds the image too: what comes from there is proven, and no token is sent to it",
+    )
+    .of(RESTORE)
+    .preset(Preset::Described("the share alone"))
+    .flag(Some("mirror")),
     // Other users of a computer see its command lines: what lets in has no option there.
     JobOption::new("token", Kind::Secret, |file| file.token.is_some(), "A bearer token")
         .flag(None),
@@ -434,6 +602,22 @@ pub static OPTIONS: &[JobOption] = &[
         Kind::Text("WORD"),
         |file| file.id.is_some(),
         "What is done once: the share remembers it",
+    )
+    .flag(None)
+    .of_one_file(),
+    JobOption::new(
+        "signed",
+        Kind::Switch,
+        |file| file.signed == Some(true),
+        "Write only an image or a tree whose .toml is signed with a key that the machine trusts",
+    )
+    .of(IMAGES)
+    .value("false"),
+    JobOption::new(
+        "round",
+        Kind::Text("WORD"),
+        |file| file.round.is_some(),
+        "What each machine does once: the share remembers which have done it",
     )
     .flag(None)
     .of_one_file(),

@@ -75,7 +75,7 @@ pub(super) fn placeholders(address: Option<IpAddr>) -> Placeholders {
     let name = |name: &str| Some(name.to_owned());
     Placeholders {
         ip: address.map_or_else(|| "IP".into(), folder),
-        hexip: address.map_or_else(|| "HEXIP".into(), hex_address),
+        hexip: Some(address.map_or_else(|| "HEXIP".into(), hex_address)),
         mac: "MAC".into(),
         uuid: name("UUID"),
         serial: name("SERIAL"),

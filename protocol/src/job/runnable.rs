@@ -102,6 +102,9 @@ impl Job {
         if let Some(id) = &self.terms.id {
             text = format!("{text}\n{id:?}");
         }
+        if let Some(round) = &self.terms.round {
+            text = format!("{text}\nround {round:?}");
+        }
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 }

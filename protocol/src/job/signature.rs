@@ -1,21 +1,23 @@
-//! Signatures of host files: minisign's, made and checked by that program as well.
+//! Signatures of host files and of what lies beside images: minisign's, made and checked by that program as well.
 
 use minisign_verify::{Error, PublicKey, Signature};
 
-/// A key whose jobs are done.
+/// A key whose jobs are done, or whose images are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobKey(PublicKey);
 
-/// The keys whose jobs are done; at least one.
+/// The keys that are trusted with that; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobKeys(Vec<JobKey>);
 
-/// Why a signature proves nothing. Each is a part of a sentence about the host file.
+/// Why a signature proves nothing. Each is a part of a sentence about the file that should be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
     #[error("what lies beside it is no minisign signature: make one with minisign -S")]
     NotASignature,
-    #[error("it is signed with another key than this initramfs was made for (mkimage --job-key)")]
+    #[error(
+        "it is signed with another key than those that are trusted here (mkimage --job-key, --image-key; --signed-by)"
+    )]
     OtherKey,
     #[error("its signature does not fit: the file or the signature was changed after signing")]
     Altered,

@@ -4,7 +4,7 @@
 use crate::digest::Digest;
 use crate::host_name::{Mac, Uuid};
 use crate::job::hostfile::{HostFile, WrittenFor, WrittenTime};
-use crate::job::{ActionName, DiskSelector, Job, check_folder};
+use crate::job::{Action, ActionName, DiskSelector, ImageProof, Job, check_folder};
 use jiff::Timestamp;
 use pitstop_imaging::image::MachineIdentity;
 use std::collections::BTreeMap;
@@ -16,6 +16,14 @@ pub const NOTES: &str = "signed-jobs";
 /// Where on the share it is noted that the job `id` is begun, and done.
 pub fn note(id: &str) -> String {
     format!("{NOTES}/{id}.toml")
+}
+
+/// The folder on the share that remembers which machines have done their part of a round.
+pub const ROUNDS: &str = "rounds";
+
+/// Where on the share it is noted that the machine with this name is in a round, and through.
+pub fn note_of_round(round: &str, machine: &str) -> String {
+    format!("{ROUNDS}/{round}/{machine}.toml")
 }
 
 /// The longest `id`: it becomes the name of a file on the share.
@@ -38,6 +46,9 @@ pub struct Terms {
     pub not_after: Option<Timestamp>,
     /// Safe as a file's name.
     pub id: Option<String>,
+    pub images: ImageProof,
+    /// The job is every machine's, and each does it once. Safe as a file's name.
+    pub round: Option<String>,
 }
 
 /// How far this machine's clock can be believed.
@@ -129,6 +140,8 @@ impl Terms {
                 .map(id)
                 .transpose()
                 .map_err(|what| ("id", what))?,
+            images: ImageProof::of_job(file.signed),
+            round: round(file).map_err(|what| ("round", what))?,
         })
     }
 
@@ -155,6 +168,18 @@ impl Terms {
         }
     }
 
+    /// [`check_digest`](Self::check_digest) for a tree, by the name that the job has for it. One that has to be signed needs no
+    /// digest beside those of hooks and layouts.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_tree(&self, name: &str, found: Option<Digest>) -> Result<(), String> {
+        if self.images != ImageProof::None && !self.digests.contains_key(name) {
+            return Ok(());
+        }
+        self.check_digest(name, found)
+    }
+
     /// Whether `found` is the digest of the file that the job means by `name`. A job without digests means any file.
     ///
     /// # Errors
@@ -178,6 +203,45 @@ impl Terms {
             )),
         }
     }
+}
+
+/// Where the image has to be signed: nothing else comes onto the machine beside it that nobody vouches for.
+///
+/// # Errors
+/// The key, and what to write.
+pub fn check_vouched(job: &Job) -> Result<(), (&'static str, String)> {
+    let terms = &job.terms;
+    let Some(parts) = job.action.tree_parts() else {
+        return Ok(());
+    };
+    if terms.images == ImageProof::None {
+        return Ok(());
+    }
+    if !parts.overrides.is_empty() {
+        return Err((
+            "overrides",
+            unsigned_folders("where a tree has to be signed,"),
+        ));
+    }
+    let files = parts.hooks.iter().map(String::as_str).chain(parts.layout);
+    let mut unknown = files.filter(|file| !terms.digests.contains_key(*file));
+    match unknown.next() {
+        None => Ok(()),
+        Some(file) => Err((
+            "digests",
+            format!(
+                "a signed tree is wanted, and nobody has signed {file}: name it with its digest, digests = {{ {file:?} = \
+                 \"blake3:…\" }}"
+            ),
+        )),
+    }
+}
+
+fn unsigned_folders(whose: &str) -> String {
+    format!(
+        "{whose} folders are not taken, which no digest tells the content of: put the files into a version of the tree \
+         (pitstop tree shell)"
+    )
 }
 
 /// What of `job` a signed one needs and does not have, or what it must not have.
@@ -209,10 +273,19 @@ pub fn check_signable(job: &Job) -> Result<(), (&'static str, String)> {
     if touches.disks {
         check_disks(&job.disks).map_err(|what| ("disks", what))?;
     }
-    if touches.writes_from_share && terms.digests.is_empty() {
+    if let Some(parts) = job.action.tree_parts()
+        && !parts.overrides.is_empty()
+    {
+        return Err(("overrides", unsigned_folders("for a signed job")));
+    }
+    // What else a tree comes with was looked at when the job was made.
+    let is_layout = matches!(job.action, Action::Partition { .. });
+    let is_vouched_for = terms.images != ImageProof::None && !is_layout;
+    if touches.writes_from_share && terms.digests.is_empty() && !is_vouched_for {
         return missing(
             "digests",
-            "digests = { \"sda.raw.gz\" = \"blake3:…\" } says of each file what is in it",
+            "digests = { \"sda.raw.gz\" = \"blake3:…\" } says of each file what is in it (of images and trees signed = \
+             true does, where they are signed)",
         );
     }
     Ok(())
@@ -246,9 +319,13 @@ struct Touches {
 
 fn touches(action: ActionName) -> Touches {
     let (disks, writes_from_share) = match action {
-        ActionName::Restore | ActionName::Partition => (true, true),
+        ActionName::Restore | ActionName::Partition | ActionName::Deploy | ActionName::Update => {
+            (true, true)
+        }
+        // A machine that runs a tree may have no disk at all; what is on one it only adds to, by label.
+        ActionName::Run => (false, true),
         ActionName::Backup | ActionName::BackupAgain | ActionName::Wipe => (true, false),
-        ActionName::RefreshInfo | ActionName::Rescue => (false, false),
+        ActionName::Capture | ActionName::RefreshInfo | ActionName::Rescue => (false, false),
     };
     Touches {
         disks,
@@ -307,11 +384,26 @@ fn time(written: &WrittenTime) -> Result<Timestamp, String> {
 }
 
 fn id(text: &str) -> Result<String, String> {
+    word("id", text)
+}
+
+fn round(file: &HostFile) -> Result<Option<String>, String> {
+    let Some(text) = &file.round else {
+        return Ok(None);
+    };
+    if file.id.is_some() {
+        return Err("id is done once by one machine, and round once by each: leave one out".into());
+    }
+    word("name of a round", text).map(Some)
+}
+
+/// What becomes the name of a file.
+fn word(what: &str, text: &str) -> Result<String, String> {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let is_id =
+    let is_word =
         (1..=LONGEST_ID).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(safe);
-    is_id.then(|| text.to_owned()).ok_or_else(|| {
-        format!("{text:?} is no id: take at most {LONGEST_ID} letters, digits, dashes, dots and underscores")
+    is_word.then(|| text.to_owned()).ok_or_else(|| {
+        format!("{text:?} is no {what}: take at most {LONGEST_ID} letters, digits, dashes, dots and underscores")
     })
 }
 

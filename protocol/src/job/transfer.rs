@@ -1,8 +1,10 @@
 //! How the machine talks to the servers of a job: patience, speed and credentials.
 
 use crate::credentials::Access;
+use crate::job::mirrors::Mirror;
 use crate::job::report::ReportTo;
 use crate::share_url::ShareUrl;
+use crate::store::SignAt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 use url::Url;
@@ -28,10 +30,14 @@ pub struct Transfer {
     /// Image bytes per second, at most.
     pub rate_limit: Option<NonZeroU64>,
     pub distribute: Distribute,
+    /// Who else has the image, the nearest first.
+    pub mirrors: Vec<Mirror>,
     /// Credentials for the share's and the configuration's own servers.
     pub access: Option<Access>,
     /// Where the run is reported to, if anywhere.
     pub report: Option<ReportTo>,
+    /// Who has keys for a store, if anybody.
+    pub sign: Option<SignAt>,
 }
 
 impl Default for Transfer {
@@ -40,8 +46,10 @@ impl Default for Transfer {
             retry_for: RETRY_FOR,
             rate_limit: None,
             distribute: Distribute::default(),
+            mirrors: Vec::new(),
             access: None,
             report: None,
+            sign: None,
         }
     }
 }

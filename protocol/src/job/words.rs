@@ -2,6 +2,7 @@
 
 use crate::job::{After, Distribute, Method};
 use pitstop_imaging::image::{Delta, Level, ReadErrors};
+use pitstop_imaging::wishes::{BootWish, Changes, Check, Identity, Initrd, Strangers, Writable};
 
 /// A value that is one of a few words in a host file and on a command line.
 pub trait Word: Copy + 'static {
@@ -57,13 +58,11 @@ fn listed(words: &[&str]) -> String {
 }
 
 impl Word for Level {
-    const ALL: &'static [Self] = &[Level::Fast, Level::Small];
-
-    /// `auto` leaves the choice to Pitstop: hardly a line or a disk is faster than `fast`.
-    const ALIASES: &'static [(&'static str, Self)] = &[("auto", Level::Fast)];
+    const ALL: &'static [Self] = &[Level::Auto, Level::Fast, Level::Small];
 
     fn word(self) -> &'static str {
         match self {
+            Level::Auto => "auto",
             Level::Fast => "fast",
             Level::Small => "small",
         }
@@ -132,6 +131,93 @@ impl Word for After {
     }
 }
 
+impl Word for Identity {
+    const ALL: &'static [Self] = &[Identity::New, Identity::Keep];
+
+    fn word(self) -> &'static str {
+        match self {
+            Identity::New => "new",
+            Identity::Keep => "keep",
+        }
+    }
+}
+
+impl Word for BootWish {
+    const ALL: &'static [Self] = &[
+        BootWish::Auto,
+        BootWish::Native,
+        BootWish::Chroot,
+        BootWish::None,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            BootWish::Auto => "auto",
+            BootWish::Native => "native",
+            BootWish::Chroot => "chroot",
+            BootWish::None => "none",
+        }
+    }
+}
+
+impl Word for Initrd {
+    const ALL: &'static [Self] = &[Initrd::Auto, Initrd::Keep, Initrd::Rebuild];
+
+    fn word(self) -> &'static str {
+        match self {
+            Initrd::Auto => "auto",
+            Initrd::Keep => "keep",
+            Initrd::Rebuild => "rebuild",
+        }
+    }
+}
+
+impl Word for Changes {
+    const ALL: &'static [Self] = &[Changes::Keep, Changes::Replace, Changes::Fail];
+
+    fn word(self) -> &'static str {
+        match self {
+            Changes::Keep => "keep",
+            Changes::Replace => "replace",
+            Changes::Fail => "fail",
+        }
+    }
+}
+
+impl Word for Strangers {
+    const ALL: &'static [Self] = &[Strangers::Keep, Strangers::Delete, Strangers::Fail];
+
+    fn word(self) -> &'static str {
+        match self {
+            Strangers::Keep => "keep",
+            Strangers::Delete => "delete",
+            Strangers::Fail => "fail",
+        }
+    }
+}
+
+impl Word for Check {
+    const ALL: &'static [Self] = &[Check::Quick, Check::Full];
+
+    fn word(self) -> &'static str {
+        match self {
+            Check::Quick => "quick",
+            Check::Full => "full",
+        }
+    }
+}
+
+impl Word for Writable {
+    const ALL: &'static [Self] = &[Writable::Memory, Writable::Scratch];
+
+    fn word(self) -> &'static str {
+        match self {
+            Writable::Memory => "memory",
+            Writable::Scratch => "scratch",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +241,13 @@ mod tests {
         reads_back::<Delta>();
         reads_back::<Method>();
         reads_back::<After>();
+        reads_back::<Identity>();
+        reads_back::<BootWish>();
+        reads_back::<Initrd>();
+        reads_back::<Changes>();
+        reads_back::<Strangers>();
+        reads_back::<Check>();
+        reads_back::<Writable>();
         assert_eq!(
             After::read("Reboot").unwrap_err(),
             "\"Reboot\": there are reboot, poweroff and rescue"

@@ -205,6 +205,63 @@ fn only_the_files_that_the_job_was_made_for_are_taken() {
 }
 
 #[test]
+fn a_signed_image_needs_no_digest_but_layouts_and_hooks_do() {
+    let [whom, disks, _, until, id] = TERMS;
+    let without = [whom, disks, until, id, "signed = true\n"].concat();
+    let made = |action: &str, more: &str| job(action, &format!("{without}{more}"));
+    let tree = "tree = \"web\"\n";
+    for (action, more) in [("restore", ""), ("deploy", tree), ("run", tree)] {
+        assert_eq!(
+            check_signable(&made(action, more).unwrap()),
+            Ok(()),
+            "{action}"
+        );
+    }
+    let layout = made("partition", "layout = \"l.toml\"\n").unwrap();
+    assert_eq!(check_signable(&layout).unwrap_err().0, "digests");
+    for (action, more, why) in [
+        (
+            "deploy",
+            "hooks = [\"hooks/a.sh\"]\n",
+            "nobody has signed hooks/a.sh",
+        ),
+        (
+            "update",
+            "hooks = [\"hooks/a.sh\"]\n",
+            "nobody has signed hooks/a.sh",
+        ),
+        (
+            "deploy",
+            "layout = \"l.toml\"\n",
+            "nobody has signed l.toml",
+        ),
+        (
+            "run",
+            "overrides = [\"layers/a\"]\n",
+            "folders are not taken",
+        ),
+    ] {
+        let error = made(action, &format!("{tree}{more}")).unwrap_err();
+        assert!(error.contains(why), "{action} {more}: {error}");
+        // Nothing is asked where nobody asks for signatures.
+        assert!(job(action, &format!("{tree}{more}")).is_ok());
+    }
+    let named = "hooks = [\"hooks/a.sh\"]\ndigests = { \"hooks/a.sh\" = \"blake3:0000000000000000000000000000000000000000000000000000000000000000\" }\n";
+    assert!(made("deploy", &format!("{tree}{named}")).is_ok());
+    let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+    let mut terms = job("restore", "signed = true\n").unwrap().terms;
+    assert_eq!(terms.check_tree("web", None), Ok(()));
+    assert_eq!(terms.check_digest("sda.raw.gz", None), Ok(()));
+    terms.digests.insert("web".into(), one);
+    assert!(terms.check_tree("web", Some(two)).is_err());
+    assert_eq!(terms.check_tree("db", Some(two)), Ok(()));
+    // Files in the image folder are whoever's owns the share: where digests are given they say which count.
+    assert!(terms.check_digest("sda.gz", Some(two)).is_err());
+    terms.images = ImageProof::None;
+    assert!(terms.check_tree("db", Some(two)).is_err());
+}
+
+#[test]
 fn a_job_with_another_id_is_another_job() {
     let with = |id: &str| job("backup", &format!("id = \"{id}\"\n")).unwrap().digest;
     assert_eq!(with("a"), with("a"));
