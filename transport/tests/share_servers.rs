@@ -7,7 +7,7 @@ use pitstop_imaging::event::Silent;
 use pitstop_protocol::job::DeleteTarget;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::{self, FetchError, HttpClient, Roots, Settings};
-use pitstop_transport::share::{Carriers, Share, connect, delete};
+use pitstop_transport::share::{Carriers, Share, Stick, connect, delete};
 use servers_common::{Server, apache, dnsmasq, nginx};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -25,7 +25,8 @@ fn carriers() -> Carriers {
         http: HttpClient::new(settings).unwrap(),
         mounts: std::env::temp_dir(),
         address: "127.0.0.1".parse().unwrap(),
-        signer: None,
+        sign_at: None,
+        stick: Stick::at(Path::new("/nonexistent")),
     }
 }
 
@@ -43,7 +44,7 @@ fn noise(length: usize) -> Vec<u8> {
 
 /// Servers clean up after a broken upload in their own time.
 fn wait_for_names(folder: &Path, expected: &[&str]) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let mut names: Vec<_> = fs::read_dir(folder)
             .unwrap()

@@ -30,8 +30,14 @@ pub enum Fault {
     Lie,
     /// What is asked is done, but the answer is lost with the connection.
     Mute,
+    /// A MOVE is done, and the answer is this status, as of a proxy that has lost the server's.
+    Moved(u16),
+    /// It is done after so long, and answered then.
+    Late(Duration),
     /// The whole file is sent although a part was asked for.
     NoRange,
+    /// So many bytes at most of the part that was asked for, and the answer says so.
+    Less(usize),
     /// The same path on another port of this machine.
     Redirect(u16),
 }
@@ -155,8 +161,8 @@ impl Drop for FakeServer {
 pub fn impatient() -> HttpClient {
     HttpClient::new(Settings {
         connect: Duration::from_secs(2),
-        stall: Duration::from_millis(700),
-        settle: Duration::from_secs(3),
+        stall: Duration::from_millis(1500),
+        settle: Duration::from_secs(8),
         first_wait: Duration::from_millis(5),
         retry_for: Duration::from_millis(400),
         roots: Roots::Folder("/nonexistent".into()),
@@ -187,6 +193,9 @@ fn serve(state: &State, stream: TcpStream) {
         };
         if fault == Some(Fault::Mute) {
             let _ = writer.shutdown(Shutdown::Both);
+        }
+        if let Some(Fault::Late(wait)) = fault {
+            thread::sleep(wait);
         }
         if !answer(state, &asked, body, fault, &mut writer) {
             return;
@@ -281,6 +290,20 @@ fn collect(files: &mut BTreeMap<String, Vec<u8>>, path: &str, body: &[u8]) -> u1
     204
 }
 
+/// Gives a file the name that was asked for.
+fn moved(files: &mut BTreeMap<String, Vec<u8>>, asked: &Asked, fault: Option<Fault>) -> u16 {
+    let base = Url::parse("http://fake").unwrap();
+    let to = base.join(&asked.headers["destination"]).unwrap();
+    let Some(bytes) = files.remove(&asked.path) else {
+        return 404;
+    };
+    files.insert(to.path().to_owned(), bytes);
+    match fault {
+        Some(Fault::Moved(told)) => told,
+        _ => 201,
+    }
+}
+
 /// Answers; `false` when the connection ends.
 fn answer(
     state: &State,
@@ -366,17 +389,7 @@ fn answer(
             let found = files.remove(&asked.path).is_some();
             status(writer, if found { 204 } else { 404 })
         }
-        "MOVE" => {
-            let base = Url::parse("http://fake").unwrap();
-            let to = base.join(&asked.headers["destination"]).unwrap();
-            match files.remove(&asked.path) {
-                Some(bytes) => {
-                    files.insert(to.path().to_owned(), bytes);
-                    status(writer, 201)
-                }
-                None => status(writer, 404),
-            }
-        }
+        "MOVE" => status(writer, moved(&mut files, asked, fault)),
         "GET" | "HEAD" => match held {
             None => status(writer, 404),
             Some(held) => {
@@ -411,7 +424,10 @@ fn send_file(
         Some(range) => {
             let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap();
             let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
-            let last = last.min(held.len() - 1);
+            let last = match fault {
+                Some(Fault::Less(most)) => last.min(first + most - 1),
+                _ => last.min(held.len() - 1),
+            };
             let line = format!(
                 "206 Partial\r\nContent-Range: bytes {first}-{last}/{}",
                 held.len()

@@ -29,6 +29,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use url::Url;
 
+/// In the answer of a mirror to what it does not take: the URL of the server that does.
+pub const MIRROR_OF: &str = "pitstop-mirror-of";
+
 /// How patient the client is, and whom it trusts.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -36,8 +39,8 @@ pub struct Settings {
     pub connect: Duration,
     /// Silence of the server that ends a transfer.
     pub stall: Duration,
-    /// How long a server may think about a whole upload before it answers: it may have to move it
-    /// to another disk.
+    /// How long a server may think about a whole upload, or a copy or a move, before it answers: it may have to bring it to another
+    /// disk.
     pub settle: Duration,
     /// Before the first repetition of what failed; doubles from there.
     pub first_wait: Duration,
@@ -209,6 +212,7 @@ impl HttpClient {
             http: self.clone(),
             builder: self.signed(&self.0.client, &method, url),
             asked: Asked::new(method, url),
+            limit: self.0.settings.stall,
         }
     }
 
@@ -217,9 +221,24 @@ impl HttpClient {
     /// # Errors
     /// When the URL cannot be asked for at all.
     pub fn upload(&self, url: &Url) -> Result<Upload, HttpError> {
+        self.upload_with(url, &[])
+    }
+
+    /// The same, with headers.
+    ///
+    /// # Errors
+    /// As of [`upload`](Self::upload).
+    pub fn upload_with(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, String)],
+    ) -> Result<Upload, HttpError> {
         let asked = Asked::new(Method::PUT, url);
         self.check_trust(&asked)?;
         let builder = self.signed(&self.0.uploads, &Method::PUT, url);
+        let builder = headers.iter().fold(builder, |builder, (name, value)| {
+            builder.header(*name, value)
+        });
         Ok(Upload::begin(self.clone(), builder, asked))
     }
 
@@ -249,6 +268,8 @@ pub struct Request {
     http: HttpClient,
     builder: reqwest::RequestBuilder,
     asked: Asked,
+    /// For the head of the answer.
+    limit: Duration,
 }
 
 impl Request {
@@ -256,6 +277,13 @@ impl Request {
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         // A value that no header can hold becomes an error of send().
         self.builder = self.builder.header(name, value);
+        self
+    }
+
+    /// Of work that takes the server a while before it answers: it may have to copy a whole image.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.limit = self.http.settings().settle;
         self
     }
 
@@ -285,13 +313,13 @@ impl Request {
             http,
             builder,
             asked,
+            limit,
         } = self;
         if let Err(error) = http.check_trust(&asked) {
             return Soon(Err(error));
         }
         let handle = http.0.handle.clone();
         let answer = handle.spawn(async move {
-            let limit = http.0.settings.stall;
             match tokio::time::timeout(limit, builder.send()).await {
                 Err(_elapsed) => Err(asked.stalled(limit)),
                 Ok(Err(cause)) => Err(asked.failed(cause)),
@@ -311,6 +339,11 @@ pub struct Soon(Result<(Answer, Handle), HttpError>);
 type Answer = tokio::task::JoinHandle<Result<Response, HttpError>>;
 
 impl Soon {
+    /// The answer to a request that could not be made.
+    pub(crate) fn failed(error: HttpError) -> Self {
+        Self(Err(error))
+    }
+
     /// # Errors
     /// As [`Request::send`].
     pub fn wait(mut self) -> Result<Response, HttpError> {

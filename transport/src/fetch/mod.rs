@@ -9,7 +9,7 @@ mod tls;
 
 pub use reqwest::Method;
 
-pub use http::{HttpClient, HttpError, HttpFailure, Listener, Settings};
+pub use http::{HttpClient, HttpError, HttpFailure, Listener, MIRROR_OF, Settings};
 pub use post::{Posted, post};
 pub use tls::{Roots, check_certificates};
 
@@ -89,7 +89,7 @@ fn over_http(url: &Url, limit: usize, http: &HttpClient) -> Result<Vec<u8>, Fail
         .header("cache-control", "no-cache")
         .send()
         .map_err(|error| match error.failure {
-            HttpFailure::Trust => Failure::Lasting(error.to_string()),
+            HttpFailure::Trust | HttpFailure::Elsewhere => Failure::Lasting(error.to_string()),
             _ => Failure::Passing(error.to_string()),
         })?;
     match response.status() {

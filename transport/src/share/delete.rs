@@ -65,8 +65,16 @@ pub fn look(target: &DeleteTarget, carriers: &Carriers) -> anyhow::Result<Seen> 
     let url = target.url();
     let seen = match url.scheme() {
         "http" | "https" => look_http(url, &carriers.http),
-        "nfs" => on_nfs(url, carriers, look_at_file),
-        "file" => look_at_file(&local(url)?),
+        "nfs" => on_nfs(url, carriers, |path| look_at_file(path, Numbers::Kept)),
+        "file" => {
+            let path = local(url)?;
+            let numbers = if carriers.stick.holds(&path) {
+                Numbers::Given
+            } else {
+                Numbers::Kept
+            };
+            look_at_file(&path, numbers)
+        }
         scheme => Err(not_over(scheme)),
     };
     seen.with_context(|| format!("looking at the configuration {target}"))
@@ -89,19 +97,30 @@ fn look_http(url: &Url, http: &HttpClient) -> anyhow::Result<Seen> {
     Ok(Seen::There(told.join(", ")))
 }
 
+/// What a filesystem does with the numbers of files.
+#[derive(Clone, Copy)]
+enum Numbers {
+    Kept,
+    /// FAT and exFAT have none: the kernel gives them anew as it forgets and finds files.
+    Given,
+}
+
 /// Of a file that was put in another's place, the inode or the time of change is another.
-fn look_at_file(path: &Path) -> anyhow::Result<Seen> {
+fn look_at_file(path: &Path, numbers: Numbers) -> anyhow::Result<Seen> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Gone),
         metadata => metadata.context("looking at it")?,
     };
-    Ok(Seen::There(format!(
-        "{:x}-{:x}-{:x}.{:x}",
-        metadata.ino(),
-        metadata.len(),
-        metadata.ctime(),
-        metadata.ctime_nsec()
-    )))
+    Ok(Seen::There(match numbers {
+        Numbers::Kept => format!(
+            "{:x}-{:x}-{:x}.{:x}",
+            metadata.ino(),
+            metadata.len(),
+            metadata.ctime(),
+            metadata.ctime_nsec()
+        ),
+        Numbers::Given => format!("{:x}-{:x}", metadata.len(), metadata.mtime()),
+    }))
 }
 
 fn check_one(target: &DeleteTarget, carriers: &Carriers) -> anyhow::Result<()> {
@@ -109,7 +128,7 @@ fn check_one(target: &DeleteTarget, carriers: &Carriers) -> anyhow::Result<()> {
     match url.scheme() {
         "http" | "https" => check_http(url, &carriers.http),
         "nfs" => on_nfs(url, carriers, check_file),
-        "file" => check_file(&local(url)?),
+        "file" => on_disk(url, carriers, check_file),
         scheme => Err(not_over(scheme)),
     }
 }
@@ -119,7 +138,7 @@ fn delete_one(target: &DeleteTarget, carriers: &Carriers) -> anyhow::Result<()> 
     match url.scheme() {
         "http" | "https" => delete_http(url, &carriers.http),
         "nfs" => on_nfs(url, carriers, delete_file),
-        "file" => delete_file(&local(url)?),
+        "file" => on_disk(url, carriers, delete_file),
         scheme => Err(not_over(scheme)),
     }
 }
@@ -219,6 +238,21 @@ fn delete_http(url: &Url, http: &HttpClient) -> anyhow::Result<()> {
     )
 }
 
+/// A stick is made writable meanwhile.
+fn on_disk(
+    url: &Url,
+    carriers: &Carriers,
+    act: impl Fn(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let path = local(url)?;
+    if !carriers.stick.holds(&path) {
+        return act(&path);
+    }
+    let writing = carriers.stick.writing()?;
+    act(&path)?;
+    writing.finish()
+}
+
 /// Mounts the folder that the file is in, and hands over the file's path.
 fn on_nfs<T>(
     url: &Url,
@@ -265,108 +299,4 @@ fn delete_file(path: &Path) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fetch::fake::{FakeServer, Fault, impatient};
-
-    fn carriers() -> Carriers {
-        Carriers {
-            http: impatient(),
-            mounts: std::env::temp_dir(),
-            address: "127.0.0.1".parse().unwrap(),
-            signer: None,
-        }
-    }
-
-    fn target(url: &Url) -> DeleteTarget {
-        url.as_str().parse().unwrap()
-    }
-
-    fn refused(target: &DeleteTarget) -> String {
-        format!(
-            "{:#}",
-            check(std::slice::from_ref(target), &carriers()).unwrap_err()
-        )
-    }
-
-    #[test]
-    fn what_can_be_deleted_passes_and_is_gone_afterwards() {
-        let server = FakeServer::start();
-        server.put("/hosts/0A00020F.toml", b"x");
-        let targets = [target(&server.url("/hosts/0A00020F.toml"))];
-        check(&targets, &carriers()).unwrap();
-        assert!(server.get("/hosts/0A00020F.toml").is_some());
-        server.fail("DELETE", Fault::Status(503));
-        delete(&targets, &carriers()).unwrap();
-        assert_eq!(server.names(), [""; 0]);
-    }
-
-    #[test]
-    fn a_missing_or_protected_configuration_is_found_out_beforehand() {
-        let server = FakeServer::start();
-        let target = target(&server.url("/hosts/0A00020F.toml"));
-        assert!(
-            refused(&target).contains("0A00020F.toml cannot be deleted later: it does not exist")
-        );
-        server.put("/hosts/0A00020F.toml", b"x");
-        for status in [405, 403, 401, 501, 400] {
-            server.fail("DELETE", Fault::Status(status));
-            let error = refused(&target);
-            assert!(
-                error.contains(&format!("not allow DELETE (HTTP {status})")),
-                "{error}"
-            );
-        }
-        server.lack("HEAD");
-        check(&[target], &carriers()).unwrap();
-    }
-
-    #[test]
-    fn a_deletion_that_did_not_happen_is_noticed() {
-        let server = FakeServer::start();
-        server.put("/hosts/x.toml", b"x");
-        server.fail("DELETE", Fault::Status(204));
-        let targets = [target(&server.url("/hosts/x.toml"))];
-        let error = format!("{:#}", delete(&targets, &carriers()).unwrap_err());
-        assert!(error.contains("still there (HTTP 200)"), "{error}");
-    }
-
-    #[test]
-    fn a_deletion_whose_answer_was_lost_is_done_though_the_next_is_refused() {
-        let server = FakeServer::start();
-        server.put("/hosts/x.toml", b"x");
-        server.fail("DELETE", Fault::Mute);
-        server.fail("DELETE", Fault::Status(403));
-        let targets = [target(&server.url("/hosts/x.toml"))];
-        delete(&targets, &carriers()).unwrap();
-        let asked = ["DELETE", "DELETE", "GET"].map(|method| format!("{method} /hosts/x.toml"));
-        assert_eq!(server.log(), asked);
-
-        server.put("/hosts/x.toml", b"x");
-        server.fail("DELETE", Fault::Status(403));
-        let error = format!("{:#}", delete(&targets, &carriers()).unwrap_err());
-        assert!(error.contains("DELETE") && error.contains("403"), "{error}");
-    }
-
-    #[test]
-    fn tftp_says_what_to_give_instead() {
-        let error = refused(&"tftp://srv/hosts/x.toml".parse().unwrap());
-        assert!(
-            error.contains("nothing can be deleted over tftp"),
-            "{error}"
-        );
-        assert!(error.contains("pitstop.delete"), "{error}");
-    }
-
-    #[test]
-    fn files_are_checked_by_their_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.toml");
-        let url = Url::from_file_path(&path).unwrap();
-        assert!(refused(&target(&url)).contains("it does not exist"));
-        fs::write(&path, "x").unwrap();
-        check(&[target(&url)], &carriers()).unwrap();
-        delete(&[target(&url)], &carriers()).unwrap();
-        assert!(!path.exists());
-    }
-}
+mod tests;

@@ -47,6 +47,12 @@ impl DirectoryShare {
         Self::new(mounted.path().to_owned(), place, Some(mounted))
     }
 
+    /// A folder of a stick.
+    pub(super) fn on_stick(root: &Path) -> anyhow::Result<Self> {
+        let place = Place::new(root.display().to_string(), Keeper::Stick);
+        Self::new(root.to_owned(), place, None)
+    }
+
     fn new(root: PathBuf, place: Place, mounted: Option<Mounted>) -> anyhow::Result<Self> {
         let metadata = fs::metadata(&root).map_err(|error| explain("opening", &place, &error))?;
         if !metadata.is_dir() {
@@ -110,6 +116,11 @@ impl Share for DirectoryShare {
 
     fn open(&self, path: &str) -> anyhow::Result<Box<dyn Read + Send>> {
         Ok(Box::new(self.file(path)?.reader(0)))
+    }
+
+    fn folder(&self, path: &str) -> anyhow::Result<Option<PathBuf>> {
+        let folder = self.path(path)?;
+        Ok(Some(folder).filter(|folder| folder.is_dir()))
     }
 
     fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {

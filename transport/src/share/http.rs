@@ -1,21 +1,24 @@
 //! A share on an HTTP server: GET with Range, PUT, DELETE and `WebDAV`'s MOVE (RFC 9110, RFC 4918), as nginx,
 //! Apache and the embedded server have them.
 
+mod again;
 mod append;
 mod image;
 mod moving;
 mod pending;
 mod relay;
 mod segments;
+mod whole;
 
+pub use again::BaseLost;
 pub use image::HttpImage;
+pub(super) use image::{Address, Resuming};
 pub use relay::{RELAY, RELAY_WANTED, RelayAt, relay_at};
 
-use super::{Pending, Share, Stat};
+use super::{NewAgain, Pending, Share, Stat};
 use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away};
 use crate::fetch::{HttpClient, HttpError};
 use anyhow::{Context as _, anyhow, bail};
-pub(super) use image::Resuming;
 use moving::move_file;
 use pending::HttpPending;
 pub(super) use pending::as_io;
@@ -43,7 +46,7 @@ pub struct HttpShare {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     pub size: u64,
-    etag: Option<String>,
+    pub etag: Option<String>,
 }
 
 impl HttpShare {
@@ -142,9 +145,17 @@ impl Share for HttpShare {
         Ok(Box::new(HttpPending::new(&self.http, part, target)))
     }
 
+    fn create_again(&self, path: &str, before: &str) -> anyhow::Result<Option<NewAgain>> {
+        let (before, target) = (self.url(before)?, self.url(path)?);
+        let part = self.url(&format!("{path}.part"))?;
+        self.make_parents(path)?;
+        again::begin(&self.http, &before, part, target)
+    }
+
     fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
         self.make_parents(to)?;
-        move_file(&self.http, &self.url(from)?, &self.url(to)?)
+        move_file(&self.http, &self.url(from)?, &self.url(to)?, None)?;
+        Ok(())
     }
 
     fn remove(&self, path: &str) -> anyhow::Result<()> {
@@ -176,7 +187,14 @@ fn wants_parents(status: StatusCode) -> bool {
 /// Sends a request that may be repeated, and repeats it while no connection comes about or a server
 /// behind a proxy is away.
 pub(super) fn send(request: impl Fn() -> Request) -> Result<Response, HttpError> {
-    let mut asked = request();
+    send_made(|| Ok(request()))
+}
+
+/// The same for a request that somebody has to make, who may fail.
+pub(super) fn send_made(
+    request: impl Fn() -> Result<Request, HttpError>,
+) -> Result<Response, HttpError> {
+    let mut asked = request()?;
     let client = asked.client().clone();
     let mut backoff = Backoff::new(&client);
     loop {
@@ -198,7 +216,7 @@ pub(super) fn send(request: impl Fn() -> Request) -> Result<Response, HttpError>
                 error
             });
         }
-        asked = request();
+        asked = request()?;
     }
 }
 
@@ -213,10 +231,11 @@ pub(super) fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts
             }
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-        // Servers made by hand often know no HEAD.
-        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST => {}
-        // A presigned URL is signed for GET alone.
-        StatusCode::FORBIDDEN if url.query().is_some() => {}
+        // Servers made by hand often know no HEAD, and some allow nothing but GET, as a presigned URL does.
+        StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::NOT_IMPLEMENTED
+        | StatusCode::BAD_REQUEST
+        | StatusCode::FORBIDDEN => {}
         _ => bail!(response.refusal()),
     }
     facts_by_get(http, url)

@@ -5,24 +5,40 @@
 pub mod delete;
 mod directory;
 mod http;
+mod mirrored;
+mod new_image;
 pub mod nfs;
 mod s3;
+pub mod signed;
+pub mod stick;
 mod throttle;
+pub mod trees;
+pub mod unlock;
 
 pub use directory::DirectoryShare;
-pub use http::{HttpImage, HttpShare, RELAY, RELAY_WANTED, RelayAt, relay_at};
-pub use s3::{S3Share, Signer};
+pub use http::{BaseLost, HttpImage, HttpShare, RELAY, RELAY_WANTED, RelayAt, relay_at};
+pub use mirrored::{Mirrored, WithMirrors};
+pub use new_image::{NewImage, why_whole};
+pub use s3::{
+    ByServer, Changed, Condition, Keys, Listed, Object, S3Share, Signed, Signer, Signing,
+};
+pub use stick::Stick;
 pub use throttle::{Throttle, Throttled};
 
 use crate::fetch::{HttpClient, Listener, Settings};
 use anyhow::{Context as _, bail};
-use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::image::{Again, ImageSource};
+use pitstop_imaging::inventory::DATA;
 use pitstop_protocol::job::Transfer;
+use pitstop_protocol::machine::folder;
 use pitstop_protocol::share_url::ShareUrl;
+use pitstop_protocol::store::SignAt;
+use s3::WHAT_TO_DO;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use stick::StickShare;
 
 /// What reaching shares and configurations takes: connections and mount points.
 #[derive(Debug, Clone)]
@@ -32,8 +48,10 @@ pub struct Carriers {
     pub mounts: PathBuf,
     /// This machine's address, which an NFS 4.0 server calls back.
     pub address: IpAddr,
-    /// Who has keys for a store, where somebody has.
-    pub signer: Option<Arc<Signer>>,
+    /// Who signs for a store of a machine's job, if anybody.
+    pub sign_at: Option<SignAt>,
+    /// The stick that brings a share along, where one is plugged in.
+    pub stick: Arc<Stick>,
 }
 
 impl Carriers {
@@ -46,7 +64,8 @@ impl Carriers {
             http: HttpClient::new(Settings::default())?,
             mounts: mounts.to_owned(),
             address,
-            signer: None,
+            sign_at: None,
+            stick: Stick::at(Path::new(DATA)),
         })
     }
 
@@ -58,6 +77,7 @@ impl Carriers {
         let settings = Settings::of_job(transfer, listener);
         Ok(Self {
             http: HttpClient::new(settings)?,
+            sign_at: transfer.sign.clone(),
             ..self
         })
     }
@@ -75,17 +95,18 @@ pub fn connect(url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<Box<dyn Sh
             let share = DirectoryShare::mounted(mounted, url.to_string());
             Ok(Box::new(share.with_context(|| format!("opening {url}"))?))
         }
-        ShareUrl::S3(s3) => match &carriers.signer {
-            Some(signer) => Ok(Box::new(S3Share::new(
-                s3,
-                &carriers.http,
-                Arc::clone(signer),
-            ))),
-            None => bail!(
-                "{url}: this machine has no keys for a store, and is to have none: give it an http(s) share, as \
-                 `pitstop serve` has it"
-            ),
-        },
+        ShareUrl::S3(s3) => {
+            let Some(at) = &carriers.sign_at else {
+                bail!("{url}: no server is known that signs for this job; {WHAT_TO_DO}");
+            };
+            let server = ByServer::new(s3, at, carriers.address, carriers.http.settings())?;
+            let signing = Signing::Server(Arc::new(server));
+            let share = S3Share::new(s3, &carriers.http, signing);
+            Ok(Box::new(share.written_by(folder(carriers.address))))
+        }
+        ShareUrl::Directory(path) if carriers.stick.holds(path) => {
+            Ok(Box::new(StickShare::open(path, &carriers.stick)?))
+        }
         ShareUrl::Directory(path) => Ok(Box::new(DirectoryShare::open(path)?)),
     }
 }
@@ -102,6 +123,31 @@ pub trait Pending: Write + Send {
     /// Flushes, proves that the share holds every byte that was written, and only then puts the file
     /// under its name. An error means that the name still has what it had before.
     fn finish(self: Box<Self>) -> anyhow::Result<()>;
+
+    /// What a run that dies now leaves to the next one.
+    fn standing(&self) -> Standing {
+        Standing::Alone
+    }
+}
+
+/// How an upload stands to the runs before and after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody goes on with it, at least not yet.
+    Alone,
+    /// All of it so far is there from an earlier run.
+    Found,
+    /// It sends what a later run can go on with.
+    Sends,
+}
+
+/// A new image whose share takes parts of the one before without their being sent.
+pub trait PendingAgain: Pending + Again {}
+
+/// A new image that begins, and the one before as it is now.
+pub struct NewAgain {
+    pub before: Box<dyn ImageSource>,
+    pub pending: Box<dyn PendingAgain>,
 }
 
 /// A place that holds images: an HTTP server, a mounted NFS export, a local directory.
@@ -115,6 +161,11 @@ pub trait Share: Send + Sync {
     /// The whole file from its beginning. The reader fails if the body ends early.
     fn open(&self, path: &str) -> anyhow::Result<Box<dyn Read + Send>>;
 
+    /// Where a folder of the share is on this machine; `None` where there is no such folder, or the share gives files alone.
+    fn folder(&self, _path: &str) -> anyhow::Result<Option<PathBuf>> {
+        Ok(None)
+    }
+
     /// The file for random access: what the image engine reads chunks from.
     fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>>;
 
@@ -125,6 +176,12 @@ pub trait Share: Send + Sync {
 
     /// Begins a file that appears under `path` only when [`Pending::finish`] says so. Parent folders are made.
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>>;
+
+    /// As [`create`](Self::create), where the share can take parts of the image `before` and proves them; `None` where it
+    /// cannot, and where there is none.
+    fn create_again(&self, _path: &str, _before: &str) -> anyhow::Result<Option<NewAgain>> {
+        Ok(None)
+    }
 
     /// Moves a file within the share, replacing what is there.
     fn rename(&self, from: &str, to: &str) -> anyhow::Result<()>;

@@ -1,10 +1,12 @@
 //! A limit on how fast images go over the network, for a share of any kind.
 
-use super::{Pending, Share, Stat};
-use pitstop_imaging::image::ImageSource;
+use super::{NewAgain, Pending, PendingAgain, Share, Standing, Stat};
+use pitstop_imaging::image::{Again, Before, Held, ImageSource, Place};
 use pitstop_imaging::source::ReadAt;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,7 +98,38 @@ impl Pending for Throttled<Box<dyn Pending>> {
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
         self.inner.finish()
     }
+
+    fn standing(&self) -> Standing {
+        self.inner.standing()
+    }
 }
+
+impl Pending for Throttled<Box<dyn PendingAgain>> {
+    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+        self.inner.finish()
+    }
+}
+
+/// What is not sent is not slowed down.
+impl Again for Throttled<Box<dyn PendingAgain>> {
+    fn read_index(&mut self, before: &Before) {
+        self.inner.read_index(before);
+    }
+
+    fn next_offset(&self) -> Option<u64> {
+        self.inner.next_offset()
+    }
+
+    fn member(&mut self, member: &Held) -> io::Result<()> {
+        self.inner.member(member)
+    }
+
+    fn repeated(&mut self, bytes: &[u8], count: u32) -> io::Result<()> {
+        self.inner.repeated(bytes, count)
+    }
+}
+
+impl PendingAgain for Throttled<Box<dyn PendingAgain>> {}
 
 impl ReadAt for Throttled<Box<dyn ImageSource>> {
     fn size(&self) -> u64 {
@@ -119,6 +152,14 @@ impl ImageSource for Throttled<Box<dyn ImageSource>> {
         let stream = self.inner.stream_from(offset)?;
         Ok(Box::new(Throttled::new(stream, self.throttle.clone())))
     }
+
+    fn came_wrong(&self, bytes: Range<u64>) -> bool {
+        self.inner.came_wrong(bytes)
+    }
+
+    fn places(&self) -> Vec<Place> {
+        self.inner.places()
+    }
 }
 
 impl Share for Throttled<Box<dyn Share>> {
@@ -134,6 +175,10 @@ impl Share for Throttled<Box<dyn Share>> {
         self.inner.open(path)
     }
 
+    fn folder(&self, path: &str) -> anyhow::Result<Option<PathBuf>> {
+        self.inner.folder(path)
+    }
+
     fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {
         let source = self.inner.image(path)?;
         Ok(Box::new(Throttled::new(source, self.throttle.clone())))
@@ -142,6 +187,14 @@ impl Share for Throttled<Box<dyn Share>> {
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {
         let pending = self.inner.create(path)?;
         Ok(Box::new(Throttled::new(pending, self.throttle.clone())))
+    }
+
+    fn create_again(&self, path: &str, before: &str) -> anyhow::Result<Option<NewAgain>> {
+        let again = self.inner.create_again(path, before)?;
+        Ok(again.map(|NewAgain { before, pending }| NewAgain {
+            before: Box::new(Throttled::new(before, self.throttle.clone())),
+            pending: Box::new(Throttled::new(pending, self.throttle.clone())),
+        }))
     }
 
     fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {

@@ -1,15 +1,14 @@
 //! Real servers on loopback, each with a folder of its own, ended when dropped.
 
+use pitstop_testing::daemon::Daemon;
+use pitstop_testing::ports::free_port;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 use tempfile::TempDir;
 
 pub struct Server {
-    child: Child,
+    _daemon: Daemon,
     folder: TempDir,
     base: String,
 }
@@ -25,14 +24,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["share", "plain", "small", "temp"] {
@@ -40,36 +31,6 @@ fn folder() -> TempDir {
     }
     fs::write(folder.path().join("share/pitstop-share"), "").unwrap();
     folder
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn start(program: &str, arguments: &[&str], folder: TempDir, base: String) -> Server {
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
-    Server {
-        child,
-        folder,
-        base,
-    }
-}
-
-/// Waits until somebody listens, or the server has ended.
-fn wait_for(server: &mut Server, port: u16) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        let ended = server.child.try_wait().unwrap();
-        assert!(ended.is_none(), "the server ended: {ended:?}");
-        assert!(Instant::now() < deadline, "the server does not listen");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// As docs/share.md tells people to set it up.
@@ -93,11 +54,13 @@ pub fn nginx() -> Server {
     );
     let file = folder.path().join("nginx.conf");
     fs::write(&file, configuration).unwrap();
-    let file = file.display().to_string();
-    let base = format!("http://127.0.0.1:{port}");
-    let mut server = start("nginx", &["-p", &root, "-c", &file], folder, base);
-    wait_for(&mut server, port);
-    server
+    let mut command = Command::new("nginx");
+    command.args(["-p", &root, "-c"]).arg(file);
+    Server {
+        _daemon: Daemon::listening(&mut command, port),
+        folder,
+        base: format!("http://127.0.0.1:{port}"),
+    }
 }
 
 /// As docs/share.md tells people to set it up.
@@ -131,11 +94,13 @@ pub fn apache() -> Server {
         .args(["-R", "www-data:www-data", &root])
         .status();
     assert!(owned.unwrap().success());
-    let file = file.display().to_string();
-    let base = format!("http://127.0.0.1:{port}");
-    let mut server = start("apache2", &["-X", "-f", &file], folder, base);
-    wait_for(&mut server, port);
-    server
+    let mut command = Command::new("apache2");
+    command.args(["-X", "-f"]).arg(file);
+    Server {
+        _daemon: Daemon::listening(&mut command, port),
+        folder,
+        base: format!("http://127.0.0.1:{port}"),
+    }
 }
 
 /// A TFTP server of the root.
@@ -157,6 +122,9 @@ pub fn dnsmasq() -> Server {
         &format!("--tftp-root={root}"),
         &format!("--pid-file={root}/dnsmasq.pid"),
     ];
-    let base = format!("tftp://{address}");
-    start("dnsmasq", &arguments, folder, base)
+    Server {
+        _daemon: Daemon::start(Command::new("dnsmasq").args(arguments)),
+        folder,
+        base: format!("tftp://{address}"),
+    }
 }

@@ -16,7 +16,6 @@ pub(crate) struct Backoff {
     http: HttpClient,
     /// The first failure since the last progress.
     since: Option<Instant>,
-    wait: Duration,
     failures: u32,
 }
 
@@ -25,7 +24,6 @@ impl Backoff {
         Self {
             http: http.clone(),
             since: None,
-            wait: http.settings().first_wait,
             failures: 0,
         }
     }
@@ -41,7 +39,8 @@ impl Backoff {
         };
         self.failures += 1;
         let since = *self.since.get_or_insert_with(Instant::now);
-        let left = limit.saturating_sub(since.elapsed());
+        let away = since.elapsed();
+        let left = limit.saturating_sub(away);
         if left.is_zero() || self.http.is_away() {
             return false;
         }
@@ -51,8 +50,7 @@ impl Backoff {
             let limit = pitstop_imaging::units::duration(limit);
             reporter.warn(format!("{what}: trying again for up to {limit}"));
         }
-        thread::sleep(jittered(self.wait).min(left));
-        self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
+        thread::sleep(jittered(wait_after(away, settings.first_wait)).min(left));
         true
     }
 
@@ -60,7 +58,6 @@ impl Backoff {
     pub fn progress(&mut self) {
         self.since = None;
         self.failures = 0;
-        self.wait = self.http.settings().first_wait;
     }
 
     /// How long was tried, for the error of who gave up; empty after a single try.
@@ -73,6 +70,11 @@ impl Backoff {
             _ => String::new(),
         }
     }
+}
+
+/// A server that was away for a minute is noticed within 15 seconds; one that was away for ten, within three.
+fn wait_after(away: Duration, first: Duration) -> Duration {
+    (away / 3).min(LONGEST_WAIT).max(first)
 }
 
 /// Between half of `wait` and all of it, so that machines that failed together do not come back together.
@@ -107,6 +109,13 @@ mod tests {
         assert!(backoff.again(&"gone"));
         http.give_up();
         assert!(!backoff.again(&"gone"), "nobody waits for what is gone");
+    }
+
+    #[test]
+    fn the_wait_is_a_third_of_the_time_that_the_server_is_away() {
+        let waits = [0, 2, 9, 30, 600].map(Duration::from_secs);
+        let waits = waits.map(|away| wait_after(away, Duration::from_secs(1)).as_secs());
+        assert_eq!(waits, [1, 1, 3, 10, 15]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! An answer, and its body as a blocking reader.
 
-use super::{Asked, HttpClient, HttpError, HttpFailure};
+use super::{Asked, HttpClient, HttpError, HttpFailure, MIRROR_OF};
 use bytes::Bytes;
 use pitstop_protocol::host_name::printable;
 use reqwest::StatusCode;
@@ -83,7 +83,11 @@ impl Response {
 
     /// The refusal that this answer is, as a sentence.
     pub fn refusal(&self) -> String {
-        super::refusal(&self.asked.method, &self.asked.url, self.status())
+        let refusal = super::refusal(&self.asked.method, &self.asked.url, self.status());
+        match self.header(MIRROR_OF) {
+            Some(origin) => format!("{refusal}: it is a mirror, send it to {origin}"),
+            None => refusal,
+        }
     }
 
     /// The beginning of the body as one line of text, without markup; `None` where there is none. Servers explain

@@ -17,6 +17,8 @@ pub enum HttpFailure {
     Stalled,
     /// The connection broke, or what came is not HTTP.
     Broken,
+    /// The server sends to another place, which is not gone to. Asking again does not help.
+    Elsewhere,
     /// The server answered an upload before it had all of it: it does not want it.
     Refused,
 }
@@ -85,9 +87,11 @@ impl Asked {
 
     pub fn failed(&self, cause: reqwest::Error) -> HttpError {
         let connecting = cause.is_connect();
+        let redirected = cause.is_redirect();
         let mut what = chain(&cause.without_url());
         let failure = match (connecting, what.contains("invalid peer certificate")) {
             (_, true) => HttpFailure::Trust,
+            _ if redirected => HttpFailure::Elsewhere,
             (true, false) => HttpFailure::Connect,
             (false, false) => HttpFailure::Broken,
         };

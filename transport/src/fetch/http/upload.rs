@@ -35,6 +35,8 @@ pub struct Upload {
     written: u64,
     /// Why the upload broke: whoever writes on after an error is told the same again.
     failed: Option<HttpError>,
+    /// What the server said that did not want the rest.
+    last_words: Option<Response>,
 }
 
 /// The receiving end, as hyper asks for it.
@@ -77,12 +79,18 @@ impl Upload {
             answer: Some(answer),
             written: 0,
             failed: None,
+            last_words: None,
         }
     }
 
     /// Bytes taken so far.
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// The answer of a server that did not want the rest, once writing has failed.
+    pub fn last_words(&mut self) -> Option<&mut Response> {
+        self.last_words.as_mut()
     }
 
     /// Ends the body and waits for the server's answer, whatever its status.
@@ -135,7 +143,7 @@ impl Upload {
         }
         let response = self.wait_for_answer(LAST_WORDS)?;
         let status = response.status();
-        Err(self.asked.error(
+        let error = self.asked.error(
             if passes(status) {
                 HttpFailure::Broken
             } else {
@@ -148,7 +156,9 @@ impl Upload {
                 let named = format!("{} {}: ", self.asked.method, self.asked.url);
                 refusal.strip_prefix(&named).unwrap_or(&refusal).to_owned()
             },
-        ))
+        );
+        self.last_words = Some(response);
+        Err(error)
     }
 
     fn wait_for_answer(&mut self, limit: Duration) -> Result<Response, HttpError> {

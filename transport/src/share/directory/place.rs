@@ -10,6 +10,8 @@ use std::io;
 pub(super) enum Keeper {
     /// This machine.
     Here,
+    /// Who carries it from machine to machine.
+    Stick,
     /// The server of a share that is mounted.
     Server,
 }
@@ -43,6 +45,7 @@ impl Place {
         let meaning = match (self.keeper, error.raw_os_error().map(Errno::from_raw)) {
             (_, None) => None,
             (Keeper::Here, Some(errno)) => here(errno, self.folder()),
+            (Keeper::Stick, Some(errno)) => on_stick(errno).map(str::to_owned),
             (Keeper::Server, Some(errno)) => on_server(errno).map(str::to_owned),
         };
         match meaning {
@@ -78,6 +81,21 @@ fn here(errno: Errno, folder: &str) -> Option<String> {
         Errno::EACCES | Errno::EPERM => "not allowed: check the permissions".to_owned(),
         Errno::ENOENT => "there is no such file".to_owned(),
         Errno::EFBIG => format!("the filesystem of {folder} takes no file of this size"),
+        _ => return None,
+    })
+}
+
+fn on_stick(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::ENOSPC => "the stick is full: make room on it, or take a larger one",
+        Errno::EROFS => "the stick is write-protected, or damaged: check it (chkdsk, fsck)",
+        Errno::ENOENT => "there is no such file",
+        Errno::EFBIG => {
+            "its filesystem takes no file of this size (FAT32: 4 GiB): format the stick with exFAT"
+        }
+        Errno::EIO | Errno::ENODEV | Errno::ENXIO => {
+            "the stick does not answer: was it pulled out?"
+        }
         _ => return None,
     })
 }

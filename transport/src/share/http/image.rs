@@ -1,23 +1,47 @@
 //! Reading a file on an HTTP server: any part of it, or all of it in one stream that survives a broken connection.
 
-use super::{Facts, facts, send};
-use crate::fetch::HttpClient;
+use super::{Facts, facts, send_made};
 use crate::fetch::http::{Backoff, Response};
+use crate::fetch::{HttpClient, HttpError};
 use anyhow::{anyhow, bail};
 use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::redacted;
 use reqwest::{Method, StatusCode};
+use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use url::Url;
 
+/// Where a file is now: some addresses are good for a while only.
+pub(in crate::share) trait Address: Send + Sync {
+    fn now(&self) -> Result<Url, HttpError>;
+
+    /// An answer that is none, as a sentence.
+    fn refused(&self, response: Response) -> String {
+        response.refusal()
+    }
+}
+
+impl Address for Url {
+    fn now(&self) -> Result<Url, HttpError> {
+        Ok(self.clone())
+    }
+}
+
 /// A file as it was when it was opened: a change on the server is an error, never a mixture.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpImage {
     http: HttpClient,
-    url: Url,
+    address: Arc<dyn Address>,
     name: String,
     facts: Facts,
+}
+
+impl fmt::Debug for HttpImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HttpImage").field(&self.name).finish()
+    }
 }
 
 impl HttpImage {
@@ -26,24 +50,35 @@ impl HttpImage {
     pub fn open(http: &HttpClient, url: &Url) -> anyhow::Result<Self> {
         let name = redacted(url);
         let facts = facts(http, url)?.ok_or_else(|| anyhow!("{name}: there is no such file"))?;
-        Ok(Self {
-            http: http.clone(),
-            url: url.clone(),
-            name,
-            facts,
-        })
+        Ok(Self::at(http, Arc::new(url.clone()), name, facts))
     }
 
-    /// Asks for the bytes of `first..=last`, and proves that this is what comes.
-    fn range(&self, first: u64, last: u64) -> io::Result<Response> {
+    /// A file of which these facts are known.
+    pub(in crate::share) fn at(
+        http: &HttpClient,
+        address: Arc<dyn Address>,
+        name: String,
+        facts: Facts,
+    ) -> Self {
+        Self {
+            http: http.clone(),
+            address,
+            name,
+            facts,
+        }
+    }
+
+    /// Asks for the bytes of `first..=last`, and proves that what comes begins there. A server may send less than it
+    /// was asked for (RFC 9110 15.3.7); the second value is where the answer ends.
+    fn range(&self, first: u64, last: u64) -> io::Result<(Response, u64)> {
         let range = format!("bytes={first}-{last}");
-        let response = send(|| {
-            let request = self.http.request(Method::GET, &self.url);
+        let response = send_made(|| {
+            let request = self.http.request(Method::GET, &self.address.now()?);
             let request = request.header("range", &range);
-            match self.strong_tag() {
+            Ok(match self.strong_tag() {
                 Some(tag) => request.header("if-match", tag),
                 None => request,
-            }
+            })
         })
         .map_err(io::Error::other)?;
         match response.status() {
@@ -51,7 +86,7 @@ impl HttpImage {
             // The whole is as good where the whole was asked for.
             StatusCode::OK if first == 0 && last + 1 == self.facts.size => {
                 self.check_same(response.length(), response.etag())?;
-                return Ok(response);
+                return Ok((response, self.facts.size));
             }
             StatusCode::OK => {
                 return Err(io::Error::other(format!(
@@ -62,7 +97,7 @@ impl HttpImage {
             StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(self.changed());
             }
-            _ => return Err(io::Error::other(response.refusal())),
+            _ => return Err(io::Error::other(self.address.refused(response))),
         }
         let Some((got_first, got_last, size)) = response.content_range() else {
             return Err(io::Error::other(format!(
@@ -71,17 +106,17 @@ impl HttpImage {
             )));
         };
         self.check_same(Some(size), response.etag())?;
-        if (got_first, got_last) != (first, last) {
+        if got_first != first || !(first..=last).contains(&got_last) {
             return Err(io::Error::other(format!(
                 "{}: bytes {first} to {last} were asked for, {got_first} to {got_last} came",
                 self.name
             )));
         }
-        Ok(response)
+        Ok((response, got_last + 1))
     }
 
     /// If-Match compares strongly: a weak tag would never match (RFC 9110 13.1.1).
-    fn strong_tag(&self) -> Option<&str> {
+    pub(in crate::share) fn strong_tag(&self) -> Option<&str> {
         let tag = self.facts.etag.as_deref()?;
         (!tag.starts_with("W/")).then_some(tag)
     }
@@ -160,12 +195,14 @@ pub(in crate::share) struct Resuming {
     image: HttpImage,
     at: u64,
     end: u64,
-    response: Option<Response>,
+    /// What comes now, and where that ends.
+    response: Option<(Response, u64)>,
     backoff: Backoff,
 }
 
 impl Resuming {
-    fn part(image: HttpImage, at: u64, end: u64) -> Self {
+    /// The bytes `at..end`.
+    pub fn part(image: HttpImage, at: u64, end: u64) -> Self {
         let backoff = Backoff::new(&image.http);
         Self {
             image,
@@ -178,15 +215,23 @@ impl Resuming {
 
     /// The whole file by one plain GET, for which the server needs neither HEAD nor Range.
     pub fn whole(http: &HttpClient, url: &Url) -> anyhow::Result<Self> {
-        let name = redacted(url);
-        let response = send(|| http.request(Method::GET, url))?;
+        Self::whole_at(http, Arc::new(url.clone()), redacted(url))
+    }
+
+    /// The same of a file whose address may change.
+    pub fn whole_at(
+        http: &HttpClient,
+        address: Arc<dyn Address>,
+        name: String,
+    ) -> anyhow::Result<Self> {
+        let response = send_made(|| Ok(http.request(Method::GET, &address.now()?)))?;
         if response.status() != StatusCode::OK {
-            bail!(response.refusal());
+            bail!(address.refused(response));
         }
         let (size, response) = match response.length() {
             Some(size) => (size, Some(response)),
             // Chunked: the size has to be asked for, so that the end can be proven.
-            None => match facts(http, url)? {
+            None => match facts(http, &address.now()?)? {
                 Some(facts) => (facts.size, None),
                 None => bail!("{name}: there is no such file"),
             },
@@ -197,12 +242,12 @@ impl Resuming {
             .map(str::to_owned);
         let image = HttpImage {
             http: http.clone(),
-            url: url.clone(),
+            address,
             name,
             facts: Facts { size, etag },
         };
         let mut whole = Self::part(image, 0, size);
-        whole.response = response;
+        whole.response = response.map(|response| (response, size));
         Ok(whole)
     }
 
@@ -226,19 +271,21 @@ impl Resuming {
 
 impl Read for Resuming {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        let wanted = buf.len().min(left);
-        if wanted == 0 {
+        if buf.is_empty() || self.at >= self.end {
             return Ok(0);
         }
         loop {
-            let response = match &mut self.response {
+            // The server had enough of it, and the rest is asked for.
+            self.response.take_if(|(_, end)| self.at >= *end);
+            let (response, end) = match &mut self.response {
                 Some(response) => response,
                 // Asking repeats itself; what still fails then is no passing trouble.
                 None => self
                     .response
                     .insert(self.image.range(self.at, self.end - 1)?),
             };
+            let left = usize::try_from(*end - self.at).unwrap_or(usize::MAX);
+            let wanted = buf.len().min(left);
             let cause = match response.read(&mut buf[..wanted]) {
                 Ok(0) => io::Error::new(
                     io::ErrorKind::UnexpectedEof,

@@ -4,7 +4,7 @@
 //! another server's. RFC 4918 10.3 allows the path alone, which most servers take as their own. Apache behind TLS takes
 //! neither: there the admin has to help, and is told how.
 
-use super::facts;
+use super::{Facts, facts};
 use crate::fetch::http::{Backoff, Response, is_away};
 use crate::fetch::{HttpClient, HttpError};
 use anyhow::{Context as _, bail};
@@ -12,11 +12,18 @@ use pitstop_protocol::redacted;
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-/// Moves a file, replacing what is there. When the answer is lost, the files tell whether it was done.
-pub(super) fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+/// Moves a file, replacing what is there, and tells what is there then. With a `tag` the server moves no other file than the
+/// one that has it. When the answer is lost, the files tell whether it was done.
+pub(super) fn move_file(
+    http: &HttpClient,
+    from: &Url,
+    to: &Url,
+    tag: Option<&str>,
+) -> anyhow::Result<Facts> {
     let mut backoff = Backoff::new(http);
+    let mut was_lost = false;
     loop {
-        let lost = match move_once(http, from, to) {
+        let lost = match move_once(http, from, to, tag, was_lost) {
             Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
             outcome => return outcome,
         };
@@ -24,24 +31,31 @@ pub(super) fn move_file(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Resu
             return Err(lost);
         }
         if facts(http, from)?.is_none() {
-            return match facts(http, to)? {
-                Some(_) => Ok(()),
-                None => Err(lost),
-            };
+            return facts(http, to)?.ok_or(lost);
         }
+        was_lost = true;
     }
 }
 
-fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
+/// `may_be_done`: of an earlier request no answer came, and the server may be at it still.
+fn move_once(
+    http: &HttpClient,
+    from: &Url,
+    to: &Url,
+    tag: Option<&str>,
+    mut may_be_done: bool,
+) -> anyhow::Result<Facts> {
     let mut destination = to.clone();
     // A Destination with credentials is another server's to some, and ends up in logs.
     let _ = destination.set_password(None);
     let _ = destination.set_username("");
-    let mut response = ask(http, from, destination.as_str())?;
+    let mut response = ask(http, from, destination.as_str(), tag)?;
     if may_mean_the_destination(response.status()) {
+        // A proxy says the same where the server moved it and the answer was lost.
+        may_be_done |= response.status().is_server_error();
         let first = told(&mut response);
         drop(response);
-        response = ask(http, from, to.path())?;
+        response = ask(http, from, to.path(), tag)?;
         if may_mean_the_destination(response.status()) {
             if is_away(response.status()) {
                 return Err(response.broken().into());
@@ -56,27 +70,49 @@ fn move_once(http: &HttpClient, from: &Url, to: &Url) -> anyhow::Result<()> {
             );
         }
     }
+    if may_be_done && response.status() == StatusCode::NOT_FOUND {
+        return Err(response.broken().into());
+    }
     if !response.status().is_success() {
         bail!("{}: it says {}", response.refusal(), told(&mut response));
     }
     drop(response);
     // Something between here and the server may answer what it does not know with a friendly page.
-    if facts(http, from)?.is_some() || facts(http, to)?.is_none() {
-        bail!(
+    let moved = match facts(http, from)? {
+        Some(_) => None,
+        None => facts(http, to)?,
+    };
+    moved.with_context(|| {
+        format!(
             "the server says that it moved {} to {}, but it did not: does it know MOVE?",
             redacted(from),
             redacted(to)
-        );
-    }
-    Ok(())
+        )
+    })
 }
 
-fn ask(http: &HttpClient, from: &Url, destination: &str) -> anyhow::Result<Response> {
+fn ask(
+    http: &HttpClient,
+    from: &Url,
+    destination: &str,
+    tag: Option<&str>,
+) -> anyhow::Result<Response> {
     let request = http
         .request(Method::from_bytes(b"MOVE").context("MOVE")?, from)
         .header("destination", destination)
         .header("overwrite", "T");
-    Ok(request.send()?)
+    let request = match tag {
+        Some(tag) => request.header("if-match", tag),
+        None => request,
+    };
+    let response = request.patient().send()?;
+    if tag.is_some() && response.status() == StatusCode::PRECONDITION_FAILED {
+        bail!(
+            "{} is not as this upload left it: somebody else wrote to it",
+            redacted(from)
+        );
+    }
+    Ok(response)
 }
 
 /// What servers answer to a Destination that they take for another server's: 502 by RFC 4918 9.9.4, 400 of nginx and

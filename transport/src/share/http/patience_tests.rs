@@ -1,5 +1,6 @@
 //! The share against servers that come and go, and who may see its credentials.
 
+use super::segments::SEGMENT;
 use super::tests::{error, noise, read_all, share, upload};
 use super::*;
 use crate::fetch::fake::{FakeServer, Fault, impatient};
@@ -7,7 +8,7 @@ use crate::fetch::{HttpFailure, Settings};
 use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::credentials::{Access, Credentials};
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_server_that_restarts_within_the_limit_is_waited_for() {
@@ -144,6 +145,48 @@ fn an_upload_that_broke_off_goes_on_from_what_is_proven() {
 }
 
 #[test]
+fn of_two_that_are_at_the_same_the_later_one_goes_on() {
+    let server = FakeServer::start();
+    server.appending();
+    let share = share(&server);
+    let mut left = long()[..5_000_000].to_vec();
+    server.put("/share/m/x.part", &left);
+    let mut pending = share.create("m/x").unwrap();
+    // Two segments are there. Then the other one sends its next.
+    pending.write_all(&long()[..2 * SEGMENT]).unwrap();
+    left.resize(left.len() + 3_000_000, 7);
+    server.put("/share/m/x.part", &left);
+    pending.write_all(&long()[2 * SEGMENT..]).unwrap();
+    pending.finish().unwrap();
+    assert!(server.get("/share/m/x").unwrap() == long());
+    // What was there is another's by now: nothing is mixed.
+    server.put("/share/m/x.part", &long()[..5_000_000]);
+    let mut pending = share.create("m/x").unwrap();
+    pending.write_all(&long()[..2 * SEGMENT]).unwrap();
+    left[1_000_000] ^= 1;
+    server.put("/share/m/x.part", &left);
+    let failed = match pending.write_all(&long()[2 * SEGMENT..]) {
+        Err(error) => error.to_string(),
+        Ok(()) => error(pending.finish()),
+    };
+    assert!(failed.contains("is not as this upload left it"), "{failed}");
+    assert!(server.get("/share/m/x.part").unwrap() == left);
+}
+
+#[test]
+fn what_an_upload_left_stays_where_the_next_one_does_not_come_to_send() {
+    let server = FakeServer::start();
+    server.appending();
+    let share = share(&server);
+    let left = long()[..5_000_000].to_vec();
+    server.put("/share/m/x.part", &left);
+    server.fail("HEAD /share/m/x.part", Fault::Status(401));
+    let failed = error(upload(&share, "m/x", &long()));
+    assert!(failed.contains("wants other credentials"), "{failed}");
+    assert!(server.get("/share/m/x.part").unwrap() == left);
+}
+
+#[test]
 fn an_upload_that_is_cut_for_ever_ends_and_is_not_begun_again() {
     let server = FakeServer::start();
     server.appending();
@@ -172,6 +215,30 @@ fn bytes_of_two_writers_never_mix() {
     };
     assert!(failed.contains("is not as this upload left it"), "{failed}");
     assert_eq!(server.get("/share/x").unwrap(), b"old");
+}
+
+#[test]
+fn what_somebody_else_has_begun_does_not_get_the_name_of_what_is_whole() {
+    let server = FakeServer::start();
+    server.appending();
+    let share = share(&server);
+    server.put("/share/x", b"old");
+    let ours = noise(2 * SEGMENT);
+    let mut pending = share.create("x").unwrap();
+    pending.write_all(&ours).unwrap();
+    let there = || server.get("/share/x.part").map_or(0, |part| part.len());
+    let began = Instant::now();
+    while there() < ours.len() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // As long as ours, so that its size tells nothing.
+    let theirs = vec![7; ours.len()];
+    server.put("/share/x.part", &theirs);
+    let said = error(pending.finish());
+    assert!(said.contains("somebody else wrote to it"), "{said}");
+    assert_eq!(server.get("/share/x").unwrap(), b"old");
+    assert!(server.get("/share/x.part").unwrap() == theirs);
 }
 
 #[test]

@@ -3,10 +3,13 @@
 //! A small file is kept until its end and can be sent again as a whole. A large one goes in segments where the
 //! server appends, else in one stream that nobody can take up again.
 
-use super::segments::{SEGMENT, Segments, appends};
+use super::again::BaseLost;
+use super::segments::{SEGMENT, Segments, skills};
+use super::whole::Whole;
 use super::{facts, move_file, send};
 use crate::fetch::http::{Upload, is_away};
 use crate::fetch::{HttpClient, HttpError};
+use crate::share::Standing;
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use pitstop_protocol::redacted;
@@ -19,14 +22,18 @@ pub(super) struct HttpPending {
     part: Url,
     target: Url,
     body: Option<Body>,
+    /// What is under the temporary name may be of this upload.
+    has_sent: bool,
     moved: bool,
 }
 
-enum Body {
+pub(super) enum Body {
     /// Not sent yet; shorter than a segment.
     Small(BytesMut),
     Segments(Box<Segments>),
     Stream(Box<Upload>),
+    /// In one stream, too: what the server has is named in it.
+    Whole(Box<Whole>),
 }
 
 impl HttpPending {
@@ -36,36 +43,52 @@ impl HttpPending {
             part,
             target,
             body: Some(Body::Small(BytesMut::new())),
+            has_sent: false,
             moved: false,
         }
     }
 
-    fn body(&mut self) -> io::Result<&mut Body> {
+    /// One that is sent from the beginning.
+    pub fn of(http: &HttpClient, part: Url, target: Url, body: Body) -> Self {
+        let mut pending = Self::new(http, part, target);
+        pending.body = Some(body);
+        pending.has_sent = true;
+        pending
+    }
+
+    pub fn body(&mut self) -> io::Result<&mut Body> {
         self.body
             .as_mut()
             .ok_or_else(|| io::Error::other("the upload has ended"))
     }
 
     /// Begins to send what has grown too large to keep.
-    fn begin(&self, kept: &[u8]) -> anyhow::Result<Body> {
-        let mut body = if appends(&self.http, &self.part)? {
+    fn begin(&mut self, kept: &[u8]) -> anyhow::Result<Body> {
+        let mut body = if skills(&self.http, &self.part)?.appends {
             Body::Segments(Box::new(Segments::begin(&self.http, &self.part)?))
         } else {
+            self.has_sent = true;
             Body::Stream(Box::new(self.http.upload(&self.part)?))
         };
         match &mut body {
             Body::Segments(segments) => segments.write_all(kept)?,
             Body::Stream(upload) => upload.write_all(kept)?,
-            Body::Small(_) => {}
+            Body::Whole(_) | Body::Small(_) => {}
         }
         Ok(body)
     }
 
     /// Sends what is left; returns how many bytes the server should hold.
     fn send_rest(&mut self) -> anyhow::Result<u64> {
+        if let Some(Body::Segments(segments)) = &mut self.body {
+            // It stays, to be taken back if it does not get its name.
+            return segments.finish();
+        }
         let (response, written) = match self.body.take().context("the upload has ended")? {
-            Body::Segments(segments) => return segments.finish(),
+            Body::Segments(_) => bail!("the upload has ended"),
+            Body::Whole(whole) => return whole.finish(),
             Body::Small(bytes) => {
+                self.has_sent = true;
                 let bytes: Bytes = bytes.freeze();
                 let put = || self.http.request(Method::PUT, &self.part);
                 let response = send(|| put().body(bytes.clone()))?;
@@ -86,13 +109,17 @@ impl HttpPending {
     }
 }
 
-/// An error for `Write`; what the network did stays to be found by [`HttpError::behind`].
+/// An error for `Write`; what the network did stays to be found by [`HttpError::behind`], what happened to the image
+/// before by [`BaseLost::behind`].
 pub(in crate::share) fn as_io(error: anyhow::Error) -> io::Error {
     match error.downcast::<HttpError>() {
         Ok(error) => io::Error::other(error),
-        Err(error) => match error.downcast::<io::Error>() {
-            Ok(error) => error,
-            Err(error) => io::Error::other(format!("{error:#}")),
+        Err(error) => match error.downcast::<BaseLost>() {
+            Ok(lost) => io::Error::other(lost),
+            Err(error) => match error.downcast::<io::Error>() {
+                Ok(error) => error,
+                Err(error) => io::Error::other(format!("{error:#}")),
+            },
         },
     }
 }
@@ -102,6 +129,7 @@ impl Write for HttpPending {
         let kept = match self.body()? {
             Body::Segments(segments) => return segments.write(data),
             Body::Stream(upload) => return upload.write(data),
+            Body::Whole(whole) => return whole.write(data),
             Body::Small(bytes) if bytes.len() + data.len() < SEGMENT => {
                 bytes.extend_from_slice(data);
                 return Ok(data.len());
@@ -124,6 +152,7 @@ impl Write for HttpPending {
             Body::Small(_) => Ok(()),
             Body::Segments(segments) => segments.flush(),
             Body::Stream(upload) => upload.flush(),
+            Body::Whole(whole) => whole.flush(),
         }
     }
 }
@@ -140,14 +169,25 @@ impl super::Pending for HttpPending {
             ),
             None => bail!("{shown}: the server took it, but does not have it"),
         }
-        move_file(&self.http, &self.part, &self.target)?;
+        // Between the look and the move somebody else may begin to write there: half of theirs must not get the name.
+        let tag = match &self.body {
+            Some(Body::Segments(segments)) => segments.tag(),
+            _ => None,
+        };
+        let there = move_file(&self.http, &self.part, &self.target, tag)?;
         self.moved = true;
-        match facts(&self.http, &self.target)? {
-            Some(facts) if facts.size == written => Ok(()),
-            _ => bail!(
-                "{}: moved there, but the server does not hold its {written} bytes",
-                redacted(&self.target)
-            ),
+        anyhow::ensure!(
+            there.size == written,
+            "{}: moved there, but the server does not hold its {written} bytes",
+            redacted(&self.target)
+        );
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        match &self.body {
+            Some(Body::Segments(segments)) => segments.standing(),
+            _ => Standing::Alone,
         }
     }
 }
@@ -157,8 +197,14 @@ impl Drop for HttpPending {
         if self.moved {
             return;
         }
-        // First the connection, then the file: the server may still be writing.
-        self.body = None;
+        match self.body.take() {
+            // What an earlier upload left is not this one's to remove, as long as it has sent nothing.
+            Some(Body::Small(_)) => return,
+            Some(Body::Segments(segments)) => return segments.abandon(),
+            None if !self.has_sent => return,
+            // First the connection, then the file: the server may still be writing.
+            Some(Body::Stream(_) | Body::Whole(_)) | None => {}
+        }
         // Best effort: the error that led here is the one to report, and the next upload replaces the rest.
         let _ = self.http.request(Method::DELETE, &self.part).send();
     }

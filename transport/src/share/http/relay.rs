@@ -2,12 +2,13 @@
 
 use super::send;
 use crate::fetch::HttpClient;
+use pitstop_protocol::job::Mirror;
 use reqwest::{Method, StatusCode};
 use url::Url;
 
 /// In the answer to HEAD: the path that reports go to.
 pub const RELAY: &str = "pitstop-relay";
-/// In the same: how many jobs are for this file's folder.
+/// In the same: how many jobs are for this image, under whatever name.
 pub const RELAY_WANTED: &str = "pitstop-relay-wanted";
 
 /// Where a plan is made of who has a file for whom.
@@ -18,8 +19,21 @@ pub struct RelayAt {
     pub url: Url,
     /// The file's path on that server.
     pub path: String,
-    /// Jobs for the file's folder, as the server knows them.
+    /// Jobs for the same image, as the server knows them.
     pub wanted: u64,
+    /// Mirrors that are asked before that server, in order.
+    pub mirrors: Vec<String>,
+}
+
+impl RelayAt {
+    /// The same for one who reads from `mirrors`.
+    #[must_use]
+    pub fn behind(self, mirrors: &[Mirror]) -> Self {
+        Self {
+            mirrors: mirrors.iter().map(ToString::to_string).collect(),
+            ..self
+        }
+    }
 }
 
 /// Asks the server of `file`; `None` where it plans nothing.
@@ -46,5 +60,6 @@ pub fn relay_at(http: &HttpClient, file: &Url) -> anyhow::Result<Option<RelayAt>
         url,
         path: file.path().to_owned(),
         wanted: wanted.and_then(|text| text.parse().ok()).unwrap_or(0),
+        mirrors: Vec::new(),
     }))
 }

@@ -1,15 +1,21 @@
 //! What a store says: tags, lists of parts, and errors, which may come late.
 
+use super::{Listed, Object};
 use crate::fetch::http::Response;
 use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use md5::{Digest as _, Md5};
+use reqwest::StatusCode;
 use std::fmt::Write as _;
 use std::io::Read as _;
 
 /// The longest answer that is read.
-const LONGEST: u64 = 4 << 20;
+const LONGEST: u64 = 16 << 20;
+
+/// Clocks that are farther apart may be why a store refuses a signature: it takes none that is a quarter of an hour off.
+const APART: SignedDuration = SignedDuration::from_mins(5);
 
 /// A part that the store has: its number and tag, without quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,21 +78,34 @@ pub(super) fn bare(tag: &str) -> &str {
     tag.trim().trim_matches('"')
 }
 
-/// An answer that is no success, as an error. A clock that is wrong is named: signatures are good for a time.
-pub(super) fn refused(mut response: Response) -> anyhow::Error {
+/// An answer that is no success, as an error. A clock that is wrong is named: signatures are good for a time. `clock` is
+/// whose clock is in the signature, and what it says.
+pub(super) fn refused(
+    mut response: Response,
+    clock: impl FnOnce() -> (String, Timestamp),
+) -> anyhow::Error {
     let refusal = response.refusal();
-    let theirs = response.header("date").map(str::to_owned);
+    let date = response.header("date").map(str::to_owned);
+    let forbidden = response.status() == StatusCode::FORBIDDEN;
     let words = response.words().unwrap_or_default();
     let about_time = [
         "RequestTimeTooSkewed",
         "expired",
         "AccessDenied Request has",
     ];
-    if about_time.iter().any(|part| words.contains(part)) {
-        let ours = jiff::Timestamp::now();
-        let theirs = theirs.unwrap_or_else(|| "another time".into());
+    let (whose, ours) = clock();
+    let theirs = date.as_deref().and_then(http_time);
+    // The answer to HEAD has no words.
+    let apart = theirs.is_some_and(|theirs| theirs.duration_since(ours).abs() > APART);
+    if about_time.iter().any(|part| words.contains(part)) || forbidden && apart {
+        let words = if words.is_empty() {
+            "no reason"
+        } else {
+            &words
+        };
+        let theirs = date.unwrap_or_else(|| "another time".into());
         return anyhow!(
-            "{refusal}: {words}; this machine's clock says {ours:.0}, the store's {theirs}: set the clock"
+            "{refusal}: {words}; {whose} says {ours:.0}, the store's {theirs}: set the clock"
         );
     }
     if words.is_empty() {
@@ -98,10 +117,15 @@ pub(super) fn refused(mut response: Response) -> anyhow::Error {
 
 fn text(response: &mut Response) -> anyhow::Result<String> {
     let mut text = String::new();
-    response
-        .take(LONGEST)
+    let read = response
+        .by_ref()
+        .take(LONGEST + 1)
         .read_to_string(&mut text)
         .context("reading the store's answer")?;
+    // Half a list would be taken for all of it.
+    if read as u64 > LONGEST {
+        bail!("{}: the answer has no end", response.asked());
+    }
     Ok(text)
 }
 
@@ -167,6 +191,48 @@ pub(super) fn newest_upload(mut response: Response, key: &str) -> anyhow::Result
         elements(&text, "Upload").filter(|upload| value(upload, "Key").as_deref() == Some(key));
     let newest = of_key.max_by_key(|upload| value(upload, "Initiated"));
     Ok(newest.and_then(|upload| value(upload, "UploadId")))
+}
+
+/// What is in a folder, and from where to ask for more. Names are below `folder`, which ends in a slash or is empty.
+pub(super) fn listed(
+    mut response: Response,
+    folder: &str,
+) -> anyhow::Result<(Vec<Listed>, Option<String>)> {
+    let text = text(&mut response)?;
+    let below = |key: &str| {
+        let name = key.strip_prefix(folder)?;
+        (!name.is_empty()).then(|| name.to_owned())
+    };
+    let folders = elements(&text, "CommonPrefixes").filter_map(|common| {
+        let key = value(common, "Prefix")?;
+        Some(Listed {
+            name: below(key.strip_suffix('/')?)?,
+            object: None,
+        })
+    });
+    let objects = elements(&text, "Contents").filter_map(|content| {
+        let tag = value(content, "ETag").map(|tag| format!("\"{}\"", bare(&tag)));
+        Some(Listed {
+            // A key that ends in a slash stands for a folder.
+            name: below(&value(content, "Key")?).filter(|name| !name.ends_with('/'))?,
+            object: Some(Object {
+                size: value(content, "Size")?.parse().ok()?,
+                tag,
+                modified: value(content, "LastModified").and_then(|time| time.parse().ok()),
+            }),
+        })
+    });
+    let listed = folders.chain(objects).collect();
+    let more = value(&text, "IsTruncated").is_some_and(|more| more == "true");
+    let next = value(&text, "NextContinuationToken").filter(|_| more);
+    Ok((listed, next))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 5.6.7).
+pub(super) fn http_time(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(text)
+        .ok()
+        .map(|time| time.timestamp())
 }
 
 /// What is between the tags of each element `name`. Stores differ in their root elements and namespaces, so these are not
@@ -245,6 +311,13 @@ mod tests {
             "the store gave up: InternalError a & b"
         );
         assert_eq!(check_late_error("<CompleteMultipartUploadResult/>"), Ok(()));
+    }
+
+    #[test]
+    fn a_servers_time_is_read() {
+        let time = http_time("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(time.to_string(), "1994-11-06T08:49:37Z");
+        assert_eq!(http_time("yesterday"), None);
     }
 
     #[test]

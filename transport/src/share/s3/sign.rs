@@ -1,65 +1,23 @@
 //! Requests to a store, signed: by whoever holds the keys. A presigned URL says what may be done with which object, and
 //! for how long (AWS Signature Version 4, query parameters).
 
-use anyhow::{Context as _, bail};
+use super::Keys;
+use anyhow::Context as _;
 use jiff::Timestamp;
 use pitstop_protocol::share_url::S3Url;
+pub use pitstop_protocol::store::Ask;
 use reqwest::Method;
-use rusty_s3::{Bucket, Credentials, UrlStyle, signing};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{env, fs, io};
+use rusty_s3::{Bucket, UrlStyle, signing};
+use std::time::{Duration, Instant};
 use url::Url;
 
-/// How long a request may be used: longer than any transfer takes. A store takes no more than seven days.
-const VALID: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What requests are signed for where nobody says.
-const REGION: &str = "us-east-1";
+/// How long a request may be used that is sent at once: longer than any wait before it is.
+const VALID: Duration = Duration::from_secs(60 * 60);
 
 /// What a store says that copies from.
-const COPY_SOURCE: &str = "x-amz-copy-source";
-const COPY_RANGE: &str = "x-amz-copy-source-range";
-
-/// What is asked of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask<'a> {
-    Head,
-    Get,
-    Put,
-    Delete,
-    /// The object becomes what `from`, a key, is.
-    Copy {
-        from: &'a str,
-    },
-    /// Uploads of this key that have not ended.
-    Uploads,
-    /// An upload in parts begins.
-    Begin,
-    Part {
-        upload: &'a str,
-        number: u16,
-    },
-    /// A part is made of bytes `first..=last` of `from`.
-    CopyPart {
-        upload: &'a str,
-        number: u16,
-        from: &'a str,
-        first: u64,
-        last: u64,
-    },
-    /// The parts behind `after` that the store has.
-    Parts {
-        upload: &'a str,
-        after: u16,
-    },
-    Complete {
-        upload: &'a str,
-    },
-    Abort {
-        upload: &'a str,
-    },
-}
+pub(super) const COPY_SOURCE: &str = "x-amz-copy-source";
+pub(super) const COPY_MATCH: &str = "x-amz-copy-source-if-match";
+pub(super) const COPY_RANGE: &str = "x-amz-copy-source-range";
 
 /// A request that may be sent as it is, with these headers.
 #[derive(Debug, Clone)]
@@ -67,46 +25,92 @@ pub struct Signed {
     pub method: Method,
     pub url: Url,
     pub headers: Vec<(&'static str, String)>,
+    /// Until when it is good.
+    pub until: Instant,
 }
 
 /// Keys, and the bucket that they are for.
 #[derive(Debug)]
 pub struct Signer {
-    bucket: Bucket,
-    style: UrlStyle,
-    keys: Credentials,
+    store: Place,
+    keys: Keys,
 }
 
 impl Signer {
-    /// For the store at `url`, with the keys of the environment: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or
-    /// a profile (`AWS_PROFILE`) of the credentials file (`AWS_SHARED_CREDENTIALS_FILE`, `~/.aws/credentials`).
-    ///
-    /// # Errors
-    /// When there are no keys, or the address makes no bucket's URL.
-    pub fn from_environment(url: &S3Url) -> anyhow::Result<Self> {
-        let keys = match Credentials::from_env() {
-            Some(keys) => keys,
-            None => from_file(url)?,
-        };
-        let told = |name| env::var(name).ok().filter(|region| !region.is_empty());
-        let region = url.region.clone();
-        let region = region
-            .or_else(|| told("AWS_REGION"))
-            .or_else(|| told("AWS_DEFAULT_REGION"))
-            .unwrap_or_else(|| REGION.into());
-        Self::new(url, &region, keys)
-    }
-
     /// For the store at `url`, with these keys.
     ///
     /// # Errors
     /// When the address makes no bucket's URL.
-    pub fn with_keys(url: &S3Url, key: &str, secret: &str) -> anyhow::Result<Self> {
-        let region = url.region.as_deref().unwrap_or(REGION);
-        Self::new(url, region, Credentials::new(key, secret))
+    pub fn new(url: &S3Url, keys: &Keys) -> anyhow::Result<Self> {
+        Ok(Self {
+            store: Place::of(url, keys.region(url))?,
+            keys: keys.clone(),
+        })
     }
 
-    fn new(url: &S3Url, region: &str, keys: Credentials) -> anyhow::Result<Self> {
+    /// `ask` of the object `key`, to be sent at once.
+    pub fn sign(&self, ask: &Ask<'_>, key: &str) -> Signed {
+        self.sign_for(ask, key, VALID)
+    }
+
+    /// The same, good for `valid` from now on. A store takes no more than seven days.
+    pub fn sign_for(&self, ask: &Ask<'_>, key: &str, valid: Duration) -> Signed {
+        let until = Instant::now() + valid;
+        let Question {
+            method,
+            object,
+            query,
+            headers,
+        } = self.store.question(ask, key);
+        let signed_method = match method {
+            Method::GET => rusty_s3::Method::Get,
+            Method::HEAD => rusty_s3::Method::Head,
+            Method::PUT => rusty_s3::Method::Put,
+            Method::DELETE => rusty_s3::Method::Delete,
+            _ => rusty_s3::Method::Post,
+        };
+        let keys = &self.keys.credentials;
+        let url = signing::sign(
+            &Timestamp::now(),
+            signed_method,
+            object,
+            keys.key(),
+            keys.secret(),
+            keys.token(),
+            self.store.bucket.region(),
+            valid.as_secs(),
+            query.iter().map(|(name, value)| (*name, value.as_str())),
+            headers.iter().map(|(name, value)| (*name, value.as_str())),
+        );
+        Signed {
+            method,
+            url,
+            headers,
+            until,
+        }
+    }
+}
+
+/// A bucket, and how it is named in addresses.
+#[derive(Debug)]
+pub(super) struct Place {
+    bucket: Bucket,
+    style: UrlStyle,
+}
+
+/// A request before it is signed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub method: Method,
+    /// Without the query.
+    pub object: Url,
+    pub query: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    /// Of the store at `url`, in this region.
+    pub fn of(url: &S3Url, region: &str) -> anyhow::Result<Self> {
         let endpoint = match &url.endpoint {
             Some(endpoint) => endpoint.clone(),
             None => Url::parse(&format!("https://s3.{region}.amazonaws.com"))
@@ -119,18 +123,14 @@ impl Signer {
         };
         let bucket = Bucket::new(endpoint, style, url.bucket.clone(), region.to_owned())
             .with_context(|| format!("the store {url}"))?;
-        Ok(Self {
-            bucket,
-            style,
-            keys,
-        })
+        Ok(Self { bucket, style })
     }
 
-    /// `ask` of the object `key`.
-    pub fn sign(&self, ask: &Ask<'_>, key: &str) -> Signed {
+    /// How `ask` is asked of the object `key`.
+    pub fn question(&self, ask: &Ask<'_>, key: &str) -> Question {
         let (method, query) = question(ask, key);
         let mut headers = Vec::new();
-        if let Ask::Copy { from } | Ask::CopyPart { from, .. } = ask {
+        if let Some(from) = ask.source() {
             let source = self.bucket.object_url(from);
             let path = match self.style {
                 UrlStyle::Path => source.path().to_owned(),
@@ -138,36 +138,25 @@ impl Signer {
             };
             headers.push((COPY_SOURCE, path));
         }
-        if let Ask::CopyPart { first, last, .. } = ask {
+        // In the order of their names, as the signature has them.
+        if let Ask::CopyPart {
+            first, last, tag, ..
+        } = ask
+        {
+            if let Some(tag) = tag {
+                headers.push((COPY_MATCH, tag.to_string()));
+            }
             headers.push((COPY_RANGE, format!("bytes={first}-{last}")));
         }
-        let object = if matches!(ask, Ask::Uploads) {
+        let object = if matches!(ask, Ask::Uploads | Ask::List { .. }) {
             self.bucket.base_url().clone()
         } else {
             self.bucket.object_url(key)
         };
-        let signed_method = match method {
-            Method::GET => rusty_s3::Method::Get,
-            Method::HEAD => rusty_s3::Method::Head,
-            Method::PUT => rusty_s3::Method::Put,
-            Method::DELETE => rusty_s3::Method::Delete,
-            _ => rusty_s3::Method::Post,
-        };
-        let url = signing::sign(
-            &Timestamp::now(),
-            signed_method,
-            object,
-            self.keys.key(),
-            self.keys.secret(),
-            self.keys.token(),
-            self.bucket.region(),
-            VALID.as_secs(),
-            query.iter().map(|(name, value)| (*name, value.as_str())),
-            headers.iter().map(|(name, value)| (*name, value.as_str())),
-        );
-        Signed {
+        Question {
             method,
-            url,
+            object,
+            query,
             headers,
         }
     }
@@ -181,6 +170,15 @@ fn question(ask: &Ask<'_>, key: &str) -> (Method, Vec<(&'static str, String)>) {
         Ask::Get => (Method::GET, vec![]),
         Ask::Put | Ask::Copy { .. } => (Method::PUT, vec![]),
         Ask::Delete => (Method::DELETE, vec![]),
+        Ask::List { deep, after } => {
+            let after = after
+                .iter()
+                .map(|after| ("continuation-token", after.to_string()));
+            let delimiter = (!deep).then(|| ("delimiter", "/".to_owned()));
+            let listed = [("list-type", "2".to_owned()), ("prefix", key.to_owned())];
+            let question = after.chain(delimiter).chain(listed);
+            (Method::GET, question.collect())
+        }
         Ask::Uploads => (
             Method::GET,
             vec![("prefix", key.to_owned()), ("uploads", String::new())],
@@ -199,68 +197,20 @@ fn question(ask: &Ask<'_>, key: &str) -> (Method, Vec<(&'static str, String)>) {
     }
 }
 
-/// The keys of a profile of the credentials file.
-fn from_file(url: &S3Url) -> anyhow::Result<Credentials> {
-    let file = env::var_os("AWS_SHARED_CREDENTIALS_FILE").map_or_else(
-        || env::home_dir().map(|home| home.join(".aws/credentials")),
-        |file| Some(PathBuf::from(file)),
-    );
-    let none = || {
-        format!(
-            "there are no keys for {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them into \
-             ~/.aws/credentials"
-        )
-    };
-    let file = file.with_context(none)?;
-    let text = match fs::read_to_string(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(none()),
-        text => text.with_context(|| format!("reading {}", file.display()))?,
-    };
-    let profile = env::var("AWS_PROFILE").unwrap_or_else(|_| "default".into());
-    keys_of(&text, &profile, &file)
-}
-
-/// The keys of `profile` in the text of a credentials file: `[profile]`, then `name = value` a line.
-fn keys_of(text: &str, profile: &str, file: &Path) -> anyhow::Result<Credentials> {
-    let mut is_in = false;
-    let (mut key, mut secret, mut token) = (None, None, None);
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[') {
-            is_in = name.trim_end_matches(']').trim() == profile;
-        } else if let Some((name, value)) = line.split_once('=').filter(|_| is_in) {
-            let value = Some(value.trim().to_owned());
-            match name.trim() {
-                "aws_access_key_id" => key = value,
-                "aws_secret_access_key" => secret = value,
-                "aws_session_token" => token = value,
-                _ => {}
-            }
-        }
-    }
-    match (key, secret, token) {
-        (Some(key), Some(secret), Some(token)) => {
-            Ok(Credentials::new_with_token(key, secret, token))
-        }
-        (Some(key), Some(secret), None) => Ok(Credentials::new(key, secret)),
-        _ => bail!(
-            "{}: the profile {profile:?} has no aws_access_key_id and aws_secret_access_key",
-            file.display()
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn signer(url: &str) -> Signer {
         let url = S3Url::from_url(&Url::parse(url).unwrap()).unwrap();
-        Signer::new(&url, "eu-1", Credentials::new("AKID", "s3cret")).unwrap()
+        Signer::new(&url, &Keys::new("AKID", "s3cret")).unwrap()
     }
 
     #[test]
     fn a_copy_names_bucket_and_key_in_either_style() {
-        let from = Ask::Copy { from: "p/a b.gz" };
+        let from = Ask::Copy {
+            from: "p/a b.gz".into(),
+        };
         for url in [
             "s3://lab/p?endpoint=http://h:9000",
             "s3://lab/p?endpoint=http://h:9000&path-style=false",
@@ -280,18 +230,5 @@ mod tests {
             );
             assert!(!query.contains("s3cret"), "{query}");
         }
-    }
-
-    #[test]
-    fn keys_are_those_of_the_profile() {
-        let text = "[other]\naws_access_key_id = X\n# mine\n[lab]\naws_access_key_id=A\naws_secret_access_key = b=c\n";
-        let file = Path::new("credentials");
-        let keys = keys_of(text, "lab", file).unwrap();
-        assert_eq!((keys.key(), keys.secret()), ("A", "b=c"));
-        let error = keys_of(text, "other", file).unwrap_err().to_string();
-        assert!(
-            error.contains("credentials: the profile \"other\" has no"),
-            "{error}"
-        );
     }
 }

@@ -1,109 +1,16 @@
 //! Against moto, an S3 server that keeps objects in memory, with a proxy before it that breaks what the test orders.
 
-use super::moto::{Moto, exchange};
+use super::faults::{Fault, Faults, proxy};
 use super::sign::Signer;
 use super::*;
 use crate::fetch::Settings;
-use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Mutex;
-use std::thread;
+use pitstop_imaging::image::Held;
+use pitstop_imaging::image::members::{Deflater, Method, member_bound};
+use pitstop_testing::moto::{Moto, exchange};
 use std::time::Duration;
 
 /// Larger than a part, so that it goes in two.
 const LARGE: usize = 9 << 20;
-
-/// What goes wrong with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// 503 `SlowDown`.
-    SlowDown,
-    /// The connection ends before the store hears of it.
-    Cut,
-    /// The store does it, and its answer is lost.
-    AnswerLost,
-    /// The answer has another tag.
-    WrongTag,
-}
-
-/// Faults for requests whose first line has the text, the first of the list first.
-type Faults = Arc<Mutex<VecDeque<(&'static str, Fault)>>>;
-
-/// A proxy before `port`, and the port it listens on.
-fn proxy(port: u16, faults: &Faults) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let own = listener.local_addr().unwrap().port();
-    let faults = Arc::clone(faults);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let faults = Arc::clone(&faults);
-            thread::spawn(move || relay(stream.unwrap(), port, &faults));
-        }
-    });
-    own
-}
-
-fn relay(mut client: TcpStream, port: u16, faults: &Faults) {
-    let mut reader = BufReader::new(client.try_clone().unwrap());
-    let mut head = String::new();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 {
-            return;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
-        }
-        head.push_str(&line);
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let first = head.lines().next().unwrap().to_owned();
-    let fault = {
-        let mut faults = faults.lock().unwrap();
-        let at = faults.iter().position(|(text, _)| first.contains(text));
-        at.and_then(|at| faults.remove(at)).map(|(_, fault)| fault)
-    };
-    match fault {
-        Some(Fault::Cut) => return client.shutdown(Shutdown::Both).unwrap(),
-        Some(Fault::SlowDown) => {
-            let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
-            let head = format!(
-                "HTTP/1.1 503 Slow\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            return client
-                .write_all(format!("{head}{body}").as_bytes())
-                .unwrap();
-        }
-        _ => {}
-    }
-    let mut request = head.into_bytes();
-    request.extend_from_slice(b"connection: close\r\n\r\n");
-    request.extend_from_slice(&body);
-    let answer = exchange(port, &request);
-    let _ = match fault {
-        Some(Fault::AnswerLost) => client.shutdown(Shutdown::Both),
-        Some(Fault::WrongTag) => client.write_all(&with_another_tag(&answer)),
-        _ => client.write_all(&answer),
-    };
-}
-
-fn with_another_tag(answer: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8(answer.to_vec()).unwrap();
-    let at = text.to_ascii_lowercase().find("etag: \"").expect("a tag") + 7;
-    let other = if text[at..].starts_with('0') {
-        "1"
-    } else {
-        "0"
-    };
-    format!("{}{other}{}", &text[..at], &text[at + 1..]).into_bytes()
-}
 
 fn share(port: u16) -> S3Share {
     let url = format!("s3://lab/room?endpoint=http://127.0.0.1:{port}&region=us-east-1");
@@ -112,8 +19,8 @@ fn share(port: u16) -> S3Share {
         first_wait: Duration::from_millis(10),
         ..Settings::default()
     };
-    let signer = Signer::with_keys(&url, "AKID", "s3cret").unwrap();
-    S3Share::new(&url, &HttpClient::new(settings).unwrap(), Arc::new(signer))
+    let signer = Signer::new(&url, &Keys::new("AKID", "s3cret")).unwrap();
+    S3Share::new(&url, &HttpClient::new(settings).unwrap(), signer)
 }
 
 fn bytes(length: usize) -> Vec<u8> {
@@ -208,6 +115,50 @@ fn an_upload_goes_on_where_a_run_that_died_stopped() {
 }
 
 #[test]
+fn what_is_sent_before_a_copy_leaves_no_part_that_is_too_small() {
+    let moto = Moto::start();
+    let share = share(moto.port);
+    let (mut before, mut members) = (Vec::new(), Vec::new());
+    for raw in bytes(16 << 20).chunks(4 << 20) {
+        let mut member = vec![0; member_bound(raw.len())];
+        let size = Deflater::default().member(Method::Isal, raw, &mut member);
+        members.push(Held {
+            hash: *blake3::hash(raw).as_bytes(),
+            offset: before.len() as u64,
+            size: u32::try_from(size).unwrap(),
+        });
+        before.extend_from_slice(&member[..size]);
+    }
+    put(&share, "old", &before).unwrap();
+    // Too few for a part, and with a member of those behind them more than a usual one.
+    let new = bytes(9 << 19);
+    let again = share.create_again("new", "old").unwrap().unwrap();
+    let mut pending = again.pending;
+    pending.write_all(&new).unwrap();
+    for member in &members {
+        pending.member(member).unwrap();
+    }
+    pending.finish().unwrap();
+    assert!(get(&share, "new") == [new, before].concat());
+}
+
+#[test]
+fn two_who_write_one_name_do_not_take_each_others_parts() {
+    let moto = Moto::start();
+    let (one, two) = (share(moto.port), share(moto.port));
+    let data = bytes(2 * LARGE);
+    let mut slow = one.create_if("sda.raw.gz", Condition::None).unwrap();
+    slow.write_all(&bytes(LARGE + PART_AND_MORE)).unwrap();
+    let mut pending = two.create_if("sda.raw.gz", Condition::None).unwrap();
+    pending.write_all(&data[..LARGE + PART_AND_MORE]).unwrap();
+    // The machine has gone from the one server to the other, and the one notices late.
+    drop(slow);
+    pending.write_all(&data[LARGE + PART_AND_MORE..]).unwrap();
+    pending.finish().unwrap();
+    assert_eq!(get(&two, "sda.raw.gz"), data);
+}
+
+#[test]
 fn whatever_breaks_on_the_way_the_object_is_whole() {
     let moto = Moto::start();
     let faults = Faults::default();
@@ -245,6 +196,28 @@ fn whatever_breaks_on_the_way_the_object_is_whole() {
     let error = put(&share, "x", &data).unwrap_err().to_string();
     assert!(error.contains("part 2 of room/x: its tag is"), "{error}");
     assert_eq!(share.stat("x").unwrap(), None);
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_told_with_both_times() {
+    let moto = Moto::start();
+    let faults = Faults::default();
+    let share = share(proxy(moto.port, &faults));
+    // The one has no words, the other has.
+    for step in ["HEAD", "PUT"] {
+        faults.lock().unwrap().push_back((step, Fault::Skewed));
+        let error = match step {
+            "HEAD" => share.stat("x").unwrap_err(),
+            _ => put(&share, "x", b"x").unwrap_err(),
+        };
+        let error = error.to_string();
+        for part in [
+            "this machine's clock says",
+            "the store's Sun, 06 Nov 1994 08:49:37 GMT: set the clock",
+        ] {
+            assert!(error.contains(part), "{step}: {error}");
+        }
+    }
 }
 
 #[test]

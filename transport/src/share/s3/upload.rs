@@ -1,0 +1,275 @@
+//! An upload in parts: what the store has of it, what is on its way, and what an earlier run left.
+
+use super::Store;
+use super::answer::{self, Part, md5_tag, md5_told};
+use super::sign::Ask;
+use crate::fetch::HttpError;
+use crate::fetch::http::{Backoff, Soon, asks_for_patience, is_away};
+use crate::share::http::BaseLost;
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use pitstop_imaging::units;
+use reqwest::StatusCode;
+use std::ops::Range;
+
+/// How often a part is sent again whose tag is not that of its bytes.
+pub(super) const WRONG_TAGS: u32 = 3;
+
+pub(super) struct Upload {
+    pub id: String,
+    pub sent: Vec<Part>,
+    pub flying: Option<Flying>,
+    /// What an earlier upload left, as long as it is the same.
+    pub left: Vec<Part>,
+    found: u64,
+    /// Some of it was never sent.
+    pub copied: bool,
+}
+
+/// An object that is copied from, as it is known to be.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub key: String,
+    /// In quotes, as it came.
+    pub tag: String,
+}
+
+/// A part that has no answer yet.
+pub(super) struct Flying {
+    number: u16,
+    bytes: Bytes,
+    answer: Soon,
+}
+
+impl Upload {
+    /// Begins, or, if it `resumes`, goes on with what a run that died has left.
+    pub fn begin(store: &Store, key: &str, resumes: bool) -> anyhow::Result<Self> {
+        if resumes && let Some(left) = Self::left(store, key)? {
+            return Ok(left);
+        }
+        let begun = store.done(&Ask::Begin, key, &Bytes::new())?;
+        Ok(Self::with(answer::begun(begun)?, Vec::new()))
+    }
+
+    fn left(store: &Store, key: &str) -> anyhow::Result<Option<Self>> {
+        let listed = store.ask(&Ask::Uploads, key, &Bytes::new())?;
+        // Keys may be allowed to write and not to list: then there is nothing to go on with.
+        let left = if listed.status() == StatusCode::OK {
+            answer::newest_upload(listed, key)?
+        } else {
+            None
+        };
+        let Some(id) = left else {
+            return Ok(None);
+        };
+        let parts = parts_left(store, key, &id)?;
+        Ok(parts.map(|parts| Self::with(id, parts)))
+    }
+
+    fn with(id: String, left: Vec<Part>) -> Self {
+        Self {
+            id,
+            sent: Vec::new(),
+            flying: None,
+            left,
+            found: 0,
+            copied: false,
+        }
+    }
+
+    pub fn parts(&self) -> usize {
+        self.sent.len() + usize::from(self.flying.is_some())
+    }
+
+    /// The number of the next part, once nothing is on its way.
+    pub fn next_number(&self) -> anyhow::Result<u16> {
+        u16::try_from(self.sent.len() + 1)
+            .ok()
+            .filter(|number| *number <= 10_000)
+            .context("a store takes 10,000 parts, and this is larger")
+    }
+
+    pub fn ship(&mut self, store: &Store, key: &str, bytes: Bytes) -> anyhow::Result<()> {
+        let number = self.next_number()?;
+        let tag = md5_tag(&bytes);
+        let size = bytes.len() as u64;
+        let part = Part { number, tag, size };
+        if self.left.contains(&part) {
+            self.found += size;
+            self.sent.push(part);
+            return Ok(());
+        }
+        if self.found > 0
+            && let Some(reporter) = &store.http.settings().reporter.0
+        {
+            reporter.info(format!(
+                "{key}: {} of it are there from an interrupted run; the upload goes on from there",
+                units::bytes(self.found)
+            ));
+        }
+        self.found = 0;
+        self.left.clear();
+        let answer = self.send(store, key, number, &bytes);
+        self.flying = Some(Flying {
+            number,
+            bytes,
+            answer,
+        });
+        Ok(())
+    }
+
+    fn send(&self, store: &Store, key: &str, number: u16, bytes: &Bytes) -> Soon {
+        let upload = self.id.as_str().into();
+        match store.request(&Ask::Part { upload, number }, key, bytes) {
+            Ok(request) => request.begin(),
+            Err(error) => Soon::failed(error),
+        }
+    }
+
+    /// Has the store make the next part of bytes that it has. Nothing is on its way.
+    pub fn copy(
+        &mut self,
+        store: &Store,
+        key: &str,
+        from: &Source,
+        bytes: Range<u64>,
+    ) -> anyhow::Result<()> {
+        let number = self.next_number()?;
+        let ask = Ask::CopyPart {
+            upload: self.id.as_str().into(),
+            number,
+            from: from.key.as_str().into(),
+            first: bytes.start,
+            last: bytes.end - 1,
+            tag: Some(from.tag.as_str().into()),
+        };
+        let answer = match store.ask(&ask, key, &Bytes::new()) {
+            Ok(answer) => answer,
+            Err(error) if passes(&error) => return Err(error),
+            Err(error) => bail!(BaseLost::NotCopied(format!("{error:#}"))),
+        };
+        let part = match answer.status() {
+            status if status.is_success() => answer::copied(answer, number),
+            StatusCode::PRECONDITION_FAILED => bail!(BaseLost::Changed),
+            _ => Err(store.refused(answer)),
+        };
+        let part = part.map_err(|error| BaseLost::NotCopied(format!("{error:#}")))?;
+        self.left.clear();
+        self.copied = true;
+        self.sent.push(Part {
+            size: bytes.end - bytes.start,
+            ..part
+        });
+        Ok(())
+    }
+
+    /// Whether the store tells of every part that it is as it should be.
+    pub fn check(&self, store: &Store, key: &str) -> anyhow::Result<()> {
+        let Some(told) = parts_left(store, key, &self.id)? else {
+            bail!(BaseLost::NotCopied(
+                "the store does not tell what it has".into()
+            ));
+        };
+        match self.sent.iter().find(|part| !told.contains(part)) {
+            None => Ok(()),
+            Some(part) => bail!(BaseLost::NotCopied(format!(
+                "part {} of {key} is not what it should be",
+                part.number
+            ))),
+        }
+    }
+
+    /// Waits for the part on its way; sends it again as long as there is patience. A part may come twice.
+    pub fn land(&mut self, store: &Store, key: &str) -> anyhow::Result<()> {
+        let Some(Flying {
+            number,
+            bytes,
+            mut answer,
+        }) = self.flying.take()
+        else {
+            return Ok(());
+        };
+        let expected = md5_tag(&bytes);
+        let mut backoff = Backoff::new(&store.http);
+        let mut wrong = 0;
+        loop {
+            let again = match landed(store, answer.wait())? {
+                Landed::Has(tag, told) if told.as_ref().is_none_or(|told| *told == expected) => {
+                    let size = bytes.len() as u64;
+                    self.sent.push(Part { number, tag, size });
+                    return Ok(());
+                }
+                Landed::Has(tag, _) => {
+                    wrong += 1;
+                    anyhow!(
+                        "part {number} of {key}: its tag is {tag}, that of its bytes {expected}"
+                    )
+                }
+                Landed::Away(error) => error.into(),
+            };
+            if wrong >= WRONG_TAGS || !backoff.again(&again) {
+                store.http.give_up();
+                bail!("{again:#}{}", backoff.told());
+            }
+            answer = self.send(store, key, number, &bytes);
+        }
+    }
+}
+
+/// Whether it may go better another time.
+fn passes(error: &anyhow::Error) -> bool {
+    HttpError::behind(error).is_some_and(|error| error.failure.is_passing())
+}
+
+/// What came of a part: the store has it, under its tag and with the MD5 that it tells; or asking again may help.
+enum Landed {
+    Has(String, Option<String>),
+    Away(HttpError),
+}
+
+fn landed(
+    store: &Store,
+    answer: Result<crate::fetch::http::Response, HttpError>,
+) -> anyhow::Result<Landed> {
+    let response = match answer {
+        Err(error) if error.failure.is_passing() => return Ok(Landed::Away(error)),
+        other => other?,
+    };
+    let status = response.status();
+    let passes = status == StatusCode::INTERNAL_SERVER_ERROR;
+    if asks_for_patience(status) || is_away(status) || passes {
+        return Ok(Landed::Away(response.broken()));
+    }
+    if !status.is_success() {
+        return Err(store.refused(response));
+    }
+    let tag = response.etag().map(|tag| answer::bare(tag).to_owned());
+    let tag = tag.with_context(|| format!("{}: no ETag came", response.asked()))?;
+    Ok(Landed::Has(tag, md5_told(&response)))
+}
+
+/// Every part that the store has; `None` when the upload is gone, or may not be looked at.
+pub(super) fn parts_left(
+    store: &Store,
+    key: &str,
+    upload: &str,
+) -> anyhow::Result<Option<Vec<Part>>> {
+    let mut parts = Vec::new();
+    let mut after = 0;
+    loop {
+        let parts_behind = Ask::Parts {
+            upload: upload.into(),
+            after,
+        };
+        let response = store.ask(&parts_behind, key, &Bytes::new())?;
+        if response.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        let (more, next) = answer::parts(response)?;
+        parts.extend(more);
+        match next {
+            Some(next) if next > after => after = next,
+            _ => return Ok(Some(parts)),
+        }
+    }
+}
