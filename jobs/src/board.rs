@@ -18,6 +18,8 @@ pub struct Board {
     lease: Duration,
     work: BTreeMap<Id, Held>,
     wait: BTreeMap<Id, Held>,
+    /// Those whose image is not there yet: no slot is any use to them.
+    early: BTreeMap<Id, Held>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,12 +43,22 @@ impl Board {
             lease,
             work: BTreeMap::new(),
             wait: BTreeMap::new(),
+            early: BTreeMap::new(),
         }
+    }
+
+    /// A machine is ready, and what it needs is not there. It takes no place in the queue.
+    pub fn is_early(&mut self, claim: Claim, run: Id, now: Duration) {
+        let job = claim.job.clone();
+        self.leave(&job);
+        let heard = now;
+        self.early.insert(job, Held { claim, run, heard });
     }
 
     /// A machine is ready to begin. Whoever is told to go has the slot.
     pub fn ask(&mut self, claim: Claim, run: Id, limits: &Limits, now: Duration) -> Turn {
         let job = claim.job.clone();
+        self.early.remove(&job);
         let asker = Held {
             claim,
             run,
@@ -74,6 +86,7 @@ impl Board {
     pub fn beat(&mut self, claim: Claim, run: &Id, now: Duration) {
         let job = claim.job.clone();
         self.wait.remove(&job);
+        self.early.remove(&job);
         let held = self.work.entry(job).or_insert_with(|| Held {
             claim,
             run: run.clone(),
@@ -88,6 +101,7 @@ impl Board {
     pub fn leave(&mut self, job: &Id) {
         self.work.remove(job);
         self.wait.remove(job);
+        self.early.remove(job);
     }
 
     /// Takes those out that were silent for too long.
@@ -104,22 +118,29 @@ impl Board {
             }
             stays
         });
-        self.wait.retain(|job, held| {
-            let stays = !late(held, self.lease / WAITS_FOR);
-            if !stays {
-                gone.push(Gone {
-                    job: job.clone(),
-                    run: None,
-                });
-            }
-            stays
-        });
+        for waiting in [&mut self.wait, &mut self.early] {
+            waiting.retain(|job, held| {
+                let stays = !late(held, self.lease / WAITS_FOR);
+                if !stays {
+                    gone.push(Gone {
+                        job: job.clone(),
+                        run: None,
+                    });
+                }
+                stays
+            });
+        }
         gone
     }
 
     /// How many are at work.
     pub fn at_work(&self) -> usize {
         self.work.len()
+    }
+
+    /// How many have come whose image is not there yet.
+    pub fn early(&self) -> usize {
+        self.early.len()
     }
 
     /// The jobs that have a slot, each with its run.
@@ -212,6 +233,27 @@ mod tests {
             }]
         );
         assert_eq!(board.ask(claim(2), id(2), &one, secs(16)), Turn::Go);
+    }
+
+    #[test]
+    fn one_whose_image_is_not_there_takes_no_place_and_is_missed_all_the_same() {
+        let mut board = Board::new(LEASE);
+        let one = limits(1);
+        board.is_early(claim(1), id(1), secs(0));
+        assert_eq!(board.waiting(), Vec::<&Id>::new());
+        assert_eq!(board.ask(claim(2), id(2), &one, secs(0)), Turn::Go);
+        let gone = Gone {
+            job: id(1),
+            run: None,
+        };
+        assert_eq!(board.silent(secs(16)), [gone]);
+        board.is_early(claim(1), id(1), secs(20));
+        // The image came.
+        let waits = Turn::Wait { place: 1, of: 1 };
+        assert_eq!(board.ask(claim(1), id(1), &one, secs(21)), waits);
+        board.leave(&id(2));
+        assert_eq!(board.ask(claim(1), id(1), &one, secs(22)), Turn::Go);
+        assert_eq!(board.silent(secs(40)), []);
     }
 
     #[test]

@@ -80,6 +80,9 @@ pub struct Job {
     /// The job with `every` that set this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Id>,
+    /// The backup whose image it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Id>,
     /// The jobs that were set together.
     pub batch: Id,
     /// How many of them are at work at once.
@@ -296,7 +299,8 @@ impl Job {
         let url = |of: &str| Some(format!("{server}/{of}/{}", self.id));
         let reports = token.is_some() && !said.contains_key("report");
         Unsigned {
-            // A person who looks at a console sees no use in waiting for a slot, and none is used up.
+            // A person who looks at a console sees no use in waiting for a slot, and none is used up; nor by a machine that
+            // runs a tree, which comes at every boot.
             check_in: url("check-in").filter(|_| self.is_tracked()),
             report: url("report").filter(|_| reports),
             report_token: token
@@ -309,7 +313,7 @@ impl Job {
 
     /// Whether the machine tells the server how it goes.
     pub fn is_tracked(&self) -> bool {
-        self.server.is_some() && self.action != ActionName::Rescue
+        self.server.is_some() && !self.action.is_repeated()
     }
 }
 
@@ -355,6 +359,7 @@ pub fn sample() -> Job {
         every: None,
         last: None,
         series: None,
+        follows: None,
         batch: id,
         slots: None,
         place: 0,

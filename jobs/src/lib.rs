@@ -3,6 +3,7 @@
 
 mod board;
 mod evidence;
+mod follow;
 mod history;
 mod job;
 mod order;
@@ -12,6 +13,7 @@ mod turns;
 
 pub use board::{Board, Gone};
 pub use evidence::{Evidence, Trace, trace};
+pub use follow::{Followed, asked_about, follow_again, followed};
 pub use history::{Entry, MOST_LINE};
 pub use job::{BadJob, HostFiles, Job, MOST_BYTES, Power, VERSION, Verdict, file};
 pub use order::{Order, UnknownOrder};

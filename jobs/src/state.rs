@@ -84,6 +84,14 @@ pub enum Happened {
     Due,
     /// The machine came, and has to wait.
     Came,
+    /// The machine came, and what it is to restore is not there yet.
+    CameEarly {
+        why: String,
+    },
+    /// What it is to restore will not be there.
+    Unfed {
+        why: String,
+    },
     /// The machine got a slot and begins.
     Granted {
         run: Id,
@@ -146,6 +154,13 @@ impl Job {
         match what {
             Happened::Due if self.state == State::Scheduled => self.state = State::Waiting,
             Happened::Came if self.may_begin() => self.state = State::Queued,
+            Happened::CameEarly { why } if self.may_begin() => {
+                self.state = State::Queued;
+                self.reason = Some(why.clone());
+            }
+            Happened::Unfed { why } if matches!(self.state, State::Waiting | State::Queued) => {
+                self.end(State::Failed, Some(Verdict::Failed), Some(why.clone()));
+            }
             Happened::Granted { run } if self.may_begin() => self.begin(run),
             Happened::Beat { run } if self.is_at_work(run) && !self.state.is_over() => {
                 self.state = State::Running;
@@ -217,6 +232,14 @@ impl Job {
         }
         self.state = State::Running;
         self.verdict = None;
+        self.forget_what_it_waited_for();
+    }
+
+    /// It is no reason of anything any more.
+    fn forget_what_it_waited_for(&mut self) {
+        if self.follows.is_some() {
+            self.reason = None;
+        }
     }
 
     fn end(&mut self, state: State, verdict: Option<Verdict>, reason: Option<String>) {
@@ -237,7 +260,10 @@ impl Job {
 
     fn silent(&mut self, run: Option<&Id>) {
         match (self.state, run) {
-            (State::Queued, None) => self.state = State::Waiting,
+            (State::Queued, None) => {
+                self.state = State::Waiting;
+                self.forget_what_it_waited_for();
+            }
             (State::Running, Some(run)) if self.is_last(run) => {
                 let reason =
                     "no word from the machine: it was switched off, crashed or lost its network";

@@ -2,6 +2,7 @@
 //! here; workers have it proven and written.
 
 use crate::frame::{Frame, HEAD};
+use crate::hearing::{Ended, Heard, Hearing, SILENCE};
 use crate::hello::Asked;
 use crate::link::{LOOK, Link, is_pause};
 use crate::lock;
@@ -14,19 +15,10 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Members that wait for a worker.
 const QUEUE: usize = 8;
-/// A parent that says nothing for so long is gone: each says something twice a second.
-const SILENCE: Duration = Duration::from_secs(3);
-/// A parent that lives and gives nothing is left, if the server has not said something better by then. Who is served after
-/// others has more patience.
-const NOTHING: Duration = Duration::from_secs(15);
-const NOTHING_FOR_LEAF: Duration = Duration::from_secs(90);
-/// For each KiB of a member: no line is slower.
-const SLOWEST: Duration = Duration::from_millis(15);
-
 /// A member that came, its chunk claimed.
 pub struct Brought {
     pub chunk: Chunk,
@@ -40,6 +32,8 @@ pub struct Brought {
 pub struct Queue {
     waiting: Mutex<VecDeque<Brought>>,
     changed: Condvar,
+    /// Who brings had to wait for room since somebody asked.
+    full: AtomicBool,
 }
 
 impl Queue {
@@ -47,6 +41,7 @@ impl Queue {
     fn push(&self, brought: Brought, stop: &AtomicBool) {
         let mut waiting = lock(&self.waiting);
         while waiting.len() >= QUEUE && !stop.load(Ordering::Relaxed) {
+            self.full.store(true, Ordering::Relaxed);
             waiting = self
                 .changed
                 .wait_timeout(waiting, LOOK)
@@ -56,6 +51,11 @@ impl Queue {
         waiting.push_back(brought);
         drop(waiting);
         self.changed.notify_all();
+    }
+
+    /// Whether there was no room since the last call: the disk here is behind what comes.
+    pub fn was_full(&self) -> bool {
+        self.full.swap(false, Ordering::Relaxed)
     }
 
     /// Wakes up those who wait.
@@ -77,29 +77,20 @@ impl Queue {
     }
 }
 
-/// Why a parent sends no more.
-enum Ended {
-    /// There is another source now, or an end to everything.
-    Moved,
-    /// All that was asked for was sent.
-    Sent,
-    Fault(Fault, String),
-}
-
 impl Run<'_> {
     /// Brings in all that is wanted, from whatever source the ticket names.
     ///
     /// # Errors
     /// The server's stream broke for good; or another thread failed.
     pub(crate) fn intake(&self) -> anyhow::Result<()> {
-        let mut without = Instant::now();
+        let mut without = self.now();
         while !self.shelf.is_complete() {
             self.check()?;
             let now = self.ticket.now();
             match now.source {
                 None => {
                     self.ticket.wait(now.generation, LOOK);
-                    if without.elapsed() > self.node.patience() {
+                    if self.now().saturating_sub(without) > self.node.patience() {
                         self.tell_fall_back();
                         self.ticket.fall_back();
                     }
@@ -110,7 +101,7 @@ impl Run<'_> {
                     self.take_from_peer(now.generation, address, now.leaf);
                 }
             }
-            without = Instant::now();
+            without = self.now();
         }
         self.check()
     }
@@ -126,7 +117,7 @@ impl Run<'_> {
                 self.shelf.pause(LOOK);
                 continue;
             };
-            let mut member = vec![0; usize::try_from(chunk.size)?];
+            let mut member = self.spare.take(usize::try_from(chunk.size)?);
             if let Err(error) = reader.read(&mut member, chunk.offset) {
                 self.shelf.release(chunk.number);
                 return Err(error)
@@ -163,9 +154,7 @@ impl Run<'_> {
                     generation,
                     address,
                     link,
-                    heard: Instant::now(),
-                    left: asked,
-                    patience: if leaf { NOTHING_FOR_LEAF } else { NOTHING },
+                    hearing: Hearing::new(self.now(), asked, leaf),
                 };
                 parent.listen()
             }
@@ -192,90 +181,71 @@ struct Parent<'a> {
     generation: u64,
     address: SocketAddr,
     link: Link,
-    /// When a byte came last.
-    heard: Instant,
-    /// Chunks that were asked for and did not come.
-    left: u64,
-    /// How long it may give nothing.
-    patience: Duration,
+    hearing: Hearing,
 }
 
 impl Parent<'_> {
     fn listen(&mut self) -> Ended {
         let (count, largest) = (self.run.shelf.count(), self.run.fed.largest_member());
-        let mut useful = Instant::now();
         loop {
             let mut head = [0; HEAD];
-            if let Some(ended) = self.fill(&mut head, Instant::now() + SILENCE) {
+            if let Some(ended) = self.fill(&mut head, self.run.now() + SILENCE) {
                 return ended;
             }
-            match Frame::parse(head, count, largest) {
+            let frame = match Frame::parse(head, count, largest) {
+                Ok(frame) => frame,
                 Err(error) => return Ended::Fault(Fault::Wrong, error.to_string()),
-                Ok(Frame::End) if self.left > 0 => {
-                    let what = "it says that it sent all, and did not".into();
-                    return Ended::Fault(Fault::Wrong, what);
-                }
-                Ok(Frame::End) => return Ended::Sent,
-                Ok(Frame::Lacks) => {
-                    return Ended::Fault(Fault::Lacks, "it does not have the rest".into());
-                }
-                Ok(Frame::Alive) if useful.elapsed() > self.patience => {
-                    let what = format!("it gave nothing for {} s", self.patience.as_secs());
-                    return Ended::Fault(Fault::Silent, what);
-                }
-                Ok(Frame::Alive) => {}
-                Ok(Frame::Member { chunk, length }) => {
+            };
+            match self.hearing.frame(self.run.now(), frame, &self.run.shelf) {
+                Heard::Ended(ended) => return ended,
+                Heard::GoOn => {}
+                Heard::Member(chunk, length) => {
                     if let Some(ended) = self.member(chunk, length) {
                         return ended;
                     }
-                    useful = Instant::now();
                 }
             }
         }
     }
 
-    fn member(&mut self, number: u64, length: usize) -> Option<Ended> {
-        let Some(chunk) = self.run.shelf.claim(number) else {
-            let what = format!("it sent chunk {number}, which was not wanted");
-            return Some(Ended::Fault(Fault::Wrong, what));
-        };
-        let mut member = vec![0; length];
-        let until = Instant::now() + NOTHING + SLOWEST * u32::try_from(length >> 10).unwrap_or(0);
+    fn member(&mut self, chunk: Chunk, length: usize) -> Option<Ended> {
+        let mut member = self.run.spare.take(length);
+        let until = Hearing::due(self.run.now(), length);
         if let Some(ended) = self.fill(&mut member, until) {
-            self.run.shelf.release(number);
+            self.run.shelf.release(chunk.number);
             return Some(ended);
         }
-        self.left = self.left.saturating_sub(1);
+        let came = self.run.now();
+        self.hearing.member(came);
         self.run.bring(chunk, member, Some(self.address));
+        self.hearing.was_busy(came, self.run.now());
         None
     }
 
     /// Fills `bytes` by the time `until`; why not, where it cannot.
-    fn fill(&mut self, bytes: &mut [u8], until: Instant) -> Option<Ended> {
+    fn fill(&mut self, bytes: &mut [u8], until: Duration) -> Option<Ended> {
         let mut done = 0;
         while done < bytes.len() {
             if self.run.stopped() || self.run.ticket.now().generation != self.generation {
                 return Some(Ended::Moved);
             }
+            let silent = |what: String| Some(Ended::Fault(Fault::Silent, what));
+            let hung_up = |what: String| Some(self.hearing.hung_up(self.run.now(), what));
             match self.link.read(&mut bytes[done..]) {
-                Ok(0) => return Some(Ended::Fault(Fault::Silent, "it hung up".into())),
+                Ok(0) => return hung_up("it hung up".into()),
                 Ok(read) => {
                     done += read;
-                    self.heard = Instant::now();
-                    if done < bytes.len() && self.heard > until {
-                        let what = "it sends slower than any line is".into();
-                        return Some(Ended::Fault(Fault::Silent, what));
+                    let now = self.run.now();
+                    self.hearing.bytes(now);
+                    if done < bytes.len() && now > until {
+                        return silent("it sends slower than any line is".into());
                     }
                 }
-                Err(error) if is_pause(&error) && self.heard.elapsed() < SILENCE => {}
-                Err(error) => {
-                    let what = if is_pause(&error) {
-                        format!("it said nothing for {} s", SILENCE.as_secs())
-                    } else {
-                        error.to_string()
-                    };
-                    return Some(Ended::Fault(Fault::Silent, what));
+                Err(error) if !is_pause(&error) => return hung_up(error.to_string()),
+                Err(_) if self.hearing.is_gone(self.run.now()) => {
+                    return silent(format!("it said nothing for {} s", SILENCE.as_secs()));
                 }
+                Err(_) => {}
             }
         }
         None
@@ -291,11 +261,12 @@ pub fn work(run: &Run<'_>) -> anyhow::Result<()> {
         };
         let chunk = brought.chunk;
         let mut is_right = hand.put(&chunk, &brought.member)?;
-        if !is_right && brought.from.is_none() {
-            // It may have been changed on its way.
+        while !is_right && brought.from.is_none() {
+            // It may have been changed on its way, or there are several places to have it from.
+            let elsewhere = run.fed.image().came_wrong(chunk.bytes());
             brought.member = again(run, &chunk)?;
             is_right = hand.put(&chunk, &brought.member)?;
-            if !is_right {
+            if !is_right && !elsewhere {
                 bail!(
                     "chunk {} at {} in {} is not what the index says",
                     chunk.number,
@@ -305,7 +276,8 @@ pub fn work(run: &Run<'_>) -> anyhow::Result<()> {
             }
         }
         if is_right {
-            run.shelf.proven(chunk.number, brought.member);
+            let freed = run.shelf.proven(chunk.number, brought.member);
+            run.spare.give(freed);
             continue;
         }
         run.shelf.release(chunk.number);
@@ -332,4 +304,38 @@ fn again(run: &Run<'_>, chunk: &Chunk) -> anyhow::Result<Vec<u8>> {
         .read_exact_at(&mut member, chunk.offset)
         .with_context(|| format!("reading {place}"))?;
     Ok(member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_had_no_room_says_so_once() {
+        let queue = Queue::default();
+        let stop = AtomicBool::new(false);
+        let brought = || Brought {
+            chunk: Chunk {
+                number: 0,
+                offset: 0,
+                size: 1,
+                hash: [0; 32],
+            },
+            member: Vec::new(),
+            from: None,
+        };
+        for _ in 0..QUEUE {
+            queue.push(brought(), &stop);
+        }
+        assert!(!queue.was_full());
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.push(brought(), &stop));
+            while !queue.was_full() {
+                std::thread::yield_now();
+            }
+            assert!(queue.pop().is_some());
+        });
+        queue.was_full();
+        assert!(!queue.was_full());
+    }
 }

@@ -11,15 +11,21 @@
 mod bitmap;
 mod coordinator;
 mod frame;
+mod hearing;
 mod hello;
 mod intake;
 mod join;
 mod link;
+mod manners;
 mod memory;
 mod message;
 mod node;
+#[cfg(test)]
+mod room;
 mod serve;
+mod serving;
 mod shelf;
+mod spare;
 mod ticket;
 mod window;
 

@@ -1,4 +1,5 @@
-//! What a machine and the server say to each other about a chain: `POST /relay`, JSON both ways, once or twice a second.
+//! What a machine and the server say to each other about a chain: `POST /relay`, JSON both ways, as often as
+//! the last answer asked for.
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -68,6 +69,9 @@ pub struct Report {
     /// Its peers are to talk TLS.
     #[serde(default)]
     pub tls: bool,
+    /// The mirrors that it reads from in place of the server, as a BLAKE3 in hex: who names others is in another chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrors: Option<String>,
     pub stage: Stage,
     /// It restores parts alone, and will not have the rest.
     #[serde(default)]
@@ -78,6 +82,9 @@ pub struct Report {
     /// Bytes of members that came and that were sent on.
     pub received: u64,
     pub sent: u64,
+    /// Since its last word it took nothing for a while, as what came before was not on its own disk yet.
+    #[serde(default)]
+    pub behind: bool,
     pub source: Option<Source>,
     #[serde(default)]
     pub complaints: Vec<Complaint>,
@@ -129,6 +136,10 @@ impl Report {
         if blake3::Hash::from_hex(&read.digest).is_err() {
             return wrong("the digest is no BLAKE3 in hex");
         }
+        let is_hash = |text: &String| blake3::Hash::from_hex(text).is_ok();
+        if !read.mirrors.as_ref().is_none_or(is_hash) {
+            return wrong("its mirrors are no BLAKE3 in hex");
+        }
         if read.image.len() > LONGEST_PATH || read.image.chars().any(char::is_control) {
             return wrong("the image's path is none");
         }
@@ -170,12 +181,14 @@ mod tests {
             node: "0123456789abcdef0123456789abcdef".into(),
             port: 4000,
             tls: false,
+            mirrors: Some(blake3::hash(b"http://rack7:8080").to_hex().to_string()),
             stage: Stage::Working,
             partial: false,
             chunks: 10,
             done: 3,
             received: 300,
             sent: 200,
+            behind: true,
             source: Some(Source::Peer("10.0.0.3:4000".parse().unwrap())),
             complaints: vec![Complaint {
                 about: "10.0.0.2:4000".parse().unwrap(),
@@ -205,13 +218,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let wrong: [fn(&mut Report); 6] = [
+        let wrong: [fn(&mut Report); 7] = [
             |it| it.version = 2,
             |it| it.digest = "x".into(),
             |it| it.node = "../../etc/passwd".into(),
             |it| it.port = 0,
             |it| it.done = 11,
             |it| it.image = "a\nb".into(),
+            |it| it.mirrors = Some("http://rack7:8080".into()),
         ];
         for spoil in wrong {
             let mut report = report();

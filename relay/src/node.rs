@@ -3,8 +3,10 @@
 use crate::hello::{Key, Session};
 use crate::intake::{self, Queue};
 use crate::link::Tls;
+use crate::manners::{self, Stay};
 use crate::message::{Answer, Fault, MOST_BYTES, Report, Source, Stage, Standing, VERSION};
 use crate::shelf::Shelf;
+use crate::spare::Spare;
 use crate::ticket::Ticket;
 use crate::{lock, memory, serve};
 use anyhow::{Context, anyhow};
@@ -19,20 +21,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No server asks for reports more or less often.
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long has not heard a report.
 const UNANSWERED: Duration = Duration::from_secs(3);
-/// Between two reports to a server that does not answer.
-const AWAY: Duration = Duration::from_secs(2);
+/// Between two looks of who has all whether somebody still waits for it.
+const LOOKS: Duration = Duration::from_millis(20);
 /// So few chunks are not worth a place in a chain.
 const FEW: usize = 8;
-/// Who has all stays no longer for others, whatever they say.
-const STAY: Duration = Duration::from_secs(15 * 60);
-/// Who has all leaves after this if no child asks for anything, whatever the plan says: who is to ask may hang.
-const UNASKED: Duration = Duration::from_secs(4);
-
 /// Where a chain is planned, and which image it is about.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -135,12 +129,14 @@ impl<'a> Node<'a> {
             node: self.name.clone(),
             port: self.port,
             tls: self.tls.is_some(),
+            mirrors: mirrors(&self.place.at.mirrors),
             stage,
             partial: false,
             chunks: 0,
             done: 0,
             received: 0,
             sent: 0,
+            behind: false,
             source: None,
             complaints: Vec::new(),
         }
@@ -160,6 +156,15 @@ impl<'a> Node<'a> {
     }
 }
 
+/// What names a list of mirrors in a word to the server: who has the same list has its chunks from the same place.
+fn mirrors(named: &[String]) -> Option<String> {
+    (!named.is_empty()).then(|| {
+        blake3::hash(named.join("\n").as_bytes())
+            .to_hex()
+            .to_string()
+    })
+}
+
 fn key(hex: &str) -> Option<Key> {
     let hash = blake3::Hash::from_hex(hex).ok()?;
     Some(Key(*hash.as_bytes()))
@@ -174,7 +179,9 @@ impl Feed for Node<'_> {
         let run = Run {
             node: self,
             fed,
+            began: Instant::now(),
             shelf: Shelf::new(fed.count(), fed.chunks(), self.window),
+            spare: Spare::default(),
             ticket: Ticket::new(),
             session: Session {
                 key: self.key.clone(),
@@ -227,7 +234,9 @@ impl Feed for Node<'_> {
 pub(crate) struct Run<'a> {
     pub(crate) node: &'a Node<'a>,
     pub(crate) fed: &'a dyn Fed,
+    began: Instant,
     pub(crate) shelf: Shelf,
+    pub(crate) spare: Spare,
     pub(crate) ticket: Ticket,
     pub(crate) session: Session,
     pub(crate) queue: Queue,
@@ -254,6 +263,11 @@ impl Drop for StopOnDrop<'_> {
 }
 
 impl Run<'_> {
+    /// The clock of everything that is decided here.
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -303,16 +317,11 @@ impl Run<'_> {
             let period = match self.beat(stage) {
                 Ok(answer) => {
                     self.tell_source(&mut told, answer.standing.as_ref());
-                    let period = Duration::from_millis(answer.beat_ms);
-                    if stage == Stage::Done && self.children.load(Ordering::Relaxed) == 0 {
-                        // It waits for nothing else than the word to go.
-                        SHORTEST
-                    } else {
-                        period.clamp(SHORTEST, LONGEST)
-                    }
+                    let beat = Duration::from_millis(answer.beat_ms);
+                    manners::silent_for(beat, stage, self.children.load(Ordering::Relaxed))
                 }
                 // It is told where it matters: when the source is gone too.
-                Err(_) => AWAY,
+                Err(_) => manners::AWAY,
             };
             if !self.stopped() {
                 self.ticket.wait_for_beat(period);
@@ -331,6 +340,7 @@ impl Run<'_> {
             done: chunks - left,
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
+            behind: self.queue.was_full(),
             source: said.source,
             complaints: said.complaints.clone(),
             ..self.node.report(stage)
@@ -349,7 +359,8 @@ impl Run<'_> {
             return;
         }
         let from = match source {
-            Source::Server => "the server".to_owned(),
+            Source::Server if self.node.place.at.mirrors.is_empty() => "the server".to_owned(),
+            Source::Server => "a mirror, or the server where none has it".to_owned(),
             Source::Peer(peer) => format!("the machine at {peer}"),
         };
         self.node.reporter.info(format!("chunks come from {from}"));
@@ -357,15 +368,10 @@ impl Run<'_> {
 
     /// All is on the disk: waits until nobody needs what is here.
     fn stay(&self) {
-        let since = Instant::now();
-        let mut alone_since = since;
-        while since.elapsed() < STAY {
-            if self.children.load(Ordering::Relaxed) > 0 {
-                alone_since = Instant::now();
-            } else if self.ticket.may_leave() || alone_since.elapsed() > UNASKED {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
+        let mut stay = Stay::new(self.now());
+        let children = || self.children.load(Ordering::Relaxed);
+        while !stay.is_over(self.now(), children(), self.ticket.may_leave()) {
+            thread::sleep(LOOKS);
         }
     }
 }

@@ -4,20 +4,18 @@
 use crate::frame::Frame;
 use crate::link::{LOOK, Link};
 use crate::node::Run;
-use crate::shelf::Next;
+use crate::serving::{Say, Serving};
 use pitstop_imaging::image::Hand;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Scope};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// More children than this have no place: a plan gives one, and some who are slow.
 const MOST_CHILDREN: usize = 32;
 /// Between two looks for a child that calls.
 const CALLS: Duration = Duration::from_millis(20);
-/// How often a child hears that its parent lives.
-const ALIVE: Duration = Duration::from_millis(500);
 
 /// Counts something for as long as it lives.
 struct Counted<'a>(&'a AtomicUsize);
@@ -67,40 +65,35 @@ fn answer_whole(run: &Run<'_>, stream: TcpStream) -> io::Result<()> {
     let mut link = Link::accept(stream, run.node.tls())?;
     let asked = run.session.answer(&mut link)?;
     let _child = Counted::new(&run.children);
-    let mut child = run.shelf.child(asked.wanted);
+    let mut child = Serving::new(run.now(), &run.shelf, asked.wanted, asked.leaf);
     let mut hand = None;
-    let mut lacks = false;
     let mut busy = None;
-    let mut said = Instant::now();
     while !run.stopped() {
-        if asked.leaf && run.busy.load(Ordering::Relaxed) > 0 {
-            alive(&mut link, &mut said)?;
-            thread::sleep(CALLS);
-            continue;
-        }
-        match run.shelf.next(&mut child) {
-            Next::Member(member) => {
-                if !asked.leaf && busy.is_none() {
+        match child.next(&run.shelf, run.busy.load(Ordering::Relaxed) > 0) {
+            Say::Member(member) => {
+                if !child.is_leaf() && busy.is_none() {
                     busy = Some(Counted::new(&run.busy));
                 }
                 send(run, &mut link, member.chunk, &member.bytes)?;
-                said = Instant::now();
+                child.said(run.now());
             }
-            Next::ReadBack(chunk) => match pack(run, &mut hand, &chunk) {
+            Say::ReadBack(chunk) => match pack(run, &mut hand, &chunk) {
                 Some(member) => {
                     send(run, &mut link, chunk.number, &member)?;
-                    said = Instant::now();
+                    child.said(run.now());
                 }
-                None => lacks = true,
+                None => child.lost(),
             },
-            Next::Nothing(news) => {
+            Say::Later => {
+                alive(run, &mut link, &mut child)?;
+                thread::sleep(CALLS);
+            }
+            Say::Nothing(news) => {
                 busy = None;
-                alive(&mut link, &mut said)?;
+                alive(run, &mut link, &mut child)?;
                 run.shelf.wait(news, LOOK);
             }
-            Next::End if lacks => return say(&mut link, Frame::Lacks),
-            Next::End => return say(&mut link, Frame::End),
-            Next::Lacks => return say(&mut link, Frame::Lacks),
+            Say::Last(frame) => return say(&mut link, frame),
         }
     }
     Ok(())
@@ -127,12 +120,12 @@ fn send(run: &Run<'_>, link: &mut Link, chunk: u64, member: &[u8]) -> io::Result
     Ok(())
 }
 
-fn alive(link: &mut Link, said: &mut Instant) -> io::Result<()> {
-    if said.elapsed() < ALIVE {
-        return Ok(());
+fn alive(run: &Run<'_>, link: &mut Link, child: &mut Serving) -> io::Result<()> {
+    if child.owes_a_sign(run.now()) {
+        child.said(run.now());
+        say(link, Frame::Alive)?;
     }
-    *said = Instant::now();
-    say(link, Frame::Alive)
+    Ok(())
 }
 
 fn say(link: &mut Link, frame: Frame) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::lock;
-use crate::window::{Member, Window};
+use crate::window::{Cursor, Member, Window};
 use pitstop_imaging::image::{Chunk, Known};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,10 @@ enum State {
     Claimed,
     Proven,
 }
+
+/// A child that comes late begins with so many members that came last: its own children, which had them from another one
+/// before, may lack some of them.
+const RECENT: u64 = 16;
 
 /// The chunks of one restore.
 pub struct Shelf {
@@ -41,7 +45,7 @@ struct Inner {
 pub struct Child {
     wanted: Bitmap,
     /// Its place in the window.
-    cursor: u64,
+    cursor: Cursor,
     /// Where the search for older chunks stands; `None` when it is over.
     scan: Option<u64>,
     /// It fell out of the window since that search began.
@@ -163,20 +167,22 @@ impl Shelf {
         self.changed.notify_all();
     }
 
-    /// A chunk is proven and on the target: children may have it.
-    pub fn proven(&self, number: u64, member: Vec<u8>) {
+    /// A chunk is proven and on the target: children may have it. What comes back are buffers of members that no child will
+    /// have from memory any more.
+    pub fn proven(&self, number: u64, member: Vec<u8>) -> Vec<Vec<u8>> {
         let mut inner = lock(&self.inner);
         if let Some(state) = inner.state(number) {
             *state = State::Proven;
             inner.left = inner.left.saturating_sub(1);
         }
         inner.news += 1;
-        inner.window.push(Member {
+        let freed = inner.window.push(Member {
             chunk: number,
             bytes: Arc::new(member),
         });
         drop(inner);
         self.changed.notify_all();
+        freed
     }
 
     /// Waits until there is more than there was at `news`, or for `most`.
@@ -200,10 +206,10 @@ impl Shelf {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Takes on a child. One that has much of what came last goes on with that; one that comes late begins with what comes
-    /// now, so that its own children are not kept waiting, and gets the beginning afterwards.
+    /// Takes on a child. One that has much of what came last goes on with that; one that comes late begins with what came
+    /// just now, so that its own children are not kept waiting, and gets the beginning afterwards.
     pub fn child(&self, wanted: Bitmap) -> Child {
-        let inner = lock(&self.inner);
+        let mut inner = lock(&self.inner);
         let window = &inner.window;
         let places = window.start()..window.end();
         let lacks = |place: &u64| {
@@ -212,8 +218,13 @@ impl Shelf {
         };
         let lacking = places.clone().filter(lacks).count() as u64;
         let comes_late = lacking * 2 > places.end - places.start;
+        let first = if comes_late {
+            places.start.max(places.end.saturating_sub(RECENT))
+        } else {
+            places.start
+        };
         Child {
-            cursor: if comes_late { places.end } else { places.start },
+            cursor: inner.window.cursor(first),
             wanted,
             scan: Some(0),
             missed: false,
@@ -226,12 +237,12 @@ impl Shelf {
             return Next::End;
         }
         let mut inner = lock(&self.inner);
-        if child.cursor < inner.window.start() {
-            child.cursor = inner.window.start();
+        if child.cursor.place() < inner.window.start() {
+            child.cursor.set(inner.window.start());
             child.missed = true;
         }
-        while let Some(member) = inner.window.at(child.cursor) {
-            child.cursor += 1;
+        while let Some(member) = inner.window.at(child.cursor.place()) {
+            child.cursor.set(child.cursor.place() + 1);
             if child.wanted.take(member.chunk) {
                 return Next::Member(member.clone());
             }
@@ -319,18 +330,24 @@ mod tests {
 
     #[test]
     fn a_late_child_gets_what_comes_now_and_then_the_beginning() {
-        let shelf = Shelf::new(10, &known(&[0, 1, 2, 3], &[]), 2);
-        for number in [0, 1, 2] {
+        let all: Vec<u64> = (0..20).collect();
+        let shelf = Shelf::new(20, &known(&all, &[]), 100);
+        for number in 0..19 {
             shelf.claim(number);
             shelf.proven(number, vec![0]);
         }
-        let mut child = shelf.child(wants(&[0, 1, 2, 3]));
-        shelf.claim(3);
-        shelf.proven(3, vec![0]);
-        let all: Vec<String> = (0..5).map(|_| got(shelf.next(&mut child))).collect();
+        let mut wanted = Bitmap::new(20);
+        for number in 0..20 {
+            wanted.insert(number);
+        }
+        let mut child = shelf.child(wanted);
+        shelf.claim(19);
+        shelf.proven(19, vec![0]);
+        let got: Vec<String> = (0..21).map(|_| got(shelf.next(&mut child))).collect();
+        assert_eq!(got[..2], ["member 3", "member 4"]);
         assert_eq!(
-            all,
-            ["member 3", "read back 0", "read back 1", "member 2", "end"]
+            got[16..],
+            ["member 19", "member 0", "member 1", "member 2", "end"]
         );
     }
 
