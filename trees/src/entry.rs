@@ -52,6 +52,12 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// Whether the kernel has such a number of a device (`MINORBITS` in `linux/kdev_t.h`; mknod(2) takes 32 bits): of others it would
+/// make another one.
+pub fn is_device(major: u32, minor: u32) -> bool {
+    major < 1 << 12 && minor < 1 << 20
+}
+
 /// BLAKE3.
 pub type Hash = [u8; 32];
 

@@ -3,8 +3,8 @@
 use crate::index::{Index, decode};
 use crate::meta::Meta;
 use anyhow::{Context, bail};
-use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::image::members::{FOOTER, Inflater, parse_footer, unseal};
+use pitstop_imaging::image::{ImageSource, encrypted};
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -13,11 +13,13 @@ const READ_ACROSS: u64 = 1 << 20;
 
 /// An image whose index is read and whole.
 pub struct TreeImage<'a> {
-    source: &'a dyn ImageSource,
+    source: Box<dyn ImageSource + 'a>,
     pub index: Index,
     pub meta: Meta,
     /// BLAKE3 of the index, as the footer has it.
     digest: [u8; 32],
+    /// The index as it is stored, out of its members.
+    blob: Vec<u8>,
 }
 
 impl<'a> TreeImage<'a> {
@@ -26,6 +28,14 @@ impl<'a> TreeImage<'a> {
     /// # Errors
     /// When it is not whole, or of another kind: the file is cut short, has something after its end, or is damaged.
     pub fn open(source: &'a dyn ImageSource) -> anyhow::Result<Self> {
+        Self::of(Box::new(source))
+    }
+
+    /// Keeps the source.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of(source: Box<dyn ImageSource + 'a>) -> anyhow::Result<Self> {
         let name = source.name();
         let size = source.size();
         let mut footer = [0; FOOTER];
@@ -35,7 +45,11 @@ impl<'a> TreeImage<'a> {
         source
             .read_exact_at(&mut footer, at)
             .with_context(|| format!("reading the end of {name}"))?;
-        let footer = parse_footer(&footer, size).with_context(|| {
+        let footer = parse_footer(&footer, size);
+        if footer.is_err() {
+            check_plain(&*source)?;
+        }
+        let footer = footer.with_context(|| {
             format!("{name} is no whole image of a tree (a plain tar becomes one by `pitstop tree import`)")
         })?;
         let mut members = vec![0; usize::try_from(footer.length).context("the index's size")?];
@@ -53,6 +67,7 @@ impl<'a> TreeImage<'a> {
             index,
             meta,
             digest: footer.hash,
+            blob,
         })
     }
 
@@ -65,11 +80,48 @@ impl<'a> TreeImage<'a> {
         self.source.size()
     }
 
+    /// BLAKE3 of the index, which holds that of everything else.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The index as it is stored: what [`decode_alone`](crate::index::decode_alone) reads.
+    pub fn index_bytes(&self) -> &[u8] {
+        &self.blob
+    }
+
     /// What is stored beside the image: the metadata with the BLAKE3 of the index.
     pub fn meta_beside(&self) -> Meta {
         let mut meta = self.meta.clone();
         meta.index = digest_text(&self.digest);
         meta
+    }
+
+    /// Whether `beside` is of this image: it names its index, and where the image is meant by a name and a version, these.
+    ///
+    /// # Errors
+    /// What of it is another image's.
+    pub fn check_is_of(&self, beside: &Meta, named: Option<(&str, &str)>) -> anyhow::Result<()> {
+        let digest = digest_text(&self.digest);
+        if beside.index != digest {
+            bail!(
+                "it is of another image: it names the index {:?}, and that of {} is {digest}",
+                beside.index,
+                self.name()
+            );
+        }
+        let Some((name, version)) = named else {
+            return Ok(());
+        };
+        if (beside.name.as_str(), beside.version.as_str()) != (name, version) {
+            bail!(
+                "it is of the tree {:?}, version {:?}, and {name}@{version} is wanted: an image under another name than the \
+                 one that is in its .toml is not taken",
+                beside.name,
+                beside.version
+            );
+        }
+        Ok(())
     }
 
     /// Bytes `raw` of the tar, proven.
@@ -93,6 +145,22 @@ impl<'a> TreeImage<'a> {
             found.extend_from_slice(&member[from..to]);
         }
         Ok(found)
+    }
+
+    /// Reads members that follow each other, packed, in one go.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read_packed(&self, members: Range<usize>, packed: &mut Vec<u8>) -> anyhow::Result<()> {
+        let at = self.index.offset(members.start);
+        let size: u64 = self.index.members()[members]
+            .iter()
+            .map(|member| u64::from(member.size))
+            .sum();
+        packed.resize(usize::try_from(size)?, 0);
+        self.source
+            .read_exact_at(packed, at)
+            .with_context(|| format!("reading {} at {at}", self.name()))
     }
 
     /// Inflates a member into `raw`, and proves that it is the one of the index.
@@ -131,6 +199,20 @@ impl<'a> TreeImage<'a> {
             at: 0,
         }
     }
+}
+
+/// What is encrypted has its index where nobody can read it.
+fn check_plain(source: &dyn ImageSource) -> anyhow::Result<()> {
+    let name = source.name();
+    let start = source
+        .bytes_at(0, encrypted::LENGTH)
+        .with_context(|| format!("reading the beginning of {name}"))?;
+    if encrypted::is_encrypted(&start) {
+        bail!(
+            "{name} is encrypted by age: --identity-file FILE names the key that it is read with"
+        );
+    }
+    Ok(())
 }
 
 /// As it is written: `blake3:` and 64 hex digits.

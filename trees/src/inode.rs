@@ -9,8 +9,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-/// Names of extended attributes that a copy is not to have: how NFS and others show what they keep otherwise.
-const NOT_COPIED: [&[u8]; 4] = [
+/// Names of extended attributes that a copy is not to have: how NFS, XFS and others show what they keep otherwise.
+const NOT_COPIED: [&[u8]; 6] = [
+    b"trusted.SGI_ACL_FILE",
+    b"trusted.SGI_ACL_DEFAULT",
     b"system.nfs4_acl",
     b"system.cifs_acl",
     b"btrfs.compression",

@@ -4,19 +4,23 @@
 //! byte. This crate is given folders and an `ImageSource`; it knows nothing of jobs and shares.
 
 mod acl;
-mod beneath;
+pub mod beneath;
+pub mod btrfs;
 mod capture;
 mod cat;
 mod diff;
 pub mod entry;
 mod extract;
 mod facts;
-mod flags;
+pub mod flags;
 mod foreign;
+pub mod fstab;
+mod glob;
 mod header;
 mod image;
 pub mod index;
-mod inode;
+pub mod inode;
+pub mod machine;
 mod meta;
 mod pack;
 pub mod path;
@@ -25,11 +29,13 @@ mod resolve;
 mod verify;
 mod wire;
 
-pub use capture::{CaptureOptions, Excludes, capture};
+pub use capture::{
+    CaptureOptions, Excludes, Identity, MountInfo, RECORD, Verdict, WORKSHOP, capture, mount_table,
+};
 pub use cat::cat;
 pub use diff::{Aspect, Difference, compare, diff};
-pub use extract::extract;
-pub use foreign::{From, import};
+pub use extract::{Spot, extract, weigh, write_some};
+pub use foreign::{From, Item, import, read_tar, spool};
 pub use image::TreeImage;
 pub use meta::{Boot, Consistency, Filesystem, LeftOut, Meta, OsRelease};
 pub use pack::Packing;

@@ -13,6 +13,9 @@ pub enum Consistency {
     /// Nothing ran from it.
     #[default]
     Offline,
+    /// The system ran, and its Btrfs was read from snapshots, each of one moment. What is on other filesystems was read as
+    /// of `Live`.
+    Snapshot,
     /// The system ran. What changed meanwhile is named.
     Live,
 }
@@ -96,7 +99,7 @@ pub struct Filesystem {
     pub uuid: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// Of ext: the names of its features.
+    /// Of ext, XFS and Btrfs: the names of its features, as the tools that make them take them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
     pub options: String,

@@ -11,12 +11,12 @@ pub use parts::{hash_part, join};
 
 use crate::entry::Entry;
 use crate::header::END;
-use crate::index::{Index, IndexError, Member, Placed, encode};
+use crate::index::{Index, IndexError, Member, Placed, decode, encode};
 use crate::meta::{FORMAT, Meta};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::image::Level;
 use pitstop_imaging::image::members::{
-    Deflater, INDEX_MOST, Meter, Sequencer, WorkerPool, member_bound, seal,
+    Deflater, Doing, Effort, INDEX_MOST, Meter, Sequencer, WorkerPool, member_bound, seal,
 };
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -33,6 +33,9 @@ pub trait Source: Sync {
 
     /// About how many bytes of data an entry has.
     fn size(&self, number: usize) -> u64;
+
+    /// Whether an entry is a folder, whose contents follow.
+    fn is_folder(&self, number: usize) -> bool;
 
     /// The entry as it is now, and its data.
     ///
@@ -75,6 +78,10 @@ pub trait Contents: Send + Sync {
     fn done(&self) -> anyhow::Result<()>;
 }
 
+/// What packing spends at least, against the fastest way to compress, so that an image is not much larger than what `gzip -1`
+/// makes of the tar. `bench/trees` holds both sizes and times against each other.
+const EFFORT: f64 = 1.75;
+
 /// How to pack.
 #[derive(Debug, Clone, Copy)]
 pub struct Packing {
@@ -104,15 +111,12 @@ pub fn pack(
         .sum();
     pitstop_version(&mut meta);
     source.finish(&mut meta)?;
-    let index =
-        Index::new(packed.members, packed.placed, meta.to_toml()?).map_err(
-            |error| match error {
-                IndexError::Wrong(why) => anyhow!("the index of the new image: {why}"),
-                IndexError::Version(_) => error.into(),
-            },
-        )?;
-    let blob = encode(&index);
-    let tail = seal(&blob, index.data_size());
+    let index = Index::new(packed.members, packed.placed, meta.to_toml()?).map_err(none)?;
+    let (blob, size) = (encode(&index), index.data_size());
+    drop(index);
+    // An image that nobody can read is none, however well it was written.
+    decode(&blob, size).map_err(none)?;
+    let tail = seal(&blob, size);
     if tail.len() as u64 > INDEX_MOST {
         bail!("the tree has more files than the index of an image has room for");
     }
@@ -123,6 +127,14 @@ pub fn pack(
         .context("writing the image's index")?;
     meta.index = crate::image::digest_text(blake3::hash(&blob).as_bytes());
     Ok(meta)
+}
+
+/// What is wrong with an index that was made here.
+fn none(error: IndexError) -> anyhow::Error {
+    match error {
+        IndexError::Wrong(why) => anyhow!("the index of the new image: {why}"),
+        IndexError::Version(_) => error.into(),
+    }
 }
 
 fn pitstop_version(meta: &mut Meta) {
@@ -160,9 +172,10 @@ fn pack_members<'a>(
     });
     let part = usize::try_from(PART)?;
     let pool = WorkerPool::new(packing.threads, 2 * (part + member_bound(part)));
+    let effort = Effort::new(packing.level, packing.threads).at_least(EFFORT);
     let queue = work::Queue::new(source);
     pool.run(|| {
-        let mut maker = MemberMaker::new(packing.level);
+        let mut maker = MemberMaker::new(&effort);
         while let Some((ticket, work)) = queue.next()? {
             if pool.stopped() {
                 break;
@@ -171,7 +184,10 @@ fn pack_members<'a>(
                 work::Work::Group(range) => group::make(source, range.clone(), &mut maker)?,
                 work::Work::Part(part) => parts::make(part, &mut maker)?,
             };
-            let written = sequencer.run(ticket, &pool, |packed| packed.take(made));
+            let written = sequencer.run(ticket, &pool, |packed| {
+                let _writing = effort.doing(Doing::Writing);
+                packed.take(made)
+            });
             match written {
                 None => break,
                 Some(written) => written.context("writing the image")?,
@@ -180,7 +196,7 @@ fn pack_members<'a>(
         Ok(())
     })?;
     let mut packed = sequencer.into_inner();
-    let mut maker = MemberMaker::new(packing.level);
+    let mut maker = MemberMaker::new(&effort);
     let end = maker.member(&[0; END]);
     packed
         .take(Made {
@@ -225,27 +241,32 @@ impl Packed<'_> {
 }
 
 /// Makes members, with buffers that live as long as their thread.
-struct MemberMaker {
+struct MemberMaker<'a> {
+    effort: &'a Effort,
     deflater: Deflater,
     buffer: Vec<u8>,
     raw: Vec<u8>,
 }
 
-impl MemberMaker {
-    fn new(level: Level) -> Self {
+impl<'a> MemberMaker<'a> {
+    fn new(effort: &'a Effort) -> Self {
         Self {
-            deflater: Deflater::new(level),
+            effort,
+            deflater: Deflater::default(),
             buffer: Vec::new(),
             raw: Vec::new(),
         }
     }
 
     fn member(&mut self, raw: &[u8]) -> (Member, Vec<u8>) {
+        let _computing = self.effort.doing(Doing::Computing);
         let bound = member_bound(raw.len());
         if self.buffer.len() < bound {
             self.buffer.resize(bound, 0);
         }
-        let size = self.deflater.member(raw, &mut self.buffer);
+        let size = self
+            .effort
+            .member(&mut self.deflater, raw, &mut self.buffer);
         let member = Member {
             // Members are far smaller than 4 GiB: a part, or a group with one header.
             size: u32::try_from(size).unwrap_or(u32::MAX),

@@ -2,15 +2,15 @@
 
 mod common;
 
-use common::{Disk, capture_to, extract_to, options, run};
+use common::{Disk, capture_to, extract_to, options};
 use pitstop_imaging::image::FileSource;
+use pitstop_testing::mounts::Mounted;
 use pitstop_trees::path::TreePath;
 use pitstop_trees::{CaptureOptions, Excludes, TreeImage};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -131,11 +131,13 @@ fn identity_never_enters_an_image() {
     let (root, image) = (work.path().join("root"), work.path().join("x.tar.gz"));
     fs::create_dir_all(root.join("etc/ssh")).unwrap();
     fs::create_dir_all(root.join("var/lib/dhcp")).unwrap();
+    fs::create_dir_all(root.join("etc/salt")).unwrap();
     for (path, text) in [
         ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
         ("etc/ssh/ssh_host_ed25519_key", "secret"),
         ("etc/ssh/sshd_config", "UsePAM yes"),
         ("var/lib/dhcp/dhclient.leases", "lease {}"),
+        ("etc/salt/minion_id", "golden"),
     ] {
         fs::write(root.join(path), text).unwrap();
     }
@@ -149,7 +151,7 @@ fn identity_never_enters_an_image() {
         fs::read(back.join("etc/ssh/sshd_config")).unwrap(),
         b"UsePAM yes"
     );
-    assert_eq!(meta.identity.len(), 3, "{:?}", meta.identity);
+    assert_eq!(meta.identity.len(), 4, "{:?}", meta.identity);
     let all = CaptureOptions {
         keep_identity: true,
         ..options()
@@ -175,21 +177,18 @@ fn what_lies_under_mount_points_is_read_and_only_mounts_of_fstab_are() {
     fs::write(root.join("boot/hidden"), b"under the mount point").unwrap();
     fs::write(boot.join("vmlinuz"), b"kernel").unwrap();
     fs::write(other.join("data"), b"not of the system").unwrap();
-    let mount = |kind: &[&str], from: &Path, to: &str| {
-        run(Command::new("mount")
-            .args(kind)
-            .arg(from)
-            .arg(root.join(to)));
-    };
-    mount(&["-t", "tmpfs"], Path::new("none"), "dev");
-    mount(&["--bind"], &boot.path, "boot");
-    mount(&["--bind"], &other.path, "data");
+    let mount = |arguments: &[&Path], to: &str| Mounted::new(arguments, &root.join(to));
+    let bind = Path::new("--bind");
+    let tmpfs = ["-t", "tmpfs", "none"].map(Path::new);
+    let mounted = [
+        mount(&tmpfs, "dev"),
+        mount(&[bind, &boot.path], "boot"),
+        mount(&[bind, &other.path], "data"),
+    ];
     let work = tempfile::tempdir().unwrap();
     let image = work.path().join("x.tar.gz");
     let meta = capture_to(root, &image, &options());
-    for point in ["dev", "boot", "data"] {
-        run(Command::new("umount").arg(root.join(point)));
-    }
+    drop(mounted);
     let meta = meta.unwrap();
     let found = paths(&image);
     for path in ["/dev/console", "/boot/vmlinuz", "/data"] {

@@ -1,14 +1,14 @@
 //! What is left out by wish. A pattern begins at the root of the tree, so that none matches deeper than meant.
 
+use crate::glob::Glob;
 use crate::path::TreePath;
 use anyhow::Context;
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Patterns, and which of them matched something.
 pub struct Excludes {
     patterns: Vec<String>,
-    set: GlobSet,
+    set: Vec<Glob>,
     used: Vec<AtomicBool>,
 }
 
@@ -18,19 +18,16 @@ impl Excludes {
     /// # Errors
     /// A pattern that is none, named.
     pub fn new(patterns: &[String]) -> anyhow::Result<Self> {
-        let mut set = GlobSetBuilder::new();
+        let mut set = Vec::new();
         for pattern in patterns {
             let bare = pattern.trim_start_matches("./").trim_matches('/');
-            let glob = GlobBuilder::new(bare)
-                .literal_separator(true)
-                .backslash_escape(true)
-                .build()
-                .with_context(|| format!("the pattern {pattern:?} to leave out"))?;
-            set.add(glob);
+            let glob =
+                Glob::new(bare).with_context(|| format!("the pattern {pattern:?} to leave out"))?;
+            set.push(glob);
         }
         Ok(Self {
             patterns: patterns.to_vec(),
-            set: set.build().context("the patterns to leave out")?,
+            set,
             used: patterns.iter().map(|_| AtomicBool::new(false)).collect(),
         })
     }
@@ -40,11 +37,14 @@ impl Excludes {
         if self.patterns.is_empty() {
             return false;
         }
-        let found = self.set.matches(path.as_path());
-        for number in &found {
-            self.used[*number].store(true, Ordering::Relaxed);
+        let mut found = false;
+        for (glob, used) in self.set.iter().zip(&self.used) {
+            if glob.matches(path.as_bytes()) {
+                used.store(true, Ordering::Relaxed);
+                found = true;
+            }
         }
-        !found.is_empty()
+        found
     }
 
     pub fn patterns(&self) -> &[String] {

@@ -49,22 +49,32 @@ pub fn extents(fd: impl AsFd, size: u64, blocks: u64) -> io::Result<Option<Arc<[
     Ok((data + WORTH <= size).then(|| extents.into()))
 }
 
-/// A map has so much room; of more holes the small ones are stored as zeros.
+/// A map has so much room; of more holes the smallest are stored as zeros, and no more of them than need be.
 fn close_smallest(extents: &mut Vec<Extent>) {
-    let mut hole = 4096;
-    while extents.len() > EXTENTS_MOST {
-        hole *= 2;
-        let mut joined: Vec<Extent> = Vec::with_capacity(extents.len());
-        for extent in extents.iter() {
-            match joined.last_mut() {
-                Some(last) if extent.start - (last.start + last.length) <= hole => {
-                    last.length = extent.start + extent.length - last.start;
-                }
-                _ => joined.push(*extent),
+    let Some(surplus) = extents.len().checked_sub(EXTENTS_MOST).filter(|it| *it > 0) else {
+        return;
+    };
+    let end = |extent: &Extent| extent.start + extent.length;
+    let holes = extents.windows(2).map(|pair| pair[1].start - end(&pair[0]));
+    let mut sizes: Vec<u64> = holes.collect();
+    let (smaller, largest, _) = sizes.select_nth_unstable(surplus - 1);
+    let largest = *largest;
+    // Of those that are as large as the largest one that is closed, not all need be.
+    let mut left = 1 + smaller.iter().filter(|size| **size == largest).count();
+    let mut joined: Vec<Extent> = Vec::with_capacity(EXTENTS_MOST);
+    for extent in extents.iter() {
+        let last = joined.last_mut();
+        let hole = last.as_ref().map(|last| extent.start - end(last));
+        let closes = hole.is_some_and(|hole| hole < largest || (hole == largest && left > 0));
+        match last {
+            Some(last) if closes => {
+                left -= usize::from(hole == Some(largest));
+                last.length = end(extent) - last.start;
             }
+            _ => joined.push(*extent),
         }
-        *extents = joined;
     }
+    *extents = joined;
 }
 
 #[cfg(test)]
@@ -95,8 +105,23 @@ mod tests {
                 length: 4096,
             })
             .collect();
+        // Two that are larger than the others, and one smaller.
+        for (at, gap) in [(9, 100_000), (20_000, 200_000), (30_000, -2048)] {
+            for extent in &mut many[at..] {
+                extent.start = extent.start.checked_add_signed(gap).unwrap();
+            }
+        }
+        let ends = |extents: &[Extent]| {
+            let last = extents.last().unwrap();
+            (extents[0].start, last.start + last.length)
+        };
+        let before = ends(&many);
         close_smallest(&mut many);
-        assert_eq!(many.len(), 1);
-        assert_eq!(many[0].length, 39_999 * 8192 + 4096);
+        assert_eq!((many.len(), ends(&many)), (EXTENTS_MOST, before));
+        let holes = many
+            .windows(2)
+            .map(|pair| pair[1].start - pair[0].start - pair[0].length);
+        let holes: Vec<u64> = holes.collect();
+        assert!(holes.contains(&104_096) && holes.contains(&204_096) && !holes.contains(&2048));
     }
 }

@@ -1,8 +1,24 @@
 //! What is one machine's alone. It never enters an image: clones would be taken for each other.
 
+use crate::beneath;
+use crate::btrfs::SNAPSHOTS;
+use crate::glob::Glob;
 use crate::path::TreePath;
 use anyhow::Context;
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use rustix::fs::{Dir, OFlags};
+use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
+
+/// What a deploy or an update remembers on the machine, and the folder that an update works in: never part of an image.
+pub const RECORD: &str = "var/lib/pitstop/tree";
+pub const WORKSHOP: &str = ".pitstop-update";
+
+/// Whether a path is Pitstop's own on the machine.
+pub fn is_ours(path: &TreePath) -> bool {
+    path.name() == WORKSHOP.as_bytes()
+        || path.as_bytes() == SNAPSHOTS.as_bytes()
+        || path.as_bytes() == RECORD.as_bytes()
+}
 
 /// What becomes of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +32,7 @@ pub enum Verdict {
 /// machine-id(5): an empty file is filled at the first boot; one that is missing cannot be on a read-only root.
 const EMPTIED: [&str; 1] = ["etc/machine-id"];
 
-const LEFT_OUT: [&str; 27] = [
+const LEFT_OUT: &[&str] = &[
     // Whose machine it is to those who log in.
     "etc/ssh/ssh_host_*",
     "etc/dropbear/dropbear_*_host_key",
@@ -27,21 +43,38 @@ const LEFT_OUT: [&str; 27] = [
     "var/lib/dhclient/*.lease*",
     "var/lib/dhcpcd/*.lease*",
     "var/lib/dhcpcd/duid",
+    "var/lib/dhcpcd/secret",
+    "var/db/dhcpcd/*.lease*",
+    "var/db/dhcpcd/duid",
+    "var/db/dhcpcd/secret",
     "etc/dhcpcd.duid",
+    "etc/dhcpcd.secret",
     "var/lib/dhcpcd5/*",
     "var/lib/NetworkManager/*.lease",
     "var/lib/NetworkManager/secret_key",
     "var/lib/NetworkManager/timestamps",
     "var/lib/NetworkManager/seen-bssids",
+    "var/lib/systemd/network/*",
     "var/lib/wicked/*.xml",
-    // Cards by their addresses.
+    "var/lib/dhcpv6/*duid*",
+    // Cards and drives by their addresses and serials.
     "etc/udev/rules.d/70-persistent-net.rules",
+    "etc/udev/rules.d/70-persistent-cd.rules",
+    // The disks that LVM looks at, by their serials.
+    "etc/lvm/devices/system.devices",
+    "etc/lvm/devices/backup/*",
     // Seeds, and keys that systemd seals with.
     "var/lib/systemd/random-seed",
     "var/lib/systemd/credential.secret",
     "var/lib/urandom/random-seed",
     "var/lib/random-seed",
-    "{boot,efi,boot/efi}/loader/random-seed",
+    "var/lib/misc/random-seed",
+    "var/lib/seedrng/*",
+    "etc/random-seed",
+    "etc/urandom.seed",
+    "boot/loader/random-seed",
+    "efi/loader/random-seed",
+    "boot/efi/loader/random-seed",
     // Names on storage networks.
     "etc/iscsi/initiatorname.iscsi",
     "etc/nvme/hostnqn",
@@ -50,21 +83,37 @@ const LEFT_OUT: [&str; 27] = [
     "var/lib/cloud/instance",
     "var/lib/cloud/instances",
     "var/lib/cloud/data/*",
+    // Names and keys that a service makes itself where it has none, and by which its server or its peers know a machine.
+    "etc/salt/minion_id",
+    "etc/salt/pki/minion/minion.pem",
+    "etc/salt/pki/minion/minion.pub",
+    "etc/venv-salt-minion/minion_id",
+    "etc/venv-salt-minion/pki/minion/minion.pem",
+    "etc/venv-salt-minion/pki/minion/minion.pub",
+    "etc/insights-client/machine-id",
+    "etc/docker/key.json",
+    "var/lib/docker/engine-id",
+    "var/lib/glusterd/glusterd.info",
+    "var/lib/mysql/auto.cnf",
+    "var/lib/netdata/registry/netdata.public.unique.id",
+    "var/lib/zerotier-one/identity.public",
+    "var/lib/zerotier-one/identity.secret",
 ];
 
 /// The lists, ready to match.
 pub struct Identity {
-    emptied: GlobSet,
-    left_out: GlobSet,
+    emptied: Vec<Glob>,
+    left_out: Vec<Glob>,
 }
 
-fn set(patterns: &[&str]) -> anyhow::Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-        set.add(glob.with_context(|| format!("the pattern {pattern}"))?);
-    }
-    set.build().context("the patterns of identity")
+fn set(patterns: &[&str]) -> anyhow::Result<Vec<Glob>> {
+    let glob =
+        |pattern: &&str| Glob::new(pattern).with_context(|| format!("the pattern {pattern}"));
+    patterns.iter().map(glob).collect()
+}
+
+fn any(set: &[Glob], path: &TreePath) -> bool {
+    set.iter().any(|glob| glob.matches(path.as_bytes()))
 }
 
 impl Identity {
@@ -73,8 +122,24 @@ impl Identity {
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self {
             emptied: set(&EMPTIED)?,
-            left_out: set(&LEFT_OUT)?,
+            left_out: set(LEFT_OUT)?,
         })
+    }
+
+    /// What the tree in the folder `root` has that is one machine's alone and need not be there. No symlink is followed.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn found_in(&self, root: BorrowedFd) -> anyhow::Result<Vec<TreePath>> {
+        let mut found = Vec::new();
+        for pattern in LEFT_OUT {
+            let names: Vec<&str> = pattern.split('/').collect();
+            expand(root, TreePath::root(), &names, &mut found)
+                .with_context(|| format!("looking for {pattern}"))?;
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
     }
 
     pub fn verdict(&self, path: &TreePath) -> Verdict {
@@ -86,9 +151,9 @@ impl Identity {
         {
             return Verdict::Kept;
         }
-        if self.emptied.is_match(path.as_path()) {
+        if any(&self.emptied, path) {
             Verdict::Emptied
-        } else if self.left_out.is_match(path.as_path()) {
+        } else if any(&self.left_out, path) {
             Verdict::LeftOut
         } else {
             Verdict::Kept
@@ -96,9 +161,69 @@ impl Identity {
     }
 }
 
+/// Adds what is at `folder` and below by a pattern's components.
+fn expand(
+    root: BorrowedFd,
+    folder: TreePath,
+    names: &[&str],
+    found: &mut Vec<TreePath>,
+) -> anyhow::Result<()> {
+    let Some((name, rest)) = names.split_first() else {
+        found.push(folder);
+        return Ok(());
+    };
+    let way = OFlags::RDONLY | OFlags::DIRECTORY;
+    let opened = match beneath::open(root, folder.as_bytes(), way) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+        other => other.with_context(|| format!("opening {folder}"))?,
+    };
+    let pattern = Glob::new(name)?;
+    for entry in Dir::read_from(&opened).with_context(|| format!("reading {folder}"))? {
+        let entry = entry.with_context(|| format!("reading {folder}"))?;
+        let bytes = entry.file_name().to_bytes();
+        if !matches!(bytes, b"." | b"..") && pattern.matches(bytes) {
+            expand(root, folder.join(bytes)?, rest, found)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_a_tree_has_of_it_is_found_and_no_symlink_is_followed() {
+        let (tree, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for path in [
+            "etc/ssh/ssh_host_rsa_key",
+            "etc/ssh/ssh_host_rsa_key.pub",
+            "etc/ssh/sshd_config",
+            "boot/efi/loader/random-seed",
+            "var/lib/cloud/instances/i-1/boot",
+        ] {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"x").unwrap();
+        }
+        fs::write(outside.path().join("dhclient.leases"), b"x").unwrap();
+        symlink(outside.path(), tree.path().join("var/lib/dhcp")).unwrap();
+        let root = File::open(tree.path()).unwrap();
+        let found = Identity::new().unwrap().found_in(root.as_fd()).unwrap();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "/boot/efi/loader/random-seed",
+                "/etc/ssh/ssh_host_rsa_key",
+                "/etc/ssh/ssh_host_rsa_key.pub",
+                "/var/lib/cloud/instances",
+            ]
+        );
+    }
 
     #[test]
     fn what_is_one_machines_alone_is_known() {

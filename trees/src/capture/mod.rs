@@ -1,15 +1,18 @@
 //! A tree on disks becomes an image: a machine's own root, another root, or any folder.
 
 mod exclude;
+mod features;
 mod holes;
 mod identity;
-mod mounts;
+pub mod mounts;
+mod snapshot;
 mod system;
 mod tree;
-mod walk;
+pub mod walk;
 
 pub use exclude::Excludes;
-pub use identity::{Identity, Verdict};
+pub use identity::{Identity, RECORD, Verdict, WORKSHOP};
+pub use mounts::{MountInfo, table as mount_table};
 
 use crate::facts;
 use crate::meta::{Consistency, LeftOut, Meta};
@@ -18,6 +21,7 @@ use crate::path::TreePath;
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::members::Meter;
 use rustix::fs::FileType;
+use snapshot::Snapshots;
 use std::io::Write;
 use std::path::Path;
 
@@ -45,34 +49,80 @@ pub fn capture(
     out: &mut (dyn Write + Send),
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Meta> {
-    let (mounts, others) = mounts::find(root)?;
-    let identity = Identity::new()?;
-    let wanted = walk::Wanted {
-        excludes: &options.excludes,
-        identity: (!options.keep_identity).then_some(&identity),
-        skipped: &options.skipped,
-    };
-    let found = walk::walk(&mounts, &wanted)?;
-    for pattern in options.excludes.unused() {
-        reporter.warn(format!(
-            "the pattern {pattern:?} to leave out matches nothing: patterns begin at the root of the tree"
-        ));
-    }
+    let (mut mounts, others) = mounts::find(root, mounts::Access::Read, &[])?;
     let mut meta = options.meta.clone();
-    meta.consistency = if system::is_running_root(root) {
-        Consistency::Live
-    } else {
-        Consistency::Offline
-    };
+    // Held to the end.
+    let (snapshots, consistency) = hold(root, &mut mounts, reporter);
+    meta.consistency = consistency;
+    let found = look(&mounts, options, reporter)?;
     meta.excludes = options.excludes.patterns().to_vec();
     for (path, why) in others {
         reporter.warn(format!("{path} is left out: {why}"));
         let path = path.to_string();
         meta.left_out.push(LeftOut { path, why });
     }
-    let paths = found.nodes.iter().map(|node| &node.path);
-    facts::of_paths(&mut meta, paths);
-    system::of_root(&mut meta, &mounts[0].folder);
+    describe(&mut meta, &mounts, &found, reporter);
+    let name = root.display().to_string();
+    let meter = Meter::new(Act::Capture, &name, Some(size_of(&found)), reporter);
+    let live = tree::LiveTree::new(mounts, found, options.allow_changed);
+    let meta = pack::pack(&live, options.packing, meta, out, &meter)?;
+    drop(snapshots);
+    for change in &meta.changed {
+        reporter.warn(format!("changed: {change}"));
+    }
+    Ok(meta)
+}
+
+/// Has what runs meanwhile be read from snapshots, where its filesystems have such.
+fn hold<'a>(
+    root: &Path,
+    mounts: &mut Vec<mounts::Mount>,
+    reporter: &'a dyn Reporter,
+) -> (Snapshots<'a>, Consistency) {
+    if !system::is_running_root(root) {
+        return (Snapshots::default(), Consistency::Offline);
+    }
+    let (snapshots, still) = Snapshots::hold(mounts, reporter);
+    let consistency = if still {
+        Consistency::Snapshot
+    } else {
+        Consistency::Live
+    };
+    (snapshots, consistency)
+}
+
+/// Lists what is there and not left out.
+fn look(
+    mounts: &[mounts::Mount],
+    options: &CaptureOptions,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<walk::Tree> {
+    let identity = Identity::new()?;
+    let wanted = walk::Wanted {
+        excludes: &options.excludes,
+        identity: (!options.keep_identity).then_some(&identity),
+        skipped: &options.skipped,
+        enter: &|_| true,
+        sockets: false,
+    };
+    let found = walk::walk(&mounts.iter().collect::<Vec<_>>(), &wanted)?;
+    for pattern in options.excludes.unused() {
+        reporter.warn(format!(
+            "the pattern {pattern:?} to leave out matches nothing: patterns begin at the root of the tree"
+        ));
+    }
+    Ok(found)
+}
+
+/// Says of the system what its files and filesystems tell.
+fn describe(
+    meta: &mut Meta,
+    mounts: &[mounts::Mount],
+    found: &walk::Tree,
+    reporter: &dyn Reporter,
+) {
+    facts::of_paths(meta, found.nodes.iter().map(|node| &node.path));
+    system::of_root(meta, &mounts[0].folder);
     let filesystems: Vec<_> = mounts.iter().filter_map(system::of_mount).collect();
     if !filesystems.is_empty() {
         meta.filesystems = filesystems;
@@ -82,22 +132,12 @@ pub fn capture(
         Ok(layout) => meta.layout = layout,
         Err(error) => reporter.warn(format!("the layout of its disk is not recorded: {error:#}")),
     }
-    let total = found
-        .nodes
-        .iter()
-        .filter(|node| node.kind == FileType::RegularFile && node.link.is_none())
-        .map(|node| {
-            node.stamp()
-                .size
-                .min(node.stat.stx_blocks.saturating_mul(512).max(1))
-        })
-        .sum();
-    let name = root.display().to_string();
-    let meter = Meter::new(Act::Capture, &name, Some(total), reporter);
-    let live = tree::LiveTree::new(mounts, found, options.allow_changed);
-    let meta = pack::pack(&live, options.packing, meta, out, &meter)?;
-    for change in &meta.changed {
-        reporter.warn(format!("changed: {change}"));
-    }
-    Ok(meta)
+}
+
+/// About how many bytes are read.
+fn size_of(found: &walk::Tree) -> u64 {
+    let files = found.nodes.iter();
+    let files = files.filter(|node| node.kind == FileType::RegularFile && node.link.is_none());
+    let blocks = |node: &walk::Node| node.stat.stx_blocks.saturating_mul(512).max(1);
+    files.map(|node| node.stamp().size.min(blocks(node))).sum()
 }

@@ -4,6 +4,7 @@
 //! under mount points appears, and nothing can be written by it. Where that is not allowed, the folder itself is
 //! opened, and its mount points are told by the kernel.
 
+use crate::fstab::unescape;
 use crate::path::TreePath;
 use anyhow::{Context, bail};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -79,24 +80,58 @@ pub struct MountInfo {
     pub source: PathBuf,
 }
 
+impl MountInfo {
+    /// Whether nothing can be written there.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.options.split(',').any(|option| option == "ro")
+    }
+}
+
+/// Whether files are changed by the handles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// Of the thread that asks: it may have mounts of its own.
+const TABLE: &str = "/proc/thread-self/mountinfo";
+
+/// What is mounted, as the kernel lists it: of two on one place the later one is on top.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn table() -> anyhow::Result<Vec<MountInfo>> {
+    Ok(parse(
+        &fs::read(TABLE).with_context(|| format!("reading {TABLE}"))?,
+    ))
+}
+
 /// Where a filesystem is mounted that is not read, and why.
 pub type NotRead = (TreePath, String);
 
-/// The filesystems below `root` that are read, the outermost first, and those that are not, for people.
+/// The filesystems below `root` that are read, the outermost first, and those that are not, for people: those that its fstab
+/// names, and those at `also`.
 ///
 /// # Errors
 /// When `root` is no folder, or one that fstab names cannot be opened.
-pub fn find(root: &Path) -> anyhow::Result<(Vec<Mount>, Vec<NotRead>)> {
+pub fn find(
+    root: &Path,
+    access: Access,
+    also: &[TreePath],
+) -> anyhow::Result<(Vec<Mount>, Vec<NotRead>)> {
     let real = fs::canonicalize(root).with_context(|| format!("opening {}", root.display()))?;
     if !real.is_dir() {
         bail!("{} is not a folder", root.display());
     }
-    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let table = fs::read(TABLE).unwrap_or_default();
     let table = parse(&table);
     // Of a folder within a filesystem nothing is told: it is where somebody works, and not what the system is on.
     let own = table.iter().rev().find(|mount| mount.point == real);
-    let mut mounts = vec![open(&real, TreePath::root(), own.cloned())?];
-    let wanted = in_fstab(&fs::read(real.join("etc/fstab")).unwrap_or_default());
+    let mut mounts = vec![open(&real, TreePath::root(), own.cloned(), access)?];
+    let mut wanted = in_fstab(&fs::read(real.join("etc/fstab")).unwrap_or_default());
+    wanted.extend_from_slice(also);
     let mut others = Vec::new();
     let mut seen: Vec<&Path> = Vec::new();
     // The last line about a place is what is on top there.
@@ -111,7 +146,7 @@ pub fn find(root: &Path) -> anyhow::Result<(Vec<Mount>, Vec<NotRead>)> {
         let path = TreePath::parse(below.as_os_str().as_bytes())
             .with_context(|| format!("the mount point {}", mount.point.display()))?;
         if KEPT.contains(&mount.kind.as_str()) && wanted.contains(&path) {
-            mounts.push(open(&mount.point, path, Some(mount.clone()))?);
+            mounts.push(open(&mount.point, path, Some(mount.clone()), access)?);
         } else if !UNREAL.contains(&mount.kind.as_str()) {
             let why = if KEPT.contains(&mount.kind.as_str()) {
                 format!("{} that /etc/fstab does not name", mount.kind)
@@ -126,11 +161,16 @@ pub fn find(root: &Path) -> anyhow::Result<(Vec<Mount>, Vec<NotRead>)> {
     Ok((mounts, others))
 }
 
-fn open(point: &Path, path: TreePath, info: Option<MountInfo>) -> anyhow::Result<Mount> {
+fn open(
+    point: &Path,
+    path: TreePath,
+    info: Option<MountInfo>,
+    access: Access,
+) -> anyhow::Result<Mount> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let cloned = open_tree(CWD, point, flags)
         .ok()
-        .filter(|tree| read_only(tree).is_ok());
+        .filter(|tree| hold(tree, access).is_ok() || access == Access::Write);
     let detached = cloned.is_some();
     let folder = match cloned {
         Some(tree) => tree,
@@ -164,10 +204,13 @@ const MOUNT_ATTR_NOATIME: u64 = 0x10;
 /// The bits in which times are told (linux/mount.h).
 const MOUNT_ATTR_ATIME: u64 = 0x70;
 
-/// Has nothing be written through `tree`, times of reading among it.
-fn read_only(tree: &OwnedFd) -> std::io::Result<()> {
+/// Has no times of reading be written through `tree`, and where it is only read, nothing at all.
+fn hold(tree: &OwnedFd, access: Access) -> std::io::Result<()> {
     let attr = MountAttr {
-        set: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME,
+        set: match access {
+            Access::Read => MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME,
+            Access::Write => MOUNT_ATTR_NOATIME,
+        },
         clear: MOUNT_ATTR_ATIME,
         propagation: 0,
         userns: 0,
@@ -212,25 +255,8 @@ fn line(line: &[u8]) -> Option<MountInfo> {
     })
 }
 
-/// `\040` is a space, as the kernel and fstab write it.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        let octal = match rest {
-            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
-                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
-            }
-            _ => None,
-        };
-        bytes.push(octal.unwrap_or(*first));
-        rest = if octal.is_some() { &rest[4..] } else { after };
-    }
-    bytes
-}
-
 /// The mount points of an fstab (fstab(5)).
-fn in_fstab(text: &[u8]) -> Vec<TreePath> {
+pub fn in_fstab(text: &[u8]) -> Vec<TreePath> {
     let lines = text.split(|byte| *byte == b'\n');
     let points = lines.filter_map(|line| {
         let mut fields = line
@@ -263,12 +289,31 @@ mod tests {
         assert_eq!(points, ["/", "/boot"]);
     }
 
+    #[test]
+    fn a_thread_with_mounts_of_its_own_sees_those() {
+        use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+        let folder = tempfile::tempdir().unwrap();
+        let point = fs::canonicalize(folder.path()).unwrap();
+        let seen = || table().unwrap().iter().any(|mount| mount.point == point);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // SAFETY: a plain call to the kernel, about this thread alone.
+                let apart = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+                assert_eq!(apart, 0, "this test needs root");
+                let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+                mount_change("/", private).unwrap();
+                mount("tmpfs", &point, "tmpfs", MountFlags::empty(), Some(c"")).unwrap();
+                assert!(seen());
+            });
+        });
+        assert!(!seen());
+    }
+
     proptest::proptest! {
         #[test]
         fn any_bytes_make_no_panic(text in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             parse(&text);
             in_fstab(&text);
-            unescape(&text);
         }
     }
 }

@@ -315,6 +315,10 @@ impl Source for LiveTree {
         }
     }
 
+    fn is_folder(&self, number: usize) -> bool {
+        self.tree.nodes[number].kind == FileType::Directory
+    }
+
     fn read(&self, number: usize) -> anyhow::Result<Option<Found>> {
         let node = &self.tree.nodes[number];
         if let Some(target) = node.link {

@@ -1,7 +1,7 @@
 //! What is in a tree: every path with what `statx` tells, sorted. Files are not opened yet.
 
 use super::exclude::Excludes;
-use super::identity::{Identity, Verdict};
+use super::identity::{Identity, Verdict, is_ours};
 use super::mounts::Mount;
 use crate::inode::{Stamp, stamp};
 use crate::path::{TreePath, shown};
@@ -32,6 +32,8 @@ pub struct Node {
     pub emptied: bool,
     /// Another name of the node with this number.
     pub link: Option<usize>,
+    /// Something else is mounted there, and hides what is below.
+    pub other_mount: bool,
 }
 
 impl Node {
@@ -50,6 +52,9 @@ pub struct Tree {
     pub identity: Vec<TreePath>,
 }
 
+/// Which folders a walk goes into.
+pub type Enter<'a> = &'a (dyn Fn(&TreePath) -> bool + Sync);
+
 /// What a walk leaves out.
 pub struct Wanted<'a> {
     pub excludes: &'a Excludes,
@@ -57,10 +62,14 @@ pub struct Wanted<'a> {
     pub identity: Option<&'a Identity>,
     /// Files of the image itself.
     pub skipped: &'a [TreePath],
+    /// Folders that are listed themselves, and their contents where this says so.
+    pub enter: Enter<'a>,
+    /// Whether sockets are listed: an image has none.
+    pub sockets: bool,
 }
 
 struct Walk<'a> {
-    mounts: &'a [Mount],
+    mounts: &'a [&'a Mount],
     wanted: &'a Wanted<'a>,
     state: Mutex<State>,
     moved: Condvar,
@@ -80,7 +89,7 @@ struct State {
 ///
 /// # Errors
 /// When a folder cannot be read. One that is gone meanwhile is none of the tree.
-pub fn walk(mounts: &[Mount], wanted: &Wanted) -> anyhow::Result<Tree> {
+pub fn walk(mounts: &[&Mount], wanted: &Wanted) -> anyhow::Result<Tree> {
     let walk = Walk {
         mounts,
         wanted,
@@ -115,6 +124,7 @@ fn node(path: TreePath, mount: usize, stat: Statx) -> Node {
         stat,
         emptied: false,
         link: None,
+        other_mount: false,
     }
 }
 
@@ -231,7 +241,10 @@ impl Walk<'_> {
         mount: usize,
         found: &mut State,
     ) -> anyhow::Result<()> {
-        if self.wanted.skipped.contains(&path) || self.wanted.excludes.matches(&path) {
+        if is_ours(&path)
+            || self.wanted.skipped.contains(&path)
+            || self.wanted.excludes.matches(&path)
+        {
             return Ok(());
         }
         let verdict = self
@@ -257,7 +270,7 @@ impl Walk<'_> {
         };
         let stat = stat.with_context(|| format!("looking at {path}"))?;
         let mut node = node(path, on.unwrap_or(mount), stat);
-        if node.kind == FileType::Socket {
+        if node.kind == FileType::Socket && !self.wanted.sockets {
             found.left_out.push((node.path, "a socket".into()));
             return Ok(());
         }
@@ -265,7 +278,9 @@ impl Walk<'_> {
             node.emptied = true;
             found.identity.push(node.path.clone());
         }
-        if node.kind == FileType::Directory && (on.is_some() || !self.is_other_mount(&node)) {
+        let is_folder = node.kind == FileType::Directory;
+        node.other_mount = is_folder && on.is_none() && self.is_other_mount(&node);
+        if is_folder && !node.other_mount && (self.wanted.enter)(&node.path) {
             found.folders.push((node.path.clone(), node.mount));
         }
         found.nodes.push(node);
@@ -274,7 +289,7 @@ impl Walk<'_> {
 
     /// Whether a folder is where something else is mounted, which only a handle that is not detached shows.
     fn is_other_mount(&self, node: &Node) -> bool {
-        let mount = &self.mounts[node.mount];
+        let mount = self.mounts[node.mount];
         if mount.detached {
             return false;
         }

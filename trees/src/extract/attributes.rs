@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::members::lock;
 use rustix::fs::{
-    AtFlags, Gid, IFlags, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
+    AtFlags, Gid, IFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
     chownat, fchmod, fchown, fsetxattr, futimens, ioctl_getflags, ioctl_setflags, lsetxattr,
     utimensat,
 };
@@ -30,11 +30,19 @@ pub struct Losses {
     lost: Mutex<Vec<String>>,
     /// What says how data is stored, and nothing of what it is.
     advice: Mutex<Vec<String>>,
+    /// Whose time is another one.
+    times: Mutex<Vec<String>>,
 }
 
 impl Losses {
     fn attribute(&self, what: String) {
         lock(&self.lost).push(what);
+    }
+
+    fn time(&self, found: &Stat, wanted: Time, name: &str) {
+        if found.st_mtime != wanted.seconds {
+            lock(&self.times).push(name.to_owned());
+        }
     }
 
     /// Warns of what matters little.
@@ -48,6 +56,14 @@ impl Losses {
                 "the filesystem of {target} has no room for {} flags of how data is stored: {}",
                 advice.len(),
                 named(&advice)
+            ));
+        }
+        let times = lock(&self.times);
+        if !times.is_empty() {
+            reporter.warn(format!(
+                "the filesystem of {target} has no room for the times of {} files, which got the nearest that it has: {}",
+                times.len(),
+                named(&times)
             ));
         }
         let lost = lock(&self.lost);
@@ -70,11 +86,11 @@ fn named(all: &[String]) -> String {
     words.join("; ")
 }
 
-/// Sets what an open file or folder has, but for flags; `made` is the mode that it was made with.
+/// Sets what an open file or folder has, but for flags; `made` is the mode that it was made with, where that is known.
 pub fn set_open(
     fd: &OwnedFd,
     wanted: &Attributes,
-    made: Mode,
+    made: Option<Mode>,
     is_fat: bool,
     name: &str,
     losses: &Losses,
@@ -85,7 +101,7 @@ pub fn set_open(
             fchown(fd, Some(uid(wanted)), Some(gid(wanted)))
                 .with_context(|| format!("setting the owner of {name}"))?;
         }
-        if made.as_raw_mode() != wanted.mode {
+        if made.is_none_or(|made| made.as_raw_mode() != wanted.mode) {
             fchmod(fd, Mode::from_raw_mode(wanted.mode))
                 .with_context(|| format!("setting the mode of {name}"))?;
         }
@@ -94,7 +110,13 @@ pub fn set_open(
             xattr(set, key, name, losses)?;
         }
     }
-    futimens(fd, &times(wanted.mtime)).with_context(|| format!("setting the time of {name}"))
+    let setting = || format!("setting the time of {name}");
+    futimens(fd, &times(wanted.mtime)).with_context(setting)?;
+    if !is_fat && is_far(wanted.mtime) {
+        let found = rustix::fs::fstat(fd).with_context(setting)?;
+        losses.time(&found, wanted.mtime, name);
+    }
+    Ok(())
 }
 
 /// The same of what is not open: a symlink, a device, a FIFO.
@@ -133,8 +155,18 @@ pub fn set_named(
             xattr(set, key, name, losses)?;
         }
     }
-    utimensat(&folder.fd, entry_name, &times(wanted.mtime), flags)
-        .with_context(|| format!("setting the time of {name}"))
+    let setting = || format!("setting the time of {name}");
+    utimensat(&folder.fd, entry_name, &times(wanted.mtime), flags).with_context(setting)?;
+    if is_far(wanted.mtime) {
+        let found = rustix::fs::statat(&folder.fd, entry_name, flags).with_context(setting)?;
+        losses.time(&found, wanted.mtime, name);
+    }
+    Ok(())
+}
+
+/// Whether a time is one that some filesystems have no room for: the kernel takes the nearest that they have, and says nothing.
+fn is_far(time: Time) -> bool {
+    i32::try_from(time.seconds).is_err()
 }
 
 /// Whether a file that was made with `mode` has it already.
@@ -150,7 +182,15 @@ fn xattr(
 ) -> anyhow::Result<()> {
     match set {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOSPC | Errno::RANGE | Errno::TOOBIG) => {
+        // A tar may have what no kernel takes: an ACL that is none, or `user.` of a symlink.
+        Err(
+            Errno::OPNOTSUPP
+            | Errno::NOSPC
+            | Errno::RANGE
+            | Errno::TOOBIG
+            | Errno::INVAL
+            | Errno::PERM,
+        ) => {
             losses.attribute(format!("{} of {name}", shown(key)));
             Ok(())
         }

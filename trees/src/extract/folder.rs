@@ -1,6 +1,7 @@
 //! The target, and handles of the folders in it.
 
 use crate::beneath;
+use crate::entry::Entry;
 use crate::path::TreePath;
 use anyhow::{Context, bail};
 use rustix::fs::{FileType, Mode, OFlags, fstatfs, mkdirat};
@@ -8,6 +9,8 @@ use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// `MSDOS_SUPER_MAGIC` and `EXFAT_SUPER_MAGIC` (linux/magic.h): filesystems that keep neither owners nor modes.
@@ -19,6 +22,8 @@ const LOST_FOUND: &str = "lost+found";
 pub struct Target {
     pub name: String,
     pub root: OwnedFd,
+    /// Other filesystems that are mounted in it, each behind the one that it is in.
+    pub mounts: Vec<(TreePath, OwnedFd)>,
     /// The bits that new files lack whatever is asked for.
     pub umask: Mode,
     /// Whom new files belong to.
@@ -26,32 +31,38 @@ pub struct Target {
 }
 
 impl Target {
-    /// Opens or makes the folder, which must be empty.
+    /// Opens or makes the folder, which must be empty but for mount points of empty filesystems.
     pub fn prepare(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
         fs::create_dir_all(path).with_context(|| format!("making {name}"))?;
-        for entry in fs::read_dir(path).with_context(|| format!("reading {name}"))? {
-            let entry = entry.with_context(|| format!("reading {name}"))?;
-            if entry.file_name() != LOST_FOUND {
-                bail!(
-                    "{name} is not empty ({} is in it): a tree is unpacked into a folder of its own",
-                    Path::new(&entry.file_name()).display()
-                );
-            }
+        let mut mounts = Vec::new();
+        if let Some(found) = mounts_in(path, &TreePath::root(), &mut mounts)? {
+            bail!(
+                "{name} is not empty ({found} is in it): a tree is unpacked into a folder of its own"
+            );
         }
         let root = File::open(path).with_context(|| format!("opening {name}"))?;
+        Ok(Self {
+            mounts,
+            ..Self::at(name, root.into())
+        })
+    }
+
+    /// A folder that is open already, whatever is in it.
+    pub fn at(name: String, root: OwnedFd) -> Self {
         // There is no other way to ask for it than to set it.
         let umask = rustix::process::umask(Mode::empty());
         rustix::process::umask(umask);
-        Ok(Self {
+        Self {
             name,
-            root: root.into(),
+            root,
+            mounts: Vec::new(),
             umask,
             owner: (
                 rustix::process::geteuid().as_raw(),
                 rustix::process::getegid().as_raw(),
             ),
-        })
+        }
     }
 
     /// For messages: where `path` is on this computer.
@@ -65,9 +76,49 @@ impl Target {
     }
 }
 
+/// Finds the mount points in the folder `at`, which is `path` in the target. Returns what is in it beside them.
+fn mounts_in(
+    at: &Path,
+    path: &TreePath,
+    mounts: &mut Vec<(TreePath, OwnedFd)>,
+) -> anyhow::Result<Option<String>> {
+    let reading = || format!("reading {}", at.display());
+    let own = fs::symlink_metadata(at).with_context(reading)?.dev();
+    for entry in fs::read_dir(at).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        let name = entry.file_name();
+        if name == LOST_FOUND {
+            continue;
+        }
+        let other = || Some(Path::new(&name).display().to_string());
+        let found = fs::symlink_metadata(entry.path()).with_context(reading)?;
+        if !found.is_dir() {
+            return Ok(other());
+        }
+        let below = path
+            .join(name.as_bytes())
+            .with_context(|| format!("the path {}", entry.path().display()))?;
+        let before = mounts.len();
+        if found.dev() != own {
+            let opened = File::open(entry.path())
+                .with_context(|| format!("opening {}", entry.path().display()))?;
+            mounts.push((below.clone(), opened.into()));
+        }
+        let beside = mounts_in(&entry.path(), &below, mounts)?;
+        if beside.is_some() {
+            return Ok(beside);
+        }
+        // A folder that leads to none is somebody's.
+        if mounts.len() == before {
+            return Ok(other());
+        }
+    }
+    Ok(None)
+}
+
 /// An open folder of the target.
 pub struct Folder {
-    path: Vec<u8>,
+    pub path: Vec<u8>,
     pub fd: OwnedFd,
     pub is_fat: bool,
 }
@@ -87,6 +138,29 @@ impl Folder {
             }
             made => Ok(made?),
         }
+    }
+}
+
+/// Where entries go.
+pub trait Places {
+    /// Whether the entry with this number is wanted at all.
+    fn wants(&self, number: usize) -> bool;
+
+    /// The folder of an entry, and its name in it.
+    fn of<'a>(
+        &'a mut self,
+        number: usize,
+        entry: &'a Entry,
+    ) -> anyhow::Result<(&'a Folder, &'a [u8])>;
+}
+
+impl Places for Folders<'_> {
+    fn wants(&self, _: usize) -> bool {
+        true
+    }
+
+    fn of<'a>(&'a mut self, _: usize, entry: &'a Entry) -> anyhow::Result<(&'a Folder, &'a [u8])> {
+        Ok((Folders::of(self, &entry.path)?, entry.path.name()))
     }
 }
 

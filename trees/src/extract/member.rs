@@ -1,7 +1,7 @@
 //! The entries of one proven member, or the part of a file that it is.
 
 use super::attributes::{self, Losses, made_with};
-use super::folder::{Folder, Folders, Target};
+use super::folder::{Folder, Places, Target};
 use crate::entry::{Entry, Extent, Kind};
 use crate::image::TreeImage;
 use crate::pack::PART;
@@ -29,27 +29,28 @@ pub struct LargeFile {
 }
 
 /// Writes members. One a thread.
-pub struct Writer<'a> {
+pub struct Writer<'a, P> {
     image: &'a TreeImage<'a>,
     target: &'a Target,
     large: &'a LargeFiles,
     losses: &'a Losses,
-    folders: Folders<'a>,
+    places: P,
 }
 
-impl<'a> Writer<'a> {
+impl<'a, P: Places> Writer<'a, P> {
     pub fn new(
         image: &'a TreeImage<'a>,
         target: &'a Target,
         large: &'a LargeFiles,
         losses: &'a Losses,
+        places: P,
     ) -> Self {
         Self {
             image,
             target,
             large,
             losses,
-            folders: Folders::new(target),
+            places,
         }
     }
 
@@ -63,13 +64,16 @@ impl<'a> Writer<'a> {
                     ..usize::try_from(part.end - range.start)?)
             };
         for number in index.entries_in(&range) {
+            if !self.places.wants(number) {
+                continue;
+            }
             let entry = &index.placed()[number].entry;
             let data = index.data_range(number);
             let begins = range.contains(&index.header_range(number).start);
             match &entry.kind {
                 Kind::Folder | Kind::HardLink(_) => {}
                 Kind::File { .. } if begins && data.end <= range.end => {
-                    self.file(entry, &raw[within(&data)?])?;
+                    self.file(number, entry, &raw[within(&data)?])?;
                 }
                 Kind::File { .. } => {
                     let part = data.start.max(range.start)..data.end.min(range.end);
@@ -78,34 +82,34 @@ impl<'a> Writer<'a> {
                         self.part(number, entry, &raw[within(&part)?], at)?;
                     }
                 }
-                _ if begins => self.special(entry)?,
+                _ if begins => self.special(number, entry)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn create(&mut self, entry: &Entry) -> anyhow::Result<(File, bool)> {
+    fn create(&mut self, number: usize, entry: &Entry) -> anyhow::Result<(File, bool)> {
         let name = self.target.shown(&entry.path);
-        let folder = self.folders.of(&entry.path)?;
+        let (folder, own) = self.places.of(number, entry)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(entry.attributes.mode & 0o777);
-        let file = openat(&folder.fd, entry.path.name(), flags, mode)
-            .with_context(|| format!("making {name}"))?;
+        let file =
+            openat(&folder.fd, own, flags, mode).with_context(|| format!("making {name}"))?;
         let early = entry.attributes.flags.early();
         attributes::set_flags(&file, early, &name, self.losses)?;
         Ok((File::from(file), folder.is_fat))
     }
 
     fn finish(&self, entry: &Entry, file: &OwnedFd, is_fat: bool) -> anyhow::Result<()> {
-        let made = made_with(entry.attributes.mode, self.target.umask);
+        let made = Some(made_with(entry.attributes.mode, self.target.umask));
         let name = self.target.shown(&entry.path);
         attributes::set_open(file, &entry.attributes, made, is_fat, &name, self.losses)
     }
 
-    fn file(&mut self, entry: &Entry, data: &[u8]) -> anyhow::Result<()> {
-        let (file, is_fat) = self.create(entry)?;
+    fn file(&mut self, number: usize, entry: &Entry, data: &[u8]) -> anyhow::Result<()> {
+        let (file, is_fat) = self.create(number, entry)?;
         let written = reserve(&file, entry).and_then(|()| write_data(&file, entry, data, 0));
         written.with_context(|| format!("writing {}", self.target.shown(&entry.path)))?;
         self.finish(entry, &file.into(), is_fat)
@@ -118,7 +122,7 @@ impl<'a> Writer<'a> {
             if let Some(file) = &large.file {
                 Arc::clone(file)
             } else {
-                let (file, _) = self.create(entry)?;
+                let (file, _) = self.create(number, entry)?;
                 reserve(&file, entry)
                     .with_context(|| format!("making {}", self.target.shown(&entry.path)))?;
                 Arc::clone(large.file.insert(Arc::new(file)))
@@ -134,21 +138,21 @@ impl<'a> Writer<'a> {
         large.file = None;
         drop(large);
         lock(self.large).remove(&number);
-        let is_fat = self.folders.of(&entry.path)?.is_fat;
+        let is_fat = self.places.of(number, entry)?.0.is_fat;
         let file = file.try_clone().context("keeping a file open")?;
         self.finish(entry, &file.into(), is_fat)
     }
 
-    fn special(&mut self, entry: &Entry) -> anyhow::Result<()> {
+    fn special(&mut self, number: usize, entry: &Entry) -> anyhow::Result<()> {
         let shown = self.target.shown(&entry.path);
-        let folder = self.folders.of(&entry.path)?;
+        let (folder, own) = self.places.of(number, entry)?;
         if folder.is_fat {
             bail!("{shown}: FAT has no place for a {}", entry.kind.word());
         }
-        make_special(folder, entry).with_context(|| format!("making {shown}"))?;
+        make_special(folder, own, entry).with_context(|| format!("making {shown}"))?;
         attributes::set_named(
             folder,
-            entry.path.name(),
+            own,
             &entry.kind,
             &entry.attributes,
             self.target,
@@ -176,8 +180,7 @@ fn reserve(file: &File, entry: &Entry) -> std::io::Result<()> {
     }
 }
 
-fn make_special(folder: &Folder, entry: &Entry) -> rustix::io::Result<()> {
-    let name = entry.path.name();
+fn make_special(folder: &Folder, name: &[u8], entry: &Entry) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(entry.attributes.mode & 0o777);
     let node = |kind, device| mknodat(&folder.fd, name, kind, mode, device);
     match &entry.kind {

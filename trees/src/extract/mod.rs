@@ -4,12 +4,14 @@
 //! Nothing is ever followed: every path is opened beneath the target, without symlinks, and every file is a new one. So an
 //! image, however hostile, has no way out of the target.
 
-mod attributes;
-mod folder;
+pub mod attributes;
+pub mod folder;
 mod member;
 mod room;
+mod some;
 
 pub use member::pieces;
+pub use some::{Spot, weigh, write_some};
 
 use crate::entry::Kind;
 use crate::image::TreeImage;
@@ -23,7 +25,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// Makes the tree of `image` in the folder `to`, on `threads` cores, 0 for all. The folder is made where it is not there, and
-/// must be empty.
+/// must be empty; other filesystems may be mounted in it.
 ///
 /// # Errors
 /// When it cannot be done as root, the folder is not empty or has no room, the image is damaged, or an attribute cannot be
@@ -45,7 +47,10 @@ pub fn extract(
     link(image, &target)?;
     late_flags(image, &target, &losses)?;
     finish_folders(image, &target, &losses)?;
-    rustix::fs::syncfs(&target.root).with_context(|| format!("flushing {}", target.name))?;
+    let mounted = target.mounts.iter().map(|(_, folder)| folder);
+    for folder in mounted.chain([&target.root]) {
+        rustix::fs::syncfs(folder).with_context(|| format!("flushing {}", target.name))?;
+    }
     losses.tell(&target.name, reporter)
 }
 
@@ -81,7 +86,7 @@ fn write_members(
     pool.run(|| {
         let mut inflater = Inflater::new()?;
         let (mut packed, mut raw) = (Vec::new(), Vec::new());
-        let mut writer = member::Writer::new(image, target, &large, losses);
+        let mut writer = member::Writer::new(image, target, &large, losses, Folders::new(target));
         while !pool.stopped() {
             let Some(number) = lock(&feed).next(&mut packed)? else {
                 break;
@@ -143,7 +148,7 @@ fn finish_folders(image: &TreeImage, target: &Target, losses: &Losses) -> anyhow
             .open(&entry.path, OFlags::RDONLY | OFlags::DIRECTORY)
             .with_context(|| format!("opening the folder {name}"))?;
         let is_fat = folder::is_fat(&folder).with_context(|| format!("looking at {name}"))?;
-        let made = Mode::RWXU;
+        let made = Some(Mode::RWXU);
         attributes::set_open(&folder, &entry.attributes, made, is_fat, &name, losses)?;
         attributes::set_flags(&folder, entry.attributes.flags, &name, losses)?;
     }

@@ -1,41 +1,67 @@
-//! Whether a tree fits, before anything is written.
+//! Whether a tree fits, before anything is written: each filesystem that is mounted in the target for itself.
 
 use super::folder::Target;
 use crate::entry::Kind;
 use crate::image::TreeImage;
+use crate::path::TreePath;
 use anyhow::{Context, bail};
 use pitstop_imaging::units;
 use rustix::fs::fstatvfs;
+use std::os::fd::OwnedFd;
 
-/// Compares what the tree takes with what is free. A filesystem that has no fixed number of files tells none.
+/// What goes onto one filesystem.
+struct Share<'a> {
+    name: String,
+    folder: &'a OwnedFd,
+    bytes: u64,
+    files: u64,
+}
+
+/// Compares what the tree takes with what is free.
 pub fn check(image: &TreeImage, target: &Target) -> anyhow::Result<()> {
-    let index = &image.index;
-    let bytes: u64 = (0..index.placed().len())
-        .map(|number| index.blocks_of(number))
-        .sum();
-    let links = index
-        .entries()
-        .filter(|entry| matches!(entry.kind, Kind::HardLink(_)));
-    let files = (index.placed().len() - links.count()) as u64;
-    let free = fstatvfs(&target.root).with_context(|| {
-        format!(
-            "asking how much is free on the filesystem of {}",
-            target.name
-        )
-    })?;
+    let share = |name, folder| Share {
+        name,
+        folder,
+        bytes: 0,
+        files: 0,
+    };
+    let mut root = share(target.name.clone(), &target.root);
+    let mut mounted: Vec<(&TreePath, Share)> = target
+        .mounts
+        .iter()
+        .map(|(path, folder)| (path, share(target.shown(path), folder)))
+        .collect();
+    for (number, entry) in image.index.entries().enumerate() {
+        // The innermost one: those in others stand behind them.
+        let its = mounted
+            .iter_mut()
+            .rev()
+            .find(|(path, _)| entry.path.is_within(path.as_bytes()));
+        let share = its.map_or(&mut root, |(_, share)| share);
+        share.bytes += image.index.blocks_of(number);
+        share.files += u64::from(!matches!(entry.kind, Kind::HardLink(_)));
+    }
+    let mounted = mounted.iter().map(|(_, share)| share);
+    [&root].into_iter().chain(mounted).try_for_each(fits)
+}
+
+/// A filesystem that has no fixed number of files tells none.
+fn fits(share: &Share) -> anyhow::Result<()> {
+    let name = &share.name;
+    let free = fstatvfs(share.folder)
+        .with_context(|| format!("asking how much is free on the filesystem of {name}"))?;
     let room = free.f_bfree.saturating_mul(free.f_frsize);
-    if bytes > room {
+    if share.bytes > room {
         bail!(
-            "the tree takes {}, and the filesystem of {} has {} free",
-            units::bytes(bytes),
-            target.name,
+            "the tree takes {}, and the filesystem of {name} has {} free",
+            units::bytes(share.bytes),
             units::bytes(room)
         );
     }
-    if free.f_files > 0 && files > free.f_ffree {
+    if free.f_files > 0 && share.files > free.f_ffree {
         bail!(
-            "the tree has {files} files, and the filesystem of {} has room for {} (its inodes; see df -i)",
-            target.name,
+            "the tree has {} files, and the filesystem of {name} has room for {} (its inodes; see df -i)",
+            share.files,
             free.f_ffree
         );
     }

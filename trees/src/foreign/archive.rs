@@ -3,7 +3,7 @@
 
 use super::build::{Builder, Content, Given, Shape};
 use crate::acl;
-use crate::entry::{Attributes, Extent, Time, Xattrs};
+use crate::entry::{Attributes, Extent, Time, Xattrs, is_device};
 use crate::flags::Flags;
 use crate::header::padded;
 use crate::path::{TreePath, shown};
@@ -19,17 +19,27 @@ use tar_core::{EntryType, PaxExtensions};
 const WINDOW: usize = 64 << 10;
 /// The most that one header has with its records: 64 KiB of each extended attribute, and long maps of holes.
 const HEADER_MOST: usize = 16 << 20;
+/// The most that all global headers have: each entry gets what they say.
+const GLOBAL_MOST: usize = 1 << 20;
+/// `PATH_MAX` without its zero byte: longer symlinks cannot be made.
+const TARGET_MOST: usize = 4095;
 /// Linux has 255 bytes a name; whoever needs more path is hostile.
 const PATH_MOST: u32 = 64 << 10;
+
+/// Kinds of entries that GNU tar has besides: a folder of an incremental archive, with a list of what was in it; the label of
+/// the archive; the rest of a file whose beginning is in the volume before.
+const DUMPED_FOLDER: u8 = b'D';
+const VOLUME_LABEL: u8 = b'V';
+const CONTINUED: u8 = b'M';
 
 /// A layer of an OCI image, whose whiteouts count.
 pub type Layer = Option<usize>;
 
-/// Adds the entries of the tar in `file` to `builder`.
+/// Adds the entries of the tar in `file` to `builder`. Returns whether the zeros that end a tar are there.
 ///
 /// # Errors
 /// When it is no tar, is cut short, or leads out of itself.
-pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<()> {
+pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<bool> {
     let size = file.metadata().context("looking at the tar")?.len();
     let mut reading = Reading {
         file: Arc::new(file),
@@ -51,15 +61,16 @@ pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<(
     loop {
         reading.fill(&mut window)?;
         if window.is_empty() && reading.at > 0 {
-            // Some writers leave out the two blocks of zeros.
-            return Ok(());
+            // Some writers leave out the two blocks of zeros, and so does one that dies between two files.
+            return Ok(false);
         }
         let at = reading.at;
-        let event = parser
-            .parse(&window)
-            .map_err(|error| anyhow!("at {at} of the tar: {error}"))?;
+        let event = parser.parse(&window).map_err(|error| match at {
+            0 => anyhow!("it is no tar, or packed by something that is not known here ({error})"),
+            _ => anyhow!("at {at} of the tar: {error}"),
+        })?;
         if !reading.take(event, layer, builder)? {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
@@ -71,7 +82,7 @@ struct Reading {
     at: u64,
     /// How much the parser is shown.
     wanted: usize,
-    /// The records of the last global header.
+    /// The records of all global headers so far.
     global: Vec<u8>,
 }
 
@@ -86,6 +97,31 @@ impl Reading {
         read.context("reading the tar")
     }
 
+    /// Whether nothing but zeros is left: some writers end with one block of them.
+    fn ends_in_zeros(&self) -> anyhow::Result<bool> {
+        let mut rest = vec![0; self.left().min(WINDOW)];
+        self.fill(&mut rest)?;
+        Ok(self.at > 0 && rest.iter().all(|byte| *byte == 0))
+    }
+
+    /// Shows the parser more than it has `seen`, if there is more. It may ask for less than that: nothing says how long some
+    /// maps of holes are.
+    fn show_more(&mut self, seen: usize, min_bytes: usize) -> anyhow::Result<bool> {
+        let (at, size, left) = (self.at, self.size, self.left());
+        if seen >= left || min_bytes > left {
+            if self.ends_in_zeros()? {
+                return Ok(false);
+            }
+            bail!("the tar ends at {size}, in the middle of an entry: it is cut short, or none");
+        }
+        if seen >= HEADER_MOST || min_bytes > HEADER_MOST {
+            bail!("at {at} of the tar: a header of more than {HEADER_MOST} bytes");
+        }
+        // Twice as much, for it begins anew each time.
+        self.wanted = min_bytes.max(seen.saturating_mul(2)).min(HEADER_MOST);
+        Ok(true)
+    }
+
     /// Takes what the parser found; whether more follows.
     fn take(
         &mut self,
@@ -93,23 +129,16 @@ impl Reading {
         layer: Layer,
         builder: &mut Builder,
     ) -> anyhow::Result<bool> {
-        self.wanted = WINDOW;
+        let seen = std::mem::replace(&mut self.wanted, WINDOW);
         match event {
-            ParseEvent::NeedData { min_bytes } => {
-                let (at, size) = (self.at, self.size);
-                if min_bytes > self.left() {
-                    bail!(
-                        "the tar ends at {size}, in the middle of an entry: it is cut short, or none"
-                    );
-                }
-                if min_bytes > HEADER_MOST {
-                    bail!("at {at} of the tar: a header of {min_bytes} bytes");
-                }
-                self.wanted = min_bytes.max(WINDOW);
-            }
+            ParseEvent::NeedData { min_bytes } => return self.show_more(seen, min_bytes),
             ParseEvent::End { .. } => return Ok(false),
             ParseEvent::GlobalExtensions { consumed, pax_data } => {
-                self.global = pax_data.to_vec();
+                // A later one adds to an earlier one, and the last record of a key counts.
+                self.global.extend_from_slice(pax_data);
+                if self.global.len() > GLOBAL_MOST {
+                    bail!("at {} of the tar: too many global headers", self.at);
+                }
                 self.at += consumed as u64;
             }
             ParseEvent::Entry { consumed, entry } => {
@@ -188,24 +217,53 @@ fn add(
             .filter(|target| !target.is_empty());
         target.with_context(|| format!("the entry {name} is a link to nothing"))
     };
-    let device = || {
-        let number = |number: Option<u32>| number.unwrap_or_default();
-        (number(entry.dev_major), number(entry.dev_minor))
+    let device = || -> anyhow::Result<(u32, u32)> {
+        let (major, minor) = (
+            entry.dev_major.unwrap_or_default(),
+            entry.dev_minor.unwrap_or_default(),
+        );
+        if !is_device(major, minor) {
+            bail!("the device {name}: Linux has no number {major}:{minor}");
+        }
+        Ok((major, minor))
     };
     // v7 tars know folders by their names alone.
     let is_folder = entry.path.ends_with(b"/");
     let shape = match entry.entry_type {
         EntryType::Directory => Shape::Folder,
+        EntryType::Other(DUMPED_FOLDER) => {
+            let missing = absent(&content).with_context(|| format!("the list of {name}"))?;
+            if missing > 0 {
+                let why = format!("{missing} files, which this part of an incremental tar has not");
+                builder.leave_out(format!("some of {name}"), why);
+            }
+            Shape::Folder
+        }
         EntryType::Regular | EntryType::Continuous if is_folder => Shape::Folder,
         EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => Shape::File(content),
-        EntryType::Symlink => Shape::Symlink(link()?.to_vec()),
+        EntryType::Symlink => {
+            let target = link()?;
+            if target.len() > TARGET_MOST {
+                bail!("the symlink {name}: its target is too long for Linux");
+            }
+            if target.contains(&0) {
+                bail!("the symlink {name}: its target has a zero byte");
+            }
+            Shape::Symlink(target.to_vec())
+        }
         EntryType::Link => {
             let target = TreePath::parse_loose(link()?);
             Shape::HardLink(target.with_context(|| format!("the target of {name}"))?)
         }
-        EntryType::Char => Shape::Character(device().0, device().1),
-        EntryType::Block => Shape::Block(device().0, device().1),
+        EntryType::Char => device().map(|(major, minor)| Shape::Character(major, minor))?,
+        EntryType::Block => device().map(|(major, minor)| Shape::Block(major, minor))?,
         EntryType::Fifo => Shape::Fifo,
+        // The name of the archive.
+        EntryType::Other(VOLUME_LABEL) => return Ok(()),
+        EntryType::Other(CONTINUED) => bail!(
+            "the tar is one of several volumes, and begins in the middle of {name}: unpack all of them by `tar -xM`, and import \
+             the folder"
+        ),
         other => {
             let why = format!("an entry of a kind that is not known: {other:?}");
             builder.leave_out(name, why);
@@ -220,14 +278,25 @@ fn add(
     builder.add(given, layer)
 }
 
+/// How many files were in a folder of an incremental tar, and are not in the tar (GNU tar's manual, "Dumpdir").
+fn absent(list: &Content) -> anyhow::Result<usize> {
+    let size = usize::try_from(list.size).ok();
+    let size = size.filter(|size| *size <= HEADER_MOST);
+    let mut names = vec![0; size.context("it is too long")?];
+    list.file
+        .read_exact_at(&mut names, list.at)
+        .context("reading the tar")?;
+    let names = names.split(|byte| *byte == 0);
+    Ok(names.filter(|name| name.starts_with(b"N")).count())
+}
+
 fn attributes(entry: &ParsedEntry, global: &[u8]) -> anyhow::Result<Attributes> {
-    let id = |id: u64| u32::try_from(id).context("an owner that Linux has no number for");
     // GNU tar and bsdtar have times before 1970 as negative numbers.
     let seconds = entry.mtime.cast_signed();
     let mut found = Attributes {
         mode: entry.mode & 0o7777,
-        uid: id(entry.uid)?,
-        gid: id(entry.gid)?,
+        uid: owner(entry.uid)?,
+        gid: owner(entry.gid)?,
         mtime: Time { seconds, nanos: 0 },
         ..Attributes::default()
     };
@@ -249,6 +318,12 @@ fn attributes(entry: &ParsedEntry, global: &[u8]) -> anyhow::Result<Attributes> 
     xattrs.dedup_by(|later, first| later.0 == first.0);
     found.xattrs = Arc::new(Xattrs::new(xattrs));
     Ok(found)
+}
+
+/// The largest number means "nobody is set" to the kernel (chown(2)).
+fn owner(id: u64) -> anyhow::Result<u32> {
+    let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+    id.context("an owner that Linux has no number for")
 }
 
 fn take(
@@ -284,7 +359,12 @@ fn take(
             let number = std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse::<u64>().ok());
-            number.with_context(|| format!("the number {}", text()))?;
+            let number = number.with_context(|| format!("the number {}", text()))?;
+            match key {
+                b"uid" => found.uid = owner(number)?,
+                b"gid" => found.gid = owner(number)?,
+                _ => {}
+            }
         }
         b"SCHILY.fflags" => found.flags = Flags::parse(value),
         b"RHT.security.selinux" => {

@@ -82,6 +82,15 @@ impl Builder {
         self.left_out.push((path, why));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether something is at a path.
+    pub fn has(&self, path: &[u8]) -> bool {
+        self.names.contains_key(path)
+    }
+
     /// Adds an entry, in a layer or not.
     ///
     /// # Errors

@@ -9,17 +9,21 @@ mod source;
 
 pub use archive::read as read_archive;
 pub use build::Builder;
+pub use packed::copy as spool;
+pub use source::Item;
 
-use crate::capture::{CaptureOptions, capture};
+use crate::capture::{CaptureOptions, Excludes, capture};
+use crate::entry::Kind;
 use crate::facts;
+use crate::index::EXTENTS_MOST;
 use crate::meta::{LeftOut, Meta};
-use crate::pack;
+use crate::pack::{self, Packing};
 use anyhow::{Context, bail};
 use pitstop_imaging::event::{Act, Reporter};
-use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::image::members::Meter;
+use pitstop_imaging::image::{ImageSource, Level};
 use source::ImportedTree;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Where a tree comes from.
@@ -57,13 +61,21 @@ pub fn import(
         }
         From::Archive(archive) => {
             let tar = packed::unpack(*archive)?;
-            read_archive(tar, None, &mut builder)
+            let has_end = read_archive(tar, None, &mut builder)
                 .with_context(|| format!("reading {}", archive.name()))?;
+            refuse_others(&builder, archive.name())?;
+            if !has_end {
+                reporter.warn(format!(
+                    "{} ends without the zeros that a tar ends with: if its writer was cut off, files are missing",
+                    archive.name()
+                ));
+            }
             archive.name().to_owned()
         }
     };
     let mut meta = options.meta.clone();
     let mut tree = builder.finish(options)?;
+    check_maps(&tree)?;
     meta.excludes = options.excludes.patterns().to_vec();
     meta.identity = tree.identity.iter().map(ToString::to_string).collect();
     meta.left_out = std::mem::take(&mut tree.left_out)
@@ -82,6 +94,77 @@ pub fn import(
         .sum();
     let meter = Meter::new(Act::Capture, &name, Some(total), reporter);
     pack::pack(&tree, options.packing, meta, out, &meter)
+}
+
+/// An image has less room for maps of holes than a tar.
+fn check_maps(tree: &ImportedTree) -> anyhow::Result<()> {
+    for Item { entry, .. } in &tree.entries {
+        if let Kind::File {
+            extents: Some(extents),
+            ..
+        } = &entry.kind
+            && extents.len() > EXTENTS_MOST
+        {
+            bail!(
+                "{} has {} stretches of data between its holes, and an image has room for {EXTENTS_MOST}: unpack the tar, and \
+                 import the folder",
+                entry.path,
+                extents.len()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a tar that holds nothing, or the image of a container and not its files: `docker save`, `podman save`, skopeo's
+/// archives.
+fn refuse_others(builder: &Builder, name: &str) -> anyhow::Result<()> {
+    if builder.is_empty() {
+        bail!("there is nothing in {name}");
+    }
+    let has = |path: &str| builder.has(path.as_bytes());
+    if has("oci-layout") && has("index.json") {
+        bail!(
+            "{name} is an OCI layout in a tar: unpack it into a folder (tar -C FOLDER -xf {name}), and import that"
+        );
+    }
+    let is_system = ["etc", "usr", "bin", "var"].iter().any(|path| has(path));
+    if has("manifest.json") && !is_system {
+        bail!(
+            "{name} is an image as `docker save` packs it, in layers: import what `docker export` makes of a container, or an OCI \
+             layout (skopeo copy docker-archive:{name} oci:FOLDER)"
+        );
+    }
+    Ok(())
+}
+
+/// The entries of a plain tar, in the order of a tree, with their data. What comes through `from` is kept in a file without a
+/// name in the folder `work` meanwhile.
+///
+/// # Errors
+/// When it cannot be read, is no tar, is cut short, or leads out of itself.
+pub fn read_tar(from: &mut dyn Read, work: &Path) -> anyhow::Result<Vec<Item>> {
+    let making = || format!("making a file in {}", work.display());
+    let mut tar = tempfile::tempfile_in(work).with_context(making)?;
+    io::copy(from, &mut tar).context("reading the tar")?;
+    let mut builder = Builder::default();
+    read_archive(tar, None, &mut builder)?;
+    let options = CaptureOptions {
+        packing: Packing {
+            level: Level::default(),
+            threads: 1,
+        },
+        excludes: Excludes::new(&[])?,
+        keep_identity: true,
+        allow_changed: false,
+        skipped: Vec::new(),
+        meta: Meta::default(),
+    };
+    let tree = builder.finish(&options)?;
+    if let Some((path, why)) = tree.left_out.first() {
+        bail!("{path}: {why}");
+    }
+    Ok(tree.entries)
 }
 
 fn of_files(meta: &mut Meta, tree: &ImportedTree) {

@@ -8,6 +8,7 @@ use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::FileSource;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ struct Descriptor {
     size: u64,
     platform: Option<Platform>,
     #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -97,23 +98,29 @@ fn choose<'a>(manifests: &'a [Descriptor], folder: &Path) -> anyhow::Result<&'a 
         "aarch64" => "arm64",
         other => other,
     };
+    // Two tags of one image are one image.
+    let mut digests = BTreeSet::new();
+    let manifests: Vec<&Descriptor> = manifests
+        .iter()
+        .filter(|it| digests.insert(&it.digest))
+        .collect();
     let mine: Vec<&Descriptor> = manifests
         .iter()
+        .copied()
         .filter(|it| {
             it.platform
                 .as_ref()
                 .is_some_and(|it| it.os == "linux" && it.architecture == architecture)
         })
         .collect();
-    match (manifests, mine.as_slice()) {
-        ([only], _) => Ok(only),
-        (_, [only]) => Ok(only),
+    match (manifests.as_slice(), mine.as_slice()) {
+        ([only], _) | (_, [only]) => Ok(only),
         _ => {
             let name = |it: &Descriptor| {
                 let name = it.annotations.get("org.opencontainers.image.ref.name");
                 name.cloned().unwrap_or_else(|| it.digest.clone())
             };
-            let names: Vec<String> = manifests.iter().map(name).collect();
+            let names: Vec<String> = manifests.iter().copied().map(name).collect();
             bail!(
                 "{} has {} images ({}): make a layout of one, as `skopeo copy` does",
                 folder.display(),

@@ -2,14 +2,18 @@
 
 use super::build::Content;
 use crate::entry::{Entry, Kind};
+use crate::extract::pieces;
 use crate::meta::Meta;
 use crate::pack::{Contents, Data, Found, GROUP, Source};
 use crate::path::TreePath;
 use crate::resolve::resolve;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+/// How much is copied at once.
+const PIECE: usize = 1 << 20;
 /// More than an os-release file has.
 const BEGINNING: u64 = 64 << 10;
 
@@ -21,9 +25,40 @@ pub struct ImportedTree {
     pub identity: Vec<TreePath>,
 }
 
+/// An entry, and where its data is.
 pub struct Item {
     pub entry: Entry,
-    pub content: Option<Content>,
+    pub(super) content: Option<Content>,
+}
+
+impl Item {
+    /// Writes its data to a new file, with its holes. What has no data leaves it empty.
+    ///
+    /// # Errors
+    /// As reading and writing have them.
+    pub fn write_to(&self, file: &File) -> io::Result<()> {
+        let Some(content) = &self.content else {
+            return Ok(());
+        };
+        let stored = self.entry.kind.stored();
+        let mut piece = vec![0; usize::try_from(stored).map_or(PIECE, |size| size.min(PIECE))];
+        let mut at = 0;
+        while at < stored {
+            let length =
+                usize::try_from(stored - at).map_or(piece.len(), |left| left.min(piece.len()));
+            content.read(&mut piece[..length], at)?;
+            match &content.extents {
+                None => file.write_all_at(&piece[..length], at)?,
+                Some(extents) => {
+                    for (part, place) in pieces(extents, at, length) {
+                        file.write_all_at(&piece[part], place)?;
+                    }
+                }
+            }
+            at += length as u64;
+        }
+        file.set_len(content.size)
+    }
 }
 
 impl ImportedTree {
@@ -74,6 +109,10 @@ impl Source for ImportedTree {
         item.content
             .as_ref()
             .map_or(0, |_| item.entry.kind.stored())
+    }
+
+    fn is_folder(&self, number: usize) -> bool {
+        self.entries[number].entry.kind == Kind::Folder
     }
 
     fn read(&self, number: usize) -> anyhow::Result<Option<Found>> {

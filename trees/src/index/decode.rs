@@ -2,7 +2,7 @@
 
 use super::columns::{Column, Columns, RATIO_MOST};
 use super::{EXTENTS_MOST, Index, IndexError, Member, Placed};
-use crate::entry::{Attributes, Entry, Extent, Kind, Time, Xattrs};
+use crate::entry::{Attributes, Entry, Extent, Kind, Time, Xattrs, is_device};
 use crate::flags::Flags;
 use crate::header::BLOCK;
 use crate::path::TreePath;
@@ -24,6 +24,18 @@ impl From<Broken> for IndexError {
 /// # Errors
 /// When it is of another version, not of that file, or not one whole tree.
 pub fn decode(blob: &[u8], data: u64) -> Result<Index, IndexError> {
+    decode_of(blob, Some(data))
+}
+
+/// Reads an index that was kept without its image.
+///
+/// # Errors
+/// As of [`decode`].
+pub fn decode_alone(blob: &[u8]) -> Result<Index, IndexError> {
+    decode_of(blob, None)
+}
+
+fn decode_of(blob: &[u8], data: Option<u64>) -> Result<Index, IndexError> {
     let short = || IndexError::Wrong("it ends early");
     let fixed = blob.get(..FIXED).ok_or_else(short)?;
     if fixed[..8] != TREE_MAGIC {
@@ -71,7 +83,7 @@ fn read_members(columns: &Columns, count: usize) -> Result<Vec<Member>, IndexErr
 
 /// What is claimed has to fit in the file, before memory is taken for it: a header has a block at least, and deflate makes
 /// no more of a byte than it can.
-fn check_counts(members: &[Member], entries: usize, data: u64) -> Result<(), IndexError> {
+fn check_counts(members: &[Member], entries: usize, data: Option<u64>) -> Result<(), IndexError> {
     let (mut file, mut tar) = (0u64, 0u64);
     for member in members {
         if u64::from(member.raw) > u64::from(member.size) * RATIO_MOST {
@@ -80,7 +92,7 @@ fn check_counts(members: &[Member], entries: usize, data: u64) -> Result<(), Ind
         file += u64::from(member.size);
         tar += u64::from(member.raw);
     }
-    if file != data {
+    if data.is_some_and(|data| file != data) {
         return Err(IndexError::Wrong("its members do not end where it begins"));
     }
     if entries as u64 > tar / BLOCK {
@@ -190,7 +202,9 @@ impl<'a> Rows<'a> {
             xattrs: Arc::clone(self.sets.get(set).ok_or(Broken)?),
             flags: Flags::from_kernel(flags.small()?),
         };
-        if attributes.mode > 0o7777 || attributes.mtime.nanos >= NANOS {
+        // The largest number is no owner (chown(2)).
+        let nobody = attributes.uid == u32::MAX || attributes.gid == u32::MAX;
+        if attributes.mode > 0o7777 || attributes.mtime.nanos >= NANOS || nobody {
             return Err(Broken.into());
         }
         let blocks: u32 = header.small()?;
@@ -240,6 +254,9 @@ impl OfKinds<'_> {
             }
             b'c' | b'b' => {
                 let (major, minor) = (self.device.small()?, self.device.small()?);
+                if !is_device(major, minor) {
+                    return Err(IndexError::Wrong("a device has no possible number"));
+                }
                 if letter == b'c' {
                     Kind::Character { major, minor }
                 } else {

@@ -9,7 +9,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use decode::decode;
+pub use decode::{decode, decode_alone};
 pub use encode::encode;
 
 use crate::entry::{Entry, Hash};

@@ -5,6 +5,7 @@ use crate::entry::Kind;
 use crate::header;
 use crate::index::{MEMBER_MOST, Placed};
 use anyhow::{Context, bail};
+use pitstop_imaging::image::members::Doing;
 use std::ops::Range;
 
 /// Reads and packs the entries of `range`.
@@ -17,11 +18,14 @@ pub fn make(
     let mut raw = std::mem::take(&mut maker.raw);
     raw.clear();
     for number in range {
-        let Some(found) = source.read(number)? else {
-            continue;
-        };
         let before = raw.len();
-        let placed = append(found, &mut raw, &mut made.data)?;
+        let placed = {
+            let _reading = maker.effort.doing(Doing::Reading);
+            let Some(found) = source.read(number)? else {
+                continue;
+            };
+            append(found, &mut raw, &mut made.data)?
+        };
         if raw.len() > GROUP && before > 0 {
             made.members.push(maker.member(&raw[..before]));
             raw.drain(..before);

@@ -11,6 +11,7 @@ use anyhow::Context;
 use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
+use pitstop_imaging::image::members::Doing;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,9 +89,11 @@ pub fn make(part: &Part, maker: &mut MemberMaker) -> anyhow::Result<Made> {
     let length = PART.min(file.stored.saturating_sub(at));
     let start = raw.len();
     raw.resize(start + usize::try_from(length)?, 0);
-    file.contents
-        .read(&mut raw[start..], at)
-        .with_context(|| format!("reading {}", file.entry.path))?;
+    {
+        let _reading = maker.effort.doing(Doing::Reading);
+        let read = file.contents.read(&mut raw[start..], at);
+        read.with_context(|| format!("reading {}", file.entry.path))?;
+    }
     made.data = length;
     made.part = Some(Hashed {
         hash: hash_part(&raw[start..], at, file.parts == 1),

@@ -10,6 +10,12 @@ use std::sync::{Arc, Mutex};
 /// What an entry takes beside its data, as a guess that decides where groups end: most have a pax header.
 const HEADERS: u64 = 1536;
 
+/// A group ends before it is larger than this, or at a folder that begins when it has so much. What is installed together lies in
+/// folders, and changes together: an update then reads less of what did not change than with full groups, and the image is a little
+/// larger.
+const ENOUGH: u64 = 128 << 10;
+const ENOUGH_FOR_FOLDER: u64 = 64 << 10;
+
 pub enum Work {
     /// Entries by their numbers.
     Group(Range<usize>),
@@ -83,8 +89,9 @@ impl<'a> Queue<'a> {
         let mut size = 0;
         let mut next = first;
         while next < self.source.count() && !self.is_large(next) {
+            let ends = size >= ENOUGH_FOR_FOLDER && self.source.is_folder(next);
             size += HEADERS + padded(self.source.size(next));
-            if size > GROUP as u64 && next > first {
+            if next > first && (ends || size > ENOUGH) {
                 break;
             }
             next += 1;

@@ -1,11 +1,14 @@
 //! Hostile tars, images and targets: nothing leads out of the target, and nothing is taken for what it is not.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod holes;
 
-use common::{Said, capture_to, extract_to, options};
+use common::{Disk, Said, capture_to, extract_to, options};
 use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::FileSource;
-use pitstop_trees::{From, TreeImage, import, verify};
+use pitstop_trees::entry::Kind;
+use pitstop_trees::{From, TreeImage, extract, import, verify};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -148,6 +151,27 @@ fn a_tar_that_is_cut_short_is_no_tree() {
     }
 }
 
+/// As a program leaves it that dies between two files.
+#[test]
+fn a_tar_without_its_end_is_taken_and_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let tar = folder.path().join("x.tar");
+    for (zeros, is_told) in [(0, true), (512, false), (1024, false)] {
+        let mut bytes = entry("file", b'0', "", b"x");
+        bytes.resize(bytes.len() + zeros, 0);
+        fs::write(&tar, bytes).unwrap();
+        let (source, said) = (FileSource::open(&tar).unwrap(), Said::default());
+        let from = From::Archive(&source);
+        import(&from, &options(), &mut Vec::new(), &said).unwrap();
+        let said = said.0.into_inner().unwrap().join("\n");
+        assert_eq!(
+            said.contains("files are missing"),
+            is_told,
+            "{zeros}: {said}"
+        );
+    }
+}
+
 #[test]
 fn what_no_tree_can_have_is_told() {
     let made = imported(&[entry("file", b'0', "", b"x"), entry("odd", b'Q', "", b"")]).unwrap();
@@ -243,4 +267,138 @@ fn every_flipped_bit_is_found() {
         format!("{error:#}").contains("no whole image of a tree"),
         "{error:#}"
     );
+}
+
+/// Records of a pax header of a kind: `x` for the next entry, `g` for all.
+fn pax(kind: u8, records: &[(&str, &str)]) -> Vec<u8> {
+    let record = |(key, value): &(&str, &str)| {
+        let rest = key.len() + value.len() + 3;
+        // It counts its own digits.
+        let lengths = (1..6).map(|digits| rest + digits);
+        let mut right = lengths.filter(|length| rest + length.to_string().len() == *length);
+        format!("{} {key}={value}\n", right.next().unwrap())
+    };
+    let data: String = records.iter().map(record).collect();
+    entry("pax", kind, "", data.as_bytes())
+}
+
+#[test]
+fn kinds_of_gnu_tar_and_global_headers_count() {
+    let made = imported(&[
+        entry("label", b'V', "", b""),
+        pax(b'g', &[("uid", "1234"), ("comment", "x")]),
+        pax(b'g', &[("mtime", "99.5")]),
+        entry("dumped/", b'D', "", b"Yfile\0\0"),
+        pax(b'x', &[("uid", "5")]),
+        entry("dumped/file", b'0', "", b"x"),
+    ])
+    .unwrap();
+    assert!(made.said.0.lock().unwrap().is_empty());
+    let source = FileSource::open(&made.image).unwrap();
+    let image = TreeImage::open(&source).unwrap();
+    let found: Vec<_> = image.index.entries().skip(1).collect();
+    let told = |at: usize| {
+        let attributes = &found[at].attributes;
+        (attributes.uid, attributes.mtime.to_string())
+    };
+    assert_eq!(found[0].kind, Kind::Folder);
+    assert_eq!(told(0), (1234, "99.5".into()));
+    assert_eq!(told(1), (5, "99.5".into()));
+    let made = imported(&[entry("dumped/", b'D', "", b"Yhere\0Nnot\0Nneither\0\0")]).unwrap();
+    let told = made.said.0.lock().unwrap().join("\n");
+    assert!(
+        told.contains(
+            "some of dumped/ is left out: 2 files, which this part of an incremental tar has not"
+        ),
+        "{told}"
+    );
+    let error = refused(&[entry("half", b'M', "", b"of it")]);
+    assert!(error.contains("one of several volumes"), "{error}");
+}
+
+#[test]
+fn a_packed_image_of_a_container_is_no_system_and_neither_is_nothing() {
+    let error = refused(&[]);
+    assert!(error.contains("there is nothing in "), "{error}");
+    let error = refused(&[
+        entry("./oci-layout", b'0', "", b"{}"),
+        entry("./index.json", b'0', "", b"{}"),
+    ]);
+    assert!(error.contains("is an OCI layout in a tar"), "{error}");
+    let error = refused(&[
+        entry("manifest.json", b'0', "", b"[]"),
+        entry("0123/layer.tar", b'0', "", b""),
+    ]);
+    assert!(error.contains("docker export"), "{error}");
+}
+
+/// What the kernel takes for "no owner" would leave files to root.
+#[test]
+fn what_linux_has_no_number_or_room_for_is_refused() {
+    for id in ["4294967295", "4294967296"] {
+        let error = refused(&[pax(b'x', &[("gid", id)]), entry("f", b'0', "", b"")]);
+        assert!(error.contains("Linux has no number for"), "{id}: {error}");
+    }
+    let mut device = entry("c", b'3', "", b"");
+    device[329..336].copy_from_slice(b"0010000");
+    device[148..156].fill(b' ');
+    let sum: u32 = device[..512].iter().map(|byte| u32::from(*byte)).sum();
+    device[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    let error = refused(&[device]);
+    assert!(error.contains("Linux has no number 4096:0"), "{error}");
+    let long = "x".repeat(4096);
+    let error = refused(&[
+        pax(b'x', &[("linkpath", &long)]),
+        entry("l", b'2', "x", b""),
+    ]);
+    assert!(error.contains("its target is too long"), "{error}");
+    let error = refused(&[
+        pax(b'x', &[("linkpath", "a\0b")]),
+        entry("l", b'2', "x", b""),
+    ]);
+    assert!(error.contains("its target has a zero byte"), "{error}");
+}
+
+#[test]
+fn attributes_that_no_kernel_takes_are_told_and_all_files_are_there() {
+    let made = imported(&[
+        pax(b'x', &[("SCHILY.xattr.user.of-a-symlink", "v")]),
+        entry("a", b'2', "x", b""),
+        pax(b'x', &[("SCHILY.acl.access", "user::rwx,user:5:r--:5")]),
+        entry("b", b'0', "", b"x"),
+        pax(b'x', &[("SCHILY.xattr.security.capability", "rubbish")]),
+        entry("c", b'0', "", b"x"),
+    ])
+    .unwrap();
+    let target = made.image.with_file_name("target");
+    let error = extract_to(&made.image, &target).unwrap_err().to_string();
+    assert!(
+        error.contains("all files are there, but 3 attributes"),
+        "{error}"
+    );
+    assert_eq!(fs::read(target.join("c")).unwrap(), b"x");
+}
+
+#[test]
+fn a_time_that_the_filesystem_has_no_room_for_is_told() {
+    // The year 2191; inodes of 128 bytes end in 2038.
+    let made = imported(&[
+        pax(b'x', &[("mtime", "2000000000")]),
+        entry("now", b'0', "", b"x"),
+        pax(b'x', &[("mtime", "7000000000")]),
+        entry("later", b'0', "", b"x"),
+        pax(b'x', &[("mtime", "7000000000")]),
+        entry("link", b'2', "x", b""),
+    ])
+    .unwrap();
+    let told = |inodes: &str| {
+        let disk = Disk::new(8 << 20, &["-I", inodes]);
+        let (source, said) = (FileSource::open(&made.image).unwrap(), Said::default());
+        let image = TreeImage::open(&source).unwrap();
+        extract(&image, &disk.path, 1, &said).unwrap();
+        said.0.into_inner().unwrap().join("\n")
+    };
+    let said = told("128");
+    assert!(said.contains("no room for the times of 2 files"), "{said}");
+    assert!(!told("256").contains("times"));
 }
