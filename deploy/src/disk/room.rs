@@ -1,0 +1,183 @@
+//! Whether the tree fits onto its filesystems, as far as it can be told before they are made. What is told exactly once they are
+//! there, extraction tells before it writes a file.
+
+use super::volumes::{Volume, Volumes};
+use anyhow::bail;
+use pitstop_imaging::units;
+use pitstop_trees::entry::Kind;
+use pitstop_trees::index::Index;
+
+/// Below this, ext has blocks of 1 KiB and four times as many inodes (`mke2fs.conf(5)`).
+const EXT_SMALL: u64 = 512 << 20;
+const EXT_INODE: u64 = 256;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// What a filesystem has room for at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    bytes: u64,
+    /// `None`: as many as there is room for.
+    files: Option<u64>,
+    /// Bytes that every file takes a multiple of.
+    block: u64,
+}
+
+fn room(filesystem: &str, size: u64) -> Room {
+    let dynamic = |taken: u64, block| Room {
+        bytes: size.saturating_sub(taken),
+        files: None,
+        block,
+    };
+    match filesystem {
+        "ext2" | "ext3" | "ext4" => {
+            let (block, ratio) = if size < EXT_SMALL {
+                (KIB, 4 * KIB)
+            } else {
+                (4 * KIB, 16 * KIB)
+            };
+            let files = size / ratio;
+            // The smallest journal that there is.
+            let journal = if filesystem == "ext2" { 0 } else { MIB };
+            Room {
+                bytes: size.saturating_sub(files * EXT_INODE + journal),
+                // mkfs rounds up to whole blocks of inodes in each group.
+                files: Some(files + files / 64 + 64),
+                block,
+            }
+        }
+        "xfs" => dynamic(10 * MIB, 4 * KIB),
+        "btrfs" => dynamic(16 * MIB, KIB),
+        _ => dynamic(0, 512),
+    }
+}
+
+/// What goes onto one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Load {
+    bytes: u64,
+    files: u64,
+}
+
+/// Compares what the tree takes with what there is: `sizes` are those of the layout's slots.
+///
+/// # Errors
+/// When it cannot fit, with the numbers.
+pub fn check(index: &Index, volumes: &Volumes, sizes: &[u64]) -> anyhow::Result<()> {
+    for ((slot, (_, entry)), size) in volumes.layout.slots().into_iter().enumerate().zip(sizes) {
+        let Some(filesystem) = entry.filesystem.as_deref() else {
+            continue;
+        };
+        let here: Vec<&Volume> = volumes
+            .all
+            .iter()
+            .filter(|volume| volume.index == slot)
+            .collect();
+        let Some(first) = here.first() else { continue };
+        let room = room(filesystem, *size);
+        let load = load(index, volumes, slot, room.block);
+        let mount = &first.mount;
+        if load.bytes > room.bytes {
+            bail!(
+                "the files of {mount} take {}, and {} has room for {} at the most",
+                units::bytes(load.bytes),
+                volumes.shown(slot)?,
+                units::bytes(room.bytes)
+            );
+        }
+        if let Some(files) = room.files
+            && load.files > files
+        {
+            bail!(
+                "{mount} has {} files, and {filesystem} of {} has inodes for {files} at the most",
+                load.files,
+                units::bytes(*size)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What waits for a FAT until the end stands in the filesystem around it, too.
+fn load(index: &Index, volumes: &Volumes, slot: usize, block: u64) -> Load {
+    let mut load = Load::default();
+    for entry in index.entries() {
+        let path = entry.path.as_bytes();
+        let holds = |volume: &&Volume| is_within(path, volume.mount.as_bytes());
+        let mut holders = volumes.all.iter().rev().filter(holds);
+        let waits = |volume: &&Volume| volumes.filesystem(volume) == "vfat";
+        let mut on_it = false;
+        for (depth, volume) in holders.by_ref().enumerate() {
+            let waits = waits(&volume);
+            // Of FATs one in the other each gets its own alone.
+            on_it |= volume.index == slot && (depth == 0 || !waits);
+            if !waits {
+                break;
+            }
+        }
+        if on_it {
+            load.bytes += entry.kind.stored().next_multiple_of(block);
+            load.files += u64::from(!matches!(entry.kind, Kind::HardLink(_)));
+        }
+    }
+    load
+}
+
+/// Whether a stored path is `mount`, or in it.
+fn is_within(path: &[u8], mount: &[u8]) -> bool {
+    let mount = mount.strip_prefix(b"/").unwrap_or(mount);
+    let rest = path.strip_prefix(mount);
+    mount.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_estimate_is_below_what_mkfs_leaves() {
+        for (program, filesystem, mib) in [
+            ("mkfs.ext4", "ext4", 100),
+            ("mkfs.ext4", "ext4", 511),
+            ("mkfs.ext4", "ext4", 513),
+            ("mkfs.ext4", "ext4", 3000),
+            ("mkfs.ext2", "ext2", 700),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(mib * MIB).unwrap();
+            let made = std::process::Command::new(program)
+                .args(["-q", "-F"])
+                .arg(file.path())
+                .status()
+                .unwrap();
+            assert!(made.success());
+            let read = |at: u64| {
+                let mut word = [0; 4];
+                std::os::unix::fs::FileExt::read_exact_at(file.as_file(), &mut word, 1024 + at)
+                    .unwrap();
+                u64::from(u32::from_le_bytes(word))
+            };
+            // s_free_blocks_count_lo, s_log_block_size, s_free_inodes_count.
+            let free = read(0x0c) * (KIB << read(0x18));
+            let told = room(filesystem, mib * MIB);
+            assert!(told.bytes >= free, "{mib}: {} {free}", told.bytes);
+            assert!(
+                told.bytes <= free + free / 8,
+                "{mib}: {} {free}",
+                told.bytes
+            );
+            let inodes = read(0x10);
+            let files = told.files.unwrap();
+            assert!(
+                files >= inodes && files <= inodes + inodes / 8 + 64,
+                "{mib}: {files} {inodes}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_are_within_their_mount_points() {
+        assert!(is_within(b"boot/grub", b"/boot") && is_within(b"boot", b"/boot"));
+        assert!(!is_within(b"bootx", b"/boot") && is_within(b"x", b"/"));
+    }
+}

@@ -1,0 +1,197 @@
+use super::*;
+use crate::test_tree::{Told, put, script, text, tree, with_shell};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const KERNEL: &str = "6.1.0-13-amd64";
+const AHCI: &str = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01";
+
+/// A tree with a kernel: `virtio_blk`, `ahci` and `nvme` are modules, `sd_mod` is built in.
+fn with_kernel() -> (tempfile::TempDir, Root) {
+    let modules = |file: &str| format!("lib/modules/{KERNEL}/{file}");
+    let (folder, root) = tree(&[
+        (
+            &modules("modules.dep"),
+            "kernel/ata/ahci.ko.xz: kernel/ata/libata.ko.xz\nkernel/ata/libata.ko.xz:\nkernel/nvme/nvme.ko:\nkernel/virtio_blk.ko:\nkernel/fs/ext4.ko:\nkernel/pata.ko:\n",
+        ),
+        (
+            &modules("modules.alias"),
+            "alias pci:v00008086d00002922sv*sd*bc*sc*i* ahci\nalias pci:v*d*sv*sd*bc01sc06i01* pata\nalias virtio:d00000002v* virtio-blk\nalias fs-ext4 ext4\n",
+        ),
+        (&modules("modules.builtin"), "kernel/scsi/sd_mod.ko\n"),
+        (
+            &modules("modules.builtin.modinfo"),
+            "sd_mod.alias=scsi:t-0x00*\0",
+        ),
+        (&format!("boot/vmlinuz-{KERNEL}"), ""),
+    ]);
+    with_shell(&root);
+    (folder, root)
+}
+
+fn initrd() -> String {
+    format!("boot/initrd.img-{KERNEL}")
+}
+
+/// An initramfs with these modules of the kernel, packed, with microcode in front.
+fn initramfs_with(root: &Root, path: &str, modules: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "kernel/x86/microcode/GenuineIntel.bin", "x");
+    for module in modules {
+        put(
+            folder.path(),
+            &format!("usr/lib/modules/{KERNEL}/kernel/{module}.ko.zst"),
+            "x",
+        );
+    }
+    let pack = |find: &str, then: &str, out: &Path| {
+        let line = format!(
+            "cd {} && find {find} | cpio -o -H newc --quiet | {then} >>{}",
+            folder.path().display(),
+            out.display()
+        );
+        let status = Command::new("sh")
+            .args(["-c", &line])
+            .stderr(Stdio::inherit())
+            .status()
+            .unwrap();
+        assert!(status.success(), "install cpio and zstd");
+    };
+    let out = root.path().join(path);
+    std::fs::create_dir_all(out.parent().unwrap()).unwrap();
+    let _ = std::fs::remove_file(&out);
+    pack("kernel", "cat", &out);
+    put(folder.path(), "usr/bin/true", "");
+    pack("usr", "zstd -q -c", &out);
+}
+
+fn device(modalias: &str, driver: &str) -> Need {
+    Need::Device {
+        modalias: modalias.into(),
+        driver: Some(driver.into()),
+    }
+}
+
+fn missing(root: &Root, needs: &[Need]) -> Vec<String> {
+    let looked = look(root, needs).unwrap().unwrap();
+    assert_eq!(looked.kernel, KERNEL);
+    assert_eq!(looked.unknown, None);
+    looked.missing
+}
+
+#[test]
+fn what_is_in_the_initramfs_or_built_in_is_there() {
+    let (_folder, root) = with_kernel();
+    initramfs_with(&root, &initrd(), &["virtio_blk", "pata"]);
+    let sd = device("scsi:t-0x00", "sd");
+    let blk = device("virtio:d00000002v00001AF4", "virtio_blk");
+    assert!(missing(&root, &[sd.clone(), blk]).is_empty());
+    // Another module answers too, but the disk is driven by this one.
+    assert_eq!(missing(&root, &[device(AHCI, "ahci"), sd]), ["ahci"]);
+    // What drives it here is none of that kernel's: any that answers is enough.
+    assert!(missing(&root, &[device(AHCI, "ahci_new")]).is_empty());
+    let raid = device("pci:v00001000d00000014sv0sd0bc01sc04i00", "megaraid_sas");
+    assert_eq!(missing(&root, &[raid]), ["megaraid_sas"]);
+    // Buses that no module is for.
+    assert!(missing(&root, &[device("acpi:PNP0A08:", "pci_root")]).is_empty());
+    let modules = ["ext4", "dm_mod"].map(|name| Need::Module(name.into()));
+    assert_eq!(missing(&root, &modules), ["dm_mod", "ext4"]);
+}
+
+#[test]
+fn what_is_missing_is_added_by_the_trees_own_program_or_told() {
+    let (_folder, root) = with_kernel();
+    initramfs_with(&root, &initrd(), &["virtio_blk"]);
+    initramfs_with(&root, "better.img", &["virtio_blk", "ahci", "libata"]);
+    let needs = [device(AHCI, "ahci")];
+    let chroot = Chroot::enter(&root, None).unwrap();
+    let ensure = |wish, told: &Told| ensure(&chroot, wish, &needs, false, told);
+    let told = Told::default();
+    let error = ensure(Initrd::Keep, &told).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "kernel {KERNEL} of the tree would not find this disk: /{} has not ahci (initrd = \"auto\" makes it anew)",
+            initrd()
+        )
+    );
+    let error = ensure(Initrd::Auto, &told).unwrap_err().to_string();
+    assert!(
+        error.ends_with("has not ahci (the tree has no program that makes one)"),
+        "{error}"
+    );
+    // One that changes nothing.
+    script(&root, "usr/sbin/update-initramfs", "echo $* >/args");
+    let error = ensure(Initrd::Auto, &told).unwrap_err().to_string();
+    assert!(
+        error.ends_with("has not ahci (it was made anew, and lacks it still)"),
+        "{error}"
+    );
+    assert_eq!(text(&root, "args"), format!("-u -k {KERNEL}\n"));
+    script(
+        &root,
+        "usr/sbin/update-initramfs",
+        &format!("cat /better.img >/{}; rm /args", initrd()),
+    );
+    ensure(Initrd::Auto, &told).unwrap();
+    assert!(
+        told.has("lacks ahci: it is made anew"),
+        "{:#?}",
+        told.lines()
+    );
+    // Nothing is missing any more: nothing runs.
+    script(&root, "usr/sbin/update-initramfs", "echo $* >/args");
+    ensure(Initrd::Auto, &told).unwrap();
+    ensure(Initrd::Keep, &told).unwrap();
+    assert!(!root.path().join("args").exists());
+    ensure(Initrd::Rebuild, &told).unwrap();
+    assert!(root.path().join("args").exists());
+}
+
+#[test]
+fn dracut_is_told_the_driver_and_the_place() {
+    let (_folder, root) = with_kernel();
+    let image = format!("boot/initramfs-{KERNEL}.img");
+    initramfs_with(&root, &image, &[]);
+    script(
+        &root,
+        "usr/bin/dracut",
+        "for a in \"$@\"; do echo \"$a\" >>/args; done",
+    );
+    let chroot = Chroot::enter(&root, None).unwrap();
+    let needs = [device(AHCI, "ahci"), Need::Module("dm-mod".into())];
+    ensure(&chroot, Initrd::Auto, &needs, false, &Told::default()).unwrap_err();
+    assert_eq!(
+        text(&root, "args"),
+        format!("--force\n--add-drivers\nahci dm_mod\n/{image}\n{KERNEL}\n")
+    );
+}
+
+#[test]
+fn changed_identifiers_want_a_new_one_and_an_unknown_packing_is_told() {
+    let (_folder, root) = with_kernel();
+    initramfs_with(&root, &initrd(), &["ahci"]);
+    let chroot = Chroot::enter(&root, None).unwrap();
+    let needs = [device(AHCI, "ahci")];
+    let error = ensure(&chroot, Initrd::Auto, &needs, true, &Told::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("cannot be made anew: the tree has none of update-initramfs"),
+        "{error}"
+    );
+    put(root.path(), &initrd(), "\x02\x21\x4c\x18 packed with lz4");
+    let told = Told::default();
+    ensure(&chroot, Initrd::Keep, &needs, false, &told).unwrap();
+    assert!(
+        told.has("is not known: /boot/initrd.img-6.1.0-13-amd64: it is packed with lz4"),
+        "{:#?}",
+        told.lines()
+    );
+    script(&root, "usr/sbin/update-initramfs", "echo made >/args");
+    ensure(&chroot, Initrd::Auto, &needs, false, &told).unwrap();
+    assert_eq!(text(&root, "args"), "made\n");
+    let (_folder, empty) = tree(&[("etc/passwd", "")]);
+    let chroot = Chroot::enter(&empty, None).unwrap();
+    ensure(&chroot, Initrd::Auto, &needs, true, &Told::default()).unwrap();
+}

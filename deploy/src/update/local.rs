@@ -1,0 +1,75 @@
+//! What is the machine's own: an update leaves it alone, whatever the trees say.
+
+use anyhow::Context;
+use pitstop_trees::path::TreePath;
+use pitstop_trees::{Excludes, Identity, Verdict};
+
+/// Which disks it has, what it is called, and what programs hold while they run.
+const OWN: [&str; 10] = [
+    "etc/fstab",
+    "etc/crypttab",
+    "etc/hostname",
+    "etc/adjtime",
+    "lost+found",
+    "var/lib/pitstop",
+    "var/lib/dpkg/lock",
+    "var/lib/dpkg/lock-frontend",
+    "var/lib/rpm/.rpm.lock",
+    "usr/lib/sysimage/rpm/.rpm.lock",
+];
+
+pub struct Local {
+    identity: Identity,
+    /// Folders of the modules that the kernel may yet load, where the running system is updated.
+    running: Vec<String>,
+    /// Patterns of the admin's: `local` and `exclude`.
+    patterns: Excludes,
+}
+
+impl Local {
+    /// # Errors
+    /// When a pattern is none, named.
+    pub fn new(patterns: &[String], kernel: Option<&str>) -> anyhow::Result<Self> {
+        let folders = ["lib/modules", "usr/lib/modules"].into_iter();
+        let running = kernel.map(|kernel| folders.map(|it| format!("{it}/{kernel}")).collect());
+        Ok(Self {
+            identity: Identity::new()?,
+            running: running.unwrap_or_default(),
+            patterns: Excludes::new(patterns).context("the machine's own files")?,
+        })
+    }
+
+    /// Whether the admin says so.
+    pub fn wished(&self, path: &TreePath) -> bool {
+        self.patterns.matches(path)
+    }
+
+    /// Whether the kernel that runs may yet need it.
+    pub fn is_running(&self, path: &TreePath) -> bool {
+        self.running.iter().any(|it| path.is_within(it.as_bytes()))
+    }
+
+    /// Whether it is so on every machine.
+    pub fn known(&self, path: &TreePath) -> bool {
+        self.identity.verdict(path) != Verdict::Kept
+            || OWN.iter().any(|own| own.as_bytes() == path.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_own_is_known_by_its_place_and_modules_by_the_kernel_that_runs() {
+        let local = Local::new(&["/srv/*".to_owned()], Some("6.1.0-9-amd64")).unwrap();
+        let path = |path: &str| TreePath::parse(path.as_bytes()).unwrap();
+        assert!(local.known(&path("etc/fstab")) && local.known(&path("etc/machine-id")));
+        assert!(!local.known(&path("srv/etc/fstab")) && !local.known(&path("etc/hosts")));
+        assert!(local.wished(&path("srv/x")) && !local.wished(&path("srv")));
+        assert!(local.is_running(&path("usr/lib/modules/6.1.0-9-amd64/kernel/fs/fat.ko")));
+        assert!(!local.is_running(&path("usr/lib/modules/6.1.0-9-amd64-dbg/x")));
+        let offline = Local::new(&[], None).unwrap();
+        assert!(!offline.is_running(&path("usr/lib/modules/6.1.0-9-amd64/x")));
+    }
+}

@@ -1,0 +1,79 @@
+//! The locks of package managers: nothing is installed while an update is at work, and no update begins in the middle of that.
+
+use anyhow::{Context, bail};
+use pitstop_trees::machine::Machine;
+use pitstop_trees::path::TreePath;
+use rustix::fs::OFlags;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// dpkg's (as apt takes it, then dpkg itself), and rpm's in both places where it keeps its database.
+const LOCKS: [&str; 4] = [
+    "var/lib/dpkg/lock-frontend",
+    "var/lib/dpkg/lock",
+    "var/lib/rpm/.rpm.lock",
+    "usr/lib/sysimage/rpm/.rpm.lock",
+];
+
+/// Locks, held until it is dropped.
+#[derive(Debug)]
+pub struct Locks {
+    _held: Vec<File>,
+}
+
+impl Locks {
+    /// Takes the locks of the package managers that the machine has.
+    ///
+    /// # Errors
+    /// When one of them is at work.
+    pub fn take(machine: &Machine) -> anyhow::Result<Self> {
+        let mut held = Vec::new();
+        for lock in LOCKS {
+            let path = TreePath::parse(lock.as_bytes())?;
+            let opened = match machine.open_path(&path, OFlags::RDWR | OFlags::NONBLOCK) {
+                Ok(opened) => File::from(opened),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("opening {}", machine.shown(&path)));
+                }
+            };
+            match lock_whole(&opened) {
+                Ok(()) => held.push(opened),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)) => {
+                    bail!(
+                        "{} is held: something is being installed there; try again when that is done",
+                        machine.shown(&path)
+                    );
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("locking {}", machine.shown(&path)));
+                }
+            }
+        }
+        Ok(Self { _held: held })
+    }
+}
+
+/// Locks of open files, which stand in the way of dpkg's and rpm's own and are not lost when the same file is read and
+/// closed elsewhere in this program, as those would be (fcntl(2), "Open file description locks").
+fn lock_whole(file: &File) -> io::Result<()> {
+    // SAFETY: the structure is plain numbers, for which zeros stand for the whole file.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::c_short::try_from(libc::F_WRLCK).map_err(io::Error::other)?;
+    lock.l_whence = libc::c_short::try_from(libc::SEEK_SET).map_err(io::Error::other)?;
+    // SAFETY: the handle is open, and the structure lives through the call, which only reads it.
+    let code = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

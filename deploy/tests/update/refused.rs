@@ -1,0 +1,138 @@
+//! What an update refuses, with nothing changed.
+
+use crate::common::{self, Disk};
+use crate::update_common::{Case, Loop, Wish, assert_same, is_clean};
+use pitstop_deploy::wishes::{Changes, Strangers};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+#[test]
+fn an_update_that_is_to_fail_changes_nothing_and_says_why() {
+    let disk = Disk::new(256 << 20, &[]);
+    let case = Case::new(disk.join("case"));
+    fs::write(case.at("a/edited"), "old").unwrap();
+    fs::write(case.at("b/edited"), "new").unwrap();
+    fs::write(case.at("b/added"), "new").unwrap();
+    case.deploy();
+    fs::write(case.at("machine/edited"), "mine").unwrap();
+    fs::write(case.at("machine/stranger"), "mine").unwrap();
+    let before = case.tree("machine");
+    let fail = |changes, strangers| {
+        let wish = Wish {
+            changes,
+            strangers,
+            ..Wish::default()
+        };
+        case.update(wish).unwrap_err().to_string()
+    };
+    let error = fail(Changes::Fail, Strangers::Keep);
+    assert!(
+        error.contains("/edited (edited on the machine, and changed in the tree)"),
+        "{error}"
+    );
+    let error = fail(Changes::Keep, Strangers::Fail);
+    assert!(
+        error.contains("/stranger (in no tree of this machine)"),
+        "{error}"
+    );
+    assert_same(&case.tree("machine"), &before);
+}
+
+#[test]
+fn a_filesystem_that_is_none_of_the_systems_hides_no_files() {
+    let machine = Loop::new("ext4", 64 << 20);
+    let folder = Disk::new(256 << 20, &[]);
+    let case = Case::new(folder.join("case"));
+    fs::create_dir_all(case.at("b/srv/www")).unwrap();
+    fs::write(case.at("b/srv/www/index"), "new").unwrap();
+    symlink(&machine.path, case.at("machine")).unwrap();
+    case.capture("a");
+    case.capture("b");
+    fs::create_dir(machine.path.join("srv")).unwrap();
+    let own = Loop::at("ext4", 32 << 20, machine.path.join("srv"));
+    let error = case.update(Wish::default()).unwrap_err().to_string();
+    assert!(error.contains("/srv has something mounted"), "{error}");
+    assert!(is_clean(&machine.path));
+    case.update_to("b", Wish::default(), &["/srv/*"]).unwrap();
+    drop(own);
+    assert!(!machine.path.join("srv/www").exists());
+    fs::remove_dir_all(machine.path.join("var/lib/pitstop")).unwrap();
+    case.update(Wish::default()).unwrap();
+    assert!(machine.path.join("srv/www/index").exists());
+}
+
+/// As container managers lay their file with name servers over the system's.
+#[test]
+fn a_file_that_something_is_mounted_over_is_not_replaced() {
+    let disk = Disk::new(256 << 20, &[]);
+    let case = Case::new(disk.join("case"));
+    for (tree, text) in [("a", "1"), ("b", "22")] {
+        fs::write(case.at(tree).join("resolv.conf"), text).unwrap();
+        fs::write(case.at(tree).join("other"), text).unwrap();
+    }
+    case.deploy();
+    let covered = case.at("machine/resolv.conf");
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let over = memory.path().join("over");
+    fs::write(&over, "mine").unwrap();
+    common::run(Command::new("mount").arg("--bind").arg(&over).arg(&covered));
+    let refused = case.update(Wish::default());
+    let left_alone = case.update_to("b", Wish::default(), &["/resolv.conf"]);
+    common::run(Command::new("umount").arg(&covered));
+    let error = refused.unwrap_err().to_string();
+    assert!(
+        error.contains("/resolv.conf has something mounted (tmpfs)"),
+        "{error}"
+    );
+    left_alone.unwrap();
+    assert!(is_clean(&case.at("machine")));
+    assert_eq!(fs::read_to_string(&covered).unwrap(), "1");
+    assert_eq!(fs::read_to_string(case.at("machine/other")).unwrap(), "22");
+}
+
+#[test]
+fn no_room_and_no_inodes_change_nothing() {
+    let disk = Disk::new(24 << 20, &["-N", "400", "-m", "0"]);
+    let others = Disk::new(256 << 20, &[]);
+    let case = Case::new(others.join("case"));
+    fs::write(case.at("a/file"), "old").unwrap();
+    let noise: Vec<u8> = (0..30u32 << 20)
+        .map(|at| u8::try_from(at.wrapping_mul(2_654_435_761) >> 24).unwrap())
+        .collect();
+    fs::write(case.at("b/large"), noise).unwrap();
+    case.deploy();
+    fs::create_dir(case.at("many")).unwrap();
+    for number in 0..500 {
+        fs::write(case.at("many").join(number.to_string()), "x").unwrap();
+    }
+    case.capture("many");
+    let small = Case {
+        folder: disk.path.clone(),
+    };
+    common::extract_to(&case.at("a.tar.gz"), &small.at("machine")).unwrap();
+    let before = small.tree("machine");
+    for (image, word) in [("b", "has 2"), ("many", "inodes")] {
+        let name = format!("{image}.tar.gz");
+        // Images are elsewhere; a link does not take room.
+        symlink(case.at(&name), small.at(&name)).unwrap();
+        let error = small.update_to(image, Wish::default(), &[]).unwrap_err();
+        assert!(format!("{error:#}").contains(word), "{error:#}");
+        assert_same(&small.tree("machine"), &before);
+        assert!(is_clean(&small.at("machine")));
+    }
+}
+
+#[test]
+fn a_record_that_is_damaged_is_told() {
+    let disk = Disk::new(256 << 20, &[]);
+    let case = Case::new(disk.join("case"));
+    case.deploy();
+    let index = case.at("machine/var/lib/pitstop/tree/index");
+    let mut bytes = fs::read(&index).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&index, bytes).unwrap();
+    let error = format!("{:#}", case.update(Wish::default()).unwrap_err());
+    assert!(error.contains("is damaged"), "{error}");
+}
