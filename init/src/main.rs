@@ -3,18 +3,23 @@
 
 mod clock;
 mod console;
+mod data;
+mod drivers;
 mod host_key;
 mod identity;
-mod job_keys;
 mod libraries;
 mod medium;
+mod menu;
 mod modules;
 mod mounts;
 mod net;
 mod report;
 mod rescue;
 mod shutdown;
+mod stick;
 mod supervise;
+mod switch;
+mod trusted_keys;
 mod worker;
 
 use identity::Role;

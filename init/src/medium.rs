@@ -1,9 +1,12 @@
 //! The CD or USB stick that the machine booted from: found by its volume's name and mounted, read-only. What is
 //! mounted is in use, so no job writes to it.
 
+mod in_file;
+
 use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
-use pitstop_imaging::inventory::MEDIUM;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::inventory::{MEDIUM, Machine};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,27 +21,47 @@ const MOUNT_POINT: &str = MEDIUM;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// Then its image may be a file on another stick; and nobody waits longer who has a share already.
+const SHORT: Duration = Duration::from_secs(5);
+
 /// The primary volume descriptor (ECMA-119 8.4): where it begins, in bytes, and its volume identifier within.
 const DESCRIPTOR: u64 = 16 * 2048;
 const DESCRIPTOR_BEGIN: &[u8] = b"\x01CD001\x01";
 const VOLUME: std::ops::Range<usize> = 40..72;
 
-/// Waits for a medium with this volume name and mounts it.
-pub fn bring_up(label: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+/// Waits for a medium with this volume name and mounts it, but not the disk called `taken`, a part of which is mounted already:
+/// the kernel mounts a disk or its partitions, not both.
+pub fn bring_up(
+    machine: &Machine,
+    label: &str,
+    taken: Option<&str>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    let patience = if taken.is_some() { SHORT } else { PATIENCE };
+    let begin = Instant::now();
+    let mut looked_into_files = false;
     let node = loop {
-        if let Some(node) = find(Path::new("/sys/block"), Path::new("/dev"), label) {
+        if let Some(node) = find(&machine.sysfs.join("block"), &machine.dev, label) {
             break node;
         }
-        if Instant::now() >= deadline {
+        if begin.elapsed() >= SHORT && !looked_into_files {
+            looked_into_files = true;
+            if let Some(node) = in_file::find(machine, label, reporter)? {
+                break node;
+            }
+        }
+        if begin.elapsed() >= patience {
             bail!(
                 "no medium named {label} (pitstop.medium) appeared within {} s: was it taken out, or is its \
                  driver missing from the initramfs?",
-                PATIENCE.as_secs()
+                patience.as_secs()
             );
         }
         thread::sleep(LOOK_EVERY);
     };
+    if taken.is_some_and(|disk| node == machine.dev.join(disk)) {
+        return Ok(());
+    }
     let act = || format!("mounting the medium {} at {MOUNT_POINT}", node.display());
     fs::create_dir_all(MOUNT_POINT).with_context(act)?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -66,8 +89,12 @@ fn find(block: &Path, dev: &Path, label: &str) -> Option<PathBuf> {
 
 /// The volume's name, of an ISO 9660 file system. An empty drive is an error.
 fn volume(node: &Path) -> io::Result<Option<String>> {
+    volume_of(&File::open(node)?)
+}
+
+fn volume_of(medium: &File) -> io::Result<Option<String>> {
     let mut descriptor = [0; 2048];
-    File::open(node)?.read_exact_at(&mut descriptor, DESCRIPTOR)?;
+    medium.read_exact_at(&mut descriptor, DESCRIPTOR)?;
     if !descriptor.starts_with(DESCRIPTOR_BEGIN) {
         return Ok(None);
     }

@@ -58,7 +58,7 @@ impl Rescue {
             consoles.info(
                 "rescue: a shell is on each console; `reboot` or Ctrl-Alt-Del ends it".into(),
             );
-            shells_on(consoles.names())
+            terminals(consoles.names())
         } else {
             consoles.warn("rescue: no shell: busybox is not in the initramfs".into());
             Vec::new()
@@ -190,7 +190,7 @@ fn is_key(line: &str) -> bool {
 }
 
 /// The terminals behind the consoles' names: `tty0` is whichever is in front, `console` is another's name.
-fn shells_on(names: &[String]) -> Vec<String> {
+pub fn terminals(names: &[String]) -> Vec<String> {
     let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
     let mut shells: Vec<String> = Vec::new();
     for name in names {
@@ -248,7 +248,7 @@ fn become_shell(console: &str) -> anyhow::Result<std::convert::Infallible> {
 }
 
 /// Opens without waiting for a modem to dial in; from then on the line is a local one.
-fn open_terminal(console: &str) -> anyhow::Result<File> {
+pub fn open_terminal(console: &str) -> anyhow::Result<File> {
     let path = Path::new("/dev").join(console);
     let act = || format!("opening {}", path.display());
     let terminal = OpenOptions::new()
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn each_terminal_gets_one_shell() {
         let names = ["tty0", "ttyS0", "tty1"].map(str::to_owned);
-        assert_eq!(shells_on(&names), ["tty1", "ttyS0"]);
+        assert_eq!(terminals(&names), ["tty1", "ttyS0"]);
     }
 
     #[test]

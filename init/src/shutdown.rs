@@ -2,12 +2,15 @@
 
 use crate::console::Consoles;
 use crate::supervise::{FEED_EVERY, Leave, Watchdog};
+use crate::switch;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, sync};
 use pitstop_imaging::event::Reporter;
+use pitstop_payload::finish::CrashPolicy;
+use pitstop_protocol::job::ActionName;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -25,9 +28,23 @@ const WITHOUT_DATA: &[&str] = &[
 
 /// Does not return: if the firmware does not want to, the watchdog or a person ends it.
 pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> ! {
+    let leave = match leave {
+        Leave::Into(root) => {
+            let Err(error) = switch::into(&root, consoles, watchdog);
+            let policy = CrashPolicy {
+                action: ActionName::Run.to_string(),
+                ..CrashPolicy::default()
+            };
+            let finish = policy.failed(&format!("{error:#}"));
+            consoles.result(&finish.result_line);
+            wait(finish.wait, watchdog);
+            Leave::Reboot
+        }
+        leave => leave,
+    };
     consoles.info(match leave {
-        Leave::Reboot => "rebooting".into(),
         Leave::Poweroff => "powering off".into(),
+        Leave::Reboot | Leave::Into(_) => "rebooting".into(),
     });
     consoles.drain();
     end_processes();
@@ -41,7 +58,7 @@ pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> 
         },
     );
     let (mode, request) = match leave {
-        Leave::Reboot => (RebootMode::RB_AUTOBOOT, "b"),
+        Leave::Reboot | Leave::Into(_) => (RebootMode::RB_AUTOBOOT, "b"),
         Leave::Poweroff => {
             watchdog.disarm();
             (RebootMode::RB_POWER_OFF, "o")
@@ -64,7 +81,17 @@ pub fn carry_out(leave: Leave, consoles: &Consoles, watchdog: &mut Watchdog) -> 
     }
 }
 
-fn end_processes() {
+/// The machine cannot go on where it was to: people read why, and then it tries again.
+fn wait(patience: Duration, watchdog: &mut Watchdog) {
+    let end = Instant::now() + patience;
+    while Instant::now() < end {
+        watchdog.feed();
+        thread::sleep(GRACE);
+    }
+}
+
+/// Everything but PID 1 ends.
+pub fn end_processes() {
     let everyone = Pid::from_raw(-1);
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         // Nobody left is no error.

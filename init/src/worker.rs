@@ -1,35 +1,36 @@
 //! The child that does the work: network, job, end. It may crash; PID 1 goes on.
 
 use crate::console::{Consoles, boot_parameters, command_line};
+use crate::drivers::Drivers;
 use crate::report::{Crash, Pulse, Report};
-use crate::{clock, host_key, job_keys, libraries, medium, net, rescue};
+use crate::stick::{Choosing, Chosen};
+use crate::{clock, host_key, libraries, net, rescue, stick, trusted_keys};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::Machine;
+use pitstop_payload::finish::Finish;
 use pitstop_payload::load::Rules;
 use pitstop_payload::run::{self, Options};
+use pitstop_protocol::boot_parameters::IpSetting;
 use pitstop_protocol::job::Clock;
+use pitstop_protocol::machine::Lease;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use std::{fs, io, panic, thread};
-
-/// How long the drivers of what was there at the start may take. Disks that come later are the job's matter.
-const DRIVERS: Duration = Duration::from_secs(15);
 
 /// Runs the job and reports how it ended. Then it waits for PID 1 to end it: the lease is kept meanwhile.
 pub fn run() -> ExitCode {
     let consoles = Consoles::open(&boot_parameters());
     reset_oom_score(&consoles);
     report_panics(&consoles);
-    let machine = Machine {
+    let mut machine = Machine {
         sysfs: PathBuf::from("/sys"),
         procfs: PathBuf::from("/proc"),
         dev: PathBuf::from("/dev"),
         command_line: command_line(),
     };
-    let finish = work(&machine, &consoles);
+    let finish = work(&mut machine, &consoles);
     consoles.drain();
     Report::Finish(finish).send();
     loop {
@@ -37,19 +38,27 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Finish {
+fn work(machine: &mut Machine, consoles: &Consoles) -> Finish {
     let reporter: Arc<dyn Reporter> = Arc::new(Pulse::new(consoles.clone()));
     if boot_parameters().debug {
         libraries::listen(Arc::clone(&reporter));
     }
-    let keys = match job_keys::read() {
+    let read = trusted_keys::of_jobs().and_then(|jobs| Ok((jobs, trusted_keys::of_images()?)));
+    let (keys, image_keys) = match read {
         Ok(keys) => keys,
         Err(error) => return run::failed_for_good(&format!("{error:#}")),
     };
     let mut rules = Rules {
         keys,
+        image_keys,
         clock: Clock::default(),
     };
+    let drivers = Drivers::watch(machine);
+    // A card is looked for in a moment only where no network is waited for.
+    let is_offline = boot_parameters().ip == IpSetting::Off;
+    if is_offline {
+        drivers.wait(&*reporter);
+    }
     let lease = match net::bring_up(machine, &boot_parameters(), &reporter) {
         Ok(lease) => lease,
         Err(error) => return run::failed_before_job(machine, &rules, &format!("{error:#}")),
@@ -64,24 +73,64 @@ fn work(machine: &Machine, consoles: &Consoles) -> pitstop_payload::finish::Fini
         ));
     }
     Report::Lease(lease.clone()).send();
-    // The pipe from the process that loads drivers: a line, or its end, says that it has been through.
-    match net::wait_readable(io::stdin(), DRIVERS) {
-        Ok(true) => {}
-        Ok(false) => reporter.warn("drivers are still being loaded".into()),
-        Err(error) => reporter.warn(format!("waiting for drivers: {error}")),
+    if !is_offline {
+        drivers.wait(&*reporter);
     }
-    if let Some(label) = &boot_parameters().medium
-        && let Err(error) = medium::bring_up(label)
-    {
-        return run::failed_before_job(machine, &rules, &format!("{error:#}"));
-    }
+    let chosen = match stick::bring_up(machine, &lease, consoles) {
+        Ok(chosen) => chosen,
+        Err(error) => return run::failed_before_job(machine, &rules, &format!("{error:#}")),
+    };
     let options = Options {
-        on_policy: &|policy| Report::Policy(policy.clone()).send(),
         rules,
-        host_key: host_key(consoles),
+        disks: Some(drivers.disks()),
         ..Options::default()
     };
-    run::run(machine, &lease, reporter, &options)
+    match chosen {
+        Chosen::AsBefore => job(
+            machine,
+            &lease,
+            options,
+            &Choosing::default(),
+            consoles,
+            reporter,
+        ),
+        Chosen::Job { parameter, how } => {
+            machine.command_line = format!("{} {parameter}", machine.command_line.trim_end());
+            job(machine, &lease, options, &how, consoles, reporter)
+        }
+        Chosen::Nothing(why) => run::nothing_to_do(&options.rules, &why),
+    }
+}
+
+fn job(
+    machine: &Machine,
+    lease: &Lease,
+    options: Options<'_>,
+    how: &Choosing,
+    consoles: &Consoles,
+    reporter: Arc<dyn Reporter>,
+) -> Finish {
+    let shells = options.rules.keys.is_none();
+    let options = Options {
+        on_policy: &|policy| {
+            let policy = policy.clone();
+            let policy = if how.in_place_of_own {
+                policy.without_reboot()
+            } else {
+                policy
+            };
+            Report::Policy(policy).send();
+        },
+        host_key: host_key(consoles),
+        again: how.again,
+        ..options
+    };
+    let finish = run::run(machine, lease, reporter, &options);
+    stick::release(&finish, consoles);
+    if how.in_place_of_own {
+        return stick::hold(&finish, shells, consoles);
+    }
+    finish
 }
 
 /// Of a machine that would let somebody in. Without one it has no way in, which is told.

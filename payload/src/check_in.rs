@@ -99,11 +99,14 @@ impl Door {
                 Ok(Answer::Go { beat_ms }) => {
                     return Ok(Admitted::Go(Slot::new(self, period(beat_ms))?));
                 }
-                Ok(Answer::Wait { place, of, ask_ms }) => {
-                    if told.is_news(place, of) {
-                        let place = ordinal(place);
-                        self.reporter
-                            .info(format!("waiting for a slot: {place} of {of}"));
+                Ok(Answer::Wait {
+                    place,
+                    of,
+                    ask_ms,
+                    why,
+                }) => {
+                    if let Some(line) = told.news(place, of, why.as_deref()) {
+                        self.reporter.info(line);
                     }
                     away.is_back();
                     self.pause(jittered(period(ask_ms)));
@@ -172,20 +175,31 @@ impl Door {
     }
 }
 
-/// What was said of the place in the queue.
+/// What was said of what is waited for.
 #[derive(Default)]
 struct Told {
-    last: Option<(u32, u32)>,
+    last: Option<String>,
     when: Option<Instant>,
 }
 
 impl Told {
-    /// Whether this is worth a line: another place, or the same after a while. That others came behind is not.
-    fn is_news(&mut self, place: u32, of: u32) -> bool {
-        let moved = self.last.is_none_or(|(before, _)| before != place);
+    /// What is worth a line: `why` the machine waits, or its place among those that wait for a slot.
+    fn news(&mut self, place: u32, of: u32, why: Option<&str>) -> Option<String> {
+        if let Some(why) = why {
+            return self.is_news(why).then(|| format!("waiting: {why}"));
+        }
+        let place = ordinal(place);
+        // That others came behind is no news.
+        let is_news = self.is_news(&place);
+        is_news.then(|| format!("waiting for a slot: {place} of {of}"))
+    }
+
+    /// Whether this is worth a line: something else than before, or the same after a while.
+    fn is_news(&mut self, what: &str) -> bool {
+        let moved = self.last.as_deref() != Some(what);
         let long_ago = self.when.is_none_or(|when| when.elapsed() >= SAY_AGAIN);
         if moved || long_ago {
-            self.last = Some((place, of));
+            self.last = Some(what.to_owned());
             self.when = Some(Instant::now());
         }
         moved || long_ago

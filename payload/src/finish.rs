@@ -5,7 +5,9 @@ use pitstop_imaging::render::one_line;
 use pitstop_protocol::credentials::Credentials;
 use pitstop_protocol::event::{Outcome, Verdict};
 use pitstop_protocol::job::After;
+use pitstop_protocol::store::SignAt;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The end of a run. Configurations are deleted and logs are written by the time there is one.
@@ -16,6 +18,9 @@ pub struct Finish {
     /// How long the line stays on the consoles before `then`.
     pub wait: Duration,
     pub then: After,
+    /// The root of a tree that the machine goes on in, in place of `then`.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
     /// Whether the consoles have shells in rescue: not where jobs are signed and none asked for it, lest anybody who can make
     /// a job fail gets one.
     pub shells: bool,
@@ -41,6 +46,8 @@ pub struct CrashPolicy {
     pub share: Option<String>,
     /// What the job has for the share's server.
     pub credentials: Option<Credentials>,
+    /// Who signs for the share, where that is a store.
+    pub sign: Option<SignAt>,
     /// Where the run is reported to, if anywhere.
     pub report: Option<Crashed>,
 }
@@ -58,12 +65,42 @@ impl Default for CrashPolicy {
             on_failure: After::Reboot,
             share: None,
             credentials: None,
+            sign: None,
             report: None,
         }
     }
 }
 
+impl Finish {
+    /// The same, but that the machine holds where it would start again; with `shells` on its consoles or without.
+    #[must_use]
+    pub fn without_reboot(self, shells: bool) -> Self {
+        if self.then != After::Reboot || self.root.is_some() {
+            return self;
+        }
+        Self {
+            then: After::Rescue,
+            wait: Duration::ZERO,
+            shells,
+            ..self
+        }
+    }
+}
+
 impl CrashPolicy {
+    /// The same, but that a failure makes the machine hold where it would start again.
+    #[must_use]
+    pub fn without_reboot(self) -> Self {
+        match self.on_failure {
+            // A shell where jobs are signed is what a signed job asks for, and nobody else.
+            After::Reboot if !self.signed_only => Self {
+                on_failure: After::Rescue,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// Whether a failure now is the last that is tried. A try that could not be counted is at least the first.
     pub fn exhausted(&self) -> bool {
         self.attempt.max(1) >= self.attempts
@@ -94,6 +131,7 @@ impl CrashPolicy {
             result_line: line(&self.outcome(reason)),
             wait,
             then,
+            root: None,
             shells: !self.signed_only || self.on_failure == After::Rescue,
         }
     }
@@ -109,7 +147,29 @@ pub fn succeeded(action: &str, then: After) -> Finish {
         result_line: line(&Outcome::new(Verdict::Ok, action, "")),
         wait: Duration::ZERO,
         then,
+        root: None,
         shells: true,
+    }
+}
+
+/// The end of a run that goes on in the tree at `root`.
+pub fn entering(action: &str, root: PathBuf) -> Finish {
+    Finish {
+        root: Some(root),
+        ..succeeded(action, After::Reboot)
+    }
+}
+
+/// The end of a run whose machine has done its work before. A stick that is still plugged in would start the machine again and
+/// again: it holds, unless it is to be off.
+pub fn through(action: &str, reason: &str, on_success: After) -> Finish {
+    let then = match on_success {
+        After::Poweroff => After::Poweroff,
+        After::Reboot | After::Rescue => After::Rescue,
+    };
+    Finish {
+        then,
+        ..cancelled(action, reason, Duration::ZERO)
     }
 }
 
@@ -119,6 +179,7 @@ pub fn cancelled(action: &str, reason: &str, wait: Duration) -> Finish {
         result_line: line(&Outcome::new(Verdict::Cancelled, action, &one_line(reason))),
         wait,
         then: After::Reboot,
+        root: None,
         shells: false,
     }
 }
@@ -187,6 +248,26 @@ mod tests {
             "the next start tries afresh"
         );
         assert_eq!(policy.failed("x").wait, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_machine_that_is_not_to_start_again_holds_well_or_not() {
+        let held = succeeded("refresh-info", After::Reboot).without_reboot(true);
+        assert_eq!((held.then, held.shells), (After::Rescue, true));
+        let signed = succeeded("refresh-info", After::Reboot).without_reboot(false);
+        assert_eq!((signed.then, signed.shells), (After::Rescue, false));
+        let off = succeeded("backup", After::Poweroff);
+        assert_eq!(off.clone().without_reboot(true), off);
+        let tree = entering("run", "/run/tree".into());
+        assert_eq!(tree.clone().without_reboot(true), tree);
+        let policy = CrashPolicy::default().without_reboot();
+        let failed = policy.failed("x");
+        assert_eq!((failed.then, failed.wait), (After::Rescue, Duration::ZERO));
+        let signed_only = CrashPolicy {
+            signed_only: true,
+            ..CrashPolicy::default()
+        };
+        assert!(!signed_only.without_reboot().failed("x").shells);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use pitstop_protocol::job::{
 use pitstop_protocol::machine::{BootSource, Lease};
 use pitstop_protocol::redacted;
 use pitstop_protocol::share_url::ShareUrl;
+use pitstop_protocol::stick::{self, Whose};
 use pitstop_transport::fetch::{self, FetchError, HttpClient, Settings};
 use std::fmt;
 use url::Url;
@@ -29,6 +30,8 @@ const LIMIT: usize = 1 << 20;
 pub struct Rules {
     /// Whose jobs it does; `None` for everybody's.
     pub keys: Option<JobKeys>,
+    /// Whose images it writes; `None` where the job says whether they have to be signed.
+    pub image_keys: Option<JobKeys>,
     pub clock: Clock,
 }
 
@@ -145,8 +148,15 @@ pub fn load_with(
         signed::add_unsigned(&mut file, found, http, reporter);
     }
     let from = found.as_ref().map(|found| &found.url);
-    let checked = check::job(&line, &file, from, &placeholders).and_then(|job| {
+    let checked = check::job(&line, &file, from, &placeholders).and_then(|mut job| {
         check_terms(&job, machine, lease, rules)?;
+        let asked = std::mem::take(&mut job.terms.images);
+        let proof = asked.on_machine(rules.image_keys.as_ref(), rules.keys.as_ref());
+        job.terms.images = proof.map_err(|why| Wrong {
+            key: Some("signed"),
+            what: why.to_string(),
+        })?;
+        check::vouched(&job)?;
         Ok(job)
     });
     let job = checked.map_err(|wrong| {
@@ -158,7 +168,9 @@ pub fn load_with(
         };
         fail(reason, &line, found.as_ref())
     })?;
-    if job.delete.is_empty() && job.action != Action::Rescue {
+    let chosen = found.as_ref().and_then(|found| stick::whose(&found.url)) == Some(Whose::Chosen);
+    let comes_again = job.terms.round.is_none() && !chosen;
+    if job.delete.is_empty() && job.action != Action::Rescue && comes_again {
         reporter.warn(
             "no configuration is deleted when the job is done: the machine does it again at its next \
              network boot"

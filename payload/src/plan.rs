@@ -18,8 +18,19 @@ use std::time::Duration;
 /// The suffix of a new image.
 pub const IMAGE_SUFFIX: &str = ".raw.gz";
 
-/// Other names an image may have: the old script's, and what other tools make.
-pub const OTHER_SUFFIXES: [&str; 4] = [".gz", ".raw.zst", ".raw.xz", ".raw"];
+/// The suffix of a new image that is encrypted.
+pub const ENCRYPTED_SUFFIX: &str = ".raw.gz.age";
+
+/// Every name that an image of a disk may have, in the order in which they count: ours, the old script's, and what other tools
+/// make.
+pub const SUFFIXES: [&str; 6] = [
+    IMAGE_SUFFIX,
+    ENCRYPTED_SUFFIX,
+    ".gz",
+    ".raw.zst",
+    ".raw.xz",
+    ".raw",
+];
 
 /// Where the work is from and to, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +93,19 @@ pub struct Arrange {
     pub changes: Changes,
 }
 
+/// Has to do with a tree; which of the actions it is, the heading tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfTree {
+    /// `web@2026-11-29T014500Z`, or a URL.
+    pub tree: String,
+    /// Those that are read or written.
+    pub disks: Vec<Disk>,
+    /// Of the files that move, as far as it is known.
+    pub bytes: u64,
+    /// What will be done, a line each.
+    pub lines: Vec<String>,
+}
+
 /// The steps of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steps {
@@ -89,6 +113,7 @@ pub enum Steps {
     Restore(Vec<Restore>),
     Wipe(Vec<Wipe>),
     Arrange(Vec<Arrange>),
+    Tree(OfTree),
     /// Only the info files are written.
     Info,
 }
@@ -102,6 +127,10 @@ pub struct About {
     pub why: String,
     /// What becomes of single partitions, where a restore leaves some as they are: a sentence each.
     pub partitions: Vec<String>,
+    /// From where the image comes, where it is not the share alone.
+    pub from: Option<String>,
+    /// What the admin may not have meant, and what comes of it: a sentence each.
+    pub warnings: Vec<String>,
     /// What is on the disk now and will not be afterwards: a partition a line.
     pub lost: Vec<String>,
     /// At the rate of the last run.
@@ -131,13 +160,14 @@ pub struct ImageExists {
 }
 
 impl Plan {
-    /// Plans a backup. `existing` says which images the share has of each disk.
+    /// Plans a backup into files that end in `suffix`. `existing` says which images the share has of each disk.
     ///
     /// # Errors
     /// When the action is `backup` and there is an image of any of the disks.
     pub fn capture(
         heading: Heading,
         selection: Selection,
+        suffix: &str,
         existing: &[Existing],
     ) -> Result<Self, ImageExists> {
         let mut captures = Vec::new();
@@ -154,7 +184,7 @@ impl Plan {
                 });
             }
             captures.push(Capture {
-                file: format!("{}{IMAGE_SUFFIX}", disk.identity.device),
+                file: format!("{}{suffix}", disk.identity.device),
                 disk,
                 replaces,
                 redoes: own,
@@ -267,6 +297,16 @@ impl Plan {
         }
     }
 
+    /// Plans what is done with a tree.
+    pub fn tree(heading: Heading, step: OfTree, left_alone: Vec<(Disk, String)>) -> Self {
+        Self {
+            heading,
+            steps: Steps::Tree(step),
+            left_alone,
+            about: Vec::new(),
+        }
+    }
+
     /// Plans a `refresh-info`.
     pub fn info(heading: Heading) -> Self {
         Self {
@@ -296,6 +336,7 @@ impl Plan {
                 .iter()
                 .map(|s| (&s.disk, s.disk.identity.size))
                 .collect(),
+            Steps::Tree(step) => step.disks.iter().map(|disk| (disk, step.bytes)).collect(),
             Steps::Info => Vec::new(),
         }
     }
@@ -305,137 +346,21 @@ impl Plan {
         match &self.steps {
             Steps::Restore(_) | Steps::Wipe(_) => true,
             Steps::Arrange(steps) => steps.iter().any(|step| !step.changes.is_empty()),
+            Steps::Tree(_) => self.heading.action.loses_data(),
             Steps::Capture(_) | Steps::Info => false,
         }
     }
 
-    /// Whether the steps write to disks.
+    /// Whether the steps write to whole disks, so that what is there is lost.
     pub fn writes(&self) -> bool {
         match &self.steps {
             Steps::Restore(_) | Steps::Wipe(_) => true,
             Steps::Arrange(steps) => steps.iter().any(|step| step.changes.table),
+            Steps::Tree(_) => self.heading.action.loses_data(),
             Steps::Capture(_) | Steps::Info => false,
         }
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use pitstop_imaging::inventory::{DiskIdentity, Standing};
-    use pitstop_imaging::table::PartitionSelector;
-
-    pub(crate) fn disk(device: &str, serial: &str, size: u64) -> Disk {
-        Disk {
-            identity: DiskIdentity {
-                device: device.into(),
-                model: String::new(),
-                serial: serial.into(),
-                wwn: String::new(),
-                transport: String::new(),
-                size,
-                logical_sector_size: 512,
-                physical_sector_size: 512,
-            },
-            standing: Standing::Fixed,
-            unused: Standing::Fixed,
-            read_only: false,
-            also: Vec::new(),
-            doubles: Vec::new(),
-            used_by: Vec::new(),
-            partitions: Vec::new(),
-        }
-    }
-
-    fn heading(action: ActionName) -> Heading {
-        Heading {
-            machine: "10.0.2.15 (testbox7)".into(),
-            action,
-            share: "http://srv/share".into(),
-            folder: "10.0.2.15".into(),
-        }
-    }
-
-    fn selection() -> Selection {
-        Selection {
-            disks: vec![disk("sda", "A", 4 << 30)],
-            left_alone: vec![(disk("sdb", "B", 1 << 30), "on USB".into())],
-        }
-    }
-
-    fn existing(file: &str) -> Existing {
-        Existing {
-            before: vec![file.to_owned()],
-            own: false,
-        }
-    }
-
-    #[test]
-    fn the_dry_run_of_a_backup_says_what_is_kept_and_what_is_left_alone() {
-        let existing = [existing("sda.raw.gz")];
-        let plan = Plan::capture(heading(ActionName::BackupAgain), selection(), &existing).unwrap();
-        assert_eq!(
-            plan.to_string(),
-            "plan for 10.0.2.15 (testbox7): backup-again, share http://srv/share, folder 10.0.2.15\n  \
-             read sda (serial A, 4.0 GiB) into sda.raw.gz; the disk is not written\n    \
-             sda.raw.gz is kept as sda.raw.gz.old; an older .old is lost\n  \
-             left alone: sdb (serial B, 1.0 GiB): on USB"
-        );
-    }
-
-    #[test]
-    fn a_backup_refuses_where_there_is_an_image_even_the_old_scripts() {
-        let existing = [existing("sda.gz")];
-        let error = Plan::capture(heading(ActionName::Backup), selection(), &existing).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "10.0.2.15 has an image of sda (serial A, 4.0 GiB) already: sda.gz; \
-             use backup-again to keep it as .old, or remove it"
-        );
-    }
-
-    #[test]
-    fn the_dry_run_of_a_restore_says_what_is_lost_and_why_this_image() {
-        let image = Stored {
-            file: "sda.raw.gz".into(),
-            stem: "sda".into(),
-            of: Some(disk("sda", "DEAD", 2 << 30).identity),
-            table: String::new(),
-            raw_size: Some(2 << 30),
-            minimum_disk: None,
-            indexed: true,
-        };
-        let found = Match {
-            disk: disk("sda", "A", 4 << 30),
-            image: 0,
-            how: How::Name,
-        };
-        let plan = Plan::restore(
-            heading(ActionName::Restore),
-            vec![found],
-            &[image],
-            Vec::new(),
-        );
-        let selectors = || {
-            vec![
-                PartitionSelector::Number(3),
-                PartitionSelector::Name("home".into()),
-            ]
-        };
-        let kept = plan.clone().of_part(&Part::Keep(selectors())).to_string();
-        let keeps = "; everything on sda is lost but its partitions 3, \"home\"\n";
-        assert!(kept.contains(keeps), "{kept}");
-        let only = plan.clone().of_part(&Part::Only(selectors())).to_string();
-        let writes = "\n  write partitions 3, \"home\" of sda.raw.gz to the same of sda (serial A, 4.0 GiB); \
-                      what is in these is lost, all else stays\n";
-        assert!(only.contains(writes), "{only}");
-        let text = plan.to_string();
-        assert!(
-            text.ends_with(
-                "\n  write sda.raw.gz to sda (serial A, 4.0 GiB), 2.0 GiB; everything on sda is lost\n    \
-                 the image is of another disk: sda (serial DEAD, 2.0 GiB); chosen by name"
-            ),
-            "{text}"
-        );
-    }
-}
+pub(crate) mod tests;

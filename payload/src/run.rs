@@ -6,25 +6,26 @@
 mod crash;
 mod end;
 mod once;
+mod reach;
 
 use crate::check_in::{Admitted, Door, Slot};
 use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
-use crate::execute::{Work, attempts, info, name, record};
+use crate::execute::{Work, attempts, info, record};
 use crate::finish::{CrashPolicy, Finish};
 use crate::load::{self, JobError, Rules};
+use crate::lookout::Seen;
 use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::inventory::{self, Machine};
+use pitstop_imaging::inventory::{self, DATA, Machine};
 use pitstop_protocol::event::{self, What};
-use pitstop_protocol::host_name::hex_address;
 use pitstop_protocol::job::{Action, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::Listener;
-use pitstop_transport::share::{self, Carriers, Share, Throttle, Throttled, delete};
+use pitstop_transport::share::{Carriers, Share, Stick, Throttle, Throttled, delete};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -32,13 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crash::before_any_job;
-pub use crash::{after_crash, failed_before_job, failed_for_good};
-
-/// The files that prove that a place is the share; the second is VirtualBox's.
-const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
-
-/// A name that nobody gives a file: a server that has it has everything, the marker included.
-const NEVER_THERE: &str = "pitstop-no-such-file";
+pub use crash::{after_crash, failed_before_job, failed_for_good, nothing_to_do};
 
 /// Where exports are mounted: in the initramfs, where nothing else is.
 const MOUNTS: &str = "/run/pitstop/shares";
@@ -52,10 +47,16 @@ pub struct Options<'a> {
     pub on_policy: &'a dyn Fn(&CrashPolicy),
     /// How long a disk that is asked for may take to appear.
     pub disk_patience: Duration,
+    /// What was seen of the disks before the run, where somebody has looked on.
+    pub disks: Option<Seen>,
     /// A folder under which NFS exports are mounted.
     pub mounts: PathBuf,
     /// Whose jobs are done.
     pub rules: Rules,
+    /// Where a stick with a share is mounted, if there is one.
+    pub data: PathBuf,
+    /// Somebody wants a round's job done by a machine that has done it.
+    pub again: bool,
     /// The public half of the machine's SSH host key; empty where nobody can log in.
     pub host_key: String,
 }
@@ -65,8 +66,11 @@ impl Default for Options<'_> {
         Self {
             on_policy: &|_| {},
             disk_patience: PATIENCE,
+            disks: None,
             mounts: PathBuf::from(MOUNTS),
             rules: Rules::default(),
+            data: PathBuf::from(DATA),
+            again: false,
             host_key: String::new(),
         }
     }
@@ -84,7 +88,7 @@ pub fn run(
     let mut run = Run {
         machine,
         lease,
-        log: Arc::new(RunLog::new(reports.clone(), lease.address.to_string())),
+        log: Arc::new(RunLog::new(reports.clone(), lease.shown())),
         reports,
         options,
         policy: before_any_job(machine, &options.rules),
@@ -145,8 +149,10 @@ impl Asked {
 impl Run<'_> {
     fn stages(&mut self) -> anyhow::Result<Finish> {
         (self.options.on_policy)(&self.policy);
-        let mut watch = Watch::new(self.machine, self.options.disk_patience);
-        let carriers = Carriers::new(self.lease.address, &self.options.mounts)?;
+        let watch = Watch::new(self.machine, self.options.disk_patience);
+        let mut watch = watch.since(self.options.disks.clone());
+        let mut carriers = Carriers::new(self.lease.address, &self.options.mounts)?;
+        carriers.stick = Stick::at(&self.options.data);
         let job = self.learn_job(&carriers)?;
         let carriers = carriers.for_job(&job.transfer, self.listener())?;
         if job.action == Action::Rescue {
@@ -164,12 +170,26 @@ impl Run<'_> {
         self.check_time(&job)?;
         let url = job.share.as_ref().context("the job names no share")?;
         self.reach_share(url, &carriers)?;
-        let asked = self.look_back(&job, &carriers);
+        if let Some(finish) = self.is_through(&job)? {
+            return Ok(finish);
+        }
+        // One that is done at every boot is never done already, and its configuration stays.
+        let repeated = job.action.name().is_repeated();
+        let asked = if repeated {
+            Asked::default()
+        } else {
+            self.look_back(&job, &carriers)
+        };
         let (attempt, series) = self.count_attempt(&job.digest, asked.before.is_some())?;
         let (request, before) = (asked.request.as_ref(), asked.before.as_ref());
-        delete::check(asked.left(&job).as_slice(), &carriers)
-            .context("the job would be repeated for ever")?;
+        if !repeated {
+            delete::check(asked.left(&job).as_slice(), &carriers)
+                .context("the job would be repeated for ever")?;
+        }
 
+        if matches!(job.action, Action::Restore(_)) {
+            self.ask_mirrors(&job.transfer.mirrors, &carriers);
+        }
         self.throttle(job.transfer.rate_limit);
 
         let share = self.share.as_deref().context("the share went away")?;
@@ -177,7 +197,11 @@ impl Run<'_> {
             .map(|before| before.request.clone())
             .or_else(|| request.map(|request| request.id(&series)));
         let known = record::read(share, &self.home())?;
-        let this = record::identity(self.lease, &inventory::read(self.machine)?);
+        let now = inventory::read(self.machine)?;
+        if let Some(text) = inventory::undriven::sentence(now.undriven.iter()) {
+            self.log.warn(text);
+        }
+        let this = record::identity(self.lease, &now);
         watch.expect(record::disks_of(&known, &this));
         let mut work = Work {
             machine: self.machine,
@@ -214,11 +238,16 @@ impl Run<'_> {
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
+        let mut root = None;
         self.once(&job, &this, || {
             self.tell_machine(&work)?;
-            work.execute(&prepared, || self.note_done(request, id.as_deref()))
+            root = work.execute(&prepared, || self.note_done(request, id.as_deref()))?;
+            Ok(())
         })?;
-        self.succeeded(&job, request, &carriers)
+        match root {
+            Some(root) => Ok(self.goes_on(&job, root)),
+            None => self.succeeded(&job, request, &carriers),
+        }
     }
 
     /// Writes what the machine is to the share, and reports it.
@@ -301,6 +330,7 @@ impl Run<'_> {
     fn keep_to(&mut self, policy: &Policy, transfer: &Transfer) {
         let access = transfer.access.as_ref();
         self.policy.credentials = access.map(|access| access.credentials().clone());
+        self.policy.sign.clone_from(&transfer.sign);
         let report = transfer.report.as_ref();
         self.policy.report = report.map(|to| Crashed::new(self.reports.run(), to));
         self.reports.send_to(report, transfer.retry_for);
@@ -353,59 +383,6 @@ impl Run<'_> {
             .error(format!("the logs are on the console only: {error:#}"));
     }
 
-    /// Connects, makes sure that it is the share, and says hi.
-    fn reach_share(&mut self, url: &ShareUrl, carriers: &Carriers) -> anyhow::Result<()> {
-        let share =
-            share::connect(url, carriers).with_context(|| format!("reaching the share {url}"))?;
-        if share.stat(NEVER_THERE)?.is_some() {
-            bail!(
-                "{} has a file of any name, {NEVER_THERE} too: something answers every request with a page of its own",
-                share.name()
-            );
-        }
-        let mut marked = false;
-        for marker in MARKERS {
-            marked = marked || share.stat(marker)?.is_some();
-        }
-        if !marked {
-            bail!(
-                "{} is not the share: it has no file {}; make one to say that it is",
-                share.name(),
-                MARKERS.join(" or ")
-            );
-        }
-        let home = self.home();
-        let hi = format!(
-            "hi from {} ({}): {}",
-            name(self.lease),
-            env!("CARGO_PKG_VERSION"),
-            self.policy.action
-        );
-        self.log.announce(&hi);
-        self.log.flush(&*share, &home)?;
-        let hex = Some(hex_address(self.lease.address));
-        let names = [self.lease.hostname.clone(), hex];
-        for file in names
-            .into_iter()
-            .flatten()
-            .filter(|file| is_file_name(file))
-        {
-            attempts::put(
-                &*share,
-                &format!("{home}/{file}"),
-                format!("{home}\n").as_bytes(),
-            )?;
-        }
-        self.share = Some(share);
-        self.policy.share = Some(match url {
-            // Its `Display` leaves credentials out.
-            ShareUrl::Http(url) => url.to_string(),
-            other => other.to_string(),
-        });
-        (self.options.on_policy)(&self.policy);
-        Ok(())
-    }
-
     /// Slows images down where the job says so.
     fn throttle(&mut self, limit: Option<NonZeroU64>) {
         if let Some(limit) = limit
@@ -455,29 +432,22 @@ impl Run<'_> {
     }
 }
 
-/// A host name comes from the network: it must not lead elsewhere or overwrite a file of the share's layout.
-fn is_file_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let taken = [
-        ".log", ".txt", ".zip", ".lst", ".toml", ".gz", ".old", ".part", ".new",
-    ];
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name.len() <= 253
-        && name.chars().all(plain)
-        && !taken.iter().any(|suffix| name.ends_with(suffix))
-}
-
 #[cfg(test)]
 mod again;
 #[cfg(test)]
 mod door;
 #[cfg(test)]
+mod locked;
+#[cfg(test)]
 mod over_http;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod reported;
 #[cfg(test)]
-mod signed;
+mod rounds;
+#[cfg(test)]
+pub(crate) mod signed;
 #[cfg(test)]
 mod site;
 #[cfg(test)]

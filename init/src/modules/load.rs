@@ -1,11 +1,11 @@
 //! One module into the kernel, unpacked here where its file is compressed: not every kernel can.
 
-use super::index::Step;
 use anyhow::Context;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module, init_module};
+use pitstop_imaging::modules::Step;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufReader, Read};

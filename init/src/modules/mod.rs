@@ -1,15 +1,13 @@
 //! Kernel modules, as `modprobe` and `udev` would load them.
 
 pub mod devices;
-mod glob;
-mod index;
 mod load;
 mod uevent;
 
 use crate::console::command_line;
 use anyhow::Context;
-use index::Index;
 use nix::sys::utsname::uname;
+use pitstop_imaging::modules::Index;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::symlink;

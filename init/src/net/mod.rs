@@ -7,6 +7,7 @@ mod netlink;
 #[cfg(test)]
 mod netns;
 mod nics;
+mod offline;
 mod resolver;
 mod search;
 mod setup;
@@ -32,13 +33,16 @@ use std::{fs, thread};
 
 pub use netlink::wait_readable;
 
-/// Brings up the loopback and the one card that is to be used. Returns when the machine can talk, or fails
+/// Brings up the loopback and the one card that is to be used, unless no network is wanted. Returns when the machine can talk, or fails
 /// after some minutes. A DHCP lease is renewed from then on, for as long as this process lives.
 pub fn bring_up(
     machine: &Machine,
     boot: &BootParameters,
     reporter: &Arc<dyn Reporter>,
 ) -> anyhow::Result<Lease> {
+    if boot.ip == IpSetting::Off {
+        return offline::lease(machine, boot.boot_mac, &**reporter);
+    }
     let mut netlink = Netlink::open()?;
     let loopback = nix::net::if_::if_nametoindex("lo").context("looking for the loopback")?;
     netlink.up(loopback).context("switching the loopback on")?;
@@ -46,6 +50,7 @@ pub fn bring_up(
     let search = Search::new(machine, boot)?;
     let (nic, mut setup, boot_source) = match &boot.ip {
         IpSetting::Invalid(why) => bail!("{why}"),
+        IpSetting::Off => bail!("ip=off: no network is used"),
         IpSetting::Static(address) => {
             let nic = search.card(&mut netlink, &**reporter)?;
             reporter.info(format!("{} is {} by ip=", nic.name, address.address));
@@ -81,8 +86,12 @@ pub fn bring_up(
         .with_context(|| format!("configuring {}", nic.name))?;
     let named = boot.ntp.iter().cloned();
     let told = setup.ntp.iter().map(NtpServer::usual);
-    sntp::set_clock(named.chain(told).collect(), &**reporter);
-    let hostname = name_machine(&setup, &**reporter);
+    let clocks = named.chain(told).collect();
+    // Two servers, neither of which is to be waited for twice.
+    let hostname = thread::scope(|scope| {
+        scope.spawn(|| sntp::set_clock(clocks, &**reporter));
+        name_machine(&setup, &**reporter)
+    });
     Ok(Lease {
         interface: nic.name,
         mac: nic.mac,

@@ -150,7 +150,7 @@ mod tests {
             None
         );
         assert_eq!(reverse([192, 0, 2, 1].into(), &[]), None);
-        assert!(begin.elapsed() < PATIENCE * 3);
+        assert!(begin.elapsed() < PATIENCE * 30);
         drop(silent);
     }
 

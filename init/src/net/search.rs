@@ -10,7 +10,7 @@ use super::slaac::{self, Announced, Routers};
 use super::vlan;
 use anyhow::{anyhow, bail};
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::inventory::Machine;
+use pitstop_imaging::inventory::{Machine, undriven};
 use pitstop_imaging::units;
 use pitstop_protocol::boot_parameters::{BootParameters, IpSetting, Vlan};
 use std::collections::{HashMap, HashSet};
@@ -345,9 +345,10 @@ impl Search {
             bail!("{} appeared within {time}", bond.missing());
         }
         if known.is_empty() {
-            bail!(
-                "no network card appeared within {time}: its driver may be missing from the initramfs"
-            );
+            let parts = undriven::read(&self.sysfs);
+            let why = undriven::sentence(parts.iter().filter(|part| part.is_network()));
+            let why = why.unwrap_or_else(|| "its driver may be missing from the initramfs".into());
+            bail!("no network card appeared within {time}: {why}");
         }
         bail!(
             "no link on {} after {time}: is the cable plugged in at both ends?",

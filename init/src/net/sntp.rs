@@ -333,7 +333,7 @@ mod tests {
         let begin = Instant::now();
         let error = ask_all(&[server], begin + Duration::from_millis(900)).unwrap_err();
         assert!(error.ends_with("no answer in time"), "{error}");
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(begin.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

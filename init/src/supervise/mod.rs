@@ -29,6 +29,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ChildStdout;
 use std::time::{Duration, Instant};
 
@@ -39,10 +40,12 @@ const CRASH_LOG: Duration = Duration::from_secs(60);
 const RESTARTS: u32 = 5;
 
 /// How the machine leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leave {
     Reboot,
     Poweroff,
+    /// For the root of a tree.
+    Into(PathBuf),
 }
 
 /// Makes PID 1 the last to be killed for memory, and its faults visible.
@@ -219,6 +222,9 @@ impl Supervisor<'_> {
     /// The result is shown, the wait is waited, and the machine leaves; or it holds until somebody asks.
     fn end(&mut self, finish: &Finish) -> Result<Never, Leave> {
         self.consoles.result(&finish.result_line);
+        if let Some(root) = &finish.root {
+            return Err(Leave::Into(root.clone()));
+        }
         let (act, leave) = match finish.then {
             After::Reboot => ("rebooting", Leave::Reboot),
             After::Poweroff => ("powering off", Leave::Poweroff),
@@ -240,7 +246,8 @@ impl Supervisor<'_> {
 
     /// Rescue: a shell on each console, if there shall be `shells`, until somebody reboots the machine.
     fn hold(&mut self, shells: bool) -> Result<Never, Leave> {
-        let address = self.lease.as_ref().map(|lease| lease.address);
+        let lease = self.lease.as_ref().filter(|lease| !lease.is_offline());
+        let address = lease.map(|lease| lease.address);
         self.rescue = Some(Rescue::start(self.consoles, address, shells));
         loop {
             self.wait(Duration::from_secs(1))?;

@@ -4,6 +4,7 @@ use super::{Prepared, Work, pace, restore};
 use crate::plan::select::why;
 use crate::plan::{About, Steps};
 use anyhow::Context;
+use pitstop_imaging::arch::Architecture;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{Part, foresee};
 use pitstop_imaging::inventory::Disk;
@@ -26,12 +27,16 @@ pub(super) fn about(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<
     });
     let pace = pace::kind(plan).and_then(|kind| last.paces.get(&kind));
     let mut partitions = partitions(work, prepared)?.into_iter();
+    let mut warnings = warnings(prepared)?.into_iter();
+    let mut from = from(prepared)?.into_iter();
     let disks = plan.disks().into_iter();
     let about = disks
         .map(|(disk, bytes)| About {
             device: disk.identity.device.clone(),
             why: why(disk, &work.job.disks),
             partitions: partitions.next().unwrap_or_default(),
+            from: from.next().flatten(),
+            warnings: warnings.next().unwrap_or_default(),
             lost: if plan.writes() {
                 contents(disk, &disk.node(&work.machine.dev), work.job.action.part())
             } else {
@@ -55,6 +60,31 @@ fn partitions(work: &Work<'_>, prepared: &Prepared) -> anyhow::Result<Vec<Vec<St
         let node = step.disk.node(&work.machine.dev);
         foresee(prepared.images.of(step)?, &node, &options)
             .with_context(|| format!("restoring {} from {}", step.disk, step.image.file))
+    });
+    told.collect()
+}
+
+/// From where the images come, for each disk of a restore.
+fn from(prepared: &Prepared) -> anyhow::Result<Vec<Option<String>>> {
+    let Steps::Restore(restores) = &prepared.plan.steps else {
+        return Ok(Vec::new());
+    };
+    let told = restores.iter().map(|step| {
+        let places = prepared.images.of(step)?.places();
+        Ok(places.into_iter().next().map(|place| place.name))
+    });
+    told.collect()
+}
+
+/// What an admin may not have meant, for each disk of a restore.
+fn warnings(prepared: &Prepared) -> anyhow::Result<Vec<Vec<String>>> {
+    let Steps::Restore(restores) = &prepared.plan.steps else {
+        return Ok(Vec::new());
+    };
+    let told = restores.iter().map(|step| {
+        let meta = prepared.images.of(step)?.meta();
+        let foreign = meta.and_then(|meta| meta.foreign_to(Architecture::here()));
+        Ok(foreign.into_iter().collect())
     });
     told.collect()
 }

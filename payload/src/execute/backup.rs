@@ -5,56 +5,60 @@
 //! whole, as `X` or as `X.old`. A failure removes each `X.new`.
 
 mod names;
+mod stage;
 
 use super::images::Images;
 use super::owner::{self, Owners};
-use super::{Labelled, Prepared, Work, record};
+use super::{Prepared, Work};
 use crate::plan::matching::is_of;
-use crate::plan::{Capture, Existing, IMAGE_SUFFIX, OTHER_SUFFIXES, Plan};
-use anyhow::Context;
-use pitstop_imaging::efi;
-use pitstop_imaging::event::{Act, Reporter};
-use pitstop_imaging::image::{self, CaptureOptions, ImageMeta, Origin};
-use pitstop_imaging::inventory::{self, Disk, Inventory};
+use crate::plan::{Capture, ENCRYPTED_SUFFIX, Existing, IMAGE_SUFFIX, Plan, SUFFIXES};
+use pitstop_imaging::image::ImageMeta;
+use pitstop_imaging::inventory::{Disk, Inventory};
 use pitstop_protocol::job::BackupOptions;
-use pitstop_transport::fetch::HttpError;
+use stage::{new_path, stage_again};
 
-pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
+pub(super) fn plan(work: &mut Work<'_>, options: &BackupOptions) -> anyhow::Result<Prepared> {
+    let suffix = match options.recipients {
+        Some(_) => ENCRYPTED_SUFFIX,
+        None => IMAGE_SUFFIX,
+    };
     let (inventory, selection) = work.select(false)?;
     let owners = Owners::read(work, &inventory)?;
     let existing = selection
         .disks
         .iter()
-        .map(|disk| existing_images(work, &owners, &inventory, disk))
+        .map(|disk| existing_images(work, &owners, &inventory, disk, suffix))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let done = existing.iter().all(|existing| existing.own);
     let plan = if done {
         Plan::done_already(work.heading(), selection)
     } else {
-        Plan::capture(work.heading(), selection, &existing)?
+        Plan::capture(work.heading(), selection, suffix, &existing)?
     };
     Ok(Prepared {
         plan,
         images: Images::default(),
+        tree: None,
         done,
     })
 }
 
-/// Which files of the folder are already images of a disk of this name.
+/// Which files of the folder are already images of a disk of this name, of which this job makes one that ends in `own`.
 fn existing_images(
     work: &Work<'_>,
     owners: &Owners,
     inventory: &Inventory,
     disk: &Disk,
+    own: &str,
 ) -> anyhow::Result<Existing> {
     let mut existing = Existing::default();
-    for suffix in [IMAGE_SUFFIX].iter().chain(&OTHER_SUFFIXES) {
+    for suffix in SUFFIXES {
         let file = format!("{}{suffix}", disk.identity.device);
         if work.share.stat(&work.image_path(&file))?.is_none() {
             continue;
         }
         let meta = owner::told_by(work, &file)?;
-        if *suffix == IMAGE_SUFFIX && is_own(work, inventory, meta.as_ref()) {
+        if suffix == own && is_own(work, inventory, meta.as_ref()) {
             existing.own = true;
             continue;
         }
@@ -91,7 +95,7 @@ pub(super) fn run(
             Ok(())
         })
         .and_then(|()| work.check_none_late())
-        .and_then(|()| names::put_in_place(work, captures, &staged));
+        .and_then(|()| names::put_in_place(work, captures, &staged, options));
     let Err(mut error) = outcome else {
         return Ok(());
     };
@@ -104,96 +108,18 @@ pub(super) fn run(
     Err(error)
 }
 
-/// How often a disk is read anew because the upload broke.
-const CAPTURES: u32 = 3;
-
-/// [`stage`], again from the beginning where the network broke an upload that no server could take up again.
-/// The server is waited for in between, as for any request.
-fn stage_again(
-    work: &Work<'_>,
-    number: usize,
-    capture: &Capture,
-    options: &BackupOptions,
-) -> anyhow::Result<ImageMeta> {
-    let mut captures = 1;
-    loop {
-        let error = match stage(work, number, capture, options) {
-            Err(error) if captures < CAPTURES && broke(&error) => error,
-            outcome => return outcome,
-        };
-        if work.share.stat(&work.image_path(&capture.file)).is_err() {
-            return Err(error);
-        }
-        captures += 1;
-        work.log.warn(format!(
-            "{error:#}: the upload begins again ({captures} of {CAPTURES})"
-        ));
-    }
-}
-
-fn broke(error: &anyhow::Error) -> bool {
-    HttpError::behind(error).is_some_and(|error| error.failure.is_passing())
-}
-
-fn new_path(work: &Work<'_>, capture: &Capture) -> String {
-    format!("{}.new", work.image_path(&capture.file))
-}
-
-/// Reads the disk into `X.new`, whole and proven to be on the share.
-fn stage(
-    work: &Work<'_>,
-    number: usize,
-    capture: &Capture,
-    options: &BackupOptions,
-) -> anyhow::Result<ImageMeta> {
-    let disk = &capture.disk;
-    let inventory = inventory::read(work.machine)?;
-    let path = new_path(work, capture);
-    let options = CaptureOptions {
-        exact: options.exact,
-        level: options.level,
-        threads: 0,
-        read_errors: options.read_errors,
-        loaders: efi::loaders(
-            &work.machine.sysfs.join(efi::VARIABLES),
-            &disk.node(&work.machine.dev),
-            disk.identity.logical_sector_size,
-        ),
-        origin: Some(Origin {
-            request: work.request.map(|it| it.id.to_owned()).unwrap_or_default(),
-            machine: record::identity(work.lease, &inventory),
-        }),
-    };
-    let reporter = Labelled::new(work.log, Act::Backup, number, disk);
-    reporter.begins();
-    let mut image = work
-        .share
-        .create(&path)
-        .with_context(|| format!("beginning {path} on {}", work.share.name()))?;
-    let meta = image::capture(
-        &disk.node(&work.machine.dev),
-        &disk.identity,
-        &options,
-        &mut image,
-        &reporter,
-    )
-    .with_context(|| format!("backing up {disk} to {path} on {}", work.share.name()))?;
-    image
-        .finish()
-        .with_context(|| format!("ending {path} on {}", work.share.name()))?;
-    reporter.is_done();
-    Ok(meta)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::stage::CAPTURES;
     use super::*;
     use crate::execute::broken::{self, BrokenShare};
     use crate::execute::log::RunLog;
+    use crate::execute::record;
     use crate::execute::wait::Watch;
     use pitstop_imaging::event::Silent;
     use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
     use pitstop_protocol::fake::lease;
+    use pitstop_protocol::image_version::{self, Version};
     use pitstop_protocol::job::Action;
     use pitstop_transport::fetch::fake::{FakeServer, Fault, impatient};
     use pitstop_transport::share::{HttpShare, Share};
@@ -237,6 +163,10 @@ mod tests {
 
         fn act(&self, action: Action, share: &dyn Share) -> anyhow::Result<()> {
             let machine = self.fake.machine();
+            let options = match &action {
+                Action::Backup(options) | Action::BackupAgain(options) => options.clone(),
+                other => panic!("{other} is no backup"),
+            };
             let job = broken::job(action, "m");
             let mut work = Work {
                 machine: &machine,
@@ -247,11 +177,11 @@ mod tests {
                 log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
                 watch: &mut Watch::new(&machine, Duration::ZERO),
             };
-            let prepared = plan(&mut work)?;
+            let prepared = plan(&mut work, &options)?;
             let crate::plan::Steps::Capture(captures) = &prepared.plan.steps else {
                 panic!("a backup captures");
             };
-            run(&work, captures, &BackupOptions::default())
+            run(&work, captures, &options)
         }
 
         fn files(&self) -> Vec<String> {
@@ -383,7 +313,7 @@ mod tests {
             log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
             watch: &mut Watch::new(&machine, Duration::ZERO),
         };
-        let prepared = plan(&mut work).unwrap();
+        let prepared = plan(&mut work, &BackupOptions::default()).unwrap();
         let crate::plan::Steps::Capture(captures) = &prepared.plan.steps else {
             panic!("a backup captures");
         };
@@ -436,6 +366,40 @@ mod tests {
                 "sdb.raw.gz.toml"
             ]
         );
+    }
+
+    #[test]
+    fn images_before_the_one_before_are_kept_by_their_time() {
+        let bench = Bench::new();
+        let versions = || {
+            Action::BackupAgain(BackupOptions {
+                versions: true,
+                ..BackupOptions::default()
+            })
+        };
+        let share = BrokenShare::at(bench.root.path());
+        // The first has a description that tells no time.
+        for _ in 0..4 {
+            bench.act(versions(), &share).unwrap();
+        }
+        let files = bench.files();
+        let dated: Vec<&String> = files
+            .iter()
+            .filter(|file| matches!(image_version::split(file).1, Version::Dated(_)))
+            .collect();
+        assert_eq!(dated.len(), 3, "{files:?}");
+        for image in &dated {
+            assert!(files.contains(&format!("{image}.toml")), "{files:?}");
+        }
+        let first = dated.iter().find(|image| {
+            let bytes = fs::read(bench.at(&format!("m/{image}"))).unwrap();
+            bytes == b"the image before"
+        });
+        bench.old_image_is_whole(&format!("m/{}", first.unwrap()));
+        assert_eq!(files.len(), 10, "{files:?}");
+        // Without the key the one before takes the place of the one before that.
+        bench.back_up(&share).unwrap();
+        assert_eq!(bench.files(), files);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use anyhow::bail;
 use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::job::{Action, Job, Policy, Terms, Transfer};
-use pitstop_transport::share::{DirectoryShare, Pending, Share, Stat};
+use pitstop_transport::share::{DirectoryShare, Pending, Share, Standing, Stat};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -101,6 +101,10 @@ impl Write for BrokenPending {
 impl Pending for BrokenPending {
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
         self.inner.finish()
+    }
+
+    fn standing(&self) -> Standing {
+        self.inner.standing()
     }
 }
 

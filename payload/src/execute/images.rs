@@ -1,8 +1,8 @@
 //! The images of a folder of the share: found by their names, opened once, and what is known of each.
 
-use super::Work;
+use super::{Work, locked};
 use crate::plan::matching::Stored;
-use crate::plan::{IMAGE_SUFFIX, OTHER_SUFFIXES, Plan, Restore};
+use crate::plan::{Plan, Restore, SUFFIXES};
 use anyhow::Context;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{ImageMeta, Kind, MinimumDisk, OpenedImage, Part};
@@ -46,7 +46,7 @@ impl Images {
 pub(super) fn probe(work: &Work<'_>, names: &[&str]) -> anyhow::Result<Vec<Found>> {
     let mut found = Vec::new();
     for name in names {
-        for suffix in [IMAGE_SUFFIX].iter().chain(&OTHER_SUFFIXES) {
+        for suffix in SUFFIXES {
             let file = format!("{name}{suffix}");
             if work.share.stat(&work.image_path(&file))?.is_some() {
                 found.push(probe_one(work, name, file)?);
@@ -60,7 +60,7 @@ pub(super) fn probe(work: &Work<'_>, names: &[&str]) -> anyhow::Result<Vec<Found
 fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found> {
     let path = work.image_path(&file);
     let doing = || format!("looking at {path} on {}", work.share.name());
-    let source = work.share.image(&path).with_context(doing)?;
+    let source = locked::image(work, &path).with_context(doing)?;
     let image = OpenedImage::open(source).with_context(doing)?;
     let beside = describe(work, &path)?;
     let meta = match image.meta().cloned() {

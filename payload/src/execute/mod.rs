@@ -11,6 +11,7 @@ mod entries;
 mod images;
 pub mod info;
 pub mod ledger;
+mod locked;
 pub mod log;
 mod noticing;
 mod owner;
@@ -18,6 +19,7 @@ pub mod pace;
 mod partition;
 pub mod record;
 pub mod restore;
+mod tree;
 pub mod wait;
 mod wipe;
 
@@ -32,6 +34,7 @@ use pitstop_imaging::inventory::{Disk, Inventory, Machine};
 use pitstop_protocol::job::{Action, Job};
 use pitstop_protocol::machine::Lease;
 use pitstop_transport::share::Share;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,13 +60,17 @@ impl Work<'_> {
 
     fn decide(&mut self) -> anyhow::Result<Prepared> {
         match &self.job.action {
-            Action::Backup(_) | Action::BackupAgain(_) => backup::plan(self),
+            Action::Backup(options) | Action::BackupAgain(options) => backup::plan(self, options),
             Action::Restore(options) => restore::plan(self, options),
             Action::Partition { layout } => partition::plan(self, layout),
             Action::Wipe { method } => wipe::plan(self, *method),
+            Action::Capture(_) | Action::Deploy(_) | Action::Update(_) | Action::Run(_) => {
+                tree::plan(self)
+            }
             Action::RefreshInfo | Action::Rescue => Ok(Prepared {
                 plan: Plan::info(self.heading()),
                 images: images::Images::default(),
+                tree: None,
                 done: false,
             }),
         }
@@ -123,16 +130,21 @@ impl Work<'_> {
     }
 
     /// Does what was planned. `is_done` is called when all of it is on the disks or on the share.
-    pub fn execute(&self, prepared: &Prepared, is_done: impl FnOnce()) -> anyhow::Result<()> {
+    /// Returns the root of a tree that the machine is to go on in.
+    pub fn execute(
+        &self,
+        prepared: &Prepared,
+        is_done: impl FnOnce(),
+    ) -> anyhow::Result<Option<PathBuf>> {
         let began = Instant::now();
-        self.walk(prepared)?;
+        let root = self.walk(prepared)?;
         is_done();
         if prepared.plan.changes_partitions() {
             // The disks are not what they were.
             info::write_text(self)?;
         }
         let Some(kind) = pace::kind(&prepared.plan) else {
-            return Ok(());
+            return Ok(root);
         };
         let bytes = prepared.plan.disks().iter().map(|(_, bytes)| bytes).sum();
         let home = self.lease.folder();
@@ -140,7 +152,7 @@ impl Work<'_> {
             self.log
                 .warn(format!("how fast it went is not noted: {error:#}"));
         }
-        Ok(())
+        Ok(root)
     }
 
     /// Puts the plan on the share, for programs.
@@ -150,21 +162,27 @@ impl Work<'_> {
         attempts::put(self.share, &path, text.as_bytes())
     }
 
-    fn walk(&self, prepared: &Prepared) -> anyhow::Result<()> {
+    fn walk(&self, prepared: &Prepared) -> anyhow::Result<Option<PathBuf>> {
         match (&prepared.plan.steps, &self.job.action) {
             // Looks for late disks before any image takes its name.
             (Steps::Capture(captures), Action::Backup(options) | Action::BackupAgain(options)) => {
-                return backup::run(self, captures, options);
+                return backup::run(self, captures, options).map(|()| None);
             }
             (Steps::Restore(restores), Action::Restore(options)) => {
                 restore::run(self, restores, &prepared.images, options)?;
             }
             (Steps::Arrange(steps), _) => partition::run(self, steps)?,
             (Steps::Wipe(wipes), _) => wipe::run(self, wipes)?,
-            (Steps::Info, _) => return Ok(()),
+            // Which disks it is about was settled when the system, or the one disk, was found.
+            (Steps::Tree(_), _) => match &prepared.tree {
+                Some(ready) => return tree::execute(self, ready),
+                None => bail!("the plan has no tree: a fault in Pitstop itself"),
+            },
+            (Steps::Info, _) => return Ok(None),
             (_, action) => bail!("the plan is not of this {action}: a fault in Pitstop itself"),
         }
-        self.check_none_late()
+        self.check_none_late()?;
+        Ok(None)
     }
 
     fn heading(&self) -> Heading {
@@ -186,6 +204,7 @@ impl Work<'_> {
 pub struct Prepared {
     pub plan: Plan,
     images: images::Images,
+    tree: Option<tree::Ready>,
     /// An earlier try of this very job has done all of it.
     pub done: bool,
 }
@@ -193,8 +212,8 @@ pub struct Prepared {
 /// `10.0.2.15 (testbox7)`
 pub fn name(lease: &Lease) -> String {
     match &lease.hostname {
-        Some(hostname) => format!("{} ({hostname})", lease.address),
-        None => lease.address.to_string(),
+        Some(hostname) => format!("{} ({hostname})", lease.shown()),
+        None => lease.shown(),
     }
 }
 

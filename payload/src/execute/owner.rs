@@ -10,6 +10,7 @@ use super::record::{self, same_machine};
 use super::{Work, images};
 use crate::plan::matching::{How, Match, same_disk};
 use anyhow::{Context, bail};
+use pitstop_imaging::image::encrypted::is_named_encrypted;
 use pitstop_imaging::image::{ImageMeta, MachineIdentity, OpenedImage};
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory, disks::describe};
 
@@ -162,27 +163,34 @@ fn is_numbered(disk: &DiskIdentity) -> bool {
         && number.is_some_and(|it| it.len() == 5 && it.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// What an image says of itself, else what lies beside it says; nothing where neither can be made out.
+/// What an image says of itself, else what lies beside it says; nothing where neither can be made out. Of an encrypted one what
+/// lies beside it.
 ///
 /// # Errors
 /// When the share does not give what it has: an image that was not seen must not pass for one that tells nothing.
 pub(super) fn told_by(work: &Work<'_>, file: &str) -> anyhow::Result<Option<ImageMeta>> {
     let path = work.image_path(file);
-    let doing = || format!("looking at {path} on {}", work.share.name());
-    let whole = work.share.image(&path).with_context(doing)?;
-    let source = Noticing::new(&*whole);
-    let embedded = match OpenedImage::open(Box::new(&source)) {
-        Ok(image) => image.meta().cloned(),
-        Err(error) if source.has_failed() => return Err(anyhow::Error::new(error).context(doing())),
-        // Cut off, damaged, or no image at all: that is what `backup-again` replaces.
-        Err(_) => None,
-    };
-    if embedded.is_some() {
-        return Ok(embedded);
+    // A backup asks for nobody's key.
+    if !is_named_encrypted(file)
+        && let Some(embedded) = embedded(work, &path)?
+    {
+        return Ok(Some(embedded));
     }
     let beside = images::beside(work, &path)?;
     let text = beside.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(text.and_then(|text| ImageMeta::from_toml(&text).ok()))
+}
+
+fn embedded(work: &Work<'_>, path: &str) -> anyhow::Result<Option<ImageMeta>> {
+    let doing = || format!("looking at {path} on {}", work.share.name());
+    let whole = work.share.image(path).with_context(doing)?;
+    let source = Noticing::new(&*whole);
+    match OpenedImage::open(Box::new(&source)) {
+        Ok(image) => Ok(image.meta().cloned()),
+        Err(error) if source.has_failed() => Err(anyhow::Error::new(error).context(doing())),
+        // Cut off, damaged, or no image at all: that is what `backup-again` replaces.
+        Err(_) => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ pub fn kind(plan: &Plan) -> Option<String> {
         Steps::Capture(_) => Some("backup".into()),
         Steps::Restore(_) => Some("restore".into()),
         Steps::Wipe(wipes) => wipes.first().map(|wipe| format!("wipe-{}", wipe.method)),
+        Steps::Tree(_) => Some(plan.heading.action.to_string()),
         Steps::Arrange(_) | Steps::Info => None,
     }
 }

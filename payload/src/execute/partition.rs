@@ -33,11 +33,12 @@ pub(super) fn plan(work: &mut Work<'_>, file: &str) -> anyhow::Result<Prepared> 
     Ok(Prepared {
         plan: Plan::arrange(work.heading(), steps, selection.left_alone),
         images: Images::default(),
+        tree: None,
         done: false,
     })
 }
 
-fn read(work: &Work<'_>, file: &str) -> anyhow::Result<Layout> {
+pub(super) fn read(work: &Work<'_>, file: &str) -> anyhow::Result<Layout> {
     let path = work.image_path(file);
     let doing = || format!("reading {path} on {}", work.share.name());
     let mut text = String::new();

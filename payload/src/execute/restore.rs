@@ -8,13 +8,15 @@ use crate::plan::select::named_by_name;
 use crate::plan::{Plan, Restore};
 use anyhow::{Context, bail};
 use pitstop_imaging::event::{Act, Reporter};
-use pitstop_imaging::image::{self, Growth, Part, PreparedRestore, RestoreOptions};
+use pitstop_imaging::image::encrypted::is_named_encrypted;
+use pitstop_imaging::image::{self, Growth, ImageMeta, Part, PreparedRestore, RestoreOptions};
 use pitstop_imaging::inventory::{Disk, DiskIdentity, Inventory};
 use pitstop_imaging::source;
 use pitstop_imaging::table;
 use pitstop_imaging::units;
 use pitstop_protocol::digest::Digest;
-use pitstop_protocol::job;
+use pitstop_protocol::job::{self, Distribute};
+use pitstop_transport::share::signed;
 use std::fs::File;
 
 /// Names that images of other machines, or of this one before its disks moved, may have.
@@ -27,6 +29,9 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
     let (inventory, selection) = work.select(true)?;
     let (matches, found) = find(work, &selection.disks, &inventory)?;
     check_one_disk(&options.part, &matches)?;
+    for found in matches.iter().filter_map(|it| found.get(it.image)) {
+        distribute(work, &found.stored.file)?;
+    }
     check_digests(work, &matches, &found)?;
     owner::check_restores(work, &inventory, &matches, &found)?;
     let mut plan = Plan::restore(
@@ -43,6 +48,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
     Ok(Prepared {
         plan,
         images,
+        tree: None,
         done: false,
     })
 }
@@ -51,12 +57,25 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
 fn check_digests(work: &Work<'_>, matches: &[Match], found: &[Found]) -> anyhow::Result<()> {
     for found in matches.iter().filter_map(|it| found.get(it.image)) {
         let digest = found.image.digest().map(Digest::from);
+        // Of signed images too: whoever owns the share could put an older one there, as sda.gz where sda.raw.gz is named.
         let checked = work.job.terms.check_digest(&found.stored.file, digest);
         checked
             .map_err(anyhow::Error::msg)
             .with_context(|| place(work))?;
+        check_signature(work, found)?;
     }
     Ok(())
+}
+
+/// Where images have to be signed: what is signed is what this image holds.
+fn check_signature(work: &Work<'_>, found: &Found) -> anyhow::Result<()> {
+    let Some(keys) = work.job.terms.images.keys()? else {
+        return Ok(());
+    };
+    let about = format!("{}.toml", work.image_path(&found.stored.file));
+    let text = signed::text(work.share, &about, keys, work.log)?;
+    let meta = ImageMeta::from_toml(&text).with_context(|| about.clone())?;
+    found.image.check_is_of(&meta).with_context(|| about)
 }
 
 /// What grows on the disk of `restore`.
@@ -168,6 +187,24 @@ fn stored(found: &[Found]) -> Vec<Stored> {
     found.iter().map(|found| found.stored.clone()).collect()
 }
 
+/// Whether other machines may have the image in `file` from this one. What is in an encrypted one is for who has its key.
+///
+/// # Errors
+/// It is encrypted, and the job wants others to have it.
+fn distribute(work: &Work<'_>, file: &str) -> anyhow::Result<Distribute> {
+    let how = work.job.transfer.distribute;
+    if !is_named_encrypted(file) {
+        return Ok(how);
+    }
+    if how == Distribute::Swarm {
+        bail!(
+            "{file} is encrypted, and distribute = \"swarm\" would hand what is in it to other machines: set \
+             distribute = \"off\", or use a plain image"
+        );
+    }
+    Ok(Distribute::Off)
+}
+
 /// What the job asks of each restore.
 pub(super) fn asked(job: &job::RestoreOptions) -> RestoreOptions {
     RestoreOptions {
@@ -197,7 +234,7 @@ pub(super) fn run(
         let what = || format!("restoring {disk} from {}", image.name());
         let ready = PreparedRestore::new(image, &node, &options, &reporter);
         let path = work.image_path(&restore.image.file);
-        let how = work.job.transfer.distribute;
+        let how = distribute(work, &restore.image.file)?;
         let node = pitstop_relay::join(how, image, || work.share.relay(&path), work.log);
         prepared.push((number, restore, image, ready.with_context(what)?, node?));
     }
@@ -219,6 +256,9 @@ pub(super) fn run(
             units::bytes(done.unchanged),
             units::bytes(done.transferred)
         ));
+        if let Some(shares) = image::shares_of(&image.places()) {
+            reporter.info(format!("{}: {shares}", disk.identity.device));
+        }
         if let Some(meta) = &done.meta {
             entries::make(work, disk, &meta.loaders, &reporter);
         }

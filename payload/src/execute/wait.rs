@@ -1,12 +1,11 @@
 //! Disks appear late: controllers probe side by side and drives spin up. A job waits for what it needs.
 
+use crate::lookout::{LOOK_EVERY, Seen};
 use crate::plan::matching::{is_of, same_disk};
 use crate::plan::select::{SelectError, Selection};
-use pitstop_imaging::inventory::{self, Disk, DiskIdentity, Inventory, Machine, Standing, names};
+use pitstop_imaging::inventory::{self, Disk, DiskIdentity, Inventory, Machine, Standing};
 use std::thread;
 use std::time::{Duration, Instant};
-
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long the set of disks must stay the same before "every fixed disk" means these.
 const QUIET: Duration = Duration::from_millis(500);
@@ -18,8 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Watch {
     began: Instant,
     patience: Duration,
-    seen: Vec<String>,
-    changed: Instant,
+    seen: Seen,
     /// What the last run on this machine knew.
     expected: Vec<DiskIdentity>,
     /// What was there when the plan was made, by every name.
@@ -29,15 +27,20 @@ pub struct Watch {
 impl Watch {
     /// Takes the first look. What the run does until it needs the disks counts as waiting.
     pub fn new(machine: &Machine, patience: Duration) -> Self {
-        let now = Instant::now();
         Self {
-            began: now,
+            began: Instant::now(),
             patience,
-            seen: block_devices(machine),
-            changed: now,
+            seen: Seen::now(machine),
             expected: Vec::new(),
             planned: Vec::new(),
         }
+    }
+
+    /// Somebody has looked on before the run began: the disks that are there have been there since then.
+    #[must_use]
+    pub fn since(mut self, seen: Option<Seen>) -> Self {
+        self.seen = seen.unwrap_or(self.seen);
+        self
     }
 
     /// A job that names no disk waits for these as for disks that are named.
@@ -82,12 +85,8 @@ impl Watch {
         select: impl Fn(&Inventory) -> Result<Selection, SelectError>,
     ) -> anyhow::Result<(Inventory, Selection)> {
         loop {
-            let seen = block_devices(machine);
-            if seen != self.seen {
-                self.seen = seen;
-                self.changed = Instant::now();
-            }
-            let quiet = self.changed.elapsed() >= QUIET.min(self.patience);
+            self.seen.look(machine);
+            let quiet = self.seen.since.elapsed() >= QUIET.min(self.patience);
             let patient = self.began.elapsed() < self.patience;
             let inventory = inventory::joined(machine, inventory::read(machine)?);
             let complete = !(every_one && patient) || self.missing(&inventory).is_empty();
@@ -106,12 +105,6 @@ impl Watch {
 
 fn paths(inventory: &Inventory) -> impl Iterator<Item = &Disk> {
     inventory.paths.iter().map(|(disk, _)| disk)
-}
-
-/// The kernel's names alone: cheap, and partitions are not among them. Folders that cannot be read
-/// show up as an error when the inventory is taken.
-fn block_devices(machine: &Machine) -> Vec<String> {
-    names(&machine.sysfs.join("block")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -138,6 +131,26 @@ mod tests {
             .unwrap();
         assert_eq!(selection.disks[0].identity.device, "sda");
         late.join().unwrap();
+    }
+
+    #[test]
+    fn disks_that_were_seen_before_the_run_have_been_quiet_since() {
+        let fake = FakeMachine::new();
+        fake.add(&FakeDisk::new("sda", 4096));
+        let machine = fake.machine();
+        let long_ago = Instant::now().checked_sub(QUIET * 2).unwrap();
+        let seen = |devices: &[&str]| Seen {
+            devices: devices.iter().map(ToString::to_string).collect(),
+            since: long_ago,
+        };
+        let since = |seen: Seen| {
+            let mut watch = Watch::new(&machine, Duration::from_secs(10)).since(Some(seen));
+            let all = |inventory: &Inventory| select(inventory, &[], None, true);
+            watch.wait_for(&machine, true, all).unwrap();
+            watch.seen.since
+        };
+        assert_eq!(since(seen(&["sda"])), long_ago);
+        assert!(since(seen(&[])).elapsed() >= QUIET, "sda has just come");
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(super) fn plan(work: &mut Work<'_>, method: Method) -> anyhow::Result<Prepar
     Ok(Prepared {
         plan: Plan::wipe(work.heading(), selection, method),
         images: Images::default(),
+        tree: None,
         done: false,
     })
 }
@@ -163,7 +164,7 @@ mod tests {
         let text = prepared.plan.to_string();
         assert!(text.contains("sda is chosen: the job names sda"), "{text}");
         work.publish(&prepared.plan).unwrap();
-        let outcome = work.walk(&prepared);
+        let outcome = work.walk(&prepared).map(drop);
         let folder = root.path().join("10.0.2.15");
         let records = names(&folder)
             .unwrap()

@@ -61,13 +61,15 @@ fn who(machine: &Machine, lease: &Lease, inventory: &Inventory) -> String {
     };
     let firmware = &inventory.firmware;
     line("Name", lease.hostname.as_deref().unwrap_or_default());
-    line("IP", &lease.address.to_string());
-    line("Hex IP", &hex_address(lease.address));
+    if !lease.is_offline() {
+        line("IP", &lease.address.to_string());
+        line("Hex IP", &hex_address(lease.address));
+    }
     line("MAC", &mac(lease.mac));
     line("Machine", &firmware.machine());
     line("Serial number", &firmware.serial);
     line("UUID", &firmware.uuid);
-    line("Firmware", if firmware.uefi { "UEFI" } else { "BIOS" });
+    line("Firmware", &firmware.kind.to_string());
     let bios = [
         &firmware.bios_vendor,
         &firmware.bios_version,

@@ -1,4 +1,4 @@
-//! The firmware's raw tables, ACPI and SMBIOS, in one zip file.
+//! The firmware's raw tables, ACPI and SMBIOS, and the device tree, in one zip file.
 
 use anyhow::Context;
 use std::fs;
@@ -9,6 +9,9 @@ use zip::{CompressionMethod, ZipWriter};
 
 /// Folders below `/sys`; in the zip the files have the same paths.
 const FOLDERS: [&str; 2] = ["firmware/acpi/tables", "firmware/dmi/tables"];
+
+/// The device tree as the boot loader gave it, below `/sys` as well.
+const DEVICE_TREE: &str = "firmware/fdt";
 
 /// All tables of any machine seen weigh less; more would be a fault.
 const MOST_BYTES: usize = 64 << 20;
@@ -22,6 +25,9 @@ pub fn zip(sysfs: &Path) -> anyhow::Result<(Vec<u8>, Vec<String>)> {
     };
     for folder in FOLDERS {
         zip.add_folder(sysfs, folder)?;
+    }
+    if sysfs.join(DEVICE_TREE).exists() {
+        zip.add_file(&sysfs.join(DEVICE_TREE), DEVICE_TREE)?;
     }
     let bytes = zip
         .writer
@@ -93,6 +99,7 @@ mod tests {
         fake.write_sys("firmware/acpi/tables/DSDT", vec![7; 9000]);
         fake.write_sys("firmware/acpi/tables/dynamic/SSDT1", b"ssdt");
         fake.write_sys("firmware/dmi/tables/DMI", b"dmi");
+        fake.write_sys("firmware/fdt", b"tree");
         let (bytes, problems) = zip(&fake.machine().sysfs).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         assert!(bytes.len() < 2000, "deflated, not stored: {}", bytes.len());
@@ -107,7 +114,8 @@ mod tests {
             [
                 "firmware/acpi/tables/DSDT",
                 "firmware/acpi/tables/dynamic/SSDT1",
-                "firmware/dmi/tables/DMI"
+                "firmware/dmi/tables/DMI",
+                "firmware/fdt"
             ]
         );
         let mut table = Vec::new();

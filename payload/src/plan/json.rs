@@ -103,6 +103,21 @@ impl Plan {
                     self.step(&step.disk, own)
                 })
                 .collect(),
+            Steps::Tree(step) => {
+                let own = || {
+                    json!({
+                        "do": self.heading.action.as_str(),
+                        "tree": step.tree,
+                        "bytes": step.bytes,
+                        "what": step.lines,
+                    })
+                };
+                if step.disks.is_empty() {
+                    return vec![own()];
+                }
+                let disks = step.disks.iter();
+                disks.map(|disk| self.step(disk, own())).collect()
+            }
             Steps::Info => Vec::new(),
         }
     }
@@ -118,6 +133,7 @@ impl Plan {
         if let Some(about) = self.about.iter().find(of_this) {
             step.insert("why".into(), json!(about.why));
             step.insert("part".into(), json!(about.partitions));
+            step.insert("warnings".into(), json!(about.warnings));
             step.insert("lost".into(), json!(about.lost));
             if let Some(time) = about.takes {
                 step.insert("seconds".into(), json!(time.as_secs()));

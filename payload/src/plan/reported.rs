@@ -4,6 +4,7 @@ use super::{Plan, Steps};
 use pitstop_imaging::event::Act;
 use pitstop_imaging::inventory::Disk;
 use pitstop_protocol::event::{LONGEST_NAME, MOST_DISKS, Planned, What, shortened};
+use pitstop_protocol::job::ActionName;
 
 impl Plan {
     pub fn reported(&self) -> What {
@@ -15,6 +16,13 @@ impl Plan {
             Steps::Wipe(steps) => self.each(steps, |step| (&step.disk, Act::Wipe, "")),
             Steps::Arrange(steps) => {
                 self.each(steps, |step| (&step.disk, Act::Partition, &step.file))
+            }
+            Steps::Tree(step) => {
+                let act = match self.heading.action {
+                    ActionName::Capture => Act::Capture,
+                    _ => Act::Extract,
+                };
+                self.each(&step.disks, |disk| (disk, act, ""))
             }
             Steps::Info => Vec::new(),
         };

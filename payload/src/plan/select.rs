@@ -1,7 +1,7 @@
 //! Which of the machine's disks a job is about.
 
 use super::matching::same_disk;
-use pitstop_imaging::inventory::{Disk, Inventory, Standing};
+use pitstop_imaging::inventory::{Disk, Inventory, Standing, undriven};
 use pitstop_protocol::job::DiskSelector;
 use std::fmt::Write as _;
 
@@ -361,7 +361,9 @@ pub(super) fn bare_wwn(wwn: &str) -> String {
 /// What people are told when the disk they want is not there.
 fn seen(inventory: &Inventory, reasons: &[(Disk, String)]) -> String {
     if inventory.disks.is_empty() {
-        return "this machine shows no disk at all".to_owned();
+        let controllers = inventory.undriven.iter().filter(|part| !part.is_network());
+        let why = undriven::sentence(controllers).map(|why| format!("; {why}"));
+        return "this machine shows no disk at all".to_owned() + &why.unwrap_or_default();
     }
     let mut text = "seen: ".to_owned();
     for (index, disk) in inventory.disks.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The plan for people: the dry run on the console and in the logs.
 
 use super::matching::How;
-use super::{About, Arrange, Capture, Heading, Plan, Restore, Steps, Wipe};
+use super::{About, Arrange, Capture, Heading, OfTree, Plan, Restore, Steps, Wipe};
 use pitstop_imaging::image::Part;
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::table::PartitionSelector;
@@ -38,6 +38,12 @@ impl fmt::Display for Plan {
                 write!(f, "{step}")?;
                 self.write_about(f, &step.disk.identity.device)
             })?,
+            Steps::Tree(step) => {
+                write!(f, "{step}")?;
+                for disk in &step.disks {
+                    self.write_about(f, &disk.identity.device)?;
+                }
+            }
             Steps::Info => write!(
                 f,
                 "\n  the disks are left alone; only the info files are written"
@@ -149,8 +155,17 @@ impl Plan {
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n    {} is chosen: {}", self.device, self.why)?;
+        if let Some(from) = &self.from {
+            write!(
+                f,
+                "\n    its chunks come from {from}, its index from the share"
+            )?;
+        }
         for partition in &self.partitions {
             write!(f, "\n    {partition}")?;
+        }
+        for warning in &self.warnings {
+            write!(f, "\n    warning: {warning}")?;
         }
         for lost in &self.lost {
             write!(f, "\n    lost: {lost}")?;
@@ -179,6 +194,16 @@ impl fmt::Display for Wipe {
             "\n  wipe ({method}): {how} {disk}; everything on {} is lost",
             disk.identity.device
         )
+    }
+}
+
+impl fmt::Display for OfTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n  tree {}", self.tree)?;
+        for line in &self.lines {
+            write!(f, "\n    {line}")?;
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::MOUNTS;
 use crate::execute::attempts;
 use crate::execute::log::{LOG, log_line};
-use crate::finish::{CrashPolicy, Finish};
+use crate::finish::{CrashPolicy, Finish, cancelled};
 use crate::load::Rules;
 use crate::report;
 use pitstop_imaging::event::{Level, Reporter};
@@ -15,10 +15,20 @@ use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::Listener;
 use pitstop_transport::share::{self, Carriers};
 use std::path::Path;
+use std::time::Duration;
 
 /// The end of a boot that never came to a job: no network card, no DHCP answer.
 pub fn failed_before_job(machine: &Machine, rules: &Rules, reason: &str) -> Finish {
     before_any_job(machine, rules).failed(reason)
+}
+
+/// The end of a boot for which nobody has a job: the machine holds.
+pub fn nothing_to_do(rules: &Rules, reason: &str) -> Finish {
+    Finish {
+        then: After::Rescue,
+        shells: rules.keys.is_none(),
+        ..cancelled(&CrashPolicy::default().action, reason, Duration::ZERO)
+    }
 }
 
 /// The end of a boot whose keys of jobs cannot be read: whose jobs it should do, nobody knows.
@@ -58,24 +68,21 @@ fn log_crash(lease: &Lease, policy: &CrashPolicy, finish: &Finish) -> anyhow::Re
     };
     let url: ShareUrl = url.parse()?;
     let carriers = Carriers::new(lease.address, Path::new(MOUNTS))?;
-    let carriers = match (&url, &policy.credentials) {
+    let access = match (&url, &policy.credentials) {
         (ShareUrl::Http(server), Some(credentials)) => {
-            let access = Access::new(credentials.clone(), [server]);
-            let transfer = Transfer {
-                access: Some(access),
-                ..Transfer::default()
-            };
-            carriers.for_job(&transfer, Listener::default())?
+            Some(Access::new(credentials.clone(), [server]))
         }
-        _ => carriers,
+        _ => None,
     };
+    let transfer = Transfer {
+        access,
+        sign: policy.sign.clone(),
+        ..Transfer::default()
+    };
+    let carriers = carriers.for_job(&transfer, Listener::default())?;
     let share = share::connect(&url, &carriers)?;
     let home = lease.folder();
-    let line = log_line(
-        &lease.address.to_string(),
-        Level::Error,
-        &finish.result_line,
-    );
+    let line = log_line(&lease.shown(), Level::Error, &finish.result_line);
     share.append(&format!("{home}/{LOG}"), &line)?;
     share.append(LOG, &line)?;
     if policy.ends_trying(finish) {

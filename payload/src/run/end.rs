@@ -3,13 +3,14 @@
 use super::Run;
 use crate::execute::attempts;
 use crate::execute::done::{self, Request};
-use crate::finish::{Finish, cancelled, succeeded};
+use crate::finish::{Finish, cancelled, entering, succeeded};
 use crate::load;
 use anyhow::Context;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_protocol::event::Verdict;
 use pitstop_protocol::job::{After, Job};
 use pitstop_transport::share::{Carriers, delete};
+use std::path::PathBuf;
 use std::time::Duration;
 
 impl Run<'_> {
@@ -132,6 +133,22 @@ impl Run<'_> {
         };
         for second in [cleared.err(), self.flush().err()].into_iter().flatten() {
             self.log.error(format!("after the failure: {second:#}"));
+        }
+        finish
+    }
+
+    /// The tree is put together, and the machine goes on in it. Nothing is deleted: the next boot does the same.
+    pub(super) fn goes_on(&self, job: &Job, root: PathBuf) -> Finish {
+        nix::unistd::sync();
+        let finish = entering(job.action.name().as_str(), root);
+        self.log.record(Level::Info, &finish.result_line);
+        let cleared = match self.share.as_deref() {
+            Some(share) => attempts::clear(share, &self.home()),
+            None => Ok(()),
+        };
+        for error in [cleared.err(), self.flush().err()].into_iter().flatten() {
+            self.log
+                .warn(format!("the tree is ready; after that: {error:#}"));
         }
         finish
     }

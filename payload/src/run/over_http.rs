@@ -99,15 +99,27 @@ fn a_share_that_is_full_in_the_middle_loses_nothing() {
         server.fail(UPLOAD, Fault::HangUp(MIB));
     }
     fails(&site, &server, &["backing up sda", "sda.raw.gz"]);
+
+    let ended = site.run_with(&format!("pitstop.host={}", server.url("/hosts/")));
+    let line = &ended.finish.result_line;
+    assert_eq!(line, "pitstop: result ok backup-again", "{}", ended.console);
+    let kept = server.get(&format!("{IMAGE}.old"));
+    assert!(kept.is_some_and(|image| image == b"the image before"));
 }
 
 #[test]
 fn a_server_that_does_not_delete_is_noticed_before_any_work() {
     let (site, server) = (Site::new(), server());
     site.disk("sda", "QM00001", &noise(4, MIB));
-    set(&server, "backup");
-    server.fail("DELETE", Fault::Status(403));
-    fails(&site, &server, &["0A00020F.toml", "403"]);
+    for status in [403, 405] {
+        set(&server, "backup");
+        server.fail("DELETE", Fault::Status(status));
+        fails(&site, &server, &["0A00020F.toml", &status.to_string()]);
+    }
+    let gone = format!("delete = [\"{}\"]\n", server.url("/hosts/gone.toml"));
+    let text = [text(&server, CONFIGURATION), gone].concat();
+    server.put(CONFIGURATION, text.as_bytes());
+    fails(&site, &server, &["gone.toml", "it does not exist"]);
     assert!(server.get(IMAGE).is_none());
 }
 

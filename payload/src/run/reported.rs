@@ -6,8 +6,8 @@ use pitstop_imaging::event::Act;
 use pitstop_protocol::event::{Line, Outcome, Planned, Record, State, Verdict, What, parse};
 use pitstop_protocol::facts::Facts;
 use pitstop_protocol::fake::lease;
+use pitstop_testing::ports::free_port;
 use pitstop_transport::fetch::fake::{FakeServer, Fault};
-use std::net::TcpListener;
 
 const REPORT: &str = "/report/20261128-212955-0f3a";
 
@@ -147,6 +147,21 @@ fn a_run_that_fails_before_it_reaches_its_share_is_reported() {
     }
 }
 
+#[test]
+fn a_run_that_fails_at_its_work_reports_why() {
+    let (site, server) = (Site::with_disk(&noise(1, MIB)), FakeServer::start());
+    site.set("restore", &keys(&server));
+    let ended = site.fails("restore", &["no image for sda"]);
+    let records = reported(&server);
+    let outcome = result(&records);
+    assert_eq!(
+        (outcome.verdict, outcome.action.as_str()),
+        (Verdict::Failed, "restore")
+    );
+    assert!(outcome.reason.contains("no image for sda"), "{outcome:?}");
+    assert_eq!(ended.finish.result_line, format!("pitstop: {outcome}"));
+}
+
 /// The server takes the first report and never answers: had the work waited for anything of it, it would not have ended.
 #[test]
 fn a_server_that_never_answers_holds_up_nothing() {
@@ -161,11 +176,9 @@ fn a_server_that_never_answers_holds_up_nothing() {
 #[test]
 fn a_server_that_is_not_there_is_told_once_and_changes_nothing() {
     let site = Site::with_disk(&noise(1, MIB));
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    site.set("backup", &format!("report = \"http://{free}/report\"\n"));
+    let nobody = free_port();
+    let report = format!("report = \"http://127.0.0.1:{nobody}/report\"\n");
+    site.set("backup", &report);
     let ended = site.succeeds("backup");
     let told = ended.console.matches("reports do not arrive").count();
     assert_eq!(told, 1, "{}", ended.console);

@@ -15,7 +15,7 @@ const MAC: &str = "52:54:00:12:34:56";
 const IMAGE: &str = "10.0.2.15/sda.raw.gz";
 
 /// Somebody with a key of his own.
-struct Signer(tempfile::TempDir);
+pub(crate) struct Signer(tempfile::TempDir);
 
 fn minisign(arguments: &[&str]) {
     let run = Command::new("minisign")
@@ -27,7 +27,7 @@ fn minisign(arguments: &[&str]) {
 }
 
 impl Signer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let signer = Self(folder);
         minisign(&[
@@ -49,7 +49,11 @@ impl Signer {
         JobKey::parse(&fs::read(self.path("k.pub")).unwrap()).unwrap()
     }
 
-    fn sign(&self, file: &Path) {
+    pub(crate) fn keys(&self) -> JobKeys {
+        JobKeys::new(vec![self.key()]).unwrap()
+    }
+
+    pub(crate) fn sign(&self, file: &Path) {
         let file = file.display().to_string();
         minisign(&[
             "-S",
@@ -217,6 +221,83 @@ fn what_is_not_signed_by_the_key_is_not_done() {
     );
 
     lab.set(&terms);
+    lab.restores();
+}
+
+#[test]
+fn an_image_that_has_to_be_signed_is_not_written_without() {
+    let mut lab = Lab::new();
+    let about = lab.site.on_share(&format!("{IMAGE}.toml"));
+    let all = lab.terms();
+    let terms: String = all
+        .lines()
+        .filter(|line| !line.starts_with("digests"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    // The signature stands for the digest that a signed job else needs.
+    lab.set(&terms);
+    lab.refuses(&["key \"digests\": a signed job needs it"]);
+    let terms = format!("{terms}signed = true\n");
+    lab.set(&terms);
+    lab.refuses(&["sda.raw.gz.toml is not signed: there is no "]);
+    Signer::new().sign(&about);
+    lab.refuses(&["sda.raw.gz.toml: it is signed with another key"]);
+    // The right key's, of another image; of the right chunks, on a disk that says something else.
+    let right = fs::read_to_string(&about).unwrap();
+    lab.admin.sign(&about);
+    for (from, to, why) in [
+        ("blake3 = \"", "blake3 = \"0", "it is of another image"),
+        ("size = ", "size = 1", "something else of the disk"),
+    ] {
+        fs::write(&about, right.replacen(from, to, 1)).unwrap();
+        lab.refuses(&["was changed after signing"]);
+        lab.admin.sign(&about);
+        lab.refuses(&[why]);
+    }
+    fs::write(&about, &right).unwrap();
+    lab.admin.sign(&about);
+    lab.restores();
+
+    // A key of images asks for a signature whatever the job says, and jobs need not be signed for it.
+    fs::write(lab.node(), &lab.now).unwrap();
+    lab.site.rules.image_keys = Some(Signer::new().keys());
+    lab.site.rules.keys = None;
+    lab.site.set("restore", "signed = false\n");
+    let ended = lab.site.run();
+    let line = ended.finish.result_line;
+    assert!(line.contains("signed with another key"), "{line}");
+    lab.site.rules.image_keys = Some(lab.admin.keys());
+    lab.restores();
+    lab.site.rules.image_keys = None;
+    lab.site.set("restore", "signed = true\n");
+    let line = lab.site.run().finish.result_line;
+    assert!(
+        line.contains("key \"signed\": the job asks for a signed image, and there is no key here"),
+        "{line}"
+    );
+}
+
+#[test]
+fn digests_say_which_of_all_signed_images_is_meant() {
+    let mut lab = Lab::new();
+    let digests = format!("digests = {{ \"sda.raw.gz\" = \"{}\" }}\n", lab.digest());
+    lab.admin.sign(&lab.site.on_share(&format!("{IMAGE}.toml")));
+    lab.site.rules.keys = None;
+    lab.site.rules.image_keys = Some(lab.admin.keys());
+    lab.site.set("restore", &digests);
+    lab.restores();
+    fs::write(lab.node(), &lab.now).unwrap();
+    // A signed image under a name that the job does not have, in the place of the one that it has.
+    for end in ["", ".toml", ".toml.minisig"] {
+        let from = lab.site.on_share(&format!("{IMAGE}{end}"));
+        let to = lab.site.on_share(&format!("10.0.2.15/sda.gz{end}"));
+        fs::rename(from, to).unwrap();
+    }
+    lab.site.set("restore", &digests);
+    let why = "the job's digests do not name sda.gz";
+    lab.site.fails("restore", &[why]);
+    assert!(fs::read(lab.node()).unwrap() == lab.now);
+    lab.site.set("restore", "");
     lab.restores();
 }
 

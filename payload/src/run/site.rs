@@ -33,6 +33,9 @@ pub(in crate::run) struct Site {
     pub(in crate::run) policies: Mutex<Vec<CrashPolicy>>,
     /// What the machine believes.
     pub(in crate::run) rules: Rules,
+    pub(in crate::run) lease: Lease,
+    /// Somebody has chosen to do a round again.
+    pub(in crate::run) again: bool,
 }
 
 pub(in crate::run) struct Ended {
@@ -54,6 +57,8 @@ impl Site {
             fake,
             policies: Mutex::default(),
             rules: Rules::default(),
+            lease: lease(),
+            again: false,
         }
     }
 
@@ -125,11 +130,14 @@ impl Site {
         let options = Options {
             on_policy: &on_policy,
             disk_patience: Duration::from_millis(30),
+            disks: None,
             mounts: self.root.path().join("mounts"),
             rules: self.rules.clone(),
+            data: self.root.path().join("data"),
+            again: self.again,
             host_key: HOST_KEY.into(),
         };
-        let finish = run(&machine, &lease(), console.clone(), &options);
+        let finish = run(&machine, &self.lease, console.clone(), &options);
         let console = console.0.lock().unwrap().clone();
         Ended { finish, console }
     }

@@ -151,14 +151,15 @@ impl Answer {
             .find(|option| option.code() == OptionCode::OptionOverload)
             .and_then(|option| option.data().first().copied())
             .unwrap_or_default();
-        let mut options = DhcpOptions::new();
-        add_options(&mut options, message.opts());
+        let mut pieces = Pieces::default();
+        pieces.add(message.opts());
         // RFC 2131 4.1: options may go on in `file`, and then in `sname`.
         for (bit, field) in [(1, FILE), (2, SERVER_NAME)] {
             if let (true, Some(bytes)) = (overload & bit != 0, payload.get(field)) {
-                add_options(&mut options, DhcpOptionIterator::new(bytes));
+                pieces.add(DhcpOptionIterator::new(bytes));
             }
         }
+        let options = pieces.joined();
         let unless = |bit, bytes: &[u8]| match overload & bit {
             0 => bytes.to_vec(),
             _ => Vec::new(),
@@ -178,18 +179,72 @@ impl Answer {
 const SERVER_NAME: Range<usize> = 44..108;
 const FILE: Range<usize> = 108..236;
 
-/// The first of each code counts.
-fn add_options(options: &mut DhcpOptions, source: DhcpOptionIterator<'_>) {
-    for option in source {
-        let code = option.code();
-        let known = ASKED_FOR.contains(&code) || GIVEN.contains(&code);
-        if !known || options.contains(code) {
-            continue;
+/// What one piece of an option holds at most (RFC 2132 2).
+const LARGEST_PIECE: usize = 255;
+
+/// Options as they lie in a message. One that is long goes on behind itself, and one for which a field has no room goes
+/// on in the next field, as ISC's server has it (RFC 3396 5). Else the first of a code counts.
+#[derive(Default)]
+struct Pieces(Vec<Piece>);
+
+struct Piece {
+    code: OptionCode,
+    data: Vec<u8>,
+    /// How much of the data came first.
+    first: usize,
+    /// Whether another piece of this code is the rest of this one, and not said twice.
+    goes_on: bool,
+}
+
+impl Pieces {
+    /// Adds those of one field.
+    fn add(&mut self, source: DhcpOptionIterator<'_>) {
+        for option in source {
+            let (code, data) = (option.code(), option.data());
+            if !ASKED_FOR.contains(&code) && !GIVEN.contains(&code) {
+                continue;
+            }
+            let goes_on = data.len() == LARGEST_PIECE;
+            match self.0.iter_mut().find(|piece| piece.code == code) {
+                Some(piece) if piece.goes_on => {
+                    piece.data.extend_from_slice(data);
+                    piece.goes_on = goes_on;
+                }
+                Some(_said_twice) => {}
+                None => self.0.push(Piece {
+                    code,
+                    data: data.to_vec(),
+                    first: data.len(),
+                    goes_on,
+                }),
+            }
         }
-        if let Ok(option) = option.into_option() {
-            options.insert(option);
+        for piece in &mut self.0 {
+            piece.goes_on = true;
         }
     }
+
+    /// Those that make sense, whole or by what came first.
+    fn joined(self) -> DhcpOptions {
+        let option = |piece: &Piece| {
+            let first = || option(piece.code, piece.data.get(..piece.first)?);
+            option(piece.code, &piece.data).or_else(first)
+        };
+        self.0.iter().filter_map(option).collect()
+    }
+}
+
+/// An option of any length.
+fn option(code: OptionCode, data: &[u8]) -> Option<DhcpOption> {
+    let mut bytes = Vec::new();
+    // Even of nothing there is one piece.
+    let (first, more) = data.split_at(data.len().min(LARGEST_PIECE));
+    for piece in std::iter::once(first).chain(more.chunks(LARGEST_PIECE)) {
+        bytes.push(code.into());
+        bytes.push(u8::try_from(piece.len()).ok()?);
+        bytes.extend_from_slice(piece);
+    }
+    DhcpOption::decode(&mut Decoder::new(&bytes)).ok()
 }
 
 /// A request in which nothing is said yet. Not by `Message::new`: that takes random numbers from the kernel,
@@ -287,6 +342,34 @@ mod tests {
             Some(&DhcpOption::ServerIdentifier(Ipv4Addr::new(10, 0, 2, 2)))
         );
         assert_eq!(answer.file, Vec::<u8>::new());
+    }
+
+    #[test]
+    fn an_option_in_pieces_is_one_and_of_what_is_said_twice_the_first_counts() {
+        let url = format!("http://10.0.2.2/{}.toml", "a".repeat(300));
+        let file = |pieces: [&str; 3]| {
+            let mut bytes = reply(|_| {});
+            bytes.truncate(240);
+            bytes.extend([53, 1, 2, 52, 1, 1, 53, 1, 5]);
+            let option = |text: &str| {
+                let length = u8::try_from(text.len()).unwrap();
+                [&[67, length][..], text.as_bytes()].concat()
+            };
+            // What lies between: pieces side by side are joined by the library.
+            let mtu = vec![26, 2, 5, 120];
+            bytes.extend([option(pieces[0]), mtu, option(pieces[1]), vec![255]].concat());
+            let rest = [option(pieces[2]), vec![255]].concat();
+            bytes[108..108 + rest.len()].copy_from_slice(&rest);
+            let answer = OURS.answer(&bytes).unwrap();
+            assert_eq!(answer.kind, MessageType::Offer);
+            match answer.options.get(OptionCode::BootfileName) {
+                Some(DhcpOption::BootfileName(name)) => String::from_utf8(name.clone()).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        // Full, and where the field ends.
+        assert_eq!(file([&url[..255], &url[255..280], &url[280..]]), url);
+        assert_eq!(file(["first", "second", ""]), "first");
     }
 
     #[test]

@@ -1,16 +1,25 @@
 //! The last step of a backup: new images take their names, and those before them become `.old`.
 //!
 //! For each: `X.toml` becomes `X.old.toml`, `X` becomes `X.old`, the new `X.toml` is written, and `X.new` becomes
-//! `X`. If one of several fails, all that were renamed get their old names back: the images of a machine
+//! `X`. With `versions`, what was `X.old` is kept under the time when it was made, and stays there whatever happens then.
+//! If one of several fails, all that were renamed get their old names back: the images of a machine
 //! are of one run, and the next `backup` finds the folder as this one found it.
 
-use super::new_path;
+use super::stage::new_path;
 use crate::execute::Work;
 use crate::execute::attempts::put;
 use crate::plan::Capture;
 use anyhow::{Context, anyhow, bail};
+use jiff::{SignedDuration, Timestamp};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::ImageMeta;
+use pitstop_protocol::image_version::{self, OLD};
+use pitstop_protocol::job::BackupOptions;
+use pitstop_transport::share::Share;
+use std::io::Read as _;
+
+/// No description is longer, in bytes.
+const LONGEST: u64 = 4 << 20;
 
 /// What has been renamed so far for one image.
 struct Placing<'a> {
@@ -26,6 +35,7 @@ pub(super) fn put_in_place(
     work: &Work<'_>,
     captures: &[Capture],
     staged: &[ImageMeta],
+    options: &BackupOptions,
 ) -> anyhow::Result<()> {
     let mut placed: Vec<Placing<'_>> = Vec::new();
     for (capture, meta) in captures.iter().zip(staged) {
@@ -34,7 +44,7 @@ pub(super) fn put_in_place(
             kept: Vec::new(),
             begun: false,
         };
-        let outcome = place(work, &mut placing, meta);
+        let outcome = place(work, &mut placing, meta, options);
         placed.push(placing);
         let Err(mut error) = outcome else {
             work.log
@@ -51,11 +61,19 @@ pub(super) fn put_in_place(
     Ok(())
 }
 
-fn place<'a>(work: &Work<'_>, placing: &mut Placing<'a>, meta: &ImageMeta) -> anyhow::Result<()> {
+fn place<'a>(
+    work: &Work<'_>,
+    placing: &mut Placing<'a>,
+    meta: &ImageMeta,
+    options: &BackupOptions,
+) -> anyhow::Result<()> {
     let share = work.share;
     let capture: &'a Capture = placing.capture;
     let path = work.image_path(&capture.file);
     for old in &capture.replaces {
+        if options.versions {
+            keep_version(work, old)?;
+        }
         if keep_as_old(work, old)? {
             placing.kept.push(old);
         }
@@ -73,6 +91,43 @@ fn place<'a>(work: &Work<'_>, placing: &mut Placing<'a>, meta: &ImageMeta) -> an
     share
         .rename(&new, &path)
         .with_context(|| format!("renaming {new} to {path} on {}", share.name()))
+}
+
+/// What is `.old` now gets a name that no later image takes from it.
+fn keep_version(work: &Work<'_>, last: &str) -> anyhow::Result<()> {
+    let share = work.share;
+    let path = work.image_path(last);
+    let old = format!("{path}{OLD}");
+    // Without one to take its place it stays what it is.
+    if share.stat(&path)?.is_none() || share.stat(&old)?.is_none() {
+        return Ok(());
+    }
+    let toml = format!("{old}.toml");
+    let described = share.stat(&toml)?.is_some();
+    let made = if described { made(share, &toml)? } else { None };
+    let mut at = made.unwrap_or_else(Timestamp::now);
+    let mut kept = image_version::dated(&path, at);
+    while share.stat(&kept)?.is_some() {
+        at += SignedDuration::from_secs(1);
+        kept = image_version::dated(&path, at);
+    }
+    if described {
+        rename_kept(work, &toml, &format!("{kept}.toml"))?;
+    }
+    rename_kept(work, &old, &kept)?;
+    work.log.info(format!("{old} is {kept} from now on"));
+    Ok(())
+}
+
+/// When an image was made, as its description says; `None` where it does not say so.
+fn made(share: &dyn Share, toml: &str) -> anyhow::Result<Option<Timestamp>> {
+    let mut text = String::new();
+    let file = share.open(toml)?;
+    file.take(LONGEST)
+        .read_to_string(&mut text)
+        .with_context(|| format!("reading {toml} on {}", share.name()))?;
+    let meta = ImageMeta::from_toml(&text).ok();
+    Ok(meta.and_then(|meta| meta.created.parse().ok()))
 }
 
 /// Whether there was an image to keep.

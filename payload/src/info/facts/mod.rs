@@ -3,7 +3,7 @@
 mod health;
 
 use super::dmi;
-use pitstop_imaging::inventory::{Disk, Inventory, Machine, Nic, Standing, fact};
+use pitstop_imaging::inventory::{Disk, Inventory, Machine, Nic, Standing, fact, firmware};
 use pitstop_protocol::facts::{
     self, Cpu, Facts, Firmware, FirmwareKind, Made, Ram, SecureBoot, VERSION,
 };
@@ -22,12 +22,6 @@ const PARENTS: usize = 4;
 pub fn gather(machine: &Machine, lease: &Lease, inventory: &Inventory) -> Facts {
     let table = fs::read(machine.sysfs.join("firmware/dmi/tables/DMI")).unwrap_or_default();
     let id = |name: &str| fact(&machine.sysfs.join("class/dmi/id").join(name));
-    let made = |vendor: &str, product: &str, version: &str, serial: &str| Made {
-        vendor: id(vendor),
-        product: id(product),
-        version: id(version),
-        serial: id(serial),
-    };
     let firmware = &inventory.firmware;
     let mut facts = Facts {
         version: VERSION,
@@ -36,21 +30,25 @@ pub fn gather(machine: &Machine, lease: &Lease, inventory: &Inventory) -> Facts 
             .to_string(),
         pitstop: env!("CARGO_PKG_VERSION").into(),
         name: lease.hostname.clone().unwrap_or_default(),
-        address: lease.address.to_string(),
+        address: if lease.is_offline() {
+            String::new()
+        } else {
+            lease.address.to_string()
+        },
         mac: Mac(lease.mac).to_string(),
         uuid: firmware.uuid.clone(),
-        system: made(
-            "sys_vendor",
-            "product_name",
-            "product_version",
-            "product_serial",
-        ),
-        board: made(
-            "board_vendor",
-            "board_name",
-            "board_version",
-            "board_serial",
-        ),
+        system: Made {
+            vendor: firmware.vendor.clone(),
+            product: firmware.product.clone(),
+            version: id("product_version"),
+            serial: firmware.serial.clone(),
+        },
+        board: Made {
+            vendor: id("board_vendor"),
+            product: id("board_name"),
+            version: id("board_version"),
+            serial: id("board_serial"),
+        },
         chassis: Made {
             vendor: id("chassis_vendor"),
             version: id("chassis_version"),
@@ -58,10 +56,10 @@ pub fn gather(machine: &Machine, lease: &Lease, inventory: &Inventory) -> Facts 
             ..Made::default()
         },
         firmware: Firmware {
-            kind: if firmware.uefi {
-                FirmwareKind::Uefi
-            } else {
-                FirmwareKind::Bios
+            kind: match firmware.kind {
+                firmware::Kind::Uefi => FirmwareKind::Uefi,
+                firmware::Kind::Bios => FirmwareKind::Bios,
+                firmware::Kind::DeviceTree => FirmwareKind::Unknown,
             },
             vendor: firmware.bios_vendor.clone(),
             version: firmware.bios_version.clone(),
@@ -78,6 +76,13 @@ pub fn gather(machine: &Machine, lease: &Lease, inventory: &Inventory) -> Facts 
         .nics
         .iter()
         .map(|it| nic(&machine.sysfs, it))
+        .collect();
+    let undriven = inventory.undriven.iter();
+    facts.undriven = undriven
+        .map(|it| facts::Undriven {
+            pci: it.pci.clone(),
+            class: it.class.clone(),
+        })
         .collect();
     facts.limit(facts::MOST_PARTS);
     facts

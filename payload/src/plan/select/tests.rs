@@ -176,7 +176,7 @@ fn disks_in_use_or_read_only_are_refused_whether_the_job_names_them_or_none() {
     assert_eq!(names(&selection), ["sdb"]);
     assert_eq!(
         selection.left_alone[0].1,
-        "the medium that the machine booted from (sda1 is mounted at /mnt)"
+        "a medium that the machine works from (sda1 is mounted at /mnt)"
     );
 }
 
@@ -261,4 +261,25 @@ proptest::proptest! {
             proptest::prop_assert!(!line.trim().is_empty() && !line.contains('#'));
         }
     }
+}
+
+#[test]
+fn a_machine_without_disks_tells_what_nothing_drives() {
+    let inventory = Inventory {
+        undriven: vec![undriven::Undriven {
+            slot: "00:17.0".into(),
+            pci: "8086:a352".into(),
+            class: "0106".into(),
+        }],
+        ..Inventory::default()
+    };
+    let selectors = [DiskSelector::Name("sda".into())];
+    let error = select(&inventory, &selectors, None, true).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains(
+            "no disk at all; no driver of this image works the disk controller 00:17.0 [8086:a352]"
+        ),
+        "{text}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Whose jobs this machine does, as `mkimage --job-key` has put it into the initramfs.
+//! Whose jobs this machine does and whose images it writes, as `mkimage --job-key` and `--image-key` have put it into the
+//! initramfs.
 
 use anyhow::{Context, bail};
 use pitstop_protocol::job::{JobKey, JobKeys};
@@ -7,18 +8,27 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// Where the keys are, a file each.
-const FOLDER: &str = "/etc/pitstop/job-keys";
+const JOBS: &str = "/etc/pitstop/job-keys";
+const IMAGES: &str = "/etc/pitstop/image-keys";
 
-/// The keys; `None` where there is no folder of them, and everybody's jobs are done.
+/// The keys of jobs; `None` where there is no folder of them, and everybody's jobs are done.
 ///
 /// # Errors
 /// When the folder is there and a key in it cannot be read, or none is in it: that must not be taken for no folder.
-pub fn read() -> anyhow::Result<Option<JobKeys>> {
-    read_from(Path::new(FOLDER))
+pub fn of_jobs() -> anyhow::Result<Option<JobKeys>> {
+    read_from(Path::new(JOBS))
+}
+
+/// The keys of images; `None` where a job says whether an image has to be signed.
+///
+/// # Errors
+/// As of those of jobs.
+pub fn of_images() -> anyhow::Result<Option<JobKeys>> {
+    read_from(Path::new(IMAGES))
 }
 
 fn read_from(folder: &Path) -> anyhow::Result<Option<JobKeys>> {
-    let doing = || format!("reading the keys of jobs in {}", folder.display());
+    let doing = || format!("reading the keys in {}", folder.display());
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.with_context(doing)?,
@@ -26,13 +36,13 @@ fn read_from(folder: &Path) -> anyhow::Result<Option<JobKeys>> {
     let mut keys = Vec::new();
     for entry in entries {
         let path = entry.with_context(doing)?.path();
-        let act = || format!("reading the key of jobs {}", path.display());
+        let act = || format!("reading the key {}", path.display());
         let bytes = fs::read(&path).with_context(act)?;
         keys.push(JobKey::parse(&bytes).with_context(act)?);
     }
     match JobKeys::new(keys) {
         Some(keys) => Ok(Some(keys)),
-        None => bail!("{} holds no key: no job could be signed", folder.display()),
+        None => bail!("{} holds no key: nothing could be signed", folder.display()),
     }
 }
 

@@ -1,0 +1,157 @@
+//! Actions about trees: what they take from the share is opened, and proven to be what the job was made for, before anything
+//! is written.
+
+mod capture;
+mod deploy;
+mod parts;
+mod run;
+mod update;
+
+use super::images::Images;
+use super::{Prepared, Work, locked};
+use crate::plan::{OfTree, Plan};
+use anyhow::{Context, bail};
+use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::inventory::Disk;
+use pitstop_protocol::digest::Digest;
+use pitstop_protocol::job::Action;
+use pitstop_protocol::tree::{self, TreeName};
+use pitstop_transport::fetch::{HttpClient, Listener, Settings};
+use pitstop_transport::share::{HttpImage, signed, trees};
+use pitstop_trees::{Meta, TreeImage};
+use std::path::PathBuf;
+
+/// What a plan about a tree has found, for the work.
+pub(super) enum Ready {
+    Capture(Box<capture::Ready>),
+    Deploy(Box<deploy::Ready>),
+    Update(Box<update::Ready>),
+    Run(Box<run::Ready>),
+}
+
+pub(super) fn plan(work: &mut Work<'_>) -> anyhow::Result<Prepared> {
+    // What it is about lives as long as the run, which borrows the rest.
+    match &work.job.action {
+        Action::Capture(options) => capture::plan(work, options),
+        Action::Deploy(options) => deploy::plan(work, options),
+        Action::Update(options) => update::plan(work, options),
+        Action::Run(options) => run::plan(work, options),
+        action => bail!("{action} is not about a tree: a fault in Pitstop itself"),
+    }
+}
+
+/// Does it. Returns the root of a tree that the machine is to go on in.
+pub(super) fn execute(work: &Work<'_>, ready: &Ready) -> anyhow::Result<Option<PathBuf>> {
+    match (&work.job.action, ready) {
+        (Action::Capture(options), Ready::Capture(ready)) => {
+            capture::run(work, options, ready).map(|()| None)
+        }
+        (Action::Deploy(options), Ready::Deploy(ready)) => {
+            deploy::run(work, options, ready).map(|()| None)
+        }
+        (Action::Update(options), Ready::Update(ready)) => {
+            update::run(work, options, ready).map(|()| None)
+        }
+        (Action::Run(options), Ready::Run(ready)) => run::run(work, options, ready).map(Some),
+        (action, _) => bail!("the plan is not of this {action}: a fault in Pitstop itself"),
+    }
+}
+
+fn prepared(
+    work: &Work<'_>,
+    step: OfTree,
+    left_alone: Vec<(Disk, String)>,
+    ready: Ready,
+) -> Prepared {
+    Prepared {
+        plan: Plan::tree(work.heading(), step, left_alone),
+        images: Images::default(),
+        tree: Some(ready),
+        done: false,
+    }
+}
+
+/// The image of a tree, its version decided: what is the current one may change under way.
+struct Opened {
+    image: TreeImage<'static>,
+    /// `web@2026-11-29T014500Z`, or a URL.
+    shown: String,
+}
+
+impl Opened {
+    /// # Errors
+    /// There is no such tree, it is not whole, or it is not the one that the job was made for.
+    fn open(work: &Work<'_>, name: &TreeName) -> anyhow::Result<Self> {
+        let (source, at): (Box<dyn ImageSource>, String) = match name {
+            TreeName::Named { .. } => {
+                let path = trees::find(work.share, name)?;
+                (locked::image(work, &path)?, path)
+            }
+            TreeName::Url(url) => {
+                let settings = Settings::of_job(&work.job.transfer, Listener::default());
+                let image = HttpImage::open(&HttpClient::new(settings)?, url)?;
+                let image = locked::opened(work, Box::new(image), url.as_str())?;
+                (image, name.to_string())
+            }
+        };
+        let image = TreeImage::of(source)?;
+        let digest = Digest(image.digest());
+        let checked = work.job.terms.check_tree(&name.in_digests(), Some(digest));
+        checked.map_err(anyhow::Error::msg).context(at.clone())?;
+        check_signature(work, name, &image, &at)?;
+        let meta = &image.meta;
+        let shown = match name {
+            TreeName::Named { name, .. } if !meta.version.is_empty() => {
+                format!("{name}@{}", meta.version)
+            }
+            TreeName::Named { .. } => at,
+            TreeName::Url(_) => name.to_string(),
+        };
+        Ok(Self { image, shown })
+    }
+
+    /// `web@1: Debian GNU/Linux 12, 12345 files, 1.2 GiB`
+    fn about(&self) -> String {
+        let meta = &self.image.meta;
+        let os = meta.os.as_ref().map(|os| os.name.as_str());
+        let os = os.filter(|name| !name.is_empty()).unwrap_or("a tree");
+        format!(
+            "{os}, {} entries, {}, made {}",
+            meta.entries,
+            pitstop_imaging::units::bytes(meta.bytes),
+            meta.created
+        )
+    }
+}
+
+/// Where trees have to be signed: what is signed is of this image, under the name by which the job means it.
+fn check_signature(
+    work: &Work<'_>,
+    name: &TreeName,
+    image: &TreeImage<'_>,
+    at: &str,
+) -> anyhow::Result<()> {
+    let Some(keys) = work.job.terms.images.keys()? else {
+        return Ok(());
+    };
+    let (TreeName::Named { name, .. }, Some(version)) = (name, tree::version_of(at)) else {
+        bail!(
+            "{name} is a URL, and this job or this machine wants a signed tree: a signature says which tree and version it \
+             is of, so name one on the share"
+        );
+    };
+    let about = tree::about(name, version);
+    let text = signed::text(work.share, &about, keys, work.log)?;
+    let meta = Meta::from_toml(&text).with_context(|| about.clone())?;
+    image
+        .check_is_of(&meta, Some((name, version)))
+        .with_context(|| about)
+}
+
+/// The name that the machine gets: the job's, else what the network says.
+fn hostname(work: &Work<'_>, wished: Option<&String>) -> Option<String> {
+    wished.or(work.lease.hostname.as_ref()).cloned()
+}
+
+#[cfg(test)]
+mod tests;
