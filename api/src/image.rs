@@ -59,7 +59,7 @@ pub struct Image {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub modified: Option<Timestamp>,
-    /// The one before the last `backup-again`.
+    /// Not the last one of its disk: the one before the last `backup-again`, or one that was kept by its time.
     #[serde(default)]
     pub old: bool,
     /// Of the disk that it is of: the kernel's name, from the file's name where nothing else tells.

@@ -60,6 +60,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub series: Option<Id>,
+    /// The backup whose image it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub follows: Option<Id>,
     /// The jobs that were set together.
     #[schema(value_type = String)]
     pub batch: Id,
@@ -129,6 +133,7 @@ impl From<&pitstop_jobs::Job> for Job {
             every: job.every.clone(),
             last: job.last,
             series: job.series.clone(),
+            follows: job.follows.clone(),
             batch: job.batch.clone(),
             slots: job.slots,
             place: job.place,

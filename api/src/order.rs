@@ -36,6 +36,12 @@ pub struct Order {
     /// How the machines are brought to the network boot that begins it: `cycle`, `on` or `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<String>,
+    /// Whose images a restore takes, in place of `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Wait until that machine's backup is done.
+    #[serde(default)]
+    pub follow: bool,
     /// Set it though it looks as if it would fail.
     #[serde(default)]
     pub force: bool,

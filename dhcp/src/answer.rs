@@ -85,6 +85,12 @@ impl Answer {
         self.message.set_yiaddr(address);
     }
 
+    /// The address that the client has from now on.
+    pub fn given(&self) -> Option<Ipv4Addr> {
+        let ip = self.message.yiaddr();
+        (self.kind == MessageType::Ack && !ip.is_unspecified()).then_some(ip)
+    }
+
     /// Says what to load: in the fields that old firmware reads, and in the options that new firmware asks for.
     pub fn boot(&mut self, question: &Question, file: &BootFile) {
         self.message.set_siaddr(file.server);

@@ -2,7 +2,7 @@
 
 use crate::answer::BootFile;
 use crate::question::{Question, code};
-use pitstop_fleet::boot::{self, Firmware};
+use pitstop_fleet::boot::{self, Chain, Firmware};
 use pitstop_fleet::{Fleet, Identity, Machine, Unknown};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -86,6 +86,8 @@ pub struct Here {
     pub files: Ipv4Addr,
     /// Under which machines reach it, unless the fleet file says otherwise.
     pub url: String,
+    /// What UEFI machines begin with.
+    pub chain: Chain,
 }
 
 impl Here {
@@ -107,7 +109,7 @@ impl Here {
             _ => server.url.as_deref().and_then(boot::address_in),
         };
         BootFile {
-            name: boot::loader(server, url, firmware),
+            name: boot::loader(server, url, firmware, self.chain),
             server: address.unwrap_or(self.files),
         }
     }

@@ -14,4 +14,4 @@ mod rivals;
 mod serve;
 mod socket;
 
-pub use serve::{Dhcp, FleetNow, Journal, Mode, Settings};
+pub use serve::{Dhcp, FleetNow, Heard, Journal, Mode, Settings};

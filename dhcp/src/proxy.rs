@@ -85,6 +85,7 @@ mod tests {
     use super::*;
     use crate::question::tests::{asked, datagram};
     use dhcproto::v4::{DhcpOption, Message, OptionCode};
+    use pitstop_fleet::boot::Chain;
     use std::net::Ipv4Addr;
 
     const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -95,6 +96,7 @@ mod tests {
             address: HERE,
             files: HERE,
             url: "http://10.0.0.1:8080".into(),
+            chain: Chain::Plain,
         }
     }
 

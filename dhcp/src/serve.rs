@@ -14,7 +14,9 @@ use anyhow::{Context, bail};
 use dhcproto::v4::SERVER_PORT;
 use keeper::Keeper;
 use pitstop_fleet::Fleet;
-use std::net::IpAddr;
+use pitstop_fleet::boot::Chain;
+use pitstop_protocol::host_name::{Mac, Uuid};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -44,12 +46,16 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Leases are kept below it.
     pub root: PathBuf,
+    /// What UEFI machines begin with.
+    pub chain: Chain,
 }
 
 /// The fleet file as it is now; `None` without one.
 pub type FleetNow = Arc<dyn Fn() -> Option<Arc<Fleet>> + Send + Sync>;
 /// Takes a line for each question that is answered.
 pub type Journal = Arc<dyn Fn(&str) + Send + Sync>;
+/// Takes who boots from an address: over TFTP a machine says no more of itself than that.
+pub type Heard = Arc<dyn Fn(Ipv4Addr, Mac, Option<Uuid>) + Send + Sync>;
 
 /// Ready to answer.
 pub struct Dhcp {
@@ -68,6 +74,7 @@ impl Dhcp {
         settings: Settings,
         fleet: FleetNow,
         journal: Journal,
+        heard: Heard,
     ) -> anyhow::Result<Self> {
         let all = interfaces::all()?;
         let mut chosen = interfaces::chosen(all, &settings.interfaces, settings.listen)?;
@@ -89,6 +96,7 @@ impl Dhcp {
             settings,
             fleet,
             journal,
+            heard,
             lending,
         });
         let workers = sockets

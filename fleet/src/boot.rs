@@ -75,8 +75,26 @@ impl Firmware {
     }
 }
 
+/// shim, which Microsoft has signed: the first program of machines with Secure Boot on.
+pub const SHIM: &str = "shimx64.efi";
+/// GRUB for the network, which Debian has signed: shim asks for it by this name, beside itself.
+pub const GRUB: &str = "grubx64.efi";
+
+pub const IPXE: &str = "ipxe.efi";
+
+/// What UEFI machines of `x86_64` begin with where `[server]` does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Chain {
+    /// [`SHIM`] and [`GRUB`]: with Secure Boot on, and without it. GRUB finds its server only by the DHCP server that gave the
+    /// address, so a DHCP server that knows nothing of booting cannot stand beside it.
+    Signed,
+    /// iPXE, which nobody has signed.
+    #[default]
+    Plain,
+}
+
 /// The loader of `firmware`: a file's name on the boot server, or a URL. `url` is the server's.
-pub fn loader(server: &Server, url: &str, firmware: Firmware) -> String {
+pub fn loader(server: &Server, url: &str, firmware: Firmware, chain: Chain) -> String {
     let key = format!("loader-{}", firmware.name());
     if let Some(given) = server.loaders.get(&key) {
         return given.clone();
@@ -84,7 +102,8 @@ pub fn loader(server: &Server, url: &str, firmware: Firmware) -> String {
     let url = url.trim_end_matches('/');
     match firmware {
         Firmware::Bios => "pxelinux.0".into(),
-        Firmware::EfiX64 => "ipxe.efi".into(),
+        Firmware::EfiX64 if chain == Chain::Signed => SHIM.into(),
+        Firmware::EfiX64 => IPXE.into(),
         Firmware::EfiArm64 => "ipxe-arm64.efi".into(),
         Firmware::HttpX64 => format!("{url}/boot/ipxe.efi"),
         Firmware::HttpArm64 => format!("{url}/boot/ipxe-arm64.efi"),
@@ -137,8 +156,16 @@ mod tests {
     #[test]
     fn the_files_say_wins_over_the_usual_loader() {
         let mut server = Server::default();
-        let of = |server: &Server| loader(server, "http://10.0.0.1:8080/", Firmware::HttpX64);
+        let url = "http://10.0.0.1:8080/";
+        let of = |server: &Server| loader(server, url, Firmware::HttpX64, Chain::Signed);
+        // GRUB loads nothing over HTTP.
         assert_eq!(of(&server), "http://10.0.0.1:8080/boot/ipxe.efi");
+        let signed = loader(&server, url, Firmware::EfiX64, Chain::Signed);
+        assert_eq!(signed, SHIM);
+        assert_eq!(
+            loader(&server, url, Firmware::EfiX64, Chain::Plain),
+            "ipxe.efi"
+        );
         let own = "http://cdn/own.efi".to_owned();
         server.loaders.insert("loader-http-x64".into(), own.clone());
         assert_eq!(of(&server), own);

@@ -98,7 +98,7 @@ fn a_silent_receiver_and_a_dead_one_slow_nothing() {
         notifier.notice(notice(number, Event::Failed));
     }
     assert!(
-        began.elapsed() < Duration::from_millis(100),
+        began.elapsed() < Duration::from_secs(2),
         "{:?}",
         began.elapsed()
     );
@@ -106,7 +106,7 @@ fn a_silent_receiver_and_a_dead_one_slow_nothing() {
         next(&posts);
     }
     assert!(
-        began.elapsed() < Duration::from_secs(15),
+        began.elapsed() < Duration::from_secs(30),
         "{:?}",
         began.elapsed()
     );

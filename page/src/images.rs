@@ -47,7 +47,7 @@ fn table(images: &[Image], viewer: &Viewer) -> Markup {
                     tr id={ "i-" (image.path) } {
                         th scope="row" {
                             a href=(path_below("/images", &image.path)) { (image.path) }
-                            @if image.old { " " span class="tag calm" { "the one before" } }
+                            @if image.old { " " span class="tag calm" { "an earlier one" } }
                             @if let Some(wrong) = &image.wrong { span class="why" { (wrong) } }
                         }
                         td data-label="of" { (of(image)) }
@@ -123,7 +123,7 @@ pub fn one(detail: &ImageDetail, viewer: &Viewer) -> Markup {
     let image = &detail.image;
     html! {
         nav class="crumb" aria-label="Where you are" { a href="/images" { "Images" } " › " (image.path) }
-        div class="head" { h1 { (image.path) } @if image.old { span class="tag calm" { "the one before" } } }
+        div class="head" { h1 { (image.path) } @if image.old { span class="tag calm" { "an earlier one" } } }
         div class="columns" {
             div {
                 section class="panel" aria-labelledby="disk" {

@@ -1,5 +1,6 @@
 //! `/`: every machine, those that want somebody first.
 
+use crate::queue::waits_for;
 use crate::words::{self, count, machine_path};
 use maud::{Markup, html};
 use pitstop_api::{Machine, MachineState, RunState};
@@ -174,7 +175,9 @@ pub(crate) fn now(machine: &Machine) -> Markup {
             MachineState::Failed => { span class="why" { (reason(machine)) } }
             MachineState::Silent => { span class="why" { (words::SILENT) } }
             MachineState::Queued => {
-                (action) @if let Some(place) = machine.waits_at { ", number " (place) " in the queue" }
+                (action)
+                @if let Some(place) = machine.waits_at { ", number " (place) " in the queue" }
+                @else if let Some(why) = machine.job.as_ref().and_then(waits_for) { ": " (why) }
             }
             MachineState::Waiting => { (action) ", when it boots from the network" }
             MachineState::Scheduled => {

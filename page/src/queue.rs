@@ -3,7 +3,7 @@
 use crate::layout::Viewer;
 use crate::words::{self, machine_path};
 use maud::{Markup, html};
-use pitstop_api::{Entry, Job, Queue, Schedule};
+use pitstop_api::{Entry, Job, JobState, Queue, Schedule};
 
 /// The content of the page.
 pub fn content(queue: &Queue, schedule: &Schedule, viewer: &Viewer) -> Markup {
@@ -112,6 +112,12 @@ fn waiting(queue: &Queue, viewer: &Viewer) -> Markup {
     }
 }
 
+/// What a machine that came waits for, where that is no slot.
+pub(crate) fn waits_for(job: &Job) -> Option<&str> {
+    let reason = job.reason.as_deref();
+    reason.filter(|_| job.follows.is_some() && job.state == JobState::Queued)
+}
+
 fn waits(all: &[Entry], at: usize, entry: &Entry, viewer: &Viewer) -> Markup {
     let job = &entry.job;
     // Up is before the one in front, down is before the second behind, or behind the last.
@@ -128,6 +134,7 @@ fn waits(all: &[Entry], at: usize, entry: &Entry, viewer: &Viewer) -> Markup {
             td {
                 (words::job_state(job.state).show())
                 @if let Some(place) = entry.waits_at { " number " (place) }
+                @else if let Some(why) = waits_for(job) { ": " (why) }
             }
             td data-label="set" { (words::time(job.set)) " by " (job.set_by) }
             @if viewer.operates {

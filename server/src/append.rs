@@ -4,26 +4,28 @@
 //! breaks leaves the file as it was. `If-Match` binds a segment to the file that the one before it left: two clients
 //! never mix. A rename makes the file safe from a power cut before it gets its name.
 
+use crate::compose;
 use crate::file::{self, etag};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Site;
 use crate::upload::{Received, begin_writeback, check_space, make_parents, sync_folder};
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cap_std::fs::{File, OpenOptions};
 use cap_tempfile::TempFile;
 use headers::{ETag, HeaderMapExt};
 use http_body_util::{BodyExt, Limited};
+use pitstop_protocol::pieces::MOST_MADE;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 /// The most bytes of one segment: each client's is held in memory.
 const MOST: usize = 4 << 20;
 
-/// The most bytes that one digest is of.
-const MOST_DIGESTED: u64 = 64 << 20;
+/// The most bytes that one digest is of: those of any segment.
+const MOST_DIGESTED: u64 = MOST_MADE;
 
 /// Names that can be appended to: nobody reads such a file before it has another name.
 const SUFFIX: &str = ".part";
@@ -35,10 +37,12 @@ const APPENDS: HeaderName = HeaderName::from_static("pitstop-append");
 pub const DIGEST: HeaderName = HeaderName::from_static("pitstop-digest");
 
 /// What OPTIONS says beside the methods.
-pub fn offer(path: &RelPath) -> Option<(HeaderName, HeaderValue)> {
-    path.as_str()
-        .ends_with(SUFFIX)
-        .then(|| (APPENDS, HeaderValue::from(MOST)))
+pub fn offer(path: &RelPath) -> Vec<(HeaderName, HeaderValue)> {
+    if path.as_str().ends_with(SUFFIX) {
+        vec![(APPENDS, HeaderValue::from(MOST)), compose::offer()]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Answers a PUT that has a `Content-Range`.
@@ -58,16 +62,44 @@ pub async fn put(
     let bytes = bytes
         .map_err(|error| bad(format!("the segment did not come whole: {error}")))?
         .to_bytes();
-    if bytes.len() as u64 != length {
-        return Err(bad(format!(
-            "the Content-Range is of {length} bytes, {} came",
-            bytes.len()
-        )));
-    }
+    let received = bytes.len() as u64;
     let site = Arc::clone(site);
-    let mut response = blocking(move || store(&site, &path, &headers, first, &bytes)).await?;
-    response.extensions_mut().insert(Received(length));
+    let room = if compose::is_composed(&headers) {
+        Some(compose::room().await?)
+    } else {
+        None
+    };
+    let mut response = blocking(move || {
+        let _until_the_end = room;
+        if !compose::is_composed(&headers) {
+            check_length(&bytes, length)?;
+            return store(&site, &path, &headers, first, &bytes);
+        }
+        let bytes = compose::compose(&site, &headers, &bytes)?;
+        check_length(&bytes, length)?;
+        let mut response = store(&site, &path, &headers, first, &bytes)?;
+        // The client does not know what it has not sent: by this it finds it again.
+        response.headers_mut().extend([told(blake3::hash(&bytes))?]);
+        Ok(response)
+    })
+    .await?;
+    response.extensions_mut().insert(Received(received));
     Ok(response)
+}
+
+fn check_length(bytes: &[u8], length: u64) -> Result<(), Refusal> {
+    if bytes.len() as u64 == length {
+        return Ok(());
+    }
+    Err(bad(format!(
+        "the Content-Range is of {length} bytes, {} came",
+        bytes.len()
+    )))
+}
+
+fn told(hash: blake3::Hash) -> Result<(HeaderName, HeaderValue), Refusal> {
+    let value = HeaderValue::from_str(&hash.to_hex()).map_err(|e| bad(e.to_string()))?;
+    Ok((DIGEST, value))
 }
 
 fn bad(why: String) -> Refusal {
@@ -97,7 +129,7 @@ fn store(
     path: &RelPath,
     headers: &HeaderMap,
     first: u64,
-    bytes: &Bytes,
+    bytes: &[u8],
 ) -> Result<Response, Refusal> {
     let failed = |error: &io::Error| Refusal::io(&format!("writing {path} at {first}"), error);
     let (parent, name) = path
@@ -121,8 +153,12 @@ fn store(
     } else {
         // To the page cache alone: a flush waits for nobody's sake but its own file's.
         let _one_at_a_time = site.locks.one(path);
-        let mut file = open_at(site, path, headers, first)?;
-        file.write_all(bytes).map_err(|e| failed(&e))?;
+        let mut file = open_at(site, path, headers, first, bytes.len() as u64)?;
+        if let Err(error) = file.write_all(bytes) {
+            // Best effort: the room that half a segment takes.
+            let _ = file.set_len(first);
+            return Err(failed(&error));
+        }
         begin_writeback(&file, first, bytes.len() as u64);
         (
             StatusCode::NO_CONTENT,
@@ -136,8 +172,15 @@ fn store(
     Ok(response)
 }
 
-/// The file as the client knows it, cut off at `first`, with the next byte to be written there.
-fn open_at(site: &Site, path: &RelPath, headers: &HeaderMap, first: u64) -> Result<File, Refusal> {
+/// The file as the client knows it, cut off at `first`, with the next of `length` bytes to be written there. Where these do not
+/// fit it stays as it is: the client knows its tag, by which it takes back what it has sent.
+fn open_at(
+    site: &Site,
+    path: &RelPath,
+    headers: &HeaderMap,
+    first: u64,
+    length: u64,
+) -> Result<File, Refusal> {
     let failed = |error: &io::Error| Refusal::io(&format!("writing {path} at {first}"), error);
     let mut options = OpenOptions::new();
     options.write(true);
@@ -155,12 +198,14 @@ fn open_at(site: &Site, path: &RelPath, headers: &HeaderMap, first: u64) -> Resu
             "a segment that is not the first needs an If-Match",
         ));
     }
-    if !file::preconditions_hold(headers, Some(&metadata)) {
+    if !file::preconditions_hold(headers, Some(&file::Facts::of(&metadata))) {
         return Err(Refusal::precondition());
     }
     if first > metadata.len() {
         return Err(Refusal::range(metadata.len()));
     }
+    let more = length.saturating_sub(metadata.len() - first);
+    check_space(&file, more, path)?;
     file.set_len(first)
         .and_then(|()| file.seek(SeekFrom::Start(first)))
         .map_err(|e| failed(&e))?;
@@ -193,9 +238,7 @@ pub fn digest(
     if read != length {
         return Err(Refusal::range(first + read));
     }
-    let told = hasher.finalize().to_hex();
-    let value = HeaderValue::from_str(&told).map_err(|e| bad(e.to_string()))?;
-    Ok(Some((DIGEST, value)))
+    told(hasher.finalize()).map(Some)
 }
 
 /// Makes the bytes of a file that was appended to safe from a power cut, before it gets another name. Returns the tag

@@ -1,8 +1,10 @@
 //! Boot files: the admin's, or the boot loaders that the distribution has installed.
 
+use crate::arch::Architecture;
 use crate::bootconf;
 use crate::file;
-use crate::host_search;
+use crate::grubconf::{self, Wanted};
+use crate::host_search::{self, Asker};
 use crate::http::{Caller, Here, Whole, only_read};
 use crate::path::RelPath;
 use crate::reached::{Asked, Reached};
@@ -14,6 +16,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use pitstop_fleet::Identity;
+use pitstop_fleet::boot::{Chain, GRUB, SHIM};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::Path;
@@ -28,6 +31,27 @@ const INSTALLED: [(&str, &[&str]); 3] = [
         &["undionly.kpxe", "ipxe.pxe", "ipxe.efi", "snponly.efi"],
     ),
 ];
+
+/// The same of Debian's packages shim-signed and grub-efi-amd64-signed, where they have other names.
+const SIGNED: [(&str, &str); 2] = [
+    (SHIM, "/usr/lib/shim/shimx64.efi.signed"),
+    (
+        GRUB,
+        "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
+    ),
+];
+
+/// What UEFI machines can begin with, by the files that are in the boot folder or installed.
+pub fn chain(folder: &Path) -> Chain {
+    let there = |(name, installed): &(&str, &str)| {
+        folder.join(name).is_file() || Path::new(installed).is_file()
+    };
+    if SIGNED.iter().all(there) {
+        Chain::Signed
+    } else {
+        Chain::Plain
+    }
+}
 
 pub fn routes() -> Router<Arc<Sites>> {
     Router::new()
@@ -84,14 +108,17 @@ fn text(text: String) -> Response {
 }
 
 /// Opens a boot file: below the boot folder under its path, or without a leading `boot/`, or, for a
-/// loader that looks beside itself, by its last name alone; else one that the distribution installed.
+/// loader that looks beside itself, by its last name alone; else one that the distribution installed. In the folder of an
+/// architecture only what is there counts.
 pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
     let name = path
         .split()
         .map(|(_, name)| name)
         .ok_or(ErrorKind::NotFound)?;
     let below = path.below("boot");
-    let by_name = RelPath::from_text(name).ok();
+    // A machine of another architecture would get a kernel that is not for it.
+    let of_one = Architecture::owns(path);
+    let by_name = RelPath::from_text(name).ok().filter(|_| !of_one);
     for wanted in [Some(path), below.as_ref(), by_name.as_ref()]
         .into_iter()
         .flatten()
@@ -103,7 +130,12 @@ pub fn open(site: &Site, path: &RelPath) -> io::Result<cap_std::fs::File> {
     for (folder, names) in INSTALLED {
         // The distribution's own folders may have symlinks to anywhere; the name is one of a few.
         let installed = Path::new(folder).join(name);
-        if names.iter().any(|end| name.ends_with(end)) && installed.is_file() {
+        if !of_one && names.iter().any(|end| name.ends_with(end)) && installed.is_file() {
+            return std::fs::File::open(installed).map(cap_std::fs::File::from_std);
+        }
+    }
+    for (own, installed) in SIGNED {
+        if name == own && Path::new(installed).is_file() {
             return std::fs::File::open(installed).map(cap_std::fs::File::from_std);
         }
     }
@@ -127,11 +159,57 @@ pub fn generated(site: &Site, path: &RelPath, peer: IpAddr, reached: &Reached) -
         let append = append(site, &who);
         return bootconf::pxelinux(name, job.as_deref(), &reached.machines, &append);
     }
+    if let Some(wanted) = Wanted::of(path) {
+        return grub(site, path, wanted, peer, reached);
+    }
     // iPXE looks for autoexec.ipxe by itself.
     if matches!(name, "boot.ipxe" | "autoexec.ipxe") && open(site, path).is_err() {
         return Some(bootconf::ipxe_entry(&reached.loaders));
     }
     None
+}
+
+/// The admin's own `grub/grub.cfg` wins over the one that is made.
+fn grub(
+    site: &Site,
+    path: &RelPath,
+    wanted: Wanted,
+    peer: IpAddr,
+    reached: &Reached,
+) -> Option<String> {
+    let asker = match wanted {
+        Wanted::Entry => return open(site, path).is_err().then(grubconf::entry),
+        Wanted::Machine(asker) => asker,
+    };
+    let asker = Asker {
+        ip: asker.ip.or(Some(peer)),
+        ..asker
+    };
+    let found = asker.job(&site.hosts);
+    let Some(job) = unknown::job(site, &asker, found, &reached.machines) else {
+        return Some(grubconf::local());
+    };
+    let append = append(site, &asker.identity());
+    let parameters = bootconf::parameters(&reached.machines, &job, &append);
+    Some(grubconf::payload(&job, &parameters, asker.mac))
+}
+
+/// Whether the machine at `peer` is known, by its address or by what it said to DHCP, and has nothing to do. Then it hears
+/// that there is no loader, and its firmware goes on to its own disk: GRUB, once it runs, has only a list of names to send it
+/// there by.
+pub fn has_no_job(site: &Site, path: &RelPath, peer: IpAddr, reached: &Reached) -> bool {
+    let is_shim = path.split().is_some_and(|(_, name)| name == SHIM);
+    // Whoever has GRUB configured by hand has other things in mind for it.
+    let entry = RelPath::from_text(grubconf::PATH);
+    if !is_shim || entry.is_ok_and(|entry| open(site, &entry).is_ok()) {
+        return false;
+    }
+    let asker = Asker {
+        ip: Some(peer),
+        ..site.strangers.heard(peer, &Asker::default())
+    };
+    let known = asker.mac.is_some() || site.fleet.current().find(&asker.identity()).is_some();
+    known && unknown::job(site, &asker, asker.job(&site.hosts), &reached.machines).is_none()
 }
 
 /// The host file that PXELINUX means who asks for a configuration of this name, and who it is. It asks by one name after the

@@ -1,5 +1,6 @@
 //! Configurations for boot loaders: with a job the payload, without one the machine's own disk.
 
+use crate::arch::Architecture;
 use crate::host_search::Asker;
 use crate::reached::Reached;
 use crate::site::{INITRAMFS, KERNEL};
@@ -24,17 +25,27 @@ pub fn ipxe(reached: &Reached, job: Option<&str>, append: &str) -> String {
                 sanboot --no-describe --drive 0x80 || exit 1\n"
             .into();
     };
-    let parameters = parameters(&reached.machines, job, append);
     let url = &reached.loaders;
+    // Under UEFI the kernel finds its initramfs only by the name in initrd=.
+    let load = |architecture: Architecture| {
+        let parameters = architecture.parameters(&parameters(&reached.machines, job, append));
+        let files = format!("{url}/boot/{}", architecture.folder());
+        format!(
+            "kernel {files}{KERNEL} initrd={INITRAMFS} {parameters} BOOTIF=01-${{mac:hexhyp}} || goto failed\n\
+             initrd --name {INITRAMFS} {files}{INITRAMFS} || goto failed\n\
+             boot || goto failed\n"
+        )
+    };
+    let (x86_64, arm64) = (load(Architecture::X86_64), load(Architecture::Arm64));
     format!(
         "#!ipxe\n\
          echo Pitstop: {job} is the job of ${{ip}}\n\
-         # Under UEFI the kernel finds its initramfs only by the name in initrd=.\n\
-         kernel {url}/boot/{KERNEL} initrd={INITRAMFS} {parameters} BOOTIF=01-${{mac:hexhyp}} || goto failed\n\
-         initrd --name {INITRAMFS} {url}/boot/{INITRAMFS} || goto failed\n\
-         boot || goto failed\n\
+         iseq ${{buildarch}} arm64 && goto arm64 ||\n\
+         {x86_64}\
+         :arm64\n\
+         {arm64}\
          :failed\n\
-         echo Pitstop: cannot load {url}/boot/{KERNEL} and {INITRAMFS}: trying again in 30 seconds\n\
+         echo Pitstop: cannot load {KERNEL} and {INITRAMFS} from {url}/boot for ${{buildarch}}: trying again in 30 seconds\n\
          sleep 30\n\
          reboot\n"
     )
@@ -67,7 +78,8 @@ pub fn pxelinux(name: &str, job: Option<&str>, url: &str, append: &str) -> Optio
     })
 }
 
-fn parameters(url: &str, job: &str, append: &str) -> String {
+/// The kernel's, of a machine whose host file is `job`.
+pub fn parameters(url: &str, job: &str, append: &str) -> String {
     format!("pitstop.host={url}/hosts/{job} {append}")
         .trim_end()
         .to_owned()
@@ -128,6 +140,16 @@ mod tests {
                  initrd --name initramfs.img http://10.0.2.2:8080/boot/initramfs.img || goto failed\n\
                  boot ||"
             ),
+            "{script}"
+        );
+        let arm64 = script.split_once("\n:arm64\n").unwrap().1;
+        assert!(
+            script.contains("\niseq ${buildarch} arm64 && goto arm64 ||\n")
+                && arm64.starts_with(
+                    "kernel http://10.0.2.2:8080/boot/arm64/vmlinuz initrd=initramfs.img \
+                     pitstop.host=http://10.0.2.2:8080/hosts/0A00020F.toml console=ttyAMA0 console=ttyS0 BOOTIF="
+                )
+                && arm64.contains(" http://10.0.2.2:8080/boot/arm64/initramfs.img "),
             "{script}"
         );
         let local = ipxe(&plain, None, "console=ttyS0");

@@ -2,12 +2,13 @@
 
 use crate::boot;
 use crate::fleet;
+use crate::host_search::Asker;
 use crate::path::RelPath;
 use crate::site::{Site, Sites};
 use anyhow::bail;
-use pitstop_dhcp::{Dhcp, FleetNow, Journal, Mode, Settings};
+use pitstop_dhcp::{Dhcp, FleetNow, Heard, Journal, Mode, Settings};
 use pitstop_fleet::Fleet;
-use pitstop_fleet::boot::{Firmware, loader};
+use pitstop_fleet::boot::{Chain, Firmware, GRUB, IPXE, SHIM, loader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ impl Choice {
 pub async fn start(
     args: &Options,
     root: &Path,
+    boot_folder: &Path,
     sites: &Sites,
     http: SocketAddr,
 ) -> anyhow::Result<Option<Dhcp>> {
@@ -70,12 +72,30 @@ pub async fn start(
         url: site.url_given.then(|| site.boot_url.clone()),
         interfaces: args.dhcp_interface.clone(),
         root: root.to_path_buf(),
+        chain: chain(mode, boot_folder),
     };
     let journal = Arc::clone(&sites.journal);
     let journal: Journal = Arc::new(move |line| journal.note(&line));
-    Dhcp::start(settings, fleet_now(&sites.fleet), journal)
+    let strangers = Arc::clone(&site.strangers);
+    let heard: Heard = Arc::new(move |ip, mac, uuid| {
+        let asker = Asker {
+            ip: Some(ip.into()),
+            mac: Some(mac),
+            uuid,
+        };
+        strangers.heard(ip.into(), &asker);
+    });
+    Dhcp::start(settings, fleet_now(&sites.fleet), journal, heard)
         .await
         .map(Some)
+}
+
+/// GRUB takes its server from who gave the address: beside another DHCP server it would find nothing.
+fn chain(mode: Mode, boot_folder: &Path) -> Chain {
+    match mode {
+        Mode::Server => boot::chain(boot_folder),
+        Mode::Proxy => Chain::Plain,
+    }
 }
 
 /// A root without the file has no fleet.
@@ -87,35 +107,49 @@ fn fleet_now(watched: &Arc<fleet::Watched>) -> FleetNow {
     })
 }
 
-/// What to say at the start: where DHCP is answered, and which machines will find no loader.
-pub fn lines(dhcp: &Dhcp, site: &Site, boot_folder: &Path) -> Vec<String> {
-    let fleet = site.fleet.current();
-    let mut lines = dhcp.lines().to_vec();
-    // What loads over HTTP loads the same files.
-    let over_tftp = [Firmware::Bios, Firmware::EfiX64, Firmware::EfiArm64];
-    lines.extend(over_tftp.into_iter().filter_map(|firmware| {
-        let missing = missing(site, &fleet, firmware)?;
-        Some(format!(
-            "{} machines cannot boot: {missing} is not in {}{}",
-            pitstop_dhcp::boot::title(firmware),
-            boot_folder.display(),
-            source(missing)
-        ))
-    }));
-    lines
+impl Options {
+    /// What to say at the start: where DHCP is answered, and which machines will find no loader.
+    pub fn lines(&self, dhcp: &Dhcp, site: &Site, boot_folder: &Path) -> Vec<String> {
+        let fleet = site.fleet.current();
+        let mut lines = dhcp.lines().to_vec();
+        let chain = self
+            .dhcp
+            .mode()
+            .map_or(Chain::Plain, |mode| chain(mode, boot_folder));
+        // What loads over HTTP loads the same files.
+        let over_tftp = [Firmware::Bios, Firmware::EfiX64, Firmware::EfiArm64];
+        lines.extend(over_tftp.into_iter().filter_map(|firmware| {
+            let missing = missing(site, &fleet, firmware, chain)?;
+            Some(format!(
+                "{} machines cannot boot: {missing} is not in {}{}",
+                pitstop_dhcp::boot::title(firmware),
+                boot_folder.display(),
+                source(missing)
+            ))
+        }));
+        let loader = loader(&fleet.server, "", Firmware::EfiX64, chain);
+        if loader == IPXE {
+            lines.push(
+                "UEFI machines with Secure Boot on do not start iPXE: docs/secure-boot.md has how they boot"
+                    .into(),
+            );
+        }
+        lines
+    }
 }
 
 /// The first of the files below the boot folder that this firmware needs and that is not there.
-fn missing(site: &Site, fleet: &Fleet, firmware: Firmware) -> Option<&'static str> {
+fn missing(site: &Site, fleet: &Fleet, firmware: Firmware, chain: Chain) -> Option<&'static str> {
     // Others' loaders are others' business.
-    let usual = loader(&pitstop_fleet::Server::default(), "", firmware);
-    if loader(&fleet.server, "", firmware) != usual {
+    let usual = loader(&pitstop_fleet::Server::default(), "", firmware, chain);
+    if loader(&fleet.server, "", firmware, chain) != usual {
         return None;
     }
     let needed: &[&str] = match firmware {
         Firmware::Bios => &["pxelinux.0", "ldlinux.c32"],
-        Firmware::EfiX64 => &["ipxe.efi"],
-        Firmware::EfiArm64 => &["ipxe-arm64.efi"],
+        Firmware::EfiX64 if chain == Chain::Signed => &[SHIM, GRUB],
+        Firmware::EfiX64 => &[IPXE],
+        Firmware::EfiArm64 => &["arm64/vmlinuz", "arm64/initramfs.img", "ipxe-arm64.efi"],
         Firmware::HttpX64 | Firmware::HttpArm64 | Firmware::Ipxe => &[],
     };
     let is_there = |name: &str| {
@@ -130,7 +164,10 @@ fn source(file: &str) -> &'static str {
     match file {
         "pxelinux.0" => "; apt install pxelinux",
         "ldlinux.c32" => "; apt install syslinux-common",
-        "ipxe.efi" => "; apt install ipxe",
-        _ => "; Debian 12 has no package with it: build iPXE's bin-arm64-efi/ipxe.efi",
+        IPXE => "; apt install ipxe",
+        SHIM => "; apt install shim-signed",
+        GRUB => "; apt install grub-efi-amd64-signed",
+        "arm64/vmlinuz" | "arm64/initramfs.img" => "; make image ARCH=arm64",
+        _ => "; Debian 12 has no package with it: docs/arm64.md has what to do",
     }
 }

@@ -13,6 +13,7 @@ use headers::{
 };
 use std::io;
 use std::ops::Range;
+use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -51,6 +52,28 @@ pub fn open(root: &Dir, path: &RelPath) -> Result<Found, Refusal> {
     Ok(Found::File(file, metadata))
 }
 
+/// What clients are told of a file, and what their conditions are about.
+#[derive(Clone)]
+pub struct Facts {
+    /// Bytes.
+    pub length: u64,
+    pub modified: Option<SystemTime>,
+    pub tag: Option<ETag>,
+}
+
+impl Facts {
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            length: metadata.len(),
+            modified: metadata
+                .modified()
+                .ok()
+                .map(cap_std::time::SystemTime::into_std),
+            tag: etag(metadata),
+        }
+    }
+}
+
 /// A file's strong validator. Every upload is a new inode, so that two versions never share one.
 pub fn etag(metadata: &Metadata) -> Option<ETag> {
     format!(
@@ -64,30 +87,21 @@ pub fn etag(metadata: &Metadata) -> Option<ETag> {
     .ok()
 }
 
-fn last_modified(metadata: &Metadata) -> Option<LastModified> {
-    metadata
-        .modified()
-        .ok()
-        .map(|time| LastModified::from(time.into_std()))
-}
-
 /// RFC 9110 13.1.1, 13.1.2 and 13.1.4 for a request that changes a file; `None` is a file that is not there.
-pub fn preconditions_hold(headers: &HeaderMap, current: Option<&Metadata>) -> bool {
-    let tag = current.and_then(etag);
+pub fn preconditions_hold(headers: &HeaderMap, current: Option<&Facts>) -> bool {
+    let tag = current.and_then(|facts| facts.tag.as_ref());
     if let Some(condition) = headers.typed_get::<IfMatch>() {
-        let holds = tag
-            .as_ref()
-            .is_some_and(|tag| condition.is_any() || condition.precondition_passes(tag));
+        let holds = tag.is_some_and(|tag| condition.is_any() || condition.precondition_passes(tag));
         if !holds {
             return false;
         }
     } else if let Some(condition) = headers.typed_get::<IfUnmodifiedSince>() {
-        let modified = current.and_then(|m| m.modified().ok());
-        if modified.is_some_and(|time| !condition.precondition_passes(time.into_std())) {
+        let modified = current.and_then(|facts| facts.modified);
+        if modified.is_some_and(|time| !condition.precondition_passes(time)) {
             return false;
         }
     }
-    match (headers.typed_get::<IfNoneMatch>(), &tag) {
+    match (headers.typed_get::<IfNoneMatch>(), tag) {
         (Some(condition), Some(tag)) => condition.precondition_passes(tag),
         _ => true,
     }
@@ -101,21 +115,48 @@ pub async fn send(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let tag = etag(&metadata);
-    let modified = last_modified(&metadata);
+    send_as(file, &Facts::of(&metadata), path, method, headers).await
+}
+
+/// The same for a file that clients are told this of.
+pub async fn send_as(
+    file: File,
+    facts: &Facts,
+    path: &RelPath,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let (mut response, part) = head(facts, path, headers)?;
+    if let Some(part) = part
+        && method != Method::HEAD
+    {
+        *response.body_mut() = body(file, part, path).await?;
+    }
+    Ok(response)
+}
+
+/// The answer to GET or HEAD without its body, and which bytes that is; `None` where there is to be none.
+///
+/// # Errors
+/// A condition does not hold, or the file has not the bytes that are asked for.
+pub fn head(
+    facts: &Facts,
+    path: &RelPath,
+    headers: &HeaderMap,
+) -> Result<(Response, Option<Range<u64>>), Refusal> {
+    let tag = facts.tag.as_ref();
+    let modified = facts.modified.map(LastModified::from);
     let not_modified = match headers.typed_get::<IfNoneMatch>() {
-        Some(condition) => tag
-            .as_ref()
-            .is_some_and(|t| !condition.precondition_passes(t)),
-        None => match (headers.typed_get::<IfModifiedSince>(), metadata.modified()) {
-            (Some(condition), Ok(time)) => !condition.is_modified(time.into_std()),
+        Some(condition) => tag.is_some_and(|tag| !condition.precondition_passes(tag)),
+        None => match (headers.typed_get::<IfModifiedSince>(), facts.modified) {
+            (Some(condition), Some(time)) => !condition.is_modified(time),
             _ => false,
         },
     };
     let mut response = Response::new(Body::empty());
     let answer = response.headers_mut();
-    if let Some(tag) = tag.clone() {
-        answer.typed_insert(tag);
+    if let Some(tag) = tag {
+        answer.typed_insert(tag.clone());
     }
     if let Some(modified) = modified {
         answer.typed_insert(modified);
@@ -126,15 +167,15 @@ pub async fn send(
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if not_modified {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        return Ok(response);
+        return Ok((response, None));
     }
     let mut without_none_match = headers.clone();
     without_none_match.remove(header::IF_NONE_MATCH);
-    if !preconditions_hold(&without_none_match, Some(&metadata)) {
+    if !preconditions_hold(&without_none_match, Some(facts)) {
         return Err(Refusal::precondition());
     }
-    let length = metadata.len();
-    let part = match asked_range(headers, length, tag.as_ref(), modified.as_ref()) {
+    let length = facts.length;
+    let part = match asked_range(headers, length, tag, modified.as_ref()) {
         Asked::Whole => 0..length,
         Asked::OutOfReach => return Err(Refusal::range(length)),
         Asked::Part(part) => {
@@ -146,13 +187,9 @@ pub async fn send(
             part
         }
     };
-    response
-        .headers_mut()
-        .typed_insert(headers::ContentLength(part.end - part.start));
-    if method != Method::HEAD {
-        *response.body_mut() = body(file, part, path).await?;
-    }
-    Ok(response)
+    let told = headers::ContentLength(part.end - part.start);
+    response.headers_mut().typed_insert(told);
+    Ok((response, Some(part)))
 }
 
 fn asked_range(
@@ -176,7 +213,11 @@ fn asked_range(
     range::read(value, length)
 }
 
-async fn body(file: File, part: Range<u64>, path: &RelPath) -> Result<Body, Refusal> {
+/// A part of an open file, as it is read.
+///
+/// # Errors
+/// It cannot be read from there.
+pub async fn body(file: File, part: Range<u64>, path: &RelPath) -> Result<Body, Refusal> {
     let mut file = tokio::fs::File::from_std(file.into_std());
     file.set_max_buf_size(READ_SIZE);
     if part.start > 0 {

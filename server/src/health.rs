@@ -1,6 +1,7 @@
 //! `GET /healthz`: whether the server can do its work, for whoever watches over it. It says no secrets, and asks for none.
 
 use crate::http::{Routine, only_read};
+use crate::mirror;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
 use axum::Router;
@@ -29,10 +30,17 @@ pub fn routes() -> Router<Arc<Sites>> {
 }
 
 async fn health(State(sites): State<Arc<Sites>>) -> Result<Response, Refusal> {
-    let wrong = blocking(move || Ok(sites.health.wrong(&sites))).await?;
+    let (wrong, mirror) = blocking(move || {
+        let mirror = sites.now().ok().and_then(|site| mirror::kept(&site));
+        Ok((sites.health.wrong(&sites), mirror))
+    })
+    .await?;
     let no_store = [(header::CACHE_CONTROL, "no-store")];
     let mut response = match wrong {
-        None => (no_store, "ok\n").into_response(),
+        None => {
+            let mirror = mirror.map_or_else(String::new, |line| format!("{line}\n"));
+            (no_store, format!("ok\n{mirror}")).into_response()
+        }
         Some(why) => (
             StatusCode::SERVICE_UNAVAILABLE,
             no_store,
@@ -71,7 +79,12 @@ fn look(sites: &Sites) -> Option<String> {
         return Some("the share has lost its marker: another disk may be mounted there".into());
     }
     let root = Dir::open_ambient_dir(site.runs.root(), ambient_authority());
-    match (root.and_then(|root| write(&root)), write(&site.share)) {
+    let share = match &site.store {
+        // Its marker was just asked for.
+        Some(_) => Ok(()),
+        None => write(&site.share),
+    };
+    match (root.and_then(|root| write(&root)), share) {
         (Err(error), _) => Some(format!("the root cannot be written: {}", error.kind())),
         (_, Err(error)) => Some(format!("the share cannot be written: {}", error.kind())),
         (Ok(()), Ok(())) => None,

@@ -140,7 +140,7 @@ fn delete(site: &Site, path: &RelPath, by: By, headers: &HeaderMap) -> Result<Re
         Err(error) => return Err(Refusal::io(&format!("deleting {path}"), &error)),
     };
     allowed(&site.claims, path, by)?;
-    if !file::preconditions_hold(headers, Some(&metadata)) {
+    if !file::preconditions_hold(headers, Some(&file::Facts::of(&metadata))) {
         return Err(Refusal::precondition());
     }
     site.hosts

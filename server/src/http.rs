@@ -12,7 +12,8 @@ pub use request::{Below, Caller, Here, Whole};
 use crate::refusal::Refusal;
 use crate::site::Sites;
 use crate::{
-    api, boot, health, hosts, inventory, jobs, metrics, pages, people, relay, report, share, tls,
+    api, boot, by_digest, health, hosts, inventory, jobs, machine_access, metrics, mirror, pages,
+    people, relay, report, share, tls,
 };
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -39,6 +40,9 @@ pub fn router(sites: &Arc<Sites>) -> Router {
         .merge(health::routes())
         .merge(metrics::routes())
         .merge(relay::routes())
+        .merge(machine_access::routes())
+        .merge(by_digest::routes())
+        .merge(mirror::routes())
         .with_state(Arc::clone(sites));
     layered(routes, sites)
 }

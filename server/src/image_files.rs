@@ -15,7 +15,6 @@ use pitstop_api::{ErrorBody, ImageEntry, ImageEntryKind, ImageFolder, ImageVolum
 use pitstop_imaging::browse::{self, BrowseError, Entry, Found, Kind, MOST_ENTRIES, Taker, Volume};
 use pitstop_imaging::image::ImageReader;
 use pitstop_people::Role;
-use pitstop_transport::share::{DirectoryShare, Share as _};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,8 +125,7 @@ fn open(site: &Site, path: &RelPath) -> Result<Arc<ImageReader>, Refusal> {
     // It is there, and below the share.
     view::image(site, path)?;
     let unusable = |error: anyhow::Error| Refusal::new(StatusCode::CONFLICT, format!("{error:#}"));
-    let share = DirectoryShare::open(&site.runs.root().join("share")).map_err(unusable)?;
-    let image = share.image(path.as_str()).map_err(unusable)?;
+    let image = site.image(path.as_str()).map_err(unusable)?;
     ImageReader::open(image).map(Arc::new).map_err(unusable)
 }
 

@@ -2,9 +2,13 @@
 
 mod api;
 mod append;
+mod arch;
+mod before_store;
 mod boot;
 mod bootconf;
+mod by_digest;
 mod claims;
+mod compose;
 mod connections;
 mod dhcp;
 mod ends;
@@ -12,6 +16,7 @@ mod events;
 mod face;
 mod file;
 pub mod fleet;
+mod grubconf;
 mod health;
 pub mod host_files;
 mod host_search;
@@ -21,12 +26,14 @@ mod image_files;
 pub mod inventory;
 pub mod jobs;
 mod journal;
+mod layer;
 pub mod list;
 mod listing;
 mod locks;
 pub mod machine;
 mod machine_access;
 mod metrics;
+mod mirror;
 mod pages;
 mod path;
 mod people;
@@ -50,12 +57,17 @@ pub mod view;
 mod web;
 pub mod write;
 
+pub use boot::chain as boot_chain;
 pub use url::{Served, assumed as assumed_url, read_server_file, valid_url};
 
 use anyhow::Context;
+use before_store::Store;
 use face::Face;
 use journal::Journal;
-use machine_access::MachineAccess;
+use machine_access::{MachineAccess, UnlockOptions};
+use mirror::Mirror;
+use pitstop_protocol::share_url::ShareUrl;
+use pitstop_transport::share::Keys;
 use site::{Folders, Site, Sites};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -115,6 +127,17 @@ pub struct Args {
     /// Who may use the share and read host files: whoever reaches the server, or machines by the token of their run, and people
     #[arg(long, value_name = "open|token", default_value = "open")]
     machine_access: MachineAccess,
+    /// The store that is the share, in place of share/ under the root; machines reach it through this server
+    #[arg(long, value_name = "URL")]
+    share: Option<ShareUrl>,
+    /// The keys of a store, for --share and for jobs whose share is one: a file like ~/.aws/credentials that only its owner may
+    /// read [default: those of the environment, else ~/.aws/credentials]
+    #[arg(long, value_name = "FILE")]
+    store_keys: Option<PathBuf>,
+    #[command(flatten)]
+    unlock: UnlockOptions,
+    #[command(flatten)]
+    mirror: mirror::Options,
     #[command(flatten)]
     tls: tls::TlsOptions,
     /// Machines that get one image from here at once; others get it from those. 0: each gets its own from here
@@ -202,17 +225,24 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     let journal = Journal::new(args.quiet);
     let (face, https) =
         Face::new(&args.tls, &args.root, args.url.as_deref(), address, journal).await?;
-    url::write_server_file(&args.root, &face.served, args.machine_access)?;
+    let store = args.share.as_ref().map(ToString::to_string);
+    url::write_server_file(&args.root, &face.served, args.machine_access, store)?;
     let served = face.served.url.clone();
-    let sites = Arc::new(sites(args, &folders, face)?);
+    // A store is asked for its marker.
+    let sites = tokio::task::block_in_place(|| sites(args, &folders, face))?;
+    let sites = Arc::new(sites);
     ends::start(&sites)?;
-    let dhcp = dhcp::start(&args.dhcp, &args.root, &sites, address).await?;
+    let dhcp = dhcp::start(&args.dhcp, &args.root, &folders.boot_path, &sites, address).await?;
     let mut lines = announced(args, address, tftp.as_ref(), no_tftp)?;
     lines.extend(https.as_ref().into_iter().flat_map(|it| it.lines.clone()));
+    if let Some(share) = &args.share {
+        lines.push(format!("the share is {share}"));
+    }
+    lines.extend(sites.now()?.mirror.as_ref().map(|mirror| mirror.line()));
     lines.push(format!("machines reach it as {served}"));
     lines.extend(without_boot_files(&folders));
     if let Some(dhcp) = &dhcp {
-        lines.extend(dhcp::lines(dhcp, &*sites.now()?, &folders.boot_path));
+        lines.extend(args.dhcp.lines(dhcp, &*sites.now()?, &folders.boot_path));
     }
     say(&lines)?;
     let dhcp = dhcp.map(|dhcp| tokio::spawn(dhcp.run()));
@@ -259,7 +289,27 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
     claims.tidy(|path| folders.hosts.is_file(path.as_path()));
     let journal = face.journal;
     let events = Arc::new(events::Events::default());
+    let store_keys = match &args.store_keys {
+        Some(file) => Some(Keys::from_private_file(file)?),
+        // They may be for something else.
+        None => Keys::from_environment().unwrap_or_else(|error| {
+            journal.note(&format!("no keys for a store: {error:#}"));
+            None
+        }),
+    };
+    let store_keys = store_keys.map(Arc::new);
+    let store = match &args.share {
+        Some(url) => Some(Arc::new(Store::of_url(
+            url,
+            store_keys.as_deref(),
+            &journal,
+        )?)),
+        None => None,
+    };
+    let unlocking = args.unlock.open(face.tls.is_some(), args.machine_access)?;
     let site = Site {
+        store,
+        unlocking: unlocking.map(Arc::new),
         share: Arc::clone(&folders.share),
         hosts: Arc::clone(&folders.hosts),
         boot: Arc::clone(&folders.boot),
@@ -269,7 +319,7 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
             args.slot_timeout,
             Arc::clone(&journal),
         )),
-        journal,
+        journal: Arc::clone(&journal),
         claims: Arc::new(claims),
         strangers: Arc::new(unknown::Strangers::new(&args.root)),
         append: args.append.clone(),
@@ -292,8 +342,12 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
         job_files: Arc::default(),
         inventory: Arc::new(inventory::Inventory::below(&args.root)),
         glance: Arc::default(),
+        layers: Arc::default(),
         people: Arc::new(pitstop_people::Gate::at(&args.root)),
         machine_access: args.machine_access,
+        store_keys,
+        digests: Arc::default(),
+        mirror: Mirror::of(&args.mirror, &args.root, &journal)?,
         relays: Arc::new(
             relay::Relays::new(&args.root, args.chains).with_context(|| {
                 format!("reading or making relay.key in {}", args.root.display())

@@ -5,6 +5,7 @@ use crate::refusal::Refusal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 use cap_std::fs::Dir;
+use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use std::fmt::Write;
@@ -36,6 +37,29 @@ pub struct Entry {
 enum Kind {
     Folder,
     File,
+}
+
+impl Entry {
+    /// Of a file its bytes and when it was last changed, where that is known; `None` of a folder.
+    pub fn new(name: String, file: Option<(u64, Option<Timestamp>)>) -> Self {
+        let seconds = |time: Timestamp| Timestamp::from_second(time.as_second()).ok();
+        let modified = file.and_then(|(_, modified)| modified).and_then(seconds);
+        Self {
+            name,
+            kind: if file.is_some() {
+                Kind::File
+            } else {
+                Kind::Folder
+            },
+            size: file.map(|(size, _)| size),
+            modified: modified.map(|time| time.to_string()),
+        }
+    }
+}
+
+/// Folders first, by name.
+pub fn sort(entries: &mut [Entry]) {
+    entries.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
 }
 
 /// Reads a folder, folders first, by name. Names that begin with a dot and names that are not UTF-8 are left out.
@@ -74,7 +98,7 @@ pub fn read(folder: &Dir, shown: &str) -> Result<Vec<Entry>, Refusal> {
                 .map(|time| time.to_string()),
         });
     }
-    entries.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    sort(&mut entries);
     Ok(entries)
 }
 

@@ -6,10 +6,14 @@
 
 mod rights;
 mod shared_log;
+mod sign;
+mod unlock;
 
 pub use rights::add_token;
+pub use unlock::{Options as UnlockOptions, Unlocking};
 
 use crate::claims::{self, Claims};
+use crate::compose;
 use crate::http::access::{self, Asked};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
@@ -17,16 +21,20 @@ use crate::share::destination;
 use crate::site::{Site, Sites};
 use crate::upload::linger;
 use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use headers::HeaderMapExt;
 use pitstop_people::Role;
+use pitstop_protocol::machine::folder;
 use rights::{Act, Rights};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Who may use the machine's side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -37,6 +45,30 @@ pub enum MachineAccess {
     Open,
     /// Machines with the token of their run, and people.
     Token,
+}
+
+/// A question is some packets: who takes longer to send it is no machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The doors of machines at work.
+pub fn routes() -> Router<Arc<Sites>> {
+    sign::routes().merge(unlock::routes())
+}
+
+/// A question of at most so many bytes.
+///
+/// # Errors
+/// It is longer, or does not come to its end.
+async fn message(body: Body, most: usize) -> Result<Bytes, Refusal> {
+    let body = timeout(PATIENCE, to_bytes(body, most)).await;
+    let body = body.map_err(|_elapsed| {
+        let what = "the question did not come to its end";
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, what)
+    })?;
+    body.map_err(|_| {
+        let what = format!("a question has at most {most} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, what)
+    })
 }
 
 /// Puts the share behind the tokens, if the server is strict.
@@ -96,6 +128,16 @@ fn refuse(refusal: Refusal, request: Request) -> Response {
     response
 }
 
+/// The address of the machine that asks, which says that it is `said`. What comes from the server's own machine cannot be told apart: a
+/// VM on QEMU's user network may be behind it.
+fn whose(said: IpAddr, peer: IpAddr) -> IpAddr {
+    if claims::is_own_address(peer) {
+        said
+    } else {
+        peer
+    }
+}
+
 /// What a machine gets.
 enum Allowed {
     Pass,
@@ -112,7 +154,7 @@ async fn of_machine(
 ) -> Result<Allowed, Refusal> {
     let (site, asked) = (Arc::clone(site), asked.clone());
     blocking(move || {
-        let rights = Rights::of(&site, &token, asked.peer)?;
+        let rights = Rights::of(&site, &token, folder(asked.peer))?;
         let path = RelPath::from_url(asked.uri.path())?.below_first();
         let act = Act::of(asked.method.as_str());
         if path.as_str() == shared_log::NAME {
@@ -128,6 +170,10 @@ async fn of_machine(
         if asked.headers.contains_key("destination") {
             let to = destination(&asked.headers, &site.url)?;
             rights.check(&site, Act::Write, &to)?;
+        }
+        // What is taken from a file is read by whoever gets it.
+        if let Some(base) = compose::base(&asked.headers, &site.url)? {
+            rights.check(&site, Act::Read, &base)?;
         }
         Ok(Allowed::Pass)
     })

@@ -1,6 +1,10 @@
 //! `POST /relay`: where machines that restore one image hear who has it for them. `pitstop_relay` plans; here is the door.
 
+mod wanted;
+
 use crate::http::{Caller, Here, Routine};
+use crate::jobs::Found;
+use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Sites;
 use axum::body::{Body, to_bytes};
@@ -16,6 +20,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+pub use wanted::Shelf;
+use wanted::Wanted;
 
 /// Where reports go, and what the answer to HEAD of an image says.
 const DOOR: &str = "/relay";
@@ -30,6 +36,7 @@ pub struct Relays {
     coordinator: Option<Mutex<Coordinator>>,
     /// The plan's clock: nobody sets it.
     began: Instant,
+    wanted: Wanted,
 }
 
 impl Relays {
@@ -45,11 +52,17 @@ impl Relays {
         Ok(Self {
             coordinator,
             began: Instant::now(),
+            wanted: Wanted::default(),
         })
     }
 
-    /// What HEAD of a file says to who would restore it; `wanted` jobs are for the same image.
-    pub fn offer(&self, wanted: usize) -> Vec<(HeaderName, HeaderValue)> {
+    /// What HEAD of a file says to who would restore it: where chains are planned, and how many jobs are for the same image.
+    pub fn offer(
+        &self,
+        on_disk: Option<Shelf<'_>>,
+        jobs: &Arc<Found>,
+        path: &RelPath,
+    ) -> Vec<(HeaderName, HeaderValue)> {
         if self.coordinator.is_none() {
             return Vec::new();
         }
@@ -58,7 +71,10 @@ impl Relays {
                 HeaderName::from_static(RELAY),
                 HeaderValue::from_static(DOOR),
             ),
-            (HeaderName::from_static(RELAY_WANTED), wanted.into()),
+            (
+                HeaderName::from_static(RELAY_WANTED),
+                self.wanted.count(on_disk, jobs, path).into(),
+            ),
         ]
     }
 }
@@ -126,7 +142,7 @@ async fn report(Here(site): Here, Caller(peer): Caller, body: Body) -> Result<Re
     });
     let answer = Json(answer.await?);
     let mut response = ([(header::CACHE_CONTROL, "no-store")], answer).into_response();
-    // Each machine says something twice a second: the journal has what is news.
+    // Each machine says something several times a second: the journal has what is news.
     response.extensions_mut().insert(Routine);
     Ok(response)
 }

@@ -1,12 +1,15 @@
 //! The share over HTTP: what nginx and Apache with `WebDAV` can do, as far as Pitstop needs it.
 
 use crate::append;
-use crate::file::{self, Found};
+use crate::before_store;
+use crate::file::{self, Facts, Found};
 use crate::http::{Below, Here};
+use crate::layer;
 use crate::listing;
 use crate::machine_access;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
+use crate::relay::Shelf;
 use crate::site::{Site, Sites, is_marker};
 use crate::upload;
 use crate::view::is_image;
@@ -22,7 +25,10 @@ use pitstop_api::{Change, Event, ImageChange};
 use std::io;
 use std::sync::Arc;
 
-const METHODS: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MOVE, MKCOL";
+/// Where MOVE moves to.
+const DESTINATION: &str = "destination";
+
+pub const METHODS: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MOVE, MKCOL";
 
 pub fn routes() -> Router<Arc<Sites>> {
     machine_access::share(
@@ -41,6 +47,13 @@ async fn handle(
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let method = parts.method.clone();
+    if let Some(mirror) = &site.mirror
+        && !method.is_safe()
+    {
+        // Whoever is still sending would not see the answer otherwise.
+        upload::linger(body);
+        return Err(mirror.refuse_write());
+    }
     let mut changed = vec![path.clone()];
     if method.as_str() == "MOVE" {
         changed.push(destination(&parts.headers, &site.url)?);
@@ -50,7 +63,7 @@ async fn handle(
         for path in changed.iter().filter(|path| is_image(path.as_str())) {
             site.events.tell(&Event::Image(ImageChange {
                 path: path.as_str().to_owned(),
-                change: if site.share.exists(path.as_path()) {
+                change: if is_there(&site, path).await {
                     Change::Written
                 } else {
                     Change::Removed
@@ -61,12 +74,22 @@ async fn handle(
     Ok(response)
 }
 
+async fn is_there(site: &Arc<Site>, path: &RelPath) -> bool {
+    match &site.store {
+        Some(store) => store.look(path).await.is_ok_and(|found| found.is_some()),
+        None => site.share.exists(path.as_path()),
+    }
+}
+
 async fn act(
     site: &Arc<Site>,
     path: RelPath,
     parts: Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
+    if let Some(store) = &site.store {
+        return before_store::act(site, store, path, parts, body).await;
+    }
     match parts.method.as_str() {
         "GET" | "HEAD" => get(site, path, &parts.method, &parts.uri, &parts.headers).await,
         "PUT" if parts.uri.path().ends_with('/') => Err(Refusal::new(
@@ -95,15 +118,17 @@ async fn act(
     }
 }
 
+/// What can be done; where nothing can be appended, nothing more is offered.
+pub fn methods() -> Response {
+    let told = [
+        (header::ALLOW, METHODS),
+        (header::HeaderName::from_static("dav"), "1"),
+    ];
+    (StatusCode::NO_CONTENT, told).into_response()
+}
+
 fn options(path: &RelPath) -> Response {
-    let mut response = (
-        StatusCode::NO_CONTENT,
-        [
-            (header::ALLOW, METHODS),
-            (header::HeaderName::from_static("dav"), "1"),
-        ],
-    )
-        .into_response();
+    let mut response = methods();
     response.headers_mut().extend(append::offer(path));
     response
 }
@@ -138,14 +163,25 @@ async fn get(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
+    if let Some((file, facts)) = layer::of(site, &path).await? {
+        return file::send_as(file, &facts, &path, method, headers).await;
+    }
     let (share, wanted) = (Arc::clone(&site.share), path.clone());
     match blocking(move || file::open(&share, &wanted)).await? {
         Found::File(..) if uri.path().ends_with('/') => Err(Refusal::not_found(format!("{path}/"))),
         Found::File(file, metadata) => {
             let mut response = send(file, metadata, &path, method, headers).await?;
             if method == Method::HEAD {
-                let wanted = site.jobs.restores_of(&path);
-                response.headers_mut().extend(site.relays.offer(wanted));
+                let (site, path) = (Arc::clone(site), path);
+                let offer = blocking(move || {
+                    let jobs = site.jobs.last_found();
+                    let shelf = Shelf {
+                        share: &site.share,
+                        digests: &site.digests,
+                    };
+                    Ok(site.relays.offer(Some(shelf), &jobs, &path))
+                });
+                response.headers_mut().extend(offer.await?);
             }
             Ok(response)
         }
@@ -159,7 +195,7 @@ async fn get(
 }
 
 /// A folder's relative links need its name to end in a slash.
-fn with_slash(uri: &Uri) -> Response {
+pub fn with_slash(uri: &Uri) -> Response {
     let target = format!("{}/", uri.path());
     match HeaderValue::try_from(target) {
         Ok(target) => (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, target)]).into_response(),
@@ -167,13 +203,28 @@ fn with_slash(uri: &Uri) -> Response {
     }
 }
 
-fn delete(site: &Site, path: &RelPath, headers: &HeaderMap) -> Result<Response, Refusal> {
+/// Whether `path` may go at all.
+pub fn check_deleted(path: &RelPath) -> Result<(), Refusal> {
     if path.is_root() || is_marker(path) {
+        let why = "the share itself stays, and its marker";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, why));
+    }
+    Ok(())
+}
+
+/// Whether `from` may become `to` at all.
+pub fn check_moved(from: &RelPath, to: &RelPath) -> Result<(), Refusal> {
+    if from.is_root() || to.is_root() || is_marker(from) || from == to {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "the share itself stays, and its marker",
+            "the source and the destination must differ, and neither be the share or its marker",
         ));
     }
+    Ok(())
+}
+
+fn delete(site: &Site, path: &RelPath, headers: &HeaderMap) -> Result<Response, Refusal> {
+    check_deleted(path)?;
     let failed = |error: &io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal::not_found(path),
         _ => Refusal::io(&format!("deleting {path}"), error),
@@ -183,7 +234,7 @@ fn delete(site: &Site, path: &RelPath, headers: &HeaderMap) -> Result<Response, 
         .share
         .symlink_metadata(path.as_path())
         .map_err(|e| failed(&e))?;
-    if !file::preconditions_hold(headers, Some(&metadata)) {
+    if !file::preconditions_hold(headers, Some(&Facts::of(&metadata))) {
         return Err(Refusal::precondition());
     }
     // A folder with something in it stays: one mistyped name must not cost a lab its images.
@@ -204,12 +255,7 @@ fn rename(
     to: &RelPath,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    if from.is_root() || to.is_root() || is_marker(from) || from == to {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "the source and the destination must differ, and neither be the share or its marker",
-        ));
-    }
+    check_moved(from, to)?;
     let safe = append::make_safe(site, from)
         .map_err(|error| Refusal::io(&format!("moving {from} to {to}"), &error))?;
     let replaced = {
@@ -243,7 +289,7 @@ fn swap(site: &Site, from: &RelPath, to: &RelPath, headers: &HeaderMap) -> Resul
         }
         Err(error) => return Err(failed(&error)),
     };
-    if !file::preconditions_hold(headers, Some(&source)) {
+    if !file::preconditions_hold(headers, Some(&Facts::of(&source))) {
         return Err(Refusal::precondition());
     }
     let replaced = match site.share.symlink_metadata(to.as_path()) {
@@ -254,9 +300,7 @@ fn swap(site: &Site, from: &RelPath, to: &RelPath, headers: &HeaderMap) -> Resul
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(failed(&error)),
     };
-    // RFC 4918 10.6: without the header it may.
-    let overwrite = headers.get("overwrite").is_none_or(|value| value != "F");
-    if replaced && !overwrite {
+    if replaced && !may_replace(headers) {
         return refuse(StatusCode::PRECONDITION_FAILED, "the destination is there");
     }
     match site.share.rename(from.as_path(), &site.share, to.as_path()) {
@@ -268,6 +312,11 @@ fn swap(site: &Site, from: &RelPath, to: &RelPath, headers: &HeaderMap) -> Resul
         ),
         Err(error) => Err(failed(&error)),
     }
+}
+
+/// RFC 4918 10.6: without the header it may.
+pub fn may_replace(headers: &HeaderMap) -> bool {
+    headers.get("overwrite").is_none_or(|value| value != "F")
 }
 
 fn make_folder(site: &Site, path: &RelPath) -> Result<Response, Refusal> {
@@ -301,14 +350,23 @@ fn sync_parent(site: &Site, path: &RelPath) -> Result<(), Refusal> {
 
 /// Reads MOVE's `Destination` (RFC 4918 10.3): a path, or a URL of this server, below `/share/`.
 pub fn destination(headers: &HeaderMap, own_url: &str) -> Result<RelPath, Refusal> {
-    let bad = |reason: &str| Refusal::new(StatusCode::BAD_REQUEST, reason);
+    own_path(headers, DESTINATION, own_url)
+}
+
+/// Reads a header that names a file of the share: by its path, or by a URL of this server, below `/share/`.
+pub fn own_path(
+    headers: &HeaderMap,
+    name: &'static str,
+    own_url: &str,
+) -> Result<RelPath, Refusal> {
+    let bad = |reason: String| Refusal::new(StatusCode::BAD_REQUEST, reason);
     let uri: Uri = headers
-        .get("destination")
-        .ok_or_else(|| bad("MOVE needs a Destination"))?
+        .get(name)
+        .ok_or_else(|| bad(format!("the request needs the header {name}")))?
         .to_str()
         .ok()
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| bad("the Destination is no URL"))?;
+        .ok_or_else(|| bad(format!("what {name} says is no URL")))?;
     if let Some(authority) = uri.authority() {
         let host = headers.get(header::HOST).and_then(|v| v.to_str().ok());
         let own = own_url.split_once("://").map(|(_, rest)| rest);
@@ -324,37 +382,10 @@ pub fn destination(headers: &HeaderMap, own_url: &str) -> Result<RelPath, Refusa
         .ok_or_else(|| {
             Refusal::new(
                 StatusCode::FORBIDDEN,
-                "the Destination is not below /share/",
+                format!("what {name} says is not below /share/"),
             )
         })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn to(destination_header: &str) -> Result<String, StatusCode> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("10.0.2.2:8080"));
-        headers.insert(
-            "destination",
-            HeaderValue::from_str(destination_header).unwrap(),
-        );
-        destination(&headers, "http://srv:80")
-            .map(|path| path.as_str().to_owned())
-            .map_err(|refusal| refusal.status)
-    }
-
-    #[test]
-    fn a_destination_is_a_path_or_a_url_of_this_server() {
-        assert_eq!(to("/share/a%20b"), Ok("a b".into()));
-        assert_eq!(to("http://10.0.2.2:8080/share/a/b"), Ok("a/b".into()));
-        assert_eq!(to("http://srv:80/share/a"), Ok("a".into()));
-        assert_eq!(to("http://other/share/a"), Err(StatusCode::BAD_GATEWAY));
-        assert_eq!(to("/hosts/a"), Err(StatusCode::FORBIDDEN));
-        assert_eq!(to("/share/../hosts/a"), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(to("/share/%2e%2e/a"), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(to(""), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(to("/sharex/a"), Err(StatusCode::FORBIDDEN));
-    }
-}
+mod tests;

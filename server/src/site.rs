@@ -1,18 +1,24 @@
 //! What is served: three folders, and what all requests share.
 
+use crate::before_store::Store;
+use crate::by_digest::Digests;
 use crate::claims::Claims;
 use crate::connections::Table;
 use crate::events::Events;
+use crate::file::Facts;
 use crate::fleet::Watched;
 use crate::health::Health;
 use crate::inventory::Inventory;
 use crate::jobs::Keeper;
 use crate::journal::Journal;
+use crate::layer::Kept;
 use crate::locks::Locks;
-use crate::machine_access::MachineAccess;
+use crate::machine_access::{MachineAccess, Unlocking};
 use crate::metrics::Metrics;
+use crate::mirror::Mirror;
 use crate::pages::Glance;
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::relay::Relays;
 use crate::report::JobFiles;
 use crate::runs::Recorder;
@@ -23,14 +29,14 @@ use crate::view::{Looks, Watch};
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use pitstop_imaging::image::ImageSource;
 use pitstop_people::Gate;
+use pitstop_protocol::share_url::MARKERS;
+use pitstop_transport::share::{DirectoryShare, Keys, Share as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// The marker that makes a folder the share.
-const MARKERS: [&str; 2] = ["pitstop-share", "testbox-backup"];
 
 /// Whether `path`, below the share, is its marker: without it no machine takes the folder for a share.
 pub fn is_marker(path: &RelPath) -> bool {
@@ -80,8 +86,20 @@ pub struct Site {
     pub machine_access: MachineAccess,
     /// Machines as a page that is open last saw them.
     pub glance: Arc<Glance>,
+    /// Layers as tars, as they were made.
+    pub layers: Arc<Kept>,
     /// Who gets an image from whom.
     pub relays: Arc<Relays>,
+    /// The share, where it is a store; `share` is what would be it otherwise.
+    pub store: Option<Arc<Store>>,
+    /// Images by what is in them.
+    pub digests: Arc<Digests>,
+    /// Images of another server, where this is a mirror of one.
+    pub mirror: Option<Arc<Mirror>>,
+    /// For a store that machines use.
+    pub store_keys: Option<Arc<Keys>>,
+    /// For encrypted images that machines use.
+    pub unlocking: Option<Arc<Unlocking>>,
 }
 
 /// The site as it is now. A folder that was moved away, or under which another one was mounted, is opened anew: what
@@ -153,7 +171,39 @@ impl Places {
 impl Site {
     /// Whether the share has its marker: without it no machine takes it for the share.
     pub fn has_marker(&self) -> bool {
-        MARKERS.iter().any(|marker| self.share.exists(marker))
+        match &self.store {
+            // A store that is away has not lost it.
+            Some(store) => store.has_marker().unwrap_or(true),
+            None => MARKERS.iter().any(|marker| self.share.exists(marker)),
+        }
+    }
+
+    /// What is known of a file of the share.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be asked for.
+    pub fn facts(&self, path: &RelPath) -> Result<Facts, Refusal> {
+        if let Some(store) = &self.store {
+            return store.facts(path)?.ok_or_else(|| Refusal::not_found(path));
+        }
+        let found = self.share.metadata(path.as_path());
+        let found = found.map_err(|e| Refusal::io(&format!("looking for {path}"), &e))?;
+        if found.is_file() {
+            Ok(Facts::of(&found))
+        } else {
+            Err(Refusal::not_found(path))
+        }
+    }
+
+    /// A file of the share, for random access.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read.
+    pub fn image(&self, path: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+        match &self.store {
+            Some(store) => store.image(path),
+            None => DirectoryShare::open(&self.runs.root().join("share"))?.image(path),
+        }
     }
 }
 

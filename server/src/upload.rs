@@ -4,7 +4,7 @@
 //! no such thing) that takes the place of the old one when every byte is on the disk. A client that
 //! goes away, a full disk or the end of the server leaves nothing behind.
 
-use crate::file::{etag, preconditions_hold};
+use crate::file::{Facts, etag, preconditions_hold};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::Site;
@@ -33,31 +33,38 @@ const LINGER_BYTES: u64 = 256 << 20;
 #[derive(Clone, Copy)]
 pub struct Received(pub u64);
 
-enum Piece {
+/// A piece of a body.
+pub enum Piece {
     Data(Bytes),
     /// The body is whole. A channel that ends without it is a client that went away.
     End,
 }
 
-struct Stored {
-    created: bool,
-    tag: Option<ETag>,
+/// A file that is whole, under its name.
+pub struct Stored {
+    pub created: bool,
+    pub tag: Option<ETag>,
 }
 
 pub async fn put(
     site: &Arc<Site>,
     path: RelPath,
     headers: HeaderMap,
-    mut body: Body,
+    body: Body,
 ) -> Result<Response, Refusal> {
     let length = headers.typed_get::<ContentLength>().map(|length| length.0);
+    let site = Arc::clone(site);
+    let write = move |queue| store(&site, &path, &headers, length, queue);
+    Ok(take(body, write).await)
+}
+
+/// Hands a body to `write`, which makes a file of it, and answers with what came of it.
+pub async fn take(
+    mut body: Body,
+    write: impl FnOnce(mpsc::Receiver<Piece>) -> Result<Stored, Refusal> + Send + 'static,
+) -> Response {
     let (pieces, queue) = mpsc::channel(QUEUE);
-    let writer = {
-        let site = Arc::clone(site);
-        tokio::spawn(blocking(move || {
-            store(&site, &path, &headers, length, queue)
-        }))
-    };
+    let writer = tokio::spawn(blocking(move || write(queue)));
     let received = forward(&mut body, &pieces).await;
     drop(pieces);
     let stored = writer.await.unwrap_or_else(|error| {
@@ -88,7 +95,7 @@ pub async fn put(
         }
     };
     response.extensions_mut().insert(Received(received));
-    Ok(response)
+    response
 }
 
 /// Hands the body on until it ends, breaks, or the writer has had enough. Returns the bytes handed on.
@@ -173,7 +180,9 @@ fn write(
     if let Some(length) = length {
         check_space(file.as_file(), length, path)?;
     }
-    receive(&mut file, queue, path)?;
+    receive(&mut file, queue, path, |file, offset, length| {
+        begin_writeback(file.as_file(), offset, length);
+    })?;
     file.as_file().sync_all().map_err(|e| failed(&e))?;
     let tag = etag(&file.as_file().metadata().map_err(|e| failed(&e))?);
     let one_at_a_time = site.locks.one(path);
@@ -208,7 +217,7 @@ fn check(share: &Dir, path: &RelPath, headers: &HeaderMap) -> Result<Option<Meta
             format!("{path} is a folder"),
         ));
     }
-    if !preconditions_hold(headers, current.as_ref()) {
+    if !preconditions_hold(headers, current.as_ref().map(Facts::of).as_ref()) {
         return Err(Refusal::precondition());
     }
     Ok(current)
@@ -254,10 +263,12 @@ pub fn check_space(file: &cap_std::fs::File, length: u64, path: &RelPath) -> Res
     Ok(())
 }
 
-fn receive(
-    file: &mut TempFile<'_>,
+/// Writes a body to its end. `begin` hears of bytes that could go to the disk.
+pub fn receive<W: Write>(
+    file: &mut W,
     mut queue: mpsc::Receiver<Piece>,
     path: &RelPath,
+    begin: impl Fn(&W, u64, u64),
 ) -> Result<(), Refusal> {
     let (mut written, mut flushed) = (0_u64, 0_u64);
     loop {
@@ -276,7 +287,7 @@ fn receive(
             }
         }
         if written - flushed >= FLUSH_EVERY {
-            begin_writeback(file.as_file(), flushed, written - flushed);
+            begin(file, flushed, written - flushed);
             flushed = written;
         }
     }

@@ -23,6 +23,9 @@ struct ServerFile {
     /// For boot loaders, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot_url: Option<String>,
+    /// The store that is the share, where it is no folder of the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    share: Option<String>,
 }
 
 /// Under which URLs a server is reached.
@@ -130,12 +133,14 @@ pub fn write_server_file(
     root: &Path,
     served: &Served,
     machine_access: MachineAccess,
+    store: Option<String>,
 ) -> anyhow::Result<()> {
     let path = root.join(FILE);
     let file = ServerFile {
         url: served.url.clone(),
         machine_access,
         boot_url: (served.boot_url != served.url).then(|| served.boot_url.clone()),
+        share: store,
     };
     let text = toml::to_string(&file).context("writing TOML")?;
     let text = format!("# Written by pitstop serve; pitstop host set reads it.\n{text}");
@@ -162,6 +167,11 @@ pub fn read_server_file(root: &Path) -> anyhow::Result<Option<Served>> {
         boot_url: boot_url.unwrap_or_else(|| url.clone()),
         url,
     }))
+}
+
+/// Whether the share of the server that serves `root`, or served it last, is a store: then its files are not below the root.
+pub fn is_share_a_store(root: &Path) -> anyhow::Result<bool> {
+    Ok(read(root)?.is_some_and(|file| file.share.is_some()))
 }
 
 /// Whether the server that serves `root`, or served it last, wants tokens of machines.
@@ -239,7 +249,7 @@ mod tests {
                 url: url.into(),
                 boot_url: boot_url.into(),
             };
-            write_server_file(root.path(), &served, MachineAccess::Token).unwrap();
+            write_server_file(root.path(), &served, MachineAccess::Token, None).unwrap();
             assert_eq!(read_server_file(root.path()).unwrap(), Some(served));
             assert_eq!(mode(), MachineAccess::Token);
         }

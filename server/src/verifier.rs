@@ -1,17 +1,18 @@
 //! Checking images on the share, one after the other, in a thread of its own. What came of it is written down, so that it
 //! outlives the server; it counts for the file that was checked, and for no later one.
 
+use crate::file::Facts;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::site::Site;
 use crate::write::{make_folder, replace};
 use axum::http::StatusCode;
-use cap_std::fs::Metadata;
 use jiff::Timestamp;
 use pitstop_api::{Change, Event, ImageChange, Verified, VerifyState};
 use pitstop_imaging::event::{Event as Told, Reporter};
+use pitstop_imaging::image::encrypted::is_named_encrypted;
 use pitstop_imaging::image::verify;
-use pitstop_transport::share::{DirectoryShare, Share as _};
+use pitstop_protocol::image_version::split;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -71,8 +72,8 @@ impl Verifier {
         self.going.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of the image at `path`, whose file is `metadata`'s.
-    pub fn known(&self, path: &str, metadata: &Metadata) -> Option<Verified> {
+    /// What is known of the image at `path`, whose file is like this.
+    pub fn known(&self, path: &str, file: &Facts) -> Option<Verified> {
         if let Some(going) = self.going().get(path) {
             return Some(Verified {
                 state: VerifyState::Running,
@@ -81,11 +82,10 @@ impl Verifier {
                 percent: Some(going.percent.load(Ordering::Relaxed)),
             });
         }
-        let file = self.root.join(FOLDER).join(name(path));
-        let known: Outcome = toml::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
-        let is_it = known.image == path
-            && known.size == metadata.len()
-            && known.modified == modified(metadata);
+        let outcome = self.root.join(FOLDER).join(name(path));
+        let known: Outcome = toml::from_str(&std::fs::read_to_string(outcome).ok()?).ok()?;
+        let is_it =
+            known.image == path && known.size == file.length && known.modified == modified(file);
         is_it.then(|| Verified {
             state: if known.reason.is_some() {
                 VerifyState::Failed
@@ -103,12 +103,16 @@ impl Verifier {
     /// # Errors
     /// It cannot be opened, or too many wait.
     pub fn begin(&self, site: &Arc<Site>, path: &RelPath) -> Result<(), Refusal> {
-        let failed =
-            |error: &std::io::Error| Refusal::io(&format!("opening the image {path}"), error);
-        let metadata = site
-            .share
-            .metadata(path.as_path())
-            .map_err(|e| failed(&e))?;
+        let file = site.facts(path)?;
+        if is_locked(path.as_str()) && site.unlocking.is_none() {
+            return Err(Refusal::new(
+                StatusCode::CONFLICT,
+                format!(
+                    "{path} is encrypted, and this server has no keys (pitstop serve --identities): pitstop verify --identity \
+                     FILE checks it where the key is"
+                ),
+            ));
+        }
         let going = Going {
             since: Timestamp::now(),
             percent: Arc::default(),
@@ -129,12 +133,11 @@ impl Verifier {
         let (site, path, turn) = (Arc::clone(site), path.clone(), Arc::clone(&self.turn));
         thread::spawn(move || {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            let share = site.verifier.root.join("share");
-            let reason = check(&share, path.as_str(), &going).err();
+            let reason = check(&site, path.as_str(), &going).err();
             let done = Outcome {
                 image: path.as_str().to_owned(),
-                size: metadata.len(),
-                modified: modified(&metadata),
+                size: file.length,
+                modified: modified(&file),
                 at: Timestamp::now(),
                 reason,
             };
@@ -183,16 +186,22 @@ fn name(path: &str) -> String {
     format!("{}.toml", &hash[..32])
 }
 
-fn modified(metadata: &Metadata) -> Option<Timestamp> {
-    let time = metadata.modified().ok()?;
-    Timestamp::try_from(time.into_std()).ok()
+fn modified(file: &Facts) -> Option<Timestamp> {
+    Timestamp::try_from(file.modified?).ok()
+}
+
+/// Whether an image is encrypted, as its name says: the last one of its disk, or one that was before it.
+fn is_locked(path: &str) -> bool {
+    is_named_encrypted(split(path).0)
 }
 
 /// Reads all of the image; the error is a sentence for people.
-fn check(share: &Path, path: &str, going: &Going) -> Result<(), String> {
+fn check(site: &Site, path: &str, going: &Going) -> Result<(), String> {
     let told = |error: anyhow::Error| format!("{error:#}");
-    let share = DirectoryShare::open(share).map_err(told)?;
-    let image = share.image(path).map_err(told)?;
+    let mut image = site.image(path).map_err(told)?;
+    if let Some(unlocking) = site.unlocking.as_ref().filter(|_| is_locked(path)) {
+        image = unlocking.open(image).map_err(told)?;
+    }
     let progress = Percent(Arc::clone(&going.percent));
     match verify(&*image, THREADS, &progress) {
         Ok(_) => Ok(()),
@@ -209,6 +218,25 @@ impl Reporter for Percent {
             && let Some(percent) = progress.percent()
         {
             self.0.store(percent, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_before_the_last_are_encrypted_as_it_is() {
+        for path in [
+            "m/sda.raw.gz.age",
+            "m/sda.raw.gz.age.old",
+            "m/sda.raw.gz.age.20261120T120000Z",
+        ] {
+            assert!(is_locked(path), "{path}");
+        }
+        for path in ["m/sda.raw.gz", "m/sda.raw.gz.old", "m.age/sda.raw.gz.old"] {
+            assert!(!is_locked(path), "{path}");
         }
     }
 }

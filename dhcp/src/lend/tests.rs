@@ -1,6 +1,7 @@
 use super::*;
 use crate::question::tests::{MAC, datagram};
 use dhcproto::v4::{Message, OptionCode};
+use pitstop_fleet::boot::Chain;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -38,6 +39,7 @@ impl Lab {
                 address: HERE,
                 files: HERE,
                 url: "http://10.0.0.1:8080".into(),
+                chain: Chain::Plain,
             },
             lender: Lender::new(Leases::default()),
             now: 1000,

@@ -2,9 +2,9 @@
 
 use super::keeper::Store;
 use super::noise::Noise;
-use super::{FleetNow, Journal, Settings};
+use super::{FleetNow, Heard, Journal, Settings};
 use crate::answer::Answer;
-use crate::boot::{self, Here};
+use crate::boot::{self, Client, Here};
 use crate::interfaces::{self, Interface};
 use crate::lend::{Lender, Probe, Scene, Verdict};
 use crate::probe;
@@ -33,6 +33,7 @@ pub struct Shared {
     pub settings: Settings,
     pub fleet: FleetNow,
     pub journal: Journal,
+    pub heard: Heard,
     /// Of a server.
     pub lending: Option<(Arc<Mutex<Lender>>, Store)>,
 }
@@ -174,6 +175,7 @@ impl Worker {
                 address,
                 files,
                 url,
+                chain: settings.chain,
             },
             own: all
                 .iter()
@@ -296,6 +298,13 @@ impl Worker {
     }
 
     async fn send(&self, asked: &Asked, answer: &Answer, to: Option<SocketAddrV4>, line: &str) {
+        let question = &asked.question;
+        if let (Some(ip), Client::Boots(_)) = (
+            to.map_or_else(|| answer.given(), |to| Some(*to.ip())),
+            Client::of(question),
+        ) {
+            (self.shared.heard)(ip, question.mac, question.uuid());
+        }
         let to = to.unwrap_or_else(|| answer.to());
         let sent = match answer.bytes() {
             Ok(bytes) => {

@@ -9,7 +9,7 @@ mod pxelinux;
 
 pub use hosts::merge_hosts;
 
-use crate::boot::{self, Firmware};
+use crate::boot::{self, Chain, Firmware};
 use crate::fleet::{Fleet, Machine, Network, Unknown};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -78,6 +78,8 @@ pub struct Around<'a> {
     pub share: &'a str,
     /// The names of the host files that are there: `C0A80132.toml`, `01-52-54-….toml`.
     pub jobs: BTreeSet<String>,
+    /// What UEFI machines begin with: what the server has files for.
+    pub chain: Chain,
 }
 
 /// Makes `format` of a fleet.
@@ -170,7 +172,7 @@ impl Boot {
                 fleet.file
             )
         })?;
-        let loader = |firmware| boot::loader(server, &url, firmware);
+        let loader = |firmware| boot::loader(server, &url, firmware, around.chain);
         let loaders = Loaders {
             bios: loader(Firmware::Bios),
             efi_x64: loader(Firmware::EfiX64),

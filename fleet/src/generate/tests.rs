@@ -187,6 +187,25 @@ fn dnsmasq_is_told_of_networks_loaders_and_machines() {
 }
 
 #[test]
+fn uefi_machines_begin_with_shim_where_it_is() {
+    let around = Around {
+        url: "http://192.168.1.10:8080",
+        chain: Chain::Signed,
+        ..Around::default()
+    };
+    for format in [Format::Dnsmasq, Format::Dhcpd, Format::Kea] {
+        let text = &generate(&lab(), format, &around).unwrap().files[0].1;
+        assert!(text.contains("shimx64.efi"), "{text}");
+        // Over HTTP it is iPXE: the signed GRUB loads nothing by it.
+        assert!(text.contains("/boot/ipxe.efi"), "{text}");
+        assert!(
+            !text.contains("\"ipxe.efi\"") && !text.contains(",ipxe.efi,"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn names_that_dnsmasq_would_take_for_times_are_left_out() {
     let names = [
         "7", "101", "12m", "1H", "infinite", "ignore", "7a", "m", "12y",

@@ -2,16 +2,17 @@
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
 use pitstop_power::{Credentials, Limits, Power, Target};
+use pitstop_testing::daemon::Daemon;
+use pitstop_testing::ports::free_port;
 use std::fs;
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 pub use pitstop_power::fake::PASSWORD;
 /// How long a BMC may take to be there.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that ends with its owner.
 pub struct Process(pub Child);
@@ -67,7 +68,7 @@ pub struct Sushy {
     pub folder: tempfile::TempDir,
     pub port: u16,
     pub tls: bool,
-    _process: Process,
+    _daemon: Daemon,
 }
 
 /// The only machine of the emulator.
@@ -81,11 +82,7 @@ impl Sushy {
     /// `tls`: with a certificate that nobody signed.
     pub fn start(tls: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let path = |name: &str| folder.path().join(name);
         let hashed = Command::new(tools().join("python"))
             .args(["-c", "import bcrypt,sys; print(bcrypt.hashpw(sys.argv[1].encode(), bcrypt.gensalt(4)).decode())", PASSWORD])
@@ -118,22 +115,11 @@ impl Sushy {
             command.arg("--ssl-certificate").arg(path("cert.pem"));
             command.arg("--ssl-key").arg(path("key.pem"));
         }
-        let log = fs::File::create(path("log")).unwrap();
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("this test needs sushy-tools: .ci/setup test installs it");
-        let process = Process(process);
-        wait_until("the emulator", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
         Self {
             folder,
             port,
             tls,
-            _process: process,
+            _daemon: Daemon::listening(&mut command, port),
         }
     }
 

@@ -203,6 +203,7 @@ pub async fn set_jobs(
     let wish = wish::wish(&order, &who.name)?;
     blocking(move || {
         let root = site.jobs.store().root();
+        let wish = wish.with_origin(root).map_err(|e| refused(&e))?;
         let prepared = set::prepare(root, &site.hosts, &wish).map_err(|e| refused(&e))?;
         if order.dry_run {
             let machines = prepared.plan().map_err(|e| refused(&e))?;

@@ -2,7 +2,7 @@
 
 use super::query::bad;
 use crate::refusal::Refusal;
-use crate::set::{Many, Who, Wish};
+use crate::set::{Many, Origin, Who, Wish};
 use jiff::Zoned;
 use pitstop_api::{JobPower, Order};
 use pitstop_jobs::Cron;
@@ -69,7 +69,21 @@ pub fn wish(order: &Order, by: &str) -> Result<Wish, Refusal> {
         by: by.to_owned(),
         // Whoever asks over the network has the key, and the server has not.
         terms: None,
+        from: origin(order)?,
+        follows: None,
     })
+}
+
+fn origin(order: &Order) -> Result<Option<Origin>, Refusal> {
+    let Some(from) = &order.from else {
+        if order.follow {
+            return Err(bad("follow: say from which machine, with from"));
+        }
+        return Ok(None);
+    };
+    let machine = from.parse().map_err(|why| bad(format!("from: {why}")))?;
+    let follow = order.follow;
+    Ok(Some(Origin { machine, follow }))
 }
 
 fn many(order: &Order) -> Result<Many, Refusal> {
@@ -102,7 +116,7 @@ fn setting(key: &str, value: &Json) -> Result<Option<(&'static str, Value)>, Ref
     let Some(option) = keys().find(|option| option.key == key) else {
         let known: Vec<&str> = keys().map(|option| option.key).collect();
         return Err(bad(format!(
-            "unknown key {key:?}: there are machines, action, at, every, slots, order, power, force, dry-run, and of the host \
+            "unknown key {key:?}: there are machines, action, at, every, slots, order, power, from, follow, force, dry-run, and of the host \
              file {}",
             known.join(", ")
         )));
@@ -188,6 +202,8 @@ mod tests {
             ("level", json!("best"), "key \"level\": "),
             ("slots", json!(0), "slots: write a number from 1"),
             ("power", json!("off"), "there are cycle, on and none"),
+            ("follow", json!(true), "follow: say from which machine"),
+            ("from", json!("10.0.2.300"), "from: it is neither"),
             ("at", json!("yesterday"), "at: \"yesterday\" is not a time"),
             ("every", json!("x"), "every: "),
             ("version", json!(2), "unknown key \"version\""),

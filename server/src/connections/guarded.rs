@@ -56,6 +56,19 @@ impl Guarded {
         Arc::clone(&self.guest.connection)
     }
 
+    /// The first byte that comes, which stays to be read; `None` at the end.
+    pub fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
+        let mut byte = [0];
+        let mut room = ReadBuf::new(&mut byte);
+        let peeked = self.stream.poll_peek(context, &mut room);
+        if peeked.is_pending() {
+            self.check(context)?;
+            return Poll::Pending;
+        }
+        let count = ready!(peeked)?;
+        Poll::Ready(Ok((count > 0).then_some(byte[0])))
+    }
+
     /// Until when what is awaited has to come.
     fn limit(&self) -> (Instant, Limit) {
         let connection = &self.guest.connection;

@@ -8,7 +8,7 @@ use crate::set::Conflict;
 use anyhow::{Context, Error};
 use cap_std::fs::Dir;
 use jiff::Timestamp;
-use pitstop_jobs::{Happened, Job, State};
+use pitstop_jobs::{Happened, Job, State, follow_again};
 use pitstop_protocol::job::Clock;
 
 /// A job that was withdrawn.
@@ -62,8 +62,9 @@ pub fn cancel(
     Ok(cancelled)
 }
 
-/// Sets those of `jobs` again that are chosen, and failed or were cancelled, or are named themselves. `tell` hears of each at
-/// once: if the next one fails, it is known that this one is set.
+/// Of `jobs`, which are all that there are, sets those again that are chosen, and failed or were cancelled, or are named
+/// themselves. One that followed a backup follows the last one of the same images since. `tell` hears of each at once: if the
+/// next one fails, it is known that this one is set.
 ///
 /// # Errors
 /// [`Conflict`] where there is none, or where a machine has another job now.
@@ -75,6 +76,8 @@ pub fn retry(
     by: &str,
     mut tell: impl FnMut(&Job) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let backups = jobs.iter().filter(|job| job.is_backup());
+    let backups: Vec<Job> = backups.cloned().collect();
     let found = last_of_each(chosen(jobs, named)?, named);
     let again =
         |job: &&Job| matches!(job.state, State::Failed | State::Cancelled) || named.names(&job.id);
@@ -96,7 +99,8 @@ pub fn retry(
         let now = Timestamp::now();
         let id = locked.new_id(now)?;
         let batch = batch.get_or_insert_with(|| id.clone());
-        let next = job.again(id, batch.clone(), by, now);
+        let mut next = job.again(id, batch.clone(), by, now);
+        next.follows = next.follows.map(|first| follow_again(&backups, &first));
         locked.set(hosts, &next)?;
         tell(&next)?;
     }

@@ -65,6 +65,7 @@ pub fn job(number: u8, now: Timestamp) -> Job {
         every: None,
         last: None,
         series: None,
+        follows: None,
         batch: id,
         slots: None,
         place: 0,

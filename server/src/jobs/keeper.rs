@@ -3,13 +3,14 @@
 //! A slot that is given is in the job's file before the machine hears of it; words that keep it are in memory alone. So a
 //! server that restarts knows who works, and gives each of them one lease of grace.
 
+mod follow;
+
 use super::evidence::settle;
 use super::standing::{Shown, Standing, take_up};
 use super::store::{Found, Store};
 use super::{power, schedule};
 use crate::ends::{Ends, JobEnd};
 use crate::journal::Journal;
-use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
 use crate::site::{Site, Sites};
 use axum::http::StatusCode;
@@ -17,8 +18,6 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_jobs::{Board, Effect, Gone, Happened, Job, Limits, State, Turn};
 use pitstop_protocol::check_in::{Answer, CheckIn, Says, millis, ordinal};
 use pitstop_protocol::id::Id;
-use pitstop_protocol::job::ActionName;
-use pitstop_protocol::job::hostfile::HostFile;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -163,6 +162,9 @@ impl Keeper {
             locked(&self.board).leave(&job.id);
             return Ok(answer);
         }
+        if let Some(answer) = self.follows(job, run)? {
+            return Ok(answer);
+        }
         let now = self.now();
         let turn = locked(&self.board).ask(job.claim(), run.clone(), limits, now);
         match turn {
@@ -181,6 +183,7 @@ impl Keeper {
                     place,
                     of,
                     ask_ms: millis(self.lease / ASKS),
+                    why: None,
                 })
             }
         }
@@ -280,6 +283,7 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let found = self.found()?;
+        let unfed = self.give_up_unfed(&found.jobs);
         let mut set = Vec::new();
         let tell = |said: schedule::Said| {
             self.journal.note(&said.line);
@@ -297,7 +301,7 @@ impl Keeper {
         {
             self.store.lock()?.tidy(before)?;
         }
-        gone.and(due)
+        gone.and(unfed).and(due)
     }
 
     /// Tells whoever looks of the jobs that changed since the last time.
@@ -355,21 +359,9 @@ impl Keeper {
         due
     }
 
-    /// How many jobs that are not over restore images of the folder that `file` is in, as far as the last look told.
-    pub fn restores_of(&self, file: &RelPath) -> usize {
-        let Some((folder, _)) = file.split() else {
-            return 0;
-        };
-        let found = Arc::clone(&locked(&self.seen).found);
-        let restores = found.jobs.iter().filter(|job| {
-            job.action == ActionName::Restore
-                && job.state.is_set()
-                // Of thousands only these are read.
-                && job.text.contains(folder.as_str())
-                && HostFile::parse(job.text.as_bytes(), &job.host_file)
-                    .is_ok_and(|file| file.image.as_deref() == Some(folder.as_str()))
-        });
-        restores.count()
+    /// The jobs as the last look told, without another.
+    pub fn last_found(&self) -> Arc<Found> {
+        Arc::clone(&locked(&self.seen).found)
     }
 
     /// The jobs, read anew where the folder changed.

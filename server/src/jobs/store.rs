@@ -10,7 +10,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
-use pitstop_jobs::{Effect, Entry, Happened, Job, MOST_BYTES, MOST_LINE};
+use pitstop_jobs::{Effect, Entry, Happened, Job, MOST_BYTES, MOST_LINE, asked_about};
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
 use std::cell::RefCell;
@@ -313,16 +313,19 @@ impl Locked {
         file.sync_all().with_context(doing)
     }
 
-    /// Removes the files and the tokens of jobs that are long over: of files all but each machine's last. The history has them.
+    /// Removes the files and the tokens of jobs that are long over: of files all but each machine's last, and those that another
+    /// job asks about. The history has them.
     pub fn tidy(&self, before: Timestamp) -> anyhow::Result<()> {
         let jobs = self.all()?.jobs;
+        let asked_about = asked_about(&jobs);
         for (at, job) in jobs.iter().enumerate() {
             if job.ended.is_none_or(|ended| ended >= before) {
                 continue;
             }
             token::revoke(&self.store.root, &job.id)
                 .with_context(|| format!("removing the token of job {}", job.id))?;
-            if jobs[at + 1..].iter().any(|other| other.is_of_machine(job)) {
+            let is_last = !jobs[at + 1..].iter().any(|other| other.is_of_machine(job));
+            if !is_last && !asked_about.contains(&job.id) {
                 self.forget(job)?;
             }
         }

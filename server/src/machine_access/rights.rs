@@ -10,12 +10,15 @@ use pitstop_jobs::{HostFiles, Job};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::terms::{NOTES, note};
-use pitstop_protocol::machine::folder;
+use pitstop_protocol::tree::{self, TreeName};
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 /// A machine whose job is over has logs to write and files to move.
 const AFTERWARDS: SignedDuration = SignedDuration::from_hours(1);
+/// A machine that the server itself sent to say what it is does that at once, with a few tries.
+const TO_SAY_WHAT_IT_IS: SignedDuration = SignedDuration::from_hours(24);
+/// Where a store has the log of all machines.
+const SHARED_LOGS: &str = "maintenance.log.d";
 /// Keys of a host file that are credentials: what somebody wrote there themselves stays.
 const CREDENTIALS: [&str; 3] = ["token", "user", "password"];
 
@@ -82,60 +85,129 @@ pub struct Rights {
     image: Option<(String, bool)>,
     /// Where a job that is done once is noted.
     note: Option<String>,
+    tree: OfTree,
+}
+
+/// What a job about a tree has to do with on the share.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct OfTree {
+    /// The tree's folder; and whether the job adds a version to it.
+    folder: Option<(String, bool)>,
+    /// Folders of files by layer, and hooks.
+    reads: Vec<String>,
+}
+
+impl OfTree {
+    fn of_job(action: ActionName, said: &toml::Table) -> Self {
+        let captures = action == ActionName::Capture;
+        let takes = matches!(
+            action,
+            ActionName::Deploy | ActionName::Update | ActionName::Run
+        );
+        if !captures && !takes {
+            return Self::default();
+        }
+        let named = said.get("tree").and_then(toml::Value::as_str);
+        let folder = match named.map(str::parse) {
+            Some(Ok(TreeName::Named { name, .. })) => {
+                Some((format!("{}/{name}", tree::FOLDER), captures))
+            }
+            _ => None,
+        };
+        let paths = |key: &str, below: &str| {
+            let paths = said.get(key).and_then(toml::Value::as_array);
+            let paths = paths.into_iter().flatten().filter_map(toml::Value::as_str);
+            let below = format!("{below}/");
+            let paths = paths.filter(|path| takes && path.starts_with(&below));
+            paths.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let layers = paths("overrides", tree::LAYERS);
+        let packed = layers.iter().map(|path| format!("{path}{}", tree::LAYER));
+        let reads = packed.chain(layers.iter().cloned());
+        Self {
+            reads: reads.chain(paths("hooks", tree::HOOKS)).collect(),
+            folder,
+        }
+    }
 }
 
 impl Rights {
-    /// What the token is good for, shown by `peer`.
+    /// What the token is good for, shown by the machine with the folder `own`, where the job does not say which it is.
     ///
     /// # Errors
     /// It is no job's token, or the job is over.
-    pub fn of(site: &Site, (job, secret): &(Id, String), peer: IpAddr) -> Result<Self, Refusal> {
+    pub fn of(site: &Site, (job, secret): &(Id, String), own: String) -> Result<Self, Refusal> {
         let failed = |error| Refusal::io("looking for the job's token", &error);
         let known = token::check(site.runs.root(), job, Some(secret)).map_err(failed)?;
         if known != Answer::Right {
             return Err(Refusal::unauthorized("this is no token of a run"));
         }
-        let job = site.jobs.store().read(job);
-        let job = job.map_err(|error| {
+        let over = || Refusal::unauthorized("the run of this token is over");
+        let now = Timestamp::now();
+        let found = site.jobs.store().read(job);
+        let found = found.map_err(|error| {
             let why = format!("looking for the token's job: {error:#}");
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)
         })?;
-        let Some(job) = job else {
-            // Of a machine that the server itself sent to say what it is.
+        let Some(job) = found else {
+            // Of a machine that the server itself sent to say what it is, or of a job whose record is gone: neither has an end
+            // of its own.
+            if !is_fresh(job, now) {
+                return Err(over());
+            }
             return Ok(Self {
-                own: folder(peer),
+                own,
                 image: None,
                 note: None,
+                tree: OfTree::default(),
             });
         };
-        let now = Timestamp::now();
-        let over = job
+        if job
             .ended
-            .is_some_and(|ended| now.duration_since(ended) > AFTERWARDS);
-        if over {
-            return Err(Refusal::unauthorized("the run of this token is over"));
+            .is_some_and(|ended| now.duration_since(ended) > AFTERWARDS)
+        {
+            return Err(over());
         }
-        Ok(Self::of_job(&job, peer))
+        Ok(Self::of_job(&job, own))
     }
 
-    fn of_job(job: &Job, peer: IpAddr) -> Self {
-        let own = job.folder.clone().unwrap_or_else(|| folder(peer));
-        let said: toml::Table = toml::from_str(&job.text).unwrap_or_default();
+    fn of_job(job: &Job, own: String) -> Self {
+        let own = job.folder.clone().unwrap_or(own);
+        Self::of_action(&job.text, job.action, own)
+    }
+
+    /// Of a job that somebody wrote by hand, of the machine with the folder `own`.
+    pub fn of_text(text: &str, own: String) -> Self {
+        let said: toml::Table = toml::from_str(text).unwrap_or_default();
+        let action = said.get("action").and_then(toml::Value::as_str);
+        let action = action.and_then(|action| action.parse().ok());
+        // An action that is none is not done.
+        Self::of_action(text, action.unwrap_or(ActionName::Rescue), own)
+    }
+
+    fn of_action(text: &str, action: ActionName, own: String) -> Self {
+        let said: toml::Table = toml::from_str(text).unwrap_or_default();
         let image = said.get("image").and_then(toml::Value::as_str);
         let image = image.map(|image| image.replace("{ip}", &own).trim_matches('/').to_owned());
-        let writes = matches!(job.action, ActionName::Backup | ActionName::BackupAgain);
+        let writes = matches!(action, ActionName::Backup | ActionName::BackupAgain);
         Self {
             image: image
                 .filter(|image| *image != own && !image.is_empty())
                 .map(|image| (image, writes)),
             own,
             note: said.get("id").and_then(toml::Value::as_str).map(note),
+            tree: OfTree::of_job(action, &said),
         }
     }
 
     /// The machine's own folder.
     pub fn own(&self) -> &str {
         &self.own
+    }
+
+    /// The folder of the job's image.
+    pub fn image(&self) -> &str {
+        self.image.as_ref().map_or(&self.own, |(image, _)| image)
     }
 
     /// Whether the machine may do this with `path`, below the share.
@@ -146,36 +218,48 @@ impl Rights {
         if self.allow(act, path) {
             return Ok(());
         }
-        if act == Act::Read && !path.is_root() && !site.share.exists(path.as_path()) {
+        if act == Act::Read
+            && !path.is_root()
+            && site
+                .facts(path)
+                .is_err_and(|it| it.status == StatusCode::NOT_FOUND)
+        {
             return Err(Refusal::not_found(path));
         }
         Err(self.refuse(path))
     }
 
-    fn allow(&self, act: Act, path: &RelPath) -> bool {
+    /// The same, whatever there is.
+    pub fn allow(&self, act: Act, path: &RelPath) -> bool {
         let image = self.image.as_ref();
-        let read = [
-            Some(self.own.as_str()),
-            image.map(|(image, _)| image.as_str()),
-        ];
-        let write = [
-            Some(self.own.as_str()),
-            image
-                .filter(|(_, writes)| *writes)
-                .map(|(image, _)| image.as_str()),
-        ];
-        let within = |folders: [Option<&str>; 2]| {
-            let mut folders = folders.into_iter().flatten();
+        let tree = self.tree.folder.as_ref();
+        let both = || image.into_iter().chain(tree);
+        let own = std::iter::once(self.own.as_str());
+        let read = own
+            .clone()
+            .chain(both().map(|(folder, _)| folder.as_str()))
+            .chain(self.tree.reads.iter().map(String::as_str));
+        let write: Vec<&str> = own
+            .chain(
+                both()
+                    .filter(|(_, writes)| *writes)
+                    .map(|(folder, _)| folder.as_str()),
+            )
+            .collect();
+        let within = |folders: &[&str]| {
+            let mut folders = folders.iter();
             folders.any(|folder| path.below(folder).is_some())
         };
         let notes = self.note.is_some() && path.as_str() == NOTES;
         match act {
             Act::Ask => true,
-            Act::Read => is_marker(path) || within(read) || notes || self.is_note(path),
+            Act::Read => {
+                is_marker(path) || within(&read.collect::<Vec<_>>()) || notes || self.is_note(path)
+            }
             // A folder on the way to the own one may have to be made. It is not the machine's: whoever moved it would take
             // along what is others'.
-            Act::Make => within(write) || notes || is_above(path, &write),
-            Act::Write => within(write) || self.is_note(path),
+            Act::Make => within(&write) || notes || is_above(path, &write),
+            Act::Write => within(&write) || self.is_note(path),
         }
     }
 
@@ -188,19 +272,52 @@ impl Rights {
         self.note.as_ref().is_some_and(is)
     }
 
+    /// Whether `path` is an object with lines of this machine for the log of all, as stores have it.
+    pub fn is_log(&self, path: &RelPath) -> bool {
+        let name = path.below(SHARED_LOGS).map(|name| name.as_str().to_owned());
+        let is = |name: String| {
+            let parts: Vec<&str> = name.splitn(4, '-').collect();
+            let [day, time, random, writer] = parts[..] else {
+                return false;
+            };
+            let digits = |text: &str, count| {
+                text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+            };
+            digits(day, 8)
+                && digits(time, 6)
+                && digits(random, 8)
+                && writer.strip_suffix(".log") == Some(&self.own)
+        };
+        name.is_some_and(is)
+    }
+
     pub fn refuse(&self, path: &RelPath) -> Refusal {
         let mut good = self.own.clone();
         if let Some((image, writes)) = &self.image {
             good.push_str(if *writes { " and " } else { " and, to read, " });
             good.push_str(image);
         }
+        if let Some((folder, writes)) = &self.tree.folder {
+            good.push_str(if *writes { " and " } else { " and, to read, " });
+            good.push_str(folder);
+        }
+        for read in &self.tree.reads {
+            good.push_str(" and, to read, ");
+            good.push_str(read);
+        }
         let why = format!("the token of this run is good for {good}, not for {path}");
         Refusal::new(StatusCode::FORBIDDEN, why)
     }
 }
 
-fn is_above(path: &RelPath, folders: &[Option<&str>]) -> bool {
-    let mut folders = folders.iter().flatten();
+/// Whether a token without a record of its job is still good.
+fn is_fresh(job: &Id, now: Timestamp) -> bool {
+    job.made()
+        .is_some_and(|made| now.duration_since(made).abs() <= TO_SAY_WHAT_IT_IS)
+}
+
+fn is_above(path: &RelPath, folders: &[&str]) -> bool {
+    let mut folders = folders.iter();
     !path.is_root()
         && folders.any(|folder| {
             let rest = folder.strip_prefix(path.as_str());
@@ -209,154 +326,4 @@ fn is_above(path: &RelPath, folders: &[Option<&str>]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
-
-    fn rights(image: Option<(&str, bool)>) -> Rights {
-        Rights {
-            own: "10.0.2.15".into(),
-            image: image.map(|(image, writes)| (image.to_owned(), writes)),
-            note: None,
-        }
-    }
-
-    fn path(text: &str) -> RelPath {
-        RelPath::from_text(text).unwrap()
-    }
-
-    #[test]
-    fn a_machine_writes_its_own_folder_and_reads_its_image() {
-        let rights = rights(Some(("lab3/golden", false)));
-        for (act, name, may) in [
-            (Act::Read, "10.0.2.15/sda.raw.gz", true),
-            (Act::Write, "10.0.2.15/sda.raw.gz.new.part", true),
-            (Act::Write, "10.0.2.15", true),
-            (Act::Read, "10.0.2.16/sda.raw.gz", false),
-            (Act::Read, "10.0.2.1", false),
-            (Act::Read, "10.0.2.155/x", false),
-            (Act::Write, "10.0.2.155/x", false),
-            (Act::Read, "lab3/golden/sda.raw.gz", true),
-            (Act::Write, "lab3/golden/sda.raw.gz", false),
-            (Act::Write, "lab3", false),
-            (Act::Read, "lab3", false),
-            (Act::Read, "pitstop-share", true),
-            (Act::Write, "pitstop-share", false),
-            (Act::Read, "", false),
-            (Act::Write, "", false),
-            (Act::Ask, "10.0.2.16/x", true),
-        ] {
-            assert_eq!(rights.allow(act, &path(name)), may, "{act:?} {name}");
-        }
-        let once = super::Rights {
-            note: Some(note("one")),
-            ..super::Rights {
-                own: rights.own.clone(),
-                image: None,
-                note: None,
-            }
-        };
-        for (name, may) in [
-            ("signed-jobs/one.toml", true),
-            ("signed-jobs/one.toml.part", true),
-            ("signed-jobs", false),
-            ("signed-jobs/two.toml", false),
-            ("signed-jobs/one.toml.toml", false),
-        ] {
-            assert_eq!(once.allow(Act::Write, &path(name)), may, "{name}");
-            assert!(!rights.allow(Act::Write, &path(name)), "{name}");
-        }
-        assert!(once.allow(Act::Make, &path("signed-jobs")));
-        let writes = super::Rights {
-            image: Some(("lab3/golden".into(), true)),
-            ..rights
-        };
-        assert!(writes.allow(Act::Write, &path("lab3/golden/sda.raw.gz")));
-        // Moved away, it would take the images of others along.
-        assert!(!writes.allow(Act::Write, &path("lab3")));
-        assert!(writes.allow(Act::Make, &path("lab3")));
-        assert!(!writes.allow(Act::Make, &path("lab")));
-    }
-
-    #[test]
-    fn a_token_goes_to_the_own_share_and_takes_no_credentials_place() {
-        let job: Id = "20261128-212955-0f3a".parse().unwrap();
-        let files = |text: &str, signature: Option<&str>| {
-            let mut files = HostFiles {
-                text: text.to_owned(),
-                signature: signature.map(str::to_owned),
-                unsigned: None,
-            };
-            add_token(&mut files, "http://srv:8080", &job, "abc");
-            files
-        };
-        let with = |text: &str| files(text, None).text;
-        let own = "share = \"http://srv:8080/share\"";
-        let added = with(own);
-        let table: toml::Table = toml::from_str(&added).unwrap();
-        let token = table["token"].as_str().unwrap();
-        assert_eq!(read_token(token), Some((job.clone(), "abc".into())));
-        let signed = files(own, Some("signature"));
-        assert_eq!(signed.text, own);
-        assert_eq!(signed.unsigned, Some(format!("token = \"{job}.abc\"\n")));
-        for other in [
-            "share = \"http://srv:80801/share\"",
-            "share = \"nfs://srv/x\"",
-            "",
-            &format!("{own}\nuser = \"u\"\npassword = \"p\"\n"),
-            &format!("{own}\ntoken = \"mine\"\n"),
-        ] {
-            assert_eq!(with(other), other);
-        }
-    }
-
-    #[test]
-    fn the_job_tells_the_folders() {
-        let of = |image: &str, action, own: Option<&str>| {
-            let text = format!("version = 1\n{image}");
-            let mut job = crate::jobs::fake::job(15, Timestamp::UNIX_EPOCH);
-            job.text = text;
-            job.action = action;
-            job.folder = own.map(str::to_owned);
-            Rights::of_job(&job, PEER)
-        };
-        assert_eq!(of("", ActionName::Backup, Some("10.0.2.15")), rights(None));
-        assert_eq!(of("", ActionName::Backup, None).own, "192.0.2.7");
-        assert_eq!(
-            of(
-                "image = \"gold/{ip}/\"",
-                ActionName::Restore,
-                Some("10.0.2.15")
-            ),
-            rights(Some(("gold/10.0.2.15", false)))
-        );
-        assert_eq!(
-            of("image = \"g\"", ActionName::BackupAgain, Some("10.0.2.15")),
-            rights(Some(("g", true)))
-        );
-        assert_eq!(
-            of("image = \"/\"", ActionName::Restore, Some("10.0.2.15")),
-            rights(None)
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_token_is_read_without_a_panic(text in "\\PC{0,60}", near in "2026112[0-9]-[0-9]{6}-[0-9a-f]{3,7}\\.[0-9a-f]{0,40}") {
-            let _ = read_token(&text);
-            if let Some((job, secret)) = read_token(&near) {
-                prop_assert_eq!(token_text(&job, &secret), near);
-            }
-        }
-
-        #[test]
-        fn no_path_outside_the_own_folder_is_written(name in "[a-z0-9./]{0,30}") {
-            let Ok(path) = RelPath::from_text(&name) else { return Ok(()) };
-            if rights(None).allow(Act::Write, &path) {
-                prop_assert!(path.as_str() == "10.0.2.15" || path.as_str().starts_with("10.0.2.15/"));
-            }
-        }
-    }
-}
+mod tests;

@@ -47,6 +47,9 @@ pub async fn add(site: &Arc<Site>, own: String, request: Request) -> Result<Resp
 fn append(site: &Site, lines: &str) -> Result<(), Refusal> {
     let failed = |error| Refusal::io(&format!("adding to {NAME}"), &error);
     let path = crate::path::RelPath::from_text(NAME)?;
+    if let Some(store) = &site.store {
+        return store.append(&path, lines);
+    }
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     let file = {

@@ -121,7 +121,7 @@ async fn set(site: &Arc<Site>, who: &Who, id: &str, form: &Form) -> Result<Did, 
         )));
     }
     let detail = detail(site, id).await?;
-    if action.writes_disks() {
+    if action.loses_data() {
         must_be_named(form, &detail.machine, action.as_str())?;
     }
     if action == ActionName::Wipe {

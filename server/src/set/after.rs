@@ -24,9 +24,11 @@ impl After {
         }
     }
 
+    /// `but`: the one that is left alone, as people know it.
     pub(super) fn new(
         root: &Path,
         machines: &[Who],
+        but: Option<&str>,
         wanted: Option<Wanted>,
     ) -> anyhow::Result<Self> {
         let act = match wanted {
@@ -34,7 +36,8 @@ impl After {
             Some(Wanted::Cycle) => Act::Cycle,
             Some(Wanted::On) => Act::On,
         };
-        let switches = switches(root, machines)?;
+        let mut switches = switches(root, machines)?;
+        switches.retain(|switch| Some(switch.target.name.as_str()) != but);
         let credentials = Credentials::read(root)?;
         for Switch { power, target } in &switches {
             power

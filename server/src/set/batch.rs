@@ -1,7 +1,7 @@
 //! The jobs of one `host set`: one a machine, set together.
 
-use super::Many;
 use super::target::Target;
+use super::{Many, Wish};
 use crate::jobs::{Changes, Store};
 use anyhow::Context;
 use cap_std::fs::Dir;
@@ -28,17 +28,18 @@ pub struct Batch<'a> {
     at: Option<Timestamp>,
     /// What the server switches then.
     power: Option<Power>,
+    /// The backup whose image they wait for.
+    follows: Option<Id>,
 }
 
 impl<'a> Batch<'a> {
     pub fn new(
         root: &Path,
-        many: &'a Many,
+        wish: &'a Wish,
         server: Option<String>,
         targets: &[&Target],
-        power: Option<Power>,
-        set_by: &str,
     ) -> anyhow::Result<Self> {
+        let many = &wish.many;
         let store = Store::at(root);
         let now = Zoned::now();
         let at = match &many.every {
@@ -48,13 +49,14 @@ impl<'a> Batch<'a> {
         Ok(Self {
             places: places(&store, many, targets)?,
             id: store.lock()?.new_id(now.timestamp())?,
-            set_by: set_by.to_owned(),
+            set_by: wish.by.clone(),
             changes: RefCell::new(Changes::of(&store)),
             many,
             now,
             server,
             at,
-            power,
+            power: wish.power,
+            follows: wish.follows.as_ref().map(|follows| follows.job.clone()),
         })
     }
 
@@ -120,6 +122,7 @@ impl<'a> Batch<'a> {
             every: self.many.every.clone(),
             last: self.many.every.is_some().then_some(now),
             series: None,
+            follows: self.follows.clone(),
             batch: self.id.clone(),
             slots: self.many.slots,
             order: self.many.order,

@@ -1,6 +1,7 @@
 //! Which images a machine has on the share, as far as the server's own folder shows it.
 
 use cap_std::fs::Dir;
+use pitstop_imaging::image::encrypted::SUFFIX;
 use std::io::ErrorKind;
 
 /// What `backup` writes, and what `restore` also reads.
@@ -25,7 +26,7 @@ impl Images {
         let mut names = Vec::new();
         for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.ends_with(GZIP) || OTHERS.iter().any(|end| name.ends_with(end)) {
+            if is_gzip(&name) || OTHERS.iter().any(|end| name.ends_with(end)) {
                 names.push(name);
             }
         }
@@ -35,7 +36,7 @@ impl Images {
 
     /// Those that a `backup` of the disks with these names would meet; of all disks, if there are no names.
     pub fn in_the_way(&self, disks: &[String]) -> Vec<&str> {
-        let gzip = self.names.iter().filter(|name| name.ends_with(GZIP));
+        let gzip = self.names.iter().filter(|name| is_gzip(name));
         gzip.filter(|name| disks.is_empty() || disks.iter().any(|disk| is_of(name, disk)))
             .map(String::as_str)
             .collect()
@@ -51,6 +52,11 @@ impl Images {
             .find(|disk| !self.names.iter().any(|name| is_of(name, disk)))
             .map(String::as_str)
     }
+}
+
+/// Encrypted or not.
+fn is_gzip(name: &str) -> bool {
+    name.strip_suffix(SUFFIX).unwrap_or(name).ends_with(GZIP)
 }
 
 /// `sda.raw.gz` and `sda.gz` are of `sda`.
@@ -79,14 +85,16 @@ mod tests {
             "sda.raw.gz.old",
             "sdb.raw.gz.part",
             "sdc.xz",
+            "sdd.raw.gz.age",
+            "sdd.raw.gz.age.toml",
             "maintenance.log",
             "testbox-info.zip",
         ] {
             share.write(format!("10.0.2.15/{name}"), "").unwrap();
         }
         let images = Images::find(&share, "10.0.2.15").unwrap();
-        assert_eq!(images.names, ["sda.raw.gz", "sdc.xz"]);
-        assert_eq!(images.in_the_way(&[]), ["sda.raw.gz"]);
+        assert_eq!(images.names, ["sda.raw.gz", "sdc.xz", "sdd.raw.gz.age"]);
+        assert_eq!(images.in_the_way(&[]), ["sda.raw.gz", "sdd.raw.gz.age"]);
         assert_eq!(images.in_the_way(&["sdb".into()]), [""; 0]);
         assert_eq!(images.lacks(&[]), None);
         assert_eq!(images.lacks(&["sda".into(), "sdb".into()]), Some("sdb"));

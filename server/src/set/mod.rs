@@ -6,15 +6,18 @@ mod batch;
 mod clear;
 mod host_file;
 mod image;
+mod origin;
 mod plan;
 mod refusals;
 mod shown;
 mod target;
 mod terms;
+mod tree;
 
 pub use after::{After, switches};
 pub use clear::{Cleared, clear, host_files};
 pub use host_file::{LAYOUT, text as host_file};
+pub use origin::{Follows, Origin, image_folders};
 pub use plan::{columns, loses_data, table};
 pub(crate) use plan::{disk, record};
 pub use target::{Lab, Meant, Need, Target, Who, meant, targets};
@@ -51,6 +54,10 @@ pub struct Wish {
     pub by: String,
     /// Of a job that is to be signed.
     pub terms: Option<Terms>,
+    /// Whose images are restored, where that is said: see [`Wish::with_origin`].
+    pub from: Option<Origin>,
+    /// The backup that is waited for.
+    pub follows: Option<Follows>,
 }
 
 /// When jobs begin, and how many at once.
@@ -129,16 +136,20 @@ pub fn prepare<'a>(root: &'a Path, hosts: &'a Dir, wish: &'a Wish) -> anyhow::Re
         Some(url) => Some(url.clone()),
         None => url::read_server_file(root)?.map(|served| served.url),
     };
-    let targets = targets(root, &wish.machines, Need::Settings)?;
+    let mut targets = targets(root, &wish.machines, Need::Settings)?;
+    if let Some(follows) = &wish.follows {
+        leave_out(&mut targets, follows, url.is_some() && wish.url.is_none())?;
+    }
     let jobs: Vec<One> = targets
         .into_iter()
         .map(|target| prepare_one(root, wish, target, url.as_deref()))
         .collect::<anyhow::Result<_>>()?;
     refusals::check_folders(wish, &jobs)?;
-    let after = After::new(root, &wish.machines, wish.power)?;
+    let but = wish.follows.as_ref().map(|follows| follows.name.as_str());
+    let after = After::new(root, &wish.machines, but, wish.power)?;
     let server = url.filter(|_| wish.url.is_none());
     let targets: Vec<&Target> = jobs.iter().map(|one| &one.target).collect();
-    let batch = Batch::new(root, &wish.many, server, &targets, wish.power, &wish.by)?;
+    let batch = Batch::new(root, wish, server, &targets)?;
     // Of jobs for later the server switches the machines, when they are due.
     let after = if batch.is_scheduled() {
         After::nothing()
@@ -155,25 +166,67 @@ pub fn prepare<'a>(root: &'a Path, hosts: &'a Dir, wish: &'a Wish) -> anyhow::Re
     })
 }
 
+/// The machine that is backed up does not follow itself. A server has to tell the others to wait.
+fn leave_out(targets: &mut Vec<Target>, follows: &Follows, is_tracked: bool) -> anyhow::Result<()> {
+    if !is_tracked {
+        bail!(
+            "--follow needs the server that tells machines to wait: start pitstop serve on the root, and give no --url"
+        );
+    }
+    targets.retain(|target| !follows.is_of(target));
+    if targets.is_empty() {
+        bail!(
+            "{} is the machine that is backed up: name those that get its image",
+            follows.name
+        );
+    }
+    Ok(())
+}
+
 fn prepare_one(root: &Path, wish: &Wish, target: Target, url: Option<&str>) -> anyhow::Result<One> {
     let file = target.machine.file();
     let mut text = host_file::text(root, wish, &target, &file, url)?;
-    let mut job = list::preview(text.as_bytes(), &file, target.machine.address())
+    let draft = match &wish.terms {
+        Some(_) => terms::draft(&text),
+        None => text.clone(),
+    };
+    let mut job = list::preview(draft.as_bytes(), &file, target.machine.address())
         .map_err(|error| anyhow!("the machine would refuse this job: {error}"))?;
     if let Some(terms) = &wish.terms {
         text = terms.complete(root, wish, &target, &text, &job)?;
         job = terms::check(&file, &text, &target)?;
     }
-    let ruins = matches!(job.action, Action::Wipe { .. } | Action::Partition { .. });
+    let ruins = matches!(
+        job.action,
+        Action::Wipe { .. } | Action::Partition { .. } | Action::Deploy(_)
+    );
     if ruins && job.disks.is_empty() && !wish.force {
         bail!(
             "this would be done to every fixed disk of {target}: name them with --disk, or say --force"
         );
     }
     let own_share = url.map(|url| format!("{url}/share"));
-    let on_own_share = job.share.as_ref().map(ToString::to_string) == own_share;
+    let on_own_share =
+        job.share.as_ref().map(ToString::to_string) == own_share && !url::is_share_a_store(root)?;
     let mut warning = None;
-    if on_own_share && let Some(folder) = wish.folder_known(&target, &job) {
+    let mut may_lack = false;
+    if let Some(follows) = &wish.follows {
+        follows.check_share(&text)?;
+        may_lack = !follows.is_whole;
+    }
+    if on_own_share && let Err(problem) = tree::check(root, &job) {
+        match problem.downcast::<Conflict>() {
+            Ok(problem) if wish.force => warning = Some(problem.to_string()),
+            Ok(problem) => {
+                return Err(Conflict(format!("{problem} (--force sets it anyway)")).into());
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    if on_own_share
+        && !may_lack
+        && let Some(folder) = wish.folder_known(&target, &job)
+    {
         match refusals::check_images(root, &job, &folder) {
             Err(problem) if wish.force => warning = Some(format!("{problem:#}")),
             Err(problem) if problem.is::<Conflict>() => {
@@ -212,6 +265,10 @@ impl Prepared<'_> {
     /// One cannot be written; those before it are.
     pub fn set(self) -> anyhow::Result<Set> {
         let mut text = self.batch.due();
+        if let Some(follows) = &self.wish.follows {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{}", follows.told());
+        }
         let mut jobs = Vec::new();
         match &self.jobs[..] {
             [one] => text.push_str(&self.set_one(one, &mut jobs)?),

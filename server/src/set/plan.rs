@@ -22,7 +22,7 @@ pub(super) fn share(root: &Path) -> Option<Dir> {
 
 /// Whether the disks lose what is on them.
 pub fn loses_data(action: ActionName) -> bool {
-    action.writes_disks()
+    action.loses_data()
 }
 
 pub(super) fn row(wish: &Wish, one: &One, share: Option<&Dir>, open: &[Job]) -> Planned {

@@ -27,8 +27,9 @@ pub fn describe(wish: &Wish, target: &Target, job: &Job) -> String {
     if let Some(share) = &job.share {
         line("image", &format!("{share}/{folder}"));
     }
+    tree_lines(&job.action, &mut line);
     if job.disks.is_empty() {
-        line("disks", "every fixed disk");
+        line("disks", every_disk(&job.action));
     }
     for disk in &job.disks {
         line("disk", &disk.to_string());
@@ -39,16 +40,21 @@ pub fn describe(wish: &Wish, target: &Target, job: &Job) -> String {
             &format!("{method}; everything on these disks is lost"),
         );
     }
+    if job.action.name().is_repeated() {
+        line("how long", "at every boot, until the job is cleared");
+    }
     let then = |after: After| match after {
         After::Reboot => "it reboots",
         After::Poweroff => "it powers off",
         After::Rescue => "it holds in rescue",
     };
     let policy = &job.policy;
-    line(
-        "on success",
-        &format!("the job is deleted, {}", then(policy.on_success)),
-    );
+    if !job.action.name().is_repeated() {
+        line(
+            "on success",
+            &format!("the job is deleted, {}", then(policy.on_success)),
+        );
+    }
     line(
         "on failure",
         &match policy.on_failure {
@@ -61,4 +67,40 @@ pub fn describe(wish: &Wish, target: &Target, job: &Job) -> String {
         },
     );
     text
+}
+
+/// What a job without disks means by that.
+fn every_disk(action: &Action) -> &'static str {
+    match action {
+        Action::Capture(_) | Action::Update(_) => "the one that has the system",
+        Action::Run(_) => "none but a partition labelled scratch, and swap",
+        _ => "every fixed disk",
+    }
+}
+
+/// Which tree, and what is laid over it.
+fn tree_lines(action: &Action, line: &mut impl FnMut(&str, &str)) {
+    match action {
+        Action::Capture(options) => {
+            let version = options.version.as_deref().unwrap_or("a new version");
+            line("tree", &format!("{version} of {}", options.name));
+        }
+        Action::Deploy(options) => {
+            line(
+                "tree",
+                &format!("{}; everything on the disk is lost", options.tree),
+            );
+        }
+        Action::Update(options) => line("tree", &options.tree.to_string()),
+        Action::Run(options) => line("tree", &options.tree.to_string()),
+        _ => {}
+    }
+    if let Some(parts) = action.tree_parts() {
+        for folder in parts.overrides {
+            line("overrides", folder);
+        }
+        for hook in parts.hooks {
+            line("hook", hook);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::fleet;
 use crate::machine::MachineName;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_imaging::image::MachineIdentity;
 use pitstop_protocol::host_name::Uuid;
@@ -251,7 +251,10 @@ pub fn targets(root: &Path, machines: &[Who], need: Need) -> anyhow::Result<Vec<
 
 /// The fleet file. Where only names are needed and none of its is used, it may be wrong.
 fn lab(root: &Path, machines: &[Who], need: Need) -> anyhow::Result<Lab> {
-    let alone = machines.iter().all(|who| matches!(who, Who::One(_)));
+    let alone = machines.iter().all(|who| match who {
+        Who::One(_) => true,
+        Who::Selector(text) => words(text).all(|word| word.parse::<MachineName>().is_ok()),
+    });
     match Lab::read(root) {
         Err(error) if alone && need == Need::Names => {
             eprintln!("pitstop: warning: only this name of a machine is looked for: {error:#}");
@@ -289,12 +292,42 @@ pub enum Meant<'a> {
     Alone(MachineName),
 }
 
+impl Meant<'_> {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known(one, _), Self::Known(other, _)) => one.name == other.name,
+            (Self::Alone(one), Self::Alone(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// What stands between commas.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+}
+
 /// The machines that one word means.
 ///
 /// # Errors
 /// It means none.
 pub fn meant<'a>(lab: &'a Lab, who: &Who) -> anyhow::Result<Vec<Meant<'a>>> {
     match (who, lab.fleet.as_ref()) {
+        // Each word by itself: an address in a list needs no fleet file, as one alone.
+        (Who::Selector(text), _) if text.contains(',') => {
+            let mut all: Vec<Meant<'a>> = Vec::new();
+            for word in words(text) {
+                let word = word.parse().map_err(|why: String| anyhow!(why))?;
+                for one in meant(lab, &word)? {
+                    if !all.iter().any(|other| other.is_same(&one)) {
+                        all.push(one);
+                    }
+                }
+            }
+            Ok(all)
+        }
         (Who::One(name), None) => Ok(vec![Meant::Alone(name.clone())]),
         (Who::One(name), Some(fleet)) => Ok(vec![match fleet.find(&identity(name)) {
             Some(machine) => Meant::Known(machine, Some(name.clone())),

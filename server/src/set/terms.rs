@@ -153,6 +153,13 @@ impl Terms {
     }
 }
 
+/// What of a host file can be looked at before it has its terms. A tree that has to be signed wants the digests of its hooks and
+/// its layout beside it, and these come with the terms.
+pub(super) fn draft(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with("signed = "));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
 /// Whether a machine that does signed jobs alone would take it.
 pub(super) fn check(file: &str, text: &str, target: &Target) -> anyhow::Result<Job> {
     let refused = |why: String| anyhow!("the machine would refuse this job: {why}");

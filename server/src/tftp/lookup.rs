@@ -1,6 +1,7 @@
 //! What a TFTP name leads to: a host file, a configuration made for the asker, or a boot file.
 
 use super::error;
+use super::netascii::{NETASCII, Netascii};
 use crate::file::Found;
 use crate::path::RelPath;
 use crate::reached::Asked;
@@ -16,7 +17,7 @@ const READ_SIZE: usize = 64 << 10;
 /// A file to be sent.
 pub struct Content {
     pub bytes: Box<dyn Read>,
-    /// Bytes.
+    /// Bytes of the file.
     pub length: u64,
 }
 
@@ -27,11 +28,26 @@ pub fn open(
     peer: IpAddr,
     asked: &Asked,
 ) -> Result<Content, Packet> {
-    if request.mode != "octet" {
-        return Err(error(code::ILLEGAL, "the only mode here is octet"));
-    }
+    let as_text = match request.mode.as_str() {
+        "octet" => false,
+        NETASCII => true,
+        _ => {
+            return Err(error(
+                code::ILLEGAL,
+                "the only modes here are octet and netascii",
+            ));
+        }
+    };
     let path = path(request).map_err(|why| error(code::ACCESS, why))?;
-    find(site, &path, peer, asked)
+    let content = find(site, &path, peer, asked)?;
+    Ok(if as_text {
+        Content {
+            bytes: Box::new(Netascii::new(content.bytes)),
+            ..content
+        }
+    } else {
+        content
+    })
 }
 
 /// The path that a client means: loaders from Windows write backslashes.
@@ -41,7 +57,12 @@ fn path(request: &Request) -> Result<RelPath, String> {
 }
 
 fn find(site: &Site, path: &RelPath, peer: IpAddr, asked: &Asked) -> Result<Content, Packet> {
-    if let Some(text) = boot::generated(site, path, peer, &site.reached(asked)) {
+    let reached = site.reached(asked);
+    if boot::has_no_job(site, path, peer, &reached) {
+        let why = "this machine has no job: its firmware goes on to its own disk";
+        return Err(error(code::NOT_FOUND, why));
+    }
+    if let Some(text) = boot::generated(site, path, peer, &reached) {
         return Ok(Content {
             length: text.len() as u64,
             bytes: Box::new(Cursor::new(text)),

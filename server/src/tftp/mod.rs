@@ -4,6 +4,7 @@
 //! are asked for, which the servers on crates.io cannot do together with `windowsize`.
 
 mod lookup;
+mod netascii;
 mod options;
 mod transfer;
 mod turns;

@@ -1,5 +1,6 @@
 //! What a client may ask of a transfer beside the file.
 
+use super::netascii::NETASCII;
 use pitstop_transport::fetch::tftp::packet::{DEFAULT_BLOCK, LARGEST_BLOCK, Request};
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ pub fn agree(request: &Request, length: u64) -> Agreed {
                 agreed.block = size.min(LARGEST_BLOCK);
                 agreed.block.to_string()
             }
-            ("tsize", Some(_)) => length.to_string(),
+            // How long a text is as it is sent is known only when it was.
+            ("tsize", Some(_)) if request.mode != NETASCII => length.to_string(),
             ("timeout", Some(seconds @ 1..=255)) => {
                 agreed.patience = Duration::from_secs(seconds as u64);
                 seconds.to_string()

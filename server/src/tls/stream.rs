@@ -4,14 +4,22 @@
 use crate::connections::{Connection, Connections, Guarded, Peer, Table};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{Accept, TlsAcceptor};
+
+/// Of a head in plain http, so much is read before it is answered.
+const LONGEST_HEAD: usize = 8 << 10;
+
+const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    connection: close\r\ncontent-length: 59\r\n\r\n\
+    this port speaks https: write https:// in place of http://\n";
 
 /// The listener for https.
 pub struct Secure {
@@ -37,7 +45,7 @@ impl Listener for Secure {
         let secured = Secured {
             connection: stream.connection(),
             table: Arc::clone(self.connections.table()),
-            state: State::Greeting(Box::new(self.acceptor.accept(stream))),
+            state: State::Greeting(Box::pin(greet(stream, self.acceptor.clone()))),
         };
         (secured, address)
     }
@@ -60,10 +68,35 @@ pub struct Secured {
     state: State,
 }
 
+type Greeting = Pin<Box<dyn Future<Output = io::Result<TlsStream<Guarded>>> + Send>>;
+
 enum State {
-    Greeting(Box<Accept<Guarded>>),
+    Greeting(Greeting),
     Open(Box<TlsStream<Guarded>>),
     Failed,
+}
+
+async fn greet(mut stream: Guarded, acceptor: TlsAcceptor) -> io::Result<TlsStream<Guarded>> {
+    let first = poll_fn(|context| stream.poll_first(context)).await?;
+    // A method of HTTP; TLS begins with 22.
+    if first.is_some_and(|byte| byte.is_ascii_uppercase()) {
+        tell_plain(stream).await?;
+        return Err(io::Error::other("it speaks http"));
+    }
+    acceptor.accept(stream).await
+}
+
+/// Says to who speaks http what to do. What has come is read first: a connection that is closed with something unread takes the
+/// answer along.
+async fn tell_plain(mut stream: Guarded) -> io::Result<()> {
+    let mut head = Vec::new();
+    while head.len() < LONGEST_HEAD && !head.windows(4).any(|four| four == b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await? == 0 {
+            break;
+        }
+    }
+    stream.write_all(USE_HTTPS).await?;
+    stream.shutdown().await
 }
 
 impl Secured {
@@ -73,7 +106,7 @@ impl Secured {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Pin<&mut TlsStream<Guarded>>>> {
         if let State::Greeting(accept) = &mut self.state {
-            match ready!(Pin::new(accept).poll(context)) {
+            match ready!(accept.as_mut().poll(context)) {
                 Ok(stream) => self.state = State::Open(Box::new(stream)),
                 Err(error) => {
                     let peer = self.connection.peer();

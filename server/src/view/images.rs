@@ -1,6 +1,8 @@
 //! Images on the share.
 
 use super::looks::Looks;
+use crate::before_store::Store;
+use crate::file::Facts;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::runs::{Filter, Run, Runs};
@@ -8,13 +10,16 @@ use crate::site::Site;
 use crate::verifier::Verifier;
 use anyhow::{Context, anyhow};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata};
+use cap_std::fs::Dir;
 use jiff::Timestamp;
 use pitstop_api::{Disk, Image, ImageDetail, Partition, Source, Use};
 use pitstop_imaging::image::ImageMeta;
+use pitstop_imaging::image::encrypted::SUFFIX;
+use pitstop_protocol::image_version::{self, Version};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Folders in folders that are looked into: layers of trees and files of people go deeper than images do.
@@ -28,15 +33,15 @@ const LOOKED_AT: usize = 2000;
 /// Uses of an image that are told.
 const USES: usize = 20;
 
-const OLD: &str = ".old";
-/// How images of whole disks end, the longest first.
+/// How images of whole disks end, the longest first; behind that, encrypted ones have another end.
 const ENDS: [&str; 9] = [
     ".raw.gz", ".raw.xz", ".raw.zst", ".img.gz", ".gz", ".xz", ".zst", ".raw", ".img",
 ];
 
 /// The disk that an image of this file name is of; `None` of what is no image.
 fn device(name: &str) -> Option<&str> {
-    let name = name.strip_suffix(OLD).unwrap_or(name);
+    let (name, _) = image_version::split(name);
+    let name = name.strip_suffix(SUFFIX).unwrap_or(name);
     let device = ENDS.iter().find_map(|end| name.strip_suffix(end))?;
     // `tree.tar.gz` is no disk's.
     let is_one = !device.is_empty() && !device.starts_with('.') && !device.contains('.');
@@ -56,19 +61,77 @@ pub fn is_image(path: &str) -> bool {
 
 /// Where images are looked for, and what is known of them beside.
 struct Place<'a> {
-    share: &'a Dir,
+    shelf: Shelf<'a>,
     verifier: &'a Verifier,
     looks: &'a Looks,
 }
 
+/// The share's files.
+enum Shelf<'a> {
+    Folder(&'a Dir),
+    /// What a listing told, by path.
+    Store(&'a Store, HashMap<String, Facts>),
+}
+
 impl<'a> Place<'a> {
-    fn of(site: &'a Site) -> Self {
-        Self {
-            share: &site.share,
+    /// The folder at this path on the share, which is empty for the share itself.
+    fn of(site: &'a Site, folder: &str) -> Result<Self, Refusal> {
+        let shelf = match &site.store {
+            Some(store) => Shelf::Store(store, store.files_below(folder)?.into_iter().collect()),
+            None => Shelf::Folder(&site.share),
+        };
+        Ok(Self {
+            shelf,
             verifier: &site.verifier,
             looks: &site.looks,
-        }
+        })
     }
+
+    /// The description of an image.
+    fn meta(&self, beside: &str) -> Option<Arc<Result<ImageMeta, String>>> {
+        let (file, read): (_, Box<dyn FnOnce() -> _>) = match &self.shelf {
+            Shelf::Folder(share) => {
+                let file = Facts::of(&share.metadata(beside).ok()?);
+                (file, Box::new(|| read(share, beside)))
+            }
+            Shelf::Store(store, listed) => {
+                let file = listed.get(beside)?.clone();
+                (file, Box::new(|| fetch(store, beside)))
+            }
+        };
+        Some(self.looks.image(beside, (file.modified, file.length), read))
+    }
+
+    /// The images of a folder, and of those in it, so many deep. `below` ends in a slash, or is empty.
+    fn images(&self, below: &str, deep: usize) -> Result<Vec<Image>, Refusal> {
+        let mut images = Vec::new();
+        match &self.shelf {
+            Shelf::Folder(share) => {
+                let folder = below.trim_end_matches('/');
+                let opened = share.open_dir(if folder.is_empty() { "." } else { folder });
+                match opened {
+                    Ok(dir) => collect(self, &dir, below, deep, &mut images)?,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(Refusal::io(&format!("opening {folder}"), &error)),
+                }
+            }
+            Shelf::Store(_, listed) => {
+                let found = listed.iter().filter(|(path, _)| {
+                    let rest = path.strip_prefix(below).unwrap_or_default();
+                    is_image(path) && rest.matches('/').count() <= deep
+                });
+                images.extend(found.map(|(path, file)| described(self, path, file).0));
+            }
+        }
+        images.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(images)
+    }
+}
+
+fn fetch(store: &Store, path: &str) -> Result<ImageMeta, String> {
+    let told = |error: anyhow::Error| format!("reading {path}: {error:#}");
+    let bytes = store.read(path, LONGEST).map_err(told)?;
+    ImageMeta::from_toml(&String::from_utf8_lossy(&bytes)).map_err(told)
 }
 
 /// Every image of a root that no server serves just now.
@@ -80,7 +143,7 @@ pub fn images_below(root: &Path) -> anyhow::Result<Vec<Image>> {
     let share = Dir::open_ambient_dir(&path, ambient_authority());
     let share = share.with_context(|| format!("opening {}", path.display()))?;
     let place = Place {
-        share: &share,
+        shelf: Shelf::Folder(&share),
         verifier: &Verifier::new(root),
         looks: &Looks::default(),
     };
@@ -89,13 +152,20 @@ pub fn images_below(root: &Path) -> anyhow::Result<Vec<Image>> {
 
 /// Every image, by path.
 pub fn images(site: &Site) -> Result<Vec<Image>, Refusal> {
-    all(&Place::of(site), site.runs.runs())
+    all(&Place::of(site, "")?, site.runs.runs())
+}
+
+/// Where images are on the share.
+///
+/// # Errors
+/// The share cannot be read.
+pub fn image_paths(site: &Site) -> Result<Vec<String>, Refusal> {
+    let images = Place::of(site, "")?.images("", DEEPEST)?;
+    Ok(images.into_iter().map(|image| image.path).collect())
 }
 
 fn all(place: &Place, runs: &Runs) -> Result<Vec<Image>, Refusal> {
-    let mut images = Vec::new();
-    collect(place, place.share, "", DEEPEST, &mut images)?;
-    images.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut images = place.images("", DEEPEST)?;
     let uses = uses(runs);
     for image in &mut images {
         image.used_by = uses.get(&image.path).cloned().unwrap_or_default();
@@ -105,20 +175,7 @@ fn all(place: &Place, runs: &Runs) -> Result<Vec<Image>, Refusal> {
 
 /// The images of one folder of the share.
 pub fn of_folder(site: &Site, folder: &str) -> Result<Vec<Image>, Refusal> {
-    let mut images = Vec::new();
-    match site.share.open_dir(folder) {
-        Ok(dir) => collect(
-            &Place::of(site),
-            &dir,
-            &format!("{folder}/"),
-            1,
-            &mut images,
-        )?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(Refusal::io(&format!("opening {folder}"), &error)),
-    }
-    images.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(images)
+    Place::of(site, folder)?.images(&format!("{folder}/"), 1)
 }
 
 fn collect(
@@ -151,7 +208,7 @@ fn collect(
             && is_image(&path)
             && let Ok(metadata) = entry.metadata()
         {
-            let (image, _) = described(place, &path, &metadata);
+            let (image, _) = described(place, &path, &Facts::of(&metadata));
             images.push(image);
         }
     }
@@ -160,14 +217,13 @@ fn collect(
 
 /// One image, with the disk that it is of.
 pub fn image(site: &Site, path: &RelPath) -> Result<ImageDetail, Refusal> {
+    let file = site.facts(path)?;
     let path = path.as_str();
-    let metadata = site.share.metadata(path);
-    let metadata =
-        metadata.map_err(|e| Refusal::io(&format!("looking for the image {path}"), &e))?;
-    if !metadata.is_file() || !is_image(path) {
+    if !is_image(path) {
         return Err(Refusal::not_found(format!("the image {path}")));
     }
-    let (mut image, disk) = described(&Place::of(site), path, &metadata);
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let (mut image, disk) = described(&Place::of(site, folder)?, path, &file);
     image.used_by = uses(site.runs.runs()).remove(path).unwrap_or_default();
     Ok(ImageDetail { image, disk })
 }
@@ -177,38 +233,23 @@ fn time(time: Option<SystemTime>) -> Option<Timestamp> {
     Timestamp::from_second(time.as_second()).ok()
 }
 
-fn modified(metadata: &Metadata) -> Option<SystemTime> {
-    metadata
-        .modified()
-        .ok()
-        .map(cap_std::time::SystemTime::into_std)
-}
-
 /// An image by what stands beside it.
-fn described(place: &Place, path: &str, metadata: &Metadata) -> (Image, Option<Disk>) {
+fn described(place: &Place, path: &str, file: &Facts) -> (Image, Option<Disk>) {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut image = Image {
         path: path.to_owned(),
         folder: folder.to_owned(),
-        file_size: metadata.len(),
-        modified: time(modified(metadata)),
-        old: name.ends_with(OLD),
+        file_size: file.length,
+        modified: time(file.modified),
+        old: image_version::split(name).1 != Version::Last,
         device: device(name).unwrap_or(name).to_owned(),
-        verified: place.verifier.known(path, metadata),
+        verified: place.verifier.known(path, file),
         ..Image::default()
     };
-    let stem = path.strip_suffix(OLD);
-    let beside = match stem {
-        Some(stem) => format!("{stem}{DESCRIPTION}{OLD}"),
-        None => format!("{path}{DESCRIPTION}"),
-    };
-    let Ok(there) = place.share.metadata(&beside) else {
+    let beside = format!("{path}{DESCRIPTION}");
+    let Some(meta) = place.meta(&beside) else {
         return (image, None);
     };
-    let stamp = (modified(&there), there.len());
-    let meta = place
-        .looks
-        .image(&beside, stamp, || read(place.share, &beside));
     let meta = match &*meta {
         Ok(meta) => meta,
         Err(why) => {
@@ -322,8 +363,13 @@ mod tests {
         for (path, of) in [
             ("10.0.2.15/sda.raw.gz", Some("sda")),
             ("10.0.2.15/sda.raw.gz.old", Some("sda")),
+            ("10.0.2.15/sda.raw.gz.20261120T120000Z", Some("sda")),
             ("golden/lab3/nvme0n1.gz", Some("nvme0n1")),
             ("10.0.2.15/vda.img", Some("vda")),
+            ("10.0.2.15/sda.raw.gz.age", Some("sda")),
+            ("10.0.2.15/sda.raw.gz.age.old", Some("sda")),
+            ("10.0.2.15/sda.age", None),
+            ("trees/web/1.tar.gz.age", None),
             ("sda.raw.gz", None),
             ("10.0.2.15/sda.raw.gz.toml", None),
             ("10.0.2.15/sda.raw.gz.part", None),

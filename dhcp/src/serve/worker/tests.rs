@@ -4,6 +4,7 @@ use crate::question::tests::{MAC, datagram};
 use crate::serve::Mode;
 use crate::serve::keeper::Keeper;
 use dhcproto::v4::MessageType;
+use pitstop_fleet::boot::Chain;
 use std::time::Instant;
 
 const TWO: &str = "version = 1\n[network.\"10.0.0.0/24\"]\n[network.\"10.1.0.0/24\"]\n\
@@ -43,9 +44,11 @@ async fn a_disk_that_hangs_holds_up_only_what_waits_for_it() {
             url: None,
             interfaces: Vec::new(),
             root: root.path().to_owned(),
+            chain: Chain::Plain,
         },
         fleet: Arc::new(move || Some(Arc::clone(&fleet))),
         journal,
+        heard: Arc::new(|_, _, _| {}),
         lending: Some((Arc::new(Mutex::new(Lender::new(Leases::default()))), store)),
     });
     let socket = Socket::bind("lo", 0).unwrap();
@@ -68,7 +71,7 @@ async fn a_disk_that_hangs_holds_up_only_what_waits_for_it() {
         worker.asked(wanted, from).await;
         worker.asked(told, from).await;
     };
-    let end = tokio::time::timeout(Duration::from_secs(10), both).await;
+    let end = tokio::time::timeout(Duration::from_secs(60), both).await;
     assert!(end.is_ok(), "{:?}", began.elapsed());
     let lines = lines.lock().unwrap();
     assert!(

@@ -1,5 +1,6 @@
 use super::*;
 use crate::jobs::fake::Root;
+use pitstop_protocol::job::ActionName;
 
 fn keeper(root: &Root) -> Keeper {
     let journal = Arc::new(Journal::new(true));
@@ -155,4 +156,116 @@ fn a_file_that_cannot_be_changed_holds_up_no_other_and_is_changed_later() {
     std::fs::write(&file, text).unwrap();
     keeper.note_silence().unwrap();
     assert_eq!(root.now(&jobs[0]).state, State::Waiting);
+}
+
+/// The machine 15 is backed up, and 16 follows it.
+fn led(root: &Root) -> (Job, Job) {
+    let golden = root.set(15, Timestamp::UNIX_EPOCH);
+    let mut second = crate::jobs::fake::job(16, Timestamp::UNIX_EPOCH);
+    second.action = ActionName::Restore;
+    second.follows = Some(golden.id.clone());
+    root.store
+        .lock()
+        .unwrap()
+        .set(&root.hosts, &second)
+        .unwrap();
+    (golden, second)
+}
+
+fn why(answer: &Answer) -> &str {
+    match answer {
+        Answer::Wait { why: Some(why), .. } => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_follows_a_backup_begins_when_its_image_is_whole_and_takes_no_slot_before() {
+    let root = Root::new();
+    let (golden, second) = led(&root);
+    let keeper = keeper(&root);
+    let early = says(&keeper, &second, 2, Says::Ready);
+    assert_eq!(why(&early), "10.0.2.15 is to be backed up first");
+    assert!(goes(&says(&keeper, &golden, 1, Says::Ready)));
+    let early = says(&keeper, &second, 2, Says::Ready);
+    assert_eq!(why(&early), "10.0.2.15 is being backed up");
+    let waits = root.now(&second);
+    assert_eq!(waits.state, State::Queued);
+    assert_eq!(waits.reason.as_deref(), Some(why(&early)));
+    assert!(keeper.standing().waiting.is_empty());
+    // A try that fails and is followed by another one is no end.
+    let broke = Says::Failed {
+        reason: "no disk".into(),
+        again: true,
+    };
+    says(&keeper, &golden, 1, broke);
+    let early = says(&keeper, &second, 2, Says::Ready);
+    assert_eq!(why(&early), "10.0.2.15 is to be backed up first");
+    says(&keeper, &golden, 3, Says::Ready);
+    says(&keeper, &golden, 3, Says::Done);
+    assert!(goes(&says(&keeper, &second, 2, Says::Ready)));
+    let begun = root.now(&second);
+    assert_eq!((begun.state, begun.reason), (State::Running, None));
+}
+
+#[test]
+fn who_follows_a_backup_that_fails_is_given_up_untouched_and_begins_after_another_one() {
+    let root = Root::new();
+    let (golden, second) = led(&root);
+    let keeper = keeper(&root);
+    says(&keeper, &second, 2, Says::Ready);
+    says(&keeper, &golden, 1, Says::Ready);
+    let broke = Says::Failed {
+        reason: "no disk".into(),
+        again: false,
+    };
+    says(&keeper, &golden, 1, broke);
+    let reason = "the backup of 10.0.2.15 is failed: no disk";
+    // Also where its machine has not come.
+    keeper
+        .give_up_unfed(&root.store.all().unwrap().jobs)
+        .unwrap();
+    let given_up = root.now(&second);
+    assert_eq!(given_up.state, State::Failed);
+    assert_eq!(given_up.reason.as_deref(), Some(reason));
+    assert_eq!(given_up.attempts, 0);
+    let answer = says(&keeper, &second, 2, Says::Ready);
+    let told = Answer::Cancelled {
+        reason: reason.into(),
+    };
+    assert_eq!(answer, told);
+    assert_eq!(root.now(&second).state, State::Failed);
+
+    let mut again = crate::jobs::fake::job(15, Timestamp::from_second(60).unwrap());
+    again.action = ActionName::BackupAgain;
+    root.store.lock().unwrap().set(&root.hosts, &again).unwrap();
+    says(&keeper, &second, 4, Says::Ready);
+    assert_eq!(root.now(&second).state, State::Queued);
+    says(&keeper, &again, 5, Says::Ready);
+    says(&keeper, &again, 5, Says::Done);
+    assert!(goes(&says(&keeper, &second, 4, Says::Ready)));
+}
+
+#[test]
+fn a_backup_whose_job_cannot_be_read_for_a_moment_has_not_failed() {
+    let root = Root::new();
+    let (golden, second) = led(&root);
+    let keeper = keeper(&root);
+    let file = root.folder.path().join("jobs").join(golden.file());
+    let text = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "x").unwrap();
+    let jobs = root.store.all().unwrap().jobs;
+    keeper.give_up_unfed(&jobs).unwrap_err();
+    let ready = CheckIn::new(run(2), Says::Ready);
+    let refused = keeper.check_in(&second.id, ready, &one(), |_| Ok(()));
+    assert_eq!(
+        refused.unwrap_err().status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the machine asks again"
+    );
+    assert_eq!(root.now(&second).state, State::Waiting);
+    std::fs::write(&file, text).unwrap();
+    keeper.give_up_unfed(&jobs).unwrap();
+    let early = says(&keeper, &second, 2, Says::Ready);
+    assert_eq!(why(&early), "10.0.2.15 is to be backed up first");
 }

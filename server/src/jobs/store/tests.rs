@@ -142,6 +142,29 @@ fn what_is_long_over_is_tidied_away_but_for_each_machines_last() {
 }
 
 #[test]
+fn a_backup_that_another_machine_still_follows_is_not_tidied_away() {
+    let root = Root::new();
+    let backup = root.set(15, time(NOON));
+    let lock = root.store.lock().unwrap();
+    let done = |job: &Job| {
+        let what = Happened::SeenDone;
+        lock.change(&job.id, &what, time("2026-11-28T14:00:00Z"))
+            .unwrap();
+    };
+    done(&backup);
+    let mut follower = job(16, time(NOON));
+    follower.follows = Some(backup.id.clone());
+    lock.put(&follower).unwrap();
+    lock.put(&job(15, time("2026-11-28T15:00:00Z"))).unwrap();
+    let long_after = time("2026-12-28T14:00:00Z");
+    lock.tidy(long_after).unwrap();
+    assert!(lock.read(&backup.id).unwrap().is_some());
+    done(&follower);
+    lock.tidy(long_after).unwrap();
+    assert!(lock.read(&backup.id).unwrap().is_none());
+}
+
+#[test]
 fn folders_tell_of_jobs_that_nobody_reports() {
     let root = Root::new();
     let share_path = root.folder.path().join("share");

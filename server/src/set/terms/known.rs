@@ -3,9 +3,11 @@
 use crate::set::image::Images;
 use crate::set::plan;
 use crate::set::target::Target;
+use crate::set::tree;
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use pitstop_imaging::image::encrypted::is_named_encrypted;
 use pitstop_imaging::image::{MachineIdentity, OpenedImage};
 use pitstop_imaging::inventory::DiskIdentity;
 use pitstop_protocol::digest::Digest;
@@ -69,7 +71,7 @@ impl Known {
     pub(super) fn disks(&self, job: &Job) -> anyhow::Result<Option<Value>> {
         if matches!(
             job.action.name(),
-            ActionName::Rescue | ActionName::RefreshInfo
+            ActionName::Rescue | ActionName::RefreshInfo | ActionName::Capture | ActionName::Run
         ) {
             return Ok(None);
         }
@@ -123,7 +125,11 @@ impl Known {
         match &job.action {
             Action::Restore(_) => self.images().map(Some),
             Action::Partition { layout } => self.layout(layout).map(Some),
-            Action::Backup(_)
+            Action::Deploy(_) | Action::Update(_) | Action::Run(_) => {
+                self.tree(&job.action).map(Some)
+            }
+            Action::Capture(_)
+            | Action::Backup(_)
             | Action::BackupAgain(_)
             | Action::Wipe { .. }
             | Action::RefreshInfo
@@ -131,15 +137,19 @@ impl Known {
         }
     }
 
-    fn place(&self) -> anyhow::Result<(&DirectoryShare, &str)> {
+    fn own_share(&self) -> anyhow::Result<&DirectoryShare> {
         let share = self.share.as_ref();
-        let share = share.with_context(|| {
+        share.with_context(|| {
             format!(
                 "{} is not there: digests are read from the server's own share; of another one write the host file by hand, \
                  and sign it with minisign -S",
                 self.path.display()
             )
-        })?;
+        })
+    }
+
+    fn place(&self) -> anyhow::Result<(&DirectoryShare, &str)> {
+        let share = self.own_share()?;
         let folder = self.folder.as_deref().context(
             "which folder's files are to be signed cannot be known before the machine has an address: name it by its \
              address, or give --image",
@@ -154,6 +164,8 @@ impl Known {
             .and_then(|share| Images::find(&share, folder))
             .with_context(doing)?
             .names;
+        let (locked, names): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(|name| is_named_encrypted(name));
         let mut digests = Table::new();
         for name in names {
             let path = format!("{folder}/{name}");
@@ -163,12 +175,52 @@ impl Known {
                 digests.insert(name, Digest::from(digest).to_string().into());
             }
         }
+        if digests.is_empty()
+            && let Some(name) = locked.first()
+        {
+            bail!(
+                "{}/{folder}/{name} is encrypted, and its digest cannot be read here: pitstop inspect --json --identity FILE \
+                 shows it to who has the key; write the host file by hand, and sign it with minisign -S",
+                self.path.display()
+            );
+        }
         if digests.is_empty() {
             bail!(
                 "{}/{folder} has no image with an index, whose digest could be signed: pitstop convert makes one of any \
                  other",
                 self.path.display()
             );
+        }
+        Ok(digests.into())
+    }
+
+    /// Of the tree, and of all that is laid over it or run in it.
+    fn tree(&self, action: &Action) -> anyhow::Result<Value> {
+        let share = self.own_share()?;
+        let Some(parts) = action.tree_parts() else {
+            bail!("{action} takes no tree: a fault in Pitstop itself");
+        };
+        let mut digests = Table::new();
+        if let Some(layout) = parts.layout
+            && let Value::Table(table) = self.layout(layout)?
+        {
+            digests.extend(table);
+        }
+        digests.insert(
+            parts.tree.in_digests(),
+            tree::digest(share, parts.tree)?.into(),
+        );
+        if let Some(folder) = parts.overrides.first() {
+            bail!(
+                "{folder} is a folder, which no digest tells the content of: a signed job cannot take overrides; put them \
+                 into a version of the tree (pitstop tree shell)"
+            );
+        }
+        for hook in parts.hooks {
+            let path = self.path.join(hook);
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            digests.insert(hook.clone(), Digest::of(&bytes).to_string().into());
         }
         Ok(digests.into())
     }

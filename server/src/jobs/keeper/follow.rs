@@ -1,0 +1,103 @@
+//! Jobs that wait for the image of another machine's backup: their machines are told so, and they end with it where it fails.
+
+use super::{ASKS, Keeper, failed, locked};
+use crate::ends::JobEnd;
+use crate::refusal::Refusal;
+use anyhow::anyhow;
+use pitstop_jobs::{Effect, Followed, Happened, Job, State, followed};
+use pitstop_protocol::check_in::{Answer, millis};
+use pitstop_protocol::id::Id;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How often each of so many machines asks whether its image is there: a room is to begin together, as one that has all
+/// stays for the next one for moments only; and the server is asked some hundred times a second at most.
+fn ask(early: usize) -> Duration {
+    let early = u32::try_from(early).unwrap_or(u32::MAX);
+    SOON.max(Duration::from_secs(1) * early / ASKS_A_SECOND)
+}
+
+const SOON: Duration = Duration::from_secs(1);
+const ASKS_A_SECOND: u32 = 100;
+
+impl Keeper {
+    /// What a machine is told whose image is still to come, or does not come; `None`: it is there.
+    pub(super) fn follows(&self, job: &Job, run: &Id) -> Result<Option<Answer>, Refusal> {
+        let Some(first) = &job.follows else {
+            return Ok(None);
+        };
+        match self.stands(first)? {
+            Followed::Whole => Ok(None),
+            Followed::Awaited(why) => {
+                let early = {
+                    let mut board = locked(&self.board);
+                    board.is_early(job.claim(), run.clone(), self.now());
+                    board.early()
+                };
+                if job.state != State::Queued || job.reason.as_ref() != Some(&why) {
+                    let came = Happened::CameEarly { why: why.clone() };
+                    self.change(&job.id, &came)?;
+                    self.journal.note(&format!("{} waits: {why}", job.shown()));
+                }
+                Ok(Some(Answer::Wait {
+                    place: 1,
+                    of: 1,
+                    ask_ms: millis(ask(early).min(self.lease / ASKS)),
+                    why: Some(why),
+                }))
+            }
+            Followed::Failed(reason) => {
+                self.unfed(job, &reason)?;
+                Ok(Some(Answer::Cancelled { reason }))
+            }
+        }
+    }
+
+    /// How it stands with the backup `first`. All of a room ask, and all of its jobs change meanwhile: of one that did not fail
+    /// its own file tells.
+    fn stands(&self, first: &Id) -> Result<Followed, Refusal> {
+        let own = self.store.read(first).map_err(|e| failed(&e))?;
+        if let Some(own) = own {
+            let stands = followed(std::slice::from_ref(&own), first);
+            if !matches!(stands, Followed::Failed(_)) {
+                return Ok(stands);
+            }
+        }
+        let all = self.found().map_err(|e| failed(&e))?;
+        Ok(followed(&all.jobs, first))
+    }
+
+    /// The backup that `job` follows makes no image: the job is given up.
+    fn unfed(&self, job: &Job, why: &str) -> Result<(), Refusal> {
+        locked(&self.board).leave(&job.id);
+        let unfed = Happened::Unfed { why: why.into() };
+        let (job, effect) = self.change(&job.id, &unfed)?;
+        if effect == Effect::Ended {
+            self.journal
+                .note(&format!("{} is given up: {why}", job.shown()));
+            self.end(&job, JobEnd::GaveUp);
+        }
+        Ok(())
+    }
+
+    /// Gives up the jobs, also of machines that have not come, that follow a backup which failed. One whose file cannot be read
+    /// now has not failed.
+    pub(super) fn give_up_unfed(&self, jobs: &[Job]) -> anyhow::Result<()> {
+        let waits = |job: &&Job| matches!(job.state, State::Waiting | State::Queued);
+        let waiting = jobs.iter().filter(waits);
+        let waiting: Vec<(&Job, &Id)> = waiting
+            .filter_map(|job| Some((job, job.follows.as_ref()?)))
+            .collect();
+        let firsts: BTreeSet<&Id> = waiting.iter().map(|(_, first)| *first).collect();
+        let told = |refusal: Refusal| anyhow!(refusal.reason);
+        for first in firsts {
+            let Followed::Failed(why) = self.stands(first).map_err(told)? else {
+                continue;
+            };
+            for (job, _) in waiting.iter().filter(|(_, followed)| *followed == first) {
+                self.unfed(job, &why).map_err(told)?;
+            }
+        }
+        Ok(())
+    }
+}
