@@ -1,5 +1,6 @@
 //! `mkimage build`: from options to one file that is whole or not there at all.
 
+use crate::arch::Architecture;
 use crate::command::{BuildOptions, Drivers};
 use crate::elf;
 use crate::input;
@@ -8,35 +9,40 @@ use crate::output;
 use crate::tree::{Node, Tree};
 use crate::weigh;
 use anyhow::{Context, Result, bail};
-use pitstop_protocol::job::JobKeys;
 use pitstop_protocol::job::beside::SIGNATURE;
+use pitstop_protocol::job::{JobKey, JobKeys};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn run(options: &BuildOptions) -> Result<()> {
     let mut tree = Tree::new();
     skeleton(&mut tree)?;
-    let built = add_init(&mut tree, &options.init)?;
+    let (built, architecture) = add_init(&mut tree, &options.init)?;
     let missing = match &options.kernel_version {
-        Some(version) => add_modules(&mut tree, options, version)?,
+        Some(version) => add_modules(&mut tree, options, version, architecture)?,
         None if options.modules.is_empty() => Vec::new(),
         None => bail!(
             "--module {} needs --kernel-version",
             options.modules.join(" --module ")
         ),
     };
-    add_rescue(&mut tree, options)?;
+    add_rescue(&mut tree, options, architecture)?;
     add_configuration(&mut tree, options, built)?;
-    add_extras(&mut tree, options)?;
+    add_extras(&mut tree, options, architecture)?;
 
     let archive = tree.archive(u32::try_from(built).unwrap_or(0))?;
     let packed = output::write_whole(&options.output, |file| {
-        options.compress.compress(&archive, file)
+        options.compress.compress(&archive, architecture, file)
     })?;
 
     print!("{}", weigh::table(&weigh::weigh(tree.contents())?));
     if !missing.is_empty() {
-        let folder = options.firmware.display();
+        let folders: Vec<String> = options
+            .firmware
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        let folder = folders.join(", ");
         println!(
             "not in {folder}: {} firmware files that modules name (--verbose lists them)",
             missing.len()
@@ -69,32 +75,45 @@ fn skeleton(tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Returns when the image counts as built: `SOURCE_DATE_EPOCH`, else the init's modification time (Unix seconds).
-fn add_init(tree: &mut Tree, init: &Path) -> Result<u64> {
+/// Returns when the image counts as built: `SOURCE_DATE_EPOCH`, else the init's modification time (Unix seconds). And which
+/// machines it is for: those of the init.
+fn add_init(tree: &mut Tree, init: &Path) -> Result<(u64, Architecture)> {
     let data = input::read(init)?;
-    elf::require_static(&data, init)?;
+    let architecture = elf::require_static(&data, init)?;
     tree.add("init", 0o755, Node::File(data))?;
-    match std::env::var("SOURCE_DATE_EPOCH") {
+    let built = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text
             .parse()
-            .with_context(|| format!("SOURCE_DATE_EPOCH={text} is no Unix time")),
-        Err(_) => Ok(u64::try_from(std::fs::metadata(init)?.mtime()).unwrap_or(0)),
-    }
+            .with_context(|| format!("SOURCE_DATE_EPOCH={text} is no Unix time"))?,
+        Err(_) => u64::try_from(std::fs::metadata(init)?.mtime()).unwrap_or(0),
+    };
+    Ok((built, architecture))
 }
 
+/// The kernel unpacks them itself (`CONFIG_FW_LOADER_COMPRESS`).
+pub const FIRMWARE_SUFFIXES: [&str; 3] = ["", ".xz", ".zst"];
+
 /// Returns the firmware files that the modules name and nobody has.
-fn add_modules(tree: &mut Tree, options: &BuildOptions, version: &str) -> Result<Vec<String>> {
-    let mut kernel = Kernel::open(&options.kernel_dir, version)?;
+fn add_modules(
+    tree: &mut Tree,
+    options: &BuildOptions,
+    version: &str,
+    architecture: Architecture,
+) -> Result<Vec<String>> {
+    let mut kernel = Kernel::open(&options.kernel_dir, version, architecture)?;
     let mut classes: Vec<_> = options
         .drivers
         .iter()
         .flat_map(|driver: &Drivers| driver.classes())
+        .filter(|class| class.is_on(architecture))
         .collect();
     classes.sort_unstable();
     classes.dedup();
+    let mut extra = options.modules.clone();
+    extra.extend(modules_for(&options.programs, &kernel));
     let selection = kernel.select(&Wanted {
         classes: &classes,
-        extra: &options.modules,
+        extra: &extra,
         without: &options.without,
         compress: !options.plain_modules,
     })?;
@@ -112,14 +131,35 @@ fn add_modules(tree: &mut Tree, options: &BuildOptions, version: &str) -> Result
     add_firmware(tree, &selection, &options.firmware)
 }
 
-fn add_firmware(tree: &mut Tree, selection: &Selection, folder: &Path) -> Result<Vec<String>> {
+/// Programs that can do nothing without a module of the kernel, and the module.
+const PROGRAM_MODULES: [(&str, &str); 2] = [("mdadm", "raid1"), ("lvm", "dm_mod")];
+
+/// What the programs need, if the kernel has it as a module.
+fn modules_for(programs: &[PathBuf], kernel: &Kernel) -> Vec<String> {
+    let is_there = |name: &str| {
+        let mut names = programs.iter().filter_map(|program| program.file_name());
+        names.any(|program| program == name)
+    };
+    let needed = PROGRAM_MODULES.iter();
+    needed
+        .filter(|(program, module)| is_there(program) && kernel.has(module))
+        .map(|(_, module)| (*module).to_owned())
+        .collect()
+}
+
+fn add_firmware(
+    tree: &mut Tree,
+    selection: &Selection,
+    folders: &[PathBuf],
+) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for name in &selection.firmware {
-        let found = ["", ".xz", ".zst"].iter().find_map(|suffix| {
-            let file = folder.join(format!("{name}{suffix}"));
-            file.is_file()
-                .then(|| (format!("lib/firmware/{name}{suffix}"), file))
+        let mut places = folders.iter().flat_map(|folder| {
+            FIRMWARE_SUFFIXES.map(|suffix| (suffix, folder.join(format!("{name}{suffix}"))))
         });
+        let found = places
+            .find(|(_, file)| file.is_file())
+            .map(|(suffix, file)| (format!("lib/firmware/{name}{suffix}"), file));
         match found {
             Some((inside, file)) => tree.add_file(&inside, 0o644, &file)?,
             None => missing.push(name.clone()),
@@ -128,16 +168,17 @@ fn add_firmware(tree: &mut Tree, selection: &Selection, folder: &Path) -> Result
     Ok(missing)
 }
 
-fn add_rescue(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
+fn add_rescue(tree: &mut Tree, options: &BuildOptions, architecture: Architecture) -> Result<()> {
     if let Some(busybox) = &options.busybox {
         let data = input::read(busybox)?;
-        elf::require_static(&data, busybox)?;
+        let built_for = elf::require_static(&data, busybox)?;
+        elf::require(architecture, built_for, busybox)?;
         tree.add("bin/busybox", 0o755, Node::File(data))?;
         // The other commands are linked by `busybox --install` when a shell is wanted.
         tree.add("bin/sh", 0o777, Node::Link("busybox".into()))?;
     }
     if let Some(dropbear) = &options.dropbear {
-        add_program(tree, dropbear, Some("/usr/sbin/dropbear"))?;
+        add_program(tree, dropbear, Some("/usr/sbin/dropbear"), architecture)?;
     }
     if !options.authorized_keys.is_empty() {
         let mut keys = Vec::new();
@@ -154,6 +195,14 @@ fn add_rescue(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
         }
         tree.folder("root/.ssh", 0o700)?;
         tree.add("root/.ssh/authorized_keys", 0o600, Node::File(keys))?;
+    }
+    Ok(())
+}
+
+fn add_keys(tree: &mut Tree, folder: &str, keys: &[(Vec<u8>, JobKey)]) -> Result<()> {
+    for (number, (data, _)) in keys.iter().enumerate() {
+        let inside = format!("etc/pitstop/{folder}/{number:02}.pub");
+        tree.add(&inside, 0o644, Node::File(data.clone()))?;
     }
     Ok(())
 }
@@ -176,11 +225,10 @@ fn add_configuration(tree: &mut Tree, options: &BuildOptions, built: u64) -> Res
         tree.add("etc/pitstop/params", 0o644, Node::File(line.into_bytes()))?;
     }
     let line = input::parameters("--param", &options.params.join(" "))?;
-    let keys = input::job_keys(&options.job_key)?;
-    for (number, (data, _)) in keys.iter().enumerate() {
-        let inside = format!("etc/pitstop/job-keys/{number:02}.pub");
-        tree.add(&inside, 0o644, Node::File(data.clone()))?;
-    }
+    let image_keys = input::keys("--image-key", &options.image_key)?;
+    add_keys(tree, "image-keys", &image_keys)?;
+    let keys = input::keys("--job-key", &options.job_key)?;
+    add_keys(tree, "job-keys", &keys)?;
     let keys = JobKeys::new(keys.into_iter().map(|(_, key)| key).collect());
     if keys.is_some() {
         input::no_job(&line)?;
@@ -208,9 +256,9 @@ fn add_configuration(tree: &mut Tree, options: &BuildOptions, built: u64) -> Res
     Ok(())
 }
 
-fn add_extras(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
+fn add_extras(tree: &mut Tree, options: &BuildOptions, architecture: Architecture) -> Result<()> {
     for program in &options.programs {
-        add_program(tree, program, None)?;
+        add_program(tree, program, None, architecture)?;
     }
     for spec in &options.files {
         let parts: Vec<&str> = spec.split(':').collect();
@@ -238,9 +286,14 @@ fn add_extras(tree: &mut Tree, options: &BuildOptions) -> Result<()> {
 }
 
 /// A program at its own path (or at `dest`), with every library it needs at theirs.
-fn add_program(tree: &mut Tree, program: &Path, dest: Option<&str>) -> Result<()> {
+fn add_program(
+    tree: &mut Tree,
+    program: &Path,
+    dest: Option<&str>,
+    architecture: Architecture,
+) -> Result<()> {
     let program = std::path::absolute(program)?;
-    for (inside, source) in elf::with_libraries(&program)? {
+    for (inside, source) in elf::with_libraries(&program, architecture)? {
         let inside = if source == program {
             dest.unwrap_or(&inside).to_owned()
         } else {

@@ -3,10 +3,11 @@
 use crate::codec::Codec;
 use crate::modules::classes::Class;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pitstop_imaging::units;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Parser)]
-#[command(name = name(), version, about, arg_required_else_help = true, after_help = examples(&[BUILD, LIST, UKI, ISO]))]
+#[command(name = name(), version, about, arg_required_else_help = true, after_help = examples(&[BUILD, LIST, UKI, ISO, DOCTOR]))]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -30,7 +31,16 @@ const UKI: &str = "  One UEFI program of it, for UEFI HTTP boot and Secure Boot:
         --cmdline 'pitstop.host=http://10.0.0.1:8080/hosts/' -o pitstop.efi";
 
 const ISO: &str = "  A CD or USB stick that does one job:
-    mkimage iso --kernel out/vmlinuz --initramfs out/initramfs.img --host-file host.toml -o pitstop.iso";
+    mkimage iso --kernel out/vmlinuz --initramfs out/initramfs.img --host-file host.toml -o pitstop.iso
+
+  A stick that restores a room of machines without a network, from the images in stick/:
+    mkimage iso --kernel out/vmlinuz --initramfs out/initramfs.img --data stick -o pitstop.iso";
+
+const DOCTOR: &str = "  Does this image drive the cards and disks of that machine? Its list is made there by `lspci -nn`:
+    mkimage doctor --image out/initramfs.img machine.txt
+
+  Which other kernel would:
+    mkimage doctor --image out/initramfs.img --kernel-dir out/.kernel/backports share/192.168.1.50/testbox-info.txt";
 
 const COMPLETIONS: &str = "  mkimage completions bash > /etc/bash_completion.d/mkimage";
 
@@ -62,6 +72,8 @@ pub enum Command {
     Iso(IsoOptions),
     /// Show what an initramfs holds
     List(ListOptions),
+    /// Tell which of a machine's network cards and disk controllers an initramfs drives, without booting it
+    Doctor(DoctorOptions),
     /// Print tab completions for a shell
     #[command(after_help = examples(&[COMPLETIONS]))]
     Completions { shell: clap_complete::Shell },
@@ -107,9 +119,9 @@ pub struct BuildOptions {
     /// machine that has memory to spare
     #[arg(long)]
     pub plain_modules: bool,
-    /// Where firmware files are looked for that the modules name
+    /// Where firmware files are looked for that the modules name; may be repeated, the first that has one is taken
     #[arg(long, value_name = "DIR", default_value = "/lib/firmware")]
-    pub firmware: PathBuf,
+    pub firmware: Vec<PathBuf>,
     /// A static busybox, for the rescue shell
     #[arg(long, value_name = "FILE")]
     pub busybox: Option<PathBuf>,
@@ -122,6 +134,9 @@ pub struct BuildOptions {
     /// Do only jobs that this key has signed: the .pub file of minisign -G or pitstop key new; may be repeated
     #[arg(long, value_name = "FILE.pub")]
     pub job_key: Vec<PathBuf>,
+    /// Write only images and trees whose .toml this key has signed: a .pub file as above; may be repeated
+    #[arg(long, value_name = "FILE.pub")]
+    pub image_key: Vec<PathBuf>,
     /// A certificate authority (PEM) that https servers are checked against; may be repeated
     #[arg(long, value_name = "FILE")]
     pub ca: Vec<PathBuf>,
@@ -171,6 +186,8 @@ pub enum Drivers {
     Watchdog,
     /// What rescue mounts: ext4, XFS, FAT
     Filesystems,
+    /// Clocks, regulators, buses of arm64 boards without ACPI
+    Board,
 }
 
 impl Drivers {
@@ -190,6 +207,7 @@ impl Drivers {
             Drivers::Nfs => vec![Class::Nfs],
             Drivers::Watchdog => vec![Class::Watchdog],
             Drivers::Filesystems => vec![Class::Filesystems],
+            Drivers::Board => vec![Class::Board],
         }
     }
 }
@@ -197,7 +215,7 @@ impl Drivers {
 /// What both kinds of boot medium are made of.
 #[derive(Debug, Args)]
 pub struct BootOptions {
-    /// The kernel: a bzImage with a UEFI stub of its own
+    /// The kernel: a bzImage of x86-64 or an Image of arm64, with a UEFI stub of its own
     #[arg(long, value_name = "FILE")]
     pub kernel: PathBuf,
     /// The initramfs that `mkimage build` made
@@ -206,13 +224,10 @@ pub struct BootOptions {
     /// The kernel command line
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub cmdline: String,
-    /// systemd's UEFI stub, of the package systemd-boot-efi
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-    )]
-    pub stub: PathBuf,
+    /// systemd's UEFI stub, of the package systemd-boot-efi [default: in /usr/lib/systemd/boot/efi, that of the kernel's
+    /// architecture]
+    #[arg(long, value_name = "FILE")]
+    pub stub: Option<PathBuf>,
     /// Sign the UEFI program for Secure Boot with this key (PEM), by sbsign
     #[arg(long, value_name = "FILE", requires = "sign_cert")]
     pub sign_key: Option<PathBuf>,
@@ -237,8 +252,15 @@ pub struct IsoOptions {
     #[command(flatten)]
     pub boot: BootOptions,
     /// The job of every machine that boots from it, on the medium as pitstop/host.toml
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "data_size"])]
     pub host_file: Option<PathBuf>,
+    /// A folder that goes onto the medium as a share, for machines without a network: host files in hosts, jobs to choose
+    /// from in jobs, images. It becomes a partition of its own (exFAT, labelled PITSTOPDATA)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How large that partition is, as 32G; without --data it is an empty share [default: what is in it, and 64 MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub data_size: Option<u64>,
     /// Where the image goes
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -252,6 +274,20 @@ pub struct ListOptions {
     /// For programs
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = examples(&[DOCTOR]))]
+pub struct DoctorOptions {
+    /// The initramfs
+    #[arg(long, value_name = "FILE", default_value = "out/initramfs.img")]
+    pub image: PathBuf,
+    /// A folder with other kernels, as --kernel-dir of build: would one of them drive what the image does not? May be repeated
+    #[arg(long, value_name = "DIR")]
+    pub kernel_dir: Vec<PathBuf>,
+    /// The machine's PCI devices: its testbox-info.txt or inventory.json, or what `lspci -nn` or `lspci -n` prints there
+    #[arg(value_name = "LIST")]
+    pub machine: PathBuf,
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Programs: whether one is static, and which shared libraries one needs. The loader is never run to find out.
+//! Programs: what they are built for, whether one is static, and which shared libraries one needs. The loader is never run to find out.
 
+use crate::arch::Architecture;
 use crate::input;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
@@ -13,39 +14,54 @@ use std::path::{Path, PathBuf};
 type Header = FileHeader64<Endianness>;
 
 /// What a program asks its loader for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Needs {
+    architecture: Architecture,
     interpreter: Option<String>,
     libraries: Vec<String>,
     /// `DT_RUNPATH` and `DT_RPATH`, split at colons.
     search: Vec<String>,
 }
 
-/// Fails unless `data` is an x86-64 ELF program that runs with nothing beside it.
-pub fn require_static(data: &[u8], path: &Path) -> Result<()> {
-    let needs = needs(data).with_context(|| format!("{} is no x86-64 program", path.display()))?;
+/// What `data` is built for: an ELF program that runs with nothing beside it.
+///
+/// # Errors
+/// If it is no program, or needs others.
+pub fn require_static(data: &[u8], path: &Path) -> Result<Architecture> {
+    let needs = needs(data)
+        .with_context(|| format!("{} is no program of x86-64 or arm64", path.display()))?;
     if let Some(interpreter) = needs.interpreter {
         bail!(
-            "{} is dynamic: it asks for {interpreter}, which the initramfs has not. Build it for x86_64-unknown-linux-musl",
-            path.display()
+            "{} is dynamic: it asks for {interpreter}, which the initramfs has not. Build it for {}",
+            path.display(),
+            needs.architecture.target()
         );
     }
     if let Some(library) = needs.libraries.first() {
         bail!("{} is dynamic: it needs {library}", path.display());
     }
+    Ok(needs.architecture)
+}
+
+/// Fails where `data` does not run on the machines that the image is for.
+pub fn require(architecture: Architecture, found: Architecture, path: &Path) -> Result<()> {
+    ensure!(
+        found == architecture,
+        "{} is built for {found}, and the image for {architecture}: take that of {architecture}",
+        path.display()
+    );
     Ok(())
 }
 
 fn needs(data: &[u8]) -> Result<Needs> {
     let header = Header::parse(data)?;
     let endian = header.endian()?;
-    if header.e_machine(endian) != elf::EM_X86_64 {
-        bail!(
-            "built for another machine (ELF machine {})",
-            header.e_machine(endian)
-        );
-    }
-    let mut needs = Needs::default();
+    let mut needs = Needs {
+        architecture: Architecture::of_elf(header.e_machine(endian).0)?,
+        interpreter: None,
+        libraries: Vec::new(),
+        search: Vec::new(),
+    };
     let segments = header.program_headers(endian, data)?;
     for segment in segments {
         if let Some(interpreter) = segment.interpreter(endian, data)? {
@@ -91,11 +107,14 @@ fn needs(data: &[u8]) -> Result<Needs> {
     Ok(needs)
 }
 
-/// The program, its interpreter and all its libraries: path in the image, path here.
+/// The program, its interpreter and all its libraries: path in the image, path here. All are of one architecture.
 ///
 /// Libraries are looked for where the loader would: `DT_RUNPATH`, `/etc/ld.so.conf`, the standard folders.
-pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let standard = standard_folders();
+pub fn with_libraries(
+    program: &Path,
+    architecture: Architecture,
+) -> Result<BTreeMap<String, PathBuf>> {
+    let standard = standard_folders(architecture);
     let mut files = BTreeMap::new();
     let mut queue = VecDeque::from([program.to_path_buf()]);
     while let Some(path) = queue.pop_front() {
@@ -106,8 +125,9 @@ pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
             continue;
         }
         let data = input::read(&path)?;
-        let needs =
-            needs(&data).with_context(|| format!("{} is no x86-64 program", path.display()))?;
+        let needs = needs(&data)
+            .with_context(|| format!("{} is no program of x86-64 or arm64", path.display()))?;
+        require(architecture, needs.architecture, &path)?;
         queue.extend(needs.interpreter.map(PathBuf::from));
         let origin = path
             .parent()
@@ -123,7 +143,7 @@ pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
             let at = folders
                 .iter()
                 .map(|folder| folder.join(&library))
-                .find(|path| is_library(path));
+                .find(|path| is_library(path, architecture));
             queue.push_back(at.with_context(|| {
                 format!(
                     "{} needs {library}, which is in none of the library folders",
@@ -136,16 +156,16 @@ pub fn with_libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// As the loader sees it: a file for another architecture is passed over.
-fn is_library(path: &Path) -> bool {
+fn is_library(path: &Path, architecture: Architecture) -> bool {
     let mut head = [0; 20];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
     // EI_CLASS is ELFCLASS64; e_machine, little-endian, at 18 (System V gABI, ELF header).
     read.is_ok()
         && head.starts_with(b"\x7fELF\x02")
-        && head.ends_with(&elf::EM_X86_64.0.to_le_bytes())
+        && head.ends_with(&architecture.elf().to_le_bytes())
 }
 
-fn standard_folders() -> Vec<PathBuf> {
+fn standard_folders(architecture: Architecture) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir("/etc/ld.so.conf.d")
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
@@ -161,16 +181,14 @@ fn standard_folders() -> Vec<PathBuf> {
                 .map(PathBuf::from),
         );
     }
-    for folder in [
-        "/lib/x86_64-linux-gnu",
-        "/usr/lib/x86_64-linux-gnu",
-        "/lib64",
-        "/usr/lib64",
-        "/lib",
-        "/usr/lib",
-    ] {
-        folders.push(PathBuf::from(folder));
-    }
+    let usual = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+    folders.extend(
+        architecture
+            .library_folders()
+            .into_iter()
+            .chain(usual)
+            .map(PathBuf::from),
+    );
     folders
 }
 
@@ -189,14 +207,21 @@ mod tests {
             "{error}"
         );
         let busybox = std::fs::read("/bin/busybox").expect("install busybox-static");
-        require_static(&busybox, Path::new("/bin/busybox")).unwrap();
+        let built_for = require_static(&busybox, Path::new("/bin/busybox")).unwrap();
+        assert_eq!(built_for, Architecture::X86_64);
+        require(Architecture::X86_64, built_for, Path::new("busybox")).unwrap();
+        let error = require(Architecture::Arm64, built_for, Path::new("busybox")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "busybox is built for x86-64, and the image for arm64: take that of arm64"
+        );
         let error = require_static(b"#!/bin/sh\n", Path::new("script")).unwrap_err();
-        assert_eq!(error.to_string(), "script is no x86-64 program");
+        assert_eq!(error.to_string(), "script is no program of x86-64 or arm64");
     }
 
     #[test]
     fn a_program_comes_with_its_loader_and_libraries() {
-        let files = with_libraries(Path::new("/bin/sh")).unwrap();
+        let files = with_libraries(Path::new("/bin/sh"), Architecture::X86_64).unwrap();
         assert!(
             files.keys().any(|path| path.ends_with("libc.so.6")),
             "{files:?}"
@@ -213,16 +238,19 @@ mod tests {
         let path = folder.path().join("libc.so.6");
         let mut library = std::fs::read("/bin/sh").unwrap();
         std::fs::write(&path, &library).unwrap();
-        assert!(is_library(&path));
+        let is_ours = |path: &Path| is_library(path, Architecture::X86_64);
+        assert!(is_ours(&path));
+        assert!(!is_library(&path, Architecture::Arm64));
         // EM_386 and EM_AARCH64.
         for machine in [3, 183] {
             library[18] = machine;
             std::fs::write(&path, &library).unwrap();
-            assert!(!is_library(&path));
+            assert!(!is_ours(&path));
         }
+        assert!(is_library(&path, Architecture::Arm64));
         std::fs::write(&path, "GROUP ( /lib/libc.so.6 )").unwrap();
-        assert!(!is_library(&path), "a linker script");
-        assert!(!is_library(folder.path()));
+        assert!(!is_ours(&path), "a linker script");
+        assert!(!is_ours(folder.path()));
     }
 
     #[test]

@@ -56,11 +56,11 @@ pub fn host_file(path: &Path, line: &CommandLine) -> Result<Vec<u8>> {
     Ok(data)
 }
 
-/// Reads the keys whose jobs are done, each as it goes into the image.
-pub fn job_keys(files: &[PathBuf]) -> Result<Vec<(Vec<u8>, JobKey)>> {
+/// Reads the public keys that `option` names, each as it goes into the image.
+pub fn keys(option: &str, files: &[PathBuf]) -> Result<Vec<(Vec<u8>, JobKey)>> {
     let key = |file: &PathBuf| {
         let data = read(file)?;
-        let key = JobKey::parse(&data).with_context(|| format!("--job-key {}", file.display()))?;
+        let key = JobKey::parse(&data).with_context(|| format!("{option} {}", file.display()))?;
         Ok((data, key))
     };
     files.iter().map(key).collect()

@@ -1,16 +1,12 @@
 //! `mkimage list`: what an initramfs holds, whoever made it.
 
-use crate::codec::Codec;
 use crate::command::ListOptions;
 use crate::input;
 use crate::weigh::{self, Weight};
-use anyhow::{Context, Result, ensure};
-use cpio::newc::Reader;
+use anyhow::{Context, Result};
+use pitstop_imaging::initramfs;
 use serde::Serialize;
-use std::io::{Read, Write};
-
-/// The largest initramfs taken, unpacked.
-const LARGEST: u64 = 4 << 30;
+use std::io::Write;
 
 #[derive(Debug, Serialize)]
 struct Listing {
@@ -21,8 +17,8 @@ struct Listing {
 }
 
 #[derive(Debug, Serialize)]
-struct Entry {
-    path: String,
+pub struct Entry {
+    pub path: String,
     /// As `stat` has it, type bits included.
     mode: u32,
     size: u32,
@@ -56,66 +52,31 @@ pub fn run(options: &ListOptions) -> Result<()> {
     Ok(())
 }
 
-/// Everything in an initramfs: archives one after the other with zeros between them, of which the last may be
-/// compressed (Linux Documentation/driver-api/early-userspace/buffer-format.rst). Distributions put microcode in
-/// front, plain.
-fn contents(image: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
+/// What is in an initramfs, with its data.
+pub type Contents = Vec<(Entry, Vec<u8>)>;
+
+/// Everything in an initramfs.
+pub fn contents(image: &[u8]) -> Result<Contents> {
     let mut found = Vec::new();
-    let compressed = read_archives(image, &mut found)?;
-    if !compressed.is_empty() {
-        let plain = Codec::decompress(compressed, LARGEST)?;
-        let behind = read_archives(&plain, &mut found)?;
-        ensure!(behind.is_empty(), "it is compressed twice");
-    }
-    ensure!(!found.is_empty(), "it is empty");
-    Ok(found)
-}
-
-/// Reads plain archives up to the end or to the first compressed one, which it returns.
-fn read_archives<'a>(data: &'a [u8], found: &mut Vec<(Entry, Vec<u8>)>) -> Result<&'a [u8]> {
-    let mut rest = without_padding(data);
-    while !rest.is_empty() && Codec::of(rest) == Codec::None {
-        rest = without_padding(read_archive(rest, found)?);
-    }
-    Ok(rest)
-}
-
-fn without_padding(data: &[u8]) -> &[u8] {
-    let zeros = data.iter().take_while(|byte| **byte == 0).count();
-    &data[zeros..]
-}
-
-/// Reads one archive up to its trailer and returns what is behind it.
-fn read_archive<'a>(archive: &'a [u8], found: &mut Vec<(Entry, Vec<u8>)>) -> Result<&'a [u8]> {
-    let mut rest = archive;
-    loop {
-        let mut reader = Reader::new(rest).context("reading a cpio header")?;
+    initramfs::walk(image, &mut |entry, data| {
+        let mut bytes = Vec::new();
+        data.read_to_end(&mut bytes)?;
         let entry = Entry {
-            path: reader.entry().name().to_owned(),
-            mode: reader.entry().mode(),
-            size: reader.entry().file_size(),
+            path: entry.path.clone(),
+            mode: entry.mode,
+            size: entry.size,
         };
-        let is_trailer = reader.entry().is_trailer();
-        let mut data = Vec::new();
-        reader.read_to_end(&mut data)?;
-        ensure!(
-            data.len() as u64 == u64::from(entry.size),
-            "it is cut off in the middle of {}",
-            entry.path
-        );
-        rest = reader
-            .finish()
-            .with_context(|| format!("it is cut off after {}", entry.path))?;
-        if is_trailer {
-            return Ok(rest);
-        }
-        found.push((entry, data));
-    }
+        found.push((entry, bytes));
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Architecture;
+    use crate::codec::Codec;
     use crate::tree::{Node, Tree};
     use proptest::prelude::*;
 
@@ -124,6 +85,10 @@ mod tests {
         tree.add(path, 0o644, Node::File(b"hello".to_vec()))
             .unwrap();
         tree.archive(0).unwrap()
+    }
+
+    fn pack(codec: Codec, data: &[u8], image: &mut Vec<u8>) {
+        codec.compress(data, Architecture::X86_64, image).unwrap();
     }
 
     fn paths(image: &[u8]) -> Vec<String> {
@@ -135,7 +100,7 @@ mod tests {
     fn plain_microcode_in_front_of_a_compressed_archive_is_listed_with_it() {
         let mut image = archive("microcode.bin");
         image.resize(image.len().next_multiple_of(512), 0);
-        Codec::Zstd.compress(&archive("init"), &mut image).unwrap();
+        pack(Codec::Zstd, &archive("init"), &mut image);
         assert_eq!(paths(&image), ["microcode.bin", "init"]);
     }
 
@@ -153,8 +118,8 @@ mod tests {
     #[test]
     fn nothing_is_unpacked_twice() {
         let (mut once, mut twice) = (Vec::new(), Vec::new());
-        Codec::Gzip.compress(&archive("init"), &mut once).unwrap();
-        Codec::Gzip.compress(&once, &mut twice).unwrap();
+        pack(Codec::Gzip, &archive("init"), &mut once);
+        pack(Codec::Gzip, &once, &mut twice);
         assert_eq!(paths(&once), ["init"]);
         let error = contents(&twice).unwrap_err();
         assert_eq!(error.to_string(), "it is compressed twice");

@@ -1,10 +1,13 @@
 //! Builds the initramfs that a machine boots: Pitstop's `/init`, drivers with everything they depend on, and
 //! whatever the admin adds; and puts it with its kernel on boot media. The same input gives the same bytes.
 
+mod arch;
 mod build;
 mod codec;
 mod command;
+mod doctor;
 mod elf;
+mod exfat;
 mod input;
 mod iso;
 mod list;
@@ -25,6 +28,10 @@ fn main() -> ExitCode {
         Command::Uki(options) => uki::run(&options),
         Command::Iso(options) => iso::run(&options),
         Command::List(options) => list::run(&options),
+        Command::Doctor(options) => match doctor::run(&options) {
+            Ok(found) => return found,
+            Err(error) => Err(error),
+        },
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             clap_complete::generate(shell, &mut command, command::name(), &mut std::io::stdout());

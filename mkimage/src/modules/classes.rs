@@ -1,5 +1,7 @@
 //! Which modules belong to which class of hardware, by where the kernel keeps them.
 
+use crate::arch::Architecture;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     Nic,
@@ -13,6 +15,8 @@ pub enum Class {
     Nfs,
     Watchdog,
     Filesystems,
+    /// What stands between the processor and its devices where no ACPI hides it.
+    Board,
 }
 
 /// Folders (ending in `/`) or single modules (by path without the suffix) below `kernel/`.
@@ -23,7 +27,7 @@ struct Places {
 }
 
 impl Class {
-    pub const ALL: [Class; 11] = [
+    pub const ALL: [Class; 12] = [
         Class::Nic,
         Class::Ata,
         Class::Nvme,
@@ -35,6 +39,7 @@ impl Class {
         Class::Nfs,
         Class::Watchdog,
         Class::Filesystems,
+        Class::Board,
     ];
 
     /// The word for people.
@@ -51,12 +56,19 @@ impl Class {
             Class::Nfs => "NFS",
             Class::Watchdog => "watchdogs",
             Class::Filesystems => "filesystems",
+            Class::Board => "boards",
         }
+    }
+
+    /// Whether machines of this architecture need it.
+    pub fn is_on(self, architecture: Architecture) -> bool {
+        self != Class::Board || architecture.has_device_trees()
     }
 
     /// Whether the module at `path` (`kernel/drivers/…/x.ko.xz`, relative to the version's folder) is of this class.
     pub fn holds(self, path: &str) -> bool {
-        let Some(path) = path.strip_prefix("kernel/") else {
+        let own = path.strip_prefix("kernel/");
+        let Some(path) = own.or_else(|| path.strip_prefix("extra/")) else {
             return false;
         };
         let stem = path.split(".ko").next().unwrap_or(path);
@@ -238,6 +250,10 @@ const PLACES: &[(Class, Places)] = &[
                 "drivers/watchdog/sp5100_tco",
                 "drivers/watchdog/i6300esb",
                 "drivers/watchdog/wdat_wdt",
+                "drivers/watchdog/sbsa_gwdt",
+                "drivers/watchdog/bcm2835_wdt",
+                "drivers/watchdog/dw_wdt",
+                "drivers/watchdog/sp805_wdt",
                 "drivers/i2c/busses/i2c-i801",
             ],
             without: &[],
@@ -249,7 +265,11 @@ const PLACES: &[(Class, Places)] = &[
             within: &[
                 "fs/ext4/",
                 "fs/xfs/",
+                // A machine that runs a tree writes to a layer over it.
+                "fs/overlayfs/",
                 "fs/fat/",
+                // The share of a stick.
+                "fs/exfat/",
                 "fs/efivarfs/",
                 // The medium that a machine may boot from.
                 "fs/isofs/",
@@ -261,6 +281,37 @@ const PLACES: &[(Class, Places)] = &[
                 "drivers/block/loop",
             ],
             without: &["fs/fat/fat_test"],
+        },
+    ),
+    (
+        Class::Board,
+        Places {
+            within: &[
+                "drivers/clk/",
+                "drivers/dma/",
+                "drivers/gpio/",
+                "drivers/i2c/busses/",
+                "drivers/mfd/",
+                "drivers/nvmem/",
+                "drivers/pci/controller/dwc/",
+                "drivers/phy/",
+                "drivers/pinctrl/",
+                "drivers/pwm/",
+                "drivers/regulator/",
+                "drivers/reset/",
+                "drivers/soc/",
+                "drivers/spi/",
+                "drivers/usb/typec/",
+            ],
+            without: &[
+                // Adapters that hang on USB.
+                "drivers/gpio/gpio-viperboard",
+                "drivers/i2c/busses/i2c-diolan-u2c",
+                "drivers/i2c/busses/i2c-robotfuzz-osif",
+                "drivers/i2c/busses/i2c-tiny-usb",
+                "drivers/i2c/busses/i2c-viperboard",
+                "drivers/mfd/viperboard",
+            ],
         },
     ),
 ];
@@ -277,7 +328,22 @@ mod tests {
         assert!(Class::Virtio.holds("kernel/drivers/block/virtio_blk.ko.zst"));
         assert!(Class::Scsi.holds("kernel/drivers/scsi/sd_mod.ko"));
         assert!(!Class::Scsi.holds("kernel/drivers/scsi/scsi_debug.ko"));
-        assert!(!Class::Ata.holds("extra/drivers/ata/ahci.ko"));
+        // Of a package beside the kernel's own.
+        assert!(Class::Ata.holds("extra/drivers/ata/ahci.ko"));
+        assert!(!Class::Ata.holds("other/drivers/ata/ahci.ko"));
+    }
+
+    #[test]
+    fn boards_are_described_by_device_trees_alone() {
+        let regulator = "kernel/drivers/regulator/fixed.ko";
+        assert!(Class::Board.holds(regulator) && !Class::Nic.holds(regulator));
+        let missing = |architecture| {
+            let all = Class::ALL.into_iter();
+            all.filter(|class| !class.is_on(architecture))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(missing(Architecture::X86_64), [Class::Board]);
+        assert_eq!(missing(Architecture::Arm64), []);
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub struct Info {
 }
 
 impl Info {
-    /// Reads a module file, compressed or not.
-    pub fn read(file: &[u8]) -> Result<Self> {
+    /// Reads a module file, compressed or not: what it says, and the ELF machine that it is for.
+    pub fn read(file: &[u8]) -> Result<(Self, u16)> {
         let plain = Codec::decompress(file, LARGEST_MODULE)?;
         let header =
             FileHeader64::<Endianness>::parse(plain.as_slice()).context("not an ELF module")?;
@@ -34,7 +34,7 @@ impl Info {
             Some((_, section)) => section.data(endian, plain.as_slice())?,
             None => anyhow::bail!("has no .modinfo section"),
         };
-        Ok(Self::parse(data))
+        Ok((Self::parse(data), header.e_machine(endian).0))
     }
 
     fn parse(section: &[u8]) -> Self {

@@ -3,27 +3,38 @@
 //! Works on a freshly unpacked kernel package: what `depmod` would say is read from the modules themselves.
 
 pub mod classes;
-mod info;
+pub mod info;
 pub mod pack;
 
-use anyhow::{Context, Result, bail};
+use crate::arch::Architecture;
+use anyhow::{Context, Result, bail, ensure};
 use classes::Class;
 use info::{Info, normal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// Which PCI devices drivers answer to that are part of the kernel itself: nobody loads by it, `doctor` reads it.
+pub const BUILTIN_ALIASES: &str = "modules.builtin.alias";
+
 /// Modules of one kernel version, as they lie on disk.
 pub struct Kernel {
     pub version: String,
+    architecture: Architecture,
     folder: PathBuf,
-    /// Normalised name to path below `folder`.
+    /// Normalised name to the files below `folder`.
     paths: BTreeMap<String, String>,
+    /// Where the kernel's own package has the module, which tells its class, if another replaces it.
+    replaced: BTreeMap<String, String>,
     builtin: BTreeSet<String>,
     infos: BTreeMap<String, Info>,
     /// Alias to module, for the crypto modules that soft dependencies name by what they do.
     crypto: Option<BTreeMap<String, String>>,
 }
+
+/// Where modules are, below the version's folder: the kernel's own; those of packages beside it (Fedora's
+/// `kernel-modules-extra`, in the same folders); and those that replace others (DKMS). A later one wins, as for depmod.
+const FOLDERS: [&str; 3] = ["kernel", "extra", "updates"];
 
 /// One module that goes in.
 #[derive(Debug)]
@@ -49,16 +60,16 @@ pub struct Wanted<'a> {
 #[derive(Debug)]
 pub struct Selection {
     pub modules: Vec<Chosen>,
-    /// File name to content: `modules.dep`, `modules.alias`, `modules.softdep`, `modules.builtin`.
+    /// File name to content: `modules.dep`, `modules.alias`, `modules.softdep`, `modules.builtin`, and [`BUILTIN_ALIASES`].
     pub indices: Vec<(&'static str, String)>,
     /// Below `/lib/firmware`, as the modules name it.
     pub firmware: BTreeSet<String>,
 }
 
 impl Kernel {
-    /// Looks at `DIR/lib/modules/VERSION` (or `DIR/usr/lib/modules/VERSION`).
-    pub fn open(dir: &Path, version: &str) -> Result<Self> {
-        let roots = [dir.join("lib/modules"), dir.join("usr/lib/modules")];
+    /// Looks at `DIR/lib/modules/VERSION` (or `DIR/usr/lib/modules/VERSION`). All modules are to be of `architecture`.
+    pub fn open(dir: &Path, version: &str, architecture: Architecture) -> Result<Self> {
+        let roots = roots(dir);
         let folder = roots
             .iter()
             .map(|root| root.join(version))
@@ -76,16 +87,35 @@ impl Kernel {
             );
         };
         let mut paths = BTreeMap::new();
-        collect(&folder, "kernel", &mut paths)?;
+        let mut replaced = BTreeMap::new();
+        for below in FOLDERS {
+            if !folder.join(below).is_dir() {
+                continue;
+            }
+            let mut found = BTreeMap::new();
+            collect(&folder, below, &mut found)?;
+            for (module, path) in found {
+                if let Some(before) = paths.insert(module.clone(), path) {
+                    replaced.entry(module).or_insert(before);
+                }
+            }
+        }
         let builtin = std::fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
         Ok(Self {
             version: version.to_owned(),
+            architecture,
             builtin: builtin.lines().filter_map(name_of).collect(),
             folder,
             paths,
+            replaced,
             infos: BTreeMap::new(),
             crypto: None,
         })
+    }
+
+    /// Whether it has a module as a file.
+    pub fn has(&self, name: &str) -> bool {
+        self.paths.contains_key(&normal(name))
     }
 
     /// What is wanted, with all that it needs.
@@ -93,6 +123,7 @@ impl Kernel {
         let without: BTreeSet<String> = wanted.without.iter().map(|name| normal(name)).collect();
         let mut queue: Vec<String> = Vec::new();
         for (name, path) in &self.paths {
+            let path = self.replaced.get(name).unwrap_or(path);
             if wanted.classes.iter().any(|class| class.holds(path)) {
                 queue.push(name.clone());
             }
@@ -116,8 +147,9 @@ impl Kernel {
                 }
                 if !self.paths.contains_key(needed) && !self.builtin.contains(needed) {
                     bail!(
-                        "{name} needs module {needed}, which kernel {} has not",
-                        self.version
+                        "{name} needs module {needed}, which kernel {} has not{}",
+                        self.version,
+                        self.incomplete()
                     );
                 }
                 queue.push(needed.clone());
@@ -129,6 +161,16 @@ impl Kernel {
             chosen.insert(name);
         }
         self.selection(&chosen, wanted.compress)
+    }
+
+    /// What is missing of a kernel whose packages were not all unpacked.
+    fn incomplete(&self) -> &'static str {
+        if self.folder.join("modules.builtin").is_file() {
+            ""
+        } else {
+            ": its folder has no modules.builtin; unpack the other packages of this kernel there too (Fedora: kernel-core and \
+             kernel-modules-core)"
+        }
     }
 
     fn selection(&mut self, chosen: &BTreeSet<String>, compress: bool) -> Result<Selection> {
@@ -166,12 +208,29 @@ impl Kernel {
             ("modules.alias", alias),
             ("modules.softdep", softdep),
             ("modules.builtin", builtin),
+            (BUILTIN_ALIASES, self.builtin_aliases()),
         ];
         Ok(Selection {
             modules,
             indices,
             firmware,
         })
+    }
+
+    /// From `modules.builtin.modinfo` (kernel Documentation/kbuild/kbuild.rst): `NAME.alias=PATTERN`, each with a zero behind.
+    fn builtin_aliases(&self) -> String {
+        let bytes = std::fs::read(self.folder.join("modules.builtin.modinfo")).unwrap_or_default();
+        let fields = bytes
+            .split(|byte| *byte == 0)
+            .filter_map(|field| std::str::from_utf8(field).ok());
+        let mut text = String::new();
+        for (name, pattern) in fields.filter_map(|field| field.split_once(".alias=")) {
+            if pattern.starts_with("pci:") {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "alias {pattern} {}", normal(name));
+            }
+        }
+        text
     }
 
     /// All modules that `name` needs: loaded from the back, each finds its own there, as in depmod's file.
@@ -211,7 +270,14 @@ impl Kernel {
             .with_context(|| format!("no module {name}"))?;
         let file = self.folder.join(path);
         let data = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-        let info = Info::read(&data).with_context(|| format!("module {}", file.display()))?;
+        let (info, machine) =
+            Info::read(&data).with_context(|| format!("module {}", file.display()))?;
+        ensure!(
+            machine == self.architecture.elf(),
+            "module {} is not for {}, as the init is (ELF machine {machine}): give the kernel of its architecture",
+            file.display(),
+            self.architecture
+        );
         self.infos.insert(name.to_owned(), info.clone());
         Ok(info)
     }
@@ -223,7 +289,7 @@ impl Kernel {
             return Ok(vec![name]);
         }
         if self.crypto.is_none() {
-            let folders = ["kernel/crypto/", "kernel/arch/x86/crypto/"];
+            let folders = ["kernel/crypto/", self.architecture.crypto_folder()];
             let names: Vec<String> = self
                 .paths
                 .iter()
@@ -277,6 +343,15 @@ fn collect(root: &Path, below: &str, paths: &mut BTreeMap<String, String>) -> Re
         }
     }
     Ok(())
+}
+
+/// The kernels that lie in a folder, as [`Kernel::open`] finds them.
+pub fn versions_in(dir: &Path) -> Vec<String> {
+    versions(&roots(dir))
+}
+
+fn roots(dir: &Path) -> [PathBuf; 2] {
+    [dir.join("lib/modules"), dir.join("usr/lib/modules")]
 }
 
 fn versions(roots: &[PathBuf]) -> Vec<String> {

@@ -3,6 +3,8 @@
 
 mod pe;
 
+use crate::arch::Architecture;
+use crate::codec::Codec;
 use crate::command::{BootOptions, UkiOptions};
 use crate::input;
 use crate::output;
@@ -15,16 +17,37 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The largest kernel taken, unpacked.
+const LARGEST_KERNEL: u64 = 1 << 30;
+
+/// A kernel that UEFI starts.
+pub struct Kernel {
+    pub data: Vec<u8>,
+    pub architecture: Architecture,
+}
+
+impl Kernel {
+    /// Reads a file. One that is compressed, as those of arm64 often are, is unpacked: a boot loader would do that, and the
+    /// firmware does not.
+    pub fn read(path: &Path) -> Result<Self> {
+        let data = Codec::decompress(&input::read(path)?, LARGEST_KERNEL)
+            .with_context(|| format!("unpacking {}", path.display()))?;
+        let architecture =
+            Architecture::of_kernel(&data).with_context(|| path.display().to_string())?;
+        Ok(Self { data, architecture })
+    }
+}
+
 /// What a unified image is made of.
 pub struct Parts<'a> {
-    pub kernel: &'a [u8],
+    pub kernel: &'a Kernel,
     pub initramfs: &'a [u8],
     pub command_line: &'a str,
 }
 
 pub fn run(options: &UkiOptions) -> Result<()> {
     let signer = Signer::of(&options.boot)?;
-    let kernel = input::read(&options.boot.kernel)?;
+    let kernel = Kernel::read(&options.boot.kernel)?;
     let initramfs = input::read(&options.boot.initramfs)?;
     let parts = Parts {
         kernel: &kernel,
@@ -33,29 +56,27 @@ pub fn run(options: &UkiOptions) -> Result<()> {
     };
     let (image, how) = match signer {
         Some(signer) => (
-            signer.sign(&assemble(&options.boot.stub, &parts)?)?,
+            signer.sign(&assemble(options.boot.stub.as_deref(), &parts)?)?,
             "signed",
         ),
-        None => (assemble(&options.boot.stub, &parts)?, "not signed"),
+        None => (
+            assemble(options.boot.stub.as_deref(), &parts)?,
+            "not signed",
+        ),
     };
     let size = output::write_whole(&options.output, |file| Ok(file.write_all(&image)?))?;
     println!("{}: {}, {how}", options.output.display(), weigh::kib(size));
     Ok(())
 }
 
-/// The stub with everything it boots. The same input gives the same bytes.
-pub fn assemble(stub: &Path, parts: &Parts) -> Result<Vec<u8>> {
+/// The stub (that of the distribution, if none is given) with everything it boots. The same input gives the same bytes.
+pub fn assemble(stub: Option<&Path>, parts: &Parts) -> Result<Vec<u8>> {
+    let architecture = parts.kernel.architecture;
+    let stub = stub.unwrap_or(Path::new(architecture.stub()));
     let program = input::read(stub).with_context(|| {
         let path = stub.display();
-        format!("reading systemd's UEFI stub {path} (Debian's package systemd-boot-efi has it)")
+        format!("reading systemd's UEFI stub {path} (Debian's package systemd-boot-efi for {architecture} has it)")
     })?;
-    // Documentation/arch/x86/boot.rst: the magic of the boot protocol.
-    let magic = parts.kernel.get(0x202..0x206);
-    ensure!(magic == Some(b"HdrS"), "the kernel is no x86 bzImage");
-    ensure!(
-        parts.kernel.starts_with(b"MZ"),
-        "the kernel has no UEFI entry: it was built without CONFIG_EFI_STUB"
-    );
     check_command_line(parts.command_line)?;
     input::parameters("--cmdline", parts.command_line)?;
     let about = about();
@@ -74,10 +95,10 @@ pub fn assemble(stub: &Path, parts: &Parts) -> Result<Vec<u8>> {
         },
         Section {
             name: ".linux",
-            data: parts.kernel,
+            data: &parts.kernel.data,
         },
     ];
-    pe::with_sections(&program, &sections)
+    pe::with_sections(&program, architecture, &sections)
         .with_context(|| format!("adding to the stub {}", stub.display()))
 }
 
@@ -87,7 +108,7 @@ pub fn check_command_line(line: &str) -> Result<()> {
         !line.chars().any(char::is_control),
         "--cmdline {line:?} has a line break or another control character"
     );
-    // The kernel cuts what is longer (COMMAND_LINE_SIZE of x86).
+    // The kernel cuts what is longer (COMMAND_LINE_SIZE of x86 and of arm64).
     ensure!(
         line.len() < 2048,
         "--cmdline has {} bytes, and the kernel takes 2047",
@@ -146,23 +167,23 @@ impl<'a> Signer<'a> {
 mod tests {
     use super::*;
 
-    fn kernel() -> Vec<u8> {
-        let mut kernel = vec![0; 0x400];
-        kernel[..2].copy_from_slice(b"MZ");
-        kernel[0x202..0x206].copy_from_slice(b"HdrS");
-        kernel
-    }
+    use crate::arch::tests::kernel;
 
-    fn refusal(kernel: &[u8], command_line: &str) -> String {
+    /// What is wrong with a kernel of one architecture, a stub of another, and a command line.
+    fn refusal(kernel: Architecture, stub: Architecture, command_line: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
-        let stub = folder.path().join("stub");
-        fs::write(&stub, pe::tests::stub()).unwrap();
+        let path = folder.path().join("stub");
+        fs::write(&path, pe::tests::stub(stub)).unwrap();
+        let kernel = Kernel {
+            data: self::kernel(kernel),
+            architecture: kernel,
+        };
         let parts = Parts {
-            kernel,
+            kernel: &kernel,
             initramfs: b"initramfs",
             command_line,
         };
-        match assemble(&stub, &parts) {
+        match assemble(Some(&path), &parts) {
             Ok(_) => String::new(),
             Err(error) => format!("{error:#}"),
         }
@@ -170,15 +191,33 @@ mod tests {
 
     #[test]
     fn what_would_not_boot_is_refused() {
-        assert_eq!(refusal(&kernel(), "quiet"), "");
-        assert_eq!(refusal(b"MZ", ""), "the kernel is no x86 bzImage");
-        let mut no_stub = kernel();
-        no_stub[0] = 0xea;
-        let why = refusal(&no_stub, "");
-        assert!(why.contains("CONFIG_EFI_STUB"), "{why}");
-        let why = refusal(&kernel(), "quiet\npitstop.action=wipe");
+        let (x86, arm) = (Architecture::X86_64, Architecture::Arm64);
+        assert_eq!(refusal(x86, x86, "quiet"), "");
+        assert_eq!(refusal(arm, arm, "quiet"), "");
+        let why = refusal(arm, x86, "quiet");
+        assert!(
+            why.ends_with("it is for x86-64, and the kernel for arm64"),
+            "{why}"
+        );
+        let why = refusal(x86, x86, "quiet\npitstop.action=wipe");
         assert!(why.contains("control character"), "{why}");
-        let why = refusal(&kernel(), &"a".repeat(2048));
+        let why = refusal(x86, x86, &"a".repeat(2048));
         assert!(why.contains("2048 bytes"), "{why}");
+    }
+
+    #[test]
+    fn a_kernel_that_is_compressed_is_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vmlinuz");
+        let plain = kernel(Architecture::Arm64);
+        let mut packed = Vec::new();
+        let codec = Codec::Gzip.compress(&plain, Architecture::Arm64, &mut packed);
+        codec.unwrap();
+        fs::write(&path, packed).unwrap();
+        let read = Kernel::read(&path).unwrap();
+        assert_eq!((read.data, read.architecture), (plain, Architecture::Arm64));
+        fs::write(&path, "text").unwrap();
+        let why = format!("{:#}", Kernel::read(&path).err().unwrap());
+        assert!(why.contains("vmlinuz: the kernel is no bzImage"), "{why}");
     }
 }

@@ -1,5 +1,6 @@
 //! Sections added to a UEFI program (PE/COFF, Microsoft's "PE Format"): how a stub becomes a kernel image.
 
+use crate::arch::Architecture;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Offsets in the DOS and PE headers and in the optional header of PE32+.
@@ -18,13 +19,16 @@ const SUBSYSTEM: usize = 68;
 const CERTIFICATES_SIZE: usize = 112 + 4 * 8 + 4;
 
 const SECTION_SIZE: usize = 40;
-const X86_64: u16 = 0x8664;
 const PE32_PLUS: u16 = 0x20b;
 const EFI_APPLICATION: u16 = 10;
 /// `IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ`
 const READ_ONLY_DATA: u32 = 0x4000_0040;
 /// Firmware that guards pages by section wants each to begin a page.
 const PAGE: u32 = 4096;
+
+/// What the linker of systemd's stub for arm64 has between the header and the code: instructions that do nothing
+/// (`NOP`, Arm Architecture Reference Manual C6.2).
+const FILLER: [u8; 4] = 0xd503_201f_u32.to_le_bytes();
 
 /// A section to add. The name has at most 8 bytes.
 pub struct Section<'a> {
@@ -51,9 +55,13 @@ struct Headers {
 /// Returns `program` with the sections at its end, in this order.
 ///
 /// # Errors
-/// If it is no unsigned UEFI program for x86-64, has no room for the section headers, or has such a section already.
-pub fn with_sections(program: &[u8], sections: &[Section]) -> Result<Vec<u8>> {
-    let headers = Headers::read(program, sections)?;
+/// If it is no unsigned UEFI program of `architecture`, has no room for the section headers, or has such a section already.
+pub fn with_sections(
+    program: &[u8],
+    architecture: Architecture,
+    sections: &[Section],
+) -> Result<Vec<u8>> {
+    let headers = Headers::read(program, architecture, sections)?;
     let mut image = program.to_vec();
     let mut memory = headers.memory_end;
     let mut grown = 0u32;
@@ -118,17 +126,17 @@ fn finish(
 }
 
 impl Headers {
-    fn read(program: &[u8], sections: &[Section]) -> Result<Self> {
+    fn read(program: &[u8], architecture: Architecture, sections: &[Section]) -> Result<Self> {
         ensure!(program.starts_with(b"MZ"), "it has no DOS header");
         let coff = to_usize(get32(program, PE_OFFSET)?)?;
         ensure!(
             slice(program, coff, 4)? == b"PE\0\0",
             "it has no PE signature"
         );
-        let machine = get16(program, coff + 4)?;
+        let machine = Architecture::of_pe(get16(program, coff + 4)?)?;
         ensure!(
-            machine == X86_64,
-            "it is for another machine ({machine:#x}), not x86-64"
+            machine == architecture,
+            "it is for {machine}, and the kernel for {architecture}"
         );
         let optional = coff + COFF_SIZE;
         ensure!(get16(program, optional)? == PE32_PLUS, "it is not PE32+");
@@ -193,8 +201,8 @@ impl Headers {
         );
         ensure!(
             slice(program, self.table_end, wanted)?
-                .iter()
-                .all(|byte| *byte == 0),
+                .chunks(FILLER.len())
+                .all(|word| word == FILLER || word.iter().all(|byte| *byte == 0)),
             "its header has something after the section table"
         );
         Ok(())
@@ -253,12 +261,12 @@ pub mod tests {
     use proptest::prelude::*;
 
     /// The smallest program that counts: one section of code and room for more headers.
-    pub fn stub() -> Vec<u8> {
+    pub fn stub(architecture: Architecture) -> Vec<u8> {
         let mut data = vec![0; 0x600];
         data[..2].copy_from_slice(b"MZ");
         data[PE_OFFSET] = 0x40;
         data[0x40..0x44].copy_from_slice(b"PE\0\0");
-        data[0x44..0x46].copy_from_slice(&X86_64.to_le_bytes());
+        data[0x44..0x46].copy_from_slice(&architecture.pe().to_le_bytes());
         data[0x46] = 1;
         data[0x54] = 240;
         let optional = 0x58;
@@ -292,9 +300,28 @@ pub mod tests {
         },
     ];
 
+    fn with_new(program: &[u8]) -> Result<Vec<u8>> {
+        with_sections(program, Architecture::X86_64, &NEW)
+    }
+
+    #[test]
+    fn a_stub_of_another_architecture_is_refused() {
+        let mut arm = stub(Architecture::Arm64);
+        assert!(with_sections(&arm, Architecture::Arm64, &NEW).is_ok());
+        let table_end = 0x58 + 240 + SECTION_SIZE;
+        let behind = arm[table_end..0x400].chunks_exact_mut(4);
+        behind.for_each(|word| word.copy_from_slice(&FILLER));
+        assert!(with_sections(&arm, Architecture::Arm64, &NEW).is_ok());
+        arm[table_end + 5] = 1;
+        let why = with_sections(&arm, Architecture::Arm64, &NEW).unwrap_err();
+        assert!(why.to_string().contains("something after"), "{why}");
+        let why = with_new(&arm).unwrap_err().to_string();
+        assert_eq!(why, "it is for arm64, and the kernel for x86-64");
+    }
+
     #[test]
     fn sections_are_added_as_other_readers_see_them() {
-        let image = with_sections(&stub(), &NEW).unwrap();
+        let image = with_new(&stub(Architecture::X86_64)).unwrap();
         let file = PeFile64::parse(&*image).unwrap();
         let seen: Vec<(String, u64, u64)> = file
             .sections()
@@ -318,7 +345,7 @@ pub mod tests {
         }
         assert_eq!(get32(&image, 0x58 + SIZE_OF_IMAGE).unwrap(), 0x4400);
         assert_eq!(
-            with_sections(&stub(), &NEW).unwrap(),
+            with_new(&stub(Architecture::X86_64)).unwrap(),
             image,
             "the same again"
         );
@@ -327,14 +354,14 @@ pub mod tests {
     #[test]
     fn what_cannot_be_a_stub_is_refused() {
         let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
-            let mut program = stub();
+            let mut program = stub(Architecture::X86_64);
             change(&mut program);
-            format!("{:#}", with_sections(&program, &NEW).unwrap_err())
+            format!("{:#}", with_new(&program).unwrap_err())
         };
         assert_eq!(refusal(&|program| program[0] = 0), "it has no DOS header");
         let signed = refusal(&|program| program[0x58 + CERTIFICATES_SIZE] = 8);
         assert!(signed.starts_with("it is signed already"), "{signed}");
-        let twice = refusal(&|program| *program = with_sections(program, &NEW).unwrap());
+        let twice = refusal(&|program| *program = with_new(program).unwrap());
         assert!(
             twice.starts_with("it has a section .cmdline already"),
             "{twice}"
@@ -351,11 +378,11 @@ pub mod tests {
     proptest! {
         #[test]
         fn no_header_makes_it_panic_or_grow(changes in prop::collection::vec((0..0x200usize, any::<u8>()), 0..20)) {
-            let mut program = stub();
+            let mut program = stub(Architecture::X86_64);
             for (at, byte) in changes {
                 program[at] = byte;
             }
-            if let Ok(image) = with_sections(&program, &NEW) {
+            if let Ok(image) = with_new(&program) {
                 prop_assert!(image.len() < 4 << 20);
             }
         }
