@@ -1,8 +1,11 @@
 //! `pitstop image`: the images on the share.
 
+mod prune;
+
 use crate::host::{Root, say};
 use anyhow::Context;
 use clap::Subcommand;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pitstop_api::Image;
 use pitstop_imaging::units;
@@ -13,6 +16,7 @@ use pitstop_server::view::images_below;
 const EXAMPLES: &str = "\
 Examples:
   pitstop image list
+  pitstop image prune --keep-last 3 --keep-monthly 6 --dry-run
   pitstop --server https://lab.example:8080 --token-file ~/.pitstop-token image list --json";
 
 #[derive(clap::Args)]
@@ -33,10 +37,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Remove earlier images that nobody wants to keep
+    Prune(prune::Args),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let Command::List { root, json } = &args.command;
+    let (root, json) = match &args.command {
+        Command::List { root, json } => (root, json),
+        Command::Prune(args) => return prune::run(args),
+    };
     let images = images_below(&root.path)?;
     say(&if *json {
         serde_json::to_string_pretty(&images).context("writing JSON")? + "\n"
@@ -55,10 +64,6 @@ pub fn text(images: &[Image]) -> String {
 }
 
 fn row(image: &Image) -> [String; 5] {
-    let when = |time: jiff::Timestamp| {
-        let time = time.to_zoned(TimeZone::system());
-        time.strftime("%Y-%m-%d %H:%M").to_string()
-    };
     let disk = format!("{} {}", image.model, image.serial);
     let disk = match (disk.trim(), &image.wrong) {
         (_, Some(wrong)) => wrong.clone(),
@@ -68,17 +73,26 @@ fn row(image: &Image) -> [String; 5] {
     let checked = image.verified.as_ref().map(|verified| {
         let state = serde_json::to_value(verified.state).unwrap_or_default();
         let state = state.as_str().unwrap_or_default().to_owned();
-        format!("{state} {}", when(verified.at))
+        format!("{state} {}", when(Some(verified.at)))
     });
     [
         printable(&image.path),
         printable(&disk),
         units::bytes(image.file_size),
-        image
-            .created
-            .or(image.modified)
-            .map(when)
-            .unwrap_or_default(),
+        when(made(image)),
         checked.unwrap_or_default(),
     ]
+}
+
+/// When it was made, as far as anything tells.
+fn made(image: &Image) -> Option<Timestamp> {
+    image.created.or(image.modified)
+}
+
+fn when(time: Option<Timestamp>) -> String {
+    time.map(|time| {
+        let time = time.to_zoned(TimeZone::system());
+        time.strftime("%Y-%m-%d %H:%M").to_string()
+    })
+    .unwrap_or_default()
 }

@@ -19,7 +19,7 @@ mod tree;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use commands::{backup, convert, inspect, layout, mount, plan, restore, shrink, verify};
+use commands::{backup, convert, inspect, layout, mount, plan, restore, shrink, torrent, verify};
 use pitstop_server as serve;
 use std::io::Write;
 use std::path::PathBuf;
@@ -63,10 +63,13 @@ enum Command {
     Convert(convert::Args),
     /// Make an image of a smaller disk of an image
     Shrink(shrink::Args),
+    /// Make a torrent of an image, for copies between servers
+    Torrent(torrent::Args),
     /// Show the disk in an image and its partitions as files
     Mount(mount::Args),
     /// Serve boot files, host files and the share over HTTP and TFTP
-    Serve(serve::Args),
+    // It has three times the options of others.
+    Serve(Box<serve::Args>),
     /// Set, list and clear the jobs of machines
     Host(host::Args),
     /// List, show, cancel, repeat and wait for the jobs of machines
@@ -111,9 +114,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
         Err(help) => {
-            // `pitstop --help | head -1` closes the pipe: nobody is left to tell.
-            let _ = help.print();
-            return ExitCode::SUCCESS;
+            let shown = help.print().and_then(|()| std::io::stdout().flush());
+            return match shown {
+                // `pitstop --help | head -1` closes the pipe: nobody is left to tell.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    eprintln!("pitstop: error: writing to standard output: {error}");
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     let done = match server.run(&command) {
@@ -136,6 +145,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore(args) => restore::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Torrent(args) => torrent::run(&args),
         Command::Layout(args) => layout::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),

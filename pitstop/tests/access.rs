@@ -332,8 +332,13 @@ fn without_the_option_the_share_is_as_open_as_ever() {
 }
 
 /// Paths that machines ask, those before somebody is logged in, and whether the server lives.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 12] = [
     "/share",
+    // Whoever may read the share; there is none but on a mirror.
+    "/mirror",
+    "/sign",
+    "/unlock",
+    "/images/blake3/",
     "/hosts",
     "/ipxe",
     "/check-in/",

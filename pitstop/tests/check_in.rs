@@ -8,10 +8,10 @@ use pitstop_imaging::event::Silent;
 use pitstop_payload::check_in::{Admitted, Door};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::Transfer;
+use pitstop_testing::ports::free_port;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -104,11 +104,6 @@ fn machine(job: &Value, root: &Path, counted: &Counted, dies: bool) {
 fn fastrand_tail() -> u32 {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     u32::try_from(NEXT.fetch_add(1, Ordering::SeqCst)).unwrap()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[test]

@@ -179,6 +179,25 @@ fn a_job_is_set_listed_and_cleared() {
 }
 
 #[test]
+fn addresses_with_commas_between_need_no_fleet_file() {
+    let server = Server::start();
+    let root = server.path("");
+    let root = ["--root", root.to_str().unwrap()];
+    let set = |who: &str| run(&[&["host", "set", who, "rescue"][..], &root].concat());
+    let both = set("10.0.0.1, 52:54:00:12:34:56,10.0.0.1");
+    assert!(both.status.success(), "{both:?}");
+    for file in ["0A000001.toml", "01-52-54-00-12-34-56.toml"] {
+        assert!(server.path("hosts").join(file).exists(), "{file}");
+    }
+    let wrong = set("10.0.0.1,nosuch");
+    assert!(
+        error(&wrong).contains("\"nosuch\" is neither"),
+        "{}",
+        error(&wrong)
+    );
+}
+
+#[test]
 fn a_job_that_will_fail_is_refused() {
     let server = Server::start();
     let root = server.path("");

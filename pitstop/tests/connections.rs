@@ -26,7 +26,7 @@ fn silent_connections_do_not_take_the_places_of_machines() {
         assert_eq!(server.get("/hosts/default.toml").status, 200);
     }
     assert!(
-        began.elapsed() < Duration::from_secs(5),
+        began.elapsed() < Duration::from_secs(15),
         "{:?}",
         began.elapsed()
     );

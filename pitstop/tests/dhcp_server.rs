@@ -2,7 +2,7 @@
 
 mod dhcp_common;
 
-use dhcp_common::{BIOS, Card, Lab, OTHER, SERVER, file, kind, raw, server, udhcpc};
+use dhcp_common::{BIOS, Card, Lab, OTHER, SERVER, UEFI, file, kind, raw, server, udhcpc};
 use dhcproto::v4::MessageType;
 use std::collections::HashSet;
 use std::fs;
@@ -76,6 +76,25 @@ fn fs_mac(shown: &str) -> [u8; 6] {
         .map(|pair| u8::from_str_radix(pair, 16).unwrap())
         .collect();
     bytes.try_into().unwrap()
+}
+
+/// With shim-signed and grub-efi-amd64-signed installed; the proxy's default is another.
+#[test]
+fn uefi_machines_begin_with_shim() {
+    let lab = Lab::new();
+    lab.fleet(HOST);
+    let pitstop = lab.serve(&["--dhcp", "server"]);
+    let client = lab.join(None);
+    let card = Card::of(&client, 1);
+    let offers = card.ask(&card.discover(UEFI), 1);
+    assert_eq!(file(&offers[0]), "shimx64.efi");
+    drop((card, pitstop));
+    lab.fleet(&format!("[server]\nloader-efi-x64 = \"ipxe.efi\"\n{HOST}"));
+    let pitstop = lab.serve(&["--dhcp", "server"]);
+    pitstop.says("UEFI machines with Secure Boot on do not start iPXE");
+    let card = Card::of(&client, 1);
+    let offers = card.ask(&card.discover(UEFI), 1);
+    assert_eq!(file(&offers[0]), "ipxe.efi");
 }
 
 #[test]

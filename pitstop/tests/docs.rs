@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use url::Url;
 
+/// Options of actions about trees that stand in the tables of other actions.
+const IN_OTHER_TABLES: [&str; 5] = ["layout", "new-ids", "level", "recipients", "signed"];
 /// Options that every command of a kind has, and the page tells of once.
 const EVERYWHERE: [&str; 2] = ["--help", "--root"];
 
@@ -82,11 +84,17 @@ fn the_tables_of_keys_tell_who_takes_each_and_its_default() {
         ("### Restore", ActionName::Restore),
         ("### Wipe and partition", ActionName::Wipe),
         ("### Wipe and partition", ActionName::Partition),
+        ("### Trees", ActionName::Capture),
+        ("### Trees", ActionName::Deploy),
+        ("### Trees", ActionName::Update),
+        ("### Trees", ActionName::Run),
     ] {
         let told = rows(section(&page, heading));
         let some = OPTIONS.iter().filter(|option| option.is_of_some());
         let mine: BTreeSet<String> = some
             .filter(|option| option.is_of(action))
+            // Those that are of disk images too stand in their tables.
+            .filter(|option| heading != "### Trees" || !IN_OTHER_TABLES.contains(&option.key))
             .map(|option| option.key.to_owned())
             .collect();
         assert!(
@@ -213,10 +221,18 @@ fn options(command: &[String]) -> BTreeSet<String> {
 #[test]
 fn every_command_and_option_is_in_the_manual() {
     let page = page("docs/pitstop.md");
+    let list = page
+        .split_once(" All of them:\n\n")
+        .map_or("", |(_, list)| list);
+    let list: Vec<&str> = list.lines().take_while(|line| !line.is_empty()).collect();
     for command in commands() {
         let name = command.join(" ");
-        let synopsis = format!("\n    pitstop {name}");
-        assert!(page.contains(&synopsis), "no synopsis of {name}");
+        let synopses = list.iter().filter(|line| {
+            line.strip_prefix("    pitstop ")
+                .and_then(|line| line.strip_prefix(name.as_str()))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        });
+        assert_eq!(synopses.count(), 1, "synopses of {name}");
         for option in options(&command) {
             let told = ["`", "[", " "].iter().any(|before| {
                 let start = format!("{before}{option}");
@@ -257,8 +273,8 @@ fn prose(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-#[test]
-fn every_link_between_the_pages_leads_somewhere() {
+/// Where all pages are.
+fn pages() -> Vec<PathBuf> {
     let top = [
         "README.md",
         "ARCHITECTURE.md",
@@ -270,6 +286,31 @@ fn every_link_between_the_pages_leads_somewhere() {
     let docs = fs::read_dir(workspace().join("docs")).unwrap();
     pages.extend(docs.map(|entry| entry.unwrap().path()));
     pages.retain(|path| path.extension().is_some_and(|end| end == "md"));
+    pages
+}
+
+/// As it would where two branches added the same and were merged.
+#[test]
+fn no_row_and_no_item_stands_twice_in_a_page() {
+    for path in pages() {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut seen = BTreeSet::new();
+        let next = text.lines().skip(1).chain([""]);
+        for (line, next) in text.lines().zip(next) {
+            let is_short = line.len() <= 60 || next.starts_with("|---");
+            let may_repeat = is_short || !(line.starts_with("| ") || line.starts_with("- "));
+            assert!(
+                may_repeat || seen.insert(line),
+                "{}: {line}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let pages = pages();
     let mut wrong = Vec::new();
     for path in &pages {
         let text = prose(&fs::read_to_string(path).unwrap());
@@ -296,4 +337,50 @@ fn every_link_between_the_pages_leads_somewhere() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// What is called so in a file: functions, and the file itself.
+fn names_in(path: &Path, known: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            names_in(&entry.unwrap().path(), known);
+        }
+    } else if path.extension().is_some_and(|end| end == "rs") {
+        let stem = path.file_stem().unwrap_or_default();
+        known.insert(stem.to_string_lossy().into_owned());
+        let text = fs::read_to_string(path).unwrap();
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        for after in text.split("fn ").skip(1) {
+            let end = after.find(|c: char| !is_part(c)).unwrap_or(after.len());
+            known.insert(after[..end].to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_promises_name_is_there() {
+    let mut known = BTreeSet::new();
+    for entry in fs::read_dir(workspace()).unwrap() {
+        let package = entry.unwrap().path();
+        for folder in ["src", "tests"].map(|name| package.join(name)) {
+            if package.join("Cargo.toml").exists() && folder.exists() {
+                names_in(&folder, &mut known);
+            }
+        }
+    }
+    let page = page("docs/promises.md");
+    let mut seen = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let tests = row.trim_end_matches([' ', '|']).rsplit(" | ").next();
+        for code in tests.unwrap_or_default().split('`').skip(1).step_by(2) {
+            let name = code.rsplit("::").next().unwrap_or(code);
+            // Names of packages have no `_`; what was cut short has more than letters.
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.contains('_') && name.chars().all(is_name) {
+                assert!(known.contains(name), "{name}: {row}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 500, "only {seen} tests were found in the page");
 }

@@ -1,25 +1,27 @@
 //! A share that fills up. Needs root: the share is a small filesystem of its own.
 
 mod common;
+mod mirrors_common;
 
-use common::{Answer, Server, everything_in};
+use common::{Answer, Server, everything_in, run, wait_until};
+use mirrors_common::{Image, fake, mirror_of, root, url};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A tmpfs of one MiB.
+/// A small tmpfs.
 struct Small(PathBuf);
 
 impl Small {
-    fn mount(path: &Path) -> Self {
+    fn mount(path: &Path, size: &str) -> Self {
         fs::create_dir_all(path).unwrap();
         mount(
             Some("tmpfs"),
             path,
             Some("tmpfs"),
             MsFlags::empty(),
-            Some("size=1m"),
+            Some(format!("size={size}").as_str()),
         )
         .expect("mounting a tmpfs: this test needs root");
         Self(path.to_path_buf())
@@ -35,7 +37,7 @@ impl Drop for Small {
 #[test]
 fn a_full_share_is_507_and_the_old_image_is_whole() {
     let root = tempfile::tempdir().unwrap();
-    let _small = Small::mount(&root.path().join("share"));
+    let _small = Small::mount(&root.path().join("share"), "1m");
     let server = Server::start_in(root.path(), &[]);
     assert_eq!(server.put("/share/ip/sda.raw.gz", b"old").status, 201);
 
@@ -87,4 +89,61 @@ fn a_full_share_is_507_and_the_old_image_is_whole() {
             .status,
         201
     );
+}
+
+#[test]
+fn a_backup_in_segments_that_does_not_fit_leaves_nothing_of_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let _small = Small::mount(&root.path().join("share"), "5m");
+    let server = Server::start_in(root.path(), &[]);
+    let mut noise = vec![0; 8 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let disk = folder.path().join("disk");
+    fs::write(&disk, noise).unwrap();
+    let url = format!("http://{}/share/m/sda.raw.gz", server.http);
+    let disk = disk.to_str().unwrap();
+    let made = run(&["backup", "--exact", "--level", "fast", disk, &url]);
+    let told = String::from_utf8_lossy(&made.stderr);
+    assert_eq!(made.status.code(), Some(1), "{told}");
+    assert!(told.contains("the share is full"), "{told}");
+    assert_eq!(everything_in(&server.path("share/m")), [""; 0]);
+}
+
+/// `--mirror-size` says more than the disk has.
+#[test]
+fn a_mirror_whose_disk_is_full_makes_room_or_refuses_before_the_first_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = root(folder.path()).join("mirror");
+    let _small = Small::mount(&kept, "6m");
+    let first = Image::new(folder.path(), 1, 4);
+    let second = Image::new(folder.path(), 2, 4);
+    let large = Image::new(folder.path(), 3, 8);
+    let origin = fake(&first.by_digest(), &first.file);
+    for image in [&second, &large] {
+        origin.put(&image.by_digest(), &image.file);
+    }
+    let mirror = mirror_of(&url(&origin), folder.path(), &[]);
+    let whole = |image: &Image| {
+        let file = format!("{}.image", image.digest);
+        // The one before is in use for a moment after its last byte.
+        let got = || mirror.get(&image.by_digest()).body == image.file;
+        wait_until("the mirror to have room", got);
+        wait_until("the image to be whole", || {
+            everything_in(&kept) == [file.as_str()]
+        });
+    };
+    whole(&first);
+    whole(&second);
+    let refused = mirror.get(&large.by_digest());
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert!(
+        refused.text().contains("No space left"),
+        "{}",
+        refused.text()
+    );
+    // What is too large altogether drives nothing out, and leaves nothing half made.
+    let second_s = format!("{}.image", second.digest);
+    assert_eq!(everything_in(&kept), [second_s]);
+    whole(&first);
 }

@@ -46,7 +46,7 @@ fn ten_thousand_connections_leave_machines_at_work_alone() {
             let began = Instant::now();
             assert_eq!(server.get("/hosts/default.toml").status, 200);
             assert!(
-                began.elapsed() < Duration::from_secs(5),
+                began.elapsed() < Duration::from_secs(15),
                 "{:?}",
                 began.elapsed()
             );
@@ -159,7 +159,7 @@ fn a_message_that_drips_is_hung_up_on() {
         .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
     while stream.read_exact(&mut status).is_err() {
-        assert!(began.elapsed() < Duration::from_secs(15), "nobody hung up");
+        assert!(began.elapsed() < PATIENCE, "nobody hung up");
         let _ = stream.write_all(b".");
     }
     assert_eq!(&status, b"HTTP/1.1 408");

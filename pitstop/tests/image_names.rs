@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Server, run};
+use pitstop_testing::mounts::unmount;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -113,9 +114,8 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let folder = self.0.path().join("a b");
-        let gone = Command::new("umount").arg(&folder).status();
-        if !gone.is_ok_and(|status| status.success()) {
-            eprintln!("{} is mounted still", folder.display());
+        if let Err(error) = unmount(&folder) {
+            eprintln!("{error}");
         }
     }
 }

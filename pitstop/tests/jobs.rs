@@ -492,3 +492,108 @@ fn all_are_set_again_or_none() {
     assert!(error.contains("wait for it, or cancel it first"), "{error}");
     assert_eq!(lab.state("lab-1"), "cancelled");
 }
+
+#[test]
+fn a_room_follows_the_backup_of_one_of_its_machines() {
+    let lab = Lab::new();
+    let server = lab.serve();
+    let set = ["host", "set", "@lab", "restore", "--from", "lab-1"];
+    let follow = [&set[..], &["--follow"]].concat();
+    let error = lab.fails(&follow);
+    assert!(error.contains("lab-1 has no backup to follow"), "{error}");
+    assert!(error.contains("pitstop host set lab-1 backup"), "{error}");
+    let url = ["--url", "http://10.0.0.9"];
+    lab.does(&[&["host", "set", "lab-1", "backup"][..], &url].concat());
+    let error = lab.fails(&follow);
+    assert!(error.contains("tells no server how it goes"), "{error}");
+    lab.does(&["host", "set", "lab-1", "backup"]);
+    // Nothing is there yet.
+    assert!(lab.fails(&set).contains("there is no image of any disk in"));
+    for (more, why) in [
+        (&["--image", "x"][..], "name the same thing"),
+        (&["--every", "0 22 * * *"], "goes with --at"),
+        (
+            &["--share", "http://10.0.0.9/share"],
+            "would restore from http://10.0.0.9/share",
+        ),
+        (
+            &["--url", "http://10.0.0.9"],
+            "start pitstop serve on the root",
+        ),
+    ] {
+        let error = lab.fails(&[&follow[..], more].concat());
+        assert!(error.contains(why), "{more:?}: {error}");
+    }
+    let of_itself = [
+        "host", "set", "lab-1", "restore", "--from", "lab-1", "--follow",
+    ];
+    assert!(
+        lab.fails(&of_itself)
+            .contains("name those that get its image")
+    );
+    let no_restore = ["host", "set", "lab-2", "backup", "--from", "lab-1"];
+    assert!(lab.fails(&no_restore).contains("backup takes none"));
+
+    let said = lab.does(&follow);
+    let golden = lab.id("lab-1");
+    assert!(
+        said.contains(&format!(
+            "each waits until lab-1 is backed up (job {golden})"
+        )),
+        "{said}"
+    );
+    assert_eq!(
+        lab.job("lab-1")["action"],
+        "backup",
+        "it does not follow itself"
+    );
+    let text = fs::read_to_string(lab.host_file("0A00000C.toml")).unwrap();
+    assert!(text.contains("image = \"10.0.0.11\"\n"), "{text}");
+    assert_eq!(lab.job("lab-2")["follows"], *golden);
+    let second = lab.id("lab-2");
+    let waits = say(&server, &second, 2, READY);
+    assert!(
+        waits.contains("\"why\":\"lab-1 is to be backed up first\""),
+        "{waits}"
+    );
+    // The one slot is the backup's.
+    assert!(say(&server, &golden, 1, READY).contains("\"go\""));
+    assert!(say(&server, &second, 2, READY).contains("is being backed up"));
+    let list = lab.does(&["job", "list", "lab-2"]);
+    assert!(
+        list.contains("queued") && list.contains("lab-1 is being backed up"),
+        "{list}"
+    );
+    say(
+        &server,
+        &golden,
+        1,
+        "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false",
+    );
+    wait_until("the one that did not come is given up", || {
+        lab.state("lab-3") == "failed"
+    });
+    let error = lab.fails(&["job", "wait", "lab-2", "lab-3"]);
+    assert!(error.contains("2 of 2 jobs are not done"), "{error}");
+    // Whoever sets the backup again need not tell the others.
+    lab.does(&["job", "retry", "lab-1"]);
+    assert!(say(&server, &second, 2, READY).contains("is to be backed up first"));
+    let golden = lab.id("lab-1");
+    assert!(say(&server, &golden, 3, READY).contains("\"go\""));
+    fs::remove_file(lab.host_file("0A00000B.toml")).unwrap();
+    say(&server, &golden, 3, "\"state\":\"done\"");
+    assert!(say(&server, &second, 2, READY).contains("\"go\""));
+    say(
+        &server,
+        &second,
+        2,
+        "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false",
+    );
+    // Another day the image of this one would be an old one.
+    lab.does(&["host", "set", "lab-1", "backup-again"]);
+    lab.does(&["job", "retry", "lab-2"]);
+    let golden = lab.id("lab-1");
+    assert_eq!(lab.job("lab-2")["follows"], *golden);
+    let second = lab.id("lab-2");
+    assert!(say(&server, &second, 4, READY).contains("is to be backed up first"));
+}

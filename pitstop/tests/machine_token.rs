@@ -4,13 +4,14 @@ mod common;
 
 use common::{Server, pitstop};
 use pitstop_protocol::credentials::{Access, Credentials};
+use pitstop_protocol::pieces::{Composer, Member};
 use pitstop_transport::fetch::{HttpClient, Settings};
 use pitstop_transport::share::{HttpShare, Share};
 use std::io::{Read, Write};
 use url::Url;
 
-/// The job of 10.0.2.15, and the share as its machine reaches it.
-fn share(server: &Server) -> HttpShare {
+/// The token of a job of 10.0.2.15.
+fn token(server: &Server) -> String {
     let output = pitstop()
         .args(["host", "set", "10.0.2.15", "backup", "--root"])
         .arg(server.path(""))
@@ -19,7 +20,12 @@ fn share(server: &Server) -> HttpShare {
     assert!(output.status.success(), "{output:?}");
     let text = std::fs::read_to_string(server.path("hosts/0A00020F.toml")).unwrap();
     let file: toml::Table = toml::from_str(&text).unwrap();
-    let token = file["token"].as_str().unwrap().to_owned();
+    file["token"].as_str().unwrap().to_owned()
+}
+
+/// The share as the machine of that job reaches it.
+fn share(server: &Server) -> HttpShare {
+    let token = token(server);
     let url: Url = format!("http://{}/share", server.http).parse().unwrap();
     let access = Access::new(Credentials::Bearer { token }, [&url]);
     let settings = Settings {
@@ -71,4 +77,38 @@ fn a_machines_own_client_does_all_that_a_backup_needs() {
         let error = format!("{:#}", refused.unwrap_err());
         assert!(error.contains("HTTP 403"), "{error}");
     }
+}
+
+#[test]
+fn nothing_is_taken_from_an_image_that_the_machine_may_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_in(folder.path(), &["--machine-access", "token"]);
+    let token = token(&server);
+    std::fs::create_dir_all(server.path("share/10.0.2.16")).unwrap();
+    std::fs::write(server.path("share/10.0.2.16/sda.raw.gz"), [7; 500]).unwrap();
+    let mut composer = Composer::default();
+    let hash = [0; 32];
+    composer.member(0, Member { size: 100, hash });
+    let (body, _) = composer.take();
+    let put = |base: &str| {
+        let headers = format!(
+            "Authorization: Bearer {token}\r\nContent-Range: bytes 0-99/*\r\nPitstop-Pieces: 100\r\n\
+             Pitstop-Base: {base}\r\nPitstop-Base-Match: \"x\"\r\n"
+        );
+        server.request("PUT", "/share/10.0.2.15/sda.raw.gz.part", &headers, &body)
+    };
+    for (base, status) in [
+        ("/share/10.0.2.16/sda.raw.gz", 403),
+        ("/share/10.0.2.15/%2e%2e/10.0.2.16/sda.raw.gz", 400),
+        ("/hosts/0A000210.toml", 403),
+        ("http://elsewhere/share/10.0.2.15/sda.raw.gz", 502),
+    ] {
+        let answer = put(base);
+        assert_eq!(answer.status, status, "{base}: {answer:?}");
+    }
+    // What is its own is not there.
+    let answer = put("/share/10.0.2.15/sda.raw.gz");
+    assert_eq!(answer.status, 412, "{answer:?}");
+    assert_eq!(answer.header("pitstop-base-match"), Some("changed"));
+    assert!(!server.path("share/10.0.2.15").exists());
 }

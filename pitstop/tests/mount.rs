@@ -6,6 +6,7 @@ use common::{PATIENCE, Server, pitstop, run};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pitstop_testing::mounts::unmount;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -235,7 +236,7 @@ fn an_unmount_from_outside_ends_it_and_one_in_use_goes_on() {
     thread::sleep(Duration::from_millis(300));
     assert!(mounted.child.try_wait().unwrap().is_none());
     drop(file);
-    tool("umount", &[mounted.dir.path().to_str().unwrap()]);
+    unmount(mounted.dir.path()).unwrap();
     assert!(mounted.wait().success());
     let said = mounted.said();
     assert!(

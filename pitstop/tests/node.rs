@@ -3,28 +3,22 @@
 
 mod common;
 
-use common::{run, wait_until};
+use common::run;
+use pitstop_testing::daemon::Daemon;
+use pitstop_testing::ports::free_port;
 use std::fs::{self, Permissions};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 const RUN: &str = "20261128-213000-a1b2c3";
 
 /// What stands for a machine in rescue: dropbear on the loopback.
 struct Machine {
     folder: tempfile::TempDir,
-    dropbear: Child,
+    _dropbear: Daemon,
     port: u16,
     key: String,
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.dropbear.kill();
-        let _ = self.dropbear.wait();
-    }
 }
 
 fn program(command: &mut Command) -> String {
@@ -56,25 +50,19 @@ impl Machine {
         fs::set_permissions(at("ssh"), Permissions::from_mode(0o700)).unwrap();
         fs::copy(at("user.pub"), at("ssh/authorized_keys")).unwrap();
         fs::set_permissions(at("ssh/authorized_keys"), Permissions::from_mode(0o600)).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_port();
         let script = "mkdir -p /root/.ssh; mount --bind \"$1/ssh\" /root/.ssh\n\
                       exec dropbear -F -E -s -P \"$1/pid\" -r \"$1/host\" -p \"127.0.0.1:$2\"";
-        let dropbear = Command::new("unshare")
+        let mut dropbear = Command::new("unshare");
+        dropbear
             .args(["-m", "sh", "-ec", script, "sh"])
             .arg(folder.path())
             .arg(port.to_string())
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this test needs unshare");
-        wait_until("dropbear listens", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let dropbear = Daemon::listening(&mut dropbear, port);
         let machine = Self {
             folder,
-            dropbear,
+            _dropbear: dropbear,
             port,
             key,
         };

@@ -2,28 +2,15 @@
 
 mod common;
 
-use common::{pitstop, wait_until};
+use common::pitstop;
+use pitstop_testing::daemon::Daemon;
+use pitstop_testing::ports::free_port;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-struct Nginx(Child);
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
+use std::process::Command;
 
 /// A `WebDAV` server that knows nothing of TLS, and a proxy in front of it that does.
-fn start(folder: &Path, proxied: &str) -> (Nginx, u16) {
+fn start(folder: &Path, proxied: &str) -> (Daemon, u16) {
     let (plain, tls) = (free_port(), free_port());
     let at = folder.display();
     let made = Command::new("openssl")
@@ -67,16 +54,9 @@ fn start(folder: &Path, proxied: &str) -> (Nginx, u16) {
          }}\n"
     );
     fs::write(folder.join("nginx.conf"), config).unwrap();
-    let nginx = Command::new("nginx")
-        .arg("-c")
-        .arg(folder.join("nginx.conf"))
-        // It tells of every request that it refuses, as it should.
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("this test needs nginx");
-    let nginx = Nginx(nginx);
-    wait_until("nginx", || TcpStream::connect(("127.0.0.1", tls)).is_ok());
-    (nginx, tls)
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(folder.join("nginx.conf"));
+    (Daemon::listening(&mut command, tls), tls)
 }
 
 fn backup(folder: &Path, url: &str) -> std::process::Output {

@@ -5,6 +5,7 @@ mod common;
 mod relay_common;
 
 use common::{Server, run, wait_until};
+use pitstop_testing::ports::free_port;
 use relay_common::{here, image, restore, serve};
 use serde_json::{Value, json};
 use std::fs;
@@ -184,10 +185,7 @@ impl Liar {
 fn is_survived(lie: Lie, told: &str) {
     let root = tempfile::tempdir().unwrap();
     let raw = image(root.path(), DATA);
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let port = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = serve(here, root.path(), &port.to_string());
     let stored = fs::read(root.path().join("share/golden/sda.raw.gz")).unwrap();
     let liar = Arc::new(Liar {
@@ -270,10 +268,7 @@ fn an_image_without_an_index_is_refused_with_what_to_type() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("share")).unwrap();
     fs::write(root.path().join("share/disk.raw"), vec![7; 1 << 20]).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let port = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let _server = serve(here, root.path(), &port.to_string());
     let url = format!("http://{port}/share/disk.raw");
     let disk = root.path().join("target");

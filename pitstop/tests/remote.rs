@@ -5,6 +5,7 @@ mod common;
 
 use api_common::{BEGIN, FAILED, HALF, LOG, Lab, PLAN};
 use common::{pitstop, run};
+use pitstop_testing::ports::free_port;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -231,9 +232,7 @@ fn a_server_that_is_not_there_or_is_another_one_is_told() {
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
         text(&output)
     };
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let nobody = format!("http://127.0.0.1:{}", free_port());
     let error = told(&nobody, &["job", "list"]);
     assert!(error.contains("does pitstop serve run there?"), "{error}");
     // Another program, or a server of before the API.

@@ -234,6 +234,31 @@ fn a_job_is_signed_served_checked_in_and_removed_with_its_signature() {
 }
 
 #[test]
+fn hooks_of_a_signed_tree_come_into_the_job_that_is_signed() {
+    let lab = Lab::new();
+    let root = lab.server.path("").display().to_string();
+    let system = lab.keys.path().join("system");
+    fs::create_dir_all(system.join("etc")).unwrap();
+    fs::write(system.join("etc/motd"), "hello\n").unwrap();
+    let system = system.display().to_string();
+    works(&run(&["tree", "capture", &system, "web", "--root", &root]));
+    fs::create_dir_all(lab.server.path("share/hooks")).unwrap();
+    fs::write(lab.server.path("share/hooks/a.sh"), "#!/bin/sh\n").unwrap();
+    let deploy = ["set", "127.0.0.1", "deploy", "--tree", "web", "--signed"];
+    let hook = ["--hook", "hooks/a.sh"];
+    fails(
+        &lab.host(&[&deploy[..], &hook, &["--disk", "sda"]].concat()),
+        "nobody has signed hooks/a.sh",
+    );
+    let key = lab.key("lab.sec");
+    let said = works(&lab.host(&[&deploy[..], &hook, &["--sign", &key]].concat()));
+    for part in ["signed = true", "hooks/a.sh\" = \"blake3:"] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    lab.is_signed();
+}
+
+#[test]
 fn what_replaces_or_clears_a_signed_job_leaves_no_signature_behind() {
     let lab = Lab::new();
     works(&lab.sign(&[]));
@@ -312,6 +337,15 @@ fn what_a_machine_would_refuse_is_not_signed() {
         said.contains("disks = [{ serial = \"QM00001\" }]"),
         "{said}"
     );
+    // Of an encrypted image no digest can be read here; of a plain one beside it that is signed all the same.
+    let folder = lab.server.path("share/127.0.0.1");
+    fs::write(folder.join("sdb.raw.gz.age"), "age-encryption.org/v1\n").unwrap();
+    works(&lab.sign(&["--disk", "sda", "--force"]));
+    fs::remove_file(folder.join("sda.raw.gz")).unwrap();
+    fails(
+        &lab.sign(&["--disk", "sda", "--force"]),
+        "sdb.raw.gz.age is encrypted, and its digest cannot be read here",
+    );
 }
 
 #[test]
@@ -321,4 +355,115 @@ fn a_signed_job_for_later_is_signed_now_and_set_then() {
     assert_eq!(lab.hosts(), [""; 0]);
     common::wait_until("the job is set", || lab.hosts().len() == 3);
     lab.is_signed();
+}
+
+#[test]
+fn images_and_trees_count_with_the_right_signature_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for name in ["lab", "other"] {
+        works(&run(&["key", "new", &at(name), "--no-password"]));
+    }
+    let (key, other) = (at("lab.pub"), at("other.pub"));
+    fs::create_dir_all(at("root/share")).unwrap();
+    fs::create_dir_all(at("system/etc")).unwrap();
+    fs::write(at("system/etc/motd"), "hello\n").unwrap();
+    let root = at("root");
+    let tree = |words: &[&str]| run(&[&["tree"], words, &["--root", &root]].concat());
+    // What the command tells to type is what signs.
+    let sign = |said: &str| {
+        let line = said
+            .lines()
+            .find_map(|line| line.split_once("to sign it: minisign "));
+        let words: Vec<&str> = line.expect("a line to type").1.split_whitespace().collect();
+        let words: Vec<&str> = words
+            .iter()
+            .map(|word| if *word == "KEY.sec" { "lab.sec" } else { word })
+            .collect();
+        works(&minisign(folder.path(), &[&words[..], &["-W"]].concat()));
+    };
+    let said = works(&tree(&["capture", &at("system"), "web@1"]));
+    fails(
+        &tree(&["verify", "web", "--signed-by", &key]),
+        "trees/web/1.toml is not signed",
+    );
+    sign(&said);
+    works(&tree(&["verify", "web", "--signed-by", &key]));
+    works(&tree(&[
+        "verify",
+        "web",
+        "--signed-by",
+        &other,
+        "--signed-by",
+        &key,
+    ]));
+    let by_other = ["--signed-by", other.as_str()];
+    fails(
+        &tree(&[&["verify", "web"], &by_other[..]].concat()),
+        "signed with another key",
+    );
+    let disk = at("disk");
+    fs::write(&disk, vec![7; 1 << 20]).unwrap();
+    let deploy = ["deploy", "web", &disk, "--yes"];
+    fails(
+        &tree(&[&deploy[..], &by_other].concat()),
+        "signed with another key",
+    );
+    let update = ["update", "web", &at("system"), "--dry-run"];
+    fails(
+        &tree(&[&update[..], &by_other].concat()),
+        "signed with another key",
+    );
+
+    // A file has a name that anybody gives it; what is in it is signed.
+    let file = at("web.tar.gz");
+    sign(&works(&tree(&["capture", &at("system"), &file])));
+    works(&tree(&["verify", &file, "--signed-by", &key]));
+    fs::copy(at("root/share/trees/web/1.tar.gz"), &file).unwrap();
+    fails(
+        &tree(&["verify", &file, "--signed-by", &key]),
+        "it is of another image",
+    );
+
+    let image = at("sda.raw.gz");
+    works(&run(&["backup", &disk, &image]));
+    let (verify, restore) = (["verify", &image], ["restore", &image, &at("target")]);
+    fails(
+        &run(&[&verify[..], &["--signed-by", &key]].concat()),
+        "is not signed",
+    );
+    works(&minisign(
+        folder.path(),
+        &["-S", "-W", "-s", "lab.sec", "-m", "sda.raw.gz.toml"],
+    ));
+    works(&run(&[&verify[..], &["--signed-by", &key]].concat()));
+    fs::write(at("target"), vec![0; 1 << 20]).unwrap();
+    fails(
+        &run(&[&restore[..], &by_other].concat()),
+        "signed with another key",
+    );
+    assert_eq!(fs::read(at("target")).unwrap(), vec![0; 1 << 20]);
+    works(&run(&[&restore[..], &["--signed-by", &key]].concat()));
+    assert_eq!(fs::read(at("target")).unwrap(), vec![7; 1 << 20]);
+    fails(
+        &run(&[&verify[..], &["--signed-by", &disk]].concat()),
+        "no public key of minisign's",
+    );
+}
+
+#[test]
+fn a_plan_refuses_what_a_machine_with_a_key_of_images_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    works(&run(&["key", "new", &at("lab"), "--no-password"]));
+    let job = at("job.toml");
+    let text = format!(
+        "version = 1\naction = \"deploy\"\nshare = \"file://{}\"\ntree = \"web\"\noverrides = [\"layers/a\"]\n",
+        folder.path().display()
+    );
+    fs::write(&job, text).unwrap();
+    fails(
+        &run(&["plan", "--host-file", &job, "--signed-by", &at("lab.pub")]),
+        "folders are not taken",
+    );
 }

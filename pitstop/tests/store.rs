@@ -1,11 +1,9 @@
 //! Images in an S3 store, by the real program against moto.
 
 mod common;
-#[path = "../../transport/src/share/s3/moto.rs"]
-mod moto;
 
 use common::pitstop;
-use moto::Moto;
+use pitstop_testing::moto::Moto;
 use std::fs;
 use std::process::Output;
 

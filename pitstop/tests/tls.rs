@@ -226,6 +226,25 @@ fn a_new_name_is_in_the_certificate_without_a_restart() {
 }
 
 #[test]
+fn who_speaks_http_to_the_https_port_is_told_what_to_do() {
+    let scene = Scene::new();
+    let (_server, https) = scene.serve();
+    let mut stream = TcpStream::connect(https).unwrap();
+    stream.write_all(b"GET /share/ HTTP/1.1\r\n").unwrap();
+    stream.write_all(b"host: x\r\n\r\n").unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    let (head, body) = told.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{told}");
+    assert!(
+        head.contains(&format!("content-length: {}", body.len())),
+        "{told}"
+    );
+    assert!(body.contains("write https://"), "{told}");
+    greets(&scene, https, "localhost").unwrap();
+}
+
+#[test]
 fn clients_that_are_slow_at_the_handshake_keep_nobody_waiting() {
     let scene = Scene::new();
     let (_server, https) = scene.serve();

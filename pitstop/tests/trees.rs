@@ -2,27 +2,13 @@
 
 mod common;
 
-use common::{Server, pitstop, run, wait_until};
+use common::{Server, fails, pitstop, run, text};
+use pitstop_testing::daemon::Daemon;
+use pitstop_testing::ports::free_port;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-
-fn text(output: &Output) -> String {
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn fails(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
 
 fn tool(command: &mut Command) {
     let output = command
@@ -120,8 +106,15 @@ fn versions_follow_each_other_and_none_is_overwritten() {
 
     text(&lab.tree(&["prune", "web", "--keep", "1", "--dry-run"]));
     assert_eq!(lab.versions("web").len(), 2);
+    // What was killed has left one, and somebody writes another.
+    let part = |name: &str| format!("{}/{name}.tar.gz.part", lab.at("root/share/trees/web"));
+    for name in ["left", "busy"] {
+        fs::write(part(name), "half").unwrap();
+    }
+    tool(Command::new("touch").args(["-d", "2 days ago", &part("left")]));
     text(&lab.tree(&["prune", "web", "--keep", "1"]));
     assert_eq!(lab.versions("web"), ["2"]);
+    assert!(!Path::new(&part("left")).exists() && Path::new(&part("busy")).exists());
     assert!(!Path::new(&lab.at("root/share/trees/web/1.toml")).exists());
     let error = fails(&lab.tree(&["cat", "nothing", "x"]));
     assert!(error.contains("there is no tree nothing"), "{error}");
@@ -299,9 +292,10 @@ fn oci_layout(folder: &Path) {
     ]));
     let manifest = format!(r#"{{"schemaVersion":2,"layers":[{{{lower}}},{{{upper}}}]}}"#);
     let manifest = blob(manifest.as_bytes());
+    // Two tags of one image.
     fs::write(
         folder.join("index.json"),
-        format!(r#"{{"manifests":[{{{manifest}}}]}}"#),
+        format!(r#"{{"manifests":[{{{manifest}}},{{{manifest}}}]}}"#),
     )
     .unwrap();
 }
@@ -328,19 +322,35 @@ fn layers_of_an_oci_layout_are_laid_over_each_other_and_each_is_proven() {
     assert_eq!(lab.versions("app").len(), 1);
 }
 
+#[test]
+fn a_tar_comes_through_a_pipe_as_well() {
+    let lab = Lab::new();
+    let mut tar = Command::new("tar")
+        .args(["-cC", &lab.at("system"), "."])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pipe = tar.stdout.take().unwrap();
+    let root = lab.at("root");
+    let made = pitstop()
+        .args(["tree", "import", "-", "web", "--root", &root])
+        .stdin(pipe)
+        .output()
+        .unwrap();
+    text(&made);
+    assert!(tar.wait().unwrap().success());
+    assert_eq!(text(&lab.tree(&["cat", "web", "etc/hostname"])), "golden\n");
+}
+
 /// An ssh server on the loopback, in a namespace where /root has nothing but its key.
 struct Sshd {
-    child: std::process::Child,
+    _daemon: Daemon,
     port: u16,
 }
 
 impl Sshd {
     fn start(folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         tool(
             Command::new("ssh-keygen")
                 .args(["-q", "-t", "ed25519", "-N", "", "-f"])
@@ -356,23 +366,12 @@ impl Sshd {
              exec dropbear -F -E -s -p 127.0.0.1:{port} -r '{0}/host' -P '{0}/pid'",
             folder.display()
         );
-        let child = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_until("the ssh server", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Self { child, port }
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        Self {
+            _daemon: Daemon::listening(&mut command, port),
+            port,
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! `pitstop backup DISK IMAGE`: a disk becomes an image, without a boot.
 
+use super::place::encrypted::EncryptFor;
 use super::place::{Destination, RateLimit, is_local, reporter};
 use crate::job_options::{JobOptions, Which};
 use anyhow::{Context, bail};
+use pitstop_age::encrypting;
 use pitstop_imaging::disk::{DiskInput, Input, mounted_for_writing, same_bytes};
 use pitstop_imaging::efi;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{CaptureOptions, Level, capture};
 use pitstop_imaging::inventory::{DiskIdentity, identify};
+use pitstop_protocol::job::options::RECIPIENTS;
 use pitstop_protocol::job::{ActionName, JobOption, check};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   pitstop backup /dev/sda sda.raw.gz
   pitstop backup /dev/sda http://192.168.1.10:8080/share/192.168.1.50/sda.raw.gz --exact
+  pitstop backup /dev/sda sda.raw.gz.age --recipients-file recipients.txt
 
 The disk should not be written to meanwhile: unmount its filesystems first.")]
 pub struct Args {
@@ -29,6 +33,8 @@ pub struct Args {
     made: NewImage,
     #[command(flatten)]
     rate_limit: RateLimit,
+    #[command(flatten)]
+    encrypt: EncryptFor,
 }
 
 /// How every command makes an image.
@@ -52,7 +58,8 @@ struct OfBackup;
 impl Which for OfBackup {
     fn has(option: &JobOption) -> bool {
         let own = option.is_of_some() && option.is_of(ActionName::Backup);
-        own && !OfNewImage::has(option)
+        // Whom it is for may be in files here.
+        own && !OfNewImage::has(option) && option.key != RECIPIENTS
     }
 }
 
@@ -90,12 +97,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             identity.logical_sector_size,
         ),
         origin: None,
+        levels: None,
     };
     let reporter = reporter();
     warn_of_writers(&args.disk, &reporter);
-    Destination::new(&args.image, args.made.force)?
-        .slowed(args.rate_limit.rate()?)
-        .write(|out| capture(&args.disk, &identity, &options, out, &reporter).map(Some))
+    let recipients = args.encrypt.recipients(&args.image)?;
+    let to = Destination::new(&args.image, args.made.force)?.slowed(args.rate_limit.rate()?);
+    match recipients {
+        None => to.capture(&args.disk, &identity, &options, &reporter),
+        // It has no byte in common with the image before.
+        Some(recipients) => to.write(|out| {
+            encrypting(out, &recipients, |out| {
+                capture(&args.disk, &identity, &options, out, &reporter).map(Some)
+            })
+        }),
+    }
 }
 
 /// What is written meanwhile may be in the image by half.

@@ -1,7 +1,7 @@
 //! `pitstop convert FROM TO`: any image becomes one with an index, or zstd, or raw.
 
 use super::backup::NewImage;
-use super::place::{Destination, reporter, source};
+use super::place::{Destination, led_to, reporter, source};
 use anyhow::bail;
 use pitstop_imaging::disk::is_device_path;
 use pitstop_imaging::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
@@ -62,14 +62,23 @@ fn to_raw(
     image: &dyn pitstop_imaging::image::ImageSource,
     reporter: &dyn pitstop_imaging::event::Reporter,
 ) -> anyhow::Result<()> {
-    let path = Path::new(&args.to);
+    let path = led_to(Path::new(&args.to))?;
+    let path = path.as_path();
+    if path.exists() && !path.is_file() {
+        bail!(
+            "{} is not a plain file: an image is not written there (pitstop restore writes to a disk)",
+            args.to
+        );
+    }
     if path.exists() && !args.made.force {
         bail!("{} is there already: remove it, or say --force", args.to);
     }
     if !path.exists() && is_device_path(path) {
         bail!("there is no {}", args.to);
     }
-    let part = std::path::PathBuf::from(format!("{}.part", args.to));
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = std::path::PathBuf::from(part);
     let options = RestoreOptions {
         delta: Delta::Off,
         threads: args.made.threads,

@@ -1,5 +1,6 @@
 //! `pitstop inspect IMAGE`: what is in it, with a picture of the disk.
 
+use super::place::encrypted::ReadWith;
 use super::place::{columns, source};
 use anyhow::Context;
 use pitstop_imaging::image::{Cell, ImageMeta, Indexed, Inspection, Kind, inspect};
@@ -18,6 +19,8 @@ pub struct Args {
     /// For programs
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    read: ReadWith,
 }
 
 /// The most cells a picture has, and what frames them.
@@ -25,7 +28,7 @@ const CELLS: usize = 100;
 const FRAME: usize = 4;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let image = source(&args.image)?;
+    let image = args.read.open(source(&args.image)?)?;
     let cells = columns().saturating_sub(FRAME).clamp(10, CELLS);
     let found = inspect(&*image, cells)?;
     let text = if args.json {

@@ -1,6 +1,6 @@
 //! `pitstop layout`: partitions and filesystems from a file that people can read.
 
-use super::place::reporter;
+use super::place::{is_stream, reporter};
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::layout::apply::{apply, compare};
@@ -115,7 +115,7 @@ fn write(layout: &Layout, output: Option<&Path>) -> anyhow::Result<()> {
         None => std::io::stdout()
             .write_all(text.as_bytes())
             .context("writing to standard output"),
-        Some(path) if path.exists() => {
+        Some(path) if path.exists() && !is_stream(path) => {
             bail!("{} is there already: remove it first", path.display())
         }
         Some(path) => fs::write(path, text).with_context(|| format!("writing {}", path.display())),

@@ -9,4 +9,5 @@ pub mod place;
 pub mod plan;
 pub mod restore;
 pub mod shrink;
+pub mod torrent;
 pub mod verify;

@@ -1,5 +1,9 @@
 //! Where images are on a command line: paths and URLs, and how their progress is shown.
 
+mod capture;
+pub mod encrypted;
+pub mod signed;
+
 use crate::job_options::{JobOptions, Which};
 use anyhow::{Context, anyhow, bail};
 use nix::libc;
@@ -8,21 +12,20 @@ use pitstop_imaging::disk::is_device_path;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
 use pitstop_imaging::render::{Output, Renderer, Style};
-use pitstop_protocol::job::{JobOption, check_folder, parse_rate};
+use pitstop_protocol::job::{JobOption, Mirror, check_folder, parse_rate};
 use pitstop_protocol::redacted;
 use pitstop_protocol::share_url::ShareUrl;
-use pitstop_transport::fetch::{HttpClient, Roots, Settings};
+use pitstop_transport::fetch::{HttpClient, Listener, Roots, Settings};
 use pitstop_transport::share::{
-    DirectoryShare, HttpImage, HttpShare, RelayAt, S3Share, Share, Signer, Throttle, Throttled,
-    relay_at,
+    DirectoryShare, HttpImage, HttpShare, Keys, Mirrored, RelayAt, S3Share, Share, Signer,
+    Throttle, Throttled, relay_at,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use url::Url;
 
 const WIDTH: usize = 80;
@@ -45,15 +48,55 @@ impl RateLimit {
     }
 }
 
-/// [`source`], slowed down where that is asked for.
-pub fn slowed_source(
-    image: &str,
-    limit: Option<NonZeroU64>,
-) -> anyhow::Result<Box<dyn ImageSource>> {
-    let source = source(image)?;
-    Ok(match limit {
+/// A source, slowed down where that is asked for.
+pub fn slowed(source: Box<dyn ImageSource>, limit: Option<NonZeroU64>) -> Box<dyn ImageSource> {
+    match limit {
         Some(rate) => Box::new(Throttled::new(source, Throttle::new(rate))),
         None => source,
+    }
+}
+
+/// [`source`], whose chunks come from mirrors where they have them.
+///
+/// # Errors
+/// Also for mirrors of a path: nothing is nearer.
+pub fn near_source(
+    image: &str,
+    mirrors: &[Mirror],
+    reporter: Listener,
+) -> anyhow::Result<Box<dyn ImageSource>> {
+    let own = source(image)?;
+    if mirrors.is_empty() {
+        return Ok(own);
+    }
+    let in_store = image.starts_with("s3://");
+    if !in_store && is_local(image) {
+        bail!("{image} is a path: a mirror is for an image on a server, named by its URL");
+    }
+    let paths = paths_on_mirrors(image)?;
+    let settings = Settings {
+        reporter,
+        ..client()?.settings().clone()
+    };
+    Ok(Mirrored::of(own, &paths, mirrors, &settings)?)
+}
+
+/// Where a copy of the share has the image at a URL, and a folder of single images. The server's name is no folder, and in front of it
+/// may be a password: both stay here.
+fn paths_on_mirrors(image: &str) -> anyhow::Result<Vec<String>> {
+    let below = match url(image)? {
+        Some(url) => url.path().to_owned(),
+        // Behind s3://BUCKET/.
+        None => image.splitn(4, '/').nth(3).unwrap_or_default().to_owned(),
+    };
+    let below = below.split('?').next().unwrap_or_default();
+    let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let parts = below.split('/').filter(|part| !part.is_empty());
+    let parts: Vec<String> = parts.map(decoded).collect();
+    Ok(match &parts[..] {
+        [] => Vec::new(),
+        [name] => vec![name.clone()],
+        [.., folder, name] => vec![format!("{folder}/{name}"), name.clone()],
     })
 }
 
@@ -111,7 +154,7 @@ impl Destination {
                 let (base, name) = split(&url)?;
                 (Box::new(HttpShare::new(&base, &client()?)), name)
             }
-            None => match local(Path::new(image))? {
+            None => match local(image)? {
                 Local::Stream(file) => return Ok(Self::Stream(file)),
                 Local::File(share, name) => (Box::new(share), name),
             },
@@ -165,16 +208,21 @@ impl Destination {
         let mut pending = share.create(name)?;
         let meta = fill(&mut pending)?;
         pending.finish()?;
-        if let Some(meta) = meta {
-            let beside = format!("{name}.toml");
-            let mut pending = share.create(&beside)?;
-            pending
-                .write_all(meta.as_bytes())
-                .with_context(|| format!("writing {beside}"))?;
-            pending.finish()?;
+        match meta {
+            Some(meta) => describe(&**share, name, &meta),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Writes what an image is of beside it.
+fn describe(share: &dyn Share, name: &str, text: &str) -> anyhow::Result<()> {
+    let beside = format!("{name}.toml");
+    let mut pending = share.create(&beside)?;
+    pending
+        .write_all(text.as_bytes())
+        .with_context(|| format!("writing {beside}"))?;
+    pending.finish()
 }
 
 /// The bucket and the key that an `s3://` URL names; `None` for any other image.
@@ -189,7 +237,13 @@ fn in_store(image: &str) -> anyhow::Result<Option<(S3Share, String)>> {
     if key.is_empty() {
         bail!("{url} is a bucket: name the image in it, as s3://bucket/10.0.2.15/sda.raw.gz");
     }
-    let signer = Arc::new(Signer::from_environment(&url)?);
+    let keys = Keys::from_environment()?.with_context(|| {
+        format!(
+            "there are no keys for {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them into \
+             ~/.aws/credentials"
+        )
+    })?;
+    let signer = Signer::new(&url, &keys)?;
     Ok(Some((S3Share::new(&url, &client()?, signer), key)))
 }
 
@@ -198,14 +252,42 @@ enum Local {
     File(DirectoryShare, String),
 }
 
-fn local(path: &Path) -> anyhow::Result<Local> {
-    // A link stays one: the image takes the place of what it leads to.
-    let real = fs::canonicalize(path);
-    let path = real.as_deref().unwrap_or(path);
+/// Whether what is at a path is written to as it is, as a pipe or `/dev/stdout`: no file takes its place.
+pub fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| {
+        let kind = found.file_type();
+        kind.is_char_device() || kind.is_fifo()
+    })
+}
+
+/// What a path leads to: a link stays one, and what is written takes the place of that. A pipe or a socket behind
+/// `/dev/stdout` has no name of its own: the path is its name.
+///
+/// # Errors
+/// A link that leads nowhere.
+pub fn led_to(path: &Path) -> anyhow::Result<PathBuf> {
+    if let Ok(real) = fs::canonicalize(path) {
+        return Ok(real);
+    }
+    if path.is_symlink() && !path.exists() {
+        bail!(
+            "{} is a link, and what it leads to is not there: make that, or remove the link",
+            path.display()
+        );
+    }
+    Ok(path.to_owned())
+}
+
+fn local(image: &str) -> anyhow::Result<Local> {
+    if image.ends_with('/') {
+        bail!("{image} is the name of a folder: name the image in it");
+    }
+    let path = led_to(Path::new(image))?;
+    let path = path.as_path();
     let shown = path.display();
     if let Ok(found) = fs::metadata(path) {
         let kind = found.file_type();
-        if kind.is_char_device() || kind.is_fifo() {
+        if is_stream(path) {
             let file = OpenOptions::new().write(true).open(path);
             return Ok(Local::Stream(
                 file.with_context(|| format!("opening {shown}"))?,
@@ -363,6 +445,19 @@ mod tests {
         );
         let err = split(&Url::parse("http://server/").unwrap()).unwrap_err();
         assert!(err.to_string().ends_with("does not end in a file name"));
+    }
+
+    #[test]
+    fn a_mirror_is_asked_for_folder_and_name_and_hears_no_password() {
+        for (image, asked) in [
+            ("http://s/share/a%20b/x.gz?y=/z", &["a b/x.gz", "x.gz"][..]),
+            ("http://u:s3cret@s/golden/x.gz", &["golden/x.gz", "x.gz"]),
+            ("http://u:s3cret@s/x.gz", &["x.gz"]),
+            ("s3://bucket/x.gz?region=r", &["x.gz"]),
+            ("s3://bucket/a/golden/x.gz", &["golden/x.gz", "x.gz"]),
+        ] {
+            assert_eq!(paths_on_mirrors(image).unwrap(), asked, "{image}");
+        }
     }
 
     #[test]

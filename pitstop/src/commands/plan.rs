@@ -1,10 +1,11 @@
 //! `pitstop plan`: what a job would do to the disks of this machine, by the code that would do it.
 
 use super::place::reporter;
+use super::place::signed::SignedBy;
 use anyhow::{Context, anyhow};
 use pitstop_imaging::inventory::Machine;
 use pitstop_payload::execute::dry_run;
-use pitstop_protocol::job::{ActionName, Job, preview};
+use pitstop_protocol::job::{ActionName, Job, check, preview};
 use pitstop_transport::share::{Carriers, connect};
 use std::fmt::Write as _;
 use std::fs;
@@ -44,6 +45,8 @@ pub struct Args {
     /// For programs: as plan.json on the share
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    signed: SignedBy,
     /// Where the kernel's view of the devices is
     #[arg(long, value_name = "DIR", default_value = "/sys")]
     sysfs: PathBuf,
@@ -60,7 +63,10 @@ const MOUNTS: &str = "/run/pitstop/shares";
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let address = args.address.unwrap_or_else(own_address);
-    let job = job(args, address)?;
+    let mut job = job(args, address)?;
+    let asked = std::mem::take(&mut job.terms.images);
+    job.terms.images = asked.on_machine(args.signed.keys()?.as_ref(), None)?;
+    check::vouched(&job)?;
     let url = job
         .share
         .as_ref()

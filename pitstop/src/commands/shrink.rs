@@ -13,6 +13,7 @@ use last::Last;
 use percent_encoding::percent_decode_str;
 use pitstop_imaging::disk::{LoopDevice, same_bytes};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::encrypted::is_named_encrypted;
 use pitstop_imaging::image::{CaptureOptions, ImageMeta, ImageReader, Origin};
 use pitstop_imaging::inventory::DiskIdentity;
 use pitstop_imaging::table::Resized;
@@ -48,6 +49,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if is_same(&args.image, &args.new) {
         bail!(
             "{} is the image itself: the new one needs another name",
+            args.new
+        );
+    }
+    if is_named_encrypted(&args.new) {
+        bail!(
+            "{}: a smaller image is plain, and a name like this says that it is encrypted",
             args.new
         );
     }

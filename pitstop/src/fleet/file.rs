@@ -1,5 +1,6 @@
 //! `fleet.toml` on the disk: read in one go, replaced in one step, changed by one command at a time.
 
+use crate::commands::place::{is_stream, led_to};
 use crate::host::Root;
 use anyhow::{Context, bail};
 use pitstop_fleet::{BadFleet, Fleet};
@@ -92,8 +93,18 @@ impl FleetFile {
     }
 }
 
-/// Puts `bytes` in place of the file at `path`, or of what it is a symlink to, in one step. Mode and owner stay.
+/// Puts `bytes` in place of the file at `path`, or of what it is a symlink to, in one step. Mode and owner stay. A pipe or
+/// `/dev/stdout` is written to.
 pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if is_stream(path) {
+        return std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()));
+    }
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        bail!(
+            "{} is not a plain file: nothing is written there",
+            path.display()
+        );
+    }
     put(path, bytes, path)
 }
 
@@ -106,7 +117,7 @@ pub fn keep(path: &Path, bytes: &[u8], copy: &Path) -> anyhow::Result<()> {
 /// Puts `bytes` in place of the file at `path`, with mode and owner of the file `like`.
 fn put(path: &Path, bytes: &[u8], like: &Path) -> anyhow::Result<()> {
     let writing = || format!("writing {}", path.display());
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = led_to(path)?;
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

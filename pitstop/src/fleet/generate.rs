@@ -2,10 +2,11 @@
 
 use super::file::{FleetFile, replace};
 use super::install::{self, Daemon};
+use crate::commands::place::is_stream;
 use crate::host::Root;
 use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::generate::{Around, Format, Made, generate, merge_hosts};
-use pitstop_server::{Served, assumed_url, read_server_file, valid_url};
+use pitstop_server::{Served, assumed_url, boot_chain, read_server_file, valid_url};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,10 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
             for (_, text) in &made.files {
                 replace(file, text.as_bytes())?;
             }
+            // Nothing else belongs there.
+            if is_stream(file) {
+                return Ok(String::new());
+            }
             Ok(format!("{} is written\n", file.display()))
         }
     }
@@ -109,6 +114,7 @@ fn make(args: &Args, format: Format) -> anyhow::Result<Made> {
         machines: &served.url,
         share: &share,
         jobs: jobs(root)?,
+        chain: boot_chain(&root.join("boot")),
     };
     generate(&fleet, format, &around).map_err(|what| anyhow!(what))
 }

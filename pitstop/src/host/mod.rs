@@ -4,6 +4,7 @@ pub mod confirm;
 mod many;
 mod node;
 mod order;
+mod origin;
 mod root;
 pub mod set;
 mod sign;

@@ -4,6 +4,7 @@ use super::Root;
 use super::confirm;
 use super::many::Many;
 use super::order::Order as Words;
+use super::origin::Origin;
 use super::sign::Sign;
 use super::who::who;
 use crate::job_options::{JobOptions, Which};
@@ -26,6 +27,7 @@ const USAGE: &str = "pitstop host set [OPTIONS] <SELECTOR>... <ACTION>
   pitstop host set 192.168.1.50 wipe --disk sda --method discard
   pitstop host set 192.168.1.50 rescue
   pitstop host set @lab3 restore
+  pitstop host set @lab3 restore --from lab3-01 --follow
   pitstop host set lab3-01 lab3-07 backup --image '{hostname}'
   pitstop host set --all rescue", override_usage = USAGE)]
 pub struct Args {
@@ -46,6 +48,8 @@ pub struct Args {
     force: bool,
     #[command(flatten)]
     pub many: Many,
+    #[command(flatten)]
+    origin: Origin,
     #[command(flatten)]
     sign: Sign,
 }
@@ -80,6 +84,8 @@ impl Args {
             many: self.many.wished(),
             by: who(),
             terms: self.sign.wished(),
+            from: self.origin.wished(),
+            follows: None,
         }
     }
 }
@@ -117,6 +123,8 @@ impl Args {
                 JobPower::Cycle => "cycle".to_owned(),
                 JobPower::On => "on".to_owned(),
             }),
+            from: self.origin.from(),
+            follow: self.origin.follow,
             force: self.force,
             dry_run: false,
             job: job.context("putting the job into JSON")?,
@@ -131,7 +139,7 @@ impl Args {
 /// Writes the host files. Returns what will happen, for people, and what is to be switched when they have been told.
 pub fn run(args: &Args) -> anyhow::Result<(String, After)> {
     let hosts = args.root.hosts()?;
-    let wish = args.wish();
+    let wish = args.wish().with_origin(&args.root.path)?;
     let mut prepared = set::prepare(&args.root.path, &hosts, &wish)?;
     args.sign.show(&prepared)?;
     confirm::ask(&args.many, wish.action, &prepared.plan()?)?;

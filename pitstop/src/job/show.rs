@@ -72,6 +72,7 @@ fn in_words(job: &Job) -> String {
             "replaced by",
             job.superseded_by.as_ref().map(ToString::to_string),
         ),
+        ("follows", job.follows.as_ref().map(ToString::to_string)),
         ("set by job", job.series.as_ref().map(ToString::to_string)),
         ("slots", job.slots.map(|slots| slots.to_string())),
         ("server", job.server.clone()),

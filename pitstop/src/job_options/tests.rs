@@ -35,7 +35,7 @@ fn both_spellings_of_a_delta_mean_the_same() {
         assert_eq!(value(&[line], "delta"), *meant, "{line}");
     }
     assert!(given(&["--delta=maybe"]).is_err());
-    assert_eq!(value(&["--level", "auto"], "level"), "fast".into());
+    assert_eq!(value(&["--level", "auto"], "level"), "auto".into());
 }
 
 #[test]

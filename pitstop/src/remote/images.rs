@@ -3,11 +3,13 @@
 use super::Client;
 use crate::host::say;
 use crate::images::{Args, Command, text};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use pitstop_api::Images;
 
 pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
-    let Command::List { json, .. } = &args.command;
+    let Command::List { json, .. } = &args.command else {
+        bail!("pitstop image prune works on the files of a server: run it there, without --server");
+    };
     let found: Images = client.get("/images")?;
     say(&if *json {
         serde_json::to_string_pretty(&found.images).context("writing JSON")? + "\n"

@@ -79,6 +79,7 @@ impl Server {
             | Command::Restore(_)
             | Command::Verify(_)
             | Command::Inspect(_)
+            | Command::Torrent(_)
             | Command::Layout(_)
             | Command::Plan(_)
             | Command::Convert(_)

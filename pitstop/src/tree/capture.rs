@@ -1,9 +1,9 @@
 //! `pitstop tree capture ROOT IMAGE`: a system becomes an image.
 
 use super::store::{NewImage, Where};
+use crate::commands::place::encrypted::EncryptFor;
 use crate::commands::place::reporter;
 use anyhow::Context;
-use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::Level;
 use pitstop_trees::path::TreePath;
 use pitstop_trees::{CaptureOptions, Excludes, Packing};
@@ -45,16 +45,19 @@ pub struct NewTree {
     /// Cores to use; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
-    /// fast, or small: two hundredths less in twice the time
-    #[arg(long, default_value = "fast", value_name = "LEVEL")]
+    /// auto: as small as the time allows; fast; or small: two hundredths less in twice the time
+    #[arg(long, default_value = "auto", value_name = "LEVEL")]
     level: LevelName,
     /// Replace a file that is there
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub encrypt: EncryptFor,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum LevelName {
+    Auto,
     Fast,
     Small,
 }
@@ -63,6 +66,7 @@ impl NewTree {
     pub fn packing(&self) -> Packing {
         Packing {
             level: match self.level {
+                LevelName::Auto => Level::Auto,
                 LevelName::Fast => Level::Fast,
                 LevelName::Small => Level::Small,
             },
@@ -72,7 +76,9 @@ impl NewTree {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let image = args.place.new_image(&args.image, args.packing.force)?;
+    let image = args
+        .place
+        .new_image(&args.image, args.packing.force, &args.packing.encrypt)?;
     let reporter = reporter();
     let options = CaptureOptions {
         packing: args.packing.packing(),
@@ -83,9 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         meta: image.meta(),
     };
     image.write(|out| pitstop_trees::capture(&args.root, &options, out, &reporter))?;
-    if let Some(version) = image.version() {
-        reporter.info(format!("{version} is the current version"));
-    }
+    image.announce(&reporter);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! through the same connection, and its file is removed before it does anything.
 
 use super::store::Where;
+use crate::commands::place::encrypted::EncryptFor;
 use crate::commands::place::reporter;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
@@ -45,6 +46,8 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    encrypt: EncryptFor,
+    #[command(flatten)]
     place: Where,
 }
 
@@ -71,7 +74,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.host.starts_with('-') {
         bail!("{:?} is no USER@HOST", args.host);
     }
-    let image = args.place.new_image(&args.image, args.force)?;
+    let image = args
+        .place
+        .new_image(&args.image, args.force, &args.encrypt)?;
     let path = match &args.program {
         Some(path) => path.clone(),
         None => PathBuf::from("/proc/self/exe"),
@@ -98,9 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         got
     })?;
-    if let Some(version) = image.version() {
-        reporter.info(format!("{version} is the current version"));
-    }
+    image.announce(&reporter);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::print;
 use super::store::Where;
 use super::text::{describe, difference, long};
 use crate::commands::place::reporter;
+use crate::commands::place::signed::SignedBy;
 use anyhow::Context;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::units;
@@ -53,10 +54,14 @@ pub fn extract(args: &Extract) -> anyhow::Result<()> {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  pitstop tree verify web")]
+#[command(
+    after_help = "Examples:\n  pitstop tree verify web\n  pitstop tree verify web --signed-by lab.pub"
+)]
 pub struct Verify {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    signed: SignedBy,
     /// Cores to use; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -64,16 +69,16 @@ pub struct Verify {
 
 pub fn verify(args: &Verify) -> anyhow::Result<()> {
     let reporter = reporter();
-    args.image.with(|image| {
-        pitstop_trees::verify(image, args.threads, &reporter)?;
-        reporter.info(format!(
-            "{} is right: {} entries, {} of files",
-            image.name(),
-            image.index.placed().len(),
-            units::bytes(image.index.data_bytes())
-        ));
-        Ok(())
-    })
+    let ImageArg { image, place } = &args.image;
+    let image = place.open_signed(image, &args.signed, &reporter)?;
+    pitstop_trees::verify(&image, args.threads, &reporter)?;
+    reporter.info(format!(
+        "{} is right: {} entries, {} of files",
+        image.name(),
+        image.index.placed().len(),
+        units::bytes(image.index.data_bytes())
+    ));
+    Ok(())
 }
 
 #[derive(clap::Args)]

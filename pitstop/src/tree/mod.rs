@@ -1,13 +1,16 @@
 //! `pitstop tree`: whole systems as files.
 
 mod capture;
+mod deploy;
 mod get;
 mod import;
 mod look;
 mod prune;
+mod rollback;
 mod shell;
 mod store;
 mod text;
+mod update;
 
 use anyhow::Context;
 use std::io::Write;
@@ -35,6 +38,12 @@ enum Command {
     Import(import::Args),
     /// Work in a tree, and make the next version of it
     Shell(shell::Args),
+    /// Put a system onto a disk, so that it boots
+    Deploy(deploy::Args),
+    /// Bring a system up to date with an image, by what changed
+    Update(update::Args),
+    /// Go back to the system as it was before the last update
+    Rollback(rollback::Args),
     /// Unpack an image with all attributes
     Extract(look::Extract),
     /// Check every file of an image
@@ -57,6 +66,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Command::Get(args) => get::run(args),
         Command::Import(args) => import::run(args),
         Command::Shell(args) => shell::run(args),
+        Command::Deploy(args) => deploy::run(args),
+        Command::Update(args) => update::run(args),
+        Command::Rollback(args) => rollback::run(args),
         Command::Extract(args) => look::extract(args),
         Command::Verify(args) => look::verify(args),
         Command::Inspect(args) => look::inspect(args),

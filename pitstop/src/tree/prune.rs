@@ -5,6 +5,11 @@ use crate::commands::place::reporter;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// After a day nobody goes on with what is half written.
+const LEFT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -45,10 +50,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         let image = tree.path(version);
         // What describes it goes last: an image without it would be one of unknown origin.
-        for path in [
-            image.clone(),
-            image.with_extension("").with_extension("toml"),
-        ] {
+        let about = tree.about(version);
+        let signature = about.with_extension("toml.minisig");
+        for path in [image, signature, about] {
             match fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -59,5 +63,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         reporter.info(format!("{}@{version} is removed", tree.name));
     }
+    for part in tree.parts.iter().filter(|part| is_left(part)) {
+        let shown = part.display();
+        if args.dry_run {
+            reporter.info(format!("{shown} would be removed: it was never finished"));
+            continue;
+        }
+        fs::remove_file(part).with_context(|| format!("removing {shown}"))?;
+        reporter.info(format!("{shown} is removed: it was never finished"));
+    }
     Ok(())
+}
+
+/// Whether nobody has written to a file for long: what made it was killed.
+fn is_left(part: &Path) -> bool {
+    let changed = fs::metadata(part).and_then(|found| found.modified());
+    let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+    age.is_some_and(|age| age > LEFT)
 }

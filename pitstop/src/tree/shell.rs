@@ -4,7 +4,6 @@ use super::capture::NewTree;
 use super::store::{Place, Where};
 use crate::commands::place::reporter;
 use anyhow::{Context, bail};
-use pitstop_imaging::event::Reporter;
 use pitstop_imaging::tools;
 use pitstop_trees::{CaptureOptions, Excludes, TreeImage};
 use std::ffi::OsString;
@@ -61,6 +60,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (None, Place::Named { name, .. }) => name,
         (None, Place::File(file)) => bail!("{file} is a file: say where the result goes with --to"),
     };
+    // What somebody does in it is lost where it cannot become an image.
+    args.place
+        .check_new(&name, args.packing.force, &args.packing.encrypt)?;
     tools::find("unshare").context("running a shell in a tree needs unshare (util-linux)")?;
     let reporter = reporter();
     let work = tempfile::Builder::new()
@@ -75,7 +77,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         image.meta.clone()
     };
     enter(&root, &args.command)?;
-    let image = args.place.new_image(&name, args.packing.force)?;
+    let image = args
+        .place
+        .new_image(&name, args.packing.force, &args.packing.encrypt)?;
     let options = CaptureOptions {
         packing: args.packing.packing(),
         // They are left out already; what was made since is meant.
@@ -91,9 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         },
     };
     image.write(|out| pitstop_trees::capture(&root, &options, out, &reporter))?;
-    if let Some(version) = image.version() {
-        reporter.info(format!("{version} is the current version"));
-    }
+    image.announce(&reporter);
     work.close().context("removing the unpacked tree")
 }
 

@@ -1,19 +1,24 @@
 //! Where images of trees are: files, URLs, and versions on the share of the server.
 
+use crate::commands::place::encrypted::{EncryptFor, unlocked};
+use crate::commands::place::signed::{SignedBy, beside};
 use crate::commands::place::{self, Destination, client, is_local, url};
 use crate::host::Root;
 use anyhow::{Context, bail};
+use pitstop_age::{Recipients, encrypting};
+use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::ImageSource;
-use pitstop_transport::share::{DirectoryShare, HttpShare, Share};
-use pitstop_trees::Meta;
+use pitstop_imaging::image::encrypted::SUFFIX;
+use pitstop_protocol::tree::{self, ABOUT, FOLDER, IMAGE, TreeName, version_of};
+use pitstop_transport::share::trees::{self, Form};
+use pitstop_transport::share::{DirectoryShare, HttpShare, Share, signed};
+use pitstop_trees::{Meta, TreeImage};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
-/// The folder of trees on a share.
-const TREES: &str = "trees";
-const CURRENT: &str = "current";
-const IMAGE: &str = ".tar.gz";
+/// How a file ends that is no version yet.
+const PART: &str = ".part";
 
 /// Where names are looked up.
 #[derive(clap::Args)]
@@ -23,6 +28,9 @@ pub struct Where {
     /// Another share than that of the server here: a folder or an `http(s)://` URL
     #[arg(long, value_name = "URL")]
     share: Option<String>,
+    /// Read an image that is encrypted by age with this key: a file of age-keygen's; may be repeated
+    #[arg(long = "identity-file", value_name = "FILE")]
+    identity_files: Vec<PathBuf>,
 }
 
 /// An image, as somebody writes it on a command line.
@@ -36,34 +44,26 @@ pub enum Place {
     },
 }
 
-impl Place {
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
-        if text.contains('/') || text.ends_with(IMAGE) || !is_local(text) {
-            return Ok(Self::File(text.to_owned()));
-        }
-        let (name, version) = match text.split_once('@') {
-            Some((name, version)) => (name, Some(version)),
-            None => (text, None),
-        };
-        check_name(name)?;
-        version.map(check_name).transpose()?;
-        Ok(Self::Named {
-            name: name.to_owned(),
-            version: version.map(str::to_owned),
-        })
-    }
+/// Whether a name without a folder is that of a file.
+fn is_file(name: &str) -> bool {
+    name.strip_suffix(SUFFIX).unwrap_or(name).ends_with(IMAGE)
 }
 
-/// Names and versions are parts of paths and URLs on the share.
-fn check_name(name: &str) -> anyhow::Result<()> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if !begins || !name.chars().all(fits) || name.len() > 100 {
-        bail!(
-            "{name:?} is no name of a tree: letters, digits and . _ - + (a file has a / in its name, or ends in {IMAGE})"
-        );
+/// Whether an image is a file of this computer.
+fn is_here(image: &str) -> bool {
+    is_local(image) && !image.starts_with("s3://")
+}
+
+impl Place {
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        if text.contains('/') || is_file(text) || !is_local(text) {
+            return Ok(Self::File(text.to_owned()));
+        }
+        match text.parse().map_err(anyhow::Error::msg)? {
+            TreeName::Named { name, version } => Ok(Self::Named { name, version }),
+            TreeName::Url(_) => Ok(Self::File(text.to_owned())),
+        }
     }
-    Ok(())
 }
 
 impl Where {
@@ -86,45 +86,96 @@ impl Where {
     /// Opens an image for reading.
     pub fn open(&self, image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
         match Place::parse(image)? {
-            Place::File(file) => place::source(&file),
+            Place::File(file) => self.file(&file),
             Place::Named { name, version } => {
                 let (share, _) = self.share()?;
-                let version = match version {
-                    Some(version) => version,
-                    None => current(&*share, &name)?.with_context(|| {
-                        format!(
-                            "there is no tree {name} on {}: `pitstop tree list` shows those that are there",
-                            share.name()
-                        )
-                    })?,
-                };
-                share.image(&format!("{TREES}/{name}/{version}{IMAGE}"))
+                let found = trees::find(&*share, &TreeName::Named { name, version })?;
+                self.unlocked(share.image(&found)?)
             }
         }
     }
 
+    fn file(&self, file: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+        self.unlocked(place::source(file)?)
+    }
+
+    fn unlocked(&self, image: Box<dyn ImageSource>) -> anyhow::Result<Box<dyn ImageSource>> {
+        unlocked(image, &self.identity_files, "--identity-file")
+    }
+
+    /// Opens an image that is to be signed by `by`, if that says so.
+    ///
+    /// # Errors
+    /// What is signed is another image, or one under another name; nobody has signed it, or somebody else.
+    pub fn open_signed(
+        &self,
+        image: &str,
+        by: &SignedBy,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<TreeImage<'static>> {
+        let Some(keys) = by.keys()? else {
+            return TreeImage::of(self.open(image)?);
+        };
+        let (source, share, about, named) = match Place::parse(image)? {
+            Place::File(file) => {
+                let (share, about) = beside(&file)?;
+                (self.file(&file)?, share, about, None)
+            }
+            Place::Named { name, version } => {
+                let (share, _) = self.share()?;
+                let tree = TreeName::Named {
+                    name: name.clone(),
+                    version,
+                };
+                let found = trees::find(&*share, &tree)?;
+                let version = version_of(&found).unwrap_or_default().to_owned();
+                let about = tree::about(&name, &version);
+                (
+                    self.unlocked(share.image(&found)?)?,
+                    share,
+                    about,
+                    Some((name, version)),
+                )
+            }
+        };
+        let image = TreeImage::of(source)?;
+        let text = signed::text(&*share, &about, &keys, reporter)?;
+        let meta = Meta::from_toml(&text).with_context(|| about.clone())?;
+        let named = named.as_ref().map(|(name, version)| (&**name, &**version));
+        image.check_is_of(&meta, named).with_context(|| about)?;
+        Ok(image)
+    }
+
     /// Where a new image goes.
-    pub fn new_image(&self, image: &str, force: bool) -> anyhow::Result<NewImage> {
+    pub fn new_image(
+        &self,
+        image: &str,
+        force: bool,
+        encrypt: &EncryptFor,
+    ) -> anyhow::Result<NewImage> {
+        let recipients = encrypt.recipients(image)?;
         Ok(match Place::parse(image)? {
             Place::File(file) => NewImage::File {
+                recipients,
                 destination: Destination::new(&file, force)?,
-                path: is_local(&file).then(|| PathBuf::from(&file)),
+                path: is_here(&file).then(|| PathBuf::from(&file)),
             },
             Place::Named { name, version } => {
+                if recipients.is_some() {
+                    bail!(
+                        "{image} would be a version of a tree on the share, and those that this command makes are plain: an \
+                         encrypted tree is a file, as {name}{IMAGE}{SUFFIX}, or a version that a machine's capture makes"
+                    );
+                }
                 if force {
                     bail!("a version on the share is never replaced: --force is for files");
                 }
                 let (share, folder) = self.share()?;
                 let version = match version {
                     Some(version) => version,
-                    None => free_version(&*share, &name)?,
+                    None => trees::free_version(&*share, &name)?,
                 };
-                let path = format!("{TREES}/{name}/{version}{IMAGE}");
-                if share.stat(&path)?.is_some() {
-                    bail!(
-                        "{name} has a version {version} already, and versions are never replaced"
-                    );
-                }
+                trees::check_free(&*share, &name, &version)?;
                 NewImage::Version {
                     share,
                     folder,
@@ -133,6 +184,19 @@ impl Where {
                 }
             }
         })
+    }
+
+    /// Whether there can be a [`new_image`](Self::new_image) of this name: asked before somebody works for it.
+    ///
+    /// # Errors
+    /// Why there cannot. Of a pipe only the keys are looked at: whoever reads it would take a second opening for its end.
+    pub fn check_new(&self, image: &str, force: bool, encrypt: &EncryptFor) -> anyhow::Result<()> {
+        let is_file = matches!(Place::parse(image)?, Place::File(_));
+        let is_special = |it: fs::Metadata| !it.is_file() && !it.is_dir();
+        if is_file && fs::metadata(image).is_ok_and(is_special) {
+            return encrypt.recipients(image).map(drop);
+        }
+        self.new_image(image, force, encrypt).map(drop)
     }
 
     /// Names of trees on the share, each with its versions, the oldest first.
@@ -144,16 +208,22 @@ impl Where {
                 share.name()
             );
         };
-        let folder = folder.join(TREES);
+        let folder = folder.join(FOLDER);
         let mut trees = Vec::new();
         for name in names_in(&folder)? {
             let Ok(names) = names_in(&folder.join(&name)) else {
                 continue;
             };
-            let versions = names.iter().filter_map(|file| file.strip_suffix(IMAGE));
+            let versions = names.iter().filter_map(|file| tree::version_of_file(file));
+            let mut all: Vec<String> = versions.map(str::to_owned).collect();
+            all.sort();
+            all.dedup();
+            let parts = names.iter().filter(|file| file.ends_with(PART));
+            let parts = parts.map(|file| folder.join(&name).join(file)).collect();
             trees.push(Versions {
-                current: current(&*share, &name)?,
-                all: versions.map(str::to_owned).collect(),
+                parts,
+                current: trees::current(&*share, &name)?,
+                all,
                 folder: folder.join(&name),
                 name,
             });
@@ -167,13 +237,26 @@ pub struct Versions {
     pub name: String,
     pub current: Option<String>,
     pub all: Vec<String>,
+    /// Files that become versions when they are whole, or were to.
+    pub parts: Vec<PathBuf>,
     folder: PathBuf,
 }
 
 impl Versions {
-    /// The image of a version.
+    /// The image of a version, as it lies there: plain or encrypted.
     pub fn path(&self, version: &str) -> PathBuf {
-        self.folder.join(format!("{version}{IMAGE}"))
+        let plain = self.folder.join(format!("{version}{IMAGE}"));
+        let encrypted = self.folder.join(format!("{version}{IMAGE}{SUFFIX}"));
+        if !plain.exists() && encrypted.exists() {
+            encrypted
+        } else {
+            plain
+        }
+    }
+
+    /// What describes it.
+    pub fn about(&self, version: &str) -> PathBuf {
+        self.folder.join(format!("{version}{ABOUT}"))
     }
 }
 
@@ -192,43 +275,12 @@ fn names_in(folder: &std::path::Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn current(share: &dyn Share, name: &str) -> anyhow::Result<Option<String>> {
-    let path = format!("{TREES}/{name}/{CURRENT}");
-    if share.stat(&path)?.is_none() {
-        return Ok(None);
-    }
-    let mut text = String::new();
-    share
-        .open(&path)?
-        .take(1000)
-        .read_to_string(&mut text)
-        .with_context(|| format!("reading {path}"))?;
-    let version = text.trim();
-    check_name(version).with_context(|| format!("{path} does not hold a version"))?;
-    Ok(Some(version.to_owned()))
-}
-
-/// The time, as a name: `2026-11-29T014500Z`. Of two in one second the later one is told by a number.
-fn free_version(share: &dyn Share, name: &str) -> anyhow::Result<String> {
-    let now = jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H%M%SZ")
-        .to_string();
-    let mut version = now.clone();
-    let mut number = 1;
-    while share
-        .stat(&format!("{TREES}/{name}/{version}{IMAGE}"))?
-        .is_some()
-    {
-        number += 1;
-        version = format!("{now}-{number}");
-    }
-    Ok(version)
-}
-
 /// An image that is to be written.
 pub enum NewImage {
     File {
         destination: Destination,
+        /// Who can read it, where that is not everybody.
+        recipients: Option<Recipients>,
         path: Option<PathBuf>,
     },
     Version {
@@ -265,17 +317,37 @@ impl NewImage {
                 let file = format!("{version}{IMAGE}");
                 folder
                     .as_ref()
-                    .map(|folder| folder.join(TREES).join(name).join(file))
+                    .map(|folder| folder.join(FOLDER).join(name).join(file))
             }
         }
     }
 
-    /// For messages: `web@2026-11-29T014500Z`, or nothing where the caller knows the name.
-    pub fn version(&self) -> Option<String> {
-        match self {
-            Self::File { .. } => None,
-            Self::Version { name, version, .. } => Some(format!("{name}@{version}")),
-        }
+    /// Says what it is called, and how it is signed. Beside a pipe and in a store lies nothing that could be.
+    pub fn announce(&self, reporter: &dyn Reporter) {
+        let about = match self {
+            Self::File { path: None, .. }
+            | Self::File {
+                destination: Destination::Stream(_),
+                ..
+            } => return,
+            Self::File {
+                path: Some(path), ..
+            } => format!("{}.toml", path.display()),
+            Self::Version {
+                share,
+                folder,
+                name,
+                version,
+            } => {
+                reporter.info(format!("{name}@{version} is the current version"));
+                let about = tree::about(name, version);
+                match folder {
+                    Some(folder) => folder.join(about).display().to_string(),
+                    None => format!("{about} on {}", share.name()),
+                }
+            }
+        };
+        reporter.info(format!("to sign it: minisign -S -s KEY.sec -m {about}"));
     }
 
     /// Has `fill` write the image. Only when it is whole it gets its name, then its `.toml`, and then a version becomes the
@@ -285,43 +357,27 @@ impl NewImage {
         fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Meta>,
     ) -> anyhow::Result<()> {
         match self {
-            Self::File { destination, .. } => {
-                destination.write_described(|out| Ok(Some(fill(out)?.to_toml()?)))
-            }
+            Self::File {
+                destination,
+                recipients,
+                ..
+            } => destination.write_described(|out| {
+                let meta = match recipients {
+                    Some(recipients) => encrypting(out, recipients, fill),
+                    None => fill(out),
+                };
+                Ok(Some(meta?.to_toml()?))
+            }),
             Self::Version {
                 share,
                 name,
                 version,
                 ..
-            } => {
-                let base = format!("{TREES}/{name}/{version}");
-                let image = format!("{base}{IMAGE}");
-                let mut pending = share.create(&image)?;
-                let meta = fill(&mut pending)?;
-                // Somebody may have been faster with a version of this name.
-                if share.stat(&image)?.is_some() {
-                    bail!(
-                        "{name} got a version {version} meanwhile, and versions are never replaced"
-                    );
-                }
-                pending.finish()?;
-                put(&**share, &format!("{base}.toml"), &meta.to_toml()?)?;
-                put(
-                    &**share,
-                    &format!("{TREES}/{name}/{CURRENT}"),
-                    &format!("{version}\n"),
-                )
-            }
+            } => trees::add(&**share, name, version, Form::Plain, |out| {
+                fill(out)?.to_toml()
+            }),
         }
     }
-}
-
-fn put(share: &dyn Share, path: &str, text: &str) -> anyhow::Result<()> {
-    let mut pending = share.create(path)?;
-    pending
-        .write_all(text.as_bytes())
-        .with_context(|| format!("writing {path}"))?;
-    pending.finish()
 }
 
 #[cfg(test)]
@@ -331,6 +387,7 @@ mod tests {
     #[test]
     fn names_and_files_are_told_apart() {
         let file = |text: &str| matches!(Place::parse(text).unwrap(), Place::File(_));
+        assert!(file("web.tar.gz.age"));
         assert!(file("./web") && file("web.tar.gz") && file("http://server/web") && file("/a/b"));
         assert_eq!(
             Place::parse("web@1.2").unwrap(),

@@ -45,6 +45,7 @@ fn facts(meta: &Meta) -> Vec<(&'static str, String)> {
     ));
     let how = match meta.consistency {
         Consistency::Offline => "while nothing ran from it",
+        Consistency::Snapshot => "from snapshots, while it ran",
         Consistency::Live => "while it ran",
     };
     facts.push(("captured", how.into()));

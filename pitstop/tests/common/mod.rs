@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that takes no time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn pitstop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
@@ -63,6 +63,13 @@ impl Server {
             .args(["-c", &format!("ulimit -n {handles}; exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_pitstop"));
         Self::start_by(command, root, "127.0.0.1", &[])
+    }
+
+    /// A server that trusts this certificate authority and no other.
+    pub fn start_trusting(root: &Path, authority: &Path, arguments: &[&str]) -> Self {
+        let mut command = pitstop();
+        command.env("SSL_CERT_FILE", authority);
+        Self::start_by(command, root, "127.0.0.1", arguments)
     }
 
     fn start_by(mut command: Command, root: &Path, ip: &str, arguments: &[&str]) -> Self {
@@ -214,4 +221,21 @@ pub fn wait_until(what: &str, done: impl Fn() -> bool) {
         assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What a command said that did its work.
+pub fn text(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Why a command says that it could not.
+pub fn fails(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
 }

@@ -292,6 +292,12 @@ pub const BIOS: Rom = Rom {
     user_class: "",
 };
 
+pub const UEFI: Rom = Rom {
+    class: "PXEClient:Arch:00007:UNDI:003001",
+    architecture: 7,
+    user_class: "",
+};
+
 /// The machine's UUID, as option 97 has it.
 pub const MACHINE: [u8; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 

@@ -50,6 +50,30 @@ impl Looks {
     }
 }
 
+/// A driver, and its port. It looks for a free one and may lose it to another program before it listens: then it ends.
+fn driver() -> (Child, u16) {
+    for _ in 0..5 {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is missing: .ci/setup test");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines.find_map(|line| {
+            let line = line.unwrap();
+            let (_, port) = line.split_once("successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        if let Some(port) = port {
+            std::thread::spawn(move || lines.for_each(drop));
+            return (driver, port);
+        }
+        driver.wait().unwrap();
+    }
+    panic!("chromedriver did not say its port, five times");
+}
+
 pub struct Browser {
     runtime: Runtime,
     client: Option<Client>,
@@ -62,21 +86,7 @@ impl Browser {
     /// Opens a browser for the server at `site`.
     pub fn open(site: impl std::fmt::Display, looks: Looks) -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver is missing: .ci/setup test");
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port: u16 = lines
-            .find_map(|line| {
-                let line = line.unwrap();
-                let (_, port) = line.split_once("successfully on port ")?;
-                port.trim_end_matches('.').parse().ok()
-            })
-            .expect("chromedriver did not say its port");
-        std::thread::spawn(move || lines.for_each(drop));
+        let (driver, port) = driver();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -3,8 +3,8 @@
 use crate::browser::{Browser, Looks};
 use crate::common::{PATIENCE, pitstop};
 use crate::lab::Lab;
+use pitstop_testing::ports::free_port;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
@@ -98,12 +98,7 @@ impl Drop for Again {
 #[test]
 fn a_server_that_restarts_under_open_pages_is_found_again() {
     let lab = Lab::new();
-    // Nobody has it for the moment between.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let mut server = Again::start(&lab, port);
     let list = Browser::open(format!("127.0.0.1:{port}"), Looks::default());
     let queue = Browser::open(format!("127.0.0.1:{port}"), Looks::default());

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
 use crate::common::{everything_in, run as pitstop_run};
-use crate::used_common::{Loop, MIB, Mount, Tree, content, populate, run, sparse, tree};
-use std::fs::{self, OpenOptions};
+use crate::used_common::{Loop, MIB, Mount, Tree, content, copy_data, populate, run, sparse, tree};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ impl Bench {
             .write(true)
             .open(self.path("disk"))
             .unwrap();
-        disk.write_all_at(&fs::read(&part).unwrap(), start).unwrap();
+        copy_data(&File::open(&part).unwrap(), &disk, start);
         fs::remove_file(part).unwrap();
     }
 

@@ -6,6 +6,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::tools;
+use pitstop_imaging::unmount::unmount;
 use pitstop_imaging::used::PartitionSummary;
 use pitstop_imaging::used::claims::Filesystem;
 use std::ffi::OsStr;
@@ -248,7 +249,7 @@ fn mounted_at<T>(
     mount(Some(device), folder, Some("btrfs"), flags, None::<&str>)
         .with_context(|| format!("mounting {}", device.display()))?;
     let done = act(folder);
-    let unmounted = umount2(folder, MntFlags::empty());
+    let unmounted = unmount(folder);
     if unmounted.is_err() {
         // The error is told; the folder must not stay in the way of others.
         let _ = umount2(folder, MntFlags::MNT_DETACH);

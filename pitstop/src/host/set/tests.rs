@@ -8,6 +8,7 @@ use pitstop_protocol::job::{ActionName, Job};
 use pitstop_server::set::{Target, host_file};
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::string::string_regex;
 use std::fmt::Write as _;
 use std::path::Path;
 use toml::Value;
@@ -21,6 +22,8 @@ fn text_of(key: &'static str) -> BoxedStrategy<String> {
             "(http://[a-z]{1,8}(:8080)?/share|nfs://10\\.0\\.2\\.2/export\\?vers=4\\.1)".boxed()
         }
         "image" => "[a-z]{1,8}(/\\{mac\\})?".boxed(),
+        "tree" => "[a-z]{1,8}(@[0-9]{1,4})?".boxed(),
+        "hostname" => "[a-z]{1,8}(-\\{mac\\})?".boxed(),
         _ => "[a-z]{1,8}\\.toml".boxed(),
     }
 }
@@ -72,6 +75,15 @@ fn entry(option: &'static JobOption) -> BoxedStrategy<(String, Value)> {
             "[a-z][a-z \"\\\\é]{0,8}[a-z]".prop_map(plain)
         ]
         .boxed(),
+        Kind::Patterns => "/[a-z]{1,8}/\\*".prop_map(plain).boxed(),
+        Kind::Paths(_) => {
+            let path = format!("{}/[a-z]{{1,8}}", option.key.replace("overrides", "layers"));
+            string_regex(&path).unwrap().prop_map(plain).boxed()
+        }
+        Kind::Keys => Just(plain(
+            "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".into(),
+        ))
+        .boxed(),
         Kind::Action | Kind::Secret | Kind::Table(_) => unreachable!("a command line has none"),
     }
 }
@@ -103,8 +115,9 @@ fn any_job() -> impl Strategy<Value = (ActionName, Vec<Given>)> {
         let options = options.filter_map(|option| Some((option, option.flag?)));
         let each: Vec<_> = options
             .map(|(option, flag)| {
-                // A wipe without a method is none.
-                let always = action == ActionName::Wipe && option.key == "method";
+                // A wipe without a method is none, nor is anything without its tree.
+                let always =
+                    action == ActionName::Wipe && option.key == "method" || option.key == "tree";
                 let given = given(option, flag);
                 if always {
                     given.prop_map(Some).boxed()
@@ -126,9 +139,12 @@ fn without_contradictions(given: Vec<Option<Given>>) -> Vec<Given> {
         let option = JobOption::find(key);
         option.is_some_and(|option| option.excludes.iter().any(|other| keys.contains(other)))
     };
+    // What goes with a signed tree has to be signed as well, by a digest that nobody has here.
+    let unsigned = ["layout", "hooks", "overrides"];
+    let unsigned = unsigned.iter().any(|key| keys.contains(key));
     let kept = given.iter().filter(|(key, value, _)| {
         let of_others = limited && *key == "distribute" && value.as_str() == Some("swarm");
-        !of_others && !excluded(key)
+        !(of_others || unsigned && *key == "signed" || excluded(key))
     });
     kept.cloned().collect()
 }

@@ -1,0 +1,282 @@
+//! `pitstop image prune`: earlier images leave the share, as many as nobody wants to keep.
+//!
+//! The last image of a disk always stays: it is what a restore takes. So does what somebody may be at just now.
+
+mod judge;
+
+use super::{made, when};
+use crate::host::{Root, say};
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use judge::{Fate, Judged, Keep, judge};
+use pitstop_api::Image;
+use pitstop_imaging::units;
+use pitstop_jobs::{Job, State};
+use pitstop_protocol::host_name::printable;
+use pitstop_protocol::image_version::split;
+use pitstop_protocol::job::hostfile::HostFile;
+use pitstop_server::jobs::Store;
+use pitstop_server::set::{Need, Who, columns, image_folders, targets};
+use pitstop_server::view::images_below;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A new image that was written to since then is being written.
+const BEING_WRITTEN: Duration = Duration::from_secs(3600);
+/// What a new image is called until it is whole.
+const UNFINISHED: [&str; 3] = [".new", ".new.part", ".part"];
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop image prune --keep-last 3 --keep-monthly 6 --dry-run
+  pitstop image prune @lab3 golden --keep-last 2
+
+The last image of a disk stays, whatever is said. Images before the one before are kept where jobs say versions = true.")]
+pub struct Args {
+    /// Machines, as everywhere, or folders of the share; none is all
+    #[arg(value_name = "SELECTOR")]
+    names: Vec<String>,
+    #[command(flatten)]
+    keep: Keep,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    root: Root,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let root = &args.root.path;
+    let images = images_below(root)?;
+    let jobs = Store::at(root).all().context("reading the jobs")?.jobs;
+    let chosen = chosen(root, &images, &jobs, &args.names)?;
+    let busy = at_work(&jobs);
+    let mut judged = Vec::new();
+    for (disk, images) in by_disk(&images, &chosen) {
+        let busy = in_use(root, &disk, &images, &busy);
+        judged.extend(judge(
+            images,
+            &args.keep,
+            busy.as_deref(),
+            &TimeZone::system(),
+        ));
+    }
+    let removed: Vec<&Image> = judged
+        .iter()
+        .filter(|judged| judged.fate == Fate::Removed)
+        .map(|judged| judged.image)
+        .collect();
+    say(&told(&judged, args.dry_run))?;
+    if !args.dry_run {
+        for image in &removed {
+            remove(root, image)?;
+        }
+    }
+    let bytes = units::bytes(removed.iter().map(|image| image.file_size).sum());
+    let would = if args.dry_run { "would be" } else { "are" };
+    say(&format!(
+        "{} of {} images {would} removed, {bytes}\n",
+        removed.len(),
+        judged.len()
+    ))
+}
+
+/// The folders that are meant.
+fn chosen(
+    root: &Path,
+    images: &[Image],
+    jobs: &[Job],
+    names: &[String],
+) -> anyhow::Result<BTreeSet<String>> {
+    let folders: BTreeSet<&str> = images.iter().map(|image| image.folder.as_str()).collect();
+    if names.is_empty() {
+        return Ok(folders.into_iter().map(str::to_owned).collect());
+    }
+    let mut chosen = BTreeSet::new();
+    for name in names {
+        let wanted = name.trim_matches('/');
+        let below = |folder: &&&str| {
+            let rest = folder.strip_prefix(wanted);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let found: Vec<&&str> = folders.iter().filter(below).collect();
+        if !found.is_empty() && !wanted.is_empty() {
+            chosen.extend(found.into_iter().map(|folder| (*folder).to_owned()));
+            continue;
+        }
+        let who: Who = name.parse().map_err(|why: String| {
+            anyhow::anyhow!("{name} is no folder with images on the share, and no machine: {why}")
+        })?;
+        for target in targets(root, &[who], Need::Names)? {
+            let folders = image_folders(&target, jobs);
+            if folders.is_empty() {
+                bail!(
+                    "which folder on the share is that of {target} is not known: name the folder"
+                );
+            }
+            chosen.extend(folders);
+        }
+    }
+    Ok(chosen)
+}
+
+/// Images of one disk in one folder, by the path of the last one.
+fn by_disk<'a>(
+    images: &'a [Image],
+    folders: &BTreeSet<String>,
+) -> BTreeMap<String, Vec<&'a Image>> {
+    let mut disks: BTreeMap<String, Vec<&Image>> = BTreeMap::new();
+    for image in images
+        .iter()
+        .filter(|image| folders.contains(&image.folder))
+    {
+        let (last, _) = split(&image.path);
+        disks.entry(last.to_owned()).or_default().push(image);
+    }
+    disks
+}
+
+/// What jobs at work read and write.
+#[derive(Debug, Default)]
+struct AtWork {
+    /// Folders, each with the job's machine.
+    folders: BTreeMap<String, String>,
+    /// A machine whose folder only it knows, by its address or its card: it may be any.
+    somewhere: Option<String>,
+}
+
+fn at_work(jobs: &[Job]) -> AtWork {
+    let mut work = AtWork::default();
+    for job in jobs.iter().filter(|job| is_at_work(job)) {
+        let own = job.folder.clone();
+        if own.is_none() {
+            work.somewhere = Some(job.shown().to_owned());
+        }
+        let file = HostFile::parse(job.text.as_bytes(), &job.host_file).ok();
+        let image = file.and_then(|file| file.image);
+        let image = image.map(|image| match &own {
+            Some(own) => image.replace("{ip}", own),
+            None => image,
+        });
+        if image.as_ref().is_some_and(|image| image.contains('{')) {
+            work.somewhere = Some(job.shown().to_owned());
+        }
+        for folder in own.into_iter().chain(image) {
+            let folder = folder.trim_matches('/').to_owned();
+            work.folders.insert(folder, job.shown().to_owned());
+        }
+    }
+    work
+}
+
+fn is_at_work(job: &Job) -> bool {
+    // Who was withdrawn from may be at it still.
+    job.state == State::Running
+        || (job.state.is_withdrawn() && job.verdict.is_none() && !job.runs.is_empty())
+}
+
+/// Who may be at these images.
+fn in_use(root: &Path, last: &str, images: &[&Image], busy: &AtWork) -> Option<String> {
+    let folder = images.first().map(|image| image.folder.as_str())?;
+    if let Some(machine) = busy.folders.get(folder) {
+        return Some(format!("{machine} is at work"));
+    }
+    if let Some(machine) = &busy.somewhere {
+        return Some(format!(
+            "{machine} is at work, in a folder that is not known"
+        ));
+    }
+    let fresh = |suffix: &str| {
+        let path = root.join("share").join(format!("{last}{suffix}"));
+        let changed = fs::metadata(path).and_then(|found| found.modified());
+        changed.is_ok_and(|time| {
+            let age = SystemTime::now().duration_since(time);
+            age.unwrap_or_default() < BEING_WRITTEN
+        })
+    };
+    let writing = UNFINISHED.iter().any(|suffix| fresh(suffix));
+    writing.then(|| "a backup is being written".to_owned())
+}
+
+fn told(judged: &[Judged], dry_run: bool) -> String {
+    if judged.is_empty() {
+        return "There is no image there\n".into();
+    }
+    let what = |fate: &Fate| match fate {
+        Fate::Kept(why) => format!("kept: {why}"),
+        Fate::Removed if dry_run => "would be removed".into(),
+        Fate::Removed => "removed".into(),
+    };
+    let rows: Vec<[String; 4]> = judged
+        .iter()
+        .map(|Judged { image, fate }| {
+            [
+                printable(&image.path),
+                when(made(image)),
+                units::bytes(image.file_size),
+                what(fate),
+            ]
+        })
+        .collect();
+    columns(&["IMAGE", "MADE", "SIZE", "WHAT"], &rows)
+}
+
+/// Removes an image that is as it was when it was judged, and then what describes it.
+fn remove(root: &Path, image: &Image) -> anyhow::Result<()> {
+    let path = root.join("share").join(&image.path);
+    let shown = path.display();
+    let now = fs::metadata(&path).with_context(|| format!("looking at {shown}"))?;
+    let modified = now
+        .modified()
+        .ok()
+        .and_then(|time| Timestamp::try_from(time).ok());
+    let same = now.len() == image.file_size
+        && modified.map(Timestamp::as_second) == image.modified.map(Timestamp::as_second);
+    if !same {
+        bail!("{shown} has changed just now: run the command again");
+    }
+    fs::remove_file(&path).with_context(|| format!("removing {shown}"))?;
+    let description = root.join("share").join(format!("{}.toml", image.path));
+    match fs::remove_file(&description) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", description.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_only_the_machine_knows_may_be_any() {
+        let at_work_on = |image: &str| {
+            let file = format!(
+                r#"version = 1
+id = "20261128-213000-aaaa"
+machine = "10.0.2.15"
+action = "restore"
+host-file = "0A00020F.toml"
+state = "running"
+set = "2026-11-28T21:30:00Z"
+set-by = "root@server"
+changed = "2026-11-28T21:30:00Z"
+batch = "20261128-213000-aaaa"
+folder = "10.0.2.15"
+text = "version = 1\nimage = \"{image}\"\n"
+"#
+            );
+            at_work(&[Job::parse(&file, "x.toml").unwrap()])
+        };
+        let known = at_work_on("{ip}/main");
+        assert_eq!(known.somewhere, None);
+        assert!(known.folders.contains_key("10.0.2.15/main"), "{known:?}");
+        let by_card = at_work_on("{mac}");
+        assert_eq!(by_card.somewhere.as_deref(), Some("10.0.2.15"));
+    }
+}

@@ -1,0 +1,168 @@
+//! `pitstop tree deploy IMAGE DISK`: a tree onto a disk, without a boot.
+
+use super::print;
+use super::store::Where;
+use crate::ask::agrees;
+use crate::commands::place::reporter;
+use crate::commands::place::signed::SignedBy;
+use crate::job_options::{JobOptions, Which};
+use anyhow::{Context, bail};
+use pitstop_deploy::disk::{Deployment, HOOK_LIMIT, plan};
+use pitstop_deploy::hooks::Hook;
+use pitstop_deploy::overrides::{From, Overlay, Owners};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::layout::Layout;
+use pitstop_imaging::units;
+use pitstop_protocol::job::{ActionName, JobOption, Word};
+use pitstop_trees::TreeImage;
+use std::fs::{self, File};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop tree deploy web /dev/sdb --dry-run
+  pitstop tree deploy web /dev/sdb --hostname web-07
+  pitstop tree deploy web@2026-11-01T080000Z disk.img --layout layout.toml
+  pitstop tree deploy web /dev/sdb --mirror /dev/sdc --layout raid1.toml
+  pitstop tree deploy web.tar.gz /dev/sdb --overrides layers/site --hook 10-register.sh
+
+As root. Everything on DISK (and on each --mirror) is lost. A disk that is mounted is refused. Until the work is whole, the disk does not boot.")]
+pub struct Args {
+    /// A NAME or NAME@VERSION on the share, a path or an `http(s)://` URL
+    image: String,
+    /// A block device or a plain file
+    disk: PathBuf,
+    /// Another disk that gets the same partitions, for the arrays of a layout with [[raid]]; may be repeated
+    #[arg(long = "mirror", value_name = "DISK")]
+    mirrors: Vec<PathBuf>,
+    /// The layout to make [default: the image's own, which fits disks of any size]
+    #[arg(long, value_name = "FILE")]
+    layout: Option<PathBuf>,
+    /// The machine's name [default: what the tree has]
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    #[command(flatten)]
+    asked: JobOptions<OfDeploy>,
+    /// Files to lay over the tree: a folder (they become root's) or a tar (owners by number); may be repeated, later ones win
+    #[arg(long, value_name = "DIR|TAR")]
+    overrides: Vec<PathBuf>,
+    /// A script to run in the new system; may be repeated
+    #[arg(long = "hook", value_name = "FILE")]
+    hooks: Vec<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Cores to unpack on; 0 is all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    #[command(flatten)]
+    signed: SignedBy,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// What the action `deploy` takes, but for what names files: those of a command are here, and not on a share.
+struct OfDeploy;
+
+impl Which for OfDeploy {
+    fn has(option: &JobOption) -> bool {
+        ["identity", "new-ids", "boot", "initrd"].contains(&option.key)
+            && option.is_of(ActionName::Deploy)
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let reporter = reporter();
+    let image = args
+        .place
+        .open_signed(&args.image, &args.signed, &reporter)?;
+    let plan = plan(args.deployment(&image)?)?;
+    if args.dry_run {
+        return print(&plan.to_string());
+    }
+    let disks: Vec<String> = [&args.disk]
+        .into_iter()
+        .chain(&args.mirrors)
+        .map(|disk| disk.display().to_string())
+        .collect();
+    let disks = disks.join(" and ");
+    if !args.yes && std::io::stdin().is_terminal() {
+        print(&plan.to_string())?;
+        if !agrees(&format!("Write {disks}, and lose what is there?"))? {
+            bail!("nothing was written");
+        }
+    }
+    let done = plan.run(&reporter)?;
+    reporter.info(format!(
+        "{disks}: {} entries, {} of files",
+        done.entries,
+        units::bytes(done.bytes)
+    ));
+    Ok(())
+}
+
+impl Args {
+    fn deployment<'a>(&'a self, image: &'a TreeImage<'a>) -> anyhow::Result<Deployment<'a>> {
+        let layout = self.layout.as_deref().map(read_layout).transpose()?;
+        let hooks: anyhow::Result<Vec<Hook>> = self.hooks.iter().map(|file| hook(file)).collect();
+        let overrides: anyhow::Result<Vec<Overlay>> =
+            self.overrides.iter().map(|layer| overlay(layer)).collect();
+        Ok(Deployment {
+            mirrors: self.mirrors.clone(),
+            layout,
+            identity: self.word("identity")?,
+            hostname: self.hostname.clone(),
+            new_ids: self.asked.get("new-ids").is_some(),
+            boot: self.word("boot")?,
+            initrd: self.word("initrd")?,
+            overrides: overrides?,
+            hooks: hooks?,
+            hook_limit: HOOK_LIMIT,
+            threads: self.threads,
+            ..Deployment::new(image, &self.disk)
+        })
+    }
+
+    fn word<W: Word + Default>(&self, key: &str) -> anyhow::Result<W> {
+        let text = self.asked.text(key);
+        text.map_or_else(|| Ok(W::default()), W::read)
+            .map_err(anyhow::Error::msg)
+    }
+}
+
+fn read_layout(file: &Path) -> anyhow::Result<Layout> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    Layout::parse(&text).with_context(|| file.display().to_string())
+}
+
+fn hook(file: &Path) -> anyhow::Result<Hook> {
+    let script = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    Ok(Hook {
+        name: name.to_string_lossy().into_owned(),
+        script,
+    })
+}
+
+fn overlay(layer: &Path) -> anyhow::Result<Overlay> {
+    let name = layer.display().to_string();
+    let found = fs::metadata(layer).with_context(|| format!("opening {name}"))?;
+    Ok(if found.is_dir() {
+        Overlay {
+            name,
+            from: From::Folder(layer.to_owned()),
+            owners: Owners::Root,
+        }
+    } else {
+        let tar = File::open(layer).with_context(|| format!("opening {name}"))?;
+        Overlay {
+            name,
+            from: From::Tar(Box::new(tar)),
+            owners: Owners::Kept,
+        }
+    })
+}

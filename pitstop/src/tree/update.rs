@@ -1,0 +1,258 @@
+//! `pitstop tree update IMAGE ROOT`: a system is brought up to date by what changed.
+
+use super::print;
+use super::store::Where;
+use crate::commands::place::reporter;
+use crate::commands::place::signed::SignedBy;
+use anyhow::{Context, bail};
+use pitstop_deploy::chroot::Chroot;
+use pitstop_deploy::disk::apart;
+use pitstop_deploy::root::Root;
+use pitstop_deploy::update::snapshot::{self, Place, Runs};
+use pitstop_deploy::update::{Act, Locks, Update, UpdatePlan, is_cut_off, plan};
+use pitstop_deploy::{initramfs, wishes};
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::units;
+use pitstop_trees::TreeImage;
+use pitstop_trees::machine::{Access, Machine};
+use pitstop_trees::path::TreePath;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  pitstop tree update web --live --dry-run
+  pitstop tree update web --live
+  pitstop tree update web@2026-11-01T080000Z /mnt
+
+As root. What the tree changed comes, what was edited on the machine stays and is listed. --dry-run changes nothing and lists
+every file and why: + new, M changed, - deleted, = stays, ! refused.")]
+pub struct Args {
+    /// A NAME or NAME@VERSION on the share, a path or an `http(s)://` URL
+    image: String,
+    /// The root of a system, with its filesystems mounted below
+    #[arg(value_name = "ROOT", default_value = "/")]
+    folder: PathBuf,
+    /// Allow that it is the system that runs
+    #[arg(long)]
+    live: bool,
+    /// List every file and why, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Files edited on the machine: keep, replace, or fail
+    #[arg(long, default_value = "keep", value_name = "WISH")]
+    changes: ChangesWord,
+    /// Files of no tree: keep, delete, or fail
+    #[arg(long, default_value = "keep", value_name = "WISH")]
+    strangers: StrangersWord,
+    /// How edits are found: quick, by size and time; full, by contents
+    #[arg(long, default_value = "quick", value_name = "HOW")]
+    check: CheckWord,
+    /// What matches is the machine's own; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    local: Vec<String>,
+    /// Leave alone what matches; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// The initramfs: auto, made anew where it lacks a driver of this machine's disk; keep, or rebuild
+    #[arg(long, default_value = "auto", value_name = "WISH")]
+    initrd: InitrdWord,
+    /// Cores to use; 0 is all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    signed: SignedBy,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ChangesWord {
+    Keep,
+    Replace,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum StrangersWord {
+    Keep,
+    Delete,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum CheckWord {
+    Quick,
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum InitrdWord {
+    Auto,
+    Keep,
+    Rebuild,
+}
+
+impl InitrdWord {
+    fn wish(self) -> wishes::Initrd {
+        match self {
+            Self::Auto => wishes::Initrd::Auto,
+            Self::Keep => wishes::Initrd::Keep,
+            Self::Rebuild => wishes::Initrd::Rebuild,
+        }
+    }
+}
+
+impl Args {
+    fn runs(&self) -> Runs {
+        if self.live { Runs::Yes } else { Runs::No }
+    }
+
+    fn update<'a>(&self, image: &'a TreeImage<'a>, root: &'a Root) -> Update<'a> {
+        Update {
+            image,
+            root,
+            changes: match self.changes {
+                ChangesWord::Keep => wishes::Changes::Keep,
+                ChangesWord::Replace => wishes::Changes::Replace,
+                ChangesWord::Fail => wishes::Changes::Fail,
+            },
+            strangers: match self.strangers {
+                StrangersWord::Keep => wishes::Strangers::Keep,
+                StrangersWord::Delete => wishes::Strangers::Delete,
+                StrangersWord::Fail => wishes::Strangers::Fail,
+            },
+            check: match self.check {
+                CheckWord::Quick => wishes::Check::Quick,
+                CheckWord::Full => wishes::Check::Full,
+            },
+            local: self.local.clone(),
+            exclude: self.exclude.clone(),
+            threads: self.threads,
+        }
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let real = real_root(&args.folder, args.live)?;
+    let reporter = reporter();
+    let root = Root::new(real.clone());
+    if args.dry_run {
+        return dry_run(args, &root, &reporter);
+    }
+    // What is mounted for it is gone with it, however it ends.
+    let swapped = apart(|| update(args, &root, &reporter))?;
+    if let Some(path) = swapped {
+        show(&real, &path, &reporter);
+    }
+    Ok(())
+}
+
+/// The root as the kernel names it.
+pub fn real_root(folder: &Path, live: bool) -> anyhow::Result<PathBuf> {
+    let real = fs::canonicalize(folder).with_context(|| format!("opening {}", folder.display()))?;
+    if real == Path::new("/") && !live {
+        bail!("/ is the system that runs: say --live to change it, or name another root");
+    }
+    Ok(real)
+}
+
+/// Has the root show the system that took the place of what is mounted there.
+pub fn show(root: &Path, subvolume: &str, reporter: &dyn Reporter) {
+    match snapshot::refresh(root, subvolume) {
+        Ok(lost) => lost
+            .into_iter()
+            .for_each(|lost| reporter.warn(format!("no longer mounted: {lost}"))),
+        Err(error) => reporter.warn(format!(
+            "{} still shows the system as it was, which is put aside: unmount it, and mount it again ({error:#})",
+            root.display()
+        )),
+    }
+}
+
+/// Returns the subvolume that became another one.
+fn update(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<Option<String>> {
+    // Held to the end.
+    let locks = Locks::take(&Machine::open(root.path(), Access::Write, &[])?)?;
+    let ((), swapped) = snapshot::within(root, args.runs(), reporter, |place| {
+        let image = args
+            .place
+            .open_signed(&args.image, &args.signed, reporter)?;
+        let plan = plan(&args.update(&image, place.root()))?;
+        if args.json {
+            print_json(&plan)?;
+        }
+        bring(plan, &image, place, reporter)?;
+        check_initramfs(args, place.root(), reporter)
+    })?;
+    drop(locks);
+    Ok(swapped)
+}
+
+/// A dry run changes nothing, and so finishes nothing.
+fn dry_run(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<()> {
+    if is_cut_off(root)? || snapshot::is_cut_off(root)? {
+        bail!(
+            "an update of {} was cut off after it was decided: run it without --dry-run to finish it first",
+            root.path().display()
+        );
+    }
+    let image = args
+        .place
+        .open_signed(&args.image, &args.signed, reporter)?;
+    let plan = plan(&args.update(&image, root))?;
+    if args.json {
+        return print_json(&plan);
+    }
+    let told = snapshot::told(root, args.runs())?;
+    let told = told.map(|told| told + "\n").unwrap_or_default();
+    print(&(plan.text() + &told + &plan.summary() + "\n"))
+}
+
+fn print_json(plan: &UpdatePlan) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&plan.json()).context("writing JSON")?;
+    print(&(text + "\n"))
+}
+
+fn bring(
+    plan: UpdatePlan,
+    image: &TreeImage,
+    place: &Place,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    let refused = plan.lines.iter().filter(|line| line.act == Act::Refuse);
+    for line in refused {
+        reporter.warn(format!("in the way: {} ({})", line.path, line.why.text()));
+    }
+    for conflict in plan.conflicts() {
+        reporter.warn(conflict);
+    }
+    let summary = plan.summary();
+    let done = plan.run_in(place, reporter)?;
+    reporter.info(format!(
+        "up to date with {}: {summary} ({} of {} and its index); changed in {:.2} s",
+        image.name(),
+        units::bytes(done.travelled),
+        units::bytes(image.size()),
+        done.took.as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// Whether the kernel that came finds the disk that this system is on. Of one that does not run here nobody knows its machine.
+fn check_initramfs(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<()> {
+    let machine = Machine::open(root.path(), Access::Read, &[])?;
+    let needs = match machine.source(&TreePath::root()) {
+        Some(source) if args.live => initramfs::needs(Path::new("/sys"), source)?,
+        _ => Vec::new(),
+    };
+    let wish = args.initrd.wish();
+    if needs.is_empty() && wish != wishes::Initrd::Rebuild {
+        return Ok(());
+    }
+    let chroot = Chroot::enter(root, None)?;
+    initramfs::ensure(&chroot, wish, &needs, false, reporter)
+}

@@ -1,0 +1,147 @@
+//! `pitstop image prune` and `list` with images of several times.
+
+mod common;
+
+use common::{everything_in, run};
+use pitstop_protocol::image_version::dated;
+use std::fs::{self, File, FileTimes};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// An image of another tool, `days` old: what tells its time is the file.
+fn image(root: &Path, path: &str, days: u64) {
+    let path = root.join("share").join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = File::create(&path).unwrap();
+    let time = SystemTime::now() - Duration::from_secs(days * 86_400 + 7200);
+    file.set_times(FileTimes::new().set_modified(time)).unwrap();
+    fs::write(
+        path.with_file_name(format!("{}.toml", path.file_name().unwrap().display())),
+        "",
+    )
+    .unwrap();
+}
+
+fn kept(root: &Path, folder: &str, days: u64) {
+    let made = jiff::Timestamp::now()
+        - jiff::SignedDuration::from_hours(24 * i64::try_from(days).unwrap());
+    image(root, &dated(&format!("{folder}/sda.raw.gz"), made), days);
+}
+
+fn folder(root: &Path, folder: &str) {
+    image(root, &format!("{folder}/sda.raw.gz"), 1);
+    image(root, &format!("{folder}/sda.raw.gz.old"), 2);
+    for days in [3, 4, 100] {
+        kept(root, folder, days);
+    }
+}
+
+/// What a description adds to the name of its image.
+const TOLD: &str = ".toml";
+
+fn left(root: &Path, folder: &str) -> usize {
+    let names = everything_in(&root.join("share").join(folder));
+    let images = names.iter().filter(|name| !name.ends_with(TOLD));
+    let images = images.count();
+    assert_eq!(names.len(), 2 * images, "{names:?}");
+    images
+}
+
+#[test]
+fn what_nobody_keeps_is_removed_and_who_is_at_work_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    for name in ["10.0.2.15", "10.0.2.16", "golden/lab3"] {
+        folder(root, name);
+    }
+    fs::create_dir_all(root.join("hosts")).unwrap();
+    let at = root.to_str().unwrap();
+    let prune = |arguments: &[&str]| {
+        let output = run(&[&["image", "prune", "--root", at], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said, error)
+    };
+    // Nothing is removed by a command that says not what to keep.
+    assert_eq!(prune(&[]).0, Some(2));
+    let (status, said, error) = prune(&["--keep-last", "2", "--dry-run"]);
+    assert_eq!(status, Some(0), "{error}");
+    assert_eq!(said.matches("would be removed").count(), 10, "{said}");
+    assert_eq!(left(root, "10.0.2.15"), 5);
+
+    let set = run(&[
+        "host",
+        "set",
+        "10.0.2.16",
+        "backup-again",
+        "--root",
+        at,
+        "--url",
+        "http://10.0.2.2:8080",
+    ]);
+    assert!(set.status.success(), "{set:?}");
+    let jobs = root.join("jobs");
+    let job = everything_in(&jobs).into_iter().find(|name| {
+        let is_file = Path::new(name).extension().is_some_and(|it| it == "toml");
+        is_file && !name.starts_with('.')
+    });
+    let job = jobs.join(job.unwrap());
+    let text = fs::read_to_string(&job).unwrap();
+    assert!(text.contains("state = \"waiting\""), "{text}");
+    let running = text.replace("state = \"waiting\"", "state = \"running\"");
+    // A machine that is known by its card alone has the folder that its address tells: any.
+    let somewhere = running.replace("folder = \"10.0.2.16\"\n", "");
+    assert_ne!(somewhere, running);
+    fs::write(&job, somewhere).unwrap();
+    let (_, said, _) = prune(&["--keep-last", "2"]);
+    assert!(said.contains("0 of 15 images are removed"), "{said}");
+    fs::write(&job, running).unwrap();
+    let (status, said, error) = prune(&["--keep-last", "2"]);
+    assert_eq!(status, Some(0), "{error}");
+    assert!(said.contains("is at work"), "{said}");
+    assert!(said.contains("6 of 15 images are removed"), "{said}");
+    for (folder, images) in [("10.0.2.15", 2), ("10.0.2.16", 5), ("golden/lab3", 2)] {
+        assert_eq!(left(root, folder), images, "{folder}");
+    }
+    let list = run(&["image", "list", "--root", at]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    let dated = list
+        .lines()
+        .filter(|line| line.starts_with("10.0.2.16/sda.raw.gz.20"));
+    assert_eq!(dated.count(), 3, "{list}");
+
+    // Machines and folders by name; a backup that is being written.
+    fs::write(&job, text).unwrap();
+    fs::write(root.join("share/10.0.2.15/sda.raw.gz.new.part"), "x").unwrap();
+    let (_, said, _) = prune(&["10.0.2.15", "golden", "--keep-last", "1"]);
+    assert!(said.contains("a backup is being written"), "{said}");
+    assert!(said.contains("1 of 4 images are removed"), "{said}");
+    let (status, _, error) = prune(&["no-such-thing", "--keep-last", "1"]);
+    assert_eq!(status, Some(1), "{error}");
+}
+
+#[test]
+fn images_of_a_group_are_where_its_layers_put_them() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    fs::write(
+        root.join("fleet.toml"),
+        "version = 1\n[network.\"10.0.0.0/24\"]\n[group.room]\nimage = \"{group}/{hostname}\"\n\
+         [host.\"pc-[1-2]\"]\nip = \"10.0.0.[11-12]\"\ngroups = [\"room\"]\n",
+    )
+    .unwrap();
+    for name in ["room/pc-1", "room/pc-2", "10.0.0.12", "golden"] {
+        folder(root, name);
+    }
+    let at = root.to_str().unwrap();
+    let done = run(&["image", "prune", "@room", "--keep-last", "1", "--root", at]);
+    assert!(done.status.success(), "{done:?}");
+    for (folder, images) in [
+        ("room/pc-1", 1),
+        ("room/pc-2", 1),
+        ("10.0.0.12", 1),
+        ("golden", 5),
+    ] {
+        assert_eq!(left(root, folder), images, "{folder}");
+    }
+}

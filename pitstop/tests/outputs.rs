@@ -1,0 +1,185 @@
+//! Outputs that are no plain files: nothing takes their place.
+
+mod common;
+
+use common::run;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    disk: String,
+    image: String,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let (disk, image) = (at("disk"), at("image.gz"));
+        fs::write(&disk, vec![7; 1 << 20]).unwrap();
+        let made = run(&["backup", &disk, &image]);
+        assert!(made.status.success(), "{}", told(&made));
+        Self {
+            folder,
+            disk,
+            image,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// A device of its own that takes nothing, as `/dev/full`: nobody else's is harmed.
+    fn full(&self, name: &str) -> String {
+        self.device(name, ["c", "1", "7"])
+    }
+
+    fn device(&self, name: &str, numbers: [&str; 3]) -> String {
+        let made = Command::new("mknod")
+            .arg(self.at(name))
+            .args(numbers)
+            .status();
+        assert!(made.unwrap().success(), "this test needs root");
+        self.at(name)
+    }
+}
+
+fn is_device(path: &str) -> bool {
+    fs::symlink_metadata(path)
+        .unwrap()
+        .file_type()
+        .is_char_device()
+}
+
+#[test]
+fn a_device_stays_one_and_what_it_does_not_take_is_an_error() {
+    let bench = Bench::new();
+    let full = bench.full("full.img");
+    let converted = run(&["convert", &bench.image, &full, "--force"]);
+    assert_eq!(converted.status.code(), Some(1));
+    assert!(
+        told(&converted).contains("is not a plain file"),
+        "{}",
+        told(&converted)
+    );
+    assert!(is_device(&full));
+    fs::write(bench.path("fleet.toml"), "version = 1\n").unwrap();
+    let root = bench.at("");
+    let made = run(&["fleet", "generate", "hosts", "-o", &full, "--root", &root]);
+    assert_eq!(made.status.code(), Some(1), "{}", told(&made));
+    assert!(told(&made).contains("No space left"), "{}", told(&made));
+    assert!(is_device(&full));
+    // A loop device that nobody has: only its name is looked at.
+    let disk = bench.device("disk.dev", ["b", "7", "250"]);
+    let made = run(&["fleet", "generate", "hosts", "-o", &disk, "--root", &root]);
+    assert_eq!(made.status.code(), Some(1), "{}", told(&made));
+    assert!(
+        told(&made).contains("is not a plain file"),
+        "{}",
+        told(&made)
+    );
+    let found = fs::symlink_metadata(&disk).unwrap();
+    assert!(found.file_type().is_block_device());
+}
+
+#[test]
+fn what_makes_a_file_writes_to_standard_output_too() {
+    let bench = Bench::new();
+    let table = Command::new("sfdisk")
+        .args(["-q", &bench.disk])
+        .stdin(Stdio::from(File::open(bench.table()).unwrap()))
+        .status();
+    assert!(table.unwrap().success());
+    let layout = run(&["layout", "capture", &bench.disk, "-o", "/dev/stdout"]);
+    assert!(layout.status.success(), "{}", told(&layout));
+    let text = String::from_utf8_lossy(&layout.stdout);
+    assert!(text.contains("table = \"mbr\""), "{text}");
+    fs::write(bench.path("fleet.toml"), "version = 1\n").unwrap();
+    let root = bench.at("");
+    let to = |out: &[&str]| {
+        let words = ["fleet", "generate", "hosts", "--root", &root];
+        let made = run(&[&words[..], out].concat());
+        assert!(made.status.success(), "{}", told(&made));
+        made.stdout
+    };
+    assert!(to(&["-o", "/dev/stdout"]) == to(&[]));
+}
+
+impl Bench {
+    fn table(&self) -> PathBuf {
+        let table = self.path("table");
+        fs::write(&table, "label: dos\n,,83\n").unwrap();
+        table
+    }
+}
+
+#[test]
+fn a_link_is_followed_and_one_that_leads_nowhere_is_refused() {
+    let bench = Bench::new();
+    let link = bench.at("link.img");
+    symlink(bench.path("real.img"), &link).unwrap();
+    let nowhere = run(&["backup", &bench.disk, &link]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(told(&nowhere).contains("what it leads to is not there"));
+    assert!(Path::new(&link).is_symlink() && !bench.path("real.img").exists());
+    let nowhere = run(&["convert", &bench.image, &link]);
+    assert!(told(&nowhere).contains("what it leads to is not there"));
+    assert!(Path::new(&link).is_symlink() && !bench.path("real.img").exists());
+    fs::write(bench.path("fleet.toml"), "version = 1\n").unwrap();
+    let root = bench.at("");
+    let nowhere = run(&["fleet", "generate", "hosts", "-o", &link, "--root", &root]);
+    assert!(told(&nowhere).contains("what it leads to is not there"));
+    assert!(Path::new(&link).is_symlink() && !bench.path("real.img").exists());
+    fs::write(bench.path("real.img"), "old").unwrap();
+    let converted = run(&["convert", &bench.image, &link, "--force"]);
+    assert!(converted.status.success(), "{}", told(&converted));
+    assert!(Path::new(&link).is_symlink());
+    assert!(fs::read(bench.path("real.img")).unwrap() == fs::read(&bench.disk).unwrap());
+}
+
+#[test]
+fn the_name_of_a_folder_is_no_name_of_an_image() {
+    let bench = Bench::new();
+    let folder = bench.at("images/");
+    let refused = run(&["backup", &bench.disk, &folder]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        told(&refused).contains("is the name of a folder"),
+        "{}",
+        told(&refused)
+    );
+    assert!(!bench.path("images").exists());
+}
+
+#[test]
+fn a_file_that_is_called_as_a_note_would_be_stays() {
+    let bench = Bench::new();
+    let beside = bench.path("again.gz.levels");
+    fs::write(&beside, "mine").unwrap();
+    let made = run(&["backup", &bench.disk, &bench.at("again.gz")]);
+    assert!(made.status.success(), "{}", told(&made));
+    assert_eq!(fs::read_to_string(&beside).unwrap(), "mine");
+}
+
+#[test]
+fn help_that_nobody_gets_is_a_failure() {
+    let shown = common::pitstop()
+        .args(["backup", "--help"])
+        .stdout(File::options().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(1));
+    assert!(told(&shown).contains("No space left"), "{}", told(&shown));
+}
