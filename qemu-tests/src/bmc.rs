@@ -1,12 +1,11 @@
 //! The BMC of a machine: `OpenIPMI`'s simulator. What it is told lies in files; whoever drives the machine does it, and
 //! says what is.
 
-use crate::servers::Service;
+use crate::servers::{Service, free_port};
 use crate::tools;
 use crate::vm::PATIENCE;
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +30,7 @@ impl Bmc {
     /// Of a machine that runs, or does not.
     pub fn start(runs: bool) -> Result<Bmc> {
         let folder = tempfile::tempdir()?;
-        let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("state"))?;
         fs::write(path("board"), BOARD)?;

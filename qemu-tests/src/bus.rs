@@ -64,11 +64,6 @@ impl Bus {
         if self == Bus::Nvme4Kn { 4096 } else { 512 }
     }
 
-    /// Whether Pitstop writes to such disks only when the job selects them by what they say of themselves.
-    pub fn is_removable(self) -> bool {
-        matches!(self, Bus::Usb | Bus::Sd)
-    }
-
     /// The controller that the disk needs, named `hba`, and the disk with what only its kind has.
     fn devices(self, hba: &str, number: usize) -> (Option<String>, String) {
         let number = number + 1;

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Nothing comes after this.
 const PANIC: &str = "end Kernel panic";
 
+/// How much of the console an error shows.
+const LINES: usize = 40;
+
 /// Called with each whole line as it comes.
 pub type Listener = Box<dyn Fn(&str) + Send>;
 
@@ -77,6 +80,15 @@ impl Console {
 
     /// Waits for the first of several texts and returns its line. The next wait starts after it.
     pub fn wait_for_any(&mut self, wanted: &[&str], patience: Duration) -> Result<String> {
+        self.wait(wanted, None, patience)
+    }
+
+    /// Waits for `wanted`, in vain as soon as the console says `end`.
+    pub fn wait_unless(&mut self, wanted: &str, end: &str, patience: Duration) -> Result<String> {
+        self.wait(&[wanted], Some(end), patience)
+    }
+
+    fn wait(&mut self, wanted: &[&str], end: Option<&str>, patience: Duration) -> Result<String> {
         let deadline = Instant::now() + patience;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -86,7 +98,9 @@ impl Console {
                 .iter()
                 .filter_map(|text| fresh.find(text).map(|at| (at, text.len())))
                 .min();
-            if let Some((at, length)) = first {
+            let over = end.and_then(|end| fresh.find(end));
+            let over = over.is_some_and(|over| first.is_none_or(|(at, _)| over < at));
+            if let Some((at, length)) = first.filter(|_| !over) {
                 let line = whole_line(&state.text, self.seen + at);
                 // A line that is still being written is waited for, so that what is returned is all of it.
                 if let Some(line) = line.or_else(|| {
@@ -101,16 +115,17 @@ impl Console {
             }
             let now = Instant::now();
             let panicked = state.text[self.seen..].contains(PANIC);
-            if state.ended || panicked || now >= deadline {
-                let why = match (panicked, state.ended) {
-                    (true, _) => "the kernel panicked",
-                    (_, true) => "the machine stopped",
+            if state.ended || panicked || over || now >= deadline {
+                let why = match (panicked, over, state.ended) {
+                    (true, ..) => "the kernel panicked",
+                    (_, true, _) => "something else came",
+                    (.., true) => "the machine stopped",
                     _ => "time is up",
                 };
                 bail!(
                     "{why}: the console did not say {wanted:?} within {patience:?}; it is in {} and ends:\n{}",
                     self.log.display(),
-                    tail(&state.text, 40)
+                    tail(&state.text, LINES)
                 );
             }
             state = shared
@@ -119,6 +134,11 @@ impl Console {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// What a person would see on the screen now.
+    pub fn screen(&self) -> String {
+        tail(&self.shared.lock().text, LINES)
     }
 
     /// Everything that was said so far, without escape sequences.

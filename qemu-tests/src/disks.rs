@@ -4,7 +4,7 @@ use crate::golden;
 use crate::tools;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A raw disk image of a test's own.
@@ -54,6 +54,13 @@ impl Disk {
         Ok(disk)
     }
 
+    /// The same, but for a boot sector that says [`HOME`] and then nothing more.
+    pub fn noise_that_boots(size: u64, seed: u64) -> Result<Disk> {
+        let disk = Disk::noise(size, seed)?;
+        disk.open()?.write_all(&boot_sector())?;
+        Ok(disk)
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -90,11 +97,6 @@ impl Disk {
         Ok(self.open()?.write_all(name.as_bytes())?)
     }
 
-    /// Flips one bit of the byte at `offset`.
-    pub fn flip(&self, offset: u64) -> Result<()> {
-        flip_bit(&self.path, offset)
-    }
-
     /// BLAKE3 of all of it.
     pub fn digest(&self) -> Result<String> {
         digest(&self.path)
@@ -108,25 +110,40 @@ impl Disk {
     }
 }
 
+/// What a disk with [`boot_sector`] says when a BIOS starts it.
+pub const HOME: &str = "home: up from its own disk";
+
+/// A master boot record without partitions: each letter of [`HOME`] goes to the BIOS (interrupt 10h, function 0Eh).
+fn boot_sector() -> [u8; 512] {
+    const CODE: [u8; 25] = [
+        0x31, 0xc0, // xor ax, ax
+        0x8e, 0xd8, // mov ds, ax
+        0xbe, 0x19, 0x7c, // mov si, the text: right behind this code
+        0xfc, // cld
+        0xac, // next: lodsb
+        0x84, 0xc0, // test al, al
+        0x74, 0x09, // jz end
+        0xb4, 0x0e, // mov ah, 0Eh
+        0xbb, 0x07, 0x00, // mov bx, 7
+        0xcd, 0x10, // int 10h
+        0xeb, 0xf2, // jmp next
+        0xf4, // end: hlt
+        0xeb, 0xfd, // jmp end
+    ];
+    let mut sector = [0; 512];
+    let text = format!("\r\n{HOME}\r\n");
+    let bytes = CODE.iter().chain(text.as_bytes());
+    for (place, byte) in sector.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
 /// BLAKE3 of a file, in hex.
 pub fn digest(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     hasher.update_reader(file)?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// Flips the lowest bit of one byte of a file.
-pub fn flip_bit(path: &Path, offset: u64) -> Result<()> {
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(offset))?;
-    file.read_exact(&mut byte)?;
-    byte[0] ^= 1;
-    file.seek(SeekFrom::Start(offset))?;
-    Ok(file.write_all(&byte)?)
 }

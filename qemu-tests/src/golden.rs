@@ -1,12 +1,12 @@
 //! The golden disk: a disk that boots by itself, under `SeaBIOS` and under UEFI, and says so.
 //!
-//! GPT with an ESP (a unified kernel image as `BOOTX64.EFI`), an ext4 root with extlinux, and swap. Its userland
+//! GPT with an ESP (a unified kernel image as `BOOTX64.EFI` or `BOOTAA64.EFI`), an ext4 root with extlinux, and swap. Its userland
 //! mounts the root read-only, checks every file's SHA-256, prints [`UP`] on the serial console and powers off.
 
+use crate::arch::Architecture;
 use crate::kernel::{self, Kernel};
 use crate::paths;
 use crate::tools;
-use crate::vm::KERNEL_PARAMETERS;
 use anyhow::{Context, Result, ensure};
 use cpio::newc::{Builder, trailer};
 use std::fs::{self, File};
@@ -34,7 +34,7 @@ pub const SWAP: Part = Part {
 };
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "6";
+const RECIPE: &str = "7";
 
 /// A partition, in bytes from the start of the disk.
 #[derive(Debug, Clone, Copy)]
@@ -75,37 +75,31 @@ pub fn gpt() -> Result<PathBuf> {
     let kernel = kernel::cloud()?;
     paths::cached(
         &format!("golden-gpt-{RECIPE}-{}.img", kernel.version),
-        |path| make(path, &kernel, Table::Gpt),
+        |path| make(path, &kernel, Architecture::X86_64),
     )
 }
 
-/// The same system behind an MBR, without an ESP: the root is still the second partition.
-pub fn mbr() -> Result<PathBuf> {
-    let kernel = kernel::cloud()?;
+/// The same system for arm64; no BIOS boots it.
+pub fn arm64() -> Result<PathBuf> {
+    let kernel = kernel::cloud_of(Architecture::Arm64)?;
     paths::cached(
-        &format!("golden-mbr-{RECIPE}-{}.img", kernel.version),
-        |path| make(path, &kernel, Table::Mbr),
+        &format!("golden-arm64-{RECIPE}-{}.img", kernel.version),
+        |path| make(path, &kernel, Architecture::Arm64),
     )
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Table {
-    Gpt,
-    Mbr,
-}
-
-fn make(path: &Path, kernel: &Kernel, table: Table) -> Result<()> {
+fn make(path: &Path, kernel: &Kernel, architecture: Architecture) -> Result<()> {
     let work = tempfile::tempdir()?;
     let initrd = work.path().join("initrd.img");
-    initramfs(&initrd, kernel)?;
+    initramfs_of(architecture, &initrd, kernel)?;
 
     let disk = File::create(path)?;
     disk.set_len(SIZE)?;
     drop(disk);
-    partition(path, table)?;
+    partition(path)?;
 
     let esp = work.path().join("esp.img");
-    make_esp(&esp, kernel, &initrd, table)?;
+    make_esp(&esp, kernel, &initrd, architecture)?;
     place(&esp, path, ESP.start)?;
     let root = work.path().join("root.img");
     make_root(&root, work.path(), kernel, &initrd)?;
@@ -117,6 +111,10 @@ fn make(path: &Path, kernel: &Kernel, table: Table) -> Result<()> {
 
 /// The golden system's initramfs, also of use to boot a trivial system over the network.
 pub fn initramfs(path: &Path, kernel: &Kernel) -> Result<()> {
+    initramfs_of(Architecture::X86_64, path, kernel)
+}
+
+fn initramfs_of(architecture: Architecture, path: &Path, kernel: &Kernel) -> Result<()> {
     let mut archive = File::create(path)?;
     let mut entries = Entries {
         number: 0,
@@ -125,7 +123,7 @@ pub fn initramfs(path: &Path, kernel: &Kernel) -> Result<()> {
     for folder in ["bin", "dev", "mnt", "modules", "proc", "sys"] {
         entries.add(folder, 0o040_755, &[])?;
     }
-    let busybox = fs::read(tools::find("busybox")?)?;
+    let busybox = fs::read(architecture.busybox()?)?;
     entries.add("bin/busybox", 0o100_755, &busybox)?;
     entries.add("init", 0o100_755, INIT.as_bytes())?;
     let modules = kernel.modules(&["virtio_blk", "virtio_pci", "ext4", "crc32c_generic"])?;
@@ -159,45 +157,37 @@ impl Entries<'_> {
     }
 }
 
-fn partition(disk: &Path, table: Table) -> Result<()> {
+fn partition(disk: &Path) -> Result<()> {
     let sectors = |part: Part| format!("start={}, size={}", part.start / 512, part.size / 512);
     let (esp, root, swap) = (sectors(ESP), sectors(ROOT), sectors(SWAP));
     // LegacyBIOSBootable is what gptmbr.bin looks for.
-    let script = match table {
-        Table::Gpt => format!(
-            "label: gpt\nlabel-id: 6A09E667-F3BC-4908-B2FB-1366EA957D3E\n\
+    let script = format!(
+        "label: gpt\nlabel-id: 6A09E667-F3BC-4908-B2FB-1366EA957D3E\n\
              {esp}, type=U, name=esp, uuid=510E527F-ADE6-42D1-9B05-688C2B3E6C1F\n\
              {root}, type=L, name=golden, attrs=LegacyBIOSBootable, uuid=1F83D9AB-FB41-4D6B-9BE0-CD19137E2179\n\
              {swap}, type=S, name=swap, uuid=CBBB9D5D-C105-49ED-8E62-9A2A299A0A02\n"
-        ),
-        Table::Mbr => format!(
-            "label: dos\nlabel-id: 0x600dd15c\n{esp}, type=c\n{root}, type=83, bootable\n{swap}, type=82\n"
-        ),
-    };
+    );
     let mut sfdisk = Command::new(tools::find("sfdisk")?);
     sfdisk.args(["--quiet", "--no-tell-kernel"]).arg(disk);
     let work = tempfile::NamedTempFile::new()?;
     fs::write(work.path(), script)?;
     tools::output(sfdisk.stdin(File::open(work.path())?))?;
-    let name = if table == Table::Gpt {
-        "gptmbr.bin"
-    } else {
-        "mbr.bin"
-    };
-    let code = tools::packaged(&format!("/usr/lib/EXTLINUX/{name}"), "extlinux")?;
+    let code = tools::packaged("/usr/lib/EXTLINUX/gptmbr.bin", "extlinux")?;
     place(&code, disk, 0)
 }
 
-fn make_esp(image: &Path, kernel: &Kernel, initrd: &Path, table: Table) -> Result<()> {
+fn make_esp(
+    image: &Path,
+    kernel: &Kernel,
+    initrd: &Path,
+    architecture: Architecture,
+) -> Result<()> {
     File::create(image)?.set_len(ESP.size)?;
     // One sector a cluster: below 65525 clusters it would not be FAT32.
     let arguments = ["-F", "32", "-s", "1", "-n", "GOLDESP", "-i", "600dd15c"].map(Path::new);
     tools::run("mkfs.vfat", arguments.into_iter().chain([image]))?;
-    if table == Table::Mbr {
-        return Ok(());
-    }
     let unified = image.with_extension("efi");
-    unified_kernel_image(&unified, kernel, initrd)?;
+    unified_kernel_image(&unified, kernel, initrd, architecture)?;
     for folder in ["::/EFI", "::/EFI/BOOT"] {
         tools::run("mmd", [Path::new("-i"), image, Path::new(folder)])?;
     }
@@ -207,26 +197,29 @@ fn make_esp(image: &Path, kernel: &Kernel, initrd: &Path, table: Table) -> Resul
             Path::new("-i"),
             image,
             &unified,
-            Path::new("::/EFI/BOOT/BOOTX64.EFI"),
+            Path::new(&format!("::/EFI/BOOT/{}", architecture.loader())),
         ],
     )?;
     Ok(())
 }
 
-fn unified_kernel_image(path: &Path, kernel: &Kernel, initrd: &Path) -> Result<()> {
-    let stub = tools::packaged(
-        "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
-        "systemd-boot-efi",
-    )?;
+fn unified_kernel_image(
+    path: &Path,
+    kernel: &Kernel,
+    initrd: &Path,
+    architecture: Architecture,
+) -> Result<()> {
+    let stub = architecture.stub()?;
     let command_line = path.with_extension("cmdline");
-    fs::write(&command_line, format!("{KERNEL_PARAMETERS} quiet"))?;
+    let parameters = architecture.kernel_parameters();
+    fs::write(&command_line, format!("{parameters} quiet"))?;
     let kernel_size = fs::metadata(&kernel.image)?.len();
     ensure!(
         kernel_size < 0x0300_0000 - 0x0100_0000,
         "{} is too large for this layout",
         kernel.image.display()
     );
-    let mut objcopy = Command::new(tools::find("objcopy")?);
+    let mut objcopy = Command::new(tools::find(architecture.objcopy())?);
     for (section, file, address) in [
         (".cmdline", command_line.as_path(), "0x30000"),
         (".linux", &kernel.image, "0x1000000"),
@@ -251,7 +244,7 @@ fn make_root(image: &Path, work: &Path, kernel: &Kernel, initrd: &Path) -> Resul
     // Holes and names of every sort are what used-block maps get wrong.
     std::os::unix::fs::symlink("boot/initrd.img", tree.join("initrd"))?;
     let mut sparse = File::create(tree.join("sparse"))?;
-    sparse.seek(SeekFrom::Start(50 * MEBIBYTE))?;
+    sparse.seek(SeekFrom::Start(6 * MEBIBYTE))?;
     sparse.write_all(b"the end of a long hole")?;
     drop(sparse);
 
@@ -284,6 +277,7 @@ fn make_root(image: &Path, work: &Path, kernel: &Kernel, initrd: &Path) -> Resul
 /// with more extents than fit the inode.
 fn fill_root(root: &Path, kernel: &Kernel, initrd: &Path) -> Result<()> {
     let boot = root.join("boot");
+    let parameters = Architecture::X86_64.kernel_parameters();
     fs::create_dir(&boot)?;
     for (source, name) in [(kernel.image.as_path(), "vmlinuz"), (initrd, "initrd.img")] {
         let copy = boot.join(name);
@@ -294,7 +288,7 @@ fn fill_root(root: &Path, kernel: &Kernel, initrd: &Path) -> Result<()> {
     fs::write(
         boot.join("extlinux.conf"),
         format!(
-            "SERIAL 0 115200\nDEFAULT golden\nLABEL golden\n  KERNEL vmlinuz\n  INITRD initrd.img\n  APPEND {KERNEL_PARAMETERS} quiet\n"
+            "SERIAL 0 115200\nDEFAULT golden\nLABEL golden\n  KERNEL vmlinuz\n  INITRD initrd.img\n  APPEND {parameters} quiet\n"
         ),
     )?;
     write_checksums(root)?;

@@ -1,5 +1,6 @@
 //! The kernel that golden disks boot: Debian's cloud kernel, which is small and has virtio.
 
+use crate::arch::Architecture;
 use crate::paths;
 use crate::tools;
 use anyhow::{Context, Result};
@@ -16,20 +17,24 @@ pub struct Kernel {
     root: PathBuf,
 }
 
-const SUFFIX: &str = "-cloud-amd64";
-
 /// The cloud kernel that is installed, else the archive's, fetched once.
 pub fn cloud() -> Result<Kernel> {
-    if let Some(kernel) = in_folder(Path::new("/"))? {
-        return Ok(kernel);
-    }
-    let unpacked = paths::cached("cloud-kernel", fetch)?;
-    in_folder(&unpacked)?
-        .with_context(|| format!("no kernel named *{SUFFIX} under {}", unpacked.display()))
+    cloud_of(Architecture::X86_64)
 }
 
-/// A kernel under `root` that has its modules as well.
-fn in_folder(root: &Path) -> Result<Option<Kernel>> {
+/// The same of this architecture.
+pub fn cloud_of(architecture: Architecture) -> Result<Kernel> {
+    let (suffix, name) = architecture.cloud_kernel();
+    if let Some(kernel) = in_folder(Path::new("/"), suffix)? {
+        return Ok(kernel);
+    }
+    let unpacked = paths::cached(&format!("{name}-kernel"), |folder| fetch(folder, name))?;
+    in_folder(&unpacked, suffix)?
+        .with_context(|| format!("no kernel named *{suffix} under {}", unpacked.display()))
+}
+
+/// A kernel under `root` whose version ends so, and that has its modules as well.
+fn in_folder(root: &Path, suffix: &str) -> Result<Option<Kernel>> {
     let boot = root.join("boot");
     let Ok(entries) = fs::read_dir(&boot) else {
         return Ok(None);
@@ -40,7 +45,7 @@ fn in_folder(root: &Path) -> Result<Option<Kernel>> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(version) = name
             .strip_prefix("vmlinuz-")
-            .filter(|version| version.ends_with(SUFFIX))
+            .filter(|version| version.ends_with(suffix))
         else {
             continue;
         };
@@ -62,9 +67,9 @@ fn in_folder(root: &Path) -> Result<Option<Kernel>> {
 }
 
 /// Fetches and unpacks the kernel as `make image` does, and indexes its modules.
-fn fetch(folder: &Path) -> Result<()> {
+fn fetch(folder: &Path, name: &str) -> Result<()> {
     let mut script = Command::new(paths::workspace().join("kernel-config/fetch"));
-    tools::output(script.arg("cloud").arg(folder))?;
+    tools::output(script.arg(name).arg(folder))?;
     let kernel_folder = folder.join("lib/modules");
     for entry in fs::read_dir(&kernel_folder)
         .with_context(|| format!("reading {}", kernel_folder.display()))?

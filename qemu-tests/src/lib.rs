@@ -2,8 +2,10 @@
 //!
 //! Everything here drives the programs in `out/` from outside and knows nothing of their insides.
 
+pub mod arch;
 pub mod bmc;
 pub mod bus;
+mod command_line;
 pub mod compare;
 pub mod console;
 pub mod debian;
@@ -25,6 +27,7 @@ pub mod proxy;
 pub mod qmp;
 pub mod scene;
 pub mod servers;
+pub mod shim;
 pub mod site;
 pub mod small;
 pub mod story;

@@ -12,8 +12,8 @@ use crate::media::mkimage_of;
 use crate::nic::Nic;
 use crate::paths::Payload;
 use crate::scene::expect_success;
-use crate::servers::{Dnsmasq, Namespace, Server};
-use crate::vm::{Boot, Bus, End, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm};
+use crate::servers::{Dnsmasq, Namespace, Server, put_payload};
+use crate::vm::{Boot, Bus, End, Network, PATIENCE, Spec, Vm};
 use crate::{compare, small, tools};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -30,6 +30,8 @@ pub enum Firmware {
     Ovmf,
     /// OVMF with Secure Boot, and the key that the Debian package has for tests.
     OvmfSecureBoot,
+    /// UEFI of arm64.
+    Aavmf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub enum Loader {
     /// iPXE in the card's ROM; all of it over HTTP.
     IpxeHttp,
     SyslinuxEfi,
+    /// The unified kernel image by the firmware's own PXE, over TFTP.
+    UefiPxe,
     /// The unified kernel image over HTTP.
     UefiHttp,
     Iso,
@@ -66,7 +70,7 @@ impl Row {
         let network = Namespace::new()?;
         network.tap("tap0")?;
         let root = folder.path().join("root");
-        self.put_payload(&root.join("boot"))?;
+        put_payload(self.payload, &root)?;
         let server = Server::start_in(&root, Some(&network))?;
         let job = self.job();
         fs::write(server.hosts().join(format!("{HEX_ADDRESS}.toml")), &job)?;
@@ -91,8 +95,17 @@ impl Row {
         if self.loader == Loader::Iso {
             let medium = self.medium(folder.path(), &job)?;
             let drive = format!("if=none,id=medium,format=raw,file={}", medium.display());
-            let cd = "ide-cd,drive=medium,bootindex=0";
-            spec = spec.extra(&["-drive", &drive, "-device", cd]);
+            // The board of arm64 has no IDE.
+            let cd: &[&str] = match self.firmware {
+                Firmware::Aavmf => &[
+                    "-device",
+                    "virtio-scsi-pci,id=cds",
+                    "-device",
+                    "scsi-cd,bus=cds.0,drive=medium,bootindex=0",
+                ],
+                _ => &["-device", "ide-cd,drive=medium,bootindex=0"],
+            };
+            spec = spec.extra(&["-drive", &drive]).extra(cd);
         }
         let mut vm = Vm::start(spec)?;
         if self.firmware == Firmware::OvmfSecureBoot {
@@ -123,21 +136,14 @@ impl Row {
     fn boot(self) -> Boot {
         match (self.firmware, self.loader, self.nic) {
             (Firmware::SeaBios, ..) => Boot::SeaBios,
+            (Firmware::Aavmf, Loader::UefiPxe, _) => Boot::Aavmf,
+            (Firmware::Aavmf, ..) => Boot::AavmfHttp,
             (Firmware::OvmfSecureBoot, ..) => Boot::OvmfSecure,
             // Debian's OVMF drives virtio's card by itself, others by the iPXE in their ROM, which then boots.
             (_, Loader::UefiHttp, Nic::Virtio) | (_, Loader::Iso, _) => Boot::OvmfHttp,
-            (_, Loader::SyslinuxEfi, Nic::Virtio) => Boot::OvmfPxe,
+            (_, Loader::SyslinuxEfi | Loader::UefiPxe, Nic::Virtio) => Boot::OvmfPxe,
             (Firmware::Ovmf, ..) => Boot::Ovmf,
         }
-    }
-
-    /// The server takes its own only where there is none.
-    fn put_payload(self, boot: &Path) -> Result<()> {
-        fs::create_dir_all(boot)?;
-        for name in ["vmlinuz", "initramfs.img"] {
-            fs::copy(self.payload.file(name)?, boot.join(name))?;
-        }
-        Ok(())
     }
 
     /// Puts what the loader needs into the server's boot folder; returns the boot file for DHCP.
@@ -181,18 +187,23 @@ impl Row {
             Loader::IpxeHttp => format!("{server}/boot.ipxe"),
             Loader::IpxeTftp => {
                 let tftp = format!("tftp://{}", Namespace::ADDRESS);
+                let console = self.payload.architecture().kernel_parameters();
                 let script = format!(
                     "#!ipxe\nkernel {tftp}/vmlinuz initrd=initramfs.img pitstop.host={server}/hosts/ \
-                     {KERNEL_PARAMETERS} BOOTIF=01-${{mac:hexhyp}}\n\
+                     {console} BOOTIF=01-${{mac:hexhyp}}\n\
                      initrd --name initramfs.img {tftp}/initramfs.img\nboot\n"
                 );
                 fs::write(boot.join("all-tftp.ipxe"), script)?;
                 "all-tftp.ipxe".into()
             }
-            Loader::UefiHttp => {
+            Loader::UefiPxe | Loader::UefiHttp => {
                 let parameters = format!("pitstop.host={server}/hosts/");
                 self.signed("uki", &parameters, &[], &boot.join("pitstop.efi"))?;
-                format!("{server}/boot/pitstop.efi")
+                if self.loader == Loader::UefiPxe {
+                    "pitstop.efi".into()
+                } else {
+                    format!("{server}/boot/pitstop.efi")
+                }
             }
             Loader::Iso => "none".into(),
         })

@@ -1,8 +1,8 @@
 //! Boot media of the payload, as the admin's command makes them.
 
+use crate::arch::Architecture;
 use crate::paths::{self, Payload};
 use crate::tools;
-use crate::vm::KERNEL_PARAMETERS;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -21,6 +21,7 @@ pub fn mkimage_of(
     more: &[&Path],
     image: &Path,
 ) -> Result<()> {
+    let architecture = payload.architecture();
     let mut mkimage = Command::new(paths::built("mkimage")?);
     mkimage
         .arg(kind)
@@ -31,7 +32,11 @@ pub fn mkimage_of(
         .arg(payload.file("initramfs.img")?);
     mkimage
         .arg("--cmdline")
-        .arg(format!("{KERNEL_PARAMETERS} {parameters}"));
+        .arg(format!("{} {parameters}", architecture.kernel_parameters()));
+    // That of this computer's own architecture mkimage finds by itself.
+    if architecture != Architecture::X86_64 {
+        mkimage.arg("--stub").arg(architecture.stub()?);
+    }
     tools::output(mkimage.args(more).arg("-o").arg(image))?;
     Ok(())
 }
@@ -50,7 +55,8 @@ pub fn build_for_cloud(drivers: &str) -> Result<Command> {
         .arg("build")
         .arg("--init")
         .arg(paths::built_for_cloud("init")?);
-    mkimage.args(["--drivers", drivers]);
+    // What is packed here is unpacked by an emulated processor.
+    mkimage.args(["--drivers", drivers, "--compress", "none"]);
     mkimage.arg("--kernel-dir").arg(kernels);
     mkimage.arg("--kernel-version").arg(version);
     Ok(mkimage)

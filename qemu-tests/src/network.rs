@@ -1,5 +1,6 @@
 //! What a machine's NIC is plugged into.
 
+use crate::arch::Architecture;
 use crate::servers::Namespace;
 use crate::tools;
 use anyhow::Result;
@@ -33,12 +34,10 @@ impl Network {
     }
 
     /// QEMU where it reaches the network.
-    pub(crate) fn qemu(&self) -> Result<Command> {
+    pub(crate) fn qemu(&self, architecture: Architecture) -> Result<Command> {
         match self {
-            Network::Tap { namespace, .. } => {
-                Namespace::command_in(namespace, "qemu-system-x86_64")
-            }
-            _ => tools::command("qemu-system-x86_64"),
+            Network::Tap { namespace, .. } => Namespace::command_in(namespace, architecture.qemu()),
+            _ => tools::command(architecture.qemu()),
         }
     }
 

@@ -50,7 +50,9 @@ impl Nic {
         }
         let card = model.trim_end_matches("-net-pci");
         let path = format!("/usr/lib/ipxe/qemu/efi-{card}.rom");
-        tools::packaged(&path, "ipxe-qemu")?;
+        if rom != Rom::None {
+            tools::packaged(&path, "ipxe-qemu")?;
+        }
         let file = match rom {
             Rom::None => ",romfile=".to_owned(),
             // QEMU's own choice: the ROM for BIOS alone does not know virtio 1.0 cards.

@@ -1,5 +1,6 @@
 //! Where the tests find what `make image` built and where they keep what they made.
 
+use crate::arch::Architecture;
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,10 @@ pub enum Payload {
     Cloud,
     /// The monolithic kernel of `make kernel`.
     Custom,
+    /// For arm64: Debian's kernel with every driver.
+    Arm64,
+    /// For arm64: Debian's cloud kernel.
+    Arm64Cloud,
 }
 
 impl Payload {
@@ -33,19 +38,40 @@ impl Payload {
             Payload::Debian => "amd64",
             Payload::Cloud => "cloud",
             Payload::Custom => "custom",
+            Payload::Arm64 => "arm64",
+            Payload::Arm64Cloud => "cloud-arm64",
+        }
+    }
+
+    pub fn architecture(self) -> Architecture {
+        match self {
+            Payload::Debian | Payload::Cloud | Payload::Custom => Architecture::X86_64,
+            Payload::Arm64 | Payload::Arm64Cloud => Architecture::Arm64,
+        }
+    }
+
+    /// What is said to `make image` for it.
+    pub fn make_options(self) -> String {
+        match self {
+            Payload::Debian | Payload::Cloud | Payload::Custom => {
+                format!("KERNEL={}", self.kernel())
+            }
+            Payload::Arm64 => "ARCH=arm64".into(),
+            Payload::Arm64Cloud => "ARCH=arm64 KERNEL=cloud".into(),
         }
     }
 
     /// One output; an error that says how to make it when it is not there.
     pub fn file(self, name: &str) -> Result<PathBuf> {
-        let kernel = self.kernel();
-        let (folder, how) = match self {
-            Payload::Debian => (out(), String::new()),
-            Payload::Cloud | Payload::Custom => {
-                let folder = out().join(kernel);
-                let how = format!(" KERNEL={kernel} OUT={}", folder.display());
-                (folder, how)
-            }
+        let folder = match self {
+            Payload::Debian => out(),
+            Payload::Cloud | Payload::Custom => out().join(self.kernel()),
+            Payload::Arm64 => out().join("arm64"),
+            Payload::Arm64Cloud => out().join("arm64/cloud"),
+        };
+        let how = match self {
+            Payload::Debian => String::new(),
+            other => format!(" {} OUT={}", other.make_options(), folder.display()),
         };
         let path = folder.join(name);
         ensure!(

@@ -14,17 +14,9 @@ use std::time::{Duration, Instant};
 /// What goes wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// This status at once; the server never hears of the request.
-    Answer(u16),
-    /// This status after so many bytes of the request's body, then the connection closes.
-    AnswerAfter(u64, u16),
-    /// The connection closes after so many bytes of the request's body.
-    CutUpload(u64),
-    /// The connection closes after so many bytes of the answer, its head included.
-    CutDownload(u64),
-    /// As `CutUpload`, and the server does not come back.
+    /// The connection closes after so many bytes of the request's body, and the server does not come back.
     DieDuringUpload(u64),
-    /// As `CutDownload`, and the server does not come back.
+    /// The connection closes after so many bytes of the answer, its head included, and the server does not come back.
     DieDuringDownload(u64),
     /// Nothing more is read after so many bytes of the request's body, and nothing is said.
     StallUpload(u64),
@@ -249,31 +241,6 @@ mod tests {
             "GET /a HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
         );
         assert_eq!(proxy.requests(), ["GET /a HTTP/1.1"]);
-    }
-
-    #[test]
-    fn a_broken_request_is_answered_without_the_server() {
-        let proxy = Proxy::start(1).unwrap();
-        proxy.break_requests("DELETE", "/hosts/", Fault::Answer(405));
-        let answer = ask(proxy.port(), "DELETE /hosts/x HTTP/1.1\r\n\r\n");
-        assert!(
-            answer.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"),
-            "{answer}"
-        );
-    }
-
-    #[test]
-    fn an_upload_is_refused_in_the_middle_and_the_client_hears_of_it() {
-        // A server that is still listening: one that ends its side ends the way back to the client.
-        let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let proxy = Proxy::start(silent.local_addr().unwrap().port()).unwrap();
-        proxy.break_requests("PUT", "", Fault::AnswerAfter(10, 507));
-        let request = format!("PUT / HTTP/1.1\r\n\r\n{}", "x".repeat(100));
-        let answer = ask(proxy.port(), &request);
-        assert!(
-            answer.starts_with("HTTP/1.1 507 Insufficient Storage\r\n"),
-            "{answer}"
-        );
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! Servers that machines meet: Pitstop's own, nginx, dnsmasq's DHCP, NFS; and networks of their own to meet in.
 
-use crate::paths;
+use crate::paths::{self, Payload};
 use crate::tools;
 use crate::vm::{HOST, KERNEL_PARAMETERS};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_PATIENCE: Duration = Duration::from_secs(90);
 
 /// A program that runs until dropped.
 pub(crate) struct Service {
@@ -56,10 +56,24 @@ impl Drop for Service {
     }
 }
 
-/// A port of the loopback that nothing listens on.
+/// Puts what machines boot into the root of a server, unless something is there already. Without a word from the test
+/// that is the small payload, because emulated firmware loads the one that is delivered for many seconds.
+pub fn put_payload(payload: Payload, root: &Path) -> Result<()> {
+    let boot = root.join("boot");
+    fs::create_dir_all(&boot).with_context(|| format!("making {}", boot.display()))?;
+    for name in ["vmlinuz", "initramfs.img"] {
+        let file = boot.join(name);
+        if !file.exists() {
+            fs::copy(payload.file(name)?, &file)
+                .with_context(|| format!("making {}", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A port of the loopback that nothing listens on, and that no other test gets.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("binding a free port")?;
-    Ok(listener.local_addr()?.port())
+    Ok(pitstop_testing::ports::free_port())
 }
 
 pub(crate) fn answers(port: u16) -> bool {
@@ -144,6 +158,27 @@ impl Namespace {
     pub fn tap(&self, interface: &str) -> Result<()> {
         self.ip(&format!("tuntap add {interface} mode tap"))?;
         self.ip(&format!("link set {interface} master br0 up"))
+    }
+
+    /// The same behind a line of so many Mbit/s in each direction.
+    pub fn slow_tap(&self, interface: &str, rate: u32) -> Result<()> {
+        let (bridge, near, far) = (
+            format!("b-{interface}"),
+            format!("n-{interface}"),
+            format!("f-{interface}"),
+        );
+        self.ip(&format!("link add {bridge} up type bridge"))?;
+        self.ip(&format!("tuntap add {interface} mode tap"))?;
+        self.ip(&format!("link set {interface} master {bridge} up"))?;
+        self.ip(&format!("link add {near} type veth peer name {far}"))?;
+        for (end, switch) in [(&near, bridge.as_str()), (&far, "br0")] {
+            self.ip(&format!("link set {end} master {switch} up"))?;
+            let shape =
+                format!("qdisc add dev {end} root tbf rate {rate}mbit burst 64kb latency 20ms");
+            let mut command = Namespace::command_in(&self.path(), "tc")?;
+            tools::output(command.args(shape.split(' ')))?;
+        }
+        Ok(())
     }
 
     /// Gives the servers' side an IPv6 address too.
@@ -273,11 +308,16 @@ impl Server {
     /// Serves this root on the loopback, or in a network namespace on the usual ports, TFTP included.
     pub fn start_in(root: &Path, network: Option<&Namespace>) -> Result<Server> {
         if network.is_none() {
-            let address: SocketAddr = (Ipv4Addr::LOCALHOST, free_port()?).into();
-            let url = format!("http://{HOST}:{}", address.port());
-            return Server::listening(root, None, address, &url, &[]);
+            return Server::start_on_loopback(root, &[]);
         }
         Server::start_with(root, network, &[])
+    }
+
+    /// Serves this root on the loopback, with more options.
+    pub fn start_on_loopback(root: &Path, more: &[&str]) -> Result<Server> {
+        let address: SocketAddr = (Ipv4Addr::LOCALHOST, free_port()?).into();
+        let url = format!("http://{HOST}:{}", address.port());
+        Server::listening(root, None, address, &url, more)
     }
 
     /// Serves this root on the loopback, by https but for boot loaders. Its own certificate authority may be there already.
@@ -324,12 +364,7 @@ impl Server {
         for folder in ["hosts", "share", "boot"] {
             fs::create_dir_all(root.join(folder))?;
         }
-        for name in ["vmlinuz", "initramfs.img"] {
-            let link = root.join("boot").join(name);
-            if !link.exists() {
-                fs::copy(paths::built(name)?, &link)?;
-            }
-        }
+        put_payload(Payload::Cloud, root)?;
         let marker = root.join("share/pitstop-share");
         fs::write(&marker, "").with_context(|| format!("making {}", marker.display()))?;
         let mut command = match network {
@@ -345,13 +380,9 @@ impl Server {
         }
         let log = root.join("serve.log");
         let mut service = Service::start(command, log.clone())?;
-        let namespaced = network.is_some();
+        // Its port takes connections before it has written down what commands on its root look for.
         service.wait_until("pitstop serve", || {
-            if namespaced {
-                fs::read_to_string(&log).is_ok_and(|log| log.contains("machines reach it as"))
-            } else {
-                answers(port)
-            }
+            fs::read_to_string(&log).is_ok_and(|log| log.contains("machines reach it as"))
         })?;
         Ok(Server {
             _service: service,

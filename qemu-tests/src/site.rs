@@ -1,7 +1,8 @@
 //! A site as an admin has it: a server, a network that boots from it, and a machine with a golden disk.
 
 use crate::disks::Disk;
-use crate::servers::{Dnsmasq, Namespace, Server};
+use crate::paths::Payload;
+use crate::servers::{Dnsmasq, Namespace, Server, put_payload};
 use crate::tools;
 use crate::vm::{self, Boot, Bus, Network, Spec};
 use anyhow::{Context, Result};
@@ -34,8 +35,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site whose server keeps its files under `root`.
-    pub fn new(root: &Path, firmware: Firmware) -> Result<Site> {
+    /// A site whose server keeps its files under `root` and has this payload for its machines.
+    pub fn new(root: &Path, firmware: Firmware, payload: Payload) -> Result<Site> {
+        put_payload(payload, root)?;
         match firmware {
             Firmware::SeaBiosIpxe => Site::behind_qemu(root, Boot::SeaBios),
             Firmware::OvmfIpxe => Site::behind_qemu(root, Boot::Ovmf),

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Programs the tests use and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
+    ("aarch64-linux-gnu-objcopy", "binutils-aarch64-linux-gnu"),
     ("busybox", "busybox-static"),
     ("cp", "coreutils"),
     ("debugfs", "e2fsprogs"),
@@ -36,6 +37,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("objcopy", "binutils"),
     ("openssl", "openssl"),
     ("parted", "parted"),
+    ("qemu-system-aarch64", "qemu-system-arm qemu-efi-aarch64"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("resize2fs", "e2fsprogs"),
     ("rpcbind", "rpcbind"),

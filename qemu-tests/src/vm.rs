@@ -1,25 +1,27 @@
-//! Machines: QEMU without KVM, so that they run the same everywhere, two at most at a time.
+//! Machines: QEMU without KVM, so that they run the same everywhere, two at a time but for those that wait.
 
-use crate::bus;
+use crate::arch::Architecture;
 pub use crate::bus::Bus;
+use crate::command_line::{VARIABLES, command_line};
 use crate::console::{Console, Listener};
 use crate::disks::Disk;
 pub use crate::network::Network;
 pub use crate::nic::Nic;
-use crate::nic::Rom;
 use crate::paths;
 use crate::qmp::Qmp;
-use crate::tools;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Enough for anything a machine does here on a busy two-core computer under emulation.
 pub const PATIENCE: Duration = Duration::from_secs(240);
+
+/// How a run that failed begins its last line.
+pub const FAILED: &str = "pitstop: result failed";
 
 /// The address QEMU's user network gives the machine: names its folder on the share.
 pub const ADDRESS: &str = "10.0.2.15";
@@ -28,12 +30,9 @@ pub const HEX_ADDRESS: &str = "0A00020F";
 /// The computer that runs QEMU, as the machine sees it.
 pub const HOST: &str = "10.0.2.2";
 
-/// For every kernel here: the serial console, and no test of the timer, which an emulated machine on a busy
+/// For every kernel of x86 here: the serial console, and no test of the timer, which an emulated machine on a busy
 /// computer fails now and then ("IO-APIC + timer doesn't work").
 pub const KERNEL_PARAMETERS: &str = "console=ttyS0,115200 no_timer_check";
-
-/// Where OVMF keeps its variables: new ones for each machine.
-const VARIABLES: &str = "vars.fd";
 
 /// How a machine starts.
 #[derive(Debug, Clone)]
@@ -52,8 +51,23 @@ pub enum Boot {
     OvmfHttp,
     /// The same, over PXE.
     OvmfPxe,
+    /// OVMF with Microsoft's keys and Secure Boot on, over PXE.
+    OvmfAsSold,
     /// OVMF that starts only what is signed with its package's own test key, over HTTP or from a medium.
     OvmfSecure,
+    /// UEFI of arm64: PXE first, HTTP after it, then the disk.
+    Aavmf,
+    /// The same without PXE.
+    AavmfHttp,
+}
+
+impl Boot {
+    pub fn architecture(&self) -> Architecture {
+        match self {
+            Boot::Aavmf | Boot::AavmfHttp => Architecture::Arm64,
+            _ => Architecture::X86_64,
+        }
+    }
 }
 
 /// What a machine consists of.
@@ -61,27 +75,33 @@ pub struct Spec {
     /// Names its console log.
     pub name: String,
     pub memory_mib: u32,
+    /// One where nothing depends on it: each more is a thread of emulation, and they wait for each other.
+    pub processors: u32,
     pub boot: Boot,
     pub network: Network,
     pub nic: Nic,
     pub disks: Vec<(PathBuf, Bus, String)>,
     /// Whether a reboot ends QEMU, so that a test sees that it came.
     pub stop_at_reboot: bool,
+    /// Whether it runs beside the two machines that have a turn.
+    pub idle: bool,
     pub listener: Option<Listener>,
     pub extra: Vec<String>,
 }
 
 impl Spec {
-    /// 512 MiB, QEMU's user network, no disk; a reboot stops it.
+    /// 512 MiB, one processor, QEMU's user network, no disk; a reboot stops it.
     pub fn new(name: &str, boot: Boot) -> Spec {
         Spec {
             name: name.to_owned(),
             memory_mib: 512,
+            processors: 1,
             boot,
             network: Network::user(),
             nic: Nic::Virtio,
             disks: Vec::new(),
             stop_at_reboot: true,
+            idle: false,
             listener: None,
             extra: Vec::new(),
         }
@@ -104,6 +124,19 @@ impl Spec {
     #[must_use]
     pub fn memory(mut self, mebibytes: u32) -> Spec {
         self.memory_mib = mebibytes;
+        self
+    }
+
+    #[must_use]
+    pub fn processors(mut self, number: u32) -> Spec {
+        self.processors = number;
+        self
+    }
+
+    /// Takes no turn: for a machine that does next to nothing but wait.
+    #[must_use]
+    pub fn idle(mut self) -> Spec {
+        self.idle = true;
         self
     }
 
@@ -150,8 +183,8 @@ pub struct Vm {
     pub qmp: Qmp,
     /// Holds the monitor's socket and the firmware's variables.
     folder: tempfile::TempDir,
-    /// Held while the machine runs.
-    turn: File,
+    /// Held while the machine runs, unless it is an idle one.
+    turn: Option<File>,
 }
 
 impl Vm {
@@ -163,16 +196,17 @@ impl Vm {
     }
 
     pub fn start(spec: Spec) -> Result<Vm> {
-        Vm::start_in(spec, take_turn()?)
+        let turn = if spec.idle { None } else { Some(take_turn()?) };
+        Vm::start_in(spec, turn)
     }
 
     /// Starts a machine that runs together with this one, however many others do: for tests that are about several.
     pub fn start_beside(&self, spec: Spec) -> Result<Vm> {
-        let turn = self.turn.try_clone().context("sharing a turn")?;
-        Vm::start_in(spec, turn)
+        let turn = self.turn.as_ref().map(File::try_clone).transpose();
+        Vm::start_in(spec, turn.context("sharing a turn")?)
     }
 
-    fn start_in(spec: Spec, turn: File) -> Result<Vm> {
+    fn start_in(spec: Spec, turn: Option<File>) -> Result<Vm> {
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("qmp");
         let mut command = command_line(&spec, folder.path(), &socket)?;
@@ -186,7 +220,7 @@ impl Vm {
             bail!("QEMU has no console");
         };
         let console = Console::new(output, keyboard, &log, spec.listener)?;
-        let qmp = match Qmp::connect(&socket, Duration::from_secs(30)) {
+        let qmp = match Qmp::connect(&socket, Duration::from_secs(90)) {
             Ok(qmp) => qmp,
             Err(error) => {
                 child
@@ -207,17 +241,18 @@ impl Vm {
         })
     }
 
-    /// Waits for a line on the console; see [`Console::wait_for`].
+    /// Waits for a line on the console, in vain as soon as a run has failed; see [`Console::wait_unless`].
     pub fn sees(&mut self, wanted: &str) -> Result<String> {
-        self.console.wait_for(wanted, PATIENCE)
+        self.console.wait_unless(wanted, FAILED, PATIENCE)
     }
 
     /// Waits until the machine rebooted (one that stops at a reboot) or switched itself off.
     pub fn wait_for_end(&mut self, patience: Duration) -> Result<End> {
         let data = self.qmp.wait_for("SHUTDOWN", patience).with_context(|| {
             format!(
-                "the machine neither rebooted nor switched off; its console is in {}",
-                self.console.log().display()
+                "the machine neither rebooted nor switched off; its console is in {} and ends:\n{}",
+                self.console.log().display(),
+                self.console.screen()
             )
         })?;
         self.wait_for_exit(Duration::from_secs(60))?;
@@ -233,7 +268,10 @@ impl Vm {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let data: Value = self.qmp.wait_for("RESET", left)?;
+            let data: Value = self.qmp.wait_for("RESET", left).with_context(|| {
+                let screen = self.console.screen();
+                format!("the machine did not reboot; its console ends:\n{screen}")
+            })?;
             if data["guest"] == true {
                 return Ok(());
             }
@@ -303,108 +341,4 @@ fn take_turn() -> Result<File> {
         }
         thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn command_line(spec: &Spec, folder: &Path, socket: &Path) -> Result<Command> {
-    let mut command = spec.network.qemu()?;
-    command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
-    let is_ide = |disk: &(PathBuf, Bus, String)| disk.1 == Bus::Ide;
-    let machine = match spec.boot {
-        Boot::OvmfSecure => "q35,smm=on,graphics=off",
-        _ if spec.disks.iter().any(is_ide) => "pc,graphics=off",
-        _ => "q35,graphics=off",
-    };
-    // graphics=off makes SeaBIOS and the iPXE ROM speak on the serial line.
-    command.args([
-        "-machine",
-        machine,
-        "-accel",
-        "tcg,thread=multi",
-        "-smp",
-        "2",
-    ]);
-    command.args(["-m", &spec.memory_mib.to_string(), "-serial", "stdio"]);
-    command
-        .arg("-qmp")
-        .arg(format!("unix:{},server=on,wait=off", socket.display()));
-    command.args(["-device", "virtio-rng-pci"]);
-    if spec.stop_at_reboot {
-        command.arg("-no-reboot");
-    }
-    add_boot(&mut command, &spec.boot, folder)?;
-    add_network(&mut command, spec)?;
-    for (number, (path, disk_bus, serial)) in spec.disks.iter().enumerate() {
-        bus::plug_in(&mut command, number, path, *disk_bus, serial)?;
-    }
-    command.args(&spec.extra);
-    let complaints = File::create(folder.join("stderr"))?;
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(complaints);
-    Ok(command)
-}
-
-fn add_boot(command: &mut Command, boot: &Boot, folder: &Path) -> Result<()> {
-    match boot {
-        Boot::Direct {
-            kernel,
-            initrd,
-            command_line,
-        } => {
-            command
-                .arg("-kernel")
-                .arg(kernel)
-                .arg("-initrd")
-                .arg(initrd)
-                .args(["-append", command_line]);
-        }
-        Boot::SeaBios => {}
-        Boot::Ovmf | Boot::OvmfHttp | Boot::OvmfPxe => {
-            // Past iPXE, the firmware's own PXE would try every protocol before the disk, for minutes.
-            let own = matches!(boot, Boot::OvmfPxe);
-            for (version, wanted) in [("4", own), ("6", false)] {
-                let answer = if wanted { "yes" } else { "no" };
-                let name = format!("name=opt/org.tianocore/IPv{version}PXESupport,string={answer}");
-                command.args(["-fw_cfg", &name]);
-            }
-            add_flash(command, "CODE_4M.fd", "VARS_4M.fd", folder)?;
-        }
-        Boot::OvmfSecure => {
-            // Only code in system management mode may write the variables.
-            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
-            add_flash(command, "CODE_4M.secboot.fd", "VARS_4M.snakeoil.fd", folder)?;
-        }
-    }
-    Ok(())
-}
-
-/// OVMF's code, and the machine's own copy of its variables.
-fn add_flash(command: &mut Command, code: &str, variables: &str, folder: &Path) -> Result<()> {
-    let packaged = |name: &str| tools::packaged(&format!("/usr/share/OVMF/OVMF_{name}"), "ovmf");
-    let own = folder.join(VARIABLES);
-    fs::copy(packaged(variables)?, &own)?;
-    let code = packaged(code)?;
-    for (unit, file, more) in [(0, code, ",readonly=on"), (1, own, "")] {
-        let file = file.display();
-        command.arg("-drive");
-        command.arg(format!(
-            "if=pflash,format=raw,unit={unit}{more},file={file}"
-        ));
-    }
-    Ok(())
-}
-
-fn add_network(command: &mut Command, spec: &Spec) -> Result<()> {
-    let Some(backend) = spec.network.backend("net0") else {
-        return Ok(());
-    };
-    command.args(["-netdev", &backend]);
-    let more = spec.network.mac().map(|mac| format!(",mac={mac}"));
-    let rom = match spec.boot {
-        Boot::OvmfHttp | Boot::OvmfPxe | Boot::OvmfSecure => Rom::None,
-        Boot::Ovmf => Rom::Uefi,
-        Boot::SeaBios | Boot::Direct { .. } => Rom::Bios,
-    };
-    spec.nic.plug_in(command, rom, &more.unwrap_or_default())
 }

@@ -1,6 +1,7 @@
 //! A cable between a machine's card and a network that leads through this process, which may change frames on their
 //! way, or lose them. No kernel here needs to know how.
 
+use crate::arch::Architecture;
 use crate::network::Network;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
@@ -39,7 +40,7 @@ impl Wire {
         let folder = tempfile::tempdir()?;
         let machine = End::new(folder.path(), "machine")?;
         let far = End::new(folder.path(), "network")?;
-        let mut command = network.qemu()?;
+        let mut command = network.qemu(Architecture::X86_64)?;
         command.args(["-nodefaults", "-display", "none", "-machine", "none"]);
         let backend = network.backend("far").context("there is no network")?;
         for (name, netdev) in [("far", backend), ("wire", far.backend("wire"))] {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use qemu_tests::console::Listener;
 use qemu_tests::disks::Disk;
 use qemu_tests::golden;
-use qemu_tests::paths;
+use qemu_tests::paths::{self, Payload};
 use qemu_tests::site::{Firmware, Site};
 use qemu_tests::story::{Story, Teller};
 use std::fs;
@@ -37,7 +37,11 @@ fn demo() -> Result<()> {
     let disk = Disk::kept_copy_of(&original, &folder.join("disk.img"))?;
 
     teller.step("The server: boot files, jobs and the share, from one folder");
-    let site = Site::new(&folder.join("server"), Firmware::SeaBiosIpxe)?;
+    let site = Site::new(
+        &folder.join("server"),
+        Firmware::SeaBiosIpxe,
+        Payload::Debian,
+    )?;
     teller.proven(&format!(
         "pitstop serve --root {} on port {}",
         site.server.root().display(),
@@ -50,6 +54,9 @@ fn demo() -> Result<()> {
         disk: &disk,
         original,
         memory_mib: 512,
+        processors: 2,
+        home_twice: true,
+        entry: None,
         teller: &teller,
     }
     .run()?;

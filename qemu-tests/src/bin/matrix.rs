@@ -63,11 +63,11 @@ fn numbers() -> Result<Vec<usize>> {
 
 fn facts() -> Result<Facts> {
     let qemu = tools::run("qemu-system-x86_64", ["--version"])?;
-    let payloads = [Payload::Debian, Payload::Custom].map(|payload| {
+    let payloads = [Payload::Debian, Payload::Custom, Payload::Arm64].map(|payload| {
         let size = |name| Ok::<_, anyhow::Error>(fs::metadata(payload.file(name)?)?.len());
         Ok(format!(
-            "`KERNEL={}`: vmlinuz of {} bytes, initramfs of {} bytes.",
-            payload.kernel(),
+            "`{}`: vmlinuz of {} bytes, initramfs of {} bytes.",
+            payload.make_options(),
             size("vmlinuz")?,
             size("initramfs.img")?
         ))

@@ -26,6 +26,7 @@ OVMF of Debian drives virtio's card by itself and no other. On those, the iPXE o
 UKI as well, but then the machine resets as the kernel starts (seen with vmxnet3 and e1000, and Debian 12's iPXE of 2019).
 No firmware here boots from a network card on USB: those machines boot from the medium and work over the card. Under Secure
 Boot the medium and the UKI are signed with the test key of Debian's `ovmf` package; unsigned loaders are not started there.
+The machines with AAVMF are arm64: QEMU's board `virt` with a Cortex-A72.
 ";
 
 /// The whole text. Machines that did not run this time, by their number from 1, keep the line of the `old` one.
@@ -74,12 +75,14 @@ fn machine(number: usize, row: Row) -> String {
         Firmware::SeaBios => "SeaBIOS",
         Firmware::Ovmf => "OVMF",
         Firmware::OvmfSecureBoot => "OVMF, Secure Boot",
+        Firmware::Aavmf => "AAVMF",
     };
     let loader = match row.loader {
         Loader::Pxelinux => "pxelinux",
         Loader::IpxeTftp => "iPXE, TFTP",
         Loader::IpxeHttp => "iPXE, HTTP",
         Loader::SyslinuxEfi => "syslinux.efi",
+        Loader::UefiPxe => "UEFI PXE, UKI",
         Loader::UefiHttp => "UEFI HTTP, UKI",
         Loader::Iso => "ISO",
     };

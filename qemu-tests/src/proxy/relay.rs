@@ -17,9 +17,6 @@ pub(super) fn relay(mut client: TcpStream, shared: &Arc<Shared>) -> io::Result<(
     let request_line = head.lines().next().unwrap_or_default().to_owned();
     locked(&shared.requests).push((Instant::now(), request_line.clone()));
     let fault = fault_for(&mut locked(&shared.rules), &request_line);
-    if let Some(Fault::Answer(status)) = fault {
-        return refuse(&mut client, status);
-    }
     let mut upstream = TcpStream::connect(shared.upstream)?;
     upstream.write_all(one_request_only(&head).as_bytes())?;
     let mut upload = Upload {
@@ -79,25 +76,6 @@ fn one_request_only(head: &str) -> String {
     lines.join("\r\n") + "\r\n\r\n"
 }
 
-fn refuse(client: &mut TcpStream, status: u16) -> io::Result<()> {
-    let reason = match status {
-        403 => "Forbidden",
-        405 => "Method Not Allowed",
-        507 => "Insufficient Storage",
-        _ => "Broken On Purpose",
-    };
-    write!(
-        client,
-        "HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    )?;
-    client.shutdown(Shutdown::Write)?;
-    // Closing with unread bytes would reset the connection and take the answer with it.
-    client.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let mut rest = [0; 4096];
-    while matches!(client.read(&mut rest), Ok(1..)) {}
-    Ok(())
-}
-
 /// Says and hears nothing until the server is healed.
 fn stall(shared: &Shared) {
     shared.stalled.store(true, Ordering::SeqCst);
@@ -134,16 +112,8 @@ impl Upload {
             .sent
             .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         match self.fault {
-            Some(Fault::AnswerAfter(limit, status)) if self.sent > limit => {
-                // The answer first: when the server's side ends, so does the way back to the client.
-                let refused = refuse(&mut self.client, status);
-                self.upstream.shutdown(Shutdown::Both)?;
-                return refused.map(|()| false);
-            }
-            Some(Fault::CutUpload(limit) | Fault::DieDuringUpload(limit)) if self.sent > limit => {
-                if matches!(self.fault, Some(Fault::DieDuringUpload(_))) {
-                    self.shared.dead.store(true, Ordering::SeqCst);
-                }
+            Some(Fault::DieDuringUpload(limit)) if self.sent > limit => {
+                self.shared.dead.store(true, Ordering::SeqCst);
                 self.upstream.shutdown(Shutdown::Both)?;
                 self.client.shutdown(Shutdown::Both)?;
                 return Ok(false);
@@ -169,7 +139,7 @@ fn download(
     shared: &Shared,
 ) -> io::Result<()> {
     let limit = match fault {
-        Some(Fault::CutDownload(limit) | Fault::DieDuringDownload(limit)) => limit,
+        Some(Fault::DieDuringDownload(limit)) => limit,
         _ => u64::MAX,
     };
     let mut received: u64 = 0;
@@ -195,9 +165,7 @@ fn download(
             return client.shutdown(Shutdown::Both);
         }
         if received > limit {
-            if matches!(fault, Some(Fault::DieDuringDownload(_))) {
-                shared.dead.store(true, Ordering::SeqCst);
-            }
+            shared.dead.store(true, Ordering::SeqCst);
             upstream.shutdown(Shutdown::Both)?;
             return client.shutdown(Shutdown::Both);
         }

@@ -129,7 +129,7 @@ fn a_disk_of_64_gib_goes_through_a_machine_of_256_mb() -> Result<()> {
 fn a_disk_that_hangs_is_a_failed_attempt_and_the_machine_leaves_it_behind() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("backup", "progress-timeout = \"10s\"")?;
-    let mut vm = scene.boot("hung-disk")?;
+    let mut vm = Vm::start(scene.spec("hung-disk")?.idle())?;
     vm.sees("pitstop: attempt 1 of 3")?;
     // A byte a second: requests come to no end that anybody would wait for.
     let none = ["bps", "bps_wr", "iops", "iops_rd", "iops_wr"].map(|limit| (limit, json!(0)));

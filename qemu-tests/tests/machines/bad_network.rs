@@ -30,7 +30,8 @@ fn a_dhcp_server_that_comes_after_60_seconds_is_found() -> Result<()> {
             interface: "tap0".into(),
             mac: MAC.into(),
         })
-        .disk(&disk, Bus::Virtio, "LATE0002");
+        .disk(&disk, Bus::Virtio, "LATE0002")
+        .idle();
     let mut vm = Vm::start(spec)?;
     // Every 15 seconds.
     for _ in 0..4 {
@@ -72,7 +73,8 @@ fn a_lease_of_60_seconds_is_renewed_during_a_longer_backup() -> Result<()> {
     let wire = short_leases(&network, 60)?;
     let spec = Spec::new("lease", payload("")?)
         .disk(&disk, Bus::Virtio, "LEASE001")
-        .plugged(wire.card());
+        .plugged(wire.card())
+        .idle();
     let mut vm = Vm::start(spec)?;
     vm.sees("/hosts/leased.toml (DHCP option 209 (configuration file))")?;
     expect_success(&mut vm, "backup")?;
@@ -93,7 +95,7 @@ fn a_server_that_is_silent_for_60_seconds_is_asked_again() -> Result<()> {
     let stall = |after| ("GET", IMAGE, Fault::StallDownload(after));
     let (method, path, fault) = stall(6 << 20);
     scene.proxy.break_requests(method, path, fault);
-    let mut vm = scene.boot("silent")?;
+    let mut vm = Vm::start(scene.spec("silent")?.idle())?;
     scene.proxy.wait_for_stall(PATIENCE)?;
     let (method, path, fault) = stall(0);
     scene.proxy.break_only(method, path, fault);
@@ -133,7 +135,9 @@ fn slowly(action: &str) -> Result<()> {
         scene.proxy.break_requests(method, IMAGE, bursts);
     }
     let began = Instant::now();
-    scene.succeeds(&format!("slow-{action}"), action)?;
+    let mut vm = Vm::start(scene.spec(&format!("slow-{action}"))?.idle())?;
+    expect_success(&mut vm, action)?;
+    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     let took = began.elapsed();
     ensure!(took > Duration::from_secs(30), "nothing was slow: {took:?}");
     compare::zcat_equals(&scene.image(), scene.disk.path())?;

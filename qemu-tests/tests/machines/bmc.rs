@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use qemu_tests::bmc::{Bmc, PASSWORD, USER};
 use qemu_tests::disks::Disk;
+use qemu_tests::paths::Payload;
 use qemu_tests::scene::expect_success;
 use qemu_tests::site::{Firmware, Site};
 use qemu_tests::vm::{HEX_ADDRESS, Network, PATIENCE, Vm};
@@ -13,7 +14,11 @@ use std::thread;
 #[test]
 fn one_command_switches_a_machine_into_its_job() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let site = Site::new(&folder.path().join("root"), Firmware::SeaBiosIpxe)?;
+    let site = Site::new(
+        &folder.path().join("root"),
+        Firmware::SeaBiosIpxe,
+        Payload::Cloud,
+    )?;
     let bmc = Bmc::start(true)?;
     let root = site.server.root();
     let fleet = format!(

@@ -29,8 +29,9 @@ fn with_cards(
     spec = spec.extra(&["-netdev", uplink, "-netdev", &port]);
     for (number, (card, switch)) in CARDS.iter().zip(switches).enumerate() {
         let port = format!("hubport,id=port{number},hubid={switch}");
-        let device =
-            format!("virtio-net-pci,netdev=port{number},id={card},mac=52:54:00:00:00:0{number}");
+        let device = format!(
+            "virtio-net-pci,netdev=port{number},romfile=,id={card},mac=52:54:00:00:00:0{number}"
+        );
         spec = spec.extra(&["-netdev", &port, "-device", &device]);
     }
     Ok(spec)

@@ -122,7 +122,8 @@ fn there_and_back(
             .map(|tried| format!("{{ serial = \"{}\" }}", tried.serial))
             .collect();
         scene.job(action, &format!("disks = [{}]", selectors.join(", ")))?;
-        let mut spec = scene.spec(&format!("buses-{name}-{what}"))?;
+        // Several disks and several processors, as most machines have them.
+        let mut spec = scene.spec(&format!("buses-{name}-{what}"))?.processors(2);
         spec.boot = boot(&format!("pitstop.host={}", scene.url("/hosts/")))?;
         spec.disks.clear();
         for (tried, disk) in all.iter().zip(disks) {

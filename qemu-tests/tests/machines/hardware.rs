@@ -18,7 +18,12 @@ fn sata_and_nvme_disks_behind_an_intel_nic() -> Result<()> {
     let spec = spec
         .disk(&sata, Bus::Sata, "SATA0001")
         .disk(&nvme, Bus::Nvme, "NVME0001")
-        .extra(&["-netdev", "user,id=wire", "-device", "e1000e,netdev=wire"]);
+        .extra(&[
+            "-netdev",
+            "user,id=wire",
+            "-device",
+            "e1000e,netdev=wire,romfile=",
+        ]);
     let mut vm = Vm::start(spec)?;
     expect_success(&mut vm, "backup")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);

@@ -27,7 +27,7 @@ fn after_the_last_attempt_the_machine_holds_in_rescue() -> Result<()> {
 }
 
 #[test]
-fn rescue_gives_a_shell_and_deletes_nothing() -> Result<()> {
+fn rescue_gives_a_shell_deletes_nothing_and_ctrl_alt_del_reboots() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("rescue", "")?;
     let mut vm = scene.boot("rescue")?;
@@ -36,26 +36,13 @@ fn rescue_gives_a_shell_and_deletes_nothing() -> Result<()> {
     vm.console
         .type_line("cat /proc/1/comm; dmesg | tail -1; echo end-of-test")?;
     vm.console.wait_for("\nend-of-test", PATIENCE)?;
-    ensure!(
-        scene.configuration().exists(),
-        "rescue deleted its configuration"
-    );
-    scene.disk_untouched()
-}
-
-#[test]
-fn ctrl_alt_del_reboots_a_machine_in_rescue() -> Result<()> {
-    let scene = Scene::new()?;
-    scene.job("rescue", "")?;
-    let mut vm = scene.boot("ctrl-alt-del")?;
-    shell_works(&mut vm)?;
     vm.press(&["ctrl", "alt", "delete"])?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     ensure!(
         scene.configuration().exists(),
         "rescue deleted its configuration"
     );
-    Ok(())
+    scene.disk_untouched()
 }
 
 #[test]
@@ -76,16 +63,6 @@ fn refresh_info_tells_what_the_machine_is() -> Result<()> {
         "testbox-info.zip is no zip file"
     );
     scene.disk_untouched()
-}
-
-#[test]
-fn a_run_may_end_with_the_power_off() -> Result<()> {
-    let scene = Scene::new()?;
-    scene.job("backup", "on-success = \"poweroff\"")?;
-    let mut vm = scene.boot("poweroff")?;
-    vm.sees("pitstop: result ok backup")?;
-    ensure!(vm.wait_for_end(PATIENCE)? == End::PowerOff);
-    qemu_tests::compare::zcat_equals(&scene.image(), scene.disk.path())
 }
 
 #[test]
@@ -114,9 +91,10 @@ fn a_worker_that_is_killed_is_a_failed_attempt() -> Result<()> {
 
 /// The kernel's own clock says when it starts /init; the rest is measured from outside.
 #[test]
-fn the_first_byte_of_the_image_leaves_soon_after_the_kernel_is_up() -> Result<()> {
+fn the_first_byte_leaves_soon_after_the_kernel_is_up_and_a_run_may_end_with_the_power_off()
+-> Result<()> {
     let scene = Scene::new()?;
-    scene.job("backup", "")?;
+    scene.job("backup", "on-success = \"poweroff\"")?;
     let mut vm = scene.boot("first-byte")?;
     let line = vm.sees("Run /init as init process")?;
     expect_success(&mut vm, "backup")?;
@@ -130,10 +108,12 @@ fn the_first_byte_of_the_image_leaves_soon_after_the_kernel_is_up() -> Result<()
         .context("the image was sent")?;
     let took = put.duration_since(init);
     println!("first byte of the image {took:?} after: {line}");
-    // Emulated, beside another machine: an order of magnitude, not a benchmark.
+    // Emulated, beside another machine: an order of magnitude, not a benchmark, on a computer that
+    // may have ten things to do.
     ensure!(
-        took < Duration::from_secs(15),
+        took < Duration::from_secs(60),
         "the first byte left {took:?} after /init started"
     );
-    Ok(())
+    ensure!(vm.wait_for_end(PATIENCE)? == End::PowerOff);
+    qemu_tests::compare::zcat_equals(&scene.image(), scene.disk.path())
 }

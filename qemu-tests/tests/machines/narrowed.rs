@@ -5,7 +5,6 @@ use anyhow::{Result, ensure};
 use qemu_tests::disks::Disk;
 use qemu_tests::scene::{Scene, expect_failure, expect_success};
 use qemu_tests::vm::{End, PATIENCE, Spec, Vm};
-use std::fs;
 
 /// The scene's machine with a second, write-protected disk.
 fn protected(scene: &Scene, second: &Disk, name: &str) -> Result<Spec> {
@@ -32,16 +31,9 @@ fn a_write_protected_disk_is_no_success() -> Result<()> {
     ensure!(scene.folder().join("vdb.raw.gz").exists());
 
     let reason = ["vdb (serial PROTECTED", "is read-only", "`disks`"];
-    for (action, more) in [("wipe", "method = \"zero\""), ("restore", "")] {
-        scene.job(action, more)?;
-        let mut vm = Vm::start(protected(&scene, &second, "protected")?)?;
-        scene.fails(&mut vm, action, &reason)?;
-        fs::remove_file(scene.configuration())?;
-    }
-    scene.job("restore", "disks = [\"vda\"]")?;
-    let mut vm = Vm::start(protected(&scene, &second, "protected-named")?)?;
-    expect_success(&mut vm, "restore")?;
-    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
+    scene.job("restore", "")?;
+    let mut vm = Vm::start(protected(&scene, &second, "protected")?)?;
+    scene.fails(&mut vm, "restore", &reason)?;
     drop(vm);
     ensure!(second.digest()? == before);
     Ok(())
@@ -68,7 +60,6 @@ fn two_paths(scene: &Scene, name: &str) -> Result<Spec> {
 #[test]
 fn one_disk_by_two_paths_is_backed_up_once() -> Result<()> {
     let scene = Scene::with(Disk::noise(8 << 20, 43)?)?;
-    let before = scene.disk.digest()?;
     scene.job("backup", "")?;
     let mut vm = Vm::start(two_paths(&scene, "paths-backup")?)?;
     vm.sees("another path to sda: one disk, done once")?;
@@ -77,14 +68,6 @@ fn one_disk_by_two_paths_is_backed_up_once() -> Result<()> {
     drop(vm);
     ensure!(scene.folder().join("sda.raw.gz").exists());
     ensure!(!scene.folder().join("sdb.raw.gz").exists());
-
-    scene.disk.wreck()?;
-    scene.job("restore", "")?;
-    let mut vm = Vm::start(two_paths(&scene, "paths-restore")?)?;
-    expect_success(&mut vm, "restore")?;
-    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
-    drop(vm);
-    ensure!(scene.disk.digest()? == before);
     Ok(())
 }
 
@@ -109,11 +92,5 @@ fn two_disks_that_cannot_be_told_apart_are_for_the_job_to_name() -> Result<()> {
     expect_failure(&mut vm, "wipe", &reason)?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     drop(vm);
-    scene.disk_untouched()?;
-
-    scene.job("backup", "disks = [\"vda\"]")?;
-    let mut vm = plugged("doubles-named")?;
-    expect_success(&mut vm, "backup")?;
-    ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
-    Ok(())
+    scene.disk_untouched()
 }

@@ -69,39 +69,28 @@ fn is_confined(server: &mut Debian) -> Result<()> {
     server.run("test \"$(stat -c '%U %a' /var/lib/pitstop)\" = 'pitstop 750'")
 }
 
-/// A machine boots from it, is backed up and restored.
+/// A machine boots from it and is backed up.
 fn serves(server: &mut Debian, network: &Namespace) -> Result<()> {
     let disk = Disk::noise(16 << 20, 31)?;
-    let before = disk.digest()?;
-    for action in ["backup", "restore"] {
-        // A job belongs to the server's user, who has to read and delete it, whatever root's umask is.
-        server.run(&format!(
-            "(umask 077; pitstop host set {ADDRESS} {action} --yes)"
-        ))?;
-        server.run("test \"$(stat -c %U /var/lib/pitstop/hosts/0A4D0032.toml)\" = pitstop")?;
-        let client = Spec::new(&format!("package-{action}"), Boot::SeaBios)
-            .network(Network::Tap {
-                namespace: network.path(),
-                interface: INTERFACE.into(),
-                mac: MAC.into(),
-            })
-            .disk(&disk, Bus::Virtio, "PACKAGE1");
-        let mut client = Vm::start(client)?;
-        client.sees(&format!("pitstop: result ok {action}"))?;
-        ensure!(client.wait_for_end(PATIENCE)? == End::Reboot);
-        server.run("test ! -e /var/lib/pitstop/hosts/0A4D0032.toml")?;
-        if action == "backup" {
-            server
-                .run(&format!("pitstop verify {FOLDER}/vda.raw.gz"))
-                .context("the image of the backup")?;
-            disk.wreck()?;
-        }
-    }
-    ensure!(
-        disk.digest()? == before,
-        "the restored disk is not what it was"
-    );
-    Ok(())
+    // A job belongs to the server's user, who has to read and delete it, whatever root's umask is.
+    server.run(&format!(
+        "(umask 077; pitstop host set {ADDRESS} backup --yes)"
+    ))?;
+    server.run("test \"$(stat -c %U /var/lib/pitstop/hosts/0A4D0032.toml)\" = pitstop")?;
+    let client = Spec::new("package-backup", Boot::SeaBios)
+        .network(Network::Tap {
+            namespace: network.path(),
+            interface: INTERFACE.into(),
+            mac: MAC.into(),
+        })
+        .disk(&disk, Bus::Virtio, "PACKAGE1");
+    let mut client = Vm::start(client)?;
+    client.sees("pitstop: result ok backup")?;
+    ensure!(client.wait_for_end(PATIENCE)? == End::Reboot);
+    server.run("test ! -e /var/lib/pitstop/hosts/0A4D0032.toml")?;
+    server
+        .run(&format!("pitstop verify {FOLDER}/vda.raw.gz"))
+        .context("the image of the backup")
 }
 
 fn is_purged(server: &mut Debian) -> Result<()> {

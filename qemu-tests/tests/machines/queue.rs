@@ -65,7 +65,7 @@ fn four_machines_take_turns_on_two_slots() -> Result<()> {
     for vm in early.iter_mut().chain(&mut late) {
         expect_success(vm, "backup")?;
     }
-    server.pitstop("job", &["wait", "@lab", "--timeout", "60s"])?;
+    server.pitstop("job", &["wait", "@lab", "--timeout", "240s"])?;
     for number in 1..=MACHINES {
         let image = server.share().join(format!("lab-{number}/vda.raw.gz"));
         ensure!(image.is_file(), "there is no {}", image.display());

@@ -1,0 +1,93 @@
+//! A room gets what one machine of it has, from the network boot to each one's own disk.
+
+use anyhow::{Result, ensure};
+use qemu_tests::disks::{Disk, HOME};
+use qemu_tests::scene::{expect_success, payload};
+use qemu_tests::servers::{Namespace, Server};
+use qemu_tests::vm::{Boot, Bus, Network, PATIENCE, Spec, Vm};
+use std::fs;
+
+const ROOM: u8 = 3;
+/// Of each machine's line, in both directions.
+const MBIT: u32 = 20;
+const SIZE: u64 = 16 << 20;
+const FLEET: &str = "version = 1\n[network.\"10.77.0.0/24\"]\nrange = \"10.77.0.100-10.77.0.120\"\n\
+    [group.room]\n\
+    [host.golden]\nmac = \"52:54:00:77:03:09\"\nip = \"10.77.0.20\"\ngroups = [\"room\"]\n\
+    [host.\"room-[1-3]\"]\nmac = \"52:54:00:77:03:[01-03]\"\nip = \"10.77.0.[21-23]\"\ngroups = [\"room\"]\n";
+
+/// A machine of 256 MB with this disk.
+fn machine(network: &Namespace, name: &str, boot: Boot, disk: &Disk, number: u8) -> Spec {
+    Spec::new(name, boot)
+        .memory(256)
+        .disk(disk, Bus::Virtio, &format!("ROOM{number}"))
+        .network(Network::Tap {
+            namespace: network.path(),
+            interface: format!("tap{number}"),
+            mac: format!("52:54:00:77:03:{number:02}"),
+        })
+}
+
+/// Its image does not exist when the room is told to restore it: the machines wait for it. Then they have it from each other.
+#[test]
+fn three_machines_follow_a_fourth_from_the_network_to_their_own_disks() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let root = folder.path().join("root");
+    fs::create_dir(&root)?;
+    fs::write(root.join("fleet.toml"), FLEET)?;
+    let network = Namespace::new()?;
+    let server = Server::start_with_dhcp(&root, &network, "server")?;
+    // All of it is noise, which no table and no filesystem speaks for.
+    server.host(&["set", "golden", "backup", "--exact"])?;
+    let told = server.host(&["set", "@room", "restore", "--from", "golden", "--follow"])?;
+    ensure!(
+        told.contains("room-3") && told.contains("each waits until golden"),
+        "{told}"
+    );
+
+    let disks = (1..=ROOM)
+        .map(|_| Disk::blank(SIZE))
+        .collect::<Result<Vec<_>>>()?;
+    let mut machines: Vec<Vm> = Vec::new();
+    for (number, disk) in (1..).zip(&disks) {
+        network.slow_tap(&format!("tap{number}"), MBIT)?;
+        let name = format!("room-{number}");
+        let spec = machine(&network, &name, Boot::SeaBios, disk, number).keep_going();
+        machines.push(match machines.first() {
+            None => Vm::start(spec)?,
+            Some(first) => first.start_beside(spec)?,
+        });
+    }
+    for vm in &mut machines {
+        vm.sees("waiting: golden is to be backed up first")?;
+    }
+    let golden = Disk::noise_that_boots(SIZE, 15)?;
+    network.tap("tap9")?;
+    let host = format!("pitstop.host=http://{}:8080/hosts/", Namespace::ADDRESS);
+    let spec = machine(&network, "room-golden", payload(&host)?, &golden, 9);
+    let mut vm = machines[0].start_beside(spec)?;
+    expect_success(&mut vm, "backup")?;
+    for vm in &mut machines {
+        expect_success(vm, "restore")?;
+        vm.wait_for_reset(PATIENCE)?;
+        vm.sees("Pitstop: no job")?;
+        vm.sees(HOME)?;
+    }
+    for (number, disk) in (1..).zip(&disks) {
+        ensure!(
+            disk.digest()? == golden.digest()?,
+            "room-{number} has another disk"
+        );
+    }
+    let log = fs::read_to_string(server.root().join("serve.log"))?;
+    ensure!(
+        log.matches(" takes part").count() >= 3,
+        "not all took part:\n{log}"
+    );
+    let mut ends = log.lines().filter(|line| line.contains(" has all: "));
+    ensure!(
+        ends.any(|line| !line.ends_with("; 0 B sent on")),
+        "nobody sent anything on:\n{log}"
+    );
+    Ok(())
+}
