@@ -5,6 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use pitstop_dhcp::boot::Here;
 use pitstop_dhcp::proxy::{self, Port, Told};
 use pitstop_dhcp::question::Question;
+use pitstop_fleet::boot::Chain;
 
 fuzz_target!(|datagram: &[u8]| {
     let Ok(question) = Question::read(datagram) else {
@@ -15,6 +16,7 @@ fuzz_target!(|datagram: &[u8]| {
         address: [10, 0, 0, 1].into(),
         files: [10, 0, 0, 1].into(),
         url: "http://10.0.0.1:8080".into(),
+        chain: Chain::Plain,
     };
     for port in [Port::Dhcp, Port::Pxe] {
         if let Told::Answer(answer, _) = proxy::answer(None, &question, &here, port) {
