@@ -311,6 +311,12 @@ impl Job {
         }
     }
 
+    /// Whether its machine may be reading or writing images now: who was withdrawn from may be at it still.
+    pub fn may_be_at_work(&self) -> bool {
+        let has_begun = self.verdict.is_none() && !self.runs.is_empty();
+        self.state == State::Running || (self.state.is_withdrawn() && has_begun)
+    }
+
     /// Whether the machine tells the server how it goes.
     pub fn is_tracked(&self) -> bool {
         self.server.is_some() && !self.action.is_repeated()

@@ -115,7 +115,8 @@ impl Digests {
     }
 }
 
-fn read(site: &Site, path: &str, length: u64) -> Option<Hash> {
+/// The digest of an image of that many bytes; `None` of what has no index.
+pub fn read(site: &Site, path: &str, length: u64) -> Option<Hash> {
     let image = site.image(path).ok()?;
     let mut footer = [0; FOOTER];
     let at = length.checked_sub(FOOTER as u64)?;

@@ -40,6 +40,7 @@ mod people;
 mod range;
 mod reached;
 mod readers;
+mod recompress;
 mod refusal;
 mod relay;
 mod report;
@@ -138,6 +139,8 @@ pub struct Args {
     unlock: UnlockOptions,
     #[command(flatten)]
     mirror: mirror::Options,
+    #[command(flatten)]
+    recompress: recompress::Options,
     #[command(flatten)]
     tls: tls::TlsOptions,
     /// Machines that get one image from here at once; others get it from those. 0: each gets its own from here
@@ -250,6 +253,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     tokio::spawn(fleet::watch(Arc::clone(&sites.fleet)));
     tokio::spawn(jobs::watch(Arc::clone(&sites)));
     tokio::spawn(inventory::watch(Arc::clone(&sites)));
+    args.recompress.start(&sites);
     let mut web = Web::start(listener, https, &sites);
     let tftp = tftp.map(|socket| tokio::spawn(tftp::serve(socket, sites, address.port())));
     let failed_tftp = async {

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use pitstop_api::MachineState;
 use pitstop_jobs::State;
+use pitstop_protocol::digest::BY_DIGEST;
 use pitstop_protocol::event::Verdict;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +21,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// RFC 9110 8.3, as `OpenMetrics` 1.0 has it.
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,6 +38,26 @@ pub struct Metrics {
     bytes: Counters,
     runs: Counters,
     run_bytes: Counters,
+    images: Use,
+}
+
+/// Who reads and writes images.
+#[derive(Debug)]
+struct Use {
+    now: AtomicUsize,
+    /// Milliseconds after the server began.
+    last: AtomicU64,
+}
+
+/// A request for the share, or for an image by what is in it, that is under way.
+#[derive(Debug)]
+pub struct Using(Arc<Metrics>);
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        self.0.images.last.store(self.0.age(), Ordering::Relaxed);
+        self.0.images.now.fetch_sub(1, Ordering::Release);
+    }
 }
 
 impl Default for Metrics {
@@ -46,6 +68,10 @@ impl Default for Metrics {
             bytes: Family::default(),
             runs: Family::default(),
             run_bytes: Family::default(),
+            images: Use {
+                now: AtomicUsize::default(),
+                last: AtomicU64::default(),
+            },
         }
     }
 }
@@ -65,6 +91,29 @@ fn class(path: &str) -> &'static str {
 }
 
 impl Metrics {
+    /// Milliseconds since the server began.
+    fn age(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A request has come. What is returned is kept until it is answered.
+    pub fn begin(self: &Arc<Self>, path: &str) -> Option<Using> {
+        let is_image = path.split('/').skip(1).take(2).eq(BY_DIGEST.split('/'));
+        (class(path) == "share" || is_image).then(|| {
+            self.images.now.fetch_add(1, Ordering::Relaxed);
+            Using(Arc::clone(self))
+        })
+    }
+
+    /// How long nobody has read or written an image; since the server began, where nobody has yet.
+    pub fn share_unused_for(&self) -> Duration {
+        if self.images.now.load(Ordering::Acquire) > 0 {
+            return Duration::ZERO;
+        }
+        let last = self.images.last.load(Ordering::Relaxed);
+        Duration::from_millis(self.age().saturating_sub(last))
+    }
+
     /// A request has ended. `status` is `None` where the client went away before there was one.
     pub fn request(&self, path: &str, status: Option<u16>, received: u64, sent: u64) {
         let class = class(path).to_owned();
@@ -306,6 +355,24 @@ mod tests {
             (series("requests_total{"), series("http_bytes_total{")),
             (3, 2)
         );
+    }
+
+    #[test]
+    fn images_are_in_use_while_a_request_is_under_way() {
+        let metrics = Arc::new(Metrics::default());
+        let never = metrics.share_unused_for();
+        let (first, second) = (
+            metrics.begin("/share/a/sda.raw.gz"),
+            metrics.begin("/images/blake3/0a/sda"),
+        );
+        assert!(
+            first.is_some() && metrics.begin("/images/a").is_none() && metrics.begin("/").is_none()
+        );
+        drop(first);
+        assert_eq!(metrics.share_unused_for(), Duration::ZERO);
+        drop(second);
+        assert!(metrics.share_unused_for() <= never + metrics.began.elapsed());
+        assert_eq!(metrics.images.now.load(Ordering::Relaxed), 0);
     }
 
     #[test]

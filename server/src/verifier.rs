@@ -181,12 +181,13 @@ impl Verifier {
 }
 
 /// A file's name for whatever path.
-fn name(path: &str) -> String {
+pub fn name(path: &str) -> String {
     let hash = blake3::hash(path.as_bytes()).to_hex();
     format!("{}.toml", &hash[..32])
 }
 
-fn modified(file: &Facts) -> Option<Timestamp> {
+/// When it was changed, to the nanosecond.
+pub fn modified(file: &Facts) -> Option<Timestamp> {
     Timestamp::try_from(file.modified?).ok()
 }
 

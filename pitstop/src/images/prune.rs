@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use judge::{Fate, Judged, Keep, judge};
 use pitstop_api::Image;
 use pitstop_imaging::units;
-use pitstop_jobs::{Job, State};
+use pitstop_jobs::Job;
 use pitstop_protocol::host_name::printable;
 use pitstop_protocol::image_version::split;
 use pitstop_protocol::job::hostfile::HostFile;
@@ -151,7 +151,7 @@ struct AtWork {
 
 fn at_work(jobs: &[Job]) -> AtWork {
     let mut work = AtWork::default();
-    for job in jobs.iter().filter(|job| is_at_work(job)) {
+    for job in jobs.iter().filter(|job| job.may_be_at_work()) {
         let own = job.folder.clone();
         if own.is_none() {
             work.somewhere = Some(job.shown().to_owned());
@@ -171,12 +171,6 @@ fn at_work(jobs: &[Job]) -> AtWork {
         }
     }
     work
-}
-
-fn is_at_work(job: &Job) -> bool {
-    // Who was withdrawn from may be at it still.
-    job.state == State::Running
-        || (job.state.is_withdrawn() && job.verdict.is_none() && !job.runs.is_empty())
 }
 
 /// Who may be at these images.

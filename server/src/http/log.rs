@@ -2,7 +2,7 @@
 
 use crate::connections::{AtWork, Peer};
 use crate::journal::Journal;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Using};
 use crate::site::Sites;
 use crate::upload::Received;
 use axum::body::{Body, Bytes, HttpBody};
@@ -46,6 +46,7 @@ pub async fn note(
         whole: false,
         routine: false,
         _at_work: peer.connection.begin(),
+        _using: sites.metrics.begin(request.uri().path()),
     };
     let response = next.run(request).await;
     line.status = Some(response.status().as_u16());
@@ -79,6 +80,8 @@ struct Line {
     routine: bool,
     /// Until the line is written: the connection is not a silent one.
     _at_work: AtWork,
+    /// The same, where it is about images.
+    _using: Option<Using>,
 }
 
 impl Drop for Line {
