@@ -201,6 +201,26 @@ fn addresses_with_commas_between_need_no_fleet_file() {
 }
 
 #[test]
+fn a_root_without_a_share_has_rescues_and_says_what_else_needs() {
+    let root = tempfile::tempdir().unwrap();
+    drop(Server::start_in(
+        root.path(),
+        &["--url", "http://10.0.2.2:8080"],
+    ));
+    fs::remove_dir_all(root.path().join("share")).unwrap();
+    let set = |action: &str| {
+        let root = root.path().to_str().unwrap();
+        run(&["host", "set", "10.0.2.15", action, "--root", root])
+    };
+    for action in ["restore", "backup"] {
+        let told = error(&set(action));
+        assert!(told.contains("share, where images are"), "{told}");
+    }
+    let done = set("rescue");
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
 fn a_job_that_will_fail_is_refused() {
     let server = Server::start();
     let root = server.path("");
