@@ -12,6 +12,7 @@ pub mod event;
 pub mod extents;
 pub mod image;
 pub mod initramfs;
+pub mod interrupt;
 pub mod inventory;
 pub mod layout;
 pub mod modules;

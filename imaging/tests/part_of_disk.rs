@@ -151,6 +151,22 @@ fn a_smaller_disk_takes_what_ends_before_it() {
 }
 
 #[test]
+fn an_extended_partition_that_reaches_too_far_is_named() {
+    let dir = TempDir::new().unwrap();
+    let script = "label: dos\n2048,20480,83\n22528,81920,5\n24576,20480,83\n";
+    let from = disk(&dir, "from", SIZE, script, &[(12, 22)]);
+    let image = image_of(&dir, &from, 512);
+    let target = sparse(&dir, "small", 40 * MIB);
+    let text = refused(&image, &target, &RestoreOptions::default());
+    assert!(
+        text.contains(
+            "its extended partition 2 ends at 53477376; a disk of 53477376 bytes would do"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_smaller_disk_is_refused_where_the_end_is_used() {
     let dir = TempDir::new().unwrap();
     let from = disk(&dir, "from", SIZE, IMAGE, &[(1, 4), (50, 51)]);

@@ -187,9 +187,7 @@ impl Run<'_> {
                 .context("the job would be repeated for ever")?;
         }
 
-        if matches!(job.action, Action::Restore(_)) {
-            self.ask_mirrors(&job.transfer.mirrors, &carriers);
-        }
+        self.ask_mirrors(&job, &carriers);
         self.throttle(job.transfer.rate_limit);
 
         let share = self.share.as_deref().context("the share went away")?;

@@ -67,6 +67,9 @@ fn a_backup_that_makes_no_sense_is_refused_and_leaves_everything() {
         (at("disk"), at("there.raw.gz"), "is there already"),
         (at("disk"), at("none/a.raw.gz"), "none"),
         (at("disk"), "-".into(), "/dev/stdout"),
+        (at("disk"), at("sda.zst"), "what backup makes is gzip"),
+        (at("disk"), at("sda.raw"), "ends in .gz"),
+        (at("disk"), at("sda.raw.XZ"), "what backup makes is gzip"),
         (at("empty"), at("new.raw.gz"), "has no bytes"),
         (at("none"), at("new.raw.gz"), "none"),
     ] {
@@ -195,6 +198,26 @@ fn addresses_with_commas_between_need_no_fleet_file() {
         "{}",
         error(&wrong)
     );
+}
+
+#[test]
+fn a_root_without_a_share_has_rescues_and_says_what_else_needs() {
+    let root = tempfile::tempdir().unwrap();
+    drop(Server::start_in(
+        root.path(),
+        &["--url", "http://10.0.2.2:8080"],
+    ));
+    fs::remove_dir_all(root.path().join("share")).unwrap();
+    let set = |action: &str| {
+        let root = root.path().to_str().unwrap();
+        run(&["host", "set", "10.0.2.15", action, "--root", root])
+    };
+    for action in ["restore", "backup"] {
+        let told = error(&set(action));
+        assert!(told.contains("share, where images are"), "{told}");
+    }
+    let done = set("rescue");
+    assert!(done.status.success(), "{done:?}");
 }
 
 #[test]

@@ -1,72 +1,13 @@
 //! Encrypted images from end to end. age itself reads what is written here, and writes what is read here.
 
 mod common;
+mod encrypted_common;
 
 use common::{Server, fails, run, text};
+use encrypted_common::{Lab, tool};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// Keys of age-keygen's, and a disk.
-struct Lab {
-    folder: tempfile::TempDir,
-}
-
-fn tool(command: &mut Command) -> Vec<u8> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    output.stdout
-}
-
-impl Lab {
-    fn new() -> Self {
-        let lab = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        for name in ["lab.txt", "other.txt"] {
-            tool(Command::new("age-keygen").arg("-o").arg(lab.at(name)));
-        }
-        let numbers = (0u32..300_000).map(|it| it.wrapping_mul(2_654_435_761));
-        let disk: Vec<u8> = numbers
-            .flat_map(u32::to_le_bytes)
-            .chain(std::iter::repeat_n(0, 2 << 20))
-            .collect();
-        let whole = disk.len() / 512 * 512;
-        fs::write(lab.at("disk"), &disk[..whole]).unwrap();
-        lab
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.at(name)).unwrap()
-    }
-
-    fn recipient(&self, name: &str) -> String {
-        let public = tool(Command::new("age-keygen").arg("-y").arg(self.at(name)));
-        String::from_utf8(public).unwrap().trim().to_owned()
-    }
-
-    /// A target with something on it.
-    fn target(&self) -> String {
-        let disk = self.read("disk").len();
-        fs::write(self.at("target"), vec![9; disk]).unwrap();
-        self.at("target")
-    }
-
-    fn is_restored(&self) {
-        assert!(self.read("target") == self.read("disk"));
-    }
-
-    fn is_untouched(&self) {
-        assert!(self.read("target").iter().all(|byte| *byte == 9));
-    }
-}
 
 #[test]
 fn an_encrypted_image_is_ages_outside_and_an_image_inside() {
@@ -324,77 +265,4 @@ fn whoever_knows_the_public_key_can_replace_an_image_but_not_a_signed_one() {
     assert!(error.contains("it is of another image"), "{error}");
     lab.is_untouched();
     text(&run(&["verify", &image, "--identity", &key]));
-}
-
-#[test]
-fn a_tree_in_a_file_is_encrypted_too() {
-    let lab = Lab::new();
-    let (key, image, root) = (lab.at("lab.txt"), lab.at("web.tar.gz.age"), lab.at("root"));
-    fs::create_dir_all(lab.at("system/etc")).unwrap();
-    fs::create_dir_all(lab.at("root/share")).unwrap();
-    fs::write(lab.at("system/etc/motd"), "hello\n").unwrap();
-    let tree = |words: &[&str]| run(&[&["tree"], words, &["--root", &root]].concat());
-    let recipient = lab.recipient("lab.txt");
-    let system = lab.at("system");
-    let versions_are_plain = tree(&["capture", &system, "web", "--recipient", &recipient]);
-    assert!(fails(&versions_are_plain).contains("has to end in .age"));
-    for name in ["web.age", "web@1.age"] {
-        let error = fails(&tree(&[
-            "capture",
-            &system,
-            name,
-            "--recipient",
-            &recipient,
-        ]));
-        assert!(error.contains("this command makes are plain"), "{error}");
-    }
-    assert!(!Path::new(&lab.at("root/share/trees")).exists());
-    text(&tree(&[
-        "capture",
-        &system,
-        &image,
-        "--recipient",
-        &recipient,
-    ]));
-    let packed = tool(Command::new("age").args(["-d", "-i", &key, &image]));
-    fs::write(lab.at("web.tar.gz"), packed).unwrap();
-    tool(Command::new("tar").args(["-xzf", &lab.at("web.tar.gz"), "-C", &root]));
-    assert_eq!(
-        fs::read_to_string(lab.at("root/etc/motd")).unwrap(),
-        "hello\n"
-    );
-
-    let with_key = ["--identity-file", &key];
-    text(&tree(&[&["verify", &image], &with_key[..]].concat()));
-    let file = text(&tree(
-        &[&["cat", &image, "/etc/motd"], &with_key[..]].concat(),
-    ));
-    assert_eq!(file, "hello\n");
-    text(&tree(
-        &[&["extract", &image, &lab.at("back")], &with_key[..]].concat(),
-    ));
-    // Told before it is unpacked, and so before somebody works in it.
-    let nowhere = ["--work", &lab.at("nowhere"), "--identity-file", &key];
-    for (to, why) in [
-        ("next.tar.gz.age", "nobody is named who can read it"),
-        ("web.tar.gz", "is there already"),
-    ] {
-        let to = lab.at(to);
-        let error = fails(&tree(
-            &[&["shell", &image, "--to", &to], &nowhere[..]].concat(),
-        ));
-        assert!(error.contains(why), "{error}");
-    }
-    // A pipe has nothing beside it.
-    let piped = tree(&["capture", &system, "/dev/stdout"]);
-    assert!(piped.status.success(), "{piped:?}");
-    let said = String::from_utf8(piped.stderr).unwrap();
-    assert!(!said.contains("to sign it"), "{said}");
-
-    let error = fails(&tree(&["cat", &image, "/etc/motd"]));
-    assert!(error.contains("say --identity-file FILE"), "{error}");
-    let target = lab.target();
-    let error = fails(&tree(&["deploy", &image, &target, "--yes"]));
-    assert!(error.contains("say --identity-file FILE"), "{error}");
-    lab.is_untouched();
 }

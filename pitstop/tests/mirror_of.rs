@@ -5,7 +5,10 @@ mod mirrors_common;
 
 use common::{Server, everything_in, run, wait_until};
 use mirrors_common::{Image, MIB, PATH, fake, mirror_of, root, url};
+use pitstop_imaging::image::ImageSource as _;
 use pitstop_transport::fetch::fake::{FakeServer, Fault};
+use pitstop_transport::fetch::{HttpClient, Settings};
+use pitstop_transport::share::HttpImage;
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -292,4 +295,45 @@ fn a_mirror_takes_nothing_and_says_who_does() {
     );
     let wrong = run(&["serve", "--root", "/nonexistent", "--mirror-size", "1GiB"]);
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn a_mirror_keeps_trees_and_passes_on_none_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(at("system")).unwrap();
+    let mut noise = vec![0; 5 * MIB];
+    fastrand::Rng::with_seed(4).fill(&mut noise);
+    fs::write(at("system/noise"), noise).unwrap();
+    let origin = Server::start();
+    let root = origin.path("").to_str().unwrap().to_owned();
+    let done = run(&["tree", "capture", &at("system"), "web@1", "--root", &root]);
+    assert!(done.status.success(), "{done:?}");
+    let image = fs::read(origin.path("share/trees/web/1.tar.gz")).unwrap();
+    let about = fs::read_to_string(origin.path("share/trees/web/1.toml")).unwrap();
+    let (_, digest) = about.split_once("blake3:").unwrap();
+    let path = format!("/images/blake3/{}/1.tar.gz", &digest[..64]);
+    let get = |from: &str| {
+        let from = from.parse().unwrap();
+        let http = HttpClient::new(Settings::default())?;
+        let image = HttpImage::open(&http, &from)?;
+        let mut bytes = Vec::new();
+        image.stream_from(0)?.read_to_end(&mut bytes)?;
+        anyhow::Ok(bytes)
+    };
+    let near = folder.path().join("near");
+    fs::create_dir(&near).unwrap();
+    let mirror = mirror_of(&format!("http://{}", origin.http), &near, &[]);
+    let from = format!("http://{}{path}", mirror.http);
+    assert!(get(&from).unwrap() == image);
+    drop(origin);
+    assert!(get(&from).unwrap() == image, "it has it by now");
+    let mut wrong = image.clone();
+    wrong[image.len() / 2] ^= 1;
+    let lies = fake(&path, &wrong);
+    let far = folder.path().join("far");
+    fs::create_dir(&far).unwrap();
+    let mirror = mirror_of(&url(&lies), &far, &[]);
+    let told = get(&format!("http://{}{path}", mirror.http));
+    assert!(told.is_err(), "a wrong byte was passed on");
 }

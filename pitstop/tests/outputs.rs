@@ -3,6 +3,7 @@
 mod common;
 
 use common::run;
+use pitstop_transport::fetch::fake::{FakeServer, Fault};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
@@ -147,6 +148,30 @@ fn a_link_is_followed_and_one_that_leads_nowhere_is_refused() {
     assert!(converted.status.success(), "{}", told(&converted));
     assert!(Path::new(&link).is_symlink());
     assert!(fs::read(bench.path("real.img")).unwrap() == fs::read(&bench.disk).unwrap());
+}
+
+#[test]
+fn an_image_takes_its_name_once_its_description_is_there() {
+    let bench = Bench::new();
+    let server = FakeServer::start();
+    let url = server.url("/share/sda.raw.gz");
+    let (image, about) = ("/share/sda.raw.gz", "/share/sda.raw.gz.toml");
+    server.put(image, b"the image before");
+    server.put(about, b"of the image before");
+    let backup = || run(&["backup", "--force", &bench.disk, url.as_str()]);
+    server.fail(&format!("PUT {about}.part"), Fault::Status(507));
+    let refused = backup();
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    let names = [image, about].map(str::to_owned);
+    assert_eq!(server.names(), names);
+    assert_eq!(server.get(image).unwrap(), b"the image before");
+    assert_eq!(server.get(about).unwrap(), b"of the image before");
+    let done = backup();
+    assert!(done.status.success(), "{}", told(&done));
+    assert!(server.get(image).unwrap().starts_with(&[0x1f, 0x8b]));
+    let about = String::from_utf8(server.get(about).unwrap()).unwrap();
+    assert!(about.contains("chunk"), "{about}");
+    assert_eq!(server.names(), names);
 }
 
 #[test]

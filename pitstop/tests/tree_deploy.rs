@@ -6,8 +6,11 @@ mod golden;
 
 use golden::disk_file::DiskFile;
 use golden::{Golden, GoldenTree, MIB, differences};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pitstop_imaging::disk::busy_loop_of;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
@@ -129,5 +132,56 @@ fn one_that_is_killed_leaves_a_disk_that_does_not_boot_and_another_one_succeeds(
     let again = command(&image, &disk.path, &more).output().unwrap();
     assert!(again.status.success(), "{}", said(&again));
     assert!(disk.boots());
+    assert_whole(&golden, &disk);
+}
+
+#[test]
+fn one_that_a_signal_ends_lets_go_of_everything_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let image = at("image.tar.gz");
+    let golden = small().capture(&image);
+    let disk = DiskFile::new(800 * MIB);
+    // A shell that needs no libraries, and a hook that never ends by itself.
+    for program in ["sh", "sleep"] {
+        fs::create_dir_all(at("layer/bin")).unwrap();
+        fs::copy("/bin/busybox", at("layer/bin").join(program)).unwrap();
+    }
+    fs::write(
+        at("hook"),
+        "#!/bin/sh\necho at work\nexec /bin/sleep 100000\n",
+    )
+    .unwrap();
+    let (layer, hook) = (at("layer"), at("hook"));
+    let more = [
+        "--identity",
+        "keep",
+        "--overrides",
+        layer.to_str().unwrap(),
+        "--hook",
+        hook.to_str().unwrap(),
+    ];
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut running = command(&image, &disk.path, &more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = String::new();
+        let mut lines = BufReader::new(running.stderr.take().unwrap());
+        while !told.contains("at work") {
+            assert!(lines.read_line(&mut told).unwrap() > 0, "{told}");
+        }
+        kill(Pid::from_raw(running.id().cast_signed()), signal).unwrap();
+        lines.read_to_string(&mut told).unwrap();
+        let ended = running.wait().unwrap();
+        assert_eq!(ended.code(), Some(1), "{told}");
+        assert!(told.contains("ended by a signal"), "{told}");
+        // When it has ended, and not a moment later.
+        assert_eq!(busy_loop_of(&disk.path).unwrap(), None);
+        assert!(!disk.boots());
+    }
+    let again = command(&image, &disk.path, &more[..2]).output().unwrap();
+    assert!(again.status.success(), "{}", said(&again));
     assert_whole(&golden, &disk);
 }

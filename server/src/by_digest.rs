@@ -19,10 +19,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
 use axum::routing::get;
 use blake3::Hash;
+use cap_std::fs::Dir;
 use headers::ETag;
 use pitstop_imaging::image::members::{FOOTER, parse_footer};
 use pitstop_protocol::digest::BY_DIGEST;
+use pitstop_protocol::tree::{FOLDER, IMAGE, version_of};
 use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -104,7 +107,7 @@ impl Digests {
             return Ok(known());
         }
         let began = Instant::now();
-        for path in image_paths(site)? {
+        for path in all_paths(site)? {
             let path = RelPath::from_text(&path)?;
             if let Some(facts) = is_it(&path) {
                 return Ok(Some((path, facts)));
@@ -113,6 +116,46 @@ impl Digests {
         *walk = Some(began);
         Ok(None)
     }
+}
+
+/// Of all images: of disks, and of trees.
+fn all_paths(site: &Site) -> Result<Vec<String>, Refusal> {
+    let mut paths = image_paths(site)?;
+    paths.extend(tree_paths(site)?);
+    Ok(paths)
+}
+
+/// The images of trees on the share. An encrypted one has no digest that could be read.
+fn tree_paths(site: &Site) -> Result<Vec<String>, Refusal> {
+    let is_one = |path: &String| path.ends_with(IMAGE) && version_of(path).is_some();
+    if let Some(store) = &site.store {
+        let files = store.files_below(FOLDER)?.into_iter();
+        return Ok(files.map(|(path, _)| path).filter(is_one).collect());
+    }
+    let mut paths = Vec::new();
+    for tree in paths_in(&site.share, FOLDER)? {
+        paths.extend(paths_in(&site.share, &tree)?.into_iter().filter(is_one));
+    }
+    Ok(paths)
+}
+
+/// What is in a folder; nothing where there is no such folder.
+fn paths_in(share: &Dir, folder: &str) -> Result<Vec<String>, Refusal> {
+    let failed = |error: &io::Error| Refusal::io(&format!("listing the share, {folder}"), error);
+    let entries = match share.read_dir(folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries.map_err(|error| failed(&error))?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| failed(&error))?.file_name();
+        if let Ok(name) = name.into_string() {
+            paths.push(format!("{folder}/{name}"));
+        }
+    }
+    Ok(paths)
 }
 
 /// The digest of an image of that many bytes; `None` of what has no index.

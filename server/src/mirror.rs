@@ -8,6 +8,7 @@
 mod answer;
 mod fill;
 mod held;
+mod pieces;
 mod room;
 mod shelf;
 mod tail;

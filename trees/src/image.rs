@@ -1,10 +1,10 @@
 //! An image of a tree, opened: its index, and its members by their numbers.
 
-use crate::index::{Index, decode};
+use crate::index::{Index, Member, decode};
 use crate::meta::Meta;
 use anyhow::{Context, bail};
 use pitstop_imaging::image::members::{FOOTER, Inflater, parse_footer, unseal};
-use pitstop_imaging::image::{ImageSource, encrypted};
+use pitstop_imaging::image::{ImageSource, Place, encrypted};
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -163,10 +163,11 @@ impl<'a> TreeImage<'a> {
             .with_context(|| format!("reading {} at {at}", self.name()))
     }
 
-    /// Inflates a member into `raw`, and proves that it is the one of the index.
+    /// Inflates a member into `raw`, and proves that it is the one of the index. One that came wrong from one of several
+    /// places is read from the next.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it is not, wherever it is read.
     pub fn prove(
         &self,
         number: usize,
@@ -175,19 +176,22 @@ impl<'a> TreeImage<'a> {
         raw: &mut Vec<u8>,
     ) -> anyhow::Result<()> {
         let member = &self.index.members()[number];
-        raw.resize(usize::try_from(member.raw)?, 0);
-        let wrong = || {
-            format!(
-                "{}: member {number} at {} is damaged",
-                self.name(),
-                self.index.offset(number)
-            )
-        };
-        inflater.member(packed, raw).with_context(wrong)?;
-        if *blake3::hash(raw).as_bytes() != member.hash {
-            bail!("{}: it has another BLAKE3 than the index says", wrong());
+        let at = self.index.offset(number);
+        let mut proven = prove(member, packed, inflater, raw);
+        let mut again = Vec::new();
+        while proven.is_err() && self.source.came_wrong(at..at + u64::from(member.size)) {
+            again.resize(packed.len(), 0);
+            self.source
+                .read_exact_at(&mut again, at)
+                .with_context(|| format!("reading {} at {at}", self.name()))?;
+            proven = prove(member, &again, inflater, raw);
         }
-        Ok(())
+        proven.with_context(|| format!("{}: member {number} at {at} is damaged", self.name()))
+    }
+
+    /// The places that it comes from, where there are several.
+    pub fn places(&self) -> Vec<Place> {
+        self.source.places()
     }
 
     /// Hands out members front to back.
@@ -211,6 +215,21 @@ fn check_plain(source: &dyn ImageSource) -> anyhow::Result<()> {
         bail!(
             "{name} is encrypted by age: --identity-file FILE names the key that it is read with"
         );
+    }
+    Ok(())
+}
+
+/// Inflates a member into `raw`, if it is the one of the index.
+pub(crate) fn prove(
+    member: &Member,
+    packed: &[u8],
+    inflater: &mut Inflater,
+    raw: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    raw.resize(usize::try_from(member.raw)?, 0);
+    inflater.member(packed, raw)?;
+    if *blake3::hash(raw).as_bytes() != member.hash {
+        bail!("it has another BLAKE3 than the index says");
     }
     Ok(())
 }

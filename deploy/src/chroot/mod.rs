@@ -13,6 +13,7 @@ use crate::files::Files;
 use crate::root::Root;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::interrupt;
 use setup::{POLICY, Setup};
 use std::ffi::OsString;
 use std::io::{self, BufReader, PipeReader};
@@ -38,7 +39,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 ];
 /// Between two signs of life of a program that says nothing: far below the shortest `progress-timeout` of a host file.
 const LIFE: Duration = Duration::from_secs(10);
-/// How often one is looked at that has closed its output and goes on.
+/// How often one is looked at that goes on.
 const LOOK: Duration = Duration::from_millis(20);
 const BUSY_TRIES: u32 = 50;
 
@@ -158,6 +159,9 @@ impl<'a> Chroot<'a> {
         let ended = follow(child, reader, call, reporter)
             .with_context(|| format!("waiting for {label}"))?;
         policy.take_away()?;
+        if matches!(ended, Ended::TooLate) {
+            interrupt::check().with_context(|| label.clone())?;
+        }
         match ended {
             Ended::By(status) if status.success() => Ok(()),
             Ended::By(status) => match status.code() {
@@ -214,16 +218,19 @@ fn follow(
     })
 }
 
+/// Whether a program has to be over: its time is, or a signal asks for the end of all.
+fn is_over(end: Instant) -> bool {
+    Instant::now() >= end || interrupt::is_asked()
+}
+
 /// Until the output ends; whether it did in time.
 fn tell(lines: &Receiver<String>, end: Instant, call: &Call, reporter: &dyn Reporter) -> bool {
     let began = Instant::now();
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        match lines.recv_timeout(left.min(LIFE)) {
+    let mut heard = began;
+    while !is_over(end) {
+        match lines.recv_timeout(LOOK) {
             Ok(line) => reporter.info(line_of(call, line)),
+            Err(RecvTimeoutError::Timeout) if heard.elapsed() < LIFE => continue,
             Err(RecvTimeoutError::Timeout) => reporter.debug(format!(
                 "{} runs since {} s",
                 call.label,
@@ -231,7 +238,9 @@ fn tell(lines: &Receiver<String>, end: Instant, call: &Call, reporter: &dyn Repo
             )),
             Err(RecvTimeoutError::Disconnected) => return true,
         }
+        heard = Instant::now();
     }
+    false
 }
 
 /// One that has closed its output may still run.
@@ -240,7 +249,7 @@ fn wait(child: &mut Child, end: Instant) -> io::Result<bool> {
         if child.try_wait()?.is_some() {
             return Ok(true);
         }
-        if Instant::now() >= end {
+        if is_over(end) {
             return Ok(false);
         }
         thread::sleep(LOOK);

@@ -22,6 +22,7 @@ use crate::{initramfs, inside, new_ids, overrides};
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::nodes;
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::apply::{apply, check_free};
 use rustix::fs::OFlags;
 use std::fs::{self, File};
@@ -41,7 +42,7 @@ impl Plan<'_> {
     /// Does it. Everything on the disk is lost. One that breaks off leaves a disk that does not boot; another one begins anew.
     ///
     /// # Errors
-    /// What failed, and where.
+    /// What failed, and where; or a signal has asked for the end (`pitstop_imaging::interrupt`).
     pub fn run(mut self, reporter: &dyn Reporter) -> anyhow::Result<Deployed> {
         private::run(|| {
             let disks: Vec<&Path> = self.disks().iter().map(|(disk, _)| *disk).collect();
@@ -51,10 +52,12 @@ impl Plan<'_> {
                 check_free(changes, disk)?;
             }
             for (disk, changes) in self.disks() {
+                interrupt::check()?;
                 apply(changes, disk, reporter)?;
             }
             let mut rest = self.hold_back()?;
             self.fill(&mut rest, reporter)?;
+            interrupt::check()?;
             rest.commit(&self, reporter)
         })?;
         let meta = &self.deployment.image.meta;
@@ -99,6 +102,7 @@ impl Plan<'_> {
         let made = Running::make(&self.stack, &layout, &disks, placed.sector, reporter)?;
         let devices = Devices::new(self.deployment.disk, &placed, &made)?;
         let mounts = Mounts::new(devices, &self.volumes, &self.fstab)?;
+        interrupt::check()?;
         let root = mounts.root();
         let deployment = &self.deployment;
         pitstop_trees::extract(deployment.image, root.path(), deployment.threads, reporter)?;
@@ -107,10 +111,12 @@ impl Plan<'_> {
             reporter.warn(note.clone());
         }
         let laid = overrides::copy(&root, &mut self.deployment.overrides, reporter)?;
+        interrupt::check()?;
         stack::configure(&root, &self.stack, reporter)?;
         let under = self.volumes.of("/").and_then(|root| made.node(root.index));
         let under = under.unwrap_or(self.deployment.disk).to_owned();
         self.finish_files(&root, &under, &laid.paths, rest, reporter)?;
+        interrupt::check()?;
         self.fill_fats(&root, rest)?;
         if let Some(Bios::Extlinux { folder, code }) = self.ways.bios.take() {
             extlinux::install(&root, &folder, reporter)?;

@@ -11,6 +11,7 @@
 //! for that every [`STOP_CHECK`].
 
 use crate::event::{Act, Progress, Reporter, Subject};
+use crate::interrupt;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -83,14 +84,15 @@ impl WorkerPool {
         });
         match lock(&self.error).take() {
             Some(error) => Err(error),
+            None if interrupt::is_asked() => interrupt::check(),
             None if self.stopped() => Err(anyhow::anyhow!("a worker thread died")),
             None => Ok(()),
         }
     }
 
-    /// Whether another worker failed: leave what is left undone.
+    /// Whether another worker failed, or a signal asks to end: leave what is left undone.
     pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || interrupt::is_asked()
     }
 
     /// Waits for a place among those that compute. Hold it while computing, never while reading or writing.

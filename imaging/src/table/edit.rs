@@ -157,7 +157,7 @@ impl Raw {
     }
 
     /// The number of the entry that has the extended partition at byte `start`.
-    pub(super) fn extended_number(&self, start: u64) -> Option<u32> {
+    pub fn extended_number(&self, start: u64) -> Option<u32> {
         match self {
             Self::Gpt(_) => None,
             Self::Mbr(mbr) => mbr.extended_number(start),

@@ -22,11 +22,17 @@ pub struct MovedGpt {
 /// damaged one. `None` if there is no GPT or the disk is not larger.
 ///
 /// # Errors
-/// When the disk cannot be read; when both copies are damaged, or good and not the same.
+/// When the disk cannot be read; when both copies are damaged, or good and not the same; when the protective MBR guards nothing.
 pub fn move_backup_gpt(disk: &dyn ReadAt, made_for: u64) -> Result<Option<MovedGpt>, TableError> {
     let first = first_sector(disk)?;
-    let protective = BootRecord::parse(&first).is_some_and(|record| record.is_protective());
-    if !protective || disk.size() <= made_for {
+    let record = BootRecord::parse(&first).filter(|_| disk.size() > made_for);
+    if record.as_ref().is_some_and(BootRecord::guards_nothing) {
+        return Err(TableError::doubt(
+            TableKind::Gpt,
+            "its protective MBR has a size of 0 sectors; `sgdisk -e DISK` mends that and moves the backup GPT",
+        ));
+    }
+    if !record.is_some_and(|record| record.is_protective()) {
         return Ok(None);
     }
     let mut refused = None;
@@ -148,6 +154,15 @@ mod tests {
     #[test]
     fn a_disk_that_is_not_larger_is_left_alone() {
         assert_eq!(moved_on(&disk(), MADE_FOR).unwrap(), None);
+    }
+
+    #[test]
+    fn a_protective_mbr_of_no_sectors_is_told() {
+        let mut disk = disk();
+        put(&mut disk, 446 + 12, &[0; 4]);
+        let told = moved_on(&disk, 150 * 512).unwrap_err().to_string();
+        assert!(told.contains("a size of 0 sectors"), "{told}");
+        assert_eq!(moved_on(&disk, MADE_FOR).unwrap(), None);
     }
 
     #[test]

@@ -46,6 +46,19 @@ impl BootRecord {
         self.entries().any(|entry| entry.sys == PROTECTIVE)
     }
 
+    /// Whether its protective entry has no sectors, so that it is none. Linux takes it for one (`is_pmbr_valid`).
+    pub(super) fn guards_nothing(&self) -> bool {
+        let header = &self.0;
+        let entries = [
+            &header.partition_1,
+            &header.partition_2,
+            &header.partition_3,
+            &header.partition_4,
+        ];
+        let is_it = |entry: &&MBRPartitionEntry| entry.sys == PROTECTIVE && entry.sectors == 0;
+        entries.iter().any(is_it)
+    }
+
     pub(super) fn has_partitions(&self) -> bool {
         self.entries().next().is_some()
     }

@@ -3,8 +3,9 @@
 use super::{Work, locked};
 use crate::plan::matching::Stored;
 use crate::plan::{Plan, Restore, SUFFIXES};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::encrypted::is_named_encrypted;
 use pitstop_imaging::image::{ImageMeta, Kind, MinimumDisk, OpenedImage, Part};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,7 +17,43 @@ const MOST_TOML_BYTES: u64 = 16 << 20;
 pub(super) struct Found {
     pub(super) stored: Stored,
     pub(super) meta: Option<ImageMeta>,
-    pub(super) image: OpenedImage<'static>,
+    image: anyhow::Result<OpenedImage<'static>>,
+}
+
+impl Found {
+    /// # Errors
+    /// It is encrypted, and could not be opened. No such image is restored, so that this is a defect.
+    pub(super) fn opened(&self) -> anyhow::Result<&OpenedImage<'static>> {
+        let failed = |why| anyhow!("{}: {why:#}", self.stored.file);
+        self.image.as_ref().map_err(failed)
+    }
+}
+
+/// The images, each that somebody needs open.
+///
+/// # Errors
+/// The first that is needed and could not be opened.
+pub(super) fn open_where(
+    found: Vec<Found>,
+    is_needed: impl Fn(usize) -> bool,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Vec<Found>> {
+    let mut checked = Vec::new();
+    for (number, one) in found.into_iter().enumerate() {
+        let image = match one.image {
+            Err(why) if is_needed(number) => return Err(why),
+            Err(why) => {
+                reporter.info(format!(
+                    "{} stays locked, for no disk of this job has it: {why:#}",
+                    one.stored.file
+                ));
+                Err(why)
+            }
+            image => image,
+        };
+        checked.push(Found { image, ..one });
+    }
+    Ok(checked)
 }
 
 /// The images of a plan's restores, by the names of their files.
@@ -29,7 +66,8 @@ impl Images {
         let wanted = found
             .into_iter()
             .filter(|one| plan.restores(&one.stored.file));
-        Self(wanted.map(|one| (one.stored.file, one.image)).collect())
+        let open = wanted.filter_map(|one| Some((one.stored.file, one.image.ok()?)));
+        Self(open.collect())
     }
 
     /// The image that `restore` is of.
@@ -60,10 +98,17 @@ pub(super) fn probe(work: &Work<'_>, names: &[&str]) -> anyhow::Result<Vec<Found
 fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found> {
     let path = work.image_path(&file);
     let doing = || format!("looking at {path} on {}", work.share.name());
-    let source = locked::image(work, &path).with_context(doing)?;
-    let image = OpenedImage::open(source).with_context(doing)?;
+    let image = locked::image(work, &path)
+        .and_then(|source| Ok(OpenedImage::open(source)?))
+        .with_context(doing);
+    let image = match image {
+        // Another disk's, perhaps, that the job is not about: what lies beside it tells.
+        Err(why) if is_named_encrypted(&file) => Err(why),
+        image => Ok(image?),
+    };
     let beside = describe(work, &path)?;
-    let meta = match image.meta().cloned() {
+    let inside = image.as_ref().ok().and_then(|image| image.meta().cloned());
+    let meta = match inside {
         // What is in the image went wherever the image went; what lies beside it may be of another.
         Some(meta) => {
             if beside.is_some_and(|it| it.blake3 != meta.blake3 || it.disk != meta.disk) {
@@ -84,12 +129,16 @@ fn probe_one(work: &Work<'_>, stem: &str, file: String) -> anyhow::Result<Found>
                 .as_ref()
                 .map(|meta| meta.table.id.clone())
                 .unwrap_or_default(),
-            raw_size: image.raw_size(),
-            indexed: image.kind() == Kind::Pitstop,
+            raw_size: image.as_ref().ok().and_then(OpenedImage::raw_size),
+            indexed: image
+                .as_ref()
+                .is_ok_and(|image| image.kind() == Kind::Pitstop),
             // Of single partitions, the disk's own partitions have to be large enough, which are looked at later.
             minimum_disk: match work.job.action.part() {
                 Part::Only(_) => Some(MinimumDisk::of(0)),
-                Part::Whole | Part::Keep(_) => image.minimum_disk(),
+                Part::Whole | Part::Keep(_) => {
+                    image.as_ref().ok().and_then(OpenedImage::minimum_disk)
+                }
             },
         },
         meta,

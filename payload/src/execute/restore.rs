@@ -1,7 +1,7 @@
 //! `restore`: images onto disks. Every image is found, opened and checked against its disk before the
 //! first byte of any disk is written.
 
-use super::images::{Found, Images, probe};
+use super::images::{Found, Images, open_where, probe};
 use super::{Labelled, Prepared, Work, entries, owner};
 use crate::plan::matching::{self, Hints, Match, Stored, same_disk};
 use crate::plan::select::named_by_name;
@@ -28,6 +28,8 @@ const USUAL_NAMES: [&str; 18] = [
 pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow::Result<Prepared> {
     let (inventory, selection) = work.select(true)?;
     let (matches, found) = find(work, &selection.disks, &inventory)?;
+    let is_needed = |number| matches.iter().any(|it| it.image == number);
+    let found = open_where(found, is_needed, work.log)?;
     check_one_disk(&options.part, &matches)?;
     for found in matches.iter().filter_map(|it| found.get(it.image)) {
         distribute(work, &found.stored.file)?;
@@ -56,7 +58,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
 /// The images that were opened, and no other reading of them, are those that the job was made for.
 fn check_digests(work: &Work<'_>, matches: &[Match], found: &[Found]) -> anyhow::Result<()> {
     for found in matches.iter().filter_map(|it| found.get(it.image)) {
-        let digest = found.image.digest().map(Digest::from);
+        let digest = found.opened()?.digest().map(Digest::from);
         // Of signed images too: whoever owns the share could put an older one there, as sda.gz where sda.raw.gz is named.
         let checked = work.job.terms.check_digest(&found.stored.file, digest);
         checked
@@ -75,7 +77,7 @@ fn check_signature(work: &Work<'_>, found: &Found) -> anyhow::Result<()> {
     let about = format!("{}.toml", work.image_path(&found.stored.file));
     let text = signed::text(work.share, &about, keys, work.log)?;
     let meta = ImageMeta::from_toml(&text).with_context(|| about.clone())?;
-    found.image.check_is_of(&meta).with_context(|| about)
+    found.opened()?.check_is_of(&meta).with_context(|| about)
 }
 
 /// What grows on the disk of `restore`.

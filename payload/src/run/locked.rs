@@ -169,6 +169,44 @@ fn without_a_server_that_has_keys_an_encrypted_image_is_refused_before_the_first
 }
 
 #[test]
+fn a_restore_opens_the_images_of_its_disks_and_no_others() {
+    let (first, second) = (noise(5, MIB), noise(6, MIB));
+    let scene = Scene::new(&first);
+    let other = scene.site.disk("sdb", "QM00002", &second);
+    scene.set("backup", "disks = [\"sda\"]\n");
+    scene.succeeds("backup");
+    scene.set(
+        "backup",
+        &format!("disks = [\"sdb\"]\n{}", scene.encrypted()),
+    );
+    scene.succeeds("backup");
+    // Beside this one nothing lies that tells of which disk it is.
+    let third = scene.site.disk("sdc", "QM00003", &second);
+    let folder = "/share/10.0.2.15";
+    let image = scene.server.get(&format!("{folder}/sdb.raw.gz.age"));
+    let copy = format!("{folder}/sdc.raw.gz.age");
+    scene.server.put(&copy, &image.unwrap());
+    let untouched = vec![9; MIB];
+    fs::write(&scene.node, &untouched).unwrap();
+    scene.set("restore", "disks = [\"sda\"]\n");
+    let console = scene.succeeds("restore");
+    for locked in ["sdb", "sdc"] {
+        let told = format!("{locked}.raw.gz.age stays locked");
+        assert!(console.contains(&told), "{console}");
+    }
+    assert!(fs::read(&scene.node).unwrap() == first);
+    // What the job is about is needed.
+    fs::write(&scene.node, &untouched).unwrap();
+    for more in ["disks = [\"sdb\"]\n", "disks = [\"sdc\"]\n", ""] {
+        scene.set("restore", more);
+        scene.fails("no server is known that could have its key");
+    }
+    assert!(fs::read(&scene.node).unwrap() == untouched);
+    assert!(fs::read(&other).unwrap() == second);
+    assert!(fs::read(&third).unwrap() == second);
+}
+
+#[test]
 fn what_is_no_public_key_ends_the_run_before_anything_is_read() {
     let scene = Scene::new(&noise(5, MIB));
     let secret = fs::read_to_string(&scene.key).unwrap();

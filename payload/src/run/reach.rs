@@ -4,7 +4,7 @@ use super::Run;
 use crate::execute::{attempts, name};
 use anyhow::{Context, bail};
 use pitstop_protocol::host_name::hex_address;
-use pitstop_protocol::job::Mirror;
+use pitstop_protocol::job::{Action, Job};
 use pitstop_protocol::share_url::{MARKERS, NEVER_THERE, ShareUrl};
 use pitstop_transport::share::{self, Carriers, Share, WithMirrors};
 
@@ -76,9 +76,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Has images come from mirrors where they have them. A limit holds for them as well: it goes around this.
-    pub(super) fn ask_mirrors(&mut self, mirrors: &[Mirror], carriers: &Carriers) {
-        if !mirrors.is_empty()
+    /// Has images of disks and trees come from mirrors where they have them. A limit holds for them as well: it goes around
+    /// this.
+    pub(super) fn ask_mirrors(&mut self, job: &Job, carriers: &Carriers) {
+        let mirrors = &job.transfer.mirrors;
+        let reads_one = matches!(
+            job.action,
+            Action::Restore(_) | Action::Deploy(_) | Action::Update(_) | Action::Run(_)
+        );
+        if reads_one
+            && !mirrors.is_empty()
             && let Some(share) = self.share.take()
         {
             let settings = carriers.http.settings().clone();

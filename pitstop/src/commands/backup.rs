@@ -8,6 +8,7 @@ use pitstop_age::encrypting;
 use pitstop_imaging::disk::{DiskInput, Input, mounted_for_writing, same_bytes};
 use pitstop_imaging::efi;
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::encrypted::SUFFIX;
 use pitstop_imaging::image::{CaptureOptions, Level, capture};
 use pitstop_imaging::inventory::{DiskIdentity, identify};
 use pitstop_protocol::job::options::RECIPIENTS;
@@ -52,6 +53,12 @@ pub struct NewImage {
 
 const LEVEL: &str = "level";
 
+/// How files end that are no gzip.
+const OTHERS: [&str; 16] = [
+    "zst", "zstd", "xz", "bz2", "lz4", "lzo", "lzma", "zip", "7z", "raw", "img", "iso", "qcow2",
+    "vhd", "vhdx", "vmdk",
+];
+
 /// What the action `backup` takes, beside what every new image has.
 struct OfBackup;
 
@@ -85,6 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{disk} has no bytes: an empty file, or a drive without a medium");
     }
     refuse_itself(args)?;
+    refuse_other_formats(&args.image)?;
     let asked = check::backup(&args.asked.host_file()?)?;
     let options = CaptureOptions {
         exact: asked.exact,
@@ -138,6 +146,22 @@ fn refuse_itself(args: &Args) -> anyhow::Result<()> {
         bail!(
             "{} is the disk itself: the image needs another name",
             args.image
+        );
+    }
+    Ok(())
+}
+
+/// An image is gzip, and a name that says something else would have every other tool fail.
+fn refuse_other_formats(image: &str) -> anyhow::Result<()> {
+    let path = image.split('?').next().unwrap_or(image);
+    // In front of it may be a password.
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let plain = name.strip_suffix(SUFFIX).unwrap_or(name);
+    let end = plain.rsplit_once('.').map_or("", |(_, end)| end);
+    if OTHERS.contains(&end.to_ascii_lowercase().as_str()) {
+        bail!(
+            "{name} ends as another format, and what backup makes is gzip: call it something that ends in .gz, as \
+             sda.raw.gz, or encrypted in .gz{SUFFIX}; `pitstop convert` makes .zst and .raw of it"
         );
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! Where images are on a command line: paths and URLs, and how their progress is shown.
 
+mod beside;
 mod capture;
 pub mod encrypted;
 pub mod signed;
 
 use crate::job_options::{JobOptions, Which};
 use anyhow::{Context, anyhow, bail};
+use beside::Beside;
 use nix::libc;
 use percent_encoding::percent_decode_str;
 use pitstop_imaging::disk::is_device_path;
@@ -207,22 +209,11 @@ impl Destination {
         };
         let mut pending = share.create(name)?;
         let meta = fill(&mut pending)?;
+        let beside = meta.map(|meta| Beside::write(&**share, name, &meta));
+        let beside = beside.transpose()?;
         pending.finish()?;
-        match meta {
-            Some(meta) => describe(&**share, name, &meta),
-            None => Ok(()),
-        }
+        beside.map_or(Ok(()), Beside::take_name)
     }
-}
-
-/// Writes what an image is of beside it.
-fn describe(share: &dyn Share, name: &str, text: &str) -> anyhow::Result<()> {
-    let beside = format!("{name}.toml");
-    let mut pending = share.create(&beside)?;
-    pending
-        .write_all(text.as_bytes())
-        .with_context(|| format!("writing {beside}"))?;
-    pending.finish()
 }
 
 /// The bucket and the key that an `s3://` URL names; `None` for any other image.

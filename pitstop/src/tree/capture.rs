@@ -1,6 +1,7 @@
 //! `pitstop tree capture ROOT IMAGE`: a system becomes an image.
 
-use super::store::{NewImage, Where};
+use super::new_image::NewImage;
+use super::store::Where;
 use crate::commands::place::encrypted::EncryptFor;
 use crate::commands::place::reporter;
 use anyhow::Context;

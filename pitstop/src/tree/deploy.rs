@@ -11,6 +11,7 @@ use pitstop_deploy::disk::{Deployment, HOOK_LIMIT, plan};
 use pitstop_deploy::hooks::Hook;
 use pitstop_deploy::overrides::{From, Overlay, Owners};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::Layout;
 use pitstop_imaging::units;
 use pitstop_protocol::job::{ActionName, JobOption, Word};
@@ -96,6 +97,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             bail!("nothing was written");
         }
     }
+    // Mounts end with this process, arrays and volumes do not.
+    interrupt::heed().context("asking for signals")?;
     let done = plan.run(&reporter)?;
     reporter.info(format!(
         "{disks}: {} entries, {} of files",

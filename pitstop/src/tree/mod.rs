@@ -5,6 +5,7 @@ mod deploy;
 mod get;
 mod import;
 mod look;
+mod new_image;
 mod prune;
 mod rollback;
 mod shell;

@@ -1,20 +1,19 @@
 //! Where images of trees are: files, URLs, and versions on the share of the server.
 
+use super::new_image::{NewImage, form};
 use crate::commands::place::encrypted::{EncryptFor, unlocked};
 use crate::commands::place::signed::{SignedBy, beside};
 use crate::commands::place::{self, Destination, client, is_local, url};
 use crate::host::Root;
 use anyhow::{Context, bail};
-use pitstop_age::{Recipients, encrypting};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::ImageSource;
-use pitstop_imaging::image::encrypted::SUFFIX;
+use pitstop_imaging::image::encrypted::{SUFFIX, is_named_encrypted};
 use pitstop_protocol::tree::{self, ABOUT, FOLDER, IMAGE, TreeName, version_of};
-use pitstop_transport::share::trees::{self, Form};
+use pitstop_transport::share::trees;
 use pitstop_transport::share::{DirectoryShare, HttpShare, Share, signed};
 use pitstop_trees::{Meta, TreeImage};
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 /// How a file ends that is no version yet.
@@ -153,20 +152,13 @@ impl Where {
         force: bool,
         encrypt: &EncryptFor,
     ) -> anyhow::Result<NewImage> {
-        let recipients = encrypt.recipients(image)?;
         Ok(match Place::parse(image)? {
             Place::File(file) => NewImage::File {
-                recipients,
+                recipients: encrypt.recipients(image)?,
                 destination: Destination::new(&file, force)?,
                 path: is_here(&file).then(|| PathBuf::from(&file)),
             },
             Place::Named { name, version } => {
-                if recipients.is_some() {
-                    bail!(
-                        "{image} would be a version of a tree on the share, and those that this command makes are plain: an \
-                         encrypted tree is a file, as {name}{IMAGE}{SUFFIX}, or a version that a machine's capture makes"
-                    );
-                }
                 if force {
                     bail!("a version on the share is never replaced: --force is for files");
                 }
@@ -176,7 +168,15 @@ impl Where {
                     None => trees::free_version(&*share, &name)?,
                 };
                 trees::check_free(&*share, &name, &version)?;
+                if encrypt.is_asked() && is_named_encrypted(image) {
+                    bail!(
+                        "{image} ends in {SUFFIX}: the file of an encrypted version gets that ending by itself, so name the \
+                         version without it"
+                    );
+                }
+                let called = form(encrypt.is_asked()).image(&name, &version);
                 NewImage::Version {
+                    recipients: encrypt.recipients(&called)?,
                     share,
                     folder,
                     name,
@@ -273,111 +273,6 @@ fn names_in(folder: &std::path::Path) -> anyhow::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// An image that is to be written.
-pub enum NewImage {
-    File {
-        destination: Destination,
-        /// Who can read it, where that is not everybody.
-        recipients: Option<Recipients>,
-        path: Option<PathBuf>,
-    },
-    Version {
-        share: Box<dyn Share>,
-        folder: Option<PathBuf>,
-        name: String,
-        version: String,
-    },
-}
-
-impl NewImage {
-    /// The metadata that the image begins with.
-    pub fn meta(&self) -> Meta {
-        match self {
-            Self::File { .. } => Meta::default(),
-            Self::Version { name, version, .. } => Meta {
-                name: name.clone(),
-                version: version.clone(),
-                ..Meta::default()
-            },
-        }
-    }
-
-    /// Where it is on this computer, if it is.
-    pub fn path(&self) -> Option<PathBuf> {
-        match self {
-            Self::File { path, .. } => path.clone(),
-            Self::Version {
-                folder,
-                name,
-                version,
-                ..
-            } => {
-                let file = format!("{version}{IMAGE}");
-                folder
-                    .as_ref()
-                    .map(|folder| folder.join(FOLDER).join(name).join(file))
-            }
-        }
-    }
-
-    /// Says what it is called, and how it is signed. Beside a pipe and in a store lies nothing that could be.
-    pub fn announce(&self, reporter: &dyn Reporter) {
-        let about = match self {
-            Self::File { path: None, .. }
-            | Self::File {
-                destination: Destination::Stream(_),
-                ..
-            } => return,
-            Self::File {
-                path: Some(path), ..
-            } => format!("{}.toml", path.display()),
-            Self::Version {
-                share,
-                folder,
-                name,
-                version,
-            } => {
-                reporter.info(format!("{name}@{version} is the current version"));
-                let about = tree::about(name, version);
-                match folder {
-                    Some(folder) => folder.join(about).display().to_string(),
-                    None => format!("{about} on {}", share.name()),
-                }
-            }
-        };
-        reporter.info(format!("to sign it: minisign -S -s KEY.sec -m {about}"));
-    }
-
-    /// Has `fill` write the image. Only when it is whole it gets its name, then its `.toml`, and then a version becomes the
-    /// current one.
-    pub fn write(
-        &self,
-        fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<Meta>,
-    ) -> anyhow::Result<()> {
-        match self {
-            Self::File {
-                destination,
-                recipients,
-                ..
-            } => destination.write_described(|out| {
-                let meta = match recipients {
-                    Some(recipients) => encrypting(out, recipients, fill),
-                    None => fill(out),
-                };
-                Ok(Some(meta?.to_toml()?))
-            }),
-            Self::Version {
-                share,
-                name,
-                version,
-                ..
-            } => trees::add(&**share, name, version, Form::Plain, |out| {
-                fill(out)?.to_toml()
-            }),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -527,7 +527,7 @@ pub static OPTIONS: &[JobOption] = &[
         |file| file.mirrors.is_some(),
         "A server near the machine that holds the image too: what comes from there is proven, and no token is sent to it",
     )
-    .of(RESTORE)
+    .of(IMAGES)
     .preset(Preset::Described("the share alone"))
     .flag(Some("mirror")),
     // Other users of a computer see its command lines: what lets in has no option there.

@@ -1,8 +1,9 @@
 //! Gets the pieces of an image from the origin: first those that somebody waits for, then all others.
 
 use super::held::Held;
+use super::pieces::Pieces;
 use anyhow::{Context, bail};
-use pitstop_imaging::image::{ImageSource, Pieces, ReadingOn};
+use pitstop_imaging::image::{ImageSource, ReadingOn};
 use pitstop_imaging::source::ReadAt;
 use pitstop_transport::share::HttpImage;
 use std::cell::OnceCell;

@@ -1,6 +1,7 @@
 //! An image that a mirror has, or is getting: which of its pieces are here, and who waits for others.
 
 use super::fill;
+use super::pieces::Pieces;
 use super::room::take_room;
 use super::shelf::{HALF, WHOLE};
 use super::tail::Tail;
@@ -9,7 +10,7 @@ use crate::refusal::Refusal;
 use anyhow::{Context, bail};
 use axum::http::StatusCode;
 use blake3::Hash;
-use pitstop_imaging::image::{FileSource, ImageSource, Pieces};
+use pitstop_imaging::image::{FileSource, ImageSource};
 use pitstop_protocol::digest::{Digest, image_path};
 use pitstop_protocol::job::Mirror as Address;
 use pitstop_transport::fetch::{HttpClient, HttpError};

@@ -33,7 +33,16 @@ pub fn check_folders(wish: &Wish, prepared: &[One]) -> anyhow::Result<()> {
 
 /// Whether the image is there for a `restore`, and is not there for a `backup`.
 pub fn check_images(root: &Path, job: &Job, folder: &str) -> anyhow::Result<()> {
+    if !matches!(job.action, Action::Backup(_) | Action::Restore(_)) {
+        return Ok(());
+    }
     let path = root.join("share");
+    if !path.exists() {
+        bail!(
+            "there is no {}, where images are: `pitstop serve` with this root makes it; or name another share with --share",
+            path.display()
+        );
+    }
     let images = Dir::open_ambient_dir(&path, ambient_authority())
         .and_then(|share| Images::find(&share, folder))
         .with_context(|| format!("looking for images in {}/{folder}", path.display()))?;

@@ -124,6 +124,12 @@ pub trait Pending: Write + Send {
     /// under its name. An error means that the name still has what it had before.
     fn finish(self: Box<Self>) -> anyhow::Result<()>;
 
+    /// Has the share hold all of it, proven, but for the name, where it can: then little is left that
+    /// [`finish`](Pending::finish) could fail at. Nothing is written behind that.
+    fn land(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// What a run that dies now leaves to the next one.
     fn standing(&self) -> Standing {
         Standing::Alone

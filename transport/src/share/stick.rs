@@ -217,6 +217,10 @@ impl Pending for StickPending {
         self.inner.finish()?;
         self.writing.finish()
     }
+
+    fn land(&mut self) -> anyhow::Result<()> {
+        self.inner.land()
+    }
 }
 
 #[cfg(test)]

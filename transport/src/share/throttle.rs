@@ -99,6 +99,10 @@ impl Pending for Throttled<Box<dyn Pending>> {
         self.inner.finish()
     }
 
+    fn land(&mut self) -> anyhow::Result<()> {
+        self.inner.land()
+    }
+
     fn standing(&self) -> Standing {
         self.inner.standing()
     }

@@ -50,7 +50,8 @@ pub enum Form {
 }
 
 impl Form {
-    fn image(self, name: &str, version: &str) -> String {
+    /// Where a version of this kind is, on the share.
+    pub fn image(self, name: &str, version: &str) -> String {
         match self {
             Self::Plain => tree::image(name, version),
             Self::Encrypted => tree::encrypted_image(name, version),

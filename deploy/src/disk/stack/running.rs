@@ -6,6 +6,7 @@ use crate::devices;
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::{Output as _, Target, nodes, signature_places};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::stack::On;
 use pitstop_imaging::layout::{Layout, Wanted};
 use pitstop_imaging::tools;
@@ -60,7 +61,7 @@ impl<'a> Running<'a> {
     /// Makes all of it on the partitions of `disks`, and the filesystems on it.
     ///
     /// # Errors
-    /// When a tool fails. What was made by then is let go.
+    /// When a tool fails, or a signal asks for the end. What was made by then is let go.
     pub fn make(
         stack: &Stack,
         layout: &Layout,
@@ -75,10 +76,12 @@ impl<'a> Running<'a> {
             stops: Vec::new(),
         };
         for array in &stack.arrays {
+            interrupt::check()?;
             let doing = || format!("making the array {}", array.name);
             running.array(array, disks).with_context(doing)?;
         }
         for group in &stack.groups {
+            interrupt::check()?;
             let doing = || format!("making the group {}", group.name);
             running.group(group, disks).with_context(doing)?;
         }
@@ -96,6 +99,7 @@ impl<'a> Running<'a> {
                 size: size.unwrap_or_default(),
                 entry,
             };
+            interrupt::check()?;
             let name = entry.filesystem.as_deref().unwrap_or_default();
             reporter.info(format!("making {name} on {slot}"));
             wanted.make(node, sector, reporter)?;

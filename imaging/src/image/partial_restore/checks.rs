@@ -139,6 +139,17 @@ impl Task<'_> {
         else {
             bail!("{too_small}, and its table needs {least}");
         };
+        // No partition of the table, and yet it has to fit.
+        let raw = &image_table.parsed.raw;
+        let extended = raw.extended().into_iter().max_by_key(|range| range.end);
+        if let Some(extended) = extended.filter(|range| range.end > furthest.range().end) {
+            let number = raw.extended_number(extended.start);
+            bail!(
+                "{too_small}, and its extended partition{} ends at {}; a disk of {least} bytes would do",
+                number.map_or_else(String::new, |number| format!(" {number}")),
+                extended.end
+            );
+        }
         let summary = loaded
             .meta
             .partitions

@@ -69,10 +69,8 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
         let judged = judge(deployment)
             .with_context(|| format!("deploying {} to {shown}", ready.tree.shown))?;
         let it = if mirrors.is_empty() { "it" } else { "them" };
-        let mut lines = vec![
-            ready.tree.about(),
-            format!("write it to {shown}; everything on {it} is lost"),
-        ];
+        let mut lines = ready.tree.about();
+        lines.push(format!("write it to {shown}; everything on {it} is lost"));
         lines.extend(judged.to_string().lines().map(str::to_owned));
         lines
     };
@@ -176,6 +174,7 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
         units::bytes(done.bytes),
         tree.shown
     ));
+    tree.tell_places(&reporter);
     Ok(())
 }
 

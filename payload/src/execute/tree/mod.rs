@@ -11,7 +11,8 @@ use super::images::Images;
 use super::{Prepared, Work, locked};
 use crate::plan::{OfTree, Plan};
 use anyhow::{Context, bail};
-use pitstop_imaging::image::ImageSource;
+use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::{ImageSource, shares_of};
 use pitstop_imaging::inventory::Disk;
 use pitstop_protocol::digest::Digest;
 use pitstop_protocol::job::Action;
@@ -110,8 +111,23 @@ impl Opened {
         Ok(Self { image, shown })
     }
 
-    /// `web@1: Debian GNU/Linux 12, 12345 files, 1.2 GiB`
-    fn about(&self) -> String {
+    /// What a plan says of it first: `Debian GNU/Linux 12, 12345 entries, 1.2 GiB, made …`, and where it comes from.
+    fn about(&self) -> Vec<String> {
+        let mut lines = vec![self.sentence()];
+        if let Some(from) = self.image.places().first() {
+            lines.push(format!("it comes from {}", from.name));
+        }
+        lines
+    }
+
+    /// Says how much of it came from where, at the end.
+    fn tell_places(&self, reporter: &dyn Reporter) {
+        if let Some(shares) = shares_of(&self.image.places()) {
+            reporter.info(format!("{}: {shares}", self.shown));
+        }
+    }
+
+    fn sentence(&self) -> String {
         let meta = &self.image.meta;
         let os = meta.os.as_ref().map(|os| os.name.as_str());
         let os = os.filter(|name| !name.is_empty()).unwrap_or("a tree");
@@ -153,5 +169,7 @@ fn hostname(work: &Work<'_>, wished: Option<&String>) -> Option<String> {
     wished.or(work.lease.hostname.as_ref()).cloned()
 }
 
+#[cfg(test)]
+mod mirrored;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use pitstop_imaging::inventory::fake::FakeMachine;
 use pitstop_imaging::wishes::{Changes, Check, Identity, Initrd, Strangers};
 use pitstop_protocol::fake::lease;
 use pitstop_protocol::job::{CaptureOptions, ImageProof, Job, UpdateOptions};
-use pitstop_transport::share::DirectoryShare;
+use pitstop_transport::share::{DirectoryShare, Share};
 use pitstop_trees::{Excludes, Packing};
 use std::fs;
 use std::path::Path;
@@ -45,15 +45,25 @@ impl Bench {
         job: &Job,
         act: impl FnOnce(&mut Work<'_>) -> T,
     ) -> T {
+        self.with_share(job, &self.share(), Arc::new(Silent), act)
+    }
+
+    /// The same with another share, and what is said.
+    pub(in crate::execute::tree) fn with_share<T>(
+        &self,
+        job: &Job,
+        share: &dyn Share,
+        reporter: Arc<dyn Reporter>,
+        act: impl FnOnce(&mut Work<'_>) -> T,
+    ) -> T {
         let machine = self.fake.machine();
-        let share = self.share();
         let mut work = Work {
             machine: &machine,
             lease: &lease(),
             job,
-            share: &share,
+            share,
             request: None,
-            log: &RunLog::new(Arc::new(Silent), "10.0.2.15".into()),
+            log: &RunLog::new(reporter, "10.0.2.15".into()),
             watch: &mut Watch::new(&machine, Duration::ZERO),
         };
         act(&mut work)

@@ -39,10 +39,8 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
     // As it is now, so that a plan writes nothing.
     let system = mount(work, &selection.disks, &inventory.disks, Access::Read)?;
     system::check_files_awake(system.root())?;
-    let mut lines = vec![
-        tree.about(),
-        format!("bring {} up to date with it", system.name),
-    ];
+    let mut lines = tree.about();
+    lines.push(format!("bring {} up to date with it", system.name));
     lines.extend(system.places.clone());
     let root = Root::new(system.root().to_owned());
     if update::is_cut_off(&root)? || snapshot::is_cut_off(&root)? {
@@ -122,6 +120,7 @@ fn bring(
         tree.shown,
         units::bytes(done.travelled)
     ));
+    tree.tell_places(work.log);
     if !layers.is_empty() {
         overrides::copy(root, layers, work.log)?;
     }

@@ -1,6 +1,7 @@
 //! A disk into an image: what the one that it replaces has is not sent.
 
-use super::{Destination, describe};
+use super::Destination;
+use super::beside::Beside;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{CaptureOptions, capture};
 use pitstop_imaging::inventory::DiskIdentity;
@@ -22,11 +23,12 @@ impl Destination {
         let captured = |before: Option<&str>| {
             let mut image = NewImage::begin(&**share, name, before, reporter)?;
             let meta = image.capture(disk, identity, options, reporter)?;
+            let beside = Beside::write(&**share, name, &meta.to_toml()?)?;
             image.finish(reporter)?;
-            Ok(meta)
+            Ok(beside)
         };
-        let meta = match captured(Some(name)) {
-            Ok(meta) => meta,
+        let beside = match captured(Some(name)) {
+            Ok(beside) => beside,
             Err(error) => {
                 let Some(why) = why_whole(&error) else {
                     return Err(error);
@@ -35,6 +37,6 @@ impl Destination {
                 captured(None)?
             }
         };
-        describe(&**share, name, &meta.to_toml()?)
+        beside.take_name()
     }
 }

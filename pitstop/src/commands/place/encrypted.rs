@@ -21,6 +21,11 @@ pub struct EncryptFor {
 }
 
 impl EncryptFor {
+    /// Whether anybody is named.
+    pub fn is_asked(&self) -> bool {
+        !self.recipients.is_empty() || !self.files.is_empty()
+    }
+
     /// `None` for everybody. `image` is what the new image is called.
     ///
     /// # Errors
@@ -37,9 +42,8 @@ impl EncryptFor {
             Recipients::parse(&lines).with_context(doing)?;
             text = format!("{text}\n{lines}");
         }
-        let is_asked = !self.recipients.is_empty() || !self.files.is_empty();
         let is_stream = is_local(image) && Path::new(image).starts_with("/dev");
-        match (is_asked, is_named_encrypted(image)) {
+        match (self.is_asked(), is_named_encrypted(image)) {
             (true, false) if !is_stream => bail!(
                 "{image} is to be encrypted: its name has to end in {SUFFIX}, so that nobody takes it for a plain image"
             ),

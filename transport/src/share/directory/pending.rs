@@ -63,7 +63,7 @@ impl Write for DirectoryPending {
 
 impl Pending for DirectoryPending {
     /// Over NFS errors of earlier writes, a full disk among them, come to light only at the sync.
-    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
+    fn land(&mut self) -> anyhow::Result<()> {
         self.file
             .get()
             .sync_all()
@@ -81,6 +81,11 @@ impl Pending for DirectoryPending {
                 self.written
             );
         }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
+        self.land()?;
         fs::rename(&self.part, &self.target).map_err(|e| explain("renaming", &self.name, &e))?;
         self.renamed = true;
         sync_folder(&self.target, &self.name)

@@ -24,6 +24,8 @@ pub(super) struct HttpPending {
     body: Option<Body>,
     /// What is under the temporary name may be of this upload.
     has_sent: bool,
+    /// Bytes of it that the server was seen to hold.
+    landed: Option<u64>,
     moved: bool,
 }
 
@@ -44,6 +46,7 @@ impl HttpPending {
             target,
             body: Some(Body::Small(BytesMut::new())),
             has_sent: false,
+            landed: None,
             moved: false,
         }
     }
@@ -157,8 +160,12 @@ impl Write for HttpPending {
     }
 }
 
-impl super::Pending for HttpPending {
-    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
+impl HttpPending {
+    /// Bytes that the server holds, which are all.
+    fn landed(&mut self) -> anyhow::Result<u64> {
+        if let Some(written) = self.landed {
+            return Ok(written);
+        }
         let written = self.send_rest()?;
         let shown = redacted(&self.part);
         match facts(&self.http, &self.part)? {
@@ -169,6 +176,18 @@ impl super::Pending for HttpPending {
             ),
             None => bail!("{shown}: the server took it, but does not have it"),
         }
+        self.landed = Some(written);
+        Ok(written)
+    }
+}
+
+impl super::Pending for HttpPending {
+    fn land(&mut self) -> anyhow::Result<()> {
+        self.landed().map(|_| ())
+    }
+
+    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
+        let written = self.landed()?;
         // Between the look and the move somebody else may begin to write there: half of theirs must not get the name.
         let tag = match &self.body {
             Some(Body::Segments(segments)) => segments.tag(),

@@ -4,6 +4,7 @@
 mod again;
 mod answer;
 mod by_server;
+mod claim;
 mod keys;
 mod log;
 mod objects;

@@ -125,8 +125,8 @@ impl S3Pending {
     }
 
     /// The store has every part as it should be.
-    pub fn check_parts(&self) -> anyhow::Result<()> {
-        let Some(upload) = &self.upload else {
+    pub fn check_parts(&mut self) -> anyhow::Result<()> {
+        let Some(upload) = &mut self.upload else {
             return Ok(());
         };
         upload.check(&self.store, &self.key)
@@ -141,14 +141,16 @@ impl S3Pending {
             self.ship()?;
         }
         if let Some(upload) = &mut self.upload {
-            upload.land(&self.store, &self.key)?;
+            let landed = upload.land(&self.store, &self.key);
+            landed.map_err(|error| upload.explain(&self.store, &self.key, error))?;
         }
         Ok(())
     }
 
     /// Gives it its name, after [`send_rest`](Self::send_rest).
     pub fn end(&mut self) -> anyhow::Result<()> {
-        if let Some(upload) = &self.upload {
+        if let Some(upload) = &mut self.upload {
+            upload.check_claim(&self.store, &self.key)?;
             self.store.complete(
                 &upload.id,
                 &upload.sent,
@@ -191,8 +193,10 @@ impl S3Pending {
         let Some(upload) = &mut self.upload else {
             bail!("{}: no upload began", self.key);
         };
-        upload.land(&self.store, &self.key)?;
-        upload.ship(&self.store, &self.key, bytes)?;
+        let (store, key) = (&self.store, &self.key);
+        let landed = upload.land(store, key);
+        let shipped = landed.and_then(|()| upload.ship(store, key, bytes));
+        shipped.map_err(|error| upload.explain(store, key, error))?;
         self.filling.reserve(self.full());
         Ok(())
     }
@@ -250,6 +254,7 @@ impl super::Pending for S3Pending {
 
     fn standing(&self) -> Standing {
         match &self.upload {
+            Some(upload) if upload.is_lost() => Standing::Alone,
             Some(upload) if self.resumes && upload.left.is_empty() => Standing::Sends,
             Some(_) if self.resumes => Standing::Found,
             _ => Standing::Alone,
@@ -268,6 +273,9 @@ impl Drop for S3Pending {
         }
         if let Some(upload) = &mut self.upload {
             upload.flying = None;
+            if !upload.may_abort(&self.store, &self.key) {
+                return;
+            }
             // Best effort: the error that led here is the one to report. A store that is away keeps the parts, and the
             // next upload goes on with them.
             let ask = Ask::Abort {

@@ -158,6 +158,47 @@ fn two_who_write_one_name_do_not_take_each_others_parts() {
     assert_eq!(get(&two, "sda.raw.gz"), data);
 }
 
+/// Either alone goes on with what a run left that died: neither knows that the other lives.
+#[test]
+fn of_two_backups_of_one_name_the_later_one_makes_it_and_the_other_says_why() {
+    let moto = Moto::start();
+    let (one, two) = (share(moto.port), share(moto.port));
+    let mut random = fastrand::Rng::with_seed(9);
+    let ours: Vec<u8> = (0..3 * LARGE).map(|_| random.u8(..)).collect();
+    for theirs in [bytes(3 * LARGE), ours.clone()] {
+        let mut first = one.create("sda.raw.gz").unwrap();
+        first.write_all(&theirs[..LARGE + PART_AND_MORE]).unwrap();
+        let mut second = two.create("sda.raw.gz").unwrap();
+        second.write_all(&ours[..LARGE]).unwrap();
+        // Both are at it now.
+        first.write_all(&theirs[LARGE + PART_AND_MORE..]).unwrap();
+        second.write_all(&ours[LARGE..]).unwrap();
+        let told = first.finish().unwrap_err().to_string();
+        assert!(told.contains("room/sda.raw.gz: another backup"), "{told}");
+        second.finish().unwrap();
+        assert!(get(&two, "sda.raw.gz") == ours);
+        two.remove("sda.raw.gz").unwrap();
+    }
+}
+
+#[test]
+fn a_run_whose_upload_another_finished_says_so() {
+    let moto = Moto::start();
+    let (one, two) = (share(moto.port), share(moto.port));
+    let data = bytes(2 * LARGE);
+    let mut first = one.create("sda.raw.gz").unwrap();
+    first.write_all(&data[..LARGE + PART_AND_MORE]).unwrap();
+    put(&two, "sda.raw.gz", &data).unwrap();
+    let told = first
+        .write_all(&bytes(3 * LARGE))
+        .map_err(anyhow::Error::from)
+        .and_then(|()| first.finish())
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("another backup"), "{told}");
+    assert!(get(&two, "sda.raw.gz") == data);
+}
+
 #[test]
 fn whatever_breaks_on_the_way_the_object_is_whole() {
     let moto = Moto::start();

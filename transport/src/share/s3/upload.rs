@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::answer::{self, Part, md5_tag, md5_told};
+use super::claim::{Claim, MARK, UNWATCHED};
 use super::sign::Ask;
 use crate::fetch::HttpError;
 use crate::fetch::http::{Backoff, Soon, asks_for_patience, is_away};
@@ -21,6 +22,9 @@ pub(super) struct Upload {
     pub flying: Option<Flying>,
     /// What an earlier upload left, as long as it is the same.
     pub left: Vec<Part>,
+    /// Numbers that an earlier run may be sending still, if it lives: they stay free.
+    in_doubt: Range<u16>,
+    claim: Claim,
     found: u64,
     /// Some of it was never sent.
     pub copied: bool,
@@ -48,7 +52,7 @@ impl Upload {
             return Ok(left);
         }
         let begun = store.done(&Ask::Begin, key, &Bytes::new())?;
-        Ok(Self::with(answer::begun(begun)?, Vec::new()))
+        Ok(Self::with(answer::begun(begun)?, Claim::first()))
     }
 
     fn left(store: &Store, key: &str) -> anyhow::Result<Option<Self>> {
@@ -62,16 +66,38 @@ impl Upload {
         let Some(id) = left else {
             return Ok(None);
         };
-        let parts = parts_left(store, key, &id)?;
-        Ok(parts.map(|parts| Self::with(id, parts)))
+        let is_worth_it = |told: &Told| match told {
+            Told::Parts(parts) => parts.iter().any(|part| part.number < MARK),
+            Told::Gone | Told::Not => false,
+        };
+        // One that just began is as likely to be another's.
+        if !is_worth_it(&told(store, key, &id, true)?) {
+            return Ok(None);
+        }
+        let Some(claim) = Claim::put(store, key, &id)? else {
+            return Ok(None);
+        };
+        // What came before the mark.
+        let Told::Parts(mut parts) = told(store, key, &id, true)? else {
+            return Ok(None);
+        };
+        parts.retain(|part| part.number < MARK);
+        let first = parts.iter().map(|part| part.number + 1).max().unwrap_or(1);
+        Ok(Some(Self {
+            in_doubt: first..first.saturating_add(UNWATCHED),
+            left: parts,
+            ..Self::with(id, claim)
+        }))
     }
 
-    fn with(id: String, left: Vec<Part>) -> Self {
+    fn with(id: String, claim: Claim) -> Self {
         Self {
             id,
             sent: Vec::new(),
             flying: None,
-            left,
+            left: Vec::new(),
+            in_doubt: 0..0,
+            claim,
             found: 0,
             copied: false,
         }
@@ -82,23 +108,35 @@ impl Upload {
     }
 
     /// The number of the next part, once nothing is on its way.
-    pub fn next_number(&self) -> anyhow::Result<u16> {
-        u16::try_from(self.sent.len() + 1)
-            .ok()
-            .filter(|number| *number <= 10_000)
-            .context("a store takes 10,000 parts, and this is larger")
+    fn next_number(&self) -> anyhow::Result<u16> {
+        let next = self.sent.last().map_or(1, |part| part.number + 1);
+        let number = if self.in_doubt.contains(&next) {
+            self.in_doubt.end
+        } else {
+            next
+        };
+        if number >= MARK {
+            bail!("a store takes 10,000 parts, and this is larger");
+        }
+        Ok(number)
+    }
+
+    /// The part that an earlier run left of these bytes, behind what was found so far. Numbers may have been left free.
+    fn find(&self, tag: &str, size: u64) -> Option<Part> {
+        let last = self.sent.last().map_or(0, |part| part.number);
+        let is_it = |part: &&Part| part.number > last && part.size == size && part.tag == tag;
+        self.left.iter().find(is_it).cloned()
     }
 
     pub fn ship(&mut self, store: &Store, key: &str, bytes: Bytes) -> anyhow::Result<()> {
-        let number = self.next_number()?;
-        let tag = md5_tag(&bytes);
         let size = bytes.len() as u64;
-        let part = Part { number, tag, size };
-        if self.left.contains(&part) {
+        if let Some(part) = self.find(&md5_tag(&bytes), size) {
             self.found += size;
             self.sent.push(part);
             return Ok(());
         }
+        let number = self.next_number()?;
+        self.claim.watch(store, key, &self.id)?;
         if self.found > 0
             && let Some(reporter) = &store.http.settings().reporter.0
         {
@@ -135,6 +173,7 @@ impl Upload {
         bytes: Range<u64>,
     ) -> anyhow::Result<()> {
         let number = self.next_number()?;
+        self.claim.watch(store, key, &self.id)?;
         let ask = Ask::CopyPart {
             upload: self.id.as_str().into(),
             number,
@@ -164,19 +203,41 @@ impl Upload {
     }
 
     /// Whether the store tells of every part that it is as it should be.
-    pub fn check(&self, store: &Store, key: &str) -> anyhow::Result<()> {
-        let Some(told) = parts_left(store, key, &self.id)? else {
+    pub fn check(&mut self, store: &Store, key: &str) -> anyhow::Result<()> {
+        let told = told(store, key, &self.id, true)?;
+        self.claim.judge(&told, key)?;
+        let Told::Parts(parts) = told else {
             bail!(BaseLost::NotCopied(
                 "the store does not tell what it has".into()
             ));
         };
-        match self.sent.iter().find(|part| !told.contains(part)) {
+        match self.sent.iter().find(|part| !parts.contains(part)) {
             None => Ok(()),
             Some(part) => bail!(BaseLost::NotCopied(format!(
                 "part {} of {key} is not what it should be",
                 part.number
             ))),
         }
+    }
+
+    /// Whether it is this run's to finish.
+    pub fn check_claim(&mut self, store: &Store, key: &str) -> anyhow::Result<()> {
+        self.claim.check(store, key, &self.id)
+    }
+
+    /// What to say of a failure.
+    pub fn explain(&mut self, store: &Store, key: &str, error: anyhow::Error) -> anyhow::Error {
+        self.claim.explain(store, key, &self.id, error)
+    }
+
+    /// Whether it is this run's to take back.
+    pub fn may_abort(&mut self, store: &Store, key: &str) -> bool {
+        self.claim.may_abort(store, key, &self.id)
+    }
+
+    /// Whether it is another's by now.
+    pub fn is_lost(&self) -> bool {
+        self.claim.is_lost
     }
 
     /// Waits for the part on its way; sends it again as long as there is patience. A part may come twice.
@@ -248,12 +309,18 @@ fn landed(
     Ok(Landed::Has(tag, md5_told(&response)))
 }
 
-/// Every part that the store has; `None` when the upload is gone, or may not be looked at.
-pub(super) fn parts_left(
-    store: &Store,
-    key: &str,
-    upload: &str,
-) -> anyhow::Result<Option<Vec<Part>>> {
+/// What the store tells of an upload.
+pub(super) enum Told {
+    /// Every part that it has.
+    Parts(Vec<Part>),
+    /// There is no such upload, any more.
+    Gone,
+    /// It may not be looked at.
+    Not,
+}
+
+/// Asks for every part of an upload, once or with patience.
+pub(super) fn told(store: &Store, key: &str, upload: &str, patient: bool) -> anyhow::Result<Told> {
     let mut parts = Vec::new();
     let mut after = 0;
     loop {
@@ -261,15 +328,22 @@ pub(super) fn parts_left(
             upload: upload.into(),
             after,
         };
-        let response = store.ask(&parts_behind, key, &Bytes::new())?;
-        if response.status() != StatusCode::OK {
-            return Ok(None);
+        let response = if patient {
+            store.ask(&parts_behind, key, &Bytes::new())?
+        } else {
+            store.request(&parts_behind, key, &Bytes::new())?.send()?
+        };
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(Told::Gone),
+            status if patient || status == StatusCode::FORBIDDEN => return Ok(Told::Not),
+            _ => return Err(store.refused(response)),
         }
         let (more, next) = answer::parts(response)?;
         parts.extend(more);
         match next {
             Some(next) if next > after => after = next,
-            _ => return Ok(Some(parts)),
+            _ => return Ok(Told::Parts(parts)),
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
     let here = volumes(work.machine, &disks(work)?);
     let (swap, hibernated) = swap::choose(&here);
     let scratch = scratch::choose(&here)?;
-    let mut lines = vec![tree.about()];
+    let mut lines = tree.about();
     let place = match scratch {
         Some(volume) => {
             lines.push(scratch::line(volume, options.writable));
@@ -118,6 +118,7 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
             scratch::unpack(&ready.tree.image, volume, options.writable, at, work.log)?
         }
     };
+    ready.tree.tell_places(work.log);
     let name = hostname(work, options.hostname.as_ref());
     let wish = Wish {
         identity: options.identity,
