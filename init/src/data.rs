@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::inventory::{DATA, Machine, disks};
+use pitstop_imaging::inventory::{DATA, Machine, Standing, disks};
 use pitstop_imaging::unmount::unmount;
 use pitstop_payload::system::{Volume, volumes};
 use pitstop_transport::share::stick::FLAGS;
@@ -21,14 +21,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A second one of the same name may be a little later than the first.
 const LATER: Duration = Duration::from_secs(2);
 
+/// A stick may be later than a machine's own disk that was restored from the image of one, and so has its label: slow sticks
+/// take some seconds.
+const LATER_THAN_A_DISK: Duration = Duration::from_secs(10);
+
 /// What Windows, macOS and Linux write, and this kernel.
 const KINDS: [&str; 3] = ["exfat", "vfat", "ext4"];
 
 /// Waits for the one filesystem with this label and mounts it.
 pub fn bring_up(machine: &Machine, label: &str, reporter: &dyn Reporter) -> anyhow::Result<Volume> {
-    let deadline = Instant::now() + PATIENCE;
-    while named(machine, label)?.is_empty() {
-        if Instant::now() >= deadline {
+    let began = Instant::now();
+    let mut first = None;
+    let found = loop {
+        let found = named(machine, label)?;
+        if !found.is_empty() {
+            let first = *first.get_or_insert_with(Instant::now);
+            if first.elapsed() >= long_enough(&found) {
+                break found;
+            }
+        } else if began.elapsed() >= PATIENCE {
             bail!(
                 "no filesystem labelled {label} (pitstop.data) appeared within {} s: is the stick plugged in, and is its \
                  driver in the initramfs?",
@@ -36,9 +47,8 @@ pub fn bring_up(machine: &Machine, label: &str, reporter: &dyn Reporter) -> anyh
             );
         }
         thread::sleep(LOOK_EVERY);
-    }
-    thread::sleep(LATER);
-    let volume = only(named(machine, label)?, label)?;
+    };
+    let volume = only(found, label)?;
     let act = || format!("mounting {} ({}) at {DATA}", volume.name, volume.filesystem);
     fs::create_dir_all(DATA).with_context(act)?;
     let flags = FLAGS | MsFlags::MS_RDONLY;
@@ -56,14 +66,46 @@ pub fn bring_up(machine: &Machine, label: &str, reporter: &dyn Reporter) -> anyh
     Ok(volume)
 }
 
-fn named(machine: &Machine, label: &str) -> anyhow::Result<Vec<Volume>> {
-    let mut found = volumes(machine, &disks::read(machine)?);
-    found.retain(|volume| volume.label == label);
-    Ok(found)
+/// A filesystem with the label.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Named {
+    volume: Volume,
+    /// It is on something that can be taken out.
+    is_stick: bool,
 }
 
-/// Which of two is meant nobody can tell: one may be a machine's own disk, restored from the image of a stick.
-fn only(mut found: Vec<Volume>, label: &str) -> anyhow::Result<Volume> {
+fn named(machine: &Machine, label: &str) -> anyhow::Result<Vec<Named>> {
+    let disks = disks::read(machine)?;
+    let mut found = volumes(machine, &disks);
+    found.retain(|volume| volume.label == label);
+    let is_stick = |volume: &Volume| {
+        let disk = disks
+            .iter()
+            .find(|disk| disk.identity.device == volume.disk);
+        disk.is_some_and(|disk| matches!(disk.unused, Standing::Usb | Standing::Removable))
+    };
+    let found = found.into_iter().map(|volume| Named {
+        is_stick: is_stick(&volume),
+        volume,
+    });
+    Ok(found.collect())
+}
+
+/// How long others are waited for, from the first one on.
+fn long_enough(found: &[Named]) -> Duration {
+    if found.iter().any(|one| one.is_stick) {
+        LATER
+    } else {
+        LATER_THAN_A_DISK
+    }
+}
+
+/// The stick, where one is: a machine's own disk may have been restored from the image of one. Which of two sticks is meant nobody
+/// can tell.
+fn only(found: Vec<Named>, label: &str) -> anyhow::Result<Volume> {
+    let has_stick = found.iter().any(|one| one.is_stick);
+    let meant = found.into_iter().filter(|one| one.is_stick || !has_stick);
+    let mut found: Vec<Volume> = meant.map(|one| one.volume).collect();
     let Some(volume) = found.pop() else {
         bail!("the stick with {label} went away");
     };
@@ -131,14 +173,32 @@ mod tests {
                 .starts_with("sdb and sdc are both labelled PITSTOPDATA: take one out")
         );
         assert_eq!(named(&machine, "OTHER").unwrap(), []);
+        // A stick goes before disks that have its label; it may come later.
+        assert_eq!(
+            long_enough(&named(&machine, "PITSTOPDATA").unwrap()),
+            LATER_THAN_A_DISK
+        );
+        let stick = FakeDisk::new("sdd", 8 << 20).on("pci0/usb2/2-1/host9");
+        fake.add_with(&stick, &content);
+        let found = named(&machine, "PITSTOPDATA").unwrap();
+        assert_eq!(long_enough(&found), LATER);
+        assert_eq!(only(found, "PITSTOPDATA").unwrap().name, "sdd");
+        let second = FakeDisk::new("sde", 8 << 20).on("pci0/usb2/2-2/host10");
+        fake.add_with(&second, &content);
+        let both = only(named(&machine, "PITSTOPDATA").unwrap(), "PITSTOPDATA").unwrap_err();
+        let both = both.to_string();
+        assert!(both.starts_with("sdd and sde are both labelled"), "{both}");
     }
 
     #[test]
     fn a_filesystem_that_cannot_carry_a_share_is_named() {
-        let volume = |filesystem: &str| Volume {
-            name: "sdb1".into(),
-            filesystem: filesystem.into(),
-            ..Volume::default()
+        let volume = |filesystem: &str| Named {
+            volume: Volume {
+                name: "sdb1".into(),
+                filesystem: filesystem.into(),
+                ..Volume::default()
+            },
+            is_stick: true,
         };
         let error = only(vec![volume("ntfs")], "X").unwrap_err().to_string();
         assert_eq!(

@@ -76,13 +76,14 @@ impl Job {
             return None;
         }
         if !evidence.is_set {
-            // Of a machine that checks in it is known whether it was at work, and so deleted the file itself.
-            let by_hand = self.is_tracked() && self.state != State::Running;
-            return Some(match evidence.trace {
-                Trace::Failed(_) => Happened::SeenRemoved,
-                Trace::Nothing | Trace::Begun if by_hand => Happened::SeenRemoved,
-                Trace::Ok | Trace::Nothing | Trace::Begun => Happened::SeenDone,
-            });
+            return match evidence.trace {
+                Trace::Ok => Some(Happened::SeenDone),
+                Trace::Failed(_) => Some(Happened::SeenRemoved),
+                Trace::Nothing | Trace::Begun if !self.is_tracked() => Some(Happened::SeenDone),
+                // The machine deletes its file at the end, and somebody may have done so before. It says which, or falls silent.
+                Trace::Nothing | Trace::Begun if self.state == State::Running => None,
+                Trace::Nothing | Trace::Begun => Some(Happened::SeenRemoved),
+            };
         }
         // The machine itself tells more, and sooner.
         if self.is_tracked() {
@@ -201,9 +202,35 @@ mod tests {
             assert_eq!(job.seen(&gone(trace)), Some(Happened::SeenRemoved));
         }
         job.state = State::Running;
-        assert_eq!(job.seen(&gone(Trace::Begun)), Some(Happened::SeenDone));
         job.server = None;
+        assert_eq!(job.seen(&gone(Trace::Begun)), Some(Happened::SeenDone));
         assert_eq!(job.seen(&gone(failed())), Some(Happened::SeenRemoved));
+    }
+
+    #[test]
+    fn a_file_that_goes_while_the_machine_is_at_work_tells_nothing_of_its_work() {
+        let gone = |trace: Trace| Evidence {
+            is_set: false,
+            trace,
+            is_counted: false,
+        };
+        let mut job = sample();
+        let run = job.id.clone();
+        job.apply(&Happened::Granted { run: run.clone() }, job.set);
+        for trace in [Trace::Nothing, Trace::Begun] {
+            assert_eq!(job.seen(&gone(trace)), None);
+        }
+        assert_eq!(job.seen(&gone(Trace::Ok)), Some(Happened::SeenDone));
+        job.apply(&Happened::Silent { run: Some(run) }, job.set);
+        let seen = job.seen(&gone(Trace::Begun)).unwrap();
+        assert_eq!(seen, Happened::SeenRemoved);
+        job.apply(&seen, job.set);
+        assert_eq!(job.state, State::Cancelled);
+        let reason = job.reason.unwrap();
+        assert!(
+            reason.contains("did not say how its work ended"),
+            "{reason}"
+        );
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub enum Happened {
     },
     /// The files tell that the machine is at work.
     SeenRunning,
-    /// The host file was removed by hand before the machine came.
+    /// The host file is gone, and not by a machine that was done.
     SeenRemoved,
     /// Its time has passed while nobody looked.
     Missed {
@@ -183,8 +183,13 @@ impl Job {
             }
             Happened::SeenRunning if self.state == State::Waiting => self.state = State::Running,
             Happened::SeenRemoved if self.state.is_set() => {
-                let reason = "its host file was removed by hand".to_owned();
-                self.end(State::Cancelled, None, Some(reason));
+                let reason = match self.verdict {
+                    Some(Verdict::Lost) => {
+                        "its host file is gone, and the machine did not say how its work ended"
+                    }
+                    _ => "its host file was removed by hand",
+                };
+                self.end(State::Cancelled, None, Some(reason.into()));
             }
             Happened::Missed { reason } if self.state == State::Scheduled => {
                 self.end(State::Failed, Some(Verdict::Missed), Some(reason.clone()));

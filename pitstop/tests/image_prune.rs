@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{everything_in, run};
+use common::{Server, everything_in, run};
 use pitstop_protocol::image_version::dated;
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
@@ -118,6 +118,46 @@ fn what_nobody_keeps_is_removed_and_who_is_at_work_is_left_alone() {
     assert!(said.contains("1 of 4 images are removed"), "{said}");
     let (status, _, error) = prune(&["no-such-thing", "--keep-last", "1"]);
     assert_eq!(status, Some(1), "{error}");
+}
+
+#[test]
+fn what_somebody_reads_without_a_job_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start_in(root.path(), &[]);
+    let root = root.path();
+    for name in ["golden", "lab"] {
+        folder(root, name);
+    }
+    let earlier = root.join("share/golden/sda.raw.gz.old");
+    fs::write(&earlier, "image").unwrap();
+    fs::write(root.join("share/golden/sda.raw.gz.old.toml.minisig"), "x").unwrap();
+    let prune = || {
+        let at = root.to_str().unwrap();
+        let done = run(&["image", "prune", "--keep-last", "1", "--root", at]);
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    let head = server.request("HEAD", "/share/golden/sda.raw.gz.old", "", b"");
+    assert_eq!(head.status, 200);
+    let part = "Range: bytes=1-2\r\n";
+    let got = server.request("GET", "/share/golden/sda.raw.gz.old", part, b"");
+    assert_eq!(got.body, b"ma");
+    let said = prune();
+    assert!(
+        said.contains("the server gave golden/sda.raw.gz.old to somebody"),
+        "{said}"
+    );
+    assert!(said.contains("4 of 10 images are removed"), "{said}");
+    assert_eq!(left(root, "lab"), 1);
+    // It was a while ago.
+    for name in everything_in(&root.join("given")) {
+        let file = File::open(root.join("given").join(name)).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(3600);
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+    }
+    assert!(prune().contains("4 of 6 images are removed"));
+    // The signature goes with what it signs.
+    assert_eq!(left(root, "golden"), 1);
 }
 
 #[test]

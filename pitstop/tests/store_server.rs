@@ -55,6 +55,19 @@ fn machines_that_speak_plain_http_work_unchanged() {
     assert_eq!(objects(&moto).iter().find(half), None);
     let log = server.get("/share/10.0.2.15/maintenance.log").text();
     assert_eq!(log.matches("result ok").count(), 4, "{log}");
+    // What is told of the files below the root would be told of nothing.
+    for words in [&["list"][..], &["prune", "--keep-last", "1"]] {
+        let done = pitstop()
+            .arg("image")
+            .args(words)
+            .arg("--root")
+            .arg(server.path(""))
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(1), "{done:?}");
+        let error = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(error.contains("is the store s3://lab/room"), "{error}");
+    }
     // Nothing is kept beside the store.
     let kept = common::everything_in(&server.path("share"));
     assert_eq!(kept, ["pitstop-share"]);

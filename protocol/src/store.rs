@@ -33,6 +33,9 @@ pub enum Ask<'a> {
     /// The object becomes what `from` is.
     Copy {
         from: Cow<'a, str>,
+        /// As of [`CopyPart`](Self::CopyPart).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag: Option<Cow<'a, str>>,
     },
     /// What is in the folder with this key, behind `after`; all below it, if `deep`.
     List {
@@ -75,7 +78,7 @@ impl Ask<'_> {
     /// The object that another one is made of.
     pub fn source(&self) -> Option<&str> {
         match self {
-            Self::Copy { from } | Self::CopyPart { from, .. } => Some(from),
+            Self::Copy { from, .. } | Self::CopyPart { from, .. } => Some(from),
             _ => None,
         }
     }
@@ -84,7 +87,7 @@ impl Ask<'_> {
     #[must_use]
     pub fn with_source(&self, change: impl FnOnce(&str) -> String) -> Self {
         let mut ask = self.clone();
-        if let Self::Copy { from } | Self::CopyPart { from, .. } = &mut ask {
+        if let Self::Copy { from, .. } | Self::CopyPart { from, .. } = &mut ask {
             *from = Cow::Owned(change(from));
         }
         ask

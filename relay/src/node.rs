@@ -193,7 +193,7 @@ impl Feed for Node<'_> {
             error: Mutex::default(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            calls: AtomicUsize::new(0),
+            callers: serve::Callers::default(),
             children: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
         };
@@ -244,8 +244,8 @@ pub(crate) struct Run<'a> {
     error: Mutex<Option<anyhow::Error>>,
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
-    /// Connections, and those of them that are children.
-    pub(crate) calls: AtomicUsize,
+    /// Those who may be children, and those who are.
+    pub(crate) callers: serve::Callers,
     pub(crate) children: AtomicUsize,
     /// Children that are being sent something and go before leaves.
     pub(crate) busy: AtomicUsize,

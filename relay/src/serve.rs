@@ -6,14 +6,19 @@ use crate::link::{LOOK, Link};
 use crate::node::Run;
 use crate::serving::{Say, Serving};
 use pitstop_imaging::image::Hand;
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
 /// More children than this have no place: a plan gives one, and some who are slow.
 const MOST_CHILDREN: usize = 32;
+/// Callers that have not shown the session's key yet. When there are more, the one that has waited the longest goes: a child has
+/// shown its own in a moment, and who only holds a place must keep nobody out.
+const MOST_CALLERS: usize = 32;
 /// Between two looks for a child that calls.
 const CALLS: Duration = Duration::from_millis(20);
 
@@ -33,27 +38,71 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Callers that may be anybody, the first of them first.
+#[derive(Default)]
+pub(crate) struct Callers {
+    waiting: Mutex<VecDeque<(u64, TcpStream)>>,
+    numbers: AtomicU64,
+}
+
+/// A caller, as long as it may be anybody.
+struct Caller<'a> {
+    callers: &'a Callers,
+    number: u64,
+}
+
+impl Callers {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(u64, TcpStream)>> {
+        // Each change is one call: whoever panicked left whole values.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, stream: &TcpStream) -> io::Result<Caller<'_>> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = self.waiting();
+        if waiting.len() >= MOST_CALLERS
+            && let Some((_, first)) = waiting.pop_front()
+        {
+            // One that has hung up is gone already.
+            let _ = first.shutdown(Shutdown::Both);
+        }
+        waiting.push_back((number, stream.try_clone()?));
+        Ok(Caller {
+            callers: self,
+            number,
+        })
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.callers.waiting();
+        waiting.retain(|(number, _)| *number != self.number);
+    }
+}
+
 /// Takes calls until the run ends.
 pub fn listen<'scope>(run: &'scope Run<'scope>, scope: &'scope Scope<'scope, '_>) {
     while !run.stopped() {
         match run.node.listener().accept() {
-            Ok((stream, _)) if run.calls.load(Ordering::Relaxed) < MOST_CHILDREN => {
+            Ok((stream, _)) => {
+                // One that cannot be had is dropped, and goes elsewhere.
+                let Ok(caller) = run.callers.add(&stream) else {
+                    continue;
+                };
                 scope.spawn(move || {
-                    let _call = Counted::new(&run.calls);
                     // A child that went away says so itself to the server.
-                    let _ = answer(run, stream);
+                    let _ = answer(run, stream, caller);
                 });
             }
-            // Dropped: the child goes elsewhere.
-            Ok(_) => {}
             // Nobody calls, or who called has hung up.
             Err(_) => thread::sleep(CALLS),
         }
     }
 }
 
-fn answer(run: &Run<'_>, stream: TcpStream) -> io::Result<()> {
-    let answered = answer_whole(run, stream);
+fn answer(run: &Run<'_>, stream: TcpStream, caller: Caller<'_>) -> io::Result<()> {
+    let answered = answer_whole(run, stream, caller);
     if run.shelf.is_complete() {
         // Perhaps that was the last one it stayed for.
         run.ticket.hurry();
@@ -61,10 +110,15 @@ fn answer(run: &Run<'_>, stream: TcpStream) -> io::Result<()> {
     answered
 }
 
-fn answer_whole(run: &Run<'_>, stream: TcpStream) -> io::Result<()> {
+fn answer_whole(run: &Run<'_>, stream: TcpStream, caller: Caller<'_>) -> io::Result<()> {
     let mut link = Link::accept(stream, run.node.tls())?;
     let asked = run.session.answer(&mut link)?;
+    drop(caller);
     let _child = Counted::new(&run.children);
+    if run.children.load(Ordering::Relaxed) > MOST_CHILDREN {
+        // Dropped: the child goes elsewhere.
+        return Ok(());
+    }
     let mut child = Serving::new(run.now(), &run.shelf, asked.wanted, asked.leaf);
     let mut hand = None;
     let mut busy = None;
@@ -131,4 +185,40 @@ fn alive(run: &Run<'_>, link: &mut Link, child: &mut Serving) -> io::Result<()> 
 fn say(link: &mut Link, frame: Frame) -> io::Result<()> {
     link.write_all(&frame.to_bytes())?;
     link.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::net::TcpListener;
+
+    #[test]
+    fn who_only_holds_a_place_keeps_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let callers = Callers::default();
+        let call = || {
+            let own = TcpStream::connect(address).unwrap();
+            own.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let (theirs, _) = listener.accept().unwrap();
+            let caller = callers.add(&theirs).unwrap();
+            (own, theirs, caller)
+        };
+        let mut idle: Vec<_> = (0..MOST_CALLERS).map(|_| call()).collect();
+        let (mut child, mut parent, caller) = call();
+        assert_eq!(idle[0].0.read(&mut [0]).unwrap(), 0, "hung up on");
+        parent.write_all(b"x").unwrap();
+        assert_eq!(child.read(&mut [0]).unwrap(), 1);
+        assert_eq!(callers.waiting().len(), MOST_CALLERS);
+        // A child that has shown its key is no caller any more, and nobody takes its place.
+        drop(caller);
+        idle.push(call());
+        idle.push(call());
+        assert_eq!(idle[1].0.read(&mut [0]).unwrap(), 0);
+        parent.write_all(b"x").unwrap();
+        assert_eq!(child.read(&mut [0]).unwrap(), 1);
+        drop(idle);
+        assert!(callers.waiting().is_empty());
+    }
 }

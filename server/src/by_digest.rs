@@ -15,15 +15,17 @@ use crate::site::{Site, Sites};
 use crate::view::image_paths;
 use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use blake3::Hash;
 use cap_std::fs::Dir;
 use headers::ETag;
+use nix::errno::Errno;
 use pitstop_imaging::image::members::{FOOTER, parse_footer};
 use pitstop_protocol::digest::BY_DIGEST;
 use pitstop_protocol::tree::{FOLDER, IMAGE, version_of};
+use pitstop_transport::fetch::HttpError;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,63 +60,82 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Digests {
-    /// Of the image at `path`, which has this validator now; `read` reads it where it is not known. `None` of what has no index.
-    pub fn of(
+    /// Of the image at `path`, which has this validator now; `read` reads it where it is not known. `None` of what has no index, which
+    /// is remembered as well.
+    ///
+    /// # Errors
+    /// It could not be read. Another time it may be.
+    pub fn of<E>(
         &self,
         path: &str,
         tag: Option<ETag>,
-        read: impl FnOnce() -> Option<Hash>,
-    ) -> Option<Hash> {
-        let tag = tag?;
+        read: impl FnOnce() -> Result<Option<Hash>, E>,
+    ) -> Result<Option<Hash>, E> {
+        let Some(tag) = tag else { return Ok(None) };
         if let Some((known, digest)) = locked(&self.known).get(path)
             && *known == tag
         {
-            return *digest;
+            return Ok(*digest);
         }
-        let digest = read();
+        let digest = read()?;
         let mut known = locked(&self.known);
         if known.len() >= MOST {
             known.clear();
         }
         known.insert(path.to_owned(), (tag, digest));
-        digest
+        Ok(digest)
     }
 
     /// Where the image is, and how it is, that has this digest.
+    ///
+    /// # Errors
+    /// The share cannot be read; or some of it cannot be read just now, and it is in nothing else.
     fn find(&self, site: &Site, digest: Hash) -> Result<Option<(RelPath, Facts)>, Refusal> {
         let asked = Instant::now();
-        let is_it = |path: &RelPath| {
-            let facts = site.facts(path).ok()?;
+        let is_it = |path: &RelPath| -> Result<Option<Facts>, Refusal> {
+            let facts = match site.facts(path) {
+                Ok(facts) => facts,
+                Err(refusal) if refusal.status == StatusCode::NOT_FOUND => return Ok(None),
+                Err(refusal) => return Err(refusal),
+            };
             let read = || read(site, path.as_str(), facts.length);
-            let found = self.of(path.as_str(), facts.tag.clone(), read);
-            (found == Some(digest)).then_some(facts)
+            let found = self.of(path.as_str(), facts.tag.clone(), read)?;
+            Ok((found == Some(digest)).then_some(facts))
         };
         let known = || {
             let path = locked(&self.known).iter().find_map(|(path, (_, known))| {
                 let path = (*known == Some(digest)).then(|| RelPath::from_text(path));
                 path?.ok()
-            })?;
-            let facts = is_it(&path)?;
-            Some((path, facts))
+            });
+            let Some(path) = path else { return Ok(None) };
+            Ok(is_it(&path)?.map(|facts| (path, facts)))
         };
-        if let Some(found) = known() {
+        if let Some(found) = known()? {
             return Ok(Some(found));
         }
         // One walk at a time, and one for all who have asked before it began: whoever asks for what nobody has would have the
         // share read from end to end for each word.
         let mut walk = locked(&self.walk);
         if walk.is_some_and(|began| began > asked) {
-            return Ok(known());
+            return known();
         }
         let began = Instant::now();
+        let mut unread = None;
         for path in all_paths(site)? {
             let path = RelPath::from_text(&path)?;
-            if let Some(facts) = is_it(&path) {
-                return Ok(Some((path, facts)));
+            match is_it(&path) {
+                Ok(Some(facts)) => return Ok(Some((path, facts))),
+                Ok(None) => {}
+                Err(refusal) => unread = Some(refusal),
             }
         }
-        *walk = Some(began);
-        Ok(None)
+        match unread.filter(|refusal| refusal.status == StatusCode::SERVICE_UNAVAILABLE) {
+            Some(refusal) => Err(refusal),
+            None => {
+                *walk = Some(began);
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -159,12 +180,39 @@ fn paths_in(share: &Dir, folder: &str) -> Result<Vec<String>, Refusal> {
 }
 
 /// The digest of an image of that many bytes; `None` of what has no index.
-pub fn read(site: &Site, path: &str, length: u64) -> Option<Hash> {
-    let image = site.image(path).ok()?;
+///
+/// # Errors
+/// It cannot be read now.
+pub fn read(site: &Site, path: &str, length: u64) -> Result<Option<Hash>, Refusal> {
     let mut footer = [0; FOOTER];
-    let at = length.checked_sub(FOOTER as u64)?;
-    image.read_exact_at(&mut footer, at).ok()?;
-    Some(parse_footer(&footer, length).ok()?.hash.into())
+    let Some(at) = length.checked_sub(FOOTER as u64) else {
+        return Ok(None);
+    };
+    let read = site.image(path).and_then(|image| {
+        let read = image.read_exact_at(&mut footer, at);
+        read.map_err(anyhow::Error::new)
+    });
+    read.map_err(|error| {
+        let status = if passes(&error) {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
+        Refusal::new(status, format!("reading the end of {path}: {error:#}"))
+    })?;
+    let footer = parse_footer(&footer, length).ok();
+    Ok(footer.map(|footer| footer.hash.into()))
+}
+
+/// Whether it may go better another time: the store is away, or this server has too much open.
+fn passes(error: &anyhow::Error) -> bool {
+    let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+    let code = error.chain().find_map(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>()?;
+        cause.raw_os_error()
+    });
+    HttpError::behind(error).is_some_and(|error| error.failure.is_passing())
+        || code.is_some_and(|code| scarce.contains(&Errno::from_raw(code)))
 }
 
 fn for_ever(response: &mut Response) {
@@ -212,9 +260,39 @@ async fn image(
     match opened {
         // It is the very file that the digest was read of.
         Found::File(file, metadata) if file::etag(&metadata) == facts.tag => {
-            *response.body_mut() = file::body(file, part, &path).await?;
+            let body = file::body(file, part, &path).await?;
+            *response.body_mut() = site.given.noted(&path, body);
         }
         _ => return Err(none()),
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_read_again_and_what_has_no_index_is_not() {
+        let digests = Digests::default();
+        let tag = || "\"one\"".parse().ok();
+        let of = |read: Result<Option<Hash>, &str>| {
+            let mut asked = false;
+            let told = digests.of("golden/sda.raw.gz", tag(), || {
+                asked = true;
+                read.map_err(str::to_owned)
+            });
+            (told, asked)
+        };
+        let away = Err("the store is away");
+        assert_eq!(of(away), (away.map_err(str::to_owned), true));
+        assert_eq!(of(Ok(None)), (Ok(None), true));
+        assert_eq!(of(away), (Ok(None), false));
+        let digests = Digests::default();
+        let hash = blake3::hash(b"index");
+        let read = || Ok::<_, ()>(Some(hash));
+        assert_eq!(digests.of("x", tag(), read), Ok(Some(hash)));
+        assert_eq!(digests.of("x", tag(), || Err(())), Ok(Some(hash)));
+        assert_eq!(digests.of("x", "\"two\"".parse().ok(), || Err(())), Err(()));
+    }
 }

@@ -16,6 +16,7 @@ mod events;
 mod face;
 mod file;
 pub mod fleet;
+pub mod given;
 mod grubconf;
 mod health;
 pub mod host_files;
@@ -351,6 +352,7 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
         machine_access: args.machine_access,
         store_keys,
         digests: Arc::default(),
+        given: Arc::new(given::Given::new(&args.root)),
         mirror: Mirror::of(&args.mirror, &args.root, &journal)?,
         relays: Arc::new(
             relay::Relays::new(&args.root, args.chains).with_context(|| {

@@ -136,7 +136,9 @@ impl Idle<'_> {
 
     /// Whether a job that is not at its end asks for this very file: a new one would be refused.
     fn is_named(&self, site: &Site, image: &Image, file: &Facts) -> anyhow::Result<bool> {
-        let Some(digest) = by_digest::read(site, &image.path, file.length) else {
+        let digest = by_digest::read(site, &image.path, file.length);
+        let digest = digest.map_err(|refusal| anyhow!(refusal.reason))?;
+        let Some(digest) = digest else {
             bail!("{}: it has no index that could be read", image.path);
         };
         let digest = digest.to_hex();

@@ -170,7 +170,8 @@ async fn get(
     match blocking(move || file::open(&share, &wanted)).await? {
         Found::File(..) if uri.path().ends_with('/') => Err(Refusal::not_found(format!("{path}/"))),
         Found::File(file, metadata) => {
-            let mut response = send(file, metadata, &path, method, headers).await?;
+            let response = send(file, metadata, &path, method, headers).await?;
+            let mut response = response.map(|body| site.given.noted(&path, body));
             if method == Method::HEAD {
                 let (site, path) = (Arc::clone(site), path);
                 let offer = blocking(move || {

@@ -7,6 +7,7 @@ use crate::connections::Table;
 use crate::events::Events;
 use crate::file::Facts;
 use crate::fleet::Watched;
+use crate::given::Given;
 use crate::health::Health;
 use crate::inventory::Inventory;
 use crate::jobs::Keeper;
@@ -92,6 +93,8 @@ pub struct Site {
     pub relays: Arc<Relays>,
     /// The share, where it is a store; `share` is what would be it otherwise.
     pub store: Option<Arc<Store>>,
+    /// Earlier images that are being read.
+    pub given: Arc<Given>,
     /// Images by what is in them.
     pub digests: Arc<Digests>,
     /// Images of another server, where this is a mirror of one.

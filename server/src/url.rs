@@ -169,9 +169,9 @@ pub fn read_server_file(root: &Path) -> anyhow::Result<Option<Served>> {
     }))
 }
 
-/// Whether the share of the server that serves `root`, or served it last, is a store: then its files are not below the root.
-pub fn is_share_a_store(root: &Path) -> anyhow::Result<bool> {
-    Ok(read(root)?.is_some_and(|file| file.share.is_some()))
+/// The store that is the share of the server that serves `root`, or served it last: then its files are not below the root.
+pub fn store_of(root: &Path) -> anyhow::Result<Option<String>> {
+    Ok(read(root)?.and_then(|file| file.share))
 }
 
 /// Whether the server that serves `root`, or served it last, wants tokens of machines.

@@ -35,15 +35,20 @@ impl Moto {
 
     /// Puts an object into the bucket.
     pub fn put(&self, key: &str, bytes: &[u8]) {
-        let mut request = format!(
-            "PUT /lab/{key} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            bytes.len()
-        )
-        .into_bytes();
-        request.extend_from_slice(bytes);
-        let answer = exchange(self.port, &request);
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{key} is not there");
+        put(self.port, key, bytes);
     }
+}
+
+/// Puts an object into the bucket of the store at `port`.
+pub fn put(port: u16, key: &str, bytes: &[u8]) {
+    let mut request = format!(
+        "PUT /lab/{key} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        bytes.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(bytes);
+    let answer = exchange(port, &request);
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{key} is not there");
 }
 
 /// Sends a request and reads the answer to its end.

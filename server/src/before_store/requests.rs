@@ -235,7 +235,7 @@ impl io::Write for Counted<'_> {
     }
 }
 
-/// What the store is to hold to while the body is on its way: the request's own condition, as it held a moment ago.
+/// What the store is to hold to while it does it: the request's own condition, as it held a moment ago.
 fn condition(headers: &HeaderMap, current: Option<&Facts>) -> Condition {
     let tag = current.and_then(|facts| facts.tag.as_ref());
     match tag {
@@ -265,7 +265,10 @@ fn delete(store: &Store, path: &RelPath, headers: &HeaderMap) -> Result<Response
     if !preconditions_hold(headers, Some(&current)) {
         return Err(Refusal::precondition());
     }
-    let removed = store.share.remove(path.as_str());
+    let removed = match condition(headers, Some(&current)) {
+        Condition::Is(tag) => store.share.remove_if(path.as_str(), &tag),
+        _ => store.share.remove(path.as_str()),
+    };
     removed.map_err(|error| failed(&format!("deleting {path}"), &error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -288,7 +291,13 @@ fn rename(
         let why = "the destination is there";
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, why));
     }
-    let moved = store.share.rename(from.as_str(), to.as_str());
+    let tag = match condition(headers, Some(&source)) {
+        Condition::Is(tag) => Some(tag),
+        _ => None,
+    };
+    let moved = store
+        .share
+        .rename_if(from.as_str(), to.as_str(), tag.as_deref());
     moved.map_err(|error| failed(&format!("moving {from} to {to}"), &error))?;
     let status = if replaced {
         StatusCode::NO_CONTENT

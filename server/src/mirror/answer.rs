@@ -6,7 +6,7 @@ use crate::file::{self, Facts};
 use crate::http::{Here, only_read};
 use crate::machine_access;
 use crate::path::RelPath;
-use crate::refusal::{Refusal, blocking};
+use crate::refusal::Refusal;
 use crate::site::{Site, Sites};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -45,10 +45,7 @@ pub async fn answer(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let held = {
-        let (mirror, name) = (Arc::clone(mirror), name.as_str().to_owned());
-        blocking(move || mirror.image(digest, &name)).await?
-    };
+    let held = mirror.image(digest, name.as_str()).await?;
     let told = Facts {
         length: held.size(),
         modified: None,

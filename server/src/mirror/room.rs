@@ -28,6 +28,15 @@ pub fn reserve(path: &Path, size: u64) -> io::Result<File> {
     reserved.map(|()| file)
 }
 
+/// Bytes that the disk does not keep room for yet, of an image at `path` that was begun.
+pub fn missing(path: &Path) -> u64 {
+    let found = std::fs::metadata(with_end(path, HALF));
+    found.map_or(0, |found| {
+        let taken = found.blocks().saturating_mul(512);
+        found.len().saturating_sub(taken)
+    })
+}
+
 /// Has the filesystem keep room for the first `size` bytes of a file; of one that cannot, asks whether it has so much.
 ///
 /// # Errors

@@ -1,5 +1,10 @@
 //! Which images a mirror has, how much room they take, and which of them goes when another comes.
 
+mod opening;
+
+use opening::Then;
+pub use opening::{Awaited, Opening};
+
 use super::held::Held;
 use crate::refusal::Refusal;
 use axum::http::StatusCode;
@@ -8,9 +13,10 @@ use nix::sys::statvfs::statvfs;
 use pitstop_imaging::units;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use std::{fs, io};
+use tokio::sync::watch;
 
 /// What a file's name ends with until all of the image is there.
 pub const HALF: &str = ".part";
@@ -22,8 +28,8 @@ pub struct Shelf {
     /// Bytes, of all together.
     most: u64,
     slots: Mutex<BTreeMap<[u8; 32], Slot>>,
-    /// Somebody has opened an image, or could not.
-    opened: Condvar,
+    /// Changes when somebody has opened an image, or could not.
+    opened: watch::Sender<()>,
 }
 
 struct Slot {
@@ -34,32 +40,25 @@ struct Slot {
 }
 
 enum State {
-    /// Somebody looks for it, and says here why it cannot be had.
-    Opening(Arc<Why>),
+    /// Somebody looks for it.
+    Opening(Arc<Awaited>),
+    /// It could not be had, and nobody was there any more to hear why: the next who asks does.
+    Failed(Arc<Awaited>),
     /// On the disk, and not looked at since the server began.
     Closed,
     Open(Arc<Held>),
 }
 
-/// Status and reason, once there is one.
-type Why = OnceLock<(StatusCode, String)>;
-
 /// What is on the shelf of an image.
-pub enum Found<'a> {
+pub enum Found {
     Open(Arc<Held>),
     /// A file of an earlier run of the server.
-    Closed(Opening<'a>),
-    Missing(Opening<'a>),
-    /// It was waited for, and could not be had.
+    Closed(Opening),
+    Missing(Opening),
+    /// Somebody opens it.
+    Opening(Arc<Awaited>),
+    /// It could not be had.
     Failed(Refusal),
-}
-
-/// An image that whoever holds this opens; all others wait.
-pub struct Opening<'a> {
-    shelf: &'a Shelf,
-    digest: Hash,
-    why: Arc<Why>,
-    done: bool,
 }
 
 /// What a mirror holds, for people.
@@ -117,7 +116,7 @@ impl Shelf {
             folder: folder.to_owned(),
             most,
             slots: Mutex::new(slots),
-            opened: Condvar::new(),
+            opened: watch::channel(()).0,
         };
         shelf.make_room(&mut shelf.slots(), 0);
         Ok(shelf)
@@ -132,36 +131,42 @@ impl Shelf {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is here of an image. While somebody opens it, it is waited for. Who waited hears how that ended: would each try for itself,
-    /// one after the other, the last of many would wait for a quarter of an hour where the origin does not answer.
-    pub fn find(&self, digest: Hash) -> Found<'_> {
+    /// Changes when an image has been opened, or could not be. Who waits asks for this before it looks.
+    pub fn opened(&self) -> watch::Receiver<()> {
+        self.opened.subscribe()
+    }
+
+    /// What is here of an image. Who waits while somebody opens it hears how that ends: would each try for itself, one after the other,
+    /// the last of many would wait for a quarter of an hour where the origin does not answer.
+    pub fn find(self: &Arc<Self>, digest: Hash) -> Found {
         let mut slots = self.slots();
-        loop {
-            let Some(slot) = slots.get_mut(digest.as_bytes()) else {
-                let opening = Opening::of(self, digest);
-                let slot = Slot {
-                    size: 0,
-                    used: SystemTime::now(),
-                    state: State::Opening(Arc::clone(&opening.why)),
-                };
-                slots.insert(*digest.as_bytes(), slot);
-                return Found::Missing(opening);
+        let now = SystemTime::now();
+        let Some(slot) = slots.get_mut(digest.as_bytes()) else {
+            let opening = Opening::of(self, digest, Then::Gone);
+            let slot = Slot {
+                size: 0,
+                used: now,
+                state: State::Opening(Arc::clone(&opening.awaited)),
             };
-            slot.used = SystemTime::now();
-            match &slot.state {
-                State::Open(held) => return Found::Open(Arc::clone(held)),
-                State::Closed => {
-                    let opening = Opening::of(self, digest);
-                    slot.state = State::Opening(Arc::clone(&opening.why));
-                    return Found::Closed(opening);
-                }
-                State::Opening(why) => {
-                    let why = Arc::clone(why);
-                    let woken = self.opened.wait(slots);
-                    slots = woken.unwrap_or_else(PoisonError::into_inner);
-                    if let Some((status, why)) = why.get() {
-                        return Found::Failed(Refusal::new(*status, why.as_str()));
-                    }
+            slots.insert(*digest.as_bytes(), slot);
+            return Found::Missing(opening);
+        };
+        slot.used = now;
+        match &slot.state {
+            State::Open(held) => Found::Open(Arc::clone(held)),
+            State::Opening(awaited) => Found::Opening(Arc::clone(awaited)),
+            State::Closed => {
+                let opening = Opening::of(self, digest, Then::Closed(slot.size));
+                slot.state = State::Opening(Arc::clone(&opening.awaited));
+                Found::Closed(opening)
+            }
+            State::Failed(awaited) => {
+                let refusal = awaited.refusal();
+                slots.remove(digest.as_bytes());
+                drop(slots);
+                match refusal {
+                    Some(refusal) => Found::Failed(refusal),
+                    None => self.find(digest),
                 }
             }
         }
@@ -233,7 +238,7 @@ impl Shelf {
                 used: slot.used,
                 here: match &slot.state {
                     State::Open(held) => Some(held.here()),
-                    State::Opening(_) | State::Closed => None,
+                    State::Opening(_) | State::Failed(_) | State::Closed => None,
                 },
                 in_use: slot.is_in_use(),
             };
@@ -251,105 +256,75 @@ impl Slot {
     fn is_in_use(&self) -> bool {
         match &self.state {
             State::Opening(_) => true,
-            State::Closed => false,
+            State::Failed(_) | State::Closed => false,
             State::Open(held) => Arc::strong_count(held) > 1,
         }
-    }
-}
-
-impl<'a> Opening<'a> {
-    fn of(shelf: &'a Shelf, digest: Hash) -> Self {
-        Self {
-            shelf,
-            digest,
-            why: Arc::default(),
-            done: false,
-        }
-    }
-
-    /// Where its files are, without their ending.
-    pub fn path(&self) -> PathBuf {
-        self.shelf.path(self.digest, "")
-    }
-
-    /// Takes the room for `size` bytes; whether there was any to be had. What is too large altogether drives nothing out.
-    pub fn reserve(&self, size: u64) -> bool {
-        let mut slots = self.shelf.slots();
-        let fits = size <= self.shelf.most && self.shelf.make_room(&mut slots, size);
-        if fits && let Some(slot) = slots.get_mut(self.digest.as_bytes()) {
-            slot.size = size;
-        }
-        fits
-    }
-
-    /// It is open: those who wait have it too.
-    pub fn done(mut self, held: Held) -> Arc<Held> {
-        let held = Arc::new(held);
-        let slot = Slot {
-            size: held.size(),
-            used: SystemTime::now(),
-            state: State::Open(Arc::clone(&held)),
-        };
-        self.shelf.slots().insert(*self.digest.as_bytes(), slot);
-        self.done = true;
-        held
-    }
-
-    /// It cannot be had: those who wait hear why.
-    pub fn failed(self, refusal: &Refusal) {
-        // Nobody else says anything.
-        let _ = self.why.set((refusal.status, refusal.reason.clone()));
-    }
-
-    /// What was on the disk is of no use.
-    pub fn lost(self) {
-        self.shelf.remove_files(self.digest);
-    }
-}
-
-impl Drop for Opening<'_> {
-    /// Where it could not be opened, the next who asks tries again.
-    fn drop(&mut self) {
-        if !self.done {
-            self.shelf.slots().remove(self.digest.as_bytes());
-        }
-        self.shelf.opened.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::thread;
-    use std::time::{Duration, Instant};
+
+    fn refused(found: Found) -> String {
+        match found {
+            Found::Failed(refusal) => refusal.reason,
+            _ => panic!("it was to be refused"),
+        }
+    }
 
     #[test]
     fn who_waits_for_what_cannot_be_had_hears_why_and_does_not_try_in_turn() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Shelf::open(folder.path(), 1000).unwrap();
+        let shelf = Arc::new(Shelf::open(folder.path(), 1000).unwrap());
         let digest = blake3::hash(b"an image");
         let Found::Missing(opening) = shelf.find(digest) else {
             panic!("nobody has it");
         };
-        let hears = || match shelf.find(digest) {
-            Found::Failed(refusal) => refusal.reason,
-            _ => "it is open".to_owned(),
-        };
-        thread::scope(|scope| {
-            let waiting: Vec<_> = (0..3).map(|_| scope.spawn(hears)).collect();
-            let began = Instant::now();
-            // The slot's, this one, and one of each who waits.
-            while Arc::strong_count(&opening.why) < 2 + waiting.len() {
-                assert!(began.elapsed() < Duration::from_secs(60));
-                thread::sleep(Duration::from_millis(1));
-            }
-            let away = Refusal::new(StatusCode::BAD_GATEWAY, "the origin is away");
-            opening.failed(&away);
-            for one in waiting {
-                assert_eq!(one.join().unwrap(), "the origin is away");
-            }
-        });
+        let waiting: Vec<_> = (0..3)
+            .map(|_| match shelf.find(digest) {
+                Found::Opening(awaited) => awaited,
+                _ => panic!("somebody opens it"),
+            })
+            .collect();
+        let mut opened = shelf.opened();
+        assert!(waiting[0].outcome().is_none() && !opened.has_changed().unwrap());
+        opening.failed(&Refusal::new(StatusCode::BAD_GATEWAY, "the origin is away"));
+        assert!(opened.has_changed().unwrap());
+        for one in &waiting {
+            assert_eq!(one.refusal().unwrap().reason, "the origin is away");
+        }
         // Who comes later tries anew.
+        let Found::Missing(opening) = shelf.find(digest) else {
+            panic!("nobody looks for it");
+        };
+        // Whoever asked has gone away meanwhile: the next one hears it, once.
+        opened.mark_unchanged();
+        opening.failed(&Refusal::new(StatusCode::BAD_GATEWAY, "still away"));
+        assert_eq!(refused(shelf.find(digest)), "still away");
+        assert!(matches!(shelf.find(digest), Found::Missing(_)));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_now_stays_unless_it_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = blake3::hash(b"an image");
+        let file = folder.path().join(format!("{}{WHOLE}", digest.to_hex()));
+        fs::write(&file, "12345").unwrap();
+        let shelf = Arc::new(Shelf::open(folder.path(), 1000).unwrap());
+        for _ in 0..2 {
+            let Found::Closed(opening) = shelf.find(digest) else {
+                panic!("it is on the disk");
+            };
+            opening.failed(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "EMFILE"));
+            assert!(file.exists());
+            assert_eq!(shelf.told().images[0].1.size, 5);
+        }
+        let Found::Closed(opening) = shelf.find(digest) else {
+            panic!("it is on the disk");
+        };
+        opening.lost();
+        assert!(!file.exists());
         assert!(matches!(shelf.find(digest), Found::Missing(_)));
     }
 }

@@ -12,6 +12,7 @@ use pitstop_jobs::Job;
 use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::hostfile::HostFile;
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Files of one folder that are looked at.
@@ -99,7 +100,7 @@ impl Shelf<'_> {
         names.any(|path| self.digest(&path) == Some(digest))
     }
 
-    /// `None` of what has no index, or cannot be read.
+    /// `None` of what has no index, or cannot be read just now.
     fn digest(self, path: &RelPath) -> Option<blake3::Hash> {
         let File::File(file, metadata) = file::open(self.share, path).ok()? else {
             return None;
@@ -107,11 +108,15 @@ impl Shelf<'_> {
         let size = metadata.len();
         let read = || {
             let mut footer = [0; FOOTER];
-            let at = size.checked_sub(FOOTER as u64)?;
-            file.read_exact_at(&mut footer, at).ok()?;
-            Some(parse_footer(&footer, size).ok()?.hash.into())
+            let Some(at) = size.checked_sub(FOOTER as u64) else {
+                return Ok(None);
+            };
+            file.read_exact_at(&mut footer, at)?;
+            let footer = parse_footer(&footer, size).ok();
+            Ok::<_, io::Error>(footer.map(|footer| footer.hash.into()))
         };
-        self.digests.of(path.as_str(), etag(&metadata), read)
+        let digest = self.digests.of(path.as_str(), etag(&metadata), read);
+        digest.ok().flatten()
     }
 }
 

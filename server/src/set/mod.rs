@@ -207,7 +207,7 @@ fn prepare_one(root: &Path, wish: &Wish, target: Target, url: Option<&str>) -> a
     }
     let own_share = url.map(|url| format!("{url}/share"));
     let on_own_share =
-        job.share.as_ref().map(ToString::to_string) == own_share && !url::is_share_a_store(root)?;
+        job.share.as_ref().map(ToString::to_string) == own_share && url::store_of(root)?.is_none();
     let mut warning = None;
     let mut may_lack = false;
     if let Some(follows) = &wish.follows {

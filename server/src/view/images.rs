@@ -7,8 +7,9 @@ use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::runs::{Filter, Run, Runs};
 use crate::site::Site;
+use crate::url::store_of;
 use crate::verifier::Verifier;
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use jiff::Timestamp;
@@ -137,8 +138,15 @@ fn fetch(store: &Store, path: &str) -> Result<ImageMeta, String> {
 /// Every image of a root that no server serves just now.
 ///
 /// # Errors
-/// The share cannot be read.
+/// The share cannot be read, or is a store, whose images are not below the root.
 pub fn images_below(root: &Path) -> anyhow::Result<Vec<Image>> {
+    if let Some(store) = store_of(root)? {
+        bail!(
+            "the share of {} is the store {store}, whose images only its server tells: pitstop --server URL image list; to remove one \
+             there, ask the server (curl -X DELETE URL/share/IMAGE) or the store",
+            root.display()
+        );
+    }
     let path = root.join("share");
     let share = Dir::open_ambient_dir(&path, ambient_authority());
     let share = share.with_context(|| format!("opening {}", path.display()))?;

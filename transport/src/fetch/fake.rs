@@ -16,6 +16,8 @@ use super::{HttpClient, Roots, Settings};
 pub enum Fault {
     /// This status, after the body was read.
     Status(u16),
+    /// 503, and that it may be asked again soon.
+    Busy,
     /// The answer's body ends after so many bytes, and so does the connection.
     Cut(usize),
     /// The answer stops coming after so many bytes of its body, the connection stays.
@@ -113,6 +115,11 @@ impl FakeServer {
     pub fn fail(&self, method: &str, fault: Fault) {
         let mut faults = self.state.faults.lock().unwrap();
         faults.push((method.to_owned(), fault));
+    }
+
+    /// Nothing more goes wrong.
+    pub fn behave(&self) {
+        self.state.faults.lock().unwrap().clear();
     }
 
     pub fn lack(&self, method: &str) {
@@ -338,6 +345,10 @@ fn answer(
     }
     if let Some(Fault::Status(code)) = fault {
         return status(writer, code);
+    }
+    if fault == Some(Fault::Busy) {
+        let busy = "HTTP/1.1 503 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+        return writer.write_all(busy.as_bytes()).is_ok();
     }
     if let Some(Fault::Redirect(port)) = fault {
         return write!(

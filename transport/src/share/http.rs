@@ -222,7 +222,11 @@ pub(super) fn send_made(
 
 /// Size and tag of a file; `None` when there is none.
 pub(super) fn facts(http: &HttpClient, url: &Url) -> anyhow::Result<Option<Facts>> {
-    let response = send(|| http.request(Method::HEAD, url))?;
+    facts_told(http, url, &send(|| http.request(Method::HEAD, url))?)
+}
+
+/// The same by the answer to HEAD, as far as it tells.
+fn facts_told(http: &HttpClient, url: &Url, response: &Response) -> anyhow::Result<Option<Facts>> {
     match response.status() {
         StatusCode::OK => {
             if let Some(size) = response.length() {

@@ -10,7 +10,7 @@ mod share;
 
 pub use share::WithMirrors;
 
-use super::http::{HttpImage, Resuming};
+use super::http::{HttpImage, Resuming, send};
 use crate::fetch::{HttpClient, Settings};
 use pitstop_imaging::image::encrypted::is_named_encrypted;
 use pitstop_imaging::image::members::{FOOTER, parse_footer};
@@ -18,11 +18,12 @@ use pitstop_imaging::image::{ImageSource, Place};
 use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::digest::{Digest, image_path};
 use pitstop_protocol::job::Mirror;
+use reqwest::{Method, StatusCode};
 use seats::{Pace, SLOWEST, Seats, Who};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a mirror that is away is waited for: there are others, and the share.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -54,6 +55,14 @@ struct Inner {
 struct Seat {
     image: HttpImage,
     pace: Arc<Pace>,
+}
+
+/// Why a mirror does not give an image.
+enum Lacks {
+    /// It is getting it.
+    Yet,
+    /// A sentence.
+    It(String),
 }
 
 /// How mirrors are talked to, by whom the share is talked to as `settings` say.
@@ -130,9 +139,16 @@ impl Inner {
         }
     }
 
-    /// The mirror that is read now. The first who asks finds one.
+    fn info(&self, text: String) {
+        if let Some(reporter) = &self.settings.reporter.0 {
+            reporter.info(text);
+        }
+    }
+
+    /// The mirror that is read now. The first who asks finds one, and who comes when one that was getting the image should have it:
+    /// others read from the share meanwhile.
     fn now(&self) -> Option<(usize, Seat)> {
-        if self.seats().begin() {
+        if self.seats().begin(Instant::now()) {
             self.seat_next();
         }
         self.seats().now()
@@ -148,48 +164,74 @@ impl Inner {
 
     fn seat_next(&self) {
         loop {
-            let Some(number) = self.seats().next() else {
-                self.warn(format!(
-                    "{} comes from the share: no mirror is left",
-                    self.own.name()
-                ));
+            let next = self.seats().next(Instant::now());
+            let Some(number) = next else {
+                if !self.seats().awaits() {
+                    self.warn(format!(
+                        "{} comes from the share: no mirror is left",
+                        self.own.name()
+                    ));
+                }
                 return;
             };
             match self.ask(number) {
                 Ok(image) => {
                     let pace = Arc::default();
                     self.seats().seat(number, Seat { image, pace });
-                    if let Some(reporter) = &self.settings.reporter.0 {
-                        let from = self.place(number);
-                        reporter.info(format!("{} comes from {from}", self.own.name()));
-                    }
+                    let from = self.place(number);
+                    self.info(format!("{} comes from {from}", self.own.name()));
                     return;
                 }
-                Err(why) => self.warn(format!("{}: {why}: it is left out", self.place(number))),
+                Err(Lacks::Yet) => {
+                    let due = Instant::now() + self.settings.stall / 2;
+                    if self.seats().later(number, due) {
+                        let (name, from) = (self.own.name(), self.place(number));
+                        self.info(format!("{from} has {name} soon: it is asked again"));
+                    }
+                }
+                Err(Lacks::It(why)) => {
+                    self.warn(format!("{}: {why}: it is left out", self.place(number)));
+                }
             }
         }
     }
 
-    /// The image as the mirror has it; a sentence where it does not.
-    fn ask(&self, number: usize) -> Result<HttpImage, String> {
-        let mirror = self.mirrors.get(number).ok_or("there is none")?;
-        let http = HttpClient::new(self.settings.clone()).map_err(|error| format!("{error:#}"))?;
+    /// The image as the mirror has it.
+    fn ask(&self, number: usize) -> Result<HttpImage, Lacks> {
+        let lacks = |why: &str| Lacks::It(why.to_owned());
+        let mirror = self.mirrors.get(number);
+        let mirror = mirror.ok_or_else(|| lacks("there is none"))?;
+        let http = HttpClient::new(self.settings.clone());
+        let http = http.map_err(|error| Lacks::It(format!("{error:#}")))?;
         // Each may be what has to be mended: no room under the digest, another image under the name.
         let mut why = Vec::new();
         for path in &self.paths {
             match self.ask_for(&http, mirror, path) {
-                Ok(image) => return Ok(image),
+                Ok(Some(image)) => return Ok(image),
+                Ok(None) => return Err(Lacks::Yet),
                 Err(error) => why.push(format!("{error:#}")),
             }
             if http.is_away() {
                 break;
             }
         }
-        Err(why.join("; "))
+        Err(Lacks::It(why.join("; ")))
     }
 
-    fn ask_for(&self, http: &HttpClient, mirror: &Mirror, path: &str) -> anyhow::Result<HttpImage> {
-        let image = HttpImage::open(http, &mirror.at(path))?;
+    /// `None` of a mirror that is getting it.
+    fn ask_for(
+        &self,
+        http: &HttpClient,
+        mirror: &Mirror,
+        path: &str,
+    ) -> anyhow::Result<Option<HttpImage>> {
+        let url = mirror.at(path);
+        let told = send(|| http.request(Method::HEAD, &url))?;
+        if told.status() == StatusCode::SERVICE_UNAVAILABLE && told.header("retry-after").is_some()
+        {
+            return Ok(None);
+        }
+        let image = HttpImage::told(http, &url, &told)?;
         let size = self.own.size();
         if image.size() != size {
             anyhow::bail!("{}: it is another image", image.name());
@@ -200,7 +242,7 @@ impl Inner {
         if footer != self.footer {
             anyhow::bail!("{}: it is another image", image.name());
         }
-        Ok(image)
+        Ok(Some(image))
     }
 }
 

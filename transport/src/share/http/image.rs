@@ -1,6 +1,6 @@
 //! Reading a file on an HTTP server: any part of it, or all of it in one stream that survives a broken connection.
 
-use super::{Facts, facts, send_made};
+use super::{Facts, facts, facts_told, send_made};
 use crate::fetch::http::{Backoff, Response};
 use crate::fetch::{HttpClient, HttpError};
 use anyhow::{anyhow, bail};
@@ -48,8 +48,21 @@ impl HttpImage {
     /// # Errors
     /// When there is no such file or the server does not tell its size.
     pub fn open(http: &HttpClient, url: &Url) -> anyhow::Result<Self> {
+        Self::known(http, url, facts(http, url)?)
+    }
+
+    /// The same of who has asked for it with HEAD.
+    pub(in crate::share) fn told(
+        http: &HttpClient,
+        url: &Url,
+        response: &Response,
+    ) -> anyhow::Result<Self> {
+        Self::known(http, url, facts_told(http, url, response)?)
+    }
+
+    fn known(http: &HttpClient, url: &Url, facts: Option<Facts>) -> anyhow::Result<Self> {
         let name = redacted(url);
-        let facts = facts(http, url)?.ok_or_else(|| anyhow!("{name}: there is no such file"))?;
+        let facts = facts.ok_or_else(|| anyhow!("{name}: there is no such file"))?;
         Ok(Self::at(http, Arc::new(url.clone()), name, facts))
     }
 

@@ -1,6 +1,6 @@
 //! Who is read from, who gave what, and how fast: no networks here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,11 @@ pub struct Seats<S> {
     /// The first that was not asked.
     next: usize,
     count: usize,
+    /// Those that will have it soon, and when they are asked again.
+    soon: VecDeque<(Instant, usize)>,
+    said_soon: BTreeSet<usize>,
+    /// Somebody asks: nobody else does meanwhile.
+    asking: bool,
     /// The last reads, the newest last; `None` is the share.
     reads: VecDeque<(Range<u64>, Option<usize>)>,
     /// Bytes by mirror, and of the share.
@@ -44,41 +49,68 @@ impl<S: Clone> Seats<S> {
             now: None,
             next: 0,
             count,
+            soon: VecDeque::new(),
+            said_soon: BTreeSet::new(),
+            asking: false,
             reads: VecDeque::new(),
             given: vec![0; count + 1],
         }
     }
 
-    /// Whether nobody was asked before: whoever hears so asks.
-    pub fn begin(&mut self) -> bool {
-        !std::mem::replace(&mut self.begun, true)
+    /// Whether it is time to ask, for the first time or again: whoever hears so asks.
+    pub fn begin(&mut self, at: Instant) -> bool {
+        let first = !std::mem::replace(&mut self.begun, true);
+        let again = self.now.is_none() && self.is_due(at) && !self.asking;
+        self.asking |= first || again;
+        first || again
+    }
+
+    fn is_due(&self, at: Instant) -> bool {
+        self.soon.front().is_some_and(|(due, _)| *due <= at)
     }
 
     pub fn now(&self) -> Option<(usize, S)> {
         self.now.clone()
     }
 
-    /// Whether it was this one's turn, which is over now.
+    /// Whether it was this one's turn, which is over now: whoever hears so asks the next.
     pub fn leave(&mut self, number: usize) -> bool {
         let it_is = self.now.as_ref().is_some_and(|(now, _)| *now == number);
         if it_is {
             self.now = None;
+            self.asking = true;
         }
         it_is
     }
 
-    /// The next to be asked.
-    pub fn next(&mut self) -> Option<usize> {
+    /// The next to be asked. After the last one nobody asks any more.
+    pub fn next(&mut self, at: Instant) -> Option<usize> {
         let number = self.next;
-        if number >= self.count {
-            return None;
+        if number < self.count {
+            self.next += 1;
+            return Some(number);
         }
-        self.next += 1;
-        Some(number)
+        if self.is_due(at) {
+            return self.soon.pop_front().map(|(_, number)| number);
+        }
+        self.asking = false;
+        None
+    }
+
+    /// This one has it soon, and is asked again then. Whether that is news.
+    pub fn later(&mut self, number: usize, due: Instant) -> bool {
+        self.soon.push_back((due, number));
+        self.said_soon.insert(number)
+    }
+
+    /// Whether one of them will have it soon.
+    pub fn awaits(&self) -> bool {
+        !self.soon.is_empty()
     }
 
     pub fn seat(&mut self, number: usize, seat: S) {
         self.now = Some((number, seat));
+        self.asking = false;
     }
 
     /// Notes who gave these bytes.
@@ -210,16 +242,42 @@ mod tests {
     #[test]
     fn a_turn_ends_once() {
         let mut seats = Seats::new(2);
-        assert_eq!(seats.next(), Some(0));
+        let now = Instant::now();
+        assert!(seats.begin(now) && !seats.begin(now));
+        assert_eq!(seats.next(now), Some(0));
         seats.seat(0, 'a');
         assert!(seats.leave(0) && !seats.leave(0));
         assert_eq!(
-            (seats.now(), seats.next(), seats.next()),
+            (seats.now(), seats.next(now), seats.next(now)),
             (None, Some(1), None)
         );
         seats.seat(1, 'b');
         assert!(!seats.leave(0));
         assert_eq!(seats.now(), Some((1, 'b')));
+    }
+
+    #[test]
+    fn who_has_it_soon_is_asked_again_by_one() {
+        let mut seats = Seats::new(2);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(seats.begin(at(0)));
+        assert_eq!(seats.next(at(0)), Some(0));
+        assert!(seats.later(0, at(5)));
+        // While somebody asks the next one, it may be time.
+        assert_eq!(seats.next(at(0)), Some(1));
+        assert!(!seats.begin(at(6)));
+        seats.seat(1, 'b');
+        assert!(!seats.begin(at(6)), "one that has it is there");
+        assert!(seats.leave(1) && !seats.begin(at(6)));
+        assert_eq!(seats.next(at(6)), Some(0));
+        assert!(!seats.later(0, at(11)) && seats.awaits());
+        assert_eq!(seats.next(at(7)), None);
+        assert!(!seats.begin(at(10)));
+        assert!(seats.begin(at(11)) && !seats.begin(at(11)));
+        assert_eq!(seats.next(at(11)), Some(0));
+        seats.seat(0, 'a');
+        assert!(!seats.awaits() && !seats.begin(at(99)));
     }
 
     #[test]

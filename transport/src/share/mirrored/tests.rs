@@ -159,6 +159,32 @@ fn one_that_falls_silent_loses_its_turn() {
 }
 
 #[test]
+fn one_that_is_getting_the_image_is_asked_again() {
+    let bytes = image(1);
+    let share = share(&bytes);
+    let fills = FakeServer::start();
+    fills.put(&by_digest(&bytes), &bytes);
+    for _ in 0..1000 {
+        fills.fail("HEAD", Fault::Busy);
+    }
+    let source = open(&share, &[mirror(&fills)]);
+    assert_eq!(source.places()[0].name, "the share");
+    let mut part = [0; 100];
+    let mut read = |at: u64| {
+        source.read_exact_at(&mut part, at).unwrap();
+        assert!(part == bytes[usize::try_from(at).unwrap()..][..100]);
+        gave(&*source)
+    };
+    read(100);
+    assert!(fills.log().iter().all(|asked| asked.starts_with("HEAD")));
+    fills.behave();
+    let began = std::time::Instant::now();
+    while read(1000)[0] == 0 || source.places()[0].name == "the share" {
+        assert!(began.elapsed() < Duration::from_secs(60), "not asked again");
+    }
+}
+
+#[test]
 fn whoever_gave_what_is_wrong_gives_nothing_more() {
     let bytes = image(1);
     let share = share(&bytes);

@@ -308,6 +308,7 @@ mod tests {
         };
         let copy = Ask::Copy {
             from: "room/c".into(),
+            tag: None,
         };
         let right = "http://store:9000/lab/room/a?partNumber=3&uploadId=u%2B1&X-Amz-Expires=60";
         let header = |value: &str| vec![("x-amz-copy-source".to_owned(), value.to_owned())];

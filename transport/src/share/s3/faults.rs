@@ -1,6 +1,7 @@
 //! A proxy before a store that breaks what the test orders.
+#![allow(dead_code, reason = "each test program breaks what it is about")]
 
-use pitstop_testing::moto::exchange;
+use pitstop_testing::moto::{exchange, put};
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,6 +19,10 @@ pub enum Fault {
     AnswerLost,
     /// The answer has another tag.
     WrongTag,
+    /// 200, and behind it that the store gave up.
+    LateError,
+    /// Before the store hears of it somebody else puts another object under this key.
+    Replaces(&'static str),
     /// 403 `RequestTimeTooSkewed`: the clock of who signed is wrong.
     Skewed,
 }
@@ -66,6 +71,11 @@ fn relay(mut client: TcpStream, port: u16, faults: &Faults) {
     };
     match fault {
         Some(Fault::Cut) => return client.shutdown(Shutdown::Both).unwrap(),
+        Some(Fault::LateError) => {
+            let words = "<Code>InternalError</Code><Message>Please try again.</Message>";
+            return refuse(&mut client, "200 OK", words);
+        }
+        Some(Fault::Replaces(key)) => put(port, key, b"another writer's"),
         Some(Fault::SlowDown) => {
             let words = "<Code>SlowDown</Code><Message>Please reduce your request rate.</Message>";
             return refuse(&mut client, "503 Slow", words);

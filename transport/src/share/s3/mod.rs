@@ -5,6 +5,7 @@ mod again;
 mod answer;
 mod by_server;
 mod claim;
+mod copy;
 mod keys;
 mod log;
 mod objects;
@@ -230,24 +231,6 @@ impl Store {
         }
     }
 
-    /// The object `to` becomes what `from` is, without a byte through this machine.
-    fn copy(&self, from: &str, to: &str) -> anyhow::Result<()> {
-        let size = self
-            .size(from)?
-            .with_context(|| format!("{from}: there is no such object"))?;
-        if size <= COPIED {
-            let from = from.into();
-            let response = self.done(&Ask::Copy { from }, to, &Bytes::new())?;
-            answer::no_late_error(response)?;
-        } else {
-            self.copy_in_parts(from, size, to)?;
-        }
-        match self.size(to)? {
-            Some(copied) if copied == size => Ok(()),
-            _ => bail!("{to}: copied there, but the store does not hold its {size} bytes"),
-        }
-    }
-
     /// Has the store make the object of its parts. When the answer is lost, the object tells whether it was done.
     fn complete(
         &self,
@@ -278,39 +261,6 @@ impl Store {
             Ok(()) => bail!("{key}: the store took it, but does not hold its {size} bytes"),
             Err(error) => Err(error),
         }
-    }
-
-    fn copy_in_parts(&self, from: &str, size: u64, to: &str) -> anyhow::Result<()> {
-        let upload = &answer::begun(self.done(&Ask::Begin, to, &Bytes::new())?)?;
-        let copied = || {
-            let mut parts = Vec::new();
-            let mut first = 0;
-            while first < size {
-                let number = u16::try_from(parts.len() + 1).context("too many parts")?;
-                let last = (first + COPIED).min(size) - 1;
-                let ask = Ask::CopyPart {
-                    upload: upload.into(),
-                    number,
-                    from: from.into(),
-                    first,
-                    last,
-                    tag: None,
-                };
-                let response = self.done(&ask, to, &Bytes::new())?;
-                parts.push(answer::copied(response, number)?);
-                first = last + 1;
-            }
-            self.complete(upload, &parts, to, size, &Condition::None)
-        };
-        let outcome = copied();
-        if outcome.is_err() {
-            // Best effort: the error that led here is the one to report.
-            let abort = Ask::Abort {
-                upload: upload.into(),
-            };
-            let _ = self.ask(&abort, to, &Bytes::new());
-        }
-        outcome
     }
 }
 
@@ -356,9 +306,7 @@ impl Share for S3Share {
     }
 
     fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
-        let (from, to) = (self.key(from)?, self.key(to)?);
-        self.store.copy(&from, &to)?;
-        self.store.remove(&from)
+        self.rename_if(from, to, None)
     }
 
     fn remove(&self, path: &str) -> anyhow::Result<()> {

@@ -139,13 +139,10 @@ impl Place {
             headers.push((COPY_SOURCE, path));
         }
         // In the order of their names, as the signature has them.
-        if let Ask::CopyPart {
-            first, last, tag, ..
-        } = ask
-        {
-            if let Some(tag) = tag {
-                headers.push((COPY_MATCH, tag.to_string()));
-            }
+        if let Ask::Copy { tag: Some(tag), .. } | Ask::CopyPart { tag: Some(tag), .. } = ask {
+            headers.push((COPY_MATCH, tag.to_string()));
+        }
+        if let Ask::CopyPart { first, last, .. } = ask {
             headers.push((COPY_RANGE, format!("bytes={first}-{last}")));
         }
         let object = if matches!(ask, Ask::Uploads | Ask::List { .. }) {
@@ -210,6 +207,7 @@ mod tests {
     fn a_copy_names_bucket_and_key_in_either_style() {
         let from = Ask::Copy {
             from: "p/a b.gz".into(),
+            tag: None,
         };
         for url in [
             "s3://lab/p?endpoint=http://h:9000",

@@ -239,6 +239,86 @@ fn whatever_breaks_on_the_way_the_object_is_whole() {
     assert_eq!(share.stat("x").unwrap(), None);
 }
 
+/// The smallest part that a store takes.
+const SMALL: u64 = 5 << 20;
+
+#[test]
+fn what_somebody_puts_under_a_name_while_it_changes_is_neither_mixed_in_nor_removed() {
+    let moto = Moto::start();
+    let faults = Faults::default();
+    let share = share(proxy(moto.port, &faults));
+    let data = bytes(LARGE);
+    let steps = ["partNumber=1&", "partNumber=2&", "HEAD /lab/room/x.old"];
+    for (step, at_once) in steps.into_iter().map(|step| (step, SMALL)).chain([
+        ("PUT /lab/room/x.old", COPIED),
+        ("HEAD /lab/room/x.old", COPIED),
+    ]) {
+        put(&share, "x", &data).unwrap();
+        put(&share, "x.old", b"older").unwrap();
+        let replaced = (step, Fault::Replaces("room/x"));
+        faults.lock().unwrap().push_back(replaced);
+        let renamed = share
+            .store
+            .rename("room/x", "room/x.old", None, at_once)
+            .unwrap_err();
+        assert!(renamed.is::<Changed>(), "{step}: {renamed:#}");
+        assert!(faults.lock().unwrap().is_empty(), "{step}");
+        assert_eq!(get(&share, "x"), b"another writer's", "{step}");
+        // Either image, and whole.
+        let old = get(&share, "x.old");
+        let is_whole = old == data || old == b"older";
+        assert!(is_whole, "{step}: {} bytes", old.len());
+        assert!(step.starts_with("HEAD") || old == b"older", "{step}");
+    }
+}
+
+#[test]
+fn a_copy_that_breaks_behind_the_stores_word_is_made_again() {
+    let moto = Moto::start();
+    let faults = Faults::default();
+    let share = share(proxy(moto.port, &faults));
+    let data = bytes(LARGE);
+    for (step, at_once) in [("partNumber=2&", SMALL), ("PUT /lab/room/x.old", COPIED)] {
+        put(&share, "x", &data).unwrap();
+        for _ in 0..2 {
+            faults.lock().unwrap().push_back((step, Fault::LateError));
+        }
+        let renamed = share.store.rename("room/x", "room/x.old", None, at_once);
+        renamed.unwrap_or_else(|e| panic!("{step}: {e:#}"));
+        assert!(faults.lock().unwrap().is_empty(), "{step}");
+        assert!(get(&share, "x.old") == data, "{step}");
+        assert_eq!(share.stat("x").unwrap(), None, "{step}");
+    }
+    put(&share, "x", &data).unwrap();
+    for _ in 0..9 {
+        let late = ("PUT /lab/room/x.old", Fault::LateError);
+        faults.lock().unwrap().push_back(late);
+    }
+    let error = share.rename("x", "x.old").unwrap_err().to_string();
+    assert!(
+        error.contains("the store gave up: InternalError"),
+        "{error}"
+    );
+    assert!(get(&share, "x") == data);
+}
+
+#[test]
+fn an_object_is_removed_if_it_is_the_one_that_is_meant() {
+    let moto = Moto::start();
+    let share = share(moto.port);
+    put(&share, "x", b"one").unwrap();
+    let tag = share.object("x").unwrap().unwrap().tag.unwrap();
+    put(&share, "x", b"another").unwrap();
+    let error = share.remove_if("x", &tag).unwrap_err();
+    assert!(error.is::<Changed>(), "{error:#}");
+    let error = share.rename_if("x", "y", Some(&tag)).unwrap_err();
+    assert!(error.is::<Changed>(), "{error:#}");
+    let tag = share.object("x").unwrap().unwrap().tag.unwrap();
+    share.rename_if("x", "y", Some(&tag)).unwrap();
+    share.remove_if("y", &tag).unwrap();
+    assert_eq!(share.stat("y").unwrap(), None);
+}
+
 #[test]
 fn a_clock_that_is_wrong_is_told_with_both_times() {
     let moto = Moto::start();

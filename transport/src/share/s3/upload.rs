@@ -3,6 +3,7 @@
 use super::Store;
 use super::answer::{self, Part, md5_tag, md5_told};
 use super::claim::{Claim, MARK, UNWATCHED};
+use super::objects::Changed;
 use super::sign::Ask;
 use crate::fetch::HttpError;
 use crate::fetch::http::{Backoff, Soon, asks_for_patience, is_away};
@@ -182,17 +183,13 @@ impl Upload {
             last: bytes.end - 1,
             tag: Some(from.tag.as_str().into()),
         };
-        let answer = match store.ask(&ask, key, &Bytes::new()) {
-            Ok(answer) => answer,
+        let part = store.copied(&ask, key, |answer| answer::copied(answer, number));
+        let part = match part {
+            Ok(part) => part,
             Err(error) if passes(&error) => return Err(error),
+            Err(error) if error.is::<Changed>() => bail!(BaseLost::Changed),
             Err(error) => bail!(BaseLost::NotCopied(format!("{error:#}"))),
         };
-        let part = match answer.status() {
-            status if status.is_success() => answer::copied(answer, number),
-            StatusCode::PRECONDITION_FAILED => bail!(BaseLost::Changed),
-            _ => Err(store.refused(answer)),
-        };
-        let part = part.map_err(|error| BaseLost::NotCopied(format!("{error:#}")))?;
         self.left.clear();
         self.copied = true;
         self.sent.push(Part {
