@@ -7,7 +7,7 @@ use common::{Server, fails, run, text};
 use encrypted_common::{Lab, tool};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn an_encrypted_image_is_ages_outside_and_an_image_inside() {
