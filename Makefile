@@ -26,7 +26,11 @@ TARGET_x86_64 = x86_64-unknown-linux-musl
 TARGET_arm64 = aarch64-unknown-linux-musl
 TARGET = $(or $(TARGET_$(ARCH)),$(error ARCH=$(ARCH) is neither x86_64 nor arm64))
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
-# An image for other machines is packed by the mkimage of this one, and packages by its programs.
+# Those that are built; tests of other machines need init alone.
+ALL = init mkimage pitstop
+PROGRAMS ?= $(ALL)
+# An image for other machines is packed by the mkimage of this one, and packages by its programs. They are built together, as those
+# of `make image` are: of other programs beside them cargo would build them anew each time.
 HOST = $(TARGET_x86_64)
 HOST_BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release
 PACKER = $(if $(filter $(HOST),$(TARGET)),$(OUT)/mkimage,$(HOST_BINARIES)/mkimage)
@@ -35,6 +39,7 @@ PACKER = $(if $(filter $(HOST),$(TARGET)),$(OUT)/mkimage,$(HOST_BINARIES)/mkimag
 remap = --config "target.$(1).rustflags=[\
 '--remap-path-prefix=$(abspath .)=/pitstop','--remap-path-prefix=$(abspath $(or $(CARGO_TARGET_DIR),target))=/target',\
 '--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo']"
+build = cargo build --release --locked $(call remap,$(1)) --target $(1) $(addprefix -p ,$(2))
 BUSYBOX_x86_64 = /bin/busybox
 BUSYBOX_arm64 = target/tools/arm64/bin/busybox
 BASE = --init $(OUT)/init --busybox $(BUSYBOX_$(ARCH)) --pci-ids /usr/share/misc/pci.ids
@@ -53,11 +58,11 @@ image: setup ## out/: vmlinuz, initramfs.img, init, pitstop, mkimage (KERNEL=amd
 	@ls -l $(OUT)/vmlinuz $(OUT)/initramfs.img $(OUT)/init | awk '{print $$NF ": " int(($$5 + 1023) / 1024) " KiB"}'
 
 .PHONY: binaries
-binaries: # The three programs, into out/.
-	cargo build --release --locked $(call remap,$(TARGET)) --target $(TARGET) -p init -p mkimage -p pitstop
+binaries: # The programs, into out/.
+	$(call build,$(TARGET),$(PROGRAMS))
 	@mkdir -p $(OUT)
-	@install -m 755 $(BINARIES)/init $(BINARIES)/mkimage $(BINARIES)/pitstop $(OUT)/
-	$(if $(filter $(HOST),$(TARGET)),,cargo build --release --locked $(call remap,$(HOST)) --target $(HOST) -p mkimage -p pitstop)
+	@install -m 755 $(PROGRAMS:%=$(BINARIES)/%) $(OUT)/
+	$(if $(filter $(HOST),$(TARGET)),,$(call build,$(HOST),$(ALL)))
 
 .PHONY: loaders-arm64
 loaders-arm64: # Debian's for the network. For x86_64 the server takes those that are installed.
@@ -144,12 +149,12 @@ deny: ## licences, sources and known faults of every dependency (asks GitHub for
 	@.ci/setup deny
 	target/tools/cargo-deny check
 
-deb: ## Debian packages of the programs, server and boot files: out/deb/
+deb: setup ## Debian packages of the programs, server and boot files: out/deb/
 	@.ci/setup package
 	@$(MAKE) --no-print-directory binaries
 	@packaging/deb $(OUT) $(VERSION) $(DATED) $(if $(filter $(HOST),$(TARGET)),,arm64 $(HOST_BINARIES))
 
-dist: ## a tarball of the static programs, its checksums and bill of materials: out/dist/
+dist: setup ## a tarball of the static programs, its checksums and bill of materials: out/dist/
 	@.ci/setup package
 	@$(MAKE) --no-print-directory binaries
 	@packaging/dist $(OUT) $(VERSION) $(DATED) $(if $(filter $(HOST),$(TARGET)),,aarch64 $(HOST_BINARIES))
