@@ -26,7 +26,11 @@ TARGET_x86_64 = x86_64-unknown-linux-musl
 TARGET_arm64 = aarch64-unknown-linux-musl
 TARGET = $(or $(TARGET_$(ARCH)),$(error ARCH=$(ARCH) is neither x86_64 nor arm64))
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
-# An image for other machines is packed by the mkimage of this one, and packages by its programs.
+# Those that are built; tests of other machines need init alone.
+ALL = init mkimage pitstop
+PROGRAMS ?= $(ALL)
+# An image for other machines is packed by the mkimage of this one, and packages by its programs. They are built together, as those
+# of `make image` are: of other programs beside them cargo would build them anew each time.
 HOST = $(TARGET_x86_64)
 HOST_BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release
 PACKER = $(if $(filter $(HOST),$(TARGET)),$(OUT)/mkimage,$(HOST_BINARIES)/mkimage)
@@ -35,6 +39,7 @@ PACKER = $(if $(filter $(HOST),$(TARGET)),$(OUT)/mkimage,$(HOST_BINARIES)/mkimag
 remap = --config "target.$(1).rustflags=[\
 '--remap-path-prefix=$(abspath .)=/pitstop','--remap-path-prefix=$(abspath $(or $(CARGO_TARGET_DIR),target))=/target',\
 '--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo']"
+build = cargo build --release --locked $(call remap,$(1)) --target $(1) $(addprefix -p ,$(2))
 BUSYBOX_x86_64 = /bin/busybox
 BUSYBOX_arm64 = target/tools/arm64/bin/busybox
 BASE = --init $(OUT)/init --busybox $(BUSYBOX_$(ARCH)) --pci-ids /usr/share/misc/pci.ids
@@ -53,11 +58,11 @@ image: setup ## out/: vmlinuz, initramfs.img, init, pitstop, mkimage (KERNEL=amd
 	@ls -l $(OUT)/vmlinuz $(OUT)/initramfs.img $(OUT)/init | awk '{print $$NF ": " int(($$5 + 1023) / 1024) " KiB"}'
 
 .PHONY: binaries
-binaries: # The three programs, into out/.
-	cargo build --release --locked $(call remap,$(TARGET)) --target $(TARGET) -p init -p mkimage -p pitstop
+binaries: # The programs, into out/.
+	$(call build,$(TARGET),$(PROGRAMS))
 	@mkdir -p $(OUT)
-	@install -m 755 $(BINARIES)/init $(BINARIES)/mkimage $(BINARIES)/pitstop $(OUT)/
-	$(if $(filter $(HOST),$(TARGET)),,cargo build --release --locked $(call remap,$(HOST)) --target $(HOST) -p mkimage -p pitstop)
+	@install -m 755 $(PROGRAMS:%=$(BINARIES)/%) $(OUT)/
+	$(if $(filter $(HOST),$(TARGET)),,$(call build,$(HOST),$(ALL)))
 
 .PHONY: loaders-arm64
 loaders-arm64: # Debian's for the network. For x86_64 the server takes those that are installed.
@@ -107,11 +112,12 @@ CI_DEADLINE := $(or $(CI_DEADLINE),$(shell echo $$(($$(date +%s) + 60 * $(TEST_M
 export CI_DEADLINE
 
 test: ## every check; the last line counts them (TEST_MINUTES=85: what still runs then is told and ended)
-	@.ci/setup test
+	@.ci/setup test arm64-test
 # The tests are built beside the image, whose last step keeps one core busy for minutes. What fails here fails in .ci/test.
 	@cargo test --quiet --workspace --no-run & tests=$$!; \
 	 $(MAKE) --no-print-directory image && \
-	 $(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud; status=$$?; wait $$tests; exit $$status
+	 $(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud && \
+	 $(TEST_ARM64); status=$$?; wait $$tests; exit $$status
 	@packaging/deb $(OUT) $(VERSION) $(DATED)
 	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
 
@@ -119,20 +125,22 @@ test-quick: ## the everyday checks, in about three minutes: formatting, lints, u
 	@.ci/setup build
 	@.ci/test quick
 
+# What machines of arm64 boot in tests: the init alone is built, the other programs would take minutes more.
+TEST_ARM64 = $(MAKE) --no-print-directory image ARCH=arm64 KERNEL=cloud PROGRAMS=init OUT=$(OUT)/arm64/cloud
+
 .PHONY: test-arm64
-test-arm64: ## machines of arm64, alone and beside others (builds for arm64: about ten minutes)
-	@.ci/setup test
-	@.ci/setup arm64-test
+test-arm64: ## what `make test` has of arm64, alone
+	@.ci/setup test arm64-test
 	@$(MAKE) --no-print-directory image
-	@$(MAKE) --no-print-directory image ARCH=arm64 KERNEL=cloud OUT=$(OUT)/arm64/cloud
-	@PITSTOP_OUT=$(abspath $(OUT)) cargo test -p qemu-tests --features arm64 --test arm64 -- --test-threads=2
+	@$(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud
+	@$(TEST_ARM64)
+	@PITSTOP_OUT=$(abspath $(OUT)) cargo test -p qemu-tests --test machines arm64::
 
 .PHONY: test-matrix
 test-matrix: ## boot machines of every kind; writes docs/hardware-matrix.md (builds the custom kernel: 18 CPU-minutes)
-	@.ci/setup test
+	@.ci/setup test arm64-test
 	@$(MAKE) --no-print-directory image
 	@$(MAKE) --no-print-directory image KERNEL=custom OUT=$(OUT)/custom
-	@.ci/setup arm64-test
 	@$(MAKE) --no-print-directory image ARCH=arm64 OUT=$(OUT)/arm64
 	@PITSTOP_OUT=$(abspath $(OUT)) cargo run --quiet -p qemu-tests --bin matrix -- $(ROWS)
 
@@ -144,12 +152,12 @@ deny: ## licences, sources and known faults of every dependency (asks GitHub for
 	@.ci/setup deny
 	target/tools/cargo-deny check
 
-deb: ## Debian packages of the programs, server and boot files: out/deb/
+deb: setup ## Debian packages of the programs, server and boot files: out/deb/
 	@.ci/setup package
 	@$(MAKE) --no-print-directory binaries
 	@packaging/deb $(OUT) $(VERSION) $(DATED) $(if $(filter $(HOST),$(TARGET)),,arm64 $(HOST_BINARIES))
 
-dist: ## a tarball of the static programs, its checksums and bill of materials: out/dist/
+dist: setup ## a tarball of the static programs, its checksums and bill of materials: out/dist/
 	@.ci/setup package
 	@$(MAKE) --no-print-directory binaries
 	@packaging/dist $(OUT) $(VERSION) $(DATED) $(if $(filter $(HOST),$(TARGET)),,aarch64 $(HOST_BINARIES))
