@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::test_tree::{Told, text, tree, with_shell};
 
-    const SOON: Duration = Duration::from_secs(30);
+    const SOON: Duration = Duration::from_secs(180);
 
     fn hook(name: &str, script: &str) -> Hook {
         Hook {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 const OLD: &str = "6a7b8c9d-0000-4111-8222-333344445555";
 const NEW: &str = "0f0f0f0f-1111-4222-8333-abcdefabcdef";
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// Keeps what it is told, and shows it where a test fails.
 #[derive(Default)]

@@ -20,8 +20,8 @@ const MIB: usize = 1 << 20;
 const DATA: usize = 60;
 const DISK: usize = 80;
 
-/// What happens to a request whose body is pieces, by its number from 1.
-type Hook = dyn Fn(usize) -> Then + Send + Sync;
+/// What happens to a request whose body is pieces, by its number from 1. Where the server is from then on may change.
+type Hook = dyn Fn(usize, &Mutex<SocketAddr>) -> Then + Send + Sync;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
@@ -35,32 +35,32 @@ struct Between {
     address: SocketAddr,
     up: Arc<AtomicU64>,
     pieces: Arc<AtomicUsize>,
-    server: Arc<Mutex<SocketAddr>>,
 }
 
 impl Between {
-    fn new(server: SocketAddr, hook: impl Fn(usize) -> Then + Send + Sync + 'static) -> Self {
+    fn new(
+        server: SocketAddr,
+        hook: impl Fn(usize, &Mutex<SocketAddr>) -> Then + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let between = Self {
             address: listener.local_addr().unwrap(),
             up: Arc::default(),
             pieces: Arc::default(),
-            server: Arc::new(Mutex::new(server)),
         };
         let hook: Arc<Hook> = Arc::new(hook);
-        let (up, pieces, server) = (
-            Arc::clone(&between.up),
-            Arc::clone(&between.pieces),
-            Arc::clone(&between.server),
-        );
+        let (up, pieces) = (Arc::clone(&between.up), Arc::clone(&between.pieces));
+        let at = Arc::new(Mutex::new(server));
+        // It goes on until the program ends, and so does what the hook holds.
         thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { return };
                 let (up, pieces, hook) = (Arc::clone(&up), Arc::clone(&pieces), Arc::clone(&hook));
-                let to = *server.lock().unwrap();
+                let at = Arc::clone(&at);
                 thread::spawn(move || {
+                    let to = *at.lock().unwrap();
                     if let Ok(server) = TcpStream::connect(to) {
-                        carry(client, server, &up, &pieces, &*hook);
+                        carry(client, server, &up, &pieces, &|number| hook(number, &at));
                     }
                 });
             }
@@ -78,7 +78,7 @@ fn carry(
     mut server: TcpStream,
     up: &AtomicU64,
     pieces: &AtomicUsize,
-    hook: &Hook,
+    hook: &dyn Fn(usize) -> Then,
 ) {
     let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     let lost = Arc::new(AtomicUsize::new(0));
@@ -191,7 +191,7 @@ fn well(output: &Output) -> String {
 fn five_percent_changed_are_less_than_eight_percent_sent() {
     let bench = Bench::new();
     let server = Server::start();
-    let between = Between::new(server.http, |_| Then::Pass);
+    let between = Between::new(server.http, |_, _| Then::Pass);
     well(&bench.back_up(&between.image()));
     let full = between.up.swap(0, Ordering::SeqCst);
     let image = server.path("share/m/sda.raw.gz");
@@ -230,7 +230,7 @@ fn five_percent_changed_are_less_than_eight_percent_sent() {
 fn chunks_that_moved_are_known_and_an_image_without_an_index_is_not_used() {
     let bench = Bench::new();
     let server = Server::start();
-    let between = Between::new(server.http, |_| Then::Pass);
+    let between = Between::new(server.http, |_, _| Then::Pass);
     well(&bench.back_up(&between.image()));
     let full = between.up.swap(0, Ordering::SeqCst);
     let mut bytes = fs::read(bench.disk()).unwrap();
@@ -253,7 +253,7 @@ fn chunks_that_moved_are_known_and_an_image_without_an_index_is_not_used() {
 fn what_an_upload_left_is_gone_on_from_where_the_image_before_tells_nothing() {
     let bench = Bench::new();
     let server = Server::start();
-    let between = Between::new(server.http, |_| Then::Pass);
+    let between = Between::new(server.http, |_, _| Then::Pass);
     well(&bench.back_up(&between.image()));
     let full = between.up.swap(0, Ordering::SeqCst);
     let image = server.path("share/m/sda.raw.gz");
@@ -274,7 +274,7 @@ fn what_an_upload_left_is_gone_on_from_where_the_image_before_tells_nothing() {
 fn damage_of_the_image_before_does_not_go_on_into_the_new_one() {
     let bench = Bench::new();
     let server = Server::start();
-    let between = Between::new(server.http, |_| Then::Pass);
+    let between = Between::new(server.http, |_, _| Then::Pass);
     well(&bench.back_up(&between.image()));
     let full = between.up.swap(0, Ordering::SeqCst);
     let image = server.path("share/m/sda.raw.gz");
@@ -307,7 +307,7 @@ fn an_image_that_is_replaced_meanwhile_is_not_mixed_into_the_new_one() {
     let image = folder.path().join("share/m/sda.raw.gz");
     let other = folder.path().join("other");
     let (at, from) = (image.clone(), other.clone());
-    let between = Between::new(server.http, move |number| {
+    let between = Between::new(server.http, move |number, _| {
         if number == 2 {
             fs::rename(&from, &at).unwrap();
         }
@@ -327,33 +327,25 @@ fn a_server_that_dies_in_the_middle_is_waited_for_and_the_upload_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let server = Arc::new(Mutex::new(Some(Server::start_in(folder.path(), &[]))));
     let address = server.lock().unwrap().as_ref().unwrap().http;
-    let dies = Arc::clone(&server);
-    let moved: Arc<Mutex<Option<SocketAddr>>> = Arc::default();
-    let (to, root) = (Arc::clone(&moved), folder.path().to_owned());
-    let between = Between::new(address, move |number| match number {
+    // What passes things on outlives the test, and must not keep a server.
+    let dies = Arc::downgrade(&server);
+    let root = folder.path().to_owned();
+    let between = Between::new(address, move |number, at| match number {
         // Taken, and not answered: the client cannot know.
         2 => Then::LoseTheAnswer,
         4 => {
-            drop(dies.lock().unwrap().take());
+            let server = dies.upgrade().unwrap();
+            let mut server = server.lock().unwrap();
+            drop(server.take());
             let again = Server::start_in(&root, &[]);
-            *to.lock().unwrap() = Some(again.http);
-            *dies.lock().unwrap() = Some(again);
+            *at.lock().unwrap() = again.http;
+            *server = Some(again);
             Then::Pass
         }
         _ => Then::Pass,
     });
     well(&bench.back_up(&between.image()));
     bench.change(&[7, 40]);
-    let (target, moved) = (Arc::clone(&between.server), Arc::clone(&moved));
-    thread::spawn(move || {
-        loop {
-            if let Some(address) = *moved.lock().unwrap() {
-                *target.lock().unwrap() = address;
-                return;
-            }
-            thread::sleep(std::time::Duration::from_millis(10));
-        }
-    });
     let told = well(&bench.back_up(&between.image()));
     assert!(
         told.contains("the rest is as in the image before"),

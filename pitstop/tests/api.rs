@@ -7,6 +7,7 @@ use api_common::{BEGIN, FAILED, HALF, LOG, Lab, PLAN, json};
 use common::wait_until;
 use serde_json::{Value, json as value};
 use std::io::{BufRead, BufReader, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const RUN: &str = "20261128-213000-aaaaa1";
 const READY: &str = "\"state\":\"ready\"";
@@ -358,6 +359,15 @@ fn what_is_wrong_is_refused_with_a_sentence() {
     assert_eq!(names(&rest, "machines", "id"), ["other"]);
 }
 
+/// Tells that it ends, however it does.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Opens `/events` and reads until the line that `wanted` takes. Returns the last id that came before it.
 fn heard(
     lab: &Lab,
@@ -428,10 +438,16 @@ fn changes_come_as_events_and_what_was_missed_is_made_up_for() {
     heard(&lab, None, set, |line| {
         line.contains("\"name\":\"lab-2\"") && line.contains("waiting")
     });
-    // How machines are is known once somebody has looked for a moment.
-    let clear = || {
-        std::thread::sleep(std::time::Duration::from_secs(3));
-        drop(lab.here(&["host", "clear", "lab-2"]));
-    };
-    heard(&lab, None, clear, |line| line == "event: machine");
+    // How machines are is known once somebody has looked for a moment: it changes until that was so.
+    let is_heard = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = End(&is_heard);
+        scope.spawn(|| {
+            while !is_heard.load(Ordering::SeqCst) {
+                lab.here(&["host", "clear", "lab-2"]);
+                lab.here(&["host", "set", "lab-2", "rescue"]);
+            }
+        });
+        heard(&lab, None, || {}, |line| line == "event: machine");
+    });
 }

@@ -54,7 +54,7 @@ fn beside(lab: &Lab, name: &str) {
         [Some(OTHER)]
     );
     drop(card);
-    let address = udhcpc(&client, &[]).unwrap();
+    let address = udhcpc(&client).unwrap();
     assert!(
         (50..=60).contains(&address.octets()[3]),
         "{name}: {address}"
@@ -259,7 +259,7 @@ fn a_relay_gets_an_address_of_its_network_from_the_server() {
     let (relay, client) = behind_relay(&lab);
     let to = format!("--dhcp-relay=10.78.0.1,{SERVER}");
     let _dnsmasq = lab.dnsmasq(&relay, &["--interface=far", "--interface=e0", &to]);
-    let address = udhcpc(&client, &[]).unwrap();
+    let address = udhcpc(&client).unwrap();
     assert_eq!(address.octets()[..3], [10, 78, 0]);
     let leases = fs::read_to_string(lab.root().join("leases.toml")).unwrap();
     assert!(leases.contains(&format!("ip = \"{address}\"")), "{leases}");

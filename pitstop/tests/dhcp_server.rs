@@ -2,7 +2,9 @@
 
 mod dhcp_common;
 
-use dhcp_common::{BIOS, Card, Lab, OTHER, SERVER, UEFI, file, kind, raw, server, udhcpc};
+use dhcp_common::{
+    BIOS, Card, Lab, OTHER, SERVER, UEFI, file, kind, raw, server, udhcpc, udhcpc_tries,
+};
 use dhcproto::v4::MessageType;
 use std::collections::HashSet;
 use std::fs;
@@ -19,7 +21,7 @@ fn named_machines_get_their_address_and_strangers_one_of_the_range_over_a_restar
     pitstop.says("DHCP server on br0 (10.77.0.1)");
     let named = lab.join(None);
     named.ip("link set e0 address 52:54:00:77:00:01");
-    assert_eq!(udhcpc(&named, &[]).unwrap(), FIXED);
+    assert_eq!(udhcpc(&named).unwrap(), FIXED);
     let card = Card::of(&named, 1);
     let offers = card.ask(&card.discover(BIOS), 1);
     assert_eq!(
@@ -34,12 +36,12 @@ fn named_machines_get_their_address_and_strangers_one_of_the_range_over_a_restar
     let strangers: Vec<_> = (0..3).map(|_| lab.join(None)).collect();
     let given: Vec<Ipv4Addr> = strangers
         .iter()
-        .map(|place| udhcpc(place, &[]).unwrap())
+        .map(|place| udhcpc(place).unwrap())
         .collect();
     let all: HashSet<u8> = given.iter().map(|ip| ip.octets()[3]).collect();
     assert_eq!(all, HashSet::from([100, 102, 103]), "{given:?}");
     let late = lab.join(None);
-    let said = udhcpc(&late, &[]).unwrap_err();
+    let said = udhcpc_tries(&late, 4).unwrap_err();
     assert!(said.contains("no lease"), "{said}");
     pitstop.says("no address: none is left in the range of 10.77.0.0/24");
     drop((pitstop, squatter));
@@ -47,7 +49,7 @@ fn named_machines_get_their_address_and_strangers_one_of_the_range_over_a_restar
     let pitstop = lab.serve(&["--dhcp", "server"]);
     let again: Vec<Ipv4Addr> = strangers
         .iter()
-        .map(|place| udhcpc(place, &[]).unwrap())
+        .map(|place| udhcpc(place).unwrap())
         .collect();
     assert_eq!(again, given);
     // Given back, another gets it.
@@ -60,7 +62,7 @@ fn named_machines_get_their_address_and_strangers_one_of_the_range_over_a_restar
     assert_eq!(released.ask(&release, 0), []);
     pitstop.says(&format!("gave {} back", given[0]));
     // The one address that is still somebody's elsewhere was left alone by the server before; this one asks anew.
-    let address = udhcpc(&late, &[]).unwrap();
+    let address = udhcpc(&late).unwrap();
     assert!(
         address == given[0] || address == Ipv4Addr::new(10, 77, 0, 101),
         "{address}"

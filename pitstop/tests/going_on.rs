@@ -19,6 +19,7 @@ use store_common::{HOST_FILE, Machine, objects};
 const MIB: u64 = 1 << 20;
 /// Of the image, when the first run is killed.
 const HALF: u64 = 16 * MIB;
+const RATE: &str = "2MiB/s";
 
 /// Bytes of which each level makes something else: words, by chance. After a while they come again, farther away than any level
 /// looks back.
@@ -65,12 +66,14 @@ fn killed(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// A backup with the usual level, so slow that there is time for the highest of its levels, that has come half its way. Ends when
-/// `is_half` says so.
-fn slow(disk: &Path, image: &str, is_half: impl Fn() -> bool) {
-    let child = backup(disk, image, &["--rate-limit", "4MiB/s"]);
+/// A backup by `passing` with the usual level, so slow that there is time for the highest of its levels, that has come half its
+/// way. Ends when `is_half` says so.
+fn slow(disk: &Path, image: &str, passing: &Passing, is_half: impl Fn() -> bool) {
+    passing.hold_at(HALF + 4 * MIB);
+    let child = backup(disk, image, &["--rate-limit", RATE]);
     wait_until("half of the backup", is_half);
     killed(child);
+    passing.go_on();
 }
 
 fn inflated(image: &[u8]) -> Vec<u8> {
@@ -107,7 +110,7 @@ fn a_command_that_was_killed_goes_on_whatever_the_clock_chose() {
     let url = format!("http://{}/share/m/sda.raw.gz", passing.address);
     let at = |name: &str| server.path("share/m").join(name);
     let (part, note) = (at("sda.raw.gz.part"), at("sda.raw.gz.levels"));
-    slow(&bench.disk(), &url, || {
+    slow(&bench.disk(), &url, &passing, || {
         length(&part) >= HALF && note.exists()
     });
     let noted = fs::read_to_string(&note).unwrap();
@@ -161,7 +164,7 @@ fn an_upload_to_a_store_goes_on_whatever_the_clock_chose() {
         let request = format!("GET /lab{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         String::from_utf8_lossy(&exchange(moto.port, request.as_bytes())).into_owned()
     };
-    slow(&bench.disk(), &url, || {
+    slow(&bench.disk(), &url, &passing, || {
         let uploads = ask("?uploads");
         let id = uploads
             .split("<UploadId>")
@@ -211,7 +214,12 @@ fn a_machine_whose_server_died_goes_on_with_the_next_one_whatever_the_clock_chos
         );
         fs::write(root.join(HOST_FILE), text).unwrap();
     };
-    job(first.http, "rate-limit = \"4MiB/s\"\nretry-for = \"1s\"\n");
+    let passing = Passing::to(first.http);
+    passing.hold_at(HALF + 4 * MIB);
+    job(
+        passing.address,
+        &format!("rate-limit = \"{RATE}\"\nretry-for = \"1s\"\n"),
+    );
     let part = root.join("share/10.0.2.15/sda.raw.gz.new.part");
     let note = root.join("share/10.0.2.15/sda.raw.gz.new.levels");
     let failed = thread::scope(|scope| {
@@ -222,6 +230,7 @@ fn a_machine_whose_server_died_goes_on_with_the_next_one_whatever_the_clock_chos
             length(&part) >= HALF && note.exists()
         });
         drop(first);
+        passing.go_on();
         run.join().unwrap()
     });
     assert!(failed.line.contains("result failed"), "{}", failed.line);
@@ -253,12 +262,19 @@ fn a_machine_whose_server_died_goes_on_with_the_next_one_whatever_the_clock_chos
 fn of_two_that_write_one_image_the_later_one_makes_it_and_neither_takes_the_others_away() {
     let bench = Bench::new();
     let server = Server::start();
-    let url = format!("http://{}/share/m/sda.raw.gz", server.http);
+    let at = |address: SocketAddr| format!("http://{address}/share/m/sda.raw.gz");
     let part = server.path("share/m/sda.raw.gz.part");
-    let first = backup(&bench.disk(), &url, &["--rate-limit", "1MiB/s"]);
+    let passing = Passing::to(server.http);
+    passing.hold_at(MIB);
+    let first = backup(&bench.disk(), &at(passing.address), &[]);
     wait_until("the first to have begun", || length(&part) >= 2 * MIB);
     // By a level that the first never takes, so that it goes on with nothing of the other's: that one is still at it.
-    well(backup(&bench.disk(), &url, &["--level", "small"]));
+    well(backup(
+        &bench.disk(),
+        &at(server.http),
+        &["--level", "small"],
+    ));
+    passing.go_on();
     let first = first.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&first.stderr).into_owned();
     assert_eq!(first.status.code(), Some(1), "{told}");

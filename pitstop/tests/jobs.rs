@@ -28,8 +28,9 @@ impl Lab {
         self.folder.path()
     }
 
+    /// Nobody who speaks here is missed, however long a test may take to let it speak again.
     fn serve(&self) -> Server {
-        Server::start_in(self.path(), &["--slot-timeout", "2s"])
+        Server::start_in(self.path(), &["--slot-timeout", "1h"])
     }
 
     fn run(&self, words: &[&str]) -> Output {
@@ -218,11 +219,11 @@ fn a_job_that_is_due_is_set_by_the_server_alone() {
         "lab-2",
         "refresh-info",
         "--every",
-        "0 22 * * 1-5",
+        "0 0 29 2 *",
     ];
     lab.does(&every);
     assert_eq!(lab.state("lab-1"), "scheduled");
-    assert!(lab.does(&["job", "list"]).contains("every 0 22 * * 1-5"));
+    assert!(lab.does(&["job", "list"]).contains("every 0 0 29 2 *"));
     let _server = lab.serve();
     wait_until("the job is due", || lab.host_file("0A00000B.toml").exists());
     assert_eq!(

@@ -5,10 +5,12 @@ mod mirrors_common;
 mod store_common;
 
 use common::{Server, pitstop, run};
-use mirrors_common::{Image, PATH, fake, url};
+use mirrors_common::{Image, MIB, PATH, fake, url};
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 use store_common::{Machine, as_loopback};
 
 /// The lines that tell of mirrors.
@@ -67,6 +69,43 @@ fn a_mirror_that_is_wrong_in_any_way_is_named_and_left_out() {
     assert!(said.contains("from mirror"), "{said}");
 }
 
+/// The address of somebody who passes on what `near` sends, and kills it once that is so many bytes.
+fn killed_after(near: Server, bytes: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, at) = (listener.local_addr().unwrap(), near.http);
+    let left = Arc::new(Mutex::new((bytes, Some(near))));
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(at)) else {
+                return;
+            };
+            let left = Arc::clone(&left);
+            let (from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut &from, &mut to));
+            thread::spawn(move || pass_down(server, client, &left));
+        }
+    });
+    address
+}
+
+fn pass_down(mut server: TcpStream, mut client: TcpStream, left: &Mutex<(usize, Option<Server>)>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(read) = server.read(&mut buffer) {
+        let rest = {
+            let mut left = left.lock().unwrap();
+            left.0 = left.0.saturating_sub(read);
+            if left.0 == 0 {
+                drop(left.1.take());
+            }
+            left.0
+        };
+        if rest == 0 || read == 0 || client.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
+}
+
 #[test]
 fn a_mirror_that_is_killed_half_way_leaves_the_rest_to_the_share() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,15 +114,9 @@ fn a_mirror_that_is_killed_half_way_leaves_the_rest_to_the_share() {
     let (server, near) = (Server::start(), Server::start());
     image.onto(&server);
     image.onto(&near);
-    let mirror = format!("http://{}", near.http);
+    let mirror = format!("http://{}", killed_after(near, 8 * MIB));
     let from = format!("http://{}/share/{PATH}", server.http);
-    let killed = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(1500));
-        drop(near);
-    });
-    let arguments = ["--mirror", &mirror, "--rate-limit", "6MiB/s"];
-    let said = image.restore(&from, folder.path(), &arguments);
-    killed.join().unwrap();
+    let said = image.restore(&from, folder.path(), &["--mirror", &mirror]);
     let told = about_mirrors(&said);
     assert!(told.contains("it is left out"), "{said}");
     assert!(

@@ -5,6 +5,7 @@ mod common;
 
 use common::pitstop;
 use pitstop_power::fake::{IpmiSim, PASSWORD};
+use pitstop_testing::running::Running;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -196,10 +197,12 @@ fn a_job_brings_its_machines_to_the_network_boot_that_begins_it() {
         ("1", "pxe")
     );
     let log = bmc.says("log");
-    let orders: Vec<&str> = log
+    let mut orders: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("set power"))
         .collect();
+    // On a busy computer the answer may come so late that ipmitool says it again.
+    orders.dedup();
     assert_eq!(orders, ["0x20 set power 0", "0x20 set power 1"]);
     // A BMC that is gone: the job stays, and the failure is told.
     drop(bmc);
@@ -274,7 +277,7 @@ for port in (7, 9):
 print('ready', flush=True)
 seen = set()
 while len(seen) < 4:
-    ready, _, _ = select.select(sockets, [], [], 20)
+    ready, _, _ = select.select(sockets, [], [], 120)
     if not ready:
         break
     for s in ready:
@@ -287,11 +290,12 @@ for port, data in sorted(seen):
 fn a_magic_packet_reaches_the_network_of_the_machine() {
     let cable = Cable::lay();
     let [near, far] = &cable.0;
-    let mut listener = Command::new("ip")
+    let listener = Command::new("ip")
         .args(["netns", "exec", far, "python3", "-c", LISTENER])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut listener = Running::new(listener);
     let mut lines =
         std::io::BufRead::lines(std::io::BufReader::new(listener.stdout.take().unwrap()));
     assert_eq!(lines.next().unwrap().unwrap(), "ready");

@@ -5,9 +5,10 @@ mod common;
 use common::{Server, pitstop, run};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const FILE: &str = "7F000001.toml";
 
@@ -351,9 +352,13 @@ fn what_a_machine_would_refuse_is_not_signed() {
 #[test]
 fn a_signed_job_for_later_is_signed_now_and_set_then() {
     let lab = Lab::new();
+    let told = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     works(&lab.sign(&["--at", "+3s"]));
-    assert_eq!(lab.hosts(), [""; 0]);
     common::wait_until("the job is set", || lab.hosts().len() == 3);
+    let file = lab.server.path(&format!("hosts/{FILE}"));
+    let set = u64::try_from(fs::metadata(file).unwrap().ctime()).unwrap();
+    // Of a second each, parts are left out.
+    assert!(set >= told.as_secs() + 2, "{set}, {told:?}");
     lab.is_signed();
 }
 

@@ -11,8 +11,8 @@ use pitstop_testing::moto::Moto;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use store_common::{HOST_FILE, Machine, before, noise, objects};
@@ -23,7 +23,7 @@ fn set(server: &Server, words: &[&str]) {
     let output = pitstop()
         .args(["host", "set", "10.0.2.15"])
         .args(words)
-        .args(["--retry-for", "10s", "--root"])
+        .args(["--retry-for", "60s", "--root"])
         .arg(server.path(""))
         .output()
         .unwrap();
@@ -188,34 +188,37 @@ fn whatever_breaks_behind_the_server_a_machine_sees_a_whole_image_or_a_reason() 
     assert!(told.text().contains("set the clock"), "{}", told.text());
 }
 
-/// Passes connections on to the first of `servers` that takes them, and counts what it passed to them.
-fn forward(servers: Vec<SocketAddr>, sent: &Arc<AtomicU64>) -> u16 {
+/// Passes connections on to the first of `servers` that takes them. `passes` is told how much it has passed to them, before more is.
+fn forward(servers: Vec<SocketAddr>, passes: impl Fn(u64) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let sent = Arc::clone(sent);
+    let passed = Arc::new((AtomicU64::new(0), passes));
     thread::spawn(move || {
         for client in listener.incoming() {
             let client = client.unwrap();
             let Some(server) = servers.iter().find_map(|at| TcpStream::connect(at).ok()) else {
                 continue;
             };
-            let sent = Arc::clone(&sent);
+            let passed = Arc::clone(&passed);
             let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            thread::spawn(move || copy(from, to, Some(&sent)));
-            thread::spawn(move || copy(server, client, None));
+            thread::spawn(move || {
+                let (sent, passes) = &*passed;
+                copy(from, to, |read| {
+                    passes(sent.fetch_add(read, Ordering::SeqCst))
+                });
+            });
+            thread::spawn(move || copy(server, client, drop));
         }
     });
     port
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, count: Option<&AtomicU64>) {
+fn copy(mut from: TcpStream, mut to: TcpStream, comes: impl Fn(u64)) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read) = from.read(&mut buffer) {
+        comes(read as u64);
         if read == 0 || to.write_all(&buffer[..read]).is_err() {
             break;
-        }
-        if let Some(count) = count {
-            count.fetch_add(read as u64, Ordering::Relaxed);
         }
     }
     let _ = to.shutdown(Shutdown::Both);
@@ -228,27 +231,24 @@ fn of_two_servers_before_one_store_either_may_die_in_the_middle() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let first = before(moto.port, folders[0].path());
     let second = before(moto.port, folders[1].path());
-    let sent = Arc::new(AtomicU64::new(0));
-    let port = forward(vec![first.http, second.http], &sent);
+    let servers = vec![first.http, second.http];
+    let first = Mutex::new(Some(first));
+    let port = forward(servers, move |sent| {
+        if sent >= 20 << 20 {
+            drop(first.lock().unwrap().take());
+        }
+    });
     let machine = Machine::new();
     let content = noise(6, 40 * MIB);
     let disk = machine.disk(&content);
     let job = |action: &str, more: &str| {
         let text = format!(
-            "version = 1\naction = \"{action}\"\nshare = \"http://127.0.0.1:{port}/share\"\nretry-for = \"20s\"\n{more}"
+            "version = 1\naction = \"{action}\"\nshare = \"http://127.0.0.1:{port}/share\"\nretry-for = \"10m\"\n{more}"
         );
         fs::write(second.path(HOST_FILE), text).unwrap();
     };
-    // So slow that the second half is still to come when the first is noticed.
-    job("backup", "rate-limit = \"12MiB/s\"\n");
-    let killer = thread::spawn(move || {
-        while sent.load(Ordering::Relaxed) < 20 << 20 {
-            thread::sleep(Duration::from_millis(2));
-        }
-        drop(first);
-    });
+    job("backup", "");
     let ended = machine.succeeds_at(&second, "backup");
-    killer.join().unwrap();
     assert!(
         ended.console.contains("the upload begins again"),
         "{}",

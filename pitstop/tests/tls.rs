@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Server, run, wait_until};
+use common::{PATIENCE, Server, run, wait_until};
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::tftp::{self, Patience};
 use pitstop_transport::fetch::{HttpClient, Roots, Settings};
@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The root of a server, and a machine's folder of authorities with the server's in it.
 struct Scene {
@@ -189,6 +189,8 @@ fn greets(scene: &Scene, https: SocketAddr, name: &str) -> Result<(), String> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut stream = TcpStream::connect(https).map_err(|error| error.to_string())?;
+    // Less than three hundred others would take, one after the other.
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     while client.is_handshaking() {
         client
             .complete_io(&mut stream)
@@ -258,15 +260,9 @@ fn clients_that_are_slow_at_the_handshake_keep_nobody_waiting() {
             stream
         })
         .collect();
-    let began = Instant::now();
     for _ in 0..20 {
         greets(&scene, https, "localhost").unwrap();
     }
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
     drop(silent);
 }
 

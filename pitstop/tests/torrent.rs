@@ -18,7 +18,7 @@ session = lt.session({'listen_interfaces': '127.0.0.1:0', 'enable_dht': False, '
 info = lt.torrent_info(torrent)
 print(info.info_hash(), info.piece_length(), info.num_pieces(), [t.url for t in info.trackers()])
 handle = session.add_torrent({'ti': info, 'save_path': folder})
-end = time.time() + 60
+end = time.time() + 300
 while not handle.status().is_seeding:
     if time.time() > end:
         sys.exit('it did not come: %s' % handle.status().state)

@@ -16,7 +16,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn command(image: &Path, disk: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
@@ -102,7 +102,7 @@ fn one_that_is_killed_leaves_a_disk_that_does_not_boot_and_another_one_succeeds(
     let more = ["--identity", "keep"];
     let done = command(&image, &disk.path, &more).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
-    let whole = begun.elapsed();
+    let mut whole = begun.elapsed();
     assert!(disk.boots());
     assert_whole(&golden, &disk);
     let mut cut = 0;
@@ -123,6 +123,10 @@ fn one_that_is_killed_leaves_a_disk_that_does_not_boot_and_another_one_succeeds(
             sleep(Duration::from_millis(20));
         }
         cut += u32::from(ended.is_none());
+        if ended.is_some() {
+            // The computer is less busy than it was.
+            whole /= 2;
+        }
         // Either nothing starts, or everything is there: before its first write, and after its last one.
         if disk.boots() {
             assert_whole(&golden, &disk);

@@ -342,6 +342,9 @@ fn a_tar_comes_through_a_pipe_as_well() {
     assert_eq!(text(&lab.tree(&["cat", "web", "etc/hostname"])), "golden\n");
 }
 
+/// In a mount namespace of its own, to `sh`: what other tests have mounted is theirs alone.
+const LEAVE_OTHERS: &str = r#"awk '$2 ~ "^/tmp/" { print $2 }' /proc/self/mounts | while read -r point; do umount -l "$point" || true; done"#;
+
 /// An ssh server on the loopback, in a namespace where /root has nothing but its key.
 struct Sshd {
     _daemon: Daemon,
@@ -362,7 +365,7 @@ impl Sshd {
                 .arg(folder.join("host")),
         );
         let script = format!(
-            "mount -t tmpfs -o mode=700 none /root && mkdir -m 700 /root/.ssh && cp '{0}/key.pub' /root/.ssh/authorized_keys && \
+            "{LEAVE_OTHERS}\nmount -t tmpfs -o mode=700 none /root && mkdir -m 700 /root/.ssh && cp '{0}/key.pub' /root/.ssh/authorized_keys && \
              exec dropbear -F -E -s -p 127.0.0.1:{port} -r '{0}/host' -P '{0}/pid'",
             folder.display()
         );

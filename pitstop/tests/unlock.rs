@@ -5,7 +5,7 @@ mod common;
 mod store_common;
 
 use common::{Server, fails, pitstop, run, text};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use pitstop_protocol::credentials::{Access, Credentials};
 use pitstop_protocol::unlock::{Locked, UnlockAt, Unlocked, VERSION};
@@ -112,6 +112,12 @@ impl Lab {
                 let none = None::<&str>;
                 let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
                 mount(none, "/", none, private, none).unwrap();
+                // What other tests have mounted is theirs alone.
+                let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+                let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+                for point in points.filter(|point| point.starts_with("/tmp/")) {
+                    let _ = umount2(point, MntFlags::MNT_DETACH);
+                }
                 mount(Some("tmpfs"), "/etc", Some("tmpfs"), MsFlags::empty(), none).unwrap();
                 fs::create_dir_all("/etc/pitstop/ca").unwrap();
                 fs::write("/etc/pitstop/ca/lab.pem", authority).unwrap();

@@ -1,13 +1,12 @@
 //! A BMC in software for tests, driven by the real protocol: `OpenIPMI`'s simulator.
 
 use crate::setting::Power;
+use pitstop_testing::daemon::Daemon;
+use pitstop_testing::ports::free_port;
 use std::fs;
-use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 /// What its user `admin` has for a password.
 pub const PASSWORD: &str = "hush-hush-7";
@@ -21,50 +20,33 @@ const COMMANDS: &str = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x
 pub struct IpmiSim {
     folder: tempfile::TempDir,
     port: u16,
-    process: Child,
+    _process: Daemon,
 }
 
 impl IpmiSim {
     /// `lies`: it takes every order and does nothing.
     pub fn start(lies: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        drop(socket);
+        let port = free_port();
         write(folder.path(), port, lies);
         let path = |name: &str| folder.path().join(name);
-        let process = Command::new("ipmi_sim")
-            .arg("-n")
-            .arg("-c")
-            .arg(path("lan.conf"))
-            .arg("-f")
-            .arg(path("commands"))
-            .arg("-s")
-            .arg(path("state"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this test needs ipmi_sim: apt-get install openipmi ipmitool");
-        let sim = Self {
-            folder,
-            port,
-            process,
-        };
+        // Of the packages openipmi and ipmitool.
+        let mut command = Command::new("ipmi_sim");
+        command.arg("-n").arg("-c").arg(path("lan.conf"));
+        command.arg("-f").arg(path("commands"));
+        command.arg("-s").arg(path("state"));
+        let mut process = Daemon::start(&mut command);
         // No answer tells when it listens; the kernel's list of sockets does.
         let listens = format!(":{port:04X} 00000000:0000 07");
-        let began = Instant::now();
-        while !fs::read_to_string("/proc/net/udp")
-            .unwrap()
-            .contains(&listens)
-        {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "the simulator does not listen"
-            );
-            thread::sleep(Duration::from_millis(20));
+        process.wait_until("ipmi_sim", || {
+            let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+            sockets.contains(&listens)
+        });
+        Self {
+            folder,
+            port,
+            _process: process,
         }
-        sim
     }
 
     /// What `power` in the fleet file is for it.
@@ -113,11 +95,4 @@ fn write(folder: &Path, port: u16, lies: bool) {
     );
     fs::write(path("lan.conf"), config).unwrap();
     fs::write(path("commands"), COMMANDS).unwrap();
-}
-
-impl Drop for IpmiSim {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

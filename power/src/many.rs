@@ -49,7 +49,7 @@ pub fn each(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn all_are_done_once_and_some_at_a_time() {
@@ -70,7 +70,12 @@ mod tests {
                 running.fetch_add(1, Ordering::Relaxed) + 1,
                 Ordering::Relaxed,
             );
-            thread::sleep(Duration::from_millis(50));
+            let began = Instant::now();
+            // Each stays until two have met.
+            while most.load(Ordering::Relaxed) < 2 {
+                assert!(began.elapsed() < Duration::from_secs(60), "one at a time");
+                thread::sleep(Duration::from_millis(1));
+            }
             running.fetch_sub(1, Ordering::Relaxed);
             match switch.target.name.as_str() {
                 "7" => Err(PowerError::Missing { program: "x" }),

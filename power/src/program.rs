@@ -15,7 +15,7 @@ const KEPT: u64 = 64 << 10;
 /// How often is looked whether it has ended.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long what it started may hold its output open after its end.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What a program that went well said.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const ANSWER_PATIENCE: Duration = Duration::from_secs(90);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A connection to one machine's monitor.
 pub struct Qmp {

@@ -5,7 +5,7 @@ use crate::paths;
 use crate::proxy::Proxy;
 use crate::servers::Server;
 use crate::vm::{
-    ADDRESS, Boot, Bus, End, FAILED, HEX_ADDRESS, HOST, KERNEL_PARAMETERS, PATIENCE, Spec, Vm,
+    ADDRESS, Boot, Bus, End, HEX_ADDRESS, HOST, KERNEL_PARAMETERS, PATIENCE, Spec, Vm,
 };
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -126,18 +126,8 @@ impl Scene {
     pub fn fails(&self, vm: &mut Vm, action: &str, reason: &[&str]) -> Result<()> {
         let configuration = fs::read(self.configuration())?;
         expect_failure(vm, action, reason)?;
-        // When it was said: a test on a busy computer comes to it later, and to the reboot as well.
-        let failed = vm.console.time_of(FAILED).context("no failure")?;
+        vm.console.wait_for("ebooting in", PATIENCE)?;
         ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
-        let waited = failed.elapsed();
-        ensure!(
-            waited > Duration::from_secs(1),
-            "the reboot came {waited:?} after the failure, not 2 s"
-        );
-        ensure!(
-            waited < Duration::from_secs(120),
-            "the reboot came only {waited:?} after the failure"
-        );
         ensure!(
             fs::read(self.configuration())? == configuration,
             "the configuration changed"

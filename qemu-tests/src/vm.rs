@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Enough for anything a machine does here on a busy two-core computer under emulation.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How a run that failed begins its last line.
 pub const FAILED: &str = "pitstop: result failed";
@@ -220,7 +220,7 @@ impl Vm {
             bail!("QEMU has no console");
         };
         let console = Console::new(output, keyboard, &log, spec.listener)?;
-        let qmp = match Qmp::connect(&socket, Duration::from_secs(90)) {
+        let qmp = match Qmp::connect(&socket, PATIENCE) {
             Ok(qmp) => qmp,
             Err(error) => {
                 child
@@ -255,7 +255,7 @@ impl Vm {
                 self.console.screen()
             )
         })?;
-        self.wait_for_exit(Duration::from_secs(60))?;
+        self.wait_for_exit(PATIENCE)?;
         match data["reason"].as_str() {
             Some("guest-reset") => Ok(End::Reboot),
             Some("guest-shutdown") => Ok(End::PowerOff),

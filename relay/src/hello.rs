@@ -225,7 +225,7 @@ mod tests {
                 let (stream, _) = between.accept().unwrap();
                 let mut child = Link::accept(stream, Some(&tls)).unwrap();
                 let mut parent = Link::connect(parent_at, Some(&tls)).unwrap();
-                let soon = || Instant::now() + Duration::from_secs(5);
+                let soon = || Instant::now() + Duration::from_secs(60);
                 let mut hello = [0; 40];
                 child.read_until(&mut hello, soon()).unwrap();
                 parent.write_all(&hello).unwrap();

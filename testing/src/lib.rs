@@ -4,4 +4,5 @@ pub mod daemon;
 pub mod moto;
 pub mod mounts;
 pub mod ports;
+pub mod running;
 pub mod turns;

@@ -27,6 +27,7 @@ pub fn take(file: &File) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patience::patiently;
     use std::fs::OpenOptions;
 
     #[test]
@@ -45,7 +46,9 @@ mod tests {
         assert!(take(&first));
         assert!(!take(&open()));
         drop(first);
-        assert!(take(&open()));
+        // What another test is just about to start has this file open until then.
+        let soon = Duration::from_secs(60);
+        assert!(patiently(soon, || take(&open()), |taken| !*taken));
     }
 
     #[test]

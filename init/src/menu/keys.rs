@@ -114,7 +114,7 @@ mod tests {
             ("n", Some('n')),
         ] {
             far.write_all(typed.as_bytes()).unwrap();
-            assert_eq!(keys.next(Duration::from_secs(5)), key, "{typed:?}");
+            assert_eq!(keys.next(Duration::from_secs(120)), key, "{typed:?}");
         }
         drop(keys);
         assert_eq!(tcgetattr(&kept).unwrap().local_modes, before);
@@ -125,7 +125,7 @@ mod tests {
         let pair = openpty(None, None).unwrap();
         let mut keys = Keys::of([File::from(pair.slave)].into_iter());
         drop(pair.master);
-        assert_eq!(keys.next(Duration::from_secs(5)), None);
+        assert_eq!(keys.next(Duration::from_secs(120)), None);
         assert!(keys.terminals.is_empty());
         assert_eq!(keys.next(Duration::from_millis(1)), None);
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A notice of its own number.
 pub fn notice(number: u32, event: Event) -> Notice {
@@ -71,9 +71,13 @@ impl Scene {
         }
     }
 
-    pub fn waiting(&self, receiver: &str) -> usize {
+    pub fn wait_until_none_waits(&self, receiver: &str) {
         let folder = self.root.path().join("notices").join(receiver);
-        fs::read_dir(folder).map_or(0, Iterator::count)
+        let began = Instant::now();
+        while fs::read_dir(&folder).is_ok_and(|notices| notices.count() > 0) {
+            assert!(began.elapsed() < PATIENCE, "notices are left");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

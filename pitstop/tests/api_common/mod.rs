@@ -36,7 +36,7 @@ impl Lab {
         let share = folder.path().join("share").join(first);
         fs::create_dir_all(&share).unwrap();
         fs::write(share.join("machine.toml"), MACHINE).unwrap();
-        let server = Server::start_in(folder.path(), &["--slot-timeout", "30s"]);
+        let server = Server::start_in(folder.path(), &["--slot-timeout", "1h"]);
         Self {
             folder,
             server,

@@ -79,6 +79,7 @@ fn a_viewer_looks_and_an_operator_acts() {
     );
     assert_eq!(answer, 403);
     browser.click(".who button");
+    browser.arrives_below("/login");
     browser.go("/");
     assert!(browser.path().starts_with("/login"), "{}", browser.path());
 

@@ -64,6 +64,7 @@ fn every_page(lab: &Lab, looks: Looks) {
 fn browser_run(browser: &Browser) -> String {
     browser.go("/runs");
     browser.click("#runs th a");
+    browser.arrives_below("/runs/");
     browser.path()
 }
 

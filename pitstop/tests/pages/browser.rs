@@ -9,9 +9,10 @@ use fantoccini::error::CmdError;
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use pitstop_testing::running::Running;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -43,22 +44,28 @@ impl Looks {
             args.push("--blink-settings=preferredColorScheme=0".into());
         }
         let script = if self.without_script { 2 } else { 1 };
-        json!({"goog:chromeOptions": {
-            "args": args,
-            "prefs": {"profile.managed_default_content_settings.javascript": script},
-        }})
+        // In milliseconds. A script has half a minute otherwise.
+        let patience = u64::try_from(PATIENCE.as_millis()).unwrap();
+        json!({
+            "goog:chromeOptions": {
+                "args": args,
+                "prefs": {"profile.managed_default_content_settings.javascript": script},
+            },
+            "timeouts": {"script": patience, "pageLoad": patience},
+        })
     }
 }
 
 /// A driver, and its port. It looks for a free one and may lose it to another program before it listens: then it ends.
-fn driver() -> (Child, u16) {
+fn driver() -> (Running, u16) {
     for _ in 0..5 {
-        let mut driver = Command::new("chromedriver")
+        let driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver is missing: .ci/setup test");
+        let mut driver = Running::new(driver);
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         let port = lines.find_map(|line| {
             let line = line.unwrap();
@@ -77,7 +84,7 @@ fn driver() -> (Child, u16) {
 pub struct Browser {
     runtime: Runtime,
     client: Option<Client>,
-    driver: Child,
+    _driver: Running,
     site: String,
     _profile: TempDir,
 }
@@ -85,6 +92,18 @@ pub struct Browser {
 impl Browser {
     /// Opens a browser for the server at `site`.
     pub fn open(site: impl std::fmt::Display, looks: Looks) -> Self {
+        let mut failed = String::new();
+        // On a busy computer Chromium may not be there when its driver gives it up.
+        for _ in 0..5 {
+            match Self::try_open(&site, looks) {
+                Ok(browser) => return browser,
+                Err(why) => failed = why,
+            }
+        }
+        panic!("Chromium did not start, five times: {failed}");
+    }
+
+    fn try_open(site: impl std::fmt::Display, looks: Looks) -> Result<Self, String> {
         let profile = tempfile::tempdir().unwrap();
         let (driver, port) = driver();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,13 +119,14 @@ impl Browser {
         let client = runtime.block_on(async {
             tokio::time::timeout(3 * PATIENCE, builder.connect(&address)).await
         });
-        Self {
+        let client = client.map_err(|_| "its driver does not answer".to_owned())?;
+        Ok(Self {
             runtime,
-            client: Some(client.expect("Chromium did not start").unwrap()),
-            driver,
+            client: Some(client.map_err(|error| error.to_string())?),
+            _driver: driver,
             site: format!("http://{site}"),
             _profile: profile,
-        }
+        })
     }
 
     fn client(&self) -> &Client {
@@ -142,8 +162,17 @@ impl Browser {
 
     /// Waits until the page is this one: a click may lead there a moment later.
     pub fn arrives(&self, path: &str) {
+        self.arrives_where(path, |now| now == path);
+    }
+
+    /// The same, of a page whose path begins so.
+    pub fn arrives_below(&self, path: &str) {
+        self.arrives_where(path, |now| now.starts_with(path));
+    }
+
+    fn arrives_where(&self, path: &str, is_there: impl Fn(&str) -> bool) {
         let began = Instant::now();
-        while self.path() != path {
+        while !is_there(&self.path()) {
             assert!(
                 began.elapsed() < PATIENCE,
                 "{path} did not come, but {}:\n{}",
@@ -194,8 +223,25 @@ impl Browser {
         client.for_element(Locator::Css(css)).await
     }
 
+    /// Does something with the element. One that was replaced between being found and being used is looked for again.
+    fn with<T>(&self, css: &str, act: impl AsyncFn(Element) -> Result<T, CmdError>) -> T {
+        self.wait(css, async {
+            loop {
+                match act(self.find(css).await?).await {
+                    Err(error)
+                        if error.is_stale_element_reference()
+                            || error.is_element_not_interactable() =>
+                    {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    done => return done,
+                }
+            }
+        })
+    }
+
     pub fn text(&self, css: &str) -> String {
-        self.wait(css, async { self.find(css).await?.text().await })
+        self.with(css, async |element| element.text().await)
     }
 
     pub fn count(&self, css: &str) -> usize {
@@ -204,11 +250,11 @@ impl Browser {
     }
 
     pub fn click(&self, css: &str) {
-        self.wait(css, async { self.find(css).await?.click().await });
+        self.with(css, async |element| element.click().await);
     }
 
     pub fn type_into(&self, css: &str, text: &str) {
-        self.wait(css, async { self.find(css).await?.send_keys(text).await });
+        self.with(css, async |element| element.send_keys(text).await);
     }
 
     /// Presses keys one after the other, wherever the focus is.
@@ -274,10 +320,8 @@ impl Drop for Browser {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
             let closed = async { tokio::time::timeout(PATIENCE, client.close()).await };
-            // Whatever it answers: its driver is ended next.
+            // Whatever it answers: its driver is ended with this value.
             let _ = self.runtime.block_on(closed);
         }
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
     }
 }

@@ -31,7 +31,8 @@ impl Lab {
     pub fn of(fleet: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("fleet.toml"), fleet).unwrap();
-        let server = Server::start_in(folder.path(), &[]);
+        // Machines here say nothing between what a test lets them say, however long a browser takes.
+        let server = Server::start_in(folder.path(), &["--slot-timeout", "1h"]);
         Self { server, folder }
     }
 

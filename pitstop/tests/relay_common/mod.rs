@@ -3,17 +3,18 @@
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
 use super::common::{pitstop, run};
+use pitstop_testing::running::Running;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long what takes seconds may take on a busy computer.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 pub const MIB: usize = 1 << 20;
 
@@ -46,18 +47,19 @@ pub fn image(root: &Path, data: usize) -> Vec<u8> {
 
 /// A program whose words are kept.
 pub struct Program {
-    child: Child,
+    child: Running,
     said: Arc<Mutex<String>>,
 }
 
 impl Program {
     pub fn start(mut command: Command) -> Self {
-        let mut child = command
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut child = Running::new(child);
         let said = Arc::new(Mutex::new(String::new()));
         let streams: [Box<dyn Read + Send>; 2] = [
             Box::new(child.stdout.take().unwrap()),
@@ -93,8 +95,7 @@ impl Program {
     }
 
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.end();
     }
 
     /// Waits for the end; whether it is well.
@@ -107,13 +108,6 @@ impl Program {
             assert!(began.elapsed() < PATIENCE, "no end of:\n{}", self.said());
             thread::sleep(Duration::from_millis(20));
         }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

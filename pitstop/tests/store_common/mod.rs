@@ -109,7 +109,7 @@ impl Signing {
                 "--share",
                 &self.share(prefix),
                 "--retry-for",
-                "5s",
+                "60s",
                 "--root",
             ])
             .arg(self.server.path(""))

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::disks::Disk;
+use qemu_tests::proxy::Fault;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success};
 use qemu_tests::servers::Server;
 use qemu_tests::tools;
@@ -129,8 +130,11 @@ fn a_disk_of_64_gib_goes_through_a_machine_of_256_mb() -> Result<()> {
 fn a_disk_that_hangs_is_a_failed_attempt_and_the_machine_leaves_it_behind() -> Result<()> {
     let scene = Scene::new()?;
     scene.job("backup", "progress-timeout = \"10s\"")?;
+    // The backup waits in its middle until the disk hangs: it must not be over before.
+    let middle = Fault::StallUpload(1 << 20);
+    scene.proxy.break_requests("PUT", IMAGE, middle);
     let mut vm = Vm::start(scene.spec("hung-disk")?.idle())?;
-    vm.sees("pitstop: attempt 1 of 3")?;
+    scene.proxy.wait_for_stall(PATIENCE)?;
     // A byte a second: requests come to no end that anybody would wait for.
     let none = ["bps", "bps_wr", "iops", "iops_rd", "iops_wr"].map(|limit| (limit, json!(0)));
     let mut limits: serde_json::Map<_, _> = none
@@ -141,6 +145,7 @@ fn a_disk_that_hangs_is_a_failed_attempt_and_the_machine_leaves_it_behind() -> R
     limits.insert("device".to_owned(), json!("disk0"));
     vm.qmp
         .execute("block_set_io_throttle", &serde_json::Value::Object(limits))?;
+    scene.proxy.heal();
     expect_failure(&mut vm, "backup", &["nothing moved for 10s"])?;
     // The last sync hangs as well, and is waited for a minute.
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);

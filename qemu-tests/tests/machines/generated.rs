@@ -45,15 +45,18 @@ fn boots(name: &str, daemon: Daemon, boot: &Boot) -> Result<()> {
         });
         Vm::start(spec)
     };
-    let mut vm = start()?;
-    let came = vm
-        .console
-        .wait_for_any(&["pitstop: version", GAVE_UP], PATIENCE)?;
-    if came.contains(GAVE_UP) {
-        // OVMF waits five seconds for a server, and this computer may have other things to do: once more.
-        drop(vm);
-        vm = start()?;
-    }
+    // OVMF waits five seconds for a server, and this computer may have other things to do.
+    let mut tries = 1;
+    let mut vm = loop {
+        let mut vm = start()?;
+        let came = vm
+            .console
+            .wait_for_any(&["pitstop: version", GAVE_UP], PATIENCE)?;
+        if !came.contains(GAVE_UP) || tries == 5 {
+            break vm;
+        }
+        tries += 1;
+    };
     expect_success(&mut vm, "refresh-info")?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     let own = server.share().join("10.77.0.50");

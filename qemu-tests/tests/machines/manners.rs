@@ -108,10 +108,9 @@ fn the_first_byte_leaves_soon_after_the_kernel_is_up_and_a_run_may_end_with_the_
         .context("the image was sent")?;
     let took = put.duration_since(init);
     println!("first byte of the image {took:?} after: {line}");
-    // Emulated, beside another machine: an order of magnitude, not a benchmark, on a computer that
-    // may have ten things to do.
+    // Emulated, beside another machine: no benchmark, on a computer that may have ten things to do.
     ensure!(
-        took < Duration::from_secs(60),
+        took < Duration::from_secs(300),
         "the first byte left {took:?} after /init started"
     );
     ensure!(vm.wait_for_end(PATIENCE)? == End::PowerOff);

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use qemu_tests::disks::Disk;
 use qemu_tests::scene::{expect_success, payload};
 use qemu_tests::servers::{Dnsmasq, Namespace, Server};
-use qemu_tests::vm::{Bus, Network, Spec, Vm};
+use qemu_tests::vm::{Bus, Network, PATIENCE, Spec, Vm};
 use std::fs;
 
 const MACHINES: u8 = 4;
@@ -34,9 +34,9 @@ fn four_machines_take_turns_on_two_slots() -> Result<()> {
     let network = Namespace::new()?;
     let _dnsmasq = Dnsmasq::run(&network, &["--dhcp-range=10.77.0.50,10.77.0.60,1h"])?;
     let server = Server::start_in(&root, Some(&network))?;
-    // Slow enough that the last ones come while the first ones work.
+    // Slow enough that the last ones come while the first ones work: a minute and a half each.
     let job = ["set", "@lab", "backup", "--image", "{hostname}"];
-    server.host(&[&job[..], &["--rate-limit", "512KiB/s"]].concat())?;
+    server.host(&[&job[..], &["--rate-limit", "256KiB/s"]].concat())?;
     let disks = (1..=MACHINES)
         .map(|number| Disk::noise(24 << 20, number.into()))
         .collect::<Result<Vec<_>>>()?;
@@ -48,24 +48,25 @@ fn four_machines_take_turns_on_two_slots() -> Result<()> {
     let mut specs = specs.into_iter();
     let mut next = || specs.next().context("there are four machines");
     let first = Vm::start(next()?)?;
-    let mut late = Vec::new();
-    let mut early = vec![first.start_beside(next()?)?, first];
-    for vm in &mut early {
-        vm.sees("attempt 1 of 3")?;
+    let mut machines = vec![first];
+    for _ in 1..MACHINES {
+        machines.push(machines[0].start_beside(next()?)?);
     }
-    for _ in 0..2 {
-        late.push(early[0].start_beside(next()?)?);
+    // Which of them come first is theirs.
+    let mut waiting = 0;
+    for vm in &mut machines {
+        let come = ["attempt 1 of 3", "waiting for a slot: "];
+        let line = vm.console.wait_for_any(&come, PATIENCE)?;
+        waiting += usize::from(line.contains(come[1]));
     }
-    for vm in &mut late {
-        vm.sees("waiting for a slot: ")?;
-    }
+    ensure!(waiting == 2, "{waiting} wait for a slot");
     let list = server.pitstop("job", &["list", "@lab"])?;
     ensure!(list.matches(" running ").count() == 2, "{list}");
     ensure!(list.matches(" queued ").count() == 2, "{list}");
-    for vm in early.iter_mut().chain(&mut late) {
+    for vm in &mut machines {
         expect_success(vm, "backup")?;
     }
-    server.pitstop("job", &["wait", "@lab", "--timeout", "240s"])?;
+    server.pitstop("job", &["wait", "@lab", "--timeout", "10m"])?;
     for number in 1..=MACHINES {
         let image = server.share().join(format!("lab-{number}/vda.raw.gz"));
         ensure!(image.is_file(), "there is no {}", image.display());

@@ -2,6 +2,7 @@ mod faults;
 
 use super::*;
 use crate::message::{Complaint, Fault, Source, Standing, VERSION};
+use nix::time::{ClockId, clock_gettime};
 use proptest::prelude::*;
 
 const SECRET: [u8; 32] = [7; 32];
@@ -109,7 +110,11 @@ fn two_thousand_machines_are_planned_without_a_look_at_all_for_each() {
         ])
     };
     let mut sources = vec![None; 2000];
-    let began = std::time::Instant::now();
+    let worked = || {
+        let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        Duration::from(time.unwrap())
+    };
+    let before = worked();
     let mut now = Duration::from_secs(1);
     for round in 0..3 {
         for node in 0..2000u32 {
@@ -139,9 +144,9 @@ fn two_thousand_machines_are_planned_without_a_look_at_all_for_each() {
     let orphan = sources[1001];
     let taken_on = SocketAddr::new(ip(999), 4000);
     assert_eq!(orphan, Some(Source::Peer(taken_on)));
-    // A look at all for each took minutes.
-    let took = began.elapsed();
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    // A look at all for each took minutes of a processor, whatever else that had to do.
+    let took = worked().saturating_sub(before);
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 /// A machine as the coordinator sees it.

@@ -50,14 +50,11 @@ impl Target {
 
     /// A folder that is open already, whatever is in it.
     pub fn at(name: String, root: OwnedFd) -> Self {
-        // There is no other way to ask for it than to set it.
-        let umask = rustix::process::umask(Mode::empty());
-        rustix::process::umask(umask);
         Self {
             name,
             root,
             mounts: Vec::new(),
-            umask,
+            umask: umask(),
             owner: (
                 rustix::process::geteuid().as_raw(),
                 rustix::process::getegid().as_raw(),
@@ -200,4 +197,18 @@ impl<'a> Folders<'a> {
 pub fn is_fat(folder: &OwnedFd) -> io::Result<bool> {
     let found = fstatfs(folder)?;
     Ok(FAT.contains(&found.f_type.cast_unsigned()))
+}
+/// That of this thread. `umask`(2) tells it only to who sets it, and then all threads have another one for a moment.
+fn umask() -> Mode {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let told = line.and_then(|told| u32::from_str_radix(told.trim(), 8).ok());
+    told.map_or_else(
+        || {
+            let umask = rustix::process::umask(Mode::empty());
+            rustix::process::umask(umask);
+            umask
+        },
+        Mode::from_raw_mode,
+    )
 }

@@ -8,6 +8,8 @@ use dhcproto::v4::{DhcpOptions, Message, Opcode};
 use dhcproto::{Decodable, Decoder, Encodable};
 use pitstop_imaging::event::Silent;
 use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const RANGE: &str = "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,2h";
 /// What a second server calls itself, and what it would give.
@@ -75,17 +77,22 @@ fn a_server_that_appears_late_is_found_and_a_refused_renewal_is_told() {
 fn a_short_lease_is_renewed_in_time_and_outlives_a_server_that_takes_it_back() {
     let cable = Cable::lay("short");
     let address = Ipv4Addr::new(10, 77, 0, 55);
+    let takes_back = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&takes_back);
+    // A client on a busy computer asks again before the answer is there: each question is answered for what it is.
     let server = cable.at_server(move |socket| {
-        let asked = question(&socket);
-        say(&socket, &asked, MessageType::Offer, SERVER, address);
-        for _grant_and_renewals in 0..4 {
+        loop {
             let asked = question(&socket);
-            say(&socket, &asked, MessageType::Ack, SERVER, address);
+            if asked.opts().msg_type() == Some(MessageType::Discover) {
+                say(&socket, &asked, MessageType::Offer, SERVER, address);
+            } else if told.load(Ordering::SeqCst) {
+                // RFC 2131 4.3.2: a no goes to all.
+                let none = Ipv4Addr::UNSPECIFIED;
+                return say(&socket, &asked, MessageType::Nak, SERVER, none);
+            } else {
+                say(&socket, &asked, MessageType::Ack, SERVER, address);
+            }
         }
-        // RFC 2131 4.3.2: a no goes to all.
-        let asked = question(&socket);
-        let none = Ipv4Addr::UNSPECIFIED;
-        say(&socket, &asked, MessageType::Nak, SERVER, none);
     });
     let (heard, said) = Heard::new();
     cable.at_client(move |nic| {
@@ -97,6 +104,7 @@ fn a_short_lease_is_renewed_in_time_and_outlives_a_server_that_takes_it_back() {
     for _ in 0..3 {
         wait_for(&said, &format!("DHCP lease of {address} renewed"));
     }
+    takes_back.store(true, Ordering::SeqCst);
     wait_for(
         &said,
         &format!("the DHCP server takes {address} back (moved): the address is kept"),
@@ -137,7 +145,7 @@ fn of_two_servers_only_the_chosen_one_grants_and_refuses() {
     let (heard, said) = Heard::new();
     let renewed = cable.at_client(move |nic| {
         let began = Instant::now();
-        let until = began + Duration::from_secs(30);
+        let until = began + Duration::from_secs(120);
         let granted = acquire(&nic, began, until, &mut Backoff::default(), &heard)
             .unwrap()
             .expect("an address");
@@ -172,7 +180,7 @@ fn an_offer_that_does_not_name_its_server_is_told_with_what_it_lacks() {
     let outcome = cable.at_client(|nic| {
         let began = Instant::now();
         // A server that listens late hears the second question.
-        let until = began + Duration::from_secs(12);
+        let until = began + Duration::from_secs(40);
         acquire(&nic, began, until, &mut Backoff::default(), &Silent).unwrap()
     });
     server.join().unwrap();

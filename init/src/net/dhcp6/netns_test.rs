@@ -80,7 +80,7 @@ fn a_network_that_announces_its_prefix_tells_the_rest_when_asked() {
         let told = client
             .inform(Instant::now() + Duration::from_secs(60))
             .unwrap();
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(120);
         let mut announced = None;
         while announced.is_none() && Instant::now() < until {
             thread::sleep(Duration::from_millis(100));
