@@ -265,7 +265,7 @@ fn of_two_that_write_one_image_the_later_one_makes_it_and_neither_takes_the_othe
     let at = |address: SocketAddr| format!("http://{address}/share/m/sda.raw.gz");
     let part = server.path("share/m/sda.raw.gz.part");
     let passing = Passing::to(server.http);
-    passing.hold_at(MIB);
+    passing.hold_at(3 * MIB);
     let first = backup(&bench.disk(), &at(passing.address), &[]);
     wait_until("the first to have begun", || length(&part) >= 2 * MIB);
     // By a level that the first never takes, so that it goes on with nothing of the other's: that one is still at it.
