@@ -46,6 +46,7 @@ const AGAIN: &str = "5";
 const MOST_TOKEN: usize = 4096;
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Another server whose images are fetched from there once, by their digests, and kept here: a mirror for a rack or a site
     #[arg(long, value_name = "URL", value_parser = Address::read)]

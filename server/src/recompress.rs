@@ -41,6 +41,7 @@ const THREADS: usize = 1;
 const LOOK: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Compress images that are restored often again, as small as can be, when no machine was at work for TIME
     #[arg(
