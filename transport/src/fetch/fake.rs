@@ -47,6 +47,8 @@ pub enum Fault {
 #[derive(Default)]
 struct State {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// What takes the place of files once they were sent.
+    later: Mutex<BTreeMap<String, Vec<u8>>>,
     faults: Mutex<Vec<(String, Fault)>>,
     log: Mutex<Vec<String>>,
     /// Methods that the server does not have.
@@ -100,6 +102,12 @@ impl FakeServer {
     pub fn put(&self, path: &str, bytes: &[u8]) {
         let mut files = self.state.files.lock().unwrap();
         files.insert(path.to_owned(), bytes.to_owned());
+    }
+
+    /// As soon as what is at `path` was sent, this takes its place.
+    pub fn replaced_by(&self, path: &str, bytes: &[u8]) {
+        let mut later = self.state.later.lock().unwrap();
+        later.insert(path.to_owned(), bytes.to_owned());
     }
 
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
@@ -164,14 +172,32 @@ impl Drop for FakeServer {
     }
 }
 
-/// A client that gives up quickly.
+/// A client for whatever ends well: it waits for as long as a computer may let it that has much else to do.
+pub fn patient() -> HttpClient {
+    client(LONG, LONG)
+}
+
+/// A client that soon takes silence for a failure, and then tries again for long. On a busy computer that may be once more than
+/// the server made it.
+pub fn wary() -> HttpClient {
+    client(SOON, LONG)
+}
+
+/// A client for what never ends well: it gives up quickly.
 pub fn impatient() -> HttpClient {
+    client(SOON, Duration::from_millis(400))
+}
+
+const LONG: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_millis(1500);
+
+fn client(stall: Duration, retry_for: Duration) -> HttpClient {
     HttpClient::new(Settings {
-        connect: Duration::from_secs(2),
-        stall: Duration::from_millis(1500),
-        settle: Duration::from_secs(8),
+        connect: LONG,
+        stall,
+        settle: LONG,
         first_wait: Duration::from_millis(5),
-        retry_for: Duration::from_millis(400),
+        retry_for,
         roots: Roots::Folder("/nonexistent".into()),
         ..Settings::default()
     })
@@ -253,8 +279,9 @@ fn body(
                     "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
                 )
                 .ok()?;
-                // Reads on for a moment, as servers do lest the answer be lost.
-                thread::sleep(Duration::from_millis(100));
+                // Reads on, as servers do lest the answer be lost.
+                let _ = writer.set_read_timeout(Some(LONG));
+                let _ = std::io::copy(reader, &mut std::io::sink());
                 return None;
             }
             Some(Fault::HangUp(after)) if body.len() >= after => return None,
@@ -404,6 +431,11 @@ fn answer(
         "GET" | "HEAD" => match held {
             None => status(writer, 404),
             Some(held) => {
+                if asked.method == "GET"
+                    && let Some(later) = state.later.lock().unwrap().remove(&asked.path)
+                {
+                    files.insert(asked.path.clone(), later);
+                }
                 drop(files);
                 send_file(state, asked, &held, fault, writer)
             }

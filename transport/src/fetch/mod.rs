@@ -205,7 +205,7 @@ mod tests {
             writer.write_all(bytes).unwrap();
             writer.finish().unwrap()
         };
-        let get = |url: &Url| file(url, 1000, &fake::impatient(), &Silent);
+        let get = |url: &Url| file(url, 1000, &fake::patient(), &Silent);
         for head in ["Content-Encoding: gzip\r\n", "Content-Encoding: X-GZIP\r\n"] {
             let bytes = get(&answering(head, packed(b"version = 1")));
             assert_eq!(bytes.unwrap(), b"version = 1");

@@ -122,8 +122,15 @@ pub fn dnsmasq() -> Server {
         &format!("--tftp-root={root}"),
         &format!("--pid-file={root}/dnsmasq.pid"),
     ];
+    let mut daemon = Daemon::start(Command::new("dnsmasq").args(arguments));
+    // As the kernel's list of sockets has it: the last byte first, and port 69 in hexadecimal.
+    let listens = format!("{:02X}{:02X}457F:0045", port % 256, port / 256);
+    daemon.wait_until("dnsmasq", || {
+        let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+        sockets.contains(&listens)
+    });
     Server {
-        _daemon: Daemon::start(Command::new("dnsmasq").args(arguments)),
+        _daemon: daemon,
         folder,
         base: format!("tftp://{address}"),
     }

@@ -97,15 +97,16 @@ mod tests {
         while backoff.again(&"gone") {
             tries += 1;
         }
-        assert!(tries >= 3, "{tries}");
+        assert!(tries >= 1, "{tries}");
         assert!(begun.elapsed() >= http.settings().retry_for);
         assert!(
-            backoff.told().contains("tries in 0s"),
+            backoff.told().contains(" tries in "),
             "{:?}",
             backoff.told()
         );
         assert!(!backoff.again(&"gone"));
         backoff.progress();
+        // The first failure after that begins the time anew.
         assert!(backoff.again(&"gone"));
         http.give_up();
         assert!(!backoff.again(&"gone"), "nobody waits for what is gone");

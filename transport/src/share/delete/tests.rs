@@ -1,11 +1,11 @@
 //! Configurations that can be deleted, and those that cannot.
 
 use super::*;
-use crate::fetch::fake::{FakeServer, Fault, impatient};
+use crate::fetch::fake::{FakeServer, Fault, patient};
 
 fn carriers() -> Carriers {
     Carriers {
-        http: impatient(),
+        http: patient(),
         mounts: std::env::temp_dir(),
         address: "127.0.0.1".parse().unwrap(),
         sign_at: None,

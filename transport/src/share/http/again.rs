@@ -12,7 +12,22 @@ use pitstop_protocol::pieces::{
     BASE, BASE_CHANGED, BASE_DAMAGED, BASE_MATCH, BASE_NOT_COPIED, MOST_MADE, Member, PIECES,
 };
 use std::io;
+use std::iter;
 use url::Url;
+
+/// What one composed piece of an upload makes, at most: more of it is more that the server holds at once.
+pub(super) const MADE: u64 = 8 << 20;
+
+/// So many bytes, so many times, in portions that make no more than [`MADE`]: how many times, and what that makes.
+pub(super) fn portions(length: usize, mut times: u32) -> impl Iterator<Item = (u32, u64)> {
+    let each = (length as u64).max(1);
+    let most = u32::try_from(MADE / each).unwrap_or(u32::MAX).max(1);
+    iter::from_fn(move || {
+        let now = times.min(most);
+        times -= now;
+        (now > 0).then(|| (now, each * u64::from(now)))
+    })
+}
 
 /// The image before, as it was when its index was read.
 pub(super) struct Base {

@@ -7,7 +7,7 @@
 
 mod found;
 
-use super::again::{self, Base};
+use super::again::{self, Base, MADE, portions};
 use super::{Facts, facts, send};
 use crate::fetch::http::{Backoff, Response, Soon, asks_for_patience, is_away};
 use crate::fetch::{HttpClient, HttpError};
@@ -31,9 +31,6 @@ const DIGEST: &str = "pitstop-digest";
 
 /// Bytes of a segment. Two are in memory: one being filled, one on its way.
 pub(super) const SEGMENT: usize = 2 << 20;
-
-/// Bytes that a composed segment makes: more of them is more that the server holds at once.
-const MADE: u64 = 8 << 20;
 
 /// What one request adds.
 #[derive(Clone)]
@@ -189,17 +186,10 @@ impl Segments {
     }
 
     /// `bytes` so many times.
-    pub fn repeated(&mut self, bytes: &[u8], mut count: u32) -> io::Result<()> {
-        let each = (bytes.len() as u64).max(1);
-        let most = u32::try_from(MADE / each).unwrap_or(u32::MAX).max(1);
-        while count > 0 {
-            let now = count.min(most);
-            self.compose(each * u64::from(now), |composer| {
-                composer.repeated(bytes, now);
-            })?;
-            count -= now;
-        }
-        Ok(())
+    pub fn repeated(&mut self, bytes: &[u8], count: u32) -> io::Result<()> {
+        portions(bytes.len(), count).try_for_each(|(times, made)| {
+            self.compose(made, |composer| composer.repeated(bytes, times))
+        })
     }
 
     fn ship_or_fail(&mut self) -> io::Result<()> {

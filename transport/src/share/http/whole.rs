@@ -2,7 +2,7 @@
 //!
 //! The body is blocks, each its length as four bytes (little-endian) and as many bytes of pieces.
 
-use super::again::{Base, lost};
+use super::again::{Base, MADE, lost, portions};
 use super::pending::as_io;
 use crate::fetch::http::{Upload, is_away};
 use crate::fetch::{HttpClient, HttpError};
@@ -14,8 +14,6 @@ use url::Url;
 
 /// Bytes of a block, about.
 const BLOCK: usize = 256 << 10;
-/// What a block makes, at most: far from what one may.
-const MADE: u64 = 8 << 20;
 /// What there is is sent after so long: of a disk that is mostly the same a few bytes name gigabytes, and a proxy takes a client for
 /// dead that is silent for a minute.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -56,17 +54,10 @@ impl Whole {
     }
 
     /// `bytes` so many times.
-    pub fn repeated(&mut self, bytes: &[u8], mut count: u32) -> io::Result<()> {
-        let each = (bytes.len() as u64).max(1);
-        let most = u32::try_from(MADE / each).unwrap_or(u32::MAX).max(1);
-        while count > 0 {
-            let now = count.min(most);
-            self.add(each * u64::from(now), |composer| {
-                composer.repeated(bytes, now);
-            })?;
-            count -= now;
-        }
-        Ok(())
+    pub fn repeated(&mut self, bytes: &[u8], count: u32) -> io::Result<()> {
+        portions(bytes.len(), count).try_for_each(|(times, made)| {
+            self.add(made, |composer| composer.repeated(bytes, times))
+        })
     }
 
     fn is_silent(&self) -> bool {

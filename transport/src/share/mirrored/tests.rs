@@ -1,6 +1,6 @@
 use super::*;
 use crate::fetch::Listener;
-use crate::fetch::fake::{FakeServer, Fault, impatient};
+use crate::fetch::fake::{FakeServer, Fault, patient};
 use crate::share::HttpShare;
 use crate::share::Share as _;
 use pitstop_imaging::image::members::seal;
@@ -35,7 +35,11 @@ fn mirror(server: &FakeServer) -> Mirror {
 }
 
 fn open(share: &FakeServer, mirrors: &[Mirror]) -> Box<dyn ImageSource> {
-    let http = impatient();
+    open_with(share, mirrors, patient().settings().clone())
+}
+
+fn open_with(share: &FakeServer, mirrors: &[Mirror], settings: Settings) -> Box<dyn ImageSource> {
+    let http = HttpClient::new(settings).unwrap();
     let own = HttpShare::new(&share.url("/share/"), &http);
     let own = own.image(PATH).unwrap();
     let credentials = Credentials::Bearer {
@@ -146,7 +150,11 @@ fn one_that_falls_silent_loses_its_turn() {
     let share = share(&bytes);
     let silent = FakeServer::start();
     silent.put(&by_digest(&bytes), &bytes);
-    let source = open(&share, &[mirror(&silent)]);
+    let settings = Settings {
+        stall: Duration::from_secs(5),
+        ..patient().settings().clone()
+    };
+    let source = open_with(&share, &[mirror(&silent)], settings);
     assert_eq!(
         source.places()[0].name,
         format!("mirror {}", mirror(&silent))

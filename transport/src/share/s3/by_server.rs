@@ -238,7 +238,7 @@ fn is_same(one: &Url, other: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::fake::impatient;
+    use crate::fetch::fake::patient;
 
     fn granted(url: &str) -> Granted {
         Granted {
@@ -256,7 +256,7 @@ mod tests {
         let by = |share: &str| {
             let share = S3Url::from_url(&share.parse().unwrap()).unwrap();
             let address = IpAddr::from([10, 0, 2, 15]);
-            ByServer::new(&share, &at, address, impatient().settings()).unwrap()
+            ByServer::new(&share, &at, address, patient().settings()).unwrap()
         };
         let own = by("s3://lab/room?endpoint=http://store:9000");
         let amazon = by("s3://lab/room");
@@ -301,7 +301,7 @@ mod tests {
         let share = "s3://lab/room?endpoint=http://store:9000".parse().unwrap();
         let share = S3Url::from_url(&share).unwrap();
         let address = IpAddr::from([10, 0, 2, 15]);
-        let by = ByServer::new(&share, &at, address, impatient().settings()).unwrap();
+        let by = ByServer::new(&share, &at, address, patient().settings()).unwrap();
         let part = Ask::Part {
             upload: "u+1".into(),
             number: 3,

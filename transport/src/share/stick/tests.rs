@@ -1,7 +1,7 @@
 //! On a filesystem of its own, in a file.
 
 use super::*;
-use crate::fetch::fake::impatient;
+use crate::fetch::fake::patient;
 use crate::share::{Carriers, connect, delete};
 use pitstop_protocol::job::DeleteTarget;
 use pitstop_protocol::share_url::ShareUrl;
@@ -60,7 +60,7 @@ impl Plugged {
 
     fn carriers(&self) -> Carriers {
         Carriers {
-            http: impatient(),
+            http: patient(),
             mounts: self.folder.path().to_owned(),
             address: "0.0.0.0".parse().unwrap(),
             sign_at: None,
