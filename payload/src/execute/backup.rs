@@ -121,7 +121,7 @@ mod tests {
     use pitstop_protocol::fake::lease;
     use pitstop_protocol::image_version::{self, Version};
     use pitstop_protocol::job::Action;
-    use pitstop_transport::fetch::fake::{FakeServer, Fault, impatient};
+    use pitstop_transport::fetch::fake::{FakeServer, Fault, patient};
     use pitstop_transport::share::{HttpShare, Share};
     use std::fs;
     use std::path::{Path, PathBuf};
@@ -214,7 +214,7 @@ mod tests {
     fn an_upload_that_no_server_takes_up_again_begins_anew_a_few_times() {
         let bench = Bench::new();
         let server = FakeServer::start();
-        let share = HttpShare::new(&server.url("/share/"), &impatient());
+        let share = HttpShare::new(&server.url("/share/"), &patient());
         let put = "PUT /share/m/sda.raw.gz.new.part";
         for _ in 1..CAPTURES {
             server.fail(put, Fault::HangUp(MIB));

@@ -114,11 +114,14 @@ mod tests {
     use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
     use pitstop_protocol::job::DiskSelector;
 
+    /// Longer than a computer may let a thread wait that has much else to do.
+    const LONG: Duration = Duration::from_secs(120);
+
     #[test]
     fn a_disk_that_appears_late_is_waited_for() {
         let fake = FakeMachine::new();
         let machine = fake.machine();
-        let mut watch = Watch::new(&machine, Duration::from_secs(10));
+        let mut watch = Watch::new(&machine, LONG);
         let late = thread::spawn(move || {
             thread::sleep(Duration::from_millis(150));
             fake.add(&FakeDisk::new("sda", 4096));
@@ -144,7 +147,7 @@ mod tests {
             since: long_ago,
         };
         let since = |seen: Seen| {
-            let mut watch = Watch::new(&machine, Duration::from_secs(10)).since(Some(seen));
+            let mut watch = Watch::new(&machine, LONG).since(Some(seen));
             let all = |inventory: &Inventory| select(inventory, &[], None, true);
             watch.wait_for(&machine, true, all).unwrap();
             watch.seen.since
@@ -163,7 +166,7 @@ mod tests {
         fake.remove("sdb");
         let known: Vec<DiskIdentity> = known.into_iter().map(|disk| disk.identity).collect();
         let all = |inventory: &Inventory| select(inventory, &[], None, true);
-        let mut watch = Watch::new(&machine, Duration::from_secs(10));
+        let mut watch = Watch::new(&machine, LONG);
         watch.expect(known.clone());
         let late = thread::spawn(move || {
             thread::sleep(Duration::from_millis(700));

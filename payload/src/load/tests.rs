@@ -5,7 +5,7 @@ use pitstop_imaging::event::{Event, Silent};
 use pitstop_imaging::image::Delta;
 use pitstop_imaging::inventory::fake::FakeMachine;
 use pitstop_protocol::job::{ActionName, After, DiskSelector, RestoreOptions};
-use pitstop_transport::fetch::fake::{FakeServer, Fault, impatient};
+use pitstop_transport::fetch::fake::{FakeServer, Fault, patient};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn run_booted(
         ..fake.machine()
     };
     let lease = Lease { boot, ..lease() };
-    load_with(&machine, &lease, &Rules::default(), &impatient(), reporter)
+    load_with(&machine, &lease, &Rules::default(), &patient(), reporter)
 }
 
 /// A server whose only host file is this machine's.

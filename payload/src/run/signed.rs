@@ -611,13 +611,8 @@ fn a_file_that_is_replaced_while_it_is_read_is_read_again() {
     );
     lab.admin.sign(&lab.site.host_file());
     let new = fs::read(&signature).unwrap();
-    let ended = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(250));
-            server.put("/hosts/0A00020F.toml.minisig", &new);
-        });
-        lab.site.run_with(&host)
-    });
+    server.replaced_by("/hosts/0A00020F.toml.minisig", &new);
+    let ended = lab.site.run_with(&host);
     assert_eq!(
         ended.finish.result_line, "pitstop: result ok restore",
         "{}",
