@@ -22,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ipmi_sim", "openipmi ipmitool"),
     ("kea-dhcp4", "kea-dhcp4-server"),
+    ("lvm", "lvm2"),
     ("mcopy", "mtools"),
     ("mke2fs", "e2fsprogs"),
     ("minisign", "minisign"),
