@@ -15,12 +15,12 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
-/// What is on it: a system that starts, what Pitstop's packages depend on or recommend, and what starts from arrays and volumes.
+/// What is on it: a system that starts, what Pitstop's packages depend on or recommend, and what starts from arrays, LUKS and volumes.
 const PACKAGES: &str = "systemd-sysv,udev,init-system-helpers,iproute2,linux-image-cloud-amd64,\
                         busybox-static,pci.ids,kmod,pxelinux,syslinux-common,ipxe,\
-                        mdadm,lvm2,grub2-common,grub-pc-bin";
+                        mdadm,lvm2,cryptsetup-initramfs,grub2-common,grub-pc-bin";
 
 /// Room for the system and some images.
 const SIZE: &str = "1536M";

@@ -20,6 +20,7 @@ mod identity;
 mod layout;
 mod links;
 mod lossy;
+mod luks;
 mod manners;
 mod media;
 mod narrowed;

@@ -79,7 +79,14 @@ fn deploy(name: &str, firmware: &Boot, layout: &str, disks: &[Disk; 2]) -> Resul
     let spec = if matches!(firmware, Boot::Ovmf) {
         let text = |path: &Path| path.display().to_string();
         let (kernel, initrd) = (text(&kernel), text(initrd.path()));
-        let given = ["-kernel", &kernel, "-initrd", &initrd, "-append", &command_line];
+        let given = [
+            "-kernel",
+            &kernel,
+            "-initrd",
+            &initrd,
+            "-append",
+            &command_line,
+        ];
         Spec::new(name, Boot::Ovmf).extra(&given)
     } else {
         let initrd = initrd.path().to_owned();
@@ -138,5 +145,7 @@ fn a_debian_on_volumes_of_an_array_is_started_by_uefi_from_the_second_disk_alone
     shell.run("findmnt -no SOURCE / | grep -x /dev/mapper/vg0-root")?;
     shell.run("readlink -e /dev/md/system && grep -F '[_U]' /proc/mdstat")?;
     shell.run("swapon --show --noheadings | grep .")?;
-    shell.run("findmnt -no SOURCE /boot/efi | grep -x /dev/vda1 && ls /boot/efi/EFI/debian/grubx64.efi")
+    shell.run(
+        "findmnt -no SOURCE /boot/efi | grep -x /dev/vda1 && ls /boot/efi/EFI/debian/grubx64.efi",
+    )
 }
