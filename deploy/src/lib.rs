@@ -13,6 +13,7 @@ pub mod initramfs;
 mod inside;
 pub mod new_ids;
 pub mod overrides;
+pub mod passphrase;
 pub mod root;
 pub mod update;
 

@@ -4,8 +4,9 @@
 use crate::event::Reporter;
 use anyhow::{Context, bail};
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Finds a program in `PATH` or where distributions keep those of administrators.
 ///
@@ -50,12 +51,57 @@ pub fn run_with<S: AsRef<OsStr>>(
     accepted: i32,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
-    let output = Command::new(find(program)?)
-        .args(arguments)
-        .envs(environment.iter().copied())
+    let mut command = command(program, arguments, environment)?;
+    let output = command
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("running {program}"))?;
+    judged(program, &output, accepted, reporter)
+}
+
+/// The same with `input` on its standard input, which nobody else sees: less than a pipe holds. It has to end with status 0.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_fed<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[S],
+    environment: &[(&str, &str)],
+    input: &[u8],
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    let running = || format!("running {program}");
+    let mut child = command(program, arguments, environment)?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(running)?;
+    let fed = child.stdin.take().map(|mut pipe| pipe.write_all(input));
+    let output = child.wait_with_output().with_context(running)?;
+    judged(program, &output, 0, reporter)?;
+    // One that fails without having read it has said why.
+    fed.transpose().with_context(running)?;
+    Ok(())
+}
+
+fn command<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[S],
+    environment: &[(&str, &str)],
+) -> anyhow::Result<Command> {
+    let mut command = Command::new(find(program)?);
+    command.args(arguments).envs(environment.iter().copied());
+    Ok(command)
+}
+
+/// Logs what it said, and whether it ended well.
+fn judged(
+    program: &str,
+    output: &Output,
+    accepted: i32,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     let said = [&output.stdout, &output.stderr].map(|said| lines(said));
     for line in said.iter().flatten() {
         reporter.info(format!("{program}: {line}"));
@@ -118,6 +164,16 @@ mod tests {
         assert!(error.starts_with("sh: exit status: 9: 1 / 2 / "), "{error}");
         assert!(error.contains(" / 20 / (60 more lines) / 81 / "), "{error}");
         run("sh", &["-c", "exit 1"], 1, &Silent).unwrap();
+    }
+
+    #[test]
+    fn what_is_fed_is_read_to_its_end_and_one_that_does_not_read_says_why() {
+        let feed = |script: &str| {
+            run_fed("sh", &["-c", script], &[], b"a word", &Silent).map_err(|it| it.to_string())
+        };
+        assert_eq!(feed("test \"$(cat)\" = 'a word'"), Ok(()));
+        let error = feed("exec <&-; echo no >&2; exit 3").unwrap_err();
+        assert_eq!(error, "sh: exit status: 3: no");
     }
 
     #[test]

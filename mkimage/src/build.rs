@@ -131,8 +131,17 @@ fn add_modules(
     add_firmware(tree, &selection, &options.firmware)
 }
 
-/// Programs that can do nothing without a module of the kernel, and the module.
-const PROGRAM_MODULES: [(&str, &str); 2] = [("mdadm", "raid1"), ("lvm", "dm_mod")];
+/// Programs that can do nothing without modules of the kernel, and these. A cipher has several: the plain ones, and those that use
+/// what a processor has for it.
+const PROGRAM_MODULES: [(&str, &str); 7] = [
+    ("mdadm", "raid1"),
+    ("lvm", "dm_mod"),
+    ("cryptsetup", "dm_crypt"),
+    ("cryptsetup", "xts"),
+    ("cryptsetup", "ecb"),
+    ("cryptsetup", "aesni_intel"),
+    ("cryptsetup", "aes_ce_blk"),
+];
 
 /// What the programs need, if the kernel has it as a module.
 fn modules_for(programs: &[PathBuf], kernel: &Kernel) -> Vec<String> {

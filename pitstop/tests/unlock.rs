@@ -599,3 +599,46 @@ fn a_server_gives_keys_over_https_to_known_machines_or_does_not_start() {
         "{error}"
     );
 }
+
+#[test]
+fn a_machine_has_the_passphrase_of_its_deploy_from_its_server_and_no_log_has_it() {
+    let lab = Lab::new();
+    let server = lab.serve("127.0.0.1:0", &[]);
+    let machine = Machine::new();
+    machine.disk(&noise(1, 6 * MIB));
+    fs::create_dir_all(lab.at("tree/etc")).unwrap();
+    fs::write(lab.at("tree/etc/fstab"), "").unwrap();
+    let (tree, share) = (lab.at("tree"), lab.at("root/share"));
+    text(&run(&["tree", "import", &tree, "web", "--share", &share]));
+    fs::create_dir_all(lab.at("root/share/10.0.2.15")).unwrap();
+    let layout = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"luks\"\nsize = \"fill\"\n\
+                  [[luks]]\nname = \"system\"\non = 1\nfilesystem = \"ext4\"\nmount = \"/\"\n";
+    fs::write(lab.at("root/share/10.0.2.15/luks.toml"), layout).unwrap();
+    fs::write(lab.at("plain"), "correct horse\n").unwrap();
+    let encrypt = |recipient: &str| {
+        let to = lab.at("root/share/10.0.2.15/luks.key.age");
+        let mut age = Command::new("age");
+        tool(age.args(["-r", recipient, "-o", &to, &lab.at("plain")]));
+    };
+    encrypt(&lab.recipient("lab.txt"));
+    let job = ["deploy", "--tree", "web", "--layout", "luks.toml"];
+    lab.set(
+        MACHINE,
+        &[&job[..], &["--luks-key", "luks.key.age"]].concat(),
+    );
+    let question = Question::of(&lab, &server);
+    question.is_refused("10.0.2.15/other.key.age", b"", "no encrypted image");
+    // It has all that it needs, and its disk is none that could be encrypted here.
+    let ended = lab.boots(&machine, &server);
+    let why = "is a file, and arrays, LUKS and volumes are made on disks";
+    assert!(ended.line.contains(why), "{}", ended.line);
+    let given = "luks.key.age is encrypted: https://";
+    assert!(ended.console.contains(given), "{}", ended.console);
+    assert!(!ended.console.contains("horse"), "{}", ended.console);
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-r", "-l", "horse", &lab.at("root")]).output();
+    assert_eq!(String::from_utf8(found.unwrap().stdout).unwrap(), "");
+
+    encrypt(&lab.recipient("other.txt"));
+    lab.fails(&machine, &server, "reading the passphrase for LUKS");
+}

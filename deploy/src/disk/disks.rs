@@ -9,20 +9,18 @@ use pitstop_imaging::layout::stack::On;
 use pitstop_imaging::layout::{Layout, Placed};
 use std::path::{Path, PathBuf};
 
-/// A partition for something that the layout does not say. LUKS is never made.
+/// A partition for something that the layout does not say.
 pub fn refuse_unused(layout: &Layout) -> anyhow::Result<()> {
     let groups = layout.lvm.iter().flat_map(|group| &group.on);
+    let encrypted = layout.luks.iter().map(|luks| &luks.on);
     let mut used: Vec<u32> = layout.raid.iter().map(|raid| raid.on).collect();
-    used.extend(groups.filter_map(|on| match on {
+    used.extend(groups.chain(encrypted).filter_map(|on| match on {
         On::Partition(number) => Some(*number),
-        On::Array(_) => None,
+        On::Name(_) => None,
     }));
     for (number, entry) in layout.numbers()? {
         let kind = entry.kind.as_str();
-        if kind == "luks" {
-            bail!("partition {number} of the layout is for luks, which a deploy does not make");
-        }
-        if matches!(kind, "lvm" | "raid") && !used.contains(&number) {
+        if matches!(kind, "lvm" | "raid" | "luks") && !used.contains(&number) {
             bail!(
                 "partition {number} of the layout is for {kind}, and no [[{kind}]] says what is on it"
             );
@@ -39,7 +37,7 @@ pub fn check_disks(deployment: &Deployment, layout: &Layout) -> anyhow::Result<(
         for disk in &all {
             ensure!(
                 mounts::is_device(disk)?,
-                "{} is a file, and arrays and volumes are made on disks: give it a device with losetup --partscan",
+                "{} is a file, and arrays, LUKS and volumes are made on disks: give it a device with losetup --partscan",
                 disk.display()
             );
         }

@@ -102,6 +102,7 @@ mod tests {
             alignment: Some("512".into()),
             partitions,
             raid: Vec::new(),
+            luks: Vec::new(),
             lvm: Vec::new(),
         }
     }

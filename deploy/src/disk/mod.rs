@@ -22,6 +22,7 @@ pub use run::Deployed;
 
 use crate::hooks::Hook;
 use crate::overrides::Overlay;
+use crate::passphrase::Passphrase;
 use crate::wishes::{BootWish, Identity, Initrd};
 use pitstop_imaging::layout::Layout;
 use pitstop_trees::TreeImage;
@@ -73,6 +74,8 @@ pub struct Deployment<'a> {
     pub hook_limit: Duration,
     /// What the file has that hooks find by `PITSTOP_SECRETS`.
     pub secrets: Option<Vec<u8>>,
+    /// What opens the LUKS of the layout.
+    pub passphrase: Option<Passphrase>,
     pub firmware: Firmware,
     pub entries: Option<Entries<'a>>,
     /// Cores to unpack on; 0 is all.
@@ -97,6 +100,7 @@ impl<'a> Deployment<'a> {
             hooks: Vec::new(),
             hook_limit: HOOK_LIMIT,
             secrets: None,
+            passphrase: None,
             firmware: Firmware::default(),
             entries: None,
             threads: 0,

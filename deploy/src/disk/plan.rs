@@ -16,7 +16,7 @@ use crate::{hooks, wishes};
 use anyhow::{Context, bail, ensure};
 use pitstop_imaging::disk::LoopDevice;
 use pitstop_imaging::layout::apply::{Changes, anew, check_free};
-use pitstop_imaging::layout::stack::{EXTENT, sizes};
+use pitstop_imaging::layout::stack::{EXTENT, On, sizes};
 use pitstop_imaging::layout::{Entry, Layout, Place};
 use pitstop_imaging::units;
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct Plan<'a> {
     /// The other disks of the arrays, and what they get.
     pub(super) mirrors: Vec<(PathBuf, Changes)>,
     pub(super) volumes: Volumes,
-    /// Arrays and volumes on the partitions.
+    /// Arrays, LUKS and volumes on the partitions.
     pub(super) stack: Stack,
     pub(super) ways: Ways,
     /// The tree's own, as it is.
@@ -65,14 +65,15 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     check_disks(&deployment, &layout)?;
     let volumes = assign(layout, &image.meta, &fstab, deployment.new_ids)?;
     check_wishes(&deployment)?;
+    stack::check_luks(&deployment, &volumes)?;
     check_kernel(&volumes, deployment.disk)?;
     let changes = anew(&volumes.layout, deployment.disk)?;
     let mirrors = mirrors(&deployment, &volumes.layout)?;
     let disks = disks(deployment.disk, &changes, &mirrors);
     let sizes = sizes(&volumes.layout, &placed(&disks))?;
     room::check(&image.index, &volumes, &sizes)?;
+    stack::check_tree(&deployment, &volumes)?;
     let stack = stack::plan(&volumes.layout, &disks)?;
-    stack::check_tree(&deployment, &volumes, &stack)?;
     let case = Case {
         image,
         own: own.as_ref(),
@@ -212,7 +213,7 @@ fn check_programs(
     } else if deployment.initrd == wishes::Initrd::Rebuild {
         "its initramfs is made anew"
     } else if stack::holds_root(volumes) {
-        "its initramfs is told of its arrays and volumes"
+        "its initramfs is told of its arrays, LUKS and volumes"
     } else if !renamed.is_empty() {
         "its initramfs and boot configuration are made anew"
     } else {
@@ -316,7 +317,7 @@ impl Plan<'_> {
         )
     }
 
-    /// Arrays and volumes, a line each.
+    /// Arrays, LUKS and volumes, a line each.
     fn made(&self) -> Vec<String> {
         let arrays = self.stack.arrays.iter().map(|array| {
             format!(
@@ -339,7 +340,14 @@ impl Plan<'_> {
                 )
             })
         });
-        arrays.chain(volumes).collect()
+        let encrypted = self.stack.luks.iter().map(|luks| {
+            let on = match &luks.on {
+                On::Partition(number) => format!("partition {number}"),
+                On::Name(name) => format!("array {name}"),
+            };
+            format!("LUKS {} on {on}{}", luks.name, self.contents(luks.slot))
+        });
+        arrays.chain(encrypted).chain(volumes).collect()
     }
 }
 

@@ -99,7 +99,15 @@ impl Plan<'_> {
             .map(|(disk, _)| disk.to_path_buf())
             .collect();
         let layout = self.volumes.layout.clone();
-        let made = Running::make(&self.stack, &layout, &disks, placed.sector, reporter)?;
+        let passphrase = self.deployment.passphrase.as_ref();
+        let made = Running::make(
+            &self.stack,
+            &layout,
+            &disks,
+            placed.sector,
+            passphrase,
+            reporter,
+        )?;
         let devices = Devices::new(self.deployment.disk, &placed, &made)?;
         let mounts = Mounts::new(devices, &self.volumes, &self.fstab)?;
         interrupt::check()?;
@@ -165,7 +173,7 @@ impl Plan<'_> {
         } else {
             initramfs::needs(Path::new("/sys"), under)?
         };
-        // What puts arrays and volumes together has to get into it, whatever is there.
+        // What puts arrays, LUKS and volumes together has to get into it, whatever is there.
         let initrd = if stack::holds_root(&self.volumes) {
             Initrd::Rebuild
         } else {
@@ -202,15 +210,16 @@ impl Plan<'_> {
             deployment.hook_limit,
             reporter,
         )?;
-        self.check_configuration(root)?;
+        self.check_configuration(root, reporter)?;
         Record::write(root, deployment.image)
     }
 
     /// What programs and hooks have left: a kernel that waits for another root is no system that boots.
-    fn check_configuration(&self, root: &Root) -> anyhow::Result<()> {
+    fn check_configuration(&self, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<()> {
         if self.deployment.boot == BootWish::None {
             return Ok(());
         }
+        initramfs::check_opens(root, &stack::opened_early(&self.volumes), reporter)?;
         let files = Files::of(root)?;
         let list = |folder: &str| files.list(folder).unwrap_or_default();
         let found = cmdline::look(&root_of(&self.volumes)?, &|path| files.text(path), &list)?;

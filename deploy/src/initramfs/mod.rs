@@ -2,9 +2,11 @@
 
 mod kernels;
 mod needs;
+mod opens;
 mod rebuild;
 
 pub use needs::{Need, needs};
+pub use opens::check_opens;
 
 use crate::chroot::Chroot;
 use crate::files::Files;

@@ -35,19 +35,26 @@ fn initrd() -> String {
 
 /// An initramfs with these modules of the kernel, packed, with microcode in front.
 fn initramfs_with(root: &Root, path: &str, modules: &[&str]) {
-    let folder = tempfile::tempdir().unwrap();
-    put(folder.path(), "kernel/x86/microcode/GenuineIntel.bin", "x");
-    for module in modules {
-        put(
-            folder.path(),
-            &format!("usr/lib/modules/{KERNEL}/kernel/{module}.ko.zst"),
-            "x",
-        );
+    let modules = modules.iter().map(|module| {
+        let path = format!("usr/lib/modules/{KERNEL}/kernel/{module}.ko.zst");
+        (path, "x")
+    });
+    let mut files: Vec<(String, &str)> = modules.collect();
+    files.push(("usr/bin/true".into(), ""));
+    initramfs_of(root, path, &files);
+}
+
+/// One with these files.
+fn initramfs_of(root: &Root, path: &str, files: &[(String, &str)]) {
+    let (front, behind) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    put(front.path(), "kernel/x86/microcode/GenuineIntel.bin", "x");
+    for (path, content) in files {
+        put(behind.path(), path, content);
     }
-    let pack = |find: &str, then: &str, out: &Path| {
+    let pack = |folder: &Path, then: &str, out: &Path| {
         let line = format!(
-            "cd {} && find {find} | cpio -o -H newc --quiet | {then} >>{}",
-            folder.path().display(),
+            "cd {} && find * | cpio -o -H newc --quiet | {then} >>{}",
+            folder.display(),
             out.display()
         );
         let status = Command::new("sh")
@@ -60,9 +67,8 @@ fn initramfs_with(root: &Root, path: &str, modules: &[&str]) {
     let out = root.path().join(path);
     std::fs::create_dir_all(out.parent().unwrap()).unwrap();
     let _ = std::fs::remove_file(&out);
-    pack("kernel", "cat", &out);
-    put(folder.path(), "usr/bin/true", "");
-    pack("usr", "zstd -q -c", &out);
+    pack(front.path(), "cat", &out);
+    pack(behind.path(), "zstd -q -c", &out);
 }
 
 fn device(modalias: &str, driver: &str) -> Need {
@@ -194,4 +200,29 @@ fn changed_identifiers_want_a_new_one_and_an_unknown_packing_is_told() {
     let (_folder, empty) = tree(&[("etc/passwd", "")]);
     let chroot = Chroot::enter(&empty, None).unwrap();
     ensure(&chroot, Initrd::Auto, &needs, true, &Told::default()).unwrap();
+}
+
+#[test]
+fn an_initramfs_opens_what_its_table_names() {
+    let (_folder, root) = with_kernel();
+    let told = Told::default();
+    let check = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        check_opens(&root, &names, &told).map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(check(&[]), Ok(()));
+    let error = check(&["system"]).unwrap_err();
+    assert!(error.contains("has no initramfs"), "{error}");
+    initramfs_with(&root, &initrd(), &["dm_crypt"]);
+    let error = check(&["system"]).unwrap_err();
+    assert!(error.contains("does not open system"), "{error}");
+    let table = "other UUID=1 none luks\nsystem UUID=2 none luks\n";
+    initramfs_of(&root, &initrd(), &[("cryptroot/crypttab".into(), table)]);
+    assert_eq!(check(&["other", "system"]), Ok(()));
+    let error = check(&["system", "syste"]).unwrap_err();
+    assert!(error.contains("does not open syste,"), "{error}");
+    // How this one is packed is not known here.
+    put(root.path(), &initrd(), "\u{2}!L\u{18}x");
+    assert_eq!(check(&["system"]), Ok(()));
+    assert!(told.has("nobody has looked whether it opens system"));
 }

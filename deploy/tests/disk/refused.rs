@@ -3,10 +3,12 @@
 use crate::common::disk_file::DiskFile;
 use crate::common::{Golden, MIB, deploy, planned};
 use pitstop_deploy::disk::{Deployment, Firmware};
+use pitstop_deploy::passphrase::Passphrase;
 use pitstop_deploy::wishes::BootWish;
+use pitstop_imaging::disk::LoopDevice;
 use pitstop_imaging::layout::Layout;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 #[test]
 fn what_cannot_be_done_is_refused_with_the_disk_as_it_was() {
@@ -149,4 +151,69 @@ fn a_grub_whose_folder_is_elsewhere_on_its_partition_is_not_taken_as_it_is() {
         ),
         "{error}"
     );
+}
+
+const LUKS: &str = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"bios-boot\"\nsize = \"1MiB\"\n\
+    [[partition]]\ntype = \"linux\"\nsize = \"200MiB\"\nfilesystem = \"ext4\"\nmount = \"/boot\"\n\
+    [[partition]]\ntype = \"luks\"\nsize = \"fill\"\n\
+    [[luks]]\nname = \"system\"\non = 3\nfilesystem = \"ext4\"\nmount = \"/\"\n";
+
+#[test]
+fn luks_that_could_not_be_made_or_opened_is_refused_with_the_disk_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image.tar.gz");
+    Golden {
+        everything: false,
+        ..Golden::gpt("ext4")
+    }
+    .capture(&image);
+    let key = folder.path().join("key");
+    fs::write(&key, "a passphrase\n").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let passphrase = || Some(Passphrase::open(&key).unwrap());
+    let size = 900 * MIB;
+    let disk = DiskFile::new(size);
+    let before = [b'x'; 4096];
+    let file = fs::File::options().write(true).open(&disk.path).unwrap();
+    file.write_all_at(&before, 0).unwrap();
+    let device = LoopDevice::new(&disk.path, &(0..size), 512).unwrap();
+    let layout = |text: &str| Some(Layout::parse(text).unwrap());
+    let unused = LUKS.split("[[luks]]").next().unwrap();
+    let unused = unused.replace("/boot", "/");
+    let no_boot = LUKS.replace("mount = \"/boot\"", "mount = \"/srv\"");
+    for (text, passphrase, why) in [
+        (LUKS, None, "and there is no passphrase for it"),
+        (
+            unused.as_str(),
+            None,
+            "partition 3 of the layout is for luks, and no [[luks]] says",
+        ),
+        (
+            no_boot.as_str(),
+            passphrase(),
+            "/boot would be on LUKS system, which what starts the system cannot read",
+        ),
+        (LUKS, passphrase(), "the tree has no cryptsetup: install"),
+    ] {
+        let error = deploy(&image, device.path(), |deployment| {
+            deployment.layout = layout(text);
+            deployment.passphrase.clone_from(&passphrase);
+        });
+        let error = format!("{:#}", error.unwrap_err());
+        assert!(error.contains(why), "{why}: {error}");
+        assert_eq!(disk.bytes(0, 4096), before);
+    }
+    device.finish().unwrap();
+    for (text, why) in [
+        (None, "nothing would be encrypted"),
+        (Some(LUKS), "is a file, and arrays, LUKS and volumes"),
+    ] {
+        let error = deploy(&image, &disk.path, |deployment| {
+            deployment.layout = text.and_then(layout);
+            deployment.passphrase = passphrase();
+        });
+        let error = format!("{:#}", error.unwrap_err());
+        assert!(error.contains(why), "{why}: {error}");
+    }
+    assert_eq!(disk.bytes(0, 4096), before);
 }

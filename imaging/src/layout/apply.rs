@@ -58,8 +58,8 @@ impl Changes {
 pub fn compare(layout: &Layout, path: &Path) -> anyhow::Result<Changes> {
     if layout.is_stacked() {
         bail!(
-            "the layout has [[raid]] or [[lvm]], which only the deploy of a tree makes: make the partitions without them, then arrays \
-             and volumes with mdadm, vgcreate and lvcreate"
+            "the layout has [[raid]], [[luks]] or [[lvm]], which only the deploy of a tree makes: make the partitions without them, \
+             then arrays, LUKS and volumes with mdadm, cryptsetup, vgcreate and lvcreate"
         );
     }
     let input = DiskInput::open(path)?;

@@ -53,6 +53,7 @@ pub fn capture(path: &Path, exact: bool) -> anyhow::Result<Layout> {
         alignment: Some(sector.to_string()),
         partitions,
         raid: Vec::new(),
+        luks: Vec::new(),
         lvm: Vec::new(),
     })
 }

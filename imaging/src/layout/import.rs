@@ -36,6 +36,7 @@ pub fn import(text: &str) -> anyhow::Result<Layout> {
         alignment: None,
         partitions,
         raid: Vec::new(),
+        luks: Vec::new(),
         lvm: Vec::new(),
     };
     layout.check()?;

@@ -45,7 +45,10 @@ pub struct Layout {
     /// Arrays, each of the same partition of several disks. Only a deploy makes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub raid: Vec<stack::Raid>,
-    /// Groups of volumes on partitions and arrays. Only a deploy makes them.
+    /// Partitions and arrays that are encrypted. Only a deploy makes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub luks: Vec<stack::Luks>,
+    /// Groups of volumes on all of these. Only a deploy makes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lvm: Vec<stack::Group>,
 }
@@ -110,16 +113,6 @@ impl Layout {
     /// # Errors
     /// What is wrong, and where.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        // What is wrong with text that is no TOML is told below.
-        if text
-            .parse::<toml::Table>()
-            .is_ok_and(|it| it.contains_key("luks"))
-        {
-            bail!(
-                "the layout has [[luks]], which is not made here: make the partition (type = \"luks\"), then what is in it with \
-                 cryptsetup"
-            );
-        }
         let layout: Self = toml::from_str(text).context("reading the layout")?;
         if layout.version != VERSION {
             bail!(

@@ -313,6 +313,7 @@ mod tests {
             id: None,
             alignment: None,
             raid: Vec::new(),
+            luks: Vec::new(),
             lvm: Vec::new(),
             partitions: entries
                 .iter()

@@ -1,24 +1,28 @@
-//! What stands on partitions: arrays of RAID1 and volumes of LVM. Pure: which tools make them, and how, is their maker's.
+//! What stands on partitions: arrays of RAID1, LUKS and volumes of LVM. Pure: which tools make them, and how, is their maker's.
 
+mod sizes;
 mod written;
 
+pub use sizes::sizes;
+
 use super::{Entry, Layout, Size, filesystems};
-use crate::units;
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use written::{WrittenRaid, WrittenVolume};
+use written::{WrittenLuks, WrittenRaid, WrittenVolume};
 
 /// What LVM counts in, bytes.
 pub const EXTENT: u64 = 4 << 20;
 /// Where the extents of a physical volume begin, and the data of an array: what is in front is its metadata.
 pub const METADATA: u64 = 1 << 20;
-/// What an array is made of counts in these.
-const ARRAY_UNIT: u64 = 64 << 10;
+/// Where encrypted data begins: in front of it are the headers of LUKS2 and the room for its keys.
+pub const LUKS_HEADER: u64 = 16 << 20;
 /// md keeps this many bytes of a name, with a zero byte behind it.
 const ARRAY_NAME_MAX: usize = 31;
 /// LVM joins group and volume to one name of 127 bytes, and writes each dash twice.
 const VOLUME_NAME_MAX: usize = 31;
+/// In the folder of device-mapper's nodes, what is none of them.
+const MAPPER_CONTROL: &str = "control";
 /// What LVM names its own volumes by (lvm(8), "VALID NAMES").
 const RESERVED: [&str; 16] = [
     "_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_iorig", "_mimage", "_mlog", "_pmspare",
@@ -27,8 +31,15 @@ const RESERVED: [&str; 16] = [
 const RESERVED_STARTS: [&str; 2] = ["snapshot", "pvmove"];
 /// As layouts write the type of the partition that GRUB writes itself into.
 const BIOS_BOOT: &str = "bios-boot";
-/// What can be on an array or a volume: the firmware reads neither.
+/// What can be on an array, on LUKS or a volume: the firmware reads neither.
 const FILESYSTEMS: [&str; 6] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "swap"];
+
+/// The node of a volume: device-mapper's name has a dash between group and volume, and each of theirs twice.
+#[must_use]
+pub fn mapped(group: &str, volume: &str) -> String {
+    let twice = |name: &str| name.replace('-', "--");
+    format!("/dev/mapper/{}-{}", twice(group), twice(volume))
+}
 
 /// What something is made of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,8 +47,8 @@ const FILESYSTEMS: [&str; 6] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "swap"];
 pub enum On {
     /// A partition, by its number.
     Partition(u32),
-    /// An array, by its name.
-    Array(String),
+    /// An array, or what is encrypted, by its name.
+    Name(String),
 }
 
 /// An array of the same partition of every disk.
@@ -47,6 +58,17 @@ pub struct Raid {
     pub name: String,
     /// The partition's number.
     pub on: u32,
+    /// What is on it.
+    pub entry: Entry,
+}
+
+/// A partition or an array that is encrypted, with one passphrase for all of a layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenLuks", into = "WrittenLuks")]
+pub struct Luks {
+    /// Of its node: `/dev/mapper/NAME`.
+    pub name: String,
+    pub on: On,
     /// What is on it.
     pub entry: Entry,
 }
@@ -75,15 +97,17 @@ pub struct Logical {
 pub enum Slot<'a> {
     Partition,
     Array(&'a Raid),
+    Luks(&'a Luks),
     Volume(&'a Group, &'a Logical),
 }
 
-/// For messages: `array boot`, `volume vg0/root`.
+/// For messages: `array boot`, `LUKS system`, `volume vg0/root`.
 impl std::fmt::Display for Slot<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Partition => f.write_str("a partition"),
             Self::Array(raid) => write!(f, "array {}", raid.name),
+            Self::Luks(luks) => write!(f, "LUKS {}", luks.name),
             Self::Volume(group, volume) => write!(f, "volume {}/{}", group.name, volume.name),
         }
     }
@@ -92,13 +116,27 @@ impl std::fmt::Display for Slot<'_> {
 impl Layout {
     /// Whether it has more than partitions.
     pub fn is_stacked(&self) -> bool {
-        !self.raid.is_empty() || !self.lvm.is_empty()
+        !self.raid.is_empty() || !self.luks.is_empty() || !self.lvm.is_empty()
     }
 
-    /// What filesystems can be on: the partitions, then arrays, then volumes.
+    /// Whether what is on `slot` can only be read by who has the passphrase.
+    pub fn is_encrypted(&self, slot: Slot) -> bool {
+        let of_luks = |on: &On| match on {
+            On::Partition(_) => false,
+            On::Name(name) => self.luks.iter().any(|luks| luks.name == *name),
+        };
+        match slot {
+            Slot::Partition | Slot::Array(_) => false,
+            Slot::Luks(_) => true,
+            Slot::Volume(group, _) => group.on.iter().any(of_luks),
+        }
+    }
+
+    /// What filesystems can be on: the partitions, then arrays, then LUKS, then volumes.
     pub fn slots(&self) -> Vec<(Slot<'_>, &Entry)> {
         let partitions = self.partitions.iter();
         let arrays = self.raid.iter();
+        let encrypted = self.luks.iter();
         let volumes = self.lvm.iter().flat_map(|group| {
             let volumes = group.volumes.iter();
             volumes.map(move |volume| (Slot::Volume(group, volume), &volume.entry))
@@ -106,6 +144,7 @@ impl Layout {
         partitions
             .map(|entry| (Slot::Partition, entry))
             .chain(arrays.map(|raid| (Slot::Array(raid), &raid.entry)))
+            .chain(encrypted.map(|luks| (Slot::Luks(luks), &luks.entry)))
             .chain(volumes)
             .collect()
     }
@@ -116,6 +155,7 @@ impl Layout {
         let partitions = self.partitions.iter_mut();
         partitions
             .chain(self.raid.iter_mut().map(|raid| &mut raid.entry))
+            .chain(self.luks.iter_mut().map(|luks| &mut luks.entry))
             .chain(volumes.map(|volume| &mut volume.entry))
             .collect()
     }
@@ -133,6 +173,23 @@ impl Layout {
                 .with_context(doing)?;
             check_contents(entry).with_context(doing)?;
         }
+        for luks in &self.luks {
+            let Luks { name, on, entry } = luks;
+            let doing = || format!("[[luks]] {name:?}");
+            check_name(name, VOLUME_NAME_MAX).with_context(doing)?;
+            ensure!(
+                names.insert(name),
+                "[[luks]] {name:?}: another [[luks]] or [[raid]] has the name"
+            );
+            self.check_mapped(name).with_context(doing)?;
+            if let On::Name(on) = on
+                && !self.raid.iter().any(|raid| raid.name == *on)
+            {
+                bail!("[[luks]] {name:?}: on = {on:?}: the layout has no [[raid]] with that name");
+            }
+            self.take(on, &mut taken).with_context(doing)?;
+            check_contents(entry).with_context(doing)?;
+        }
         let mut groups = BTreeSet::new();
         for group in &self.lvm {
             let name = &group.name;
@@ -141,6 +198,25 @@ impl Layout {
                 .with_context(|| format!("[[lvm]] {name:?}"))?;
         }
         self.check_single(&taken)
+    }
+
+    /// Whether nothing else of device-mapper's has the name.
+    fn check_mapped(&self, name: &str) -> anyhow::Result<()> {
+        ensure!(
+            name != MAPPER_CONTROL,
+            "device-mapper keeps the name {name:?} for itself"
+        );
+        for group in &self.lvm {
+            for volume in &group.volumes {
+                ensure!(
+                    format!("/dev/mapper/{name}") != mapped(&group.name, &volume.name),
+                    "the volume {}/{} has the same name in /dev/mapper",
+                    group.name,
+                    volume.name
+                );
+            }
+        }
+        Ok(())
     }
 
     fn check_group(&self, group: &Group, taken: &mut BTreeSet<On>) -> anyhow::Result<()> {
@@ -197,20 +273,23 @@ impl Layout {
                     "on = {number}: that partition is of type {BIOS_BOOT}, and GRUB writes over what is on it"
                 );
             }
-            On::Array(name) => {
-                let Some(raid) = self.raid.iter().find(|raid| raid.name == *name) else {
-                    bail!("on = {name:?}: the layout has no [[raid]] with that name");
+            On::Name(name) => {
+                let arrays = self.raid.iter().map(|raid| (&raid.name, &raid.entry));
+                let encrypted = self.luks.iter().map(|luks| (&luks.name, &luks.entry));
+                let found = arrays.chain(encrypted).find(|(other, _)| *other == name);
+                let Some((_, entry)) = found else {
+                    bail!("on = {name:?}: the layout has no [[raid]] or [[luks]] with that name");
                 };
                 ensure!(
-                    raid.entry.filesystem.is_none(),
-                    "on = {name:?}: that array has a filesystem of its own"
+                    entry.filesystem.is_none(),
+                    "on = {name:?}: it has a filesystem of its own"
                 );
             }
         }
         if !taken.insert(on.clone()) {
             match on {
                 On::Partition(number) => bail!("on = {number}: something else uses that partition"),
-                On::Array(name) => bail!("on = {name:?}: something else uses that array"),
+                On::Name(name) => bail!("on = {name:?}: something else uses it"),
             }
         }
         Ok(())
@@ -231,8 +310,13 @@ impl Layout {
             }
             let in_array = self.raid.iter().any(|raid| raid.on == number);
             if !in_array && taken.contains(&On::Partition(number)) {
+                let by_luks = self
+                    .luks
+                    .iter()
+                    .any(|luks| luks.on == On::Partition(number));
+                let key = if by_luks { "luks" } else { "lvm" };
                 bail!(
-                    "[[lvm]] is on partition {number}, and with [[raid]] each disk has one: put an array on it, and name that in on"
+                    "[[{key}]] is on partition {number}, and with [[raid]] each disk has one: put an array on it, and name that in on"
                 );
             }
         }
@@ -264,109 +348,6 @@ fn check_contents(entry: &Entry) -> anyhow::Result<()> {
         ),
         None => super::check_bare(entry),
     }
-}
-
-/// What each of the slots has room for, on these disks. Bytes, in the order of [`Layout::slots`].
-///
-/// # Errors
-/// When volumes do not fit, with the numbers.
-pub fn sizes(layout: &Layout, disks: &[&super::Placed]) -> anyhow::Result<Vec<u64>> {
-    let partition = |number: u32| {
-        let found = disks.iter().map(|placed| {
-            let mut all = placed.places.iter();
-            all.find(|place| place.number == number)
-        });
-        let sizes: Option<Vec<u64>> = found.map(|place| Some(place?.size)).collect();
-        let smallest = sizes.and_then(|sizes| sizes.into_iter().min());
-        smallest.with_context(|| format!("the layout has no partition {number}"))
-    };
-    let array = |raid: &Raid| {
-        let size = partition(raid.on)?.saturating_sub(METADATA) / ARRAY_UNIT * ARRAY_UNIT;
-        ensure!(
-            size > 0,
-            "[[raid]] {:?}: its partitions are too small",
-            raid.name
-        );
-        Ok(size)
-    };
-    let numbers = layout.numbers()?;
-    let number_of = |entry: &Entry| {
-        let mut all = numbers.iter();
-        let found = all.find(|(_, other)| std::ptr::eq(*other, entry));
-        found.map(|(number, _)| *number)
-    };
-    let mut sizes = Vec::new();
-    for entry in &layout.partitions {
-        let number = number_of(entry).context("a partition without a number")?;
-        sizes.push(partition(number)?);
-    }
-    for raid in &layout.raid {
-        sizes.push(array(raid)?);
-    }
-    for group in &layout.lvm {
-        let mut extents = 0;
-        for on in &group.on {
-            let size = match on {
-                On::Partition(number) => partition(*number)?,
-                On::Array(name) => {
-                    let found = layout.raid.iter().find(|raid| raid.name == *name);
-                    array(found.context("an array that is none")?)?
-                }
-            };
-            extents += size.saturating_sub(METADATA) / EXTENT;
-        }
-        let found = volumes(group, extents).with_context(|| format!("[[lvm]] {:?}", group.name))?;
-        sizes.extend(found.into_iter().map(|extents| extents * EXTENT));
-    }
-    Ok(sizes)
-}
-
-/// Extents of each volume in a group that has `all`.
-fn volumes(group: &Group, all: u64) -> anyhow::Result<Vec<u64>> {
-    let sizes: Result<Vec<Size>, String> = group
-        .volumes
-        .iter()
-        .map(|volume| Size::parse(&volume.entry.size))
-        .collect();
-    let sizes = sizes.map_err(anyhow::Error::msg)?;
-    let fixed = |size: &Size| match size {
-        Size::Bytes(bytes) => bytes.div_ceil(EXTENT),
-        Size::Percent(percent) => {
-            let share = u128::from(all) * u128::from(*percent) / 100;
-            u64::try_from(share).unwrap_or(u64::MAX)
-        }
-        Size::Fill => 0,
-    };
-    let taken = sizes.iter().map(fixed).fold(0, u64::saturating_add);
-    let bytes = |extents: u64| units::bytes(extents.saturating_mul(EXTENT));
-    if taken > all {
-        bail!(
-            "its volumes take {}, and there is room for {}",
-            bytes(taken),
-            bytes(all)
-        );
-    }
-    let found: Vec<u64> = sizes
-        .iter()
-        .map(|size| match size {
-            Size::Fill => all - taken,
-            size => fixed(size),
-        })
-        .collect();
-    if let Some((volume, _)) = group
-        .volumes
-        .iter()
-        .zip(&found)
-        .find(|(_, size)| **size == 0)
-    {
-        bail!(
-            "there is no room for volume {:?} ({}): the group has {}",
-            volume.name,
-            volume.entry.size,
-            bytes(all)
-        );
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -168,6 +168,22 @@ fn mdadm_and_lvm_bring_their_modules_along_where_the_kernel_has_them_as_files() 
 }
 
 #[test]
+fn cryptsetup_brings_along_what_its_cipher_is_made_of() {
+    let bench = Bench::new();
+    bench.module("kernel/drivers/md/dm-crypt.ko", &["depends=dm-mod"]);
+    bench.module("kernel/drivers/md/dm-mod.ko", &["depends="]);
+    bench.module("kernel/crypto/xts.ko", &["depends="]);
+    let root = bench.path("unpacked");
+    let program = ["--program", "/usr/sbin/cryptsetup"];
+    unpack(&bench.nic_image("one.img", &program), &root, "zstd -dc");
+    let modules = root.join("lib/modules").join(VERSION).join("kernel");
+    for module in ["drivers/md/dm-crypt", "drivers/md/dm-mod", "crypto/xts"] {
+        let file = modules.join(format!("{module}.ko.xz"));
+        assert!(file.is_file(), "{}", file.display());
+    }
+}
+
+#[test]
 fn list_shows_what_build_put_in() {
     let bench = Bench::new();
     let image = bench.nic_image("initramfs.img", &[]);

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use pitstop_deploy::disk::{Deployment, HOOK_LIMIT, plan};
 use pitstop_deploy::hooks::Hook;
 use pitstop_deploy::overrides::{From, Overlay, Owners};
+use pitstop_deploy::passphrase::Passphrase;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::Layout;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
   pitstop tree deploy web /dev/sdb --hostname web-07
   pitstop tree deploy web@2026-11-01T080000Z disk.img --layout layout.toml
   pitstop tree deploy web /dev/sdb --mirror /dev/sdc --layout raid1.toml
+  pitstop tree deploy web /dev/sdb --layout luks.toml --luks-key luks.key
   pitstop tree deploy web.tar.gz /dev/sdb --overrides layers/site --hook 10-register.sh
 
 As root. Everything on DISK (and on each --mirror) is lost. A disk that is mounted is refused. Until the work is whole, the disk does not boot.")]
@@ -40,6 +42,9 @@ pub struct Args {
     /// The layout to make [default: the image's own, which fits disks of any size]
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
+    /// A file whose one line is the passphrase of the layout's [[luks]]; only its owner may read it
+    #[arg(long, value_name = "FILE")]
+    luks_key: Option<PathBuf>,
     /// The machine's name [default: what the tree has]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
@@ -125,6 +130,7 @@ impl Args {
             overrides: overrides?,
             hooks: hooks?,
             hook_limit: HOOK_LIMIT,
+            passphrase: self.luks_key.as_deref().map(Passphrase::open).transpose()?,
             threads: self.threads,
             ..Deployment::new(image, &self.disk)
         })

@@ -152,18 +152,21 @@ impl Action {
             Action::Deploy(options) => TreeParts {
                 tree: &options.tree,
                 layout: options.layout.as_deref(),
+                luks_key: options.luks_key.as_deref(),
                 overrides: &options.overrides,
                 hooks: &options.hooks,
             },
             Action::Update(options) => TreeParts {
                 tree: &options.tree,
                 layout: None,
+                luks_key: None,
                 overrides: &options.overrides,
                 hooks: &options.hooks,
             },
             Action::Run(options) => TreeParts {
                 tree: &options.tree,
                 layout: None,
+                luks_key: None,
                 overrides: &options.overrides,
                 hooks: &[],
             },

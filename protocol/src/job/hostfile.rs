@@ -42,6 +42,7 @@ pub struct HostFile {
     pub partitions: Option<Vec<WrittenPartition>>,
     pub method: Option<String>,
     pub layout: Option<String>,
+    pub luks_key: Option<String>,
     pub tree: Option<String>,
     pub exclude: Option<Vec<String>>,
     pub local: Option<Vec<String>>,
@@ -338,6 +339,7 @@ token = "t"
 report = "http://10.0.2.2:8080/report/20261128-213000-a1b2"
 report-token = "r"
 layout = "layout.toml"
+luks-key = "luks.key.age"
 tree = "web@2026-11-29T014500Z"
 exclude = ["/tmp/*"]
 local = ["/etc/hosts"]

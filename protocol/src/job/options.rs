@@ -392,6 +392,14 @@ pub static OPTIONS: &[JobOption] = &[
     .of(&[ActionName::Partition, ActionName::Deploy])
     .preset(Preset::Required),
     JobOption::new(
+        "luks-key",
+        Kind::Text("FILE"),
+        |file| file.luks_key.is_some(),
+        "The passphrase of the layout's [[luks]], in the image folder, encrypted by age: luks.key.age",
+    )
+    .of(&[ActionName::Deploy])
+    .refused_elsewhere(),
+    JobOption::new(
         "tree",
         Kind::Text("NAME"),
         |file| file.tree.is_some(),

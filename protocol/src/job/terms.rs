@@ -223,7 +223,8 @@ pub fn check_vouched(job: &Job) -> Result<(), (&'static str, String)> {
             unsigned_folders("where a tree has to be signed,"),
         ));
     }
-    let files = parts.hooks.iter().map(String::as_str).chain(parts.layout);
+    let files = parts.hooks.iter().map(String::as_str);
+    let files = files.chain(parts.layout).chain(parts.luks_key);
     let mut unknown = files.filter(|file| !terms.digests.contains_key(*file));
     match unknown.next() {
         None => Ok(()),

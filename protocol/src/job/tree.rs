@@ -25,6 +25,8 @@ pub struct DeployOptions {
     pub tree: TreeName,
     /// A file in the image folder; the tree's own layout where none is given.
     pub layout: Option<String>,
+    /// A file in the image folder, encrypted by age, that has the passphrase of what the layout encrypts.
+    pub luks_key: Option<String>,
     pub new_ids: bool,
     pub identity: Identity,
     /// Filled in; what the network says where none is given.
@@ -68,6 +70,8 @@ pub struct TreeParts<'a> {
     pub tree: &'a TreeName,
     /// A file in the image folder.
     pub layout: Option<&'a str>,
+    /// As well.
+    pub luks_key: Option<&'a str>,
     pub overrides: &'a [String],
     pub hooks: &'a [String],
 }

@@ -2,12 +2,21 @@
 //!
 //! Each is told the devices it is about, and sees no others: another disk of the computer may have an array or a group of the same name.
 
-use super::{Array, Group, Logical, mapped};
+use super::{Array, Encrypted, Group, Logical};
+use pitstop_imaging::layout::stack::{LUKS_HEADER, mapped};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 pub const MDADM: &str = "mdadm";
 pub const LVM: &str = "lvm";
+pub const CRYPTSETUP: &str = "cryptsetup";
+
+/// What it takes to try a passphrase, in KiB of memory and passes over it: RFC 9106's choice for where memory is little, and the
+/// fewest passes that cryptsetup takes. Its own choice is up to 1 GiB, which a small machine does not have when it starts. One
+/// thread: libargon2's others want a library that programs do not say they need.
+const MEMORY: &str = "65536";
+const PASSES: &str = "4";
+const THREADS: &str = "1";
 
 /// Without udev the tools make nodes themselves.
 pub const WITHOUT_UDEV: [(&str, &str); 2] = [("DM_DISABLE_UDEV", "1"), ("MDADM_NO_UDEV", "1")];
@@ -80,6 +89,72 @@ pub fn create(array: &Array, node: &Path, parts: &[PathBuf]) -> Command {
 pub fn stop(node: &Path) -> Command {
     let node = node.display().to_string();
     Command::new(MDADM, &["--stop", &node])
+}
+
+/// Encrypts `device`, whatever is on it, with the passphrase on its standard input. What is on it has sectors of `sector` bytes, as
+/// the disk has: filesystems are made for those.
+pub fn format(luks: &Encrypted, device: &Path, sector: u64) -> Command {
+    let device = device.display().to_string();
+    let sector = sector.to_string();
+    // In sectors of 512 bytes.
+    let offset = (LUKS_HEADER / 512).to_string();
+    let words = [
+        "luksFormat",
+        "--batch-mode",
+        "--disable-locks",
+        "--type",
+        "luks2",
+        "--cipher",
+        "aes-xts-plain64",
+        "--key-size",
+        "512",
+        "--hash",
+        "sha256",
+        "--pbkdf",
+        "argon2id",
+        "--pbkdf-memory",
+        MEMORY,
+        "--pbkdf-parallel",
+        THREADS,
+        "--pbkdf-force-iterations",
+        PASSES,
+        "--sector-size",
+        &sector,
+        "--offset",
+        &offset,
+        "--uuid",
+        &luks.uuid,
+        "--key-file",
+        "-",
+        &device,
+    ];
+    Command::new(CRYPTSETUP, &words)
+}
+
+/// Opens it, with the passphrase on its standard input. The key stays in device-mapper: a kernel may have no keyring for it.
+pub fn open(luks: &Encrypted, device: &Path) -> Command {
+    let device = device.display().to_string();
+    let words = [
+        "open",
+        "--disable-locks",
+        "--disable-keyring",
+        "--type",
+        "luks2",
+        "--key-file",
+        "-",
+        &device,
+        &luks.name,
+    ];
+    Command::new(CRYPTSETUP, &words)
+}
+
+pub fn close(luks: &Encrypted) -> Command {
+    Command::new(CRYPTSETUP, &["close", &luks.name])
+}
+
+/// Its node.
+pub fn opened(name: &str) -> PathBuf {
+    Path::new("/dev/mapper").join(name)
 }
 
 /// Prepares `devices` for a group, whatever is on them.

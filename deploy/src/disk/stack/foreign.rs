@@ -1,6 +1,6 @@
 //! Arrays and groups of the same names on other disks: the new system would find both, and take one.
 
-use super::{Stack, mapped};
+use super::{Stack, commands};
 use crate::devices::{fact, folder_of};
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::{DiskInput, Input as _};
@@ -32,12 +32,21 @@ const DEPTH: u32 = 3;
 /// # Errors
 /// When something has a name that the new system is to have.
 pub fn check(stack: &Stack, targets: &[&Path]) -> anyhow::Result<()> {
+    for luks in &stack.luks {
+        let node = commands::opened(&luks.name);
+        if node.exists() {
+            bail!(
+                "{} exists on this computer: give [[luks]] {:?} another name, or close the other one (cryptsetup close {})",
+                node.display(),
+                luks.name,
+                luks.name
+            );
+        }
+    }
     for group in &stack.groups {
         let folder = Path::new("/dev").join(&group.name);
-        let nodes = group
-            .volumes
-            .iter()
-            .map(|it| PathBuf::from(mapped(&group.name, &it.name)));
+        let nodes = group.volumes.iter();
+        let nodes = nodes.map(|it| commands::node(group, &it.name));
         if let Some(taken) = nodes.chain([folder]).find(|node| node.exists()) {
             bail!(
                 "{} exists on this computer: give the group {:?} another name, or let the other one go",
@@ -171,7 +180,7 @@ mod tests {
                 partition: 1,
                 slot: 0,
             }],
-            groups: Vec::<Group>::new(),
+            ..Stack::default()
         }
     }
 
@@ -254,8 +263,8 @@ mod tests {
         check_one(&with_array("boot"), Path::new("/dev/sdc"), &source).unwrap();
         let start = format!("/dev/sdc has a group {:?} of LVM", group.name);
         let stack = Stack {
-            arrays: Vec::new(),
             groups: vec![group],
+            ..Stack::default()
         };
         let error = check_one(&stack, Path::new("/dev/sdc"), &source).unwrap_err();
         let error = error.to_string();

@@ -1,11 +1,13 @@
-//! Arrays and volumes under the filesystems of the new system: judged with the plan, made by their own tools, and let go before
+//! Arrays, LUKS and volumes under the filesystems of the new system: judged with the plan, made by their own tools, and let go before
 //! anything makes the disk boot.
 
 mod commands;
 mod foreign;
+mod luks;
 mod running;
 mod tree;
 
+pub use luks::{check as check_luks, opened_early};
 pub use running::{Running, lock};
 pub use tree::{check as check_tree, configure};
 
@@ -13,8 +15,9 @@ use super::volumes::Volumes;
 use crate::boot::files;
 use crate::boot::judge::Case;
 use anyhow::{Context, bail, ensure};
+use pitstop_imaging::event::Silent;
 use pitstop_imaging::layout::apply::{Changes, uuids};
-use pitstop_imaging::layout::stack::{EXTENT, On, Slot, sizes};
+use pitstop_imaging::layout::stack::{EXTENT, On, Slot, mapped, sizes};
 use pitstop_imaging::layout::{Layout, Placed, Wanted};
 use pitstop_imaging::{random, tools};
 use std::fs;
@@ -24,6 +27,7 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stack {
     pub arrays: Vec<Array>,
+    pub luks: Vec<Encrypted>,
     pub groups: Vec<Group>,
 }
 
@@ -35,6 +39,17 @@ pub struct Array {
     pub uuid: String,
     /// The partition's number.
     pub partition: u32,
+    /// Which of the layout's slots it is.
+    pub slot: usize,
+}
+
+/// What is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encrypted {
+    pub name: String,
+    /// Of its header.
+    pub uuid: String,
+    pub on: On,
     /// Which of the layout's slots it is.
     pub slot: usize,
 }
@@ -60,6 +75,7 @@ pub fn names(slot: Slot) -> Vec<String> {
     match slot {
         Slot::Partition => Vec::new(),
         Slot::Array(raid) => vec![format!("/dev/md/{}", raid.name)],
+        Slot::Luks(luks) => vec![format!("/dev/mapper/{}", luks.name)],
         Slot::Volume(group, volume) => vec![
             mapped(&group.name, &volume.name),
             format!("/dev/{}/{}", group.name, volume.name),
@@ -67,20 +83,14 @@ pub fn names(slot: Slot) -> Vec<String> {
     }
 }
 
-/// The node of a volume: device-mapper's name has a dash between group and volume, and each of theirs twice.
-fn mapped(group: &str, volume: &str) -> String {
-    let twice = |name: &str| name.replace('-', "--");
-    format!("/dev/mapper/{}-{}", twice(group), twice(volume))
-}
-
-/// What GRUB needs to read a slot, beside the table and the filesystem.
+/// What GRUB needs to read a slot, beside the table and the filesystem. It reads nothing that is encrypted.
 pub fn grub_modules(slot: Slot) -> Vec<&'static str> {
     const ARRAY: &str = "mdraid1x";
     match slot {
-        Slot::Partition => Vec::new(),
+        Slot::Partition | Slot::Luks(_) => Vec::new(),
         Slot::Array(_) => vec![ARRAY],
         Slot::Volume(group, _) => {
-            let is_array = |on: &On| matches!(on, On::Array(_));
+            let is_array = |on: &On| matches!(on, On::Name(_));
             let array = group.on.iter().any(is_array).then_some(ARRAY);
             ["lvm"].into_iter().chain(array).collect()
         }
@@ -108,7 +118,7 @@ pub fn is_told_to_grub(case: &Case) -> anyhow::Result<Option<String>> {
     Ok(None)
 }
 
-/// Whether the root is on an array or a volume: its initramfs has to put that together.
+/// Whether the root is on an array, LUKS or a volume: its initramfs has to put that together.
 pub fn holds_root(volumes: &Volumes) -> bool {
     let root = volumes.of("/");
     root.is_some_and(|root| volumes.slot(root.index).0 != Slot::Partition)
@@ -163,7 +173,16 @@ impl Stack {
                 slot,
             });
         }
-        let mut slot = first + layout.raid.len();
+        let first = first + layout.raid.len();
+        for (slot, luks) in (first..).zip(&layout.luks) {
+            stack.luks.push(Encrypted {
+                name: luks.name.clone(),
+                uuid: random::guid()?.hyphenated().to_string(),
+                on: luks.on.clone(),
+                slot,
+            });
+        }
+        let mut slot = first + layout.luks.len();
         for group in &layout.lvm {
             let mut volumes = Vec::new();
             for volume in &group.volumes {
@@ -184,7 +203,7 @@ impl Stack {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.arrays.is_empty() && self.groups.is_empty()
+        self.arrays.is_empty() && self.luks.is_empty() && self.groups.is_empty()
     }
 
     fn check_tools(&self) -> anyhow::Result<()> {
@@ -192,6 +211,15 @@ impl Stack {
             let why = || format!("the layout has [[raid]] {:?}", array.name);
             tools::find(commands::MDADM).with_context(why)?;
             check_module("raid1").with_context(why)?;
+        }
+        if let Some(luks) = self.luks.first() {
+            let why = || format!("the layout has [[luks]] {:?}", luks.name);
+            tools::find(commands::CRYPTSETUP).with_context(why)?;
+            check_module("dm_crypt").with_context(why)?;
+            // lvm has the kernel load device-mapper, and cryptsetup does not.
+            if !Path::new("/sys/module/dm_crypt").exists() {
+                tools::run("modprobe", &["dm_crypt"], 0, &Silent).with_context(why)?;
+            }
         }
         if let Some(group) = self.groups.first() {
             let why = || format!("the layout has [[lvm]] {:?}", group.name);

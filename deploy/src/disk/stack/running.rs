@@ -1,8 +1,9 @@
-//! Arrays and volumes while the system is put onto them. They are let go at the end, and where something fails.
+//! Arrays, LUKS and volumes while the system is put onto them. They are let go at the end, and where something fails.
 
 use super::commands::{self, Command};
-use super::{Array, Group, Stack};
+use super::{Array, Encrypted, Group, Stack};
 use crate::devices;
+use crate::passphrase::Passphrase;
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::{Output as _, Target, nodes, signature_places};
 use pitstop_imaging::event::Reporter;
@@ -51,14 +52,14 @@ pub struct Running<'a> {
     reporter: &'a dyn Reporter,
     /// The node of each slot that is no partition.
     nodes: Vec<(usize, PathBuf)>,
-    /// The node of each array by its name.
-    arrays: Vec<(String, PathBuf)>,
+    /// The node of each array, and of what is encrypted, by its name.
+    named: Vec<(String, PathBuf)>,
     /// In the order in which they were made.
     stops: Vec<Command>,
 }
 
 impl<'a> Running<'a> {
-    /// Makes all of it on the partitions of `disks`, and the filesystems on it.
+    /// Makes all of it on the partitions of `disks`, and the filesystems on it. `passphrase` is for what is encrypted.
     ///
     /// # Errors
     /// When a tool fails, or a signal asks for the end. What was made by then is let go.
@@ -67,18 +68,26 @@ impl<'a> Running<'a> {
         layout: &Layout,
         disks: &[PathBuf],
         sector: u64,
+        passphrase: Option<&Passphrase>,
         reporter: &'a dyn Reporter,
     ) -> anyhow::Result<Self> {
         let mut running = Self {
             reporter,
             nodes: Vec::new(),
-            arrays: Vec::new(),
+            named: Vec::new(),
             stops: Vec::new(),
         };
         for array in &stack.arrays {
             interrupt::check()?;
             let doing = || format!("making the array {}", array.name);
             running.array(array, disks).with_context(doing)?;
+        }
+        for luks in &stack.luks {
+            let doing = || format!("encrypting {}", luks.name);
+            let passphrase = passphrase.context("no passphrase is given");
+            passphrase
+                .and_then(|passphrase| running.luks(luks, disks, sector, passphrase))
+                .with_context(doing)?;
         }
         for group in &stack.groups {
             interrupt::check()?;
@@ -122,26 +131,55 @@ impl<'a> Running<'a> {
         }
         made?;
         wipe(&node)?;
-        self.arrays.push((array.name.clone(), node.clone()));
+        self.named.push((array.name.clone(), node.clone()));
         self.nodes.push((array.slot, node));
         Ok(())
+    }
+
+    fn luks(
+        &mut self,
+        luks: &Encrypted,
+        disks: &[PathBuf],
+        sector: u64,
+        passphrase: &Passphrase,
+    ) -> anyhow::Result<()> {
+        let devices = self.devices(&luks.on, disks)?;
+        let [device] = &devices[..] else {
+            bail!("it would be on {} devices", devices.len());
+        };
+        feed(
+            &commands::format(luks, device, sector),
+            passphrase,
+            self.reporter,
+        )?;
+        feed(&commands::open(luks, device), passphrase, self.reporter)?;
+        self.stops.push(commands::close(luks));
+        let node = commands::opened(&luks.name);
+        wipe(&node)?;
+        self.named.push((luks.name.clone(), node.clone()));
+        self.nodes.push((luks.slot, node));
+        Ok(())
+    }
+
+    /// What something is made of: of several disks, the partition of each.
+    fn devices(&self, on: &On, disks: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+        match on {
+            On::Partition(number) => disks
+                .iter()
+                .map(|disk| nodes::partition(disk, *number))
+                .collect(),
+            On::Name(name) => {
+                let found = self.named.iter().find(|(other, _)| other == name);
+                let (_, node) = found.with_context(|| format!("there is no {name}"))?;
+                Ok(vec![node.clone()])
+            }
+        }
     }
 
     fn group(&mut self, group: &Group, disks: &[PathBuf]) -> anyhow::Result<()> {
         let mut devices = Vec::new();
         for on in &group.on {
-            match on {
-                On::Partition(number) => {
-                    for disk in disks {
-                        devices.push(nodes::partition(disk, *number)?);
-                    }
-                }
-                On::Array(name) => {
-                    let found = self.arrays.iter().find(|(other, _)| other == name);
-                    let (_, node) = found.with_context(|| format!("there is no array {name}"))?;
-                    devices.push(node.clone());
-                }
-            }
+            devices.extend(self.devices(on, disks)?);
         }
         run(&commands::physical(&devices), self.reporter)?;
         run(&commands::group(group, &devices), self.reporter)?;
@@ -183,8 +221,9 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         while let Some(stop) = self.stops.pop() {
             if let Err(error) = patiently(&stop, self.reporter) {
-                self.reporter
-                    .warn(format!("an array or a volume is still in use: {error:#}"));
+                self.reporter.warn(format!(
+                    "an array, LUKS or a volume is still in use: {error:#}"
+                ));
             }
         }
     }
@@ -213,12 +252,25 @@ fn patiently(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
 
 fn run(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let Command { program, arguments } = command;
-    let environment: &[(&str, &str)] = if Path::new(UDEV).exists() {
+    tools::run_with(program, arguments, environment(), 0, reporter)
+}
+
+pub(super) fn feed(
+    command: &Command,
+    passphrase: &Passphrase,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    let Command { program, arguments } = command;
+    let input = passphrase.bytes();
+    tools::run_fed(program, arguments, environment(), input, reporter)
+}
+
+fn environment() -> &'static [(&'static str, &'static str)] {
+    if Path::new(UDEV).exists() {
         &[]
     } else {
         &commands::WITHOUT_UDEV
-    };
-    tools::run_with(program, arguments, environment, 0, reporter)
+    }
 }
 
 /// Whatever was there before: an array and a volume begin where another one may have begun, with all its names.

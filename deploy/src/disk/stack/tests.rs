@@ -1,5 +1,11 @@
 use super::*;
+use crate::passphrase::Passphrase;
+use crate::test_tree::Told;
+use pitstop_imaging::disk::LoopDevice;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 const LAYOUT: &str = r#"
 version = 1
@@ -145,4 +151,80 @@ fn modules_are_found_in_the_kernels_lists() {
     assert!(is_listed(&list, "dm_mod") && is_listed(&list, "raid10"));
     assert!(!is_listed(&list, "raid1") && !is_listed(&list, "x"));
     assert!(!is_listed(Path::new("/nowhere"), "x"));
+}
+
+/// What `cryptsetup` says with the passphrase `words`, in less memory than a small machine has.
+fn cryptsetup(arguments: &[&str], device: &Path, words: &str) -> (bool, String) {
+    let line = "ulimit -v 262144; exec cryptsetup --disable-locks \"$@\"";
+    let mut child = Command::new("sh")
+        .args(["-c", line, "sh"])
+        .args(arguments)
+        .arg(device)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let fed = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut { fed }, words.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), said)
+}
+
+#[test]
+fn what_is_encrypted_is_as_a_small_machine_can_open_it() {
+    const SIZE: u64 = 32 << 20;
+    let words = "correct horse battery";
+    let key = tempfile::NamedTempFile::new().unwrap();
+    fs::set_permissions(key.path(), Permissions::from_mode(0o600)).unwrap();
+    fs::write(key.path(), format!("{words}\n")).unwrap();
+    let passphrase = Passphrase::open(key.path()).unwrap();
+    let luks = Encrypted {
+        name: "system".into(),
+        uuid: "0d9f5f0a-6a0c-4c1a-9a77-1f6d6f2a5e11".into(),
+        on: On::Partition(3),
+        slot: 3,
+    };
+    for sector in [512, 4096] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        let bytes = u32::try_from(sector).unwrap();
+        let device = LoopDevice::new(file.path(), &(0..SIZE), bytes).unwrap();
+        let command = commands::format(&luks, device.path(), sector);
+        let shown = format!("{command:?} {:?}", commands::open(&luks, device.path()));
+        let told = Told::default();
+        running::feed(&command, &passphrase, &told).unwrap();
+        let (_, dump) = cryptsetup(&["luksDump"], device.path(), "");
+        let dump: String = dump.split_whitespace().collect::<Vec<_>>().join(" ");
+        for wanted in [
+            "Version: 2",
+            "UUID: 0d9f5f0a-6a0c-4c1a-9a77-1f6d6f2a5e11",
+            "offset: 16777216 [bytes]",
+            "length: (whole device)",
+            "cipher: aes-xts-plain64",
+            &format!("sector: {sector} [bytes]"),
+            "PBKDF: argon2id",
+            "Time cost: 4",
+            "Memory: 65536",
+            "Threads: 1",
+        ] {
+            assert!(dump.contains(wanted), "{wanted}: {dump}");
+        }
+        // Typed, it ends with its line; the file's is no part of it.
+        let tried = |words: &str| {
+            let arguments = ["open", "--test-passphrase", "--key-file", "-"];
+            cryptsetup(&arguments, device.path(), words).0
+        };
+        assert!(tried(words));
+        assert!(!tried(&format!("{words}\n")) && !tried("another"));
+        let logged = told.lines().join("\n");
+        assert!(
+            !shown.contains("horse") && !logged.contains("horse"),
+            "{shown} {logged}"
+        );
+        device.finish().unwrap();
+    }
+    assert_eq!(commands::close(&luks).arguments, ["close", "system"]);
+    let opened = commands::opened("system");
+    assert_eq!(opened, Path::new("/dev/mapper/system"));
 }

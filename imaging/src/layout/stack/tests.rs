@@ -125,7 +125,7 @@ fn what_makes_no_sense_is_told_by_its_key() {
         ),
         (
             lvm("\"a\"", root),
-            "the layout has no [[raid]] with that name",
+            "the layout has no [[raid]] or [[luks]] with that name",
         ),
         (lvm("", root), "[[lvm]] \"g\": on names nothing"),
         (lvm("2", ""), "it has no volumes"),
@@ -143,7 +143,7 @@ fn what_makes_no_sense_is_told_by_its_key() {
         ),
         (
             raid("on = 2\nfilesystem = \"ext4\"") + &lvm("\"a\"", root),
-            "that array has a filesystem of its own",
+            "it has a filesystem of its own",
         ),
         (
             lvm("2", &format!("{root}, {root}")),
@@ -174,12 +174,128 @@ fn what_makes_no_sense_is_told_by_its_key() {
     }
 }
 
+/// Volumes on LUKS on an array, and LUKS with a filesystem on another one.
+const ENCRYPTED: &str = r#"
+[[raid]]
+name = "all"
+on = 3
+[[luks]]
+name = "secret"
+on = "all"
+[[raid]]
+name = "more"
+on = 2
+[[luks]]
+name = "home"
+on = "more"
+filesystem = "ext4"
+mount = "/home"
+[[lvm]]
+group = "vg0"
+on = ["secret"]
+volumes = [{ name = "root", size = "fill", filesystem = "xfs", mount = "/" }]
+"#;
+
 #[test]
-fn encryption_is_refused_with_the_program_that_makes_it() {
-    let error = Layout::parse(&format!("{PARTITIONS}[[luks]]\nname = \"x\"\n")).unwrap_err();
-    let error = error.to_string();
-    assert!(error.starts_with("the layout has [[luks]]"), "{error}");
-    assert!(error.contains("cryptsetup"), "{error}");
+fn what_is_encrypted_gets_what_its_header_leaves() {
+    let layout = Layout::parse(&format!("{PARTITIONS}{ENCRYPTED}")).unwrap();
+    assert_eq!(Layout::parse(&layout.to_toml().unwrap()).unwrap(), layout);
+    assert!(layout.is_stacked());
+    let placed = placed(&layout, 1302 * MIB);
+    let found = sizes(&layout, &[&placed, &placed]).unwrap();
+    let found: Vec<u64> = found.iter().map(|size| size / MIB).collect();
+    // 1 000 MiB, less 1 for the array, 16 for LUKS, and 1 for the group, in extents of 4.
+    assert_eq!(found, [100, 200, 1000, 999, 199, 983, 183, 980]);
+    let slots = layout.slots();
+    let told: Vec<(String, bool)> = slots
+        .iter()
+        .map(|(slot, _)| (slot.to_string(), layout.is_encrypted(*slot)))
+        .collect();
+    let expected = [
+        ("array all", false),
+        ("array more", false),
+        ("LUKS secret", true),
+        ("LUKS home", true),
+        ("volume vg0/root", true),
+    ];
+    assert_eq!(
+        told[3..],
+        expected.map(|(name, encrypted)| (name.to_owned(), encrypted))
+    );
+    // Without arrays a partition does as well, and a volume beside it is open.
+    let text = "[[luks]]\nname = \"secret\"\non = 3\n[[lvm]]\ngroup = \"g\"\non = [2]\n\
+                volumes = [{ name = \"x\", size = \"fill\" }]\n";
+    let layout = Layout::parse(&format!("{PARTITIONS}{text}")).unwrap();
+    assert!(!layout.is_encrypted(layout.slots()[4].0));
+    let placed = self::placed(&layout, 1302 * MIB);
+    assert_eq!(sizes(&layout, &[&placed]).unwrap()[3], 984 * MIB);
+    let small = layout.place(317 * MIB, 512).unwrap();
+    let error = sizes(&layout, &[&small]).unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "[[luks]] \"secret\": it has 15.0 MiB, and its header alone takes 16.0 MiB"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn encryption_that_makes_no_sense_is_told_by_its_key() {
+    let luks = |name: &str, rest: &str| format!("[[luks]]\nname = \"{name}\"\n{rest}\n");
+    let raid = "[[raid]]\nname = \"a\"\non = 3\n";
+    for (text, why) in [
+        (
+            luks("x", "on = 9"),
+            "[[luks]] \"x\": on = 9: the layout has no partition 9",
+        ),
+        (
+            luks("x", "on = 1"),
+            "on = 1: that partition has a filesystem",
+        ),
+        (
+            luks("x", "on = \"y\"") + &luks("y", "on = 2"),
+            "[[luks]] \"x\": on = \"y\": the layout has no [[raid]] with that name",
+        ),
+        (
+            luks("x", "on = 2") + &luks("y", "on = 2"),
+            "[[luks]] \"y\": on = 2: something else uses that partition",
+        ),
+        (
+            luks("x", "on = 2") + &luks("x", "on = 3"),
+            "another [[luks]] or [[raid]] has the name",
+        ),
+        (
+            raid.to_owned() + &luks("a", "on = \"a\""),
+            "another [[luks]] or [[raid]] has the name",
+        ),
+        (
+            raid.to_owned() + &luks("x", "on = 2"),
+            "[[luks]] is on partition 2, and with [[raid]] each disk has one",
+        ),
+        (luks("control", "on = 2"), "device-mapper keeps the name"),
+        (luks("-x", "on = 2"), "begins with a letter"),
+        (luks("x", "on = 2\nkey = \"secret\""), "unknown field `key`"),
+        (
+            luks("x", "on = 2\nfilesystem = \"vfat\""),
+            "filesystem = \"vfat\": there can be ext2",
+        ),
+        (
+            luks("g-r--o", "on = 2")
+                + "[[lvm]]\ngroup = \"g\"\non = [3]\nvolumes = [{ name = \"r-o\", size = \"fill\" }]",
+            "the volume g/r-o has the same name in /dev/mapper",
+        ),
+        (
+            luks("x", "on = 2\nfilesystem = \"ext4\"")
+                + "[[lvm]]\ngroup = \"g\"\non = [\"x\"]\nvolumes = [{ name = \"r\", size = \"fill\" }]",
+            "on = \"x\": it has a filesystem of its own",
+        ),
+    ] {
+        let error = format!(
+            "{:#}",
+            Layout::parse(&format!("{PARTITIONS}{text}")).unwrap_err()
+        );
+        assert!(error.contains(why), "{text}: {error}");
+    }
 }
 
 #[test]
@@ -221,6 +337,18 @@ proptest::proptest! {
             && let Ok(sizes) = sizes(&layout, &[&placed])
         {
             proptest::prop_assert!(sizes[3] + sizes[4] <= sizes[1] + sizes[2]);
+        }
+    }
+
+    #[test]
+    fn no_encryption_makes_it_panic(name in "[a-c-]{1,3}", on in "([1-4]|\"[a-c]\")", sector in 0..2_usize, disk: u64) {
+        let text = format!("{PARTITIONS}[[raid]]\nname = \"a\"\non = 3\n[[luks]]\nname = \"{name}\"\non = {on}\n");
+        if let Ok(layout) = Layout::parse(&text)
+            && let Ok(placed) = layout.place(disk, [512, 4096][sector])
+            && let Ok(sizes) = sizes(&layout, &[&placed])
+        {
+            proptest::prop_assert_eq!(sizes[4], sizes[3] - LUKS_HEADER);
+            proptest::prop_assert_eq!(Layout::parse(&layout.to_toml().unwrap()).unwrap(), layout);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Arrays and volumes as a file has them, with what is on them beside their own keys.
+//! Arrays, LUKS and volumes as a file has them, with what is on them beside their own keys.
 
-use super::{Entry, Logical, Raid};
+use super::{Entry, Logical, Luks, On, Raid};
 use serde::{Deserialize, Serialize};
 
 /// An array as a file has it.
@@ -11,6 +11,24 @@ pub(super) struct WrittenRaid {
     #[serde(default = "mirror")]
     level: u32,
     on: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    filesystem: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    label: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    uuid: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    features: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    mount: String,
+}
+
+/// What is encrypted, as a file has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct WrittenLuks {
+    name: String,
+    on: On,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     filesystem: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -77,6 +95,38 @@ impl From<Raid> for WrittenRaid {
         Self {
             name,
             level: mirror(),
+            on,
+            filesystem: entry.filesystem,
+            label: entry.label,
+            uuid: entry.uuid,
+            features: entry.features,
+            mount: entry.mount,
+        }
+    }
+}
+
+impl From<WrittenLuks> for Luks {
+    fn from(written: WrittenLuks) -> Self {
+        Self {
+            name: written.name,
+            on: written.on,
+            entry: Entry {
+                filesystem: written.filesystem,
+                label: written.label,
+                uuid: written.uuid,
+                features: written.features,
+                mount: written.mount,
+                ..Entry::default()
+            },
+        }
+    }
+}
+
+impl From<Luks> for WrittenLuks {
+    fn from(luks: Luks) -> Self {
+        let Luks { name, on, entry } = luks;
+        Self {
+            name,
             on,
             filesystem: entry.filesystem,
             label: entry.label,

@@ -6,6 +6,7 @@ use crate::plan::OfTree;
 use anyhow::{Context, bail};
 use pitstop_deploy::disk::{Deployment, Entries, Firmware, plan as judge};
 use pitstop_deploy::hooks::Hook;
+use pitstop_deploy::passphrase::Passphrase;
 use pitstop_imaging::efi;
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::inventory::Disk;
@@ -25,12 +26,17 @@ pub(in crate::execute) struct Ready {
     all: Vec<(PathBuf, u32)>,
     layout: Option<Layout>,
     hooks: Vec<Hook>,
+    passphrase: Option<Passphrase>,
 }
 
 pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Prepared> {
     let tree = Opened::open(work, &options.tree)?;
     let layout = match &options.layout {
         Some(file) => Some(partition::read(work, file)?),
+        None => None,
+    };
+    let passphrase = match &options.luks_key {
+        Some(file) => Some(parts::passphrase(work, file)?),
         None => None,
     };
     let hooks = parts::scripts(work, &options.hooks)?;
@@ -61,6 +67,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
         tree,
         layout,
         hooks,
+        passphrase,
     };
     let lines = {
         let at = Place::of(work, &ready.disk);
@@ -134,6 +141,7 @@ fn deployment<'a>(
     let mirrors = ready.mirrors.iter();
     deployment.mirrors = mirrors.map(|disk| disk.node(&work.machine.dev)).collect();
     deployment.layout.clone_from(&ready.layout);
+    deployment.passphrase.clone_from(&ready.passphrase);
     deployment.identity = options.identity;
     deployment.hostname = if named_by_network {
         hostname(work, options.hostname.as_ref())

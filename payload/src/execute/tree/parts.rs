@@ -1,15 +1,19 @@
 //! What is laid over a tree and run in it, from the share.
 
-use super::Work;
-use anyhow::{Context, bail};
+use super::{Work, locked};
+use anyhow::{Context, bail, ensure};
 use pitstop_deploy::hooks::{self, Hook};
 use pitstop_deploy::overrides::{From, Overlay, Owners};
+use pitstop_deploy::passphrase::Passphrase;
+use pitstop_imaging::source::ReadAt as _;
 use pitstop_protocol::digest::Digest;
 use pitstop_protocol::tree::LAYER;
 use std::io::{self, Read, Seek};
 
 /// Far more than a script has.
 const MOST_BYTES: u64 = 4 << 20;
+/// Of a passphrase that is encrypted: age's header has no more than half of it.
+const MOST_ENCRYPTED: u64 = 128 << 10;
 
 /// Whether the layers are there, before anything is written.
 ///
@@ -87,4 +91,97 @@ fn script(work: &Work<'_>, file: &str) -> anyhow::Result<Hook> {
     };
     hooks::check(&hook)?;
     Ok(hook)
+}
+
+/// The passphrase that `file` in the image folder has. The server of the job finds the key of that file.
+///
+/// # Errors
+/// It is not there, is not what the job was made for, nobody gives its key, or there is no passphrase in it.
+pub(super) fn passphrase(work: &Work<'_>, file: &str) -> anyhow::Result<Passphrase> {
+    let path = work.image_path(file);
+    let doing = || {
+        format!(
+            "reading the passphrase for LUKS, {path} on {}",
+            work.share.name()
+        )
+    };
+    let encrypted = work.share.image(&path).with_context(doing)?;
+    ensure!(
+        encrypted.size() <= MOST_ENCRYPTED,
+        "{}: it is no passphrase, it has {} bytes",
+        doing(),
+        encrypted.size()
+    );
+    let mut bytes = vec![0; usize::try_from(encrypted.size())?];
+    encrypted.read_exact_at(&mut bytes, 0).with_context(doing)?;
+    let checked = work.job.terms.check_digest(file, Some(Digest::of(&bytes)));
+    checked.map_err(anyhow::Error::msg).with_context(doing)?;
+    let plain = locked::opened(work, encrypted, &path).with_context(doing)?;
+    Passphrase::of_image(&*plain).with_context(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::broken;
+    use crate::execute::tree::tests::Bench;
+    use pitstop_protocol::job::{Action, Job};
+    use std::fs;
+    use std::process::Command;
+
+    const FILE: &str = "luks.key.age";
+
+    fn told(bench: &Bench, job: &Job) -> String {
+        let found = bench.with(job, |work| passphrase(work, FILE));
+        format!("{:#}", found.unwrap_err())
+    }
+
+    #[test]
+    fn the_passphrase_for_luks_comes_encrypted_and_is_what_the_job_means() {
+        let bench = Bench::new();
+        let mut job = broken::job(Action::RefreshInfo, "m");
+        let path = bench.root.path().join("m").join(FILE);
+        fs::create_dir_all(bench.root.path().join("m")).unwrap();
+        let error = told(&bench, &job);
+        assert!(
+            error.starts_with("reading the passphrase for LUKS, m/luks.key.age on "),
+            "{error}"
+        );
+        fs::write(&path, "secret words\n").unwrap();
+        let error = told(&bench, &job);
+        assert!(error.contains("is not encrypted by age"), "{error}");
+        assert!(!error.contains("secret words"), "{error}");
+        fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
+        let error = told(&bench, &job);
+        assert!(error.contains("it is no passphrase"), "{error}");
+        // Made by age-keygen.
+        let public = "age128886l35gund023wy4keuzws9ckzy9jccm3st4a2vwwp3vfqf33s2m45wg";
+        let plain = bench.root.path().join("plain");
+        fs::write(&plain, "secret words\n").unwrap();
+        let status = Command::new("age")
+            .args(["-r", public, "-o"])
+            .arg(&path)
+            .arg(&plain)
+            .status()
+            .expect("the package age is installed");
+        assert!(status.success());
+        // Nobody has the key here: a machine asks the server of its job.
+        let error = told(&bench, &job);
+        assert!(
+            error.contains("no server is known that could have its key"),
+            "{error}"
+        );
+        // One that is signed says which file it is.
+        let other = Digest::of(b"another");
+        job.terms.digests.insert(FILE.into(), other);
+        let error = told(&bench, &job);
+        assert!(
+            error.contains("is not what the job was made for"),
+            "{error}"
+        );
+        let right = Digest::of(&fs::read(&path).unwrap());
+        job.terms.digests.insert(FILE.into(), right);
+        let error = told(&bench, &job);
+        assert!(error.contains("no server is known"), "{error}");
+    }
 }

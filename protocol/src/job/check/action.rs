@@ -187,6 +187,7 @@ mod tests {
             "keep" | "partitions" => Value::Array(vec![3.into()]),
             "method" => "zero".into(),
             "layout" => "layout.toml".into(),
+            "luks-key" => "luks.key.age".into(),
             "tree" => "web".into(),
             "exclude" | "local" => Value::Array(vec!["/srv/**".into()]),
             "identity" | "changes" | "strangers" | "initrd" => "keep".into(),

@@ -52,6 +52,38 @@ fn a_machine_has_the_keys_of_what_its_job_names_alone() {
 }
 
 #[test]
+fn the_passphrase_of_a_deploy_is_the_one_file_that_its_job_names() {
+    let own = "action = \"deploy\"\ntree = \"web\"\nluks-key = \"luks.key.age\"\n";
+    let lab = "action = \"deploy\"\ntree = \"web\"\nimage = \"lab\"\nluks-key = \"keys/a.age\"\n";
+    let outside = "action = \"deploy\"\ntree = \"web\"\nluks-key = \"../x/luks.key.age\"\n";
+    for (job, image, allowed) in [
+        (own, "10.0.2.15/luks.key.age", true),
+        (own, "10.0.2.15/other.key.age", false),
+        (own, "10.0.2.16/luks.key.age", false),
+        (own, "luks.key.age", false),
+        (own, "10.0.2.15/sda.raw.gz.age", false),
+        // What it deploys it may have, too.
+        (own, "trees/web/1.tar.gz.age", true),
+        (lab, "lab/keys/a.age", true),
+        (lab, "lab/a.age", false),
+        (lab, "10.0.2.15/keys/a.age", false),
+        (outside, "10.0.2.15/../x/luks.key.age", false),
+        (
+            "action = \"restore\"\nimage = \"lab\"\nluks-key = \"keys/a.age\"\n",
+            "lab/keys/a.age",
+            false,
+        ),
+        (
+            "action = \"deploy\"\ntree = \"web\"\nluks-key = \"luks.key\"\n",
+            "10.0.2.15/luks.key",
+            false,
+        ),
+    ] {
+        assert_eq!(is_of(job, image), allowed, "{job} {image}");
+    }
+}
+
+#[test]
 fn who_says_to_be_another_machine_has_its_own_folder() {
     let locked = Locked {
         version: pitstop_protocol::unlock::VERSION,

@@ -124,7 +124,7 @@ impl Known {
     pub(super) fn digests(&self, job: &Job) -> anyhow::Result<Option<Value>> {
         match &job.action {
             Action::Restore(_) => self.images().map(Some),
-            Action::Partition { layout } => self.layout(layout).map(Some),
+            Action::Partition { layout } => self.beside(layout).map(Some),
             Action::Deploy(_) | Action::Update(_) | Action::Run(_) => {
                 self.tree(&job.action).map(Some)
             }
@@ -201,10 +201,10 @@ impl Known {
             bail!("{action} takes no tree: a fault in Pitstop itself");
         };
         let mut digests = Table::new();
-        if let Some(layout) = parts.layout
-            && let Value::Table(table) = self.layout(layout)?
-        {
-            digests.extend(table);
+        for file in parts.layout.into_iter().chain(parts.luks_key) {
+            if let Value::Table(table) = self.beside(file)? {
+                digests.extend(table);
+            }
         }
         digests.insert(
             parts.tree.in_digests(),
@@ -225,7 +225,8 @@ impl Known {
         Ok(digests.into())
     }
 
-    fn layout(&self, file: &str) -> anyhow::Result<Value> {
+    /// Of a file in the image folder, as it lies there.
+    fn beside(&self, file: &str) -> anyhow::Result<Value> {
         let (_, folder) = self.place()?;
         let path = self.path.join(folder).join(file);
         let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;

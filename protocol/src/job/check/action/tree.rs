@@ -7,6 +7,7 @@ use crate::job::hostfile::HostFile;
 use crate::job::options::RECIPIENTS;
 use crate::job::{CaptureOptions, DeployOptions, RunOptions, UpdateOptions, check_folder};
 use crate::tree::{self, TreeName};
+use pitstop_imaging::image::encrypted::is_named_encrypted;
 
 /// RFC 1123 2.1, and what Linux has room for (`HOST_NAME_MAX`).
 const LONGEST_NAME: usize = 64;
@@ -35,6 +36,7 @@ pub(super) fn capture(file: &HostFile) -> Result<CaptureOptions, Wrong> {
 pub(super) fn deploy(file: &HostFile, placeholders: &Placeholders) -> Result<DeployOptions, Wrong> {
     Ok(DeployOptions {
         layout: file.layout.is_some().then(|| layout(file)).transpose()?,
+        luks_key: luks_key(file).map_err(at("luks-key"))?,
         new_ids: file.new_ids.unwrap_or_default(),
         identity: word(file.identity.as_deref()).map_err(at("identity"))?,
         hostname: hostname(file, placeholders).map_err(at("hostname"))?,
@@ -78,6 +80,21 @@ fn tree(file: &HostFile, action: &str) -> Result<TreeName, Wrong> {
         )));
     };
     text.parse().map_err(at("tree"))
+}
+
+/// A passphrase that who reads the share can read is none.
+fn luks_key(file: &HostFile) -> Result<Option<String>, String> {
+    let Some(path) = &file.luks_key else {
+        return Ok(None);
+    };
+    check_folder(path)?;
+    if !is_named_encrypted(path) {
+        return Err(format!(
+            "{path:?} is not called .age: who reads the share would have the passphrase. Encrypt it for the server's key, age -r \
+             age1… -o luks.key.age (docs/encryption.md, \"Machines\")"
+        ));
+    }
+    Ok(Some(path.clone()))
 }
 
 fn hostname(file: &HostFile, placeholders: &Placeholders) -> Result<Option<String>, String> {
@@ -170,6 +187,8 @@ mod tests {
             ("overrides = [\"10.0.2.15\"]", "overrides", "below layers/"),
             ("overrides = [\"layers/../x\"]", "overrides", ". or .."),
             ("hooks = [\"x.sh\"]", "hooks", "below hooks/"),
+            ("luks-key = \"luks.key\"", "luks-key", "is not called .age"),
+            ("luks-key = \"../x.age\"", "luks-key", ". or .."),
             (
                 "boot = \"grub\"",
                 "boot",
