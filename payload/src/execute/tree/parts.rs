@@ -5,7 +5,6 @@ use anyhow::{Context, bail, ensure};
 use pitstop_deploy::hooks::{self, Hook};
 use pitstop_deploy::overrides::{From, Overlay, Owners};
 use pitstop_deploy::passphrase::Passphrase;
-use pitstop_imaging::source::ReadAt as _;
 use pitstop_protocol::digest::Digest;
 use pitstop_protocol::tree::LAYER;
 use std::io::{self, Read, Seek};
