@@ -8,7 +8,6 @@ mod commit;
 mod grub;
 mod journal;
 mod local;
-mod locks;
 mod look;
 mod plan;
 pub mod record;
@@ -24,7 +23,6 @@ mod work;
 mod workshop;
 
 pub use commit::{RolledForward, is_cut_off, roll_forward};
-pub use locks::Locks;
 pub use plan::{Line, UpdatePlan, plan};
 pub use record::Record;
 pub use table::{Act, Why};
