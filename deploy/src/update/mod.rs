@@ -4,6 +4,7 @@
 //! staged beside what it replaces, proven and on the disk. Then a journal of what is left to do is written; from there on the
 //! update is decided, and a power cut ends it no more: [`roll_forward`] finishes it.
 
+pub mod adapted;
 mod commit;
 mod grub;
 mod journal;
