@@ -82,7 +82,9 @@ pub fn add(root: &Root, laid: &BTreeSet<TreePath>) -> anyhow::Result<()> {
         TreePath::parse_loose(below).ok()?.join(path.name()).ok()
     };
     // A layer names its files by the tree's own symlinks, too.
-    let laid = laid.iter().map(|path| real(path).unwrap_or_else(|| path.clone()));
+    let laid = laid
+        .iter()
+        .map(|path| real(path).unwrap_or_else(|| path.clone()));
     let before = read(&Machine::open(root.path(), Access::Read, &[])?)?;
     write(root, before.into_iter().chain(laid).collect())
 }
