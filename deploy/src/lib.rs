@@ -16,6 +16,7 @@ pub mod overrides;
 pub mod root;
 pub mod update;
 
+pub use files::remove_in;
 pub use pitstop_imaging::wishes;
 
 #[cfg(test)]

@@ -161,7 +161,10 @@ impl Plan<'_> {
             hostname: deployment.hostname.as_deref(),
         };
         identity::renew_around(root, &wish, laid, reporter)?;
-        let chroot = Chroot::enter(root, deployment.hostname.as_deref())?;
+        let mut chroot = Chroot::enter(root, deployment.hostname.as_deref())?;
+        if deployment.entries.is_some() {
+            chroot = chroot.of_this_machine();
+        }
         let needs = if deployment.firmware == Firmware::Unknown {
             Vec::new()
         } else {

@@ -142,7 +142,7 @@ fn check_initramfs(
             &disk.node(&work.machine.dev),
         )?);
     }
-    let chroot = Chroot::enter(root, None)?;
+    let chroot = Chroot::enter(root, None)?.of_this_machine();
     initramfs::ensure(&chroot, wish, &needs, false, work.log)
 }
 
@@ -159,7 +159,7 @@ fn run_hooks(work: &Work<'_>, tree: &Opened, root: &Root, all: &[Hook]) -> anyho
         version: tree.image.meta.version.clone(),
         secrets: None,
     };
-    let chroot = Chroot::enter(root, None)?;
+    let chroot = Chroot::enter(root, None)?.of_this_machine();
     let limit = pitstop_deploy::disk::HOOK_LIMIT;
     hooks::run(&chroot, all, &environment, limit, work.log)
 }
