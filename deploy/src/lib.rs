@@ -17,6 +17,7 @@ pub mod passphrase;
 pub mod root;
 pub mod update;
 
+pub use files::remove_in;
 pub use pitstop_imaging::wishes;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use common::{entries, extract_to, options, run};
 use pitstop_imaging::event::Silent;
 use pitstop_testing::mounts::unmount;
 use pitstop_trees::btrfs::{SNAPSHOTS, Shelf};
-use pitstop_trees::{Consistency, Meta, capture};
+use pitstop_trees::{CaptureOptions, Consistency, Meta, capture};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -217,4 +217,30 @@ fn where_there_can_be_no_snapshot_it_is_read_as_it_is() {
         fs::read_to_string(running.at("top").join(SNAPSHOTS)).unwrap(),
         "mine"
     );
+}
+
+#[test]
+fn nothing_is_captured_while_something_is_installed() {
+    let running = Running::new();
+    let lock = running.at("top/@/var/lib/dpkg/lock-frontend");
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    let held = File::create(&lock).unwrap();
+    // SAFETY: plain numbers, for which zeros stand for the whole file.
+    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
+    whole.l_type = libc::F_WRLCK as libc::c_short;
+    // SAFETY: the file is open, and the structure lives through the call.
+    let locked = unsafe { libc::fcntl(held.as_raw_fd(), libc::F_OFD_SETLK, &raw const whole) };
+    assert_eq!(locked, 0);
+    let captured = |allow_changed: bool| {
+        let options = CaptureOptions {
+            allow_changed,
+            ..options()
+        };
+        running.within(|| capture(Path::new("/"), &options, &mut io::sink(), &Silent))
+    };
+    let error = captured(false).unwrap_err().to_string();
+    assert!(error.contains("lock-frontend is held"), "{error}");
+    captured(true).unwrap();
+    drop(held);
+    captured(false).unwrap();
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Disk, capture_to, extract_to, options};
+use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::FileSource;
 use pitstop_testing::mounts::Mounted;
 use pitstop_trees::path::TreePath;
@@ -22,6 +23,71 @@ fn paths(image: &Path) -> Vec<String> {
         .entries()
         .map(|entry| entry.path.to_string())
         .collect()
+}
+
+/// Calls `act`, once, when the first bytes of the image come: the tree is listed, and not all of it is read.
+struct Meanwhile<F>(Option<F>, Vec<u8>);
+
+impl<F: FnOnce()> Write for Meanwhile<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_installed_while_a_tree_is_read_is_told_and_refused() {
+    let work = tempfile::tempdir().unwrap();
+    let root = work.path();
+    for folder in ["usr/bin", "srv"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+        for name in ["gone", "replaced", "same"] {
+            fs::write(root.join(folder).join(name), "old").unwrap();
+        }
+    }
+    // More than goes into one member.
+    fs::write(root.join("boot"), vec![7; 4 << 20]).unwrap();
+    let install = || {
+        for folder in ["usr/bin", "srv"] {
+            let at = |name: &str| root.join(folder).join(name);
+            let _ = fs::remove_file(at("gone"));
+            fs::write(at("replaced.new"), "new").unwrap();
+            fs::rename(at("replaced.new"), at("replaced")).unwrap();
+            fs::write(at("came"), "new").unwrap();
+        }
+    };
+    let captured = |allow_changed: bool| {
+        let options = CaptureOptions {
+            allow_changed,
+            ..options()
+        };
+        let mut out = Meanwhile(Some(install), Vec::new());
+        pitstop_trees::capture(root, &options, &mut out, &Silent)
+    };
+    let changed = captured(true).unwrap().changed;
+    for told in [
+        "/usr/bin/came: it came",
+        "/usr/bin/gone: it w",
+        "/usr/bin/replaced: it changed",
+    ] {
+        assert!(
+            changed.iter().any(|line| line.starts_with(told)),
+            "{told}: {changed:?}"
+        );
+    }
+    assert!(
+        !changed.iter().any(|line| line.contains("same")),
+        "{changed:?}"
+    );
+    fs::remove_file(root.join("usr/bin/came")).unwrap();
+    let error = captured(false).unwrap_err().to_string();
+    assert!(error.starts_with("/usr/bin/came: it came"), "{error}");
 }
 
 #[test]

@@ -3,18 +3,20 @@
 
 mod links;
 mod output;
+mod policy;
 mod setup;
 mod spawn;
 mod steps;
 
 pub use output::secrets_of;
+pub use policy::Policy;
 
 use crate::files::Files;
 use crate::root::Root;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::interrupt;
-use setup::{POLICY, Setup};
+use setup::Setup;
 use std::ffi::OsString;
 use std::io::{self, BufReader, PipeReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -113,6 +115,14 @@ impl<'a> Chroot<'a> {
         Ok(Self { root, setup })
     }
 
+    /// The tree is for this very machine: its programs may change the firmware's boot entries. Nobody else's would survive a
+    /// `grub-install` or `bootctl` in a tree that is for another one.
+    #[must_use]
+    pub fn of_this_machine(mut self) -> Self {
+        self.setup.shows_firmware = setup::has_variables();
+        self
+    }
+
     #[must_use]
     pub fn root(&self) -> &'a Root {
         self.root
@@ -145,7 +155,7 @@ impl<'a> Chroot<'a> {
     /// When it cannot be started, does not end in time, or ends with another status than 0.
     pub fn run(&self, call: &Call, reporter: &dyn Reporter) -> anyhow::Result<()> {
         let label = &call.label;
-        let policy = Policy::place(self)?;
+        let policy = Policy::beneath(self.root, self.setup.has_policy)?;
         let mut tries = BUSY_TRIES;
         let (child, reader) = loop {
             match self.start(call) {
@@ -258,48 +268,6 @@ fn wait(child: &mut Child, end: Instant) -> io::Result<bool> {
 
 fn line_of(call: &Call, line: String) -> String {
     format!("{}: {}", call.label, output::without(&call.secrets, line))
-}
-
-/// The file that Debian's `policy-rc.d` is mounted over: an empty one, where the tree has none. Left behind by a run that was
-/// killed it means nothing, since it is no program; the next run takes it away.
-struct Policy<'a> {
-    root: Option<&'a Root>,
-}
-
-impl<'a> Policy<'a> {
-    fn place(chroot: &Chroot<'a>) -> anyhow::Result<Self> {
-        if !chroot.setup.has_policy {
-            return Ok(Self { root: None });
-        }
-        let files = Files::of(chroot.root)?;
-        let ours = match files.read(POLICY)? {
-            None => {
-                files.make_folders("usr/sbin")?;
-                files.write(POLICY, b"", 0o644)?;
-                true
-            }
-            Some(bytes) => bytes.is_empty(),
-        };
-        Ok(Self {
-            root: ours.then_some(chroot.root),
-        })
-    }
-
-    fn take_away(mut self) -> anyhow::Result<()> {
-        match self.root.take() {
-            Some(root) => Files::of(root)?.remove(POLICY),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Policy<'_> {
-    fn drop(&mut self) {
-        // Only where something failed before; that is what is told.
-        if let Some(root) = self.root.take() {
-            let _ = Files::of(root).and_then(|files| files.remove(POLICY));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is mounted and made around a tree before a program of it runs, as a list of steps.
 
 use super::links::{self, Links};
+use super::policy::{POLICY, POLICY_NO, is_asked};
 use super::steps::{Step, c_string};
 use super::{Call, FILES};
 use crate::files::Files;
@@ -21,9 +22,6 @@ const RESOLV_CONF: &str = "etc/resolv.conf";
 const NULL: &str = "/dev/null";
 /// GRUB would list the systems of other disks of this machine.
 const OS_PROBERS: [&str; 2] = ["usr/bin/os-prober", "bin/os-prober"];
-/// Debian's packages ask it whether they may start their services.
-pub const POLICY: &str = "usr/sbin/policy-rc.d";
-const POLICY_NO: &[u8] = b"#!/bin/sh\nexit 101\n";
 const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
 /// Which programs of a tree get what.
@@ -36,6 +34,8 @@ pub struct Setup {
     hidden: Vec<&'static str>,
     resolver: Option<Resolver>,
     pub has_policy: bool,
+    /// Whether programs of the tree may change the firmware's boot entries.
+    pub shows_firmware: bool,
     /// Whether `/tmp` is a folder; some systems have a link there.
     has_tmp: bool,
     /// Why nothing can be run.
@@ -68,6 +68,7 @@ impl Setup {
                 hidden: Vec::new(),
                 resolver: None,
                 has_policy: false,
+                shows_firmware: false,
                 has_tmp: false,
                 refused: None,
             });
@@ -96,7 +97,8 @@ impl Setup {
             hostname: hostname.map(str::to_owned),
             hidden: OS_PROBERS.into_iter().filter(is_file).collect(),
             resolver: resolver(&files)?,
-            has_policy: files.exists("usr/bin/dpkg"),
+            has_policy: is_asked(&files),
+            shows_firmware: false,
             has_tmp,
             refused,
             root: path,
@@ -146,7 +148,7 @@ impl Setup {
             QUIET | libc::MS_RDONLY,
             "",
         )?);
-        if has_variables() {
+        if self.shows_firmware {
             let variables = at("sys/firmware/efi/efivars");
             steps.push(Step::mount("efivarfs", &variables, QUIET, "")?);
         }
@@ -235,7 +237,7 @@ impl Step {
 }
 
 /// Whether the firmware is UEFI and the kernel shows its variables.
-fn has_variables() -> bool {
+pub fn has_variables() -> bool {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     Path::new("/sys/firmware/efi/efivars").is_dir()
         && known
@@ -262,4 +264,28 @@ fn resolver(files: &Files) -> anyhow::Result<Option<Resolver>> {
     }
     let there = files.exists(RESOLV_CONF);
     Ok(there.then_some(Resolver::Covered(ours)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_tree::tree;
+    use std::time::Duration;
+
+    #[test]
+    fn only_programs_of_this_machines_own_tree_see_its_firmware() {
+        let (_folder, root) = tree(&[]);
+        let mut setup = Setup::of(&root, None).unwrap();
+        let call = Call::new("true", &[], Duration::from_secs(60));
+        let shows = |setup: &Setup| {
+            let steps = setup.steps(&call).unwrap();
+            steps.iter().any(|step| match step {
+                Step::Mount { kind, .. } => kind.as_bytes() == b"efivarfs",
+                _ => false,
+            })
+        };
+        assert!(!shows(&setup));
+        setup.shows_firmware = true;
+        assert!(shows(&setup));
+    }
 }

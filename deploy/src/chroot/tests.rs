@@ -1,3 +1,4 @@
+use super::policy::POLICY;
 use super::*;
 use crate::test_tree::{Told, put, script, text, tree, with_shell};
 use std::fs;

@@ -4,6 +4,7 @@ mod btrfs;
 mod commit;
 mod configuration;
 mod disks;
+mod drivers;
 mod fat;
 mod fat_dots;
 mod fit;

@@ -2,6 +2,7 @@
 
 use super::configuration::{configuration, names, part_id};
 use super::disks::{check_core, check_disks, disks, mirrors, placed, refuse_unused};
+use super::drivers::check_initramfs;
 use super::fit::fit;
 use super::fstab::{Fstab, Part};
 use super::mounts::{self, place_of};
@@ -88,6 +89,8 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     let renamed = renamed(&deployment, own.as_ref(), &volumes)?;
     let (wrong, notes) = configuration(&case, &ways, &deployment, &renamed)?;
     check_programs(&deployment, &volumes, &ways, &renamed)?;
+    let changed = !renamed.is_empty() || !wrong.is_empty();
+    check_initramfs(&deployment, &volumes, changed)?;
     for (disk, changes) in &disks {
         check_free(changes, disk)?;
     }

@@ -16,6 +16,7 @@ use crate::files::Files;
 use crate::hooks::{self, HookEnvironment, Stage};
 use crate::identity::{self, Given, IdentityWish};
 use crate::root::Root;
+use crate::update::adapted;
 use crate::update::record::Record;
 use crate::wishes::{BootWish, Initrd};
 use crate::{initramfs, inside, new_ids, overrides};
@@ -24,6 +25,7 @@ use pitstop_imaging::disk::nodes;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::apply::{apply, check_free};
+use pitstop_trees::path::TreePath;
 use rustix::fs::OFlags;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -167,7 +169,10 @@ impl Plan<'_> {
             hostname: deployment.hostname.as_deref(),
         };
         identity::renew_around(root, &wish, laid, reporter)?;
-        let chroot = Chroot::enter(root, deployment.hostname.as_deref())?;
+        let mut chroot = Chroot::enter(root, deployment.hostname.as_deref())?;
+        if deployment.entries.is_some() {
+            chroot = chroot.of_this_machine();
+        }
         let needs = if deployment.firmware == Firmware::Unknown {
             Vec::new()
         } else {
@@ -194,6 +199,8 @@ impl Plan<'_> {
         if (changed || is_new) && mounts::is_device(deployment.disk)? {
             new_ids::rebuild(&chroot, reporter)?;
         }
+        // What hooks do is an admin's.
+        adapted::note(root, deployment.image, self.copies()?)?;
         let meta = &deployment.image.meta;
         let environment = HookEnvironment {
             stage: Stage::Deploy,
@@ -212,6 +219,17 @@ impl Plan<'_> {
         )?;
         self.check_configuration(root, reporter)?;
         Record::write(root, deployment.image)
+    }
+
+    /// Loaders that are added on the EFI system partitions.
+    fn copies(&self) -> anyhow::Result<Vec<TreePath>> {
+        let ways = self.ways.uefi.iter();
+        let copies = ways.flat_map(|way| {
+            let copies = way.found.copies.iter();
+            copies.map(move |(_, to)| format!("{}/{to}", way.mount))
+        });
+        let paths = copies.map(|path| TreePath::parse_loose(path.as_bytes()));
+        paths.collect::<Result<_, _>>().context("a loader's place")
     }
 
     /// What programs and hooks have left: a kernel that waits for another root is no system that boots.

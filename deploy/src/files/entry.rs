@@ -68,6 +68,14 @@ pub fn free(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
     rustix::fs::ioctl_setflags(&opened, has - HELD)
 }
 
+/// The same of an open folder, on filesystems that have such flags.
+fn loosen(folder: &OwnedFd) -> rustix::io::Result<()> {
+    match rustix::fs::ioctl_getflags(folder) {
+        Ok(has) if has.intersects(HELD) => rustix::fs::ioctl_setflags(folder, has - HELD),
+        _ => Ok(()),
+    }
+}
+
 /// Sets them again.
 ///
 /// # Errors
@@ -138,6 +146,7 @@ pub fn remove_in(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = openat(folder, name, flags, Mode::empty())?;
+    loosen(&opened)?;
     empty(&opened)?;
     unlinkat(folder, name, AtFlags::REMOVEDIR)
 }

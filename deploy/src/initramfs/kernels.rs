@@ -4,13 +4,13 @@ use crate::files::Files;
 use std::cmp::Ordering;
 
 /// Where modules are.
-const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
+pub const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 /// Names of kernels in `/boot`, with the version behind.
 const KERNELS: [&str; 3] = ["vmlinuz-", "vmlinux-", "kernel-"];
 /// Where an EFI system partition may be mounted.
 const ESPS: [&str; 3] = ["boot", "efi", "boot/efi"];
 /// Where GRUB keeps which entry was chosen.
-const ENVIRONMENTS: [&str; 2] = ["boot/grub2/grubenv", "boot/grub/grubenv"];
+pub const ENVIRONMENTS: [&str; 2] = ["boot/grub2/grubenv", "boot/grub/grubenv"];
 
 /// A kernel of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! Whether a tree's initramfs has the drivers of this machine's disk, and how it gets them.
 
+mod before;
 mod kernels;
 mod needs;
 mod opens;
 mod rebuild;
 
+pub use before::check;
 pub use needs::{Need, needs};
 pub use opens::check_opens;
 
@@ -34,6 +36,8 @@ pub struct Looked {
     pub initramfs: Option<String>,
     /// Modules that are needed, and neither in it nor in the kernel.
     pub missing: Vec<String>,
+    /// Those of them that the kernel has nowhere else either.
+    pub nowhere: Vec<String>,
     /// Why nothing can be said of it: how it is packed is not known here.
     pub unknown: Option<String>,
 }
@@ -71,6 +75,8 @@ pub fn look(root: &Root, needs: &[Need]) -> anyhow::Result<Option<Looked>> {
         .collect();
     missing.sort();
     missing.dedup();
+    let mut nowhere = missing.clone();
+    nowhere.retain(|name| !index.is_module(name));
     if unknown.is_some() {
         missing.clear();
     }
@@ -78,6 +84,7 @@ pub fn look(root: &Root, needs: &[Need]) -> anyhow::Result<Option<Looked>> {
         kernel: kernel.version,
         initramfs: path,
         missing,
+        nowhere,
         unknown,
     }))
 }
@@ -239,13 +246,18 @@ const FILESYSTEMS: [(&str, &str); 6] = [
     ("f2fs", "f2fs"),
 ];
 
+/// The module of a filesystem of this kind.
+pub fn module_of_filesystem(kind: &str) -> Option<String> {
+    let known = FILESYSTEMS.iter().find(|(known, _)| *known == kind);
+    known.map(|(_, module)| (*module).to_owned())
+}
+
 /// The module of the filesystem that the root is on.
 fn filesystem(root: &Root) -> Option<String> {
     let path = fs::canonicalize(root.path()).ok()?;
     let mounts = mount_table().ok()?;
     let mount = mounts.into_iter().rev().find(|mount| mount.point == path)?;
-    let known = FILESYSTEMS.iter().find(|(kind, _)| *kind == mount.kind);
-    known.map(|(_, module)| (*module).to_owned())
+    module_of_filesystem(&mount.kind)
 }
 
 #[cfg(test)]

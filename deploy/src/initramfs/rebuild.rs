@@ -2,6 +2,7 @@
 
 use super::Looked;
 use crate::chroot::{Call, Chroot};
+use crate::files::Files;
 use pitstop_imaging::event::Reporter;
 use std::time::Duration;
 
@@ -34,9 +35,30 @@ pub fn names() -> String {
     "update-initramfs, dracut, mkinitcpio, mkinitfs".to_owned()
 }
 
+/// Folders of programs, some of which are links to others.
+const FOLDERS: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
+
+/// Whether a path may be one of them, by whatever link it is found.
+pub fn is_tool(path: &str) -> bool {
+    let Some((folder, name)) = path.rsplit_once('/') else {
+        return false;
+    };
+    let is_named = |tool: &str| tool.rsplit('/').next() == Some(name);
+    FOLDERS.contains(&folder) && TOOLS.iter().any(|(_, tool)| is_named(tool))
+}
+
 impl Tool {
     pub fn of(chroot: &Chroot) -> Option<Self> {
-        let found = TOOLS.iter().find(|(_, path)| chroot.has(path));
+        Self::found(|path| chroot.has(path))
+    }
+
+    /// The one that a tree has.
+    pub fn in_tree(files: &Files) -> Option<Self> {
+        Self::found(|path| files.exists(path))
+    }
+
+    fn found(has: impl Fn(&str) -> bool) -> Option<Self> {
+        let found = TOOLS.iter().find(|(_, path)| has(path));
         found.map(|(tool, _)| *tool)
     }
 

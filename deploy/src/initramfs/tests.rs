@@ -1,5 +1,7 @@
 use super::*;
 use crate::test_tree::{Told, put, script, text, tree, with_shell};
+use pitstop_imaging::image::{FileSource, Level};
+use pitstop_trees::{CaptureOptions, Excludes, Meta, Packing, TreeImage};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -225,4 +227,91 @@ fn an_initramfs_opens_what_its_table_names() {
     put(root.path(), &initrd(), "\u{2}!L\u{18}x");
     assert_eq!(check(&["system"]), Ok(()));
     assert!(told.has("nobody has looked whether it opens system"));
+}
+
+/// The tree as an image, from a machine of `architecture`.
+fn captured(root: &Root, architecture: &str, out: &Path) -> TreeImage<'static> {
+    let options = CaptureOptions {
+        packing: Packing {
+            level: Level::Fast,
+            threads: 1,
+        },
+        excludes: Excludes::new(&[]).unwrap(),
+        keep_identity: false,
+        allow_changed: false,
+        skipped: Vec::new(),
+        meta: Meta::default(),
+    };
+    let mut file = File::create(out).unwrap();
+    pitstop_trees::capture(root.path(), &options, &mut file, &Told::default()).unwrap();
+    let mut image = TreeImage::of(Box::new(FileSource::open(out).unwrap())).unwrap();
+    architecture.clone_into(&mut image.meta.architecture);
+    image
+}
+
+#[test]
+fn what_cannot_be_added_is_told_before_the_disk_is_written() {
+    let (_folder, root) = with_kernel();
+    initramfs_with(&root, &initrd(), &["virtio_blk"]);
+    let images = tempfile::tempdir().unwrap();
+    let out = images.path().join("x.tar.gz");
+    let blk = device("virtio:d00000002v00001AF4", "virtio_blk");
+    let (ahci, none) = (device(AHCI, "ahci"), Need::Module("dm_mod".into()));
+    let refused = |image: &TreeImage, need: &Need, wish, changed, runs| {
+        let checked = check(image, std::slice::from_ref(need), wish, changed, runs);
+        checked
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    };
+    // As the tree is, nothing of it can be made anew.
+    let bare = captured(&root, "aarch64", &out);
+    assert_eq!(refused(&bare, &blk, Initrd::Auto, false, false), "");
+    for (need, wish, changed, why) in [
+        (
+            &ahci,
+            Initrd::Auto,
+            false,
+            "has not ahci (the tree has no program",
+        ),
+        (
+            &ahci,
+            Initrd::Keep,
+            false,
+            "has not ahci (initrd = \"auto\"",
+        ),
+        (&none, Initrd::Auto, false, "it has no driver dm_mod"),
+        (
+            &blk,
+            Initrd::Auto,
+            true,
+            "cannot be made anew: the tree has none of",
+        ),
+        (
+            &blk,
+            Initrd::Rebuild,
+            false,
+            "cannot be made anew: the tree has none of",
+        ),
+    ] {
+        let error = refused(&bare, need, wish, changed, true);
+        assert!(error.contains(why), "{why}: {error}");
+    }
+    // Its program is found by the tree's own links.
+    script(&root, "usr/bin/update-initramfs", "true");
+    std::os::unix::fs::symlink("bin", root.path().join("usr/sbin")).unwrap();
+    let whole = captured(&root, "aarch64", &images.path().join("y.tar.gz"));
+    assert_eq!(refused(&whole, &ahci, Initrd::Auto, false, true), "");
+    assert_eq!(refused(&whole, &blk, Initrd::Auto, true, true), "");
+    let error = refused(&whole, &ahci, Initrd::Auto, false, false);
+    assert!(
+        error.contains("programs for aarch64 do not run here"),
+        "{error}"
+    );
+    // How it is packed is not known here: it would be made anew.
+    put(root.path(), &initrd(), "\x02\x21\x4c\x18 packed with lz4");
+    let packed = captured(&root, "aarch64", &images.path().join("z.tar.gz"));
+    assert_eq!(refused(&packed, &ahci, Initrd::Auto, false, true), "");
+    let error = refused(&packed, &ahci, Initrd::Auto, false, false);
+    assert!(error.contains("initrd = \"keep\""), "{error}");
 }

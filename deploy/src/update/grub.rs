@@ -9,7 +9,7 @@ use crate::devices;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::FileSource;
-use pitstop_imaging::table;
+use pitstop_imaging::table::{ParsedTable, TableKind};
 use pitstop_trees::machine::Machine;
 use pitstop_trees::path::{TreePath, order};
 use rustix::fs::OFlags;
@@ -216,7 +216,9 @@ fn core_of(disk: &File, sector: &[u8; 512]) -> Option<u64> {
 fn room(disk: &Path, at: u64) -> anyhow::Result<Range<u64>> {
     let source = FileSource::open(disk)?;
     let sector = u32::try_from(SECTOR)?;
-    let table = table::read(&source, sector).context("reading the partition table")?;
+    let parsed = ParsedTable::read(&source, sector).context("reading the partition table")?;
+    let parsed = parsed.context("the disk has no partition table")?;
+    let table = &parsed.table;
     let around = table.partitions.iter().find(|it| it.range().contains(&at));
     match around {
         Some(own) if own.kind.is_fixed() => Ok(at..own.range().end),
@@ -224,8 +226,13 @@ fn room(disk: &Path, at: u64) -> anyhow::Result<Range<u64>> {
             "it is in partition {}, which is none for it: run the system's own grub-install",
             other.number
         ),
+        None if table.kind == TableKind::Gpt => bail!(
+            "it is in no partition, and a GPT has no room for it beside them: run the system's own grub-install"
+        ),
         None => {
-            let behind = table.partitions.iter().map(|it| it.start);
+            // The record of an extended partition is at its beginning, before the first of the partitions in it.
+            let extended = parsed.raw.extended().into_iter().map(|it| it.start);
+            let behind = table.partitions.iter().map(|it| it.start).chain(extended);
             let end = behind.filter(|start| *start > at).min();
             Ok(at..end.context("the disk has no partitions")?)
         }
@@ -290,5 +297,30 @@ mod tests {
         let error = embed(&path, &images(3, 64)).unwrap_err().to_string();
         assert!(error.contains("room for 32256"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), after);
+    }
+
+    #[test]
+    fn the_record_of_an_extended_partition_is_no_room_for_a_core() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = disk(folder.path());
+        let mut bytes = fs::read(&path).unwrap();
+        // An extended one from sector 63 on, and in it one from sector 126 on.
+        bytes[446 + 4] = 0x05;
+        bytes[446 + 8] = 63;
+        let record = 63 * 512;
+        bytes[record + 446 + 4] = 0x83;
+        bytes[record + 446 + 8] = 63;
+        bytes[record + 446 + 12..][..4].copy_from_slice(&500u32.to_le_bytes());
+        bytes[record + 510..][..2].copy_from_slice(&[0x55, 0xaa]);
+        let old = images(1, 20);
+        bytes[512..][..20 * 512].copy_from_slice(&old.core(512).unwrap());
+        let sector: [u8; 512] = bytes[..512].try_into().unwrap();
+        bytes[..512].copy_from_slice(&old.boot_sector(sector, 512));
+        fs::write(&path, &bytes).unwrap();
+        let error = embed(&path, &images(2, 64)).unwrap_err().to_string();
+        assert!(error.contains("room for 31744"), "{error}");
+        assert!(fs::read(&path).unwrap() == bytes);
+        assert!(embed(&path, &images(2, 62)).unwrap());
+        assert!(fs::read(&path).unwrap()[record..] == bytes[record..]);
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use pitstop_trees::path::TreePath;
 use pitstop_trees::{Excludes, Identity, Verdict};
+use std::collections::BTreeSet;
 
 /// Which disks it has, what it is called, and what programs hold while they run.
 const OWN: [&str; 10] = [
@@ -24,18 +25,25 @@ pub struct Local {
     running: Vec<String>,
     /// Patterns of the admin's: `local` and `exclude`.
     patterns: Excludes,
+    /// What the deploy made for this machine.
+    adapted: BTreeSet<TreePath>,
 }
 
 impl Local {
     /// # Errors
     /// When a pattern is none, named.
-    pub fn new(patterns: &[String], kernel: Option<&str>) -> anyhow::Result<Self> {
+    pub fn new(
+        patterns: &[String],
+        kernel: Option<&str>,
+        adapted: BTreeSet<TreePath>,
+    ) -> anyhow::Result<Self> {
         let folders = ["lib/modules", "usr/lib/modules"].into_iter();
         let running = kernel.map(|kernel| folders.map(|it| format!("{it}/{kernel}")).collect());
         Ok(Self {
             identity: Identity::new()?,
             running: running.unwrap_or_default(),
             patterns: Excludes::new(patterns).context("the machine's own files")?,
+            adapted,
         })
     }
 
@@ -49,9 +57,10 @@ impl Local {
         self.running.iter().any(|it| path.is_within(it.as_bytes()))
     }
 
-    /// Whether it is so on every machine.
+    /// Whether it is so on every machine, or was adapted to this one.
     pub fn known(&self, path: &TreePath) -> bool {
-        self.identity.verdict(path) != Verdict::Kept
+        self.adapted.contains(path)
+            || self.identity.verdict(path) != Verdict::Kept
             || OWN.iter().any(|own| own.as_bytes() == path.as_bytes())
     }
 }
@@ -62,14 +71,17 @@ mod tests {
 
     #[test]
     fn the_machines_own_is_known_by_its_place_and_modules_by_the_kernel_that_runs() {
-        let local = Local::new(&["/srv/*".to_owned()], Some("6.1.0-9-amd64")).unwrap();
         let path = |path: &str| TreePath::parse(path.as_bytes()).unwrap();
+        let adapted = BTreeSet::from([path("boot/grub/grub.cfg")]);
+        let srv = ["/srv/*".to_owned()];
+        let local = Local::new(&srv, Some("6.1.0-9-amd64"), adapted).unwrap();
+        assert!(local.known(&path("boot/grub/grub.cfg")) && !local.known(&path("boot/grub/x")));
         assert!(local.known(&path("etc/fstab")) && local.known(&path("etc/machine-id")));
         assert!(!local.known(&path("srv/etc/fstab")) && !local.known(&path("etc/hosts")));
         assert!(local.wished(&path("srv/x")) && !local.wished(&path("srv")));
         assert!(local.is_running(&path("usr/lib/modules/6.1.0-9-amd64/kernel/fs/fat.ko")));
         assert!(!local.is_running(&path("usr/lib/modules/6.1.0-9-amd64-dbg/x")));
-        let offline = Local::new(&[], None).unwrap();
+        let offline = Local::new(&[], None, BTreeSet::new()).unwrap();
         assert!(!offline.is_running(&path("usr/lib/modules/6.1.0-9-amd64/x")));
     }
 }

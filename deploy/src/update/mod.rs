@@ -4,11 +4,11 @@
 //! staged beside what it replaces, proven and on the disk. Then a journal of what is left to do is written; from there on the
 //! update is decided, and a power cut ends it no more: [`roll_forward`] finishes it.
 
+pub mod adapted;
 mod commit;
 mod grub;
 mod journal;
 mod local;
-mod locks;
 mod look;
 mod plan;
 pub mod record;
@@ -24,7 +24,6 @@ mod work;
 mod workshop;
 
 pub use commit::{RolledForward, is_cut_off, roll_forward};
-pub use locks::Locks;
 pub use plan::{Line, UpdatePlan, plan};
 pub use record::Record;
 pub use table::{Act, Why};

@@ -1,5 +1,6 @@
 //! What an update will do, found out without a change to anything.
 
+use super::adapted;
 use super::commit;
 use super::grub::{self, Embed};
 use super::local::Local;
@@ -68,7 +69,11 @@ pub fn plan<'a>(update: &Update<'a>) -> anyhow::Result<UpdatePlan<'a>> {
     // What a capture left out by wish was never meant to be the tree's.
     let excludes = &update.image.meta.excludes;
     let patterns = [&update.local[..], &update.exclude, excludes].concat();
-    let local = Local::new(&patterns, running_kernel(update.root)?.as_deref())?;
+    let local = Local::new(
+        &patterns,
+        running_kernel(update.root)?.as_deref(),
+        adapted::read(&machine)?,
+    )?;
     check_mounts(&machine, update.image, &local)?;
     let known = |path: &TreePath| {
         let in_tree = |side: &Side| side.index.find(path.as_bytes()).is_some();
@@ -133,7 +138,7 @@ fn line(row: &Row) -> Line {
 }
 
 /// Where the tree's own filesystems were mounted.
-fn points(image: &TreeImage) -> anyhow::Result<Vec<TreePath>> {
+pub(super) fn points(image: &TreeImage) -> anyhow::Result<Vec<TreePath>> {
     let mounts = image.meta.filesystems.iter();
     let points = mounts.map(|filesystem| TreePath::parse_loose(filesystem.mount.as_bytes()));
     points

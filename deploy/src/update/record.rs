@@ -93,7 +93,7 @@ pub(in crate::update) fn write_file(folder: &OwnedFd, name: &str, bytes: &[u8]) 
     file.sync_all()
 }
 
-fn file(machine: &Machine, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+pub(super) fn file(machine: &Machine, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let path = TreePath::parse(RECORD.as_bytes())?.join(name.as_bytes())?;
     let reading = || format!("reading {}", machine.shown(&path));
     match machine.open_path(&path, OFlags::RDONLY | OFlags::NONBLOCK) {

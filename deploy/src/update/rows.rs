@@ -122,7 +122,7 @@ const MODULES: [&[u8]; 2] = [b"lib/modules", b"usr/lib/modules"];
 /// Keeps kernels that go where the machine's own boot configuration stays: it may have no others in it.
 fn keep_kernels(rows: &mut [Row]) {
     let stays = |row: &Row| {
-        let differs = row.act == Act::Keep && row.here.is_some() && row.new.is_some();
+        let differs = (row.act == Act::Keep || row.own) && row.here.is_some() && row.new.is_some();
         differs && is_boot_configuration(row.path) && row.path.name() != b"grubenv"
     };
     if !rows.iter().any(stays) {

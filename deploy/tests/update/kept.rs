@@ -2,8 +2,11 @@
 
 use crate::common::{self, Disk};
 use crate::update_common::{Case, Loop, Wish, is_clean, stamp};
-use pitstop_deploy::update::{Act, Why};
+use pitstop_deploy::update::{Act, Why, adapted};
 use pitstop_deploy::wishes::{Changes, Strangers};
+use pitstop_imaging::image::FileSource;
+use pitstop_trees::TreeImage;
+use pitstop_trees::path::TreePath;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::process::Command;
@@ -98,6 +101,62 @@ fn what_is_the_machines_own_is_left_alone() {
     }
     let issue = fs::read_to_string(case.at("machine/etc/issue")).unwrap();
     assert_eq!(issue, "the golden machine's");
+}
+
+#[test]
+fn what_the_deploy_adapted_is_the_machines_own_and_what_an_admin_edited_is_not() {
+    let disk = Disk::new(256 << 20, &[]);
+    let case = Case::new(disk.join("case"));
+    // Its configuration is the same in both trees, but for the second one.
+    let adapted = ["etc/hosts", "boot/grub/grub.cfg", "etc/issue"];
+    for (tree, text) in [("a", "golden"), ("b", "a later golden")] {
+        for folder in ["etc", "boot/grub"] {
+            fs::create_dir_all(case.at(tree).join(folder)).unwrap();
+        }
+        for path in adapted {
+            fs::write(case.at(tree).join(path), "golden").unwrap();
+        }
+        fs::write(case.at(tree).join("boot/grub/grub.cfg"), text).unwrap();
+        fs::write(case.at(tree).join("etc/motd"), "golden").unwrap();
+        fs::write(case.at(tree).join("etc/removed"), "golden").unwrap();
+    }
+    case.deploy();
+    let at = |path: &str| case.at("machine").join(path);
+    for path in adapted {
+        fs::write(at(path), "of this machine").unwrap();
+    }
+    fs::remove_file(at("etc/removed")).unwrap();
+    fs::write(at("etc/added"), "of this machine").unwrap();
+    let source = FileSource::open(&case.at("a.tar.gz")).unwrap();
+    let image = TreeImage::open(&source).unwrap();
+    adapted::note(&case.root(), &image, []).unwrap();
+    // A layer that is laid again, by a symlink of the tree.
+    symlink("etc", at("settings")).unwrap();
+    fs::write(at("etc/later"), "of this machine").unwrap();
+    let later = TreePath::parse(b"settings/later").unwrap();
+    adapted::add(&case.root(), &[later].into()).unwrap();
+    fs::remove_file(at("settings")).unwrap();
+
+    let wish = |changes| Wish {
+        changes,
+        strangers: Strangers::Delete,
+        ..Wish::default()
+    };
+    let (lines, _) = case.update(wish(Changes::Fail)).unwrap();
+    fs::write(at("etc/motd"), "edited").unwrap();
+    let refused = case.update(wish(Changes::Fail)).unwrap_err().to_string();
+    assert!(refused.contains("/etc/motd (edited"), "{refused}");
+    case.update(wish(Changes::Replace)).unwrap();
+    for path in adapted.iter().chain(&["etc/added", "etc/later"]) {
+        let text = fs::read_to_string(at(path)).unwrap();
+        assert_eq!(text, "of this machine", "{path}");
+    }
+    assert!(!at("etc/removed").exists());
+    assert_eq!(fs::read_to_string(at("etc/motd")).unwrap(), "golden");
+    let grub = lines
+        .iter()
+        .find(|line| line.path.to_string() == "/boot/grub/grub.cfg");
+    assert_eq!(grub.map(|line| line.why), Some(Why::MachinesOwn));
 }
 
 #[test]

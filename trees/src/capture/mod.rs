@@ -1,5 +1,6 @@
 //! A tree on disks becomes an image: a machine's own root, another root, or any folder.
 
+mod again;
 mod exclude;
 mod features;
 mod holes;
@@ -15,6 +16,7 @@ pub use identity::{Identity, RECORD, Verdict, WORKSHOP};
 pub use mounts::{MountInfo, table as mount_table};
 
 use crate::facts;
+use crate::machine::{Locks, Machine};
 use crate::meta::{Consistency, LeftOut, Meta};
 use crate::pack::{self, Packing};
 use crate::path::TreePath;
@@ -49,12 +51,18 @@ pub fn capture(
     out: &mut (dyn Write + Send),
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Meta> {
+    // Held to the end, as are the snapshots.
+    let locks = lock(root, options, reporter)?;
     let (mut mounts, others) = mounts::find(root, mounts::Access::Read, &[])?;
     let mut meta = options.meta.clone();
-    // Held to the end.
     let (snapshots, consistency) = hold(root, &mut mounts, reporter);
     meta.consistency = consistency;
-    let found = look(&mounts, options, reporter)?;
+    let found = look(&mounts, options, &|_| true)?;
+    for pattern in options.excludes.unused() {
+        reporter.warn(format!(
+            "the pattern {pattern:?} to leave out matches nothing: patterns begin at the root of the tree"
+        ));
+    }
     meta.excludes = options.excludes.patterns().to_vec();
     for (path, why) in others {
         reporter.warn(format!("{path} is left out: {why}"));
@@ -64,9 +72,10 @@ pub fn capture(
     describe(&mut meta, &mounts, &found, reporter);
     let name = root.display().to_string();
     let meter = Meter::new(Act::Capture, &name, Some(size_of(&found)), reporter);
-    let live = tree::LiveTree::new(mounts, found, options.allow_changed);
+    let live = tree::LiveTree::new(mounts, found, options);
     let meta = pack::pack(&live, options.packing, meta, out, &meter)?;
     drop(snapshots);
+    drop(locks);
     for change in &meta.changed {
         reporter.warn(format!("changed: {change}"));
     }
@@ -91,27 +100,40 @@ fn hold<'a>(
     (snapshots, consistency)
 }
 
-/// Lists what is there and not left out.
+/// Lists what is there and not left out, of folders that `enter` refuses not what is in them.
 fn look(
     mounts: &[mounts::Mount],
     options: &CaptureOptions,
-    reporter: &dyn Reporter,
+    enter: walk::Enter,
 ) -> anyhow::Result<walk::Tree> {
     let identity = Identity::new()?;
     let wanted = walk::Wanted {
         excludes: &options.excludes,
         identity: (!options.keep_identity).then_some(&identity),
         skipped: &options.skipped,
-        enter: &|_| true,
+        enter,
         sockets: false,
     };
-    let found = walk::walk(&mounts.iter().collect::<Vec<_>>(), &wanted)?;
-    for pattern in options.excludes.unused() {
-        reporter.warn(format!(
-            "the pattern {pattern:?} to leave out matches nothing: patterns begin at the root of the tree"
-        ));
+    walk::walk(&mounts.iter().collect::<Vec<_>>(), &wanted)
+}
+
+/// Keeps package managers from work in the system that runs.
+fn lock(
+    root: &Path,
+    options: &CaptureOptions,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Option<Locks>> {
+    if !system::is_running_root(root) {
+        return Ok(None);
     }
-    Ok(found)
+    let machine = Machine::open(root, mounts::Access::Write, &[])?;
+    match Locks::take(&machine) {
+        Err(error) if options.allow_changed => {
+            reporter.warn(format!("changes are allowed: {error:#}"));
+            Ok(None)
+        }
+        locks => locks.map(Some),
+    }
 }
 
 /// Says of the system what its files and filesystems tell.

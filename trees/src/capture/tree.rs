@@ -1,8 +1,9 @@
 //! A tree on disks as the source of an image: each entry read when its turn comes, and told when it changed meanwhile.
 
-use super::holes;
+use super::again::{self, matters};
 use super::mounts::Mount;
 use super::walk::{Node, Tree};
+use super::{CaptureOptions, holes, look};
 use crate::entry::{Attributes, Entry, Extent, Kind};
 use crate::inode::{Stamp, attributes, flags, stamp, stat, xattrs};
 use crate::meta::{LeftOut, Meta};
@@ -23,21 +24,22 @@ const TRIES: usize = 3;
 /// What changed while it was read.
 pub type Changes = Arc<Mutex<Vec<(TreePath, String)>>>;
 
-pub struct LiveTree {
+pub struct LiveTree<'a> {
     mounts: Vec<Mount>,
     tree: Tree,
     changes: Changes,
-    /// Whether a change under /etc, /usr or /boot is allowed.
-    allow_changed: bool,
+    options: &'a CaptureOptions,
 }
 
-impl LiveTree {
-    pub fn new(mounts: Vec<Mount>, tree: Tree, allow_changed: bool) -> Self {
+impl<'a> LiveTree<'a> {
+    pub fn new(mounts: Vec<Mount>, tree: Tree, options: &'a CaptureOptions) -> Self {
+        let gone = tree.gone.iter();
+        let gone = gone.map(|path| (path.clone(), "it was gone before it was read".to_owned()));
         Self {
+            changes: Arc::new(Mutex::new(gone.collect())),
             mounts,
             tree,
-            changes: Changes::default(),
-            allow_changed,
+            options,
         }
     }
 
@@ -106,6 +108,9 @@ impl LiveTree {
                 return Ok(None);
             }
             let attributes = file_attributes(&opened, &before).with_context(reading)?;
+            if !node.emptied && stamp(&before) != node.stamp() {
+                self.changed(&node.path, "it changed after the tree was listed");
+            }
             if node.emptied {
                 let found = entry(node, file_kind(0, None), attributes);
                 return Ok(Some(Found {
@@ -156,6 +161,24 @@ impl LiveTree {
             entry: entry(node, file_kind(size, extents), attributes),
             data: Data::Stream(Arc::new(contents)),
         }
+    }
+
+    /// A further name of a file, as long as it is one.
+    fn further_name(&self, node: &Node, target: usize) -> anyhow::Result<Option<Found>> {
+        let reading = || format!("reading {}", node.path);
+        let Some(opened) = there(self.open(node, OFlags::PATH)).with_context(reading)? else {
+            self.changed(&node.path, "it was gone when it was read");
+            return Ok(None);
+        };
+        let found = stat(&opened).with_context(reading)?;
+        if stamp(&found) != node.stamp() {
+            self.changed(&node.path, "it changed after the tree was listed");
+        }
+        let target = self.tree.nodes[target].path.clone();
+        Ok(Some(Found {
+            entry: entry(node, Kind::HardLink(target), attributes(&node.stat)),
+            data: Data::None,
+        }))
     }
 
     /// A file with several names is read by the first one that is still there.
@@ -301,7 +324,7 @@ impl Contents for OpenFile {
     }
 }
 
-impl Source for LiveTree {
+impl Source for LiveTree<'_> {
     fn count(&self) -> usize {
         self.tree.nodes.len()
     }
@@ -322,12 +345,7 @@ impl Source for LiveTree {
     fn read(&self, number: usize) -> anyhow::Result<Option<Found>> {
         let node = &self.tree.nodes[number];
         if let Some(target) = node.link {
-            let target = self.tree.nodes[target].path.clone();
-            let found = entry(node, Kind::HardLink(target), attributes(&node.stat));
-            return Ok(Some(Found {
-                entry: found,
-                data: Data::None,
-            }));
+            return self.further_name(node, target);
         }
         if node.kind == FileType::RegularFile {
             self.named_file(number)
@@ -338,13 +356,13 @@ impl Source for LiveTree {
 
     fn finish(&self, meta: &mut Meta) -> anyhow::Result<()> {
         let mut changes = std::mem::take(&mut *lock(&self.changes));
+        // What a file looks like when its turn comes says nothing of what came before and went after.
+        let is_above = |path: &TreePath| path.is_root() || matters(path);
+        let now = look(&self.mounts, self.options, &is_above)?;
+        changes.extend(again::changes(&self.tree, &now));
         changes.sort();
-        changes.dedup();
-        let matters = |path: &TreePath| {
-            let places = [&b"etc"[..], b"usr", b"boot"];
-            places.iter().any(|place| path.is_within(place))
-        };
-        if !self.allow_changed
+        changes.dedup_by(|later, first| later.0 == first.0);
+        if !self.options.allow_changed
             && let Some((path, how)) = changes.iter().find(|(path, _)| matters(path))
         {
             bail!(

@@ -49,6 +49,8 @@ pub struct Tree {
     pub names: HashMap<usize, Vec<usize>>,
     /// What is not read, and why.
     pub left_out: Vec<(TreePath, String)>,
+    /// What was gone before it could be looked at.
+    pub gone: Vec<TreePath>,
     pub identity: Vec<TreePath>,
 }
 
@@ -82,13 +84,14 @@ struct State {
     error: Option<anyhow::Error>,
     nodes: Vec<Node>,
     left_out: Vec<(TreePath, String)>,
+    gone: Vec<TreePath>,
     identity: Vec<TreePath>,
 }
 
 /// Lists the tree on `mounts`.
 ///
 /// # Errors
-/// When a folder cannot be read. One that is gone meanwhile is none of the tree.
+/// When a folder cannot be read. One that is gone meanwhile is told as that.
 pub fn walk(mounts: &[&Mount], wanted: &Wanted) -> anyhow::Result<Tree> {
     let walk = Walk {
         mounts,
@@ -157,6 +160,7 @@ fn sorted(state: State) -> Tree {
         nodes,
         names,
         left_out,
+        gone: state.gone,
         identity,
     }
 }
@@ -172,6 +176,7 @@ impl Walk<'_> {
                     state.folders.extend(found.folders);
                     state.nodes.extend(found.nodes);
                     state.left_out.extend(found.left_out);
+                    state.gone.extend(found.gone);
                     state.identity.extend(found.identity);
                 }
                 Err(error) => {
@@ -208,8 +213,7 @@ impl Walk<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = match self.open(path, mount, flags) {
             Err(Errno::NOENT | Errno::NOTDIR) if !path.is_root() => {
-                let why = "it was gone before it was read";
-                found.left_out.push((path.clone(), why.into()));
+                found.gone.push(path.clone());
                 return Ok(found);
             }
             opened => opened.with_context(|| format!("opening the folder {path}"))?,
@@ -262,8 +266,7 @@ impl Walk<'_> {
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
             let looked = statx(folder.as_fd(), path.name(), flags, StatxFlags::BASIC_STATS);
             if matches!(looked, Err(Errno::NOENT)) {
-                let why = "it was gone before it was read";
-                found.left_out.push((path, why.into()));
+                found.gone.push(path);
                 return Ok(());
             }
             looked.map_err(anyhow::Error::from)

@@ -4,11 +4,13 @@
 //! written goes to the filesystems of the system, and to no other.
 
 mod change;
+mod locks;
 mod look;
 
 pub use crate::capture::mounts::{Access, NotRead};
 pub use crate::capture::walk::{Enter, Node};
 pub use change::Changer;
+pub use locks::Locks;
 pub use look::Looker;
 
 use crate::beneath;

@@ -12,7 +12,7 @@ use pitstop_deploy::initramfs;
 use pitstop_deploy::overrides::{self, Overlay};
 use pitstop_deploy::root::Root;
 use pitstop_deploy::update::snapshot::{self, Place, Runs};
-use pitstop_deploy::update::{self, Update};
+use pitstop_deploy::update::{self, Update, adapted};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::Disk;
 use pitstop_imaging::units;
@@ -121,9 +121,8 @@ fn bring(
         units::bytes(done.travelled)
     ));
     tree.tell_places(work.log);
-    if !layers.is_empty() {
-        overrides::copy(root, layers, work.log)?;
-    }
+    let laid = overrides::copy(root, layers, work.log)?;
+    adapted::add(root, &laid.paths)?;
     // Also where nothing changed: an earlier try may have been cut off, or failed, before it came so far.
     check_initramfs(work, options.initrd, root, disks)?;
     run_hooks(work, tree, root, hooks)
@@ -143,7 +142,7 @@ fn check_initramfs(
             &disk.node(&work.machine.dev),
         )?);
     }
-    let chroot = Chroot::enter(root, None)?;
+    let chroot = Chroot::enter(root, None)?.of_this_machine();
     initramfs::ensure(&chroot, wish, &needs, false, work.log)
 }
 
@@ -160,7 +159,7 @@ fn run_hooks(work: &Work<'_>, tree: &Opened, root: &Root, all: &[Hook]) -> anyho
         version: tree.image.meta.version.clone(),
         secrets: None,
     };
-    let chroot = Chroot::enter(root, None)?;
+    let chroot = Chroot::enter(root, None)?.of_this_machine();
     let limit = pitstop_deploy::disk::HOOK_LIMIT;
     hooks::run(&chroot, all, &environment, limit, work.log)
 }

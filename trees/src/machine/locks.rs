@@ -1,8 +1,9 @@
-//! The locks of package managers: nothing is installed while an update is at work, and no update begins in the middle of that.
+//! The locks of package managers: nothing is installed while a system is captured or updated, and neither begins in the middle
+//! of that.
 
+use super::Machine;
+use crate::path::TreePath;
 use anyhow::{Context, bail};
-use pitstop_trees::machine::Machine;
-use pitstop_trees::path::TreePath;
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io;
@@ -23,7 +24,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// Takes the locks of the package managers that the machine has.
+    /// Takes the locks of the package managers that the machine has. Where nothing can be written nothing can be installed.
     ///
     /// # Errors
     /// When one of them is at work.
@@ -36,7 +37,9 @@ impl Locks {
                 Err(error)
                     if matches!(
                         error.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                        io::ErrorKind::NotFound
+                            | io::ErrorKind::NotADirectory
+                            | io::ErrorKind::ReadOnlyFilesystem
                     ) =>
                 {
                     continue;
