@@ -208,8 +208,8 @@ async fn image(
         *response.body_mut() = before_store::body(store, &path, &facts, part)?;
         return Ok(response);
     }
-    let wanted = path.clone();
-    let opened = blocking(move || file::open(&site.share, &wanted)).await?;
+    let (share, wanted) = (Arc::clone(&site.share), path.clone());
+    let opened = blocking(move || file::open(&share, &wanted)).await?;
     match opened {
         // It is the very file that the digest was read of.
         Found::File(file, metadata) if file::etag(&metadata) == facts.tag => {

@@ -146,7 +146,7 @@ impl Shelf {
             let slot = Slot {
                 size: 0,
                 used: now,
-                state: State::Opening(Arc::clone(&opening.awaited)),
+                state: State::Opening(opening.awaited()),
             };
             slots.insert(*digest.as_bytes(), slot);
             return Found::Missing(opening);
@@ -157,7 +157,7 @@ impl Shelf {
             State::Opening(awaited) => Found::Opening(Arc::clone(awaited)),
             State::Closed => {
                 let opening = Opening::of(self, digest, Then::Closed(slot.size));
-                slot.state = State::Opening(Arc::clone(&opening.awaited));
+                slot.state = State::Opening(opening.awaited());
                 Found::Closed(opening)
             }
             State::Failed(awaited) => {
