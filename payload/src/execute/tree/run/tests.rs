@@ -189,7 +189,11 @@ fn a_kept_tree_stays_until_another_one_is_whole() {
     // It is back, and nothing can be made of the kept one, which has what nobody may change.
     fs::write(&file, whole).unwrap();
     on_scratch(&volume, &at, |on| {
-        fs::write(on.join("tree").join(pitstop_trees::RECORD).join("index"), "damaged").unwrap();
+        fs::write(
+            on.join("tree").join(pitstop_trees::RECORD).join("index"),
+            "damaged",
+        )
+        .unwrap();
         let folder = on.join("tree/etc");
         crate::system::fake::run("chattr", &["+i", folder.to_str().unwrap()]);
     });
