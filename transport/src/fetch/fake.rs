@@ -328,6 +328,9 @@ fn collect(files: &mut BTreeMap<String, Vec<u8>>, path: &str, body: &[u8]) -> u1
 fn moved(files: &mut BTreeMap<String, Vec<u8>>, asked: &Asked, fault: Option<Fault>) -> u16 {
     let base = Url::parse("http://fake").unwrap();
     let to = base.join(&asked.headers["destination"]).unwrap();
+    if asked.headers["overwrite"] == "F" && files.contains_key(to.path()) {
+        return 412;
+    }
     let Some(bytes) = files.remove(&asked.path) else {
         return 404;
     };

@@ -19,7 +19,7 @@ use super::{NewAgain, Pending, Share, Stat};
 use crate::fetch::http::{Backoff, Request, Response, asks_for_patience, is_away};
 use crate::fetch::{HttpClient, HttpError};
 use anyhow::{Context as _, anyhow, bail};
-use moving::move_file;
+use moving::{Terms, move_file};
 use pending::HttpPending;
 pub(super) use pending::as_io;
 use pitstop_imaging::image::ImageSource;
@@ -154,7 +154,8 @@ impl Share for HttpShare {
 
     fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
         self.make_parents(to)?;
-        move_file(&self.http, &self.url(from)?, &self.url(to)?, None)?;
+        let terms = Terms::default();
+        move_file(&self.http, &self.url(from)?, &self.url(to)?, terms)?;
         Ok(())
     }
 

@@ -130,10 +130,21 @@ pub trait Pending: Write + Send {
         Ok(())
     }
 
+    /// The same for a name that nothing is to have yet: what somebody else has put there meanwhile stays, and this is an
+    /// error. A share that cannot tell in one step puts the file there as [`finish`](Pending::finish) does.
+    fn finish_new(self: Box<Self>) -> anyhow::Result<()> {
+        self.finish()
+    }
+
     /// What a run that dies now leaves to the next one.
     fn standing(&self) -> Standing {
         Standing::Alone
     }
+}
+
+/// What is said where somebody was faster.
+fn taken(name: impl std::fmt::Display) -> String {
+    format!("{name} is there by now: somebody else has written it meanwhile, and theirs stays")
 }
 
 /// How an upload stands to the runs before and after it.

@@ -221,6 +221,11 @@ impl Pending for StickPending {
     fn land(&mut self) -> anyhow::Result<()> {
         self.inner.land()
     }
+
+    fn finish_new(self: Box<Self>) -> anyhow::Result<()> {
+        self.inner.finish_new()?;
+        self.writing.finish()
+    }
 }
 
 #[cfg(test)]

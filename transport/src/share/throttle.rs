@@ -103,6 +103,10 @@ impl Pending for Throttled<Box<dyn Pending>> {
         self.inner.land()
     }
 
+    fn finish_new(self: Box<Self>) -> anyhow::Result<()> {
+        self.inner.finish_new()
+    }
+
     fn standing(&self) -> Standing {
         self.inner.standing()
     }

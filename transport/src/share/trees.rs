@@ -127,10 +127,10 @@ pub fn add(
         .create(&image)
         .with_context(|| format!("beginning {image} on {}", share.name()))?;
     let about = fill(&mut pending)?;
-    // Somebody may have been faster with a version of this name.
+    // Somebody may have been faster with a version of this name, in the other form, too.
     check_free(share, name, version)?;
     pending
-        .finish()
+        .finish_new()
         .with_context(|| format!("ending {image} on {}", share.name()))?;
     put(share, &tree::about(name, version), &about)?;
     put(share, &tree::current(name), &format!("{version}\n"))

@@ -2,7 +2,7 @@
 
 use super::place::{Place, explain};
 use super::sync_folder;
-use crate::share::Pending;
+use crate::share::{Pending, taken};
 use anyhow::bail;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -61,9 +61,9 @@ impl Write for DirectoryPending {
     }
 }
 
-impl Pending for DirectoryPending {
+impl DirectoryPending {
     /// Over NFS errors of earlier writes, a full disk among them, come to light only at the sync.
-    fn land(&mut self) -> anyhow::Result<()> {
+    fn prove(&self) -> anyhow::Result<()> {
         self.file
             .get()
             .sync_all()
@@ -84,11 +84,35 @@ impl Pending for DirectoryPending {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
-        self.land()?;
-        fs::rename(&self.part, &self.target).map_err(|e| explain("renaming", &self.name, &e))?;
+    fn is_renamed(mut self: Box<Self>) -> anyhow::Result<()> {
         self.renamed = true;
         sync_folder(&self.target, &self.name)
+    }
+}
+
+impl Pending for DirectoryPending {
+    fn land(&mut self) -> anyhow::Result<()> {
+        self.prove()
+    }
+
+    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+        self.prove()?;
+        fs::rename(&self.part, &self.target).map_err(|e| explain("renaming", &self.name, &e))?;
+        self.is_renamed()
+    }
+
+    fn finish_new(self: Box<Self>) -> anyhow::Result<()> {
+        self.prove()?;
+        // Over NFS a name is never replaced by this alone.
+        match fs::hard_link(&self.part, &self.target) {
+            Ok(()) => {
+                fs::remove_file(&self.part).map_err(|e| explain("renaming", &self.name, &e))?;
+                self.is_renamed()
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(taken(&self.name)),
+            // FAT has no second names.
+            Err(_) => self.finish(),
+        }
     }
 }
 

@@ -7,23 +7,33 @@
 use super::{Facts, facts};
 use crate::fetch::http::{Backoff, Response, is_away};
 use crate::fetch::{HttpClient, HttpError};
+use crate::share::taken;
 use anyhow::{Context as _, bail};
 use pitstop_protocol::redacted;
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-/// Moves a file, replacing what is there, and tells what is there then. With a `tag` the server moves no other file than the
-/// one that has it. When the answer is lost, the files tell whether it was done.
+/// On which terms a file is moved.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms<'a> {
+    /// The server moves no other file than the one that has this tag.
+    pub tag: Option<&'a str>,
+    /// What is under the new name stays: then this is an error.
+    pub is_new: bool,
+}
+
+/// Moves a file, replacing what is there, and tells what is there then. When the answer is lost, the files tell whether it
+/// was done.
 pub(super) fn move_file(
     http: &HttpClient,
     from: &Url,
     to: &Url,
-    tag: Option<&str>,
+    terms: Terms<'_>,
 ) -> anyhow::Result<Facts> {
     let mut backoff = Backoff::new(http);
     let mut was_lost = false;
     loop {
-        let lost = match move_once(http, from, to, tag, was_lost) {
+        let lost = match move_once(http, from, to, terms, was_lost) {
             Err(error) if error.downcast_ref::<HttpError>().is_some() => error,
             outcome => return outcome,
         };
@@ -42,20 +52,22 @@ fn move_once(
     http: &HttpClient,
     from: &Url,
     to: &Url,
-    tag: Option<&str>,
+    terms: Terms<'_>,
     mut may_be_done: bool,
 ) -> anyhow::Result<Facts> {
     let mut destination = to.clone();
     // A Destination with credentials is another server's to some, and ends up in logs.
     let _ = destination.set_password(None);
     let _ = destination.set_username("");
-    let mut response = ask(http, from, destination.as_str(), tag)?;
+    let mut response = ask(http, from, destination.as_str(), terms)?;
+    unmet(http, from, to, terms, &response)?;
     if may_mean_the_destination(response.status()) {
         // A proxy says the same where the server moved it and the answer was lost.
         may_be_done |= response.status().is_server_error();
         let first = told(&mut response);
         drop(response);
-        response = ask(http, from, to.path(), tag)?;
+        response = ask(http, from, to.path(), terms)?;
+        unmet(http, from, to, terms, &response)?;
         if may_mean_the_destination(response.status()) {
             if is_away(response.status()) {
                 return Err(response.broken().into());
@@ -95,24 +107,41 @@ fn ask(
     http: &HttpClient,
     from: &Url,
     destination: &str,
-    tag: Option<&str>,
+    Terms { tag, is_new }: Terms<'_>,
 ) -> anyhow::Result<Response> {
     let request = http
         .request(Method::from_bytes(b"MOVE").context("MOVE")?, from)
         .header("destination", destination)
-        .header("overwrite", "T");
+        .header("overwrite", if is_new { "F" } else { "T" });
     let request = match tag {
         Some(tag) => request.header("if-match", tag),
         None => request,
     };
     let response = request.patient().send()?;
-    if tag.is_some() && response.status() == StatusCode::PRECONDITION_FAILED {
+    Ok(response)
+}
+
+/// A condition does not hold: the files tell which.
+fn unmet(
+    http: &HttpClient,
+    from: &Url,
+    to: &Url,
+    terms: Terms<'_>,
+    response: &Response,
+) -> anyhow::Result<()> {
+    if response.status() != StatusCode::PRECONDITION_FAILED {
+        return Ok(());
+    }
+    if terms.is_new && facts(http, to)?.is_some() {
+        bail!(taken(redacted(to)));
+    }
+    if terms.tag.is_some() {
         bail!(
             "{} is not as this upload left it: somebody else wrote to it",
             redacted(from)
         );
     }
-    Ok(response)
+    Ok(())
 }
 
 /// What servers answer to a Destination that they take for another server's: 502 by RFC 4918 9.9.4, 400 of nginx and

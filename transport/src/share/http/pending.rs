@@ -4,6 +4,7 @@
 //! server appends, else in one stream that nobody can take up again.
 
 use super::again::BaseLost;
+use super::moving::Terms;
 use super::segments::{SEGMENT, Segments, skills};
 use super::whole::Whole;
 use super::{facts, move_file, send};
@@ -179,21 +180,15 @@ impl HttpPending {
         self.landed = Some(written);
         Ok(written)
     }
-}
 
-impl super::Pending for HttpPending {
-    fn land(&mut self) -> anyhow::Result<()> {
-        self.landed().map(|_| ())
-    }
-
-    fn finish(mut self: Box<Self>) -> anyhow::Result<()> {
+    fn end(mut self: Box<Self>, is_new: bool) -> anyhow::Result<()> {
         let written = self.landed()?;
         // Between the look and the move somebody else may begin to write there: half of theirs must not get the name.
         let tag = match &self.body {
             Some(Body::Segments(segments)) => segments.tag(),
             _ => None,
         };
-        let there = move_file(&self.http, &self.part, &self.target, tag)?;
+        let there = move_file(&self.http, &self.part, &self.target, Terms { tag, is_new })?;
         self.moved = true;
         anyhow::ensure!(
             there.size == written,
@@ -201,6 +196,20 @@ impl super::Pending for HttpPending {
             redacted(&self.target)
         );
         Ok(())
+    }
+}
+
+impl super::Pending for HttpPending {
+    fn land(&mut self) -> anyhow::Result<()> {
+        self.landed().map(|_| ())
+    }
+
+    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+        self.end(false)
+    }
+
+    fn finish_new(self: Box<Self>) -> anyhow::Result<()> {
+        self.end(true)
     }
 
     fn standing(&self) -> Standing {

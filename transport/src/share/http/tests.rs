@@ -65,6 +65,39 @@ fn a_file_appears_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_file_that_is_to_be_new_replaces_none_that_came_meanwhile() {
+    let server = FakeServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let shares: [Box<dyn Share>; 2] = [
+        Box::new(share(&server)),
+        Box::new(crate::share::DirectoryShare::open(folder.path()).unwrap()),
+    ];
+    for share in shares {
+        for length in [1000, 9_000_000] {
+            let name = format!("trees/web/{length}.tar.gz");
+            let write = |bytes: &[u8]| {
+                let mut pending = share.create(&name).unwrap();
+                pending.write_all(bytes).unwrap();
+                pending
+            };
+            let late = write(&noise(length));
+            // Another one, whose temporary name is its own.
+            let mut faster = share.create("other").unwrap();
+            faster.write_all(b"faster").unwrap();
+            faster.finish().unwrap();
+            share.rename("other", &name).unwrap();
+            let told = error(late.finish_new());
+            assert!(told.contains("is there by now"), "{told}");
+            let stat = share.stat(&name).unwrap();
+            assert_eq!(stat.map(|stat| stat.size), Some(6));
+            share.remove(&name).unwrap();
+            write(&noise(length)).finish_new().unwrap();
+            assert!(share.stat(&name).unwrap().is_some());
+        }
+    }
+}
+
+#[test]
 fn an_upload_that_is_dropped_leaves_nothing() {
     let server = FakeServer::start();
     let share = share(&server);

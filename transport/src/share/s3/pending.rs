@@ -252,6 +252,11 @@ impl super::Pending for S3Pending {
         self.end()
     }
 
+    fn finish_new(mut self: Box<Self>) -> anyhow::Result<()> {
+        self.condition = Condition::Absent;
+        self.finish()
+    }
+
     fn standing(&self) -> Standing {
         match &self.upload {
             Some(upload) if upload.is_lost() => Standing::Alone,

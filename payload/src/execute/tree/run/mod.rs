@@ -110,10 +110,19 @@ fn disks(work: &mut Work<'_>) -> anyhow::Result<Vec<Disk>> {
 /// Puts the tree together. Returns its root.
 pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::Result<PathBuf> {
     let mut layers = parts::layers(work, &options.overrides)?;
-    swap::on(&ready.swap, work.log);
+    let swap = swap::on(&ready.swap, work.log);
     let at = Path::new(NEW_ROOT);
-    let new = match &ready.place {
-        Place::Memory(size) => memory::unpack(&ready.tree.image, *size, at, work.log)?,
+    let mut new = match &ready.place {
+        Place::Memory(planned) => {
+            let size = if swap.len() == ready.swap.len() {
+                *planned
+            } else {
+                // The plan counted on more.
+                let free = memory::Free::read(&work.machine.procfs, &swap)?;
+                memory::size(&ready.tree.image.index, free)?
+            };
+            memory::unpack(&ready.tree.image, size, at, work.log)?
+        }
         Place::Scratch(volume) => {
             scratch::unpack(&ready.tree.image, volume, options.writable, at, work.log)?
         }
@@ -128,6 +137,8 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
     make_own(&new, &wish, &mut layers, work.log)
         .with_context(|| format!("making {} this machine's", ready.tree.shown))?;
     root::check(at, &INIT).with_context(|| ready.tree.shown.clone())?;
+    new.made_own()
+        .with_context(|| format!("making {} this machine's", ready.tree.shown))?;
     Ok(new.keep())
 }
 
@@ -151,9 +162,7 @@ fn make_own(
         own::fstab(new.path())?;
         own::resolver(new.path(), wish.resolver)?;
     }
-    if !layers.is_empty() {
-        overrides::copy(&root, layers, reporter)?;
-    }
+    let laid = overrides::copy(&root, layers, reporter)?.paths;
     let identity = IdentityWish {
         // One that is there already goes on being itself.
         identity: if new.is_fresh() {
@@ -163,7 +172,7 @@ fn make_own(
         },
         hostname: wish.hostname,
     };
-    identity::renew(&root, &identity, reporter)
+    identity::renew_around(&root, &identity, &laid, reporter)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct NewRoot {
     /// The partition beneath it.
     scratch: Option<Mounts>,
     is_fresh: bool,
+    /// The file that says that what is written there is not this machine's yet.
+    making: Option<PathBuf>,
 }
 
 impl NewRoot {
@@ -33,6 +35,7 @@ impl NewRoot {
             points: Vec::new(),
             scratch: None,
             is_fresh: true,
+            making: None,
         })
     }
 
@@ -48,6 +51,28 @@ impl NewRoot {
     /// It is what an earlier boot has written.
     pub fn goes_on(&mut self) {
         self.is_fresh = false;
+    }
+
+    /// It is this boot's, and `making` lies there until [`made_own`](Self::made_own).
+    pub fn begins(&mut self, making: PathBuf) {
+        self.making = Some(making);
+    }
+
+    /// All that makes it the machine's own is written: from now on other boots go on with it.
+    ///
+    /// # Errors
+    /// The partition does not take it.
+    pub fn made_own(&mut self) -> anyhow::Result<()> {
+        let Some(making) = self.making.take() else {
+            return Ok(());
+        };
+        let doing = || format!("removing {}", making.display());
+        let folder = making.parent().unwrap_or(&self.path);
+        let folder = File::open(folder).with_context(doing)?;
+        // Flushed first: without the file nobody would look whether the rest is there.
+        rustix::fs::syncfs(&folder).with_context(doing)?;
+        fs::remove_file(&making).with_context(doing)?;
+        folder.sync_all().with_context(doing)
     }
 
     /// Mounts the partition that the rest lies on. Returns where.

@@ -7,14 +7,14 @@ use anyhow::{Context, bail};
 use pitstop_deploy::root::Root;
 use pitstop_deploy::update::{self, Record, Update};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::members::Inflater;
 use pitstop_imaging::tools;
 use pitstop_imaging::units;
 use pitstop_imaging::wishes::{Changes, Check, Strangers, Writable};
 use pitstop_trees::TreeImage;
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 /// The label of the filesystem, or the name of the partition in a GPT.
 const LABEL: &str = "scratch";
@@ -24,6 +24,13 @@ const MARKER: &str = "pitstop-scratch";
 
 const MARKER_TEXT: &str =
     "Pitstop keeps a tree here for `run`, and may remove everything beside it.\n";
+
+/// The file that lies there from before the first write to `upper` until that is the machine's own.
+const MAKING: &str = "making";
+
+/// The folder of the tree, and of one that is not whole yet.
+const TREE: &str = "tree";
+const PART: &str = "tree.part";
 
 /// What every ext filesystem has.
 const LOST_FOUND: &str = "lost+found";
@@ -122,9 +129,7 @@ pub fn unpack(
             memory
         }
         Writable::Scratch => {
-            if on.join("upper").exists() {
-                new.goes_on();
-            }
+            begin(&mut new, &on)?;
             on
         }
     };
@@ -134,6 +139,26 @@ pub fn unpack(
     }
     new.overlay(&tree, &upper, &work)?;
     Ok(new)
+}
+
+/// Finds out whether an earlier boot has made what is written there the machine's own. What one has only begun goes: no system
+/// has run in it.
+fn begin(new: &mut NewRoot, on: &Path) -> anyhow::Result<()> {
+    let making = on.join(MAKING);
+    let is_half = fs::symlink_metadata(&making).is_ok();
+    if on.join("upper").exists() && !is_half {
+        new.goes_on();
+        return Ok(());
+    }
+    let marking = || format!("writing {}", making.display());
+    fs::write(&making, "").with_context(marking)?;
+    let folder = File::open(on).with_context(marking)?;
+    folder.sync_all().with_context(marking)?;
+    for half in ["upper", "work"] {
+        remove(on, half)?;
+    }
+    new.begins(making);
+    Ok(())
 }
 
 /// Half of the machine's memory: what is written there goes to swap as well.
@@ -176,12 +201,8 @@ fn claim(on: &Path, name: &str) -> anyhow::Result<()> {
 }
 
 /// The tree's folder, whole and as the image has it.
-fn up_to_date(
-    image: &TreeImage,
-    on: &Path,
-    reporter: &dyn Reporter,
-) -> anyhow::Result<std::path::PathBuf> {
-    let tree = on.join("tree");
+fn up_to_date(image: &TreeImage, on: &Path, reporter: &dyn Reporter) -> anyhow::Result<PathBuf> {
+    let tree = on.join(TREE);
     if tree.exists() {
         match bring_up_to_date(image, &tree, reporter) {
             Ok(()) => return Ok(tree),
@@ -189,15 +210,38 @@ fn up_to_date(
                 "the tree that is kept could not be brought up to date, and is unpacked anew: {error:#}"
             )),
         }
-        remove(&tree)?;
     }
-    let part = on.join("tree.part");
-    remove(&part)?;
+    remove(on, PART)?;
+    if tree.exists() && !has_room(image, on)? {
+        // A server that is away is no reason to be left without any.
+        image.read(0..1, &mut Inflater::new()?)?;
+        reporter.warn(
+            "there is no room for a second one: the tree that is kept is removed first".into(),
+        );
+        remove(on, TREE)?;
+    }
+    let part = on.join(PART);
     pitstop_trees::extract(image, &part, 0, reporter)?;
     Record::write(&Root::new(part.clone()), image)?;
     nix::unistd::sync();
+    remove(on, TREE)?;
     fs::rename(&part, &tree).with_context(|| format!("naming {}", tree.display()))?;
     Ok(tree)
+}
+
+/// Whether a whole tree fits beside what is there.
+fn has_room(image: &TreeImage, on: &Path) -> anyhow::Result<bool> {
+    let free = rustix::fs::statvfs(on)
+        .with_context(|| format!("asking how much is free in {}", on.display()))?;
+    let entries = image.index.placed().len();
+    let data: u64 = (0..entries)
+        .map(|number| image.index.blocks_of(number))
+        .sum();
+    let files = entries as u64;
+    // Each folder and each long attribute takes a block, and the record some more.
+    let bytes = data.saturating_add(files.saturating_mul(free.f_frsize));
+    let has_inodes = free.f_files == 0 || free.f_ffree > files;
+    Ok(free.f_bavail.saturating_mul(free.f_frsize) > bytes && has_inodes)
 }
 
 /// Nobody works in the kept tree itself: whatever differs from the image is old, or was damaged.
@@ -219,13 +263,11 @@ fn bring_up_to_date(image: &TreeImage, tree: &Path, reporter: &dyn Reporter) -> 
     Ok(())
 }
 
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
+/// Removes a folder of ours, files that nothing may change (`chattr +i`) among what is in it.
+fn remove(on: &Path, name: &str) -> anyhow::Result<()> {
+    let removing = || format!("removing {}", on.join(name).display());
+    let folder = File::open(on).with_context(removing)?;
+    pitstop_deploy::remove_in(&folder.into(), name.as_bytes()).with_context(removing)
 }
 
 #[cfg(test)]

@@ -20,18 +20,23 @@ pub fn choose(here: &[Volume]) -> (Vec<Volume>, Vec<Volume>) {
     (of(Swap::Free), of(Swap::Hibernated))
 }
 
-/// Swaps to each of them. One that cannot be used is told: the machine runs without it.
-pub fn on(partitions: &[Volume], reporter: &dyn Reporter) {
+/// Swaps to each of them. One that cannot be used is told: the machine runs without it. Returns those that are used.
+pub fn on(partitions: &[Volume], reporter: &dyn Reporter) -> Vec<Volume> {
+    let mut used = Vec::new();
     for volume in partitions {
         match swap_on(volume) {
-            Ok(()) => reporter.info(format!(
-                "{} is swapped to, {}",
-                volume.name,
-                units::bytes(volume.size)
-            )),
+            Ok(()) => {
+                reporter.info(format!(
+                    "{} is swapped to, {}",
+                    volume.name,
+                    units::bytes(volume.size)
+                ));
+                used.push(volume.clone());
+            }
             Err(error) => reporter.warn(format!("{} is not swapped to: {error}", volume.name)),
         }
     }
+    used
 }
 
 /// swapon(2)
@@ -45,6 +50,16 @@ fn swap_on(volume: &Volume) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitstop_imaging::event::Silent;
+
+    #[test]
+    fn what_cannot_be_swapped_to_is_none_that_is_used() {
+        let volume = Volume {
+            node: "/nowhere/sda1".into(),
+            ..Volume::default()
+        };
+        assert_eq!(on(&[volume], &Silent), []);
+    }
 
     #[test]
     fn only_free_swap_partitions_are_swapped_to() {

@@ -108,6 +108,14 @@ fn a_tree_on_scratch_is_kept_brought_up_to_date_and_written_over() {
     bench.add("1", TREE);
     let new = boot(Writable::Scratch).unwrap();
     assert!(new.is_fresh());
+    fs::write(new.path().join("etc/half"), "the power went\n").unwrap();
+    drop(new);
+
+    // What never became the machine's own is begun again.
+    let mut new = boot(Writable::Scratch).unwrap();
+    assert!(new.is_fresh());
+    assert_eq!(text(&new, "etc/half"), "");
+    new.made_own().unwrap();
     assert_eq!(text(&new, "etc/motd"), "from the tree\n");
     fs::write(new.path().join("etc/local"), "mine\n").unwrap();
     drop(new);
@@ -136,8 +144,127 @@ fn a_tree_on_scratch_is_kept_brought_up_to_date_and_written_over() {
     assert_eq!(text(&new, "etc/motd"), "of version 2\n");
 }
 
+/// What is on the partition, as it lies there.
+fn on_scratch(volume: &Volume, at: &Path, act: impl FnOnce(&Path)) {
+    let mut new = NewRoot::new(at).unwrap();
+    act(&new.scratch(volume).unwrap());
+}
+
 #[test]
-fn an_empty_partition_named_scratch_is_made_and_no_other_is_touched() {
+fn a_kept_tree_stays_until_another_one_is_whole() {
+    let bench = Bench::new();
+    let parts = [Part {
+        size: 64 * MIB,
+        filesystem: "ext4",
+        label: "scratch",
+        files: &[],
+    }];
+    let _disk = LoopDisk::add(&bench.fake, "sda", &parts);
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("root");
+    let volume = scratch_volume(&bench);
+    let boot = |image: &TreeImage| scratch::unpack(image, &volume, Writable::Memory, &at, &Silent);
+    bench.add("1", TREE);
+    drop(boot(&image(&bench)).unwrap());
+
+    // The share goes away while the next version is read.
+    bench.add(
+        "2",
+        &[("sbin/init", "another\n"), ("etc/motd", "of version 2\n")],
+    );
+    let second = image(&bench);
+    let file = bench.root.path().join("trees/web/2.tar.gz");
+    let whole = fs::read(&file).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&file)
+        .and_then(|file| file.set_len(0))
+        .unwrap();
+    assert!(boot(&second).is_err());
+    on_scratch(&volume, &at, |on| {
+        let motd = fs::read_to_string(on.join("tree/etc/motd")).unwrap();
+        assert_eq!(motd, "from the tree\n");
+    });
+
+    // It is back, and nothing can be made of the kept one, which has what nobody may change.
+    fs::write(&file, whole).unwrap();
+    on_scratch(&volume, &at, |on| {
+        fs::write(
+            on.join("tree").join(pitstop_trees::RECORD).join("index"),
+            "damaged",
+        )
+        .unwrap();
+        let folder = on.join("tree/etc");
+        crate::system::fake::run("chattr", &["+i", folder.to_str().unwrap()]);
+    });
+    let new = boot(&image(&bench)).unwrap();
+    assert_eq!(text(&new, "etc/motd"), "of version 2\n");
+    assert!(!new.path().join("etc/hostname").exists());
+}
+
+#[test]
+fn a_host_key_of_the_machines_own_layer_is_the_one_that_it_has() {
+    let bench = Bench::new();
+    // Programs that make keys, and cannot run here.
+    let programs = [
+        ("usr/lib/systemd/systemd", "none\n"),
+        ("usr/bin/ssh-keygen", "none\n"),
+    ];
+    bench.add("1", &[&programs[..], TREE].concat());
+    let image = image(&bench);
+    let size = memory::Size {
+        tree: MIB,
+        most: 64 * MIB,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let new = memory::unpack(&image, size, &folder.path().join("root"), &Silent).unwrap();
+    let own = folder.path().join("layer");
+    let key = "etc/ssh/ssh_host_ed25519_key";
+    crate::system::fake::plant(&own, &[(key, "of this machine\n")]);
+    let wish = Wish {
+        identity: Identity::New,
+        hostname: None,
+        resolver: Path::new("/nowhere"),
+    };
+    make_own(&new, &wish, &mut [layer("own", &own)], &Silent).unwrap();
+    assert_eq!(text(&new, key), "of this machine\n");
+}
+
+#[test]
+fn an_empty_partition_named_scratch_is_made() {
+    let bench = Bench::new();
+    bench.add("1", TREE);
+    let part = |filesystem| Part {
+        size: 64 * MIB,
+        filesystem,
+        label: "home",
+        files: &[("thesis", "years\n")],
+    };
+    let disk = LoopDisk::add(&bench.fake, "sda", &[part("ext4"), part("")]);
+    let before = fs::read(&disk.file).unwrap();
+    let disks = inventory::read(&bench.fake.machine()).unwrap().disks;
+    let mut here = volumes(&bench.fake.machine(), &disks);
+    // As a GPT names it; a loop disk has no such names.
+    "scratch".clone_into(&mut here[1].part_label);
+    let volume = scratch::choose(&here).unwrap().unwrap();
+    assert_eq!(volume.name, "sda2");
+    assert!(scratch::line(volume, Writable::Memory).starts_with("make an ext4 on it"));
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("root");
+    let new = scratch::unpack(&image(&bench), volume, Writable::Memory, &at, &Silent).unwrap();
+    assert_eq!(text(&new, "etc/motd"), "from the tree\n");
+    drop(new);
+    let home = usize::try_from(MIB + 64 * MIB).unwrap();
+    assert!(fs::read(&disk.file).unwrap()[..home] == before[..home]);
+    // At the next boot it has the label of its own.
+    let node = disk.parts[1].0.to_str().unwrap();
+    crate::system::fake::run("blockdev", &["--flushbufs", node]);
+    let volume = scratch_volume(&bench);
+    assert_eq!((&*volume.name, &*volume.filesystem), ("sda2", "ext4"));
+}
+
+#[test]
+fn a_partition_named_scratch_with_somebodys_files_is_left_alone_and_so_is_every_other() {
     let bench = Bench::new();
     bench.add("1", TREE);
     let files: &[(&str, &str)] = &[("thesis", "years\n")];
