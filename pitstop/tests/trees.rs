@@ -121,6 +121,34 @@ fn versions_follow_each_other_and_none_is_overwritten() {
 }
 
 #[test]
+fn versions_leave_by_their_age_and_not_by_their_names() {
+    let lab = Lab::new();
+    let system = lab.at("system");
+    let about = |version: u32| lab.at(&format!("root/share/trees/web/{version}.toml"));
+    for version in 1..=11 {
+        text(&lab.tree(&["capture", &system, &format!("web@{version}")]));
+        // As if each was made a day after the one before.
+        let text = fs::read_to_string(about(version)).unwrap();
+        let mut meta: toml::Table = toml::from_str(&text).unwrap();
+        let created = format!("2026-11-{version:02}T08:00:00Z");
+        meta.insert("created".into(), created.into());
+        fs::write(about(version), toml::to_string(&meta).unwrap()).unwrap();
+    }
+    // Of these two nobody knows how old they are.
+    fs::remove_file(about(2)).unwrap();
+    fs::write(about(3), "format = 1\ncreated = \"long ago\"\n").unwrap();
+    let names = ["2", "3", "1", "4", "5", "6", "7", "8", "9", "10", "11"];
+    assert_eq!(lab.versions("web"), names);
+    let output = lab.tree(&["prune", "web", "--keep", "3"]);
+    text(&output);
+    let told = String::from_utf8_lossy(&output.stderr);
+    for kept in ["web@2 is kept", "web@3 is kept"] {
+        assert!(told.contains(kept), "{told}");
+    }
+    assert_eq!(lab.versions("web"), ["2", "3", "9", "10", "11"]);
+}
+
+#[test]
 fn a_file_is_unpacked_listed_and_refused_where_it_must_be() {
     let lab = Lab::new();
     let (system, image, back) = (lab.at("system"), lab.at("x.tar.gz"), lab.at("back"));
@@ -217,7 +245,7 @@ fn a_rootfs_of_mmdebstrap_is_imported_and_worked_in() {
         "--",
         "sh",
         "-c",
-        "echo made > /etc/made; rm /etc/issue; ls /proc/self",
+        "echo made > /etc/made; rm /etc/issue; ls /proc/self; /usr/sbin/policy-rc.d; test $? = 101",
     ]));
     let versions = lab.versions("debian");
     assert_eq!(versions.len(), 2, "{versions:?}");

@@ -510,6 +510,8 @@ fn an_encrypted_tree_is_opened_by_the_same_door() {
     ]));
     fs::create_dir_all(lab.at("root/share/trees/web")).unwrap();
     fs::rename(&file, lab.at("root/share/trees/web/1.tar.gz.age")).unwrap();
+    let about = format!("{file}.toml");
+    fs::rename(about, lab.at("root/share/trees/web/1.toml")).unwrap();
     fs::write(lab.at("root/share/trees/web/current"), "1\n").unwrap();
     lab.set(MACHINE, &["run", "--tree", "web"]);
     // What is in it was read: it has no program to go on in.
@@ -533,6 +535,72 @@ fn an_encrypted_tree_is_opened_by_the_same_door() {
     text(&tree(&["capture", &system, "web@2"]));
     text(&tree(&["prune", "web", "--keep", "1"]));
     assert!(!Path::new(&lab.at("root/share/trees/web/1.tar.gz.age")).exists());
+}
+
+#[test]
+fn hooks_of_a_machine_get_their_secrets_and_no_log_has_them() {
+    let lab = Lab::new();
+    let server = lab.serve("127.0.0.1:0", &[]);
+    let root = lab.at("root");
+    let at = |path: &str| lab.at(&format!("root/share/{path}"));
+    for folder in ["system/etc", "root/share/hooks", "root/share/secrets"] {
+        fs::create_dir_all(lab.at(folder)).unwrap();
+    }
+    fs::write(lab.at("system/etc/motd"), "hello\n").unwrap();
+    let capture = ["tree", "capture", &lab.at("system"), "web", "--root", &root];
+    text(&run(&capture));
+    fs::write(
+        at("hooks/10-join.sh"),
+        "#!/bin/sh\n. \"$PITSTOP_SECRETS\"\n",
+    )
+    .unwrap();
+    fs::write(lab.at("web.env"), "TOKEN=s3cret-of-the-lab\n").unwrap();
+    for (name, key) in [("web", "lab.txt"), ("other", "other.txt")] {
+        let recipient = lab.recipient(key);
+        let file = at(&format!("secrets/{name}.env.age"));
+        let mut age = Command::new("age");
+        tool(age.args(["-r", &recipient, "-o", &file, &lab.at("web.env")]));
+    }
+    let machine = Machine::new();
+    machine.disk(&noise(1, 2 * MIB));
+    let deploy = |secrets: &str| {
+        let hook = "hooks/10-join.sh";
+        let words = [
+            "deploy",
+            "--tree",
+            "web",
+            "--hook",
+            hook,
+            "--secrets",
+            secrets,
+        ];
+        lab.set(MACHINE, &words);
+    };
+    deploy("secrets/web.env.age");
+    let question = Question::of(&lab, &server);
+    question.is_refused(
+        "secrets/other.env.age",
+        b"",
+        "no encrypted image that this job",
+    );
+    // All else was read: this tree never was on a disk.
+    let ended = lab.boots(&machine, &server);
+    let why = "does not say how its disk was laid out";
+    assert!(ended.line.contains(why), "{}", ended.line);
+    let given = ended
+        .console
+        .lines()
+        .any(|line| line.contains("secrets/web.env.age") && line.contains("has given its key"));
+    assert!(given, "{}", ended.console);
+    let audit = fs::read_to_string(lab.at("root/people/audit.log")).unwrap();
+    assert!(audit.contains("secrets/web.env.age"), "{audit}");
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-r", "-l", "s3cret-of-the-lab", &root]).output();
+    assert_eq!(String::from_utf8(found.unwrap().stdout).unwrap(), "");
+    assert!(!ended.console.contains("s3cret-of-the-lab"));
+    // For another key the disk is not looked at.
+    deploy("secrets/other.env.age");
+    lab.fails(&machine, &server, "secrets/other.env.age");
 }
 
 #[test]

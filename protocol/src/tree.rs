@@ -22,6 +22,8 @@ pub const LAYER: &str = ".tar";
 pub const LAYERS: &str = "layers";
 /// The folder of hooks on a share.
 pub const HOOKS: &str = "hooks";
+/// The folder of what hooks are to know and nobody else, encrypted by age.
+pub const SECRETS: &str = "secrets";
 
 /// Longer names are no names.
 const LONGEST: usize = 100;

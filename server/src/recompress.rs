@@ -123,7 +123,8 @@ impl Idle<'_> {
         let mut images = images(&site).map_err(told)?;
         images.sort_by_key(|image| std::cmp::Reverse(restores(image)));
         for image in images.iter().filter(|image| is_wanted(image)) {
-            let path = RelPath::from_text(&image.path).map_err(|why| anyhow!("{}: {why}", image.path))?;
+            let path =
+                RelPath::from_text(&image.path).map_err(|why| anyhow!("{}: {why}", image.path))?;
             let facts = site.facts(&path).map_err(told)?;
             if is_tried(&site, image, &facts) || self.is_named(&site, image, &facts)? {
                 continue;

@@ -3,11 +3,14 @@
 use super::{Boot, Format, header, joined, known_alone, known_by_card, networks, v4};
 use crate::fleet::{Fleet, Network};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> String {
+    let ids = subnet_ids(fleet);
     let subnets: Vec<Value> = networks(fleet)
-        .map(|(at, network, _)| subnet(fleet, boot, at, network))
+        .map(|(at, network, _)| subnet(fleet, boot, at, ids[at]))
         .collect();
     for machine in &fleet.machines {
         if known_by_card(machine, notes) && v4(machine).is_none() {
@@ -44,7 +47,39 @@ pub(super) fn pools(network: &Network) -> Vec<Value> {
         .collect()
 }
 
-fn subnet(fleet: &Fleet, boot: &Boot, at: usize, network: &Network) -> Value {
+/// Kea keeps leases by the number of their subnet: it is made of the network alone, whatever else is in the file, and in which
+/// order. Two networks that would have the same one (one in four thousand million) take the next.
+pub(super) fn subnet_ids(fleet: &Fleet) -> Vec<u32> {
+    let names: Vec<String> = fleet.networks.iter().map(|it| it.net.to_string()).collect();
+    ids_of(&names, fnv)
+}
+
+/// What Kea takes for a subnet; 0 and the number above them mean something else there.
+const IDS: RangeInclusive<u32> = 1..=u32::MAX - 1;
+
+fn ids_of(names: &[String], number: impl Fn(&[u8]) -> u32) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by_key(|at| &names[*at]);
+    let mut ids = vec![0; names.len()];
+    let mut taken = BTreeSet::new();
+    for at in order {
+        let mut id = number(names[at].as_bytes());
+        while !IDS.contains(&id) || !taken.insert(id) {
+            id = id.wrapping_add(1);
+        }
+        ids[at] = id;
+    }
+    ids
+}
+
+/// FNV-1a of 32 bits: the same in every version of every program.
+fn fnv(bytes: &[u8]) -> u32 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    bytes.iter().fold(0x811c_9dc5, step)
+}
+
+fn subnet(fleet: &Fleet, boot: &Boot, at: usize, id: u32) -> Value {
+    let network = &fleet.networks[at];
     let router = network.router.map(|ip| ip.to_string());
     let options = [
         ("routers", router),
@@ -68,8 +103,7 @@ fn subnet(fleet: &Fleet, boot: &Boot, at: usize, network: &Network) -> Value {
         .collect();
     let server = network.next_server.unwrap_or(IpAddr::V4(boot.address));
     json!({
-        // Leases are kept by it: it must not change with the order of the file's other parts.
-        "id": at + 1,
+        "id": id,
         "subnet": network.net.to_string(),
         "next-server": server.to_string(),
         "valid-lifetime": network.seconds(),
@@ -134,4 +168,23 @@ fn classes(fleet: &Fleet, boot: &Boot) -> Vec<Value> {
             plain(),
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_has_its_number_whatever_is_beside_it() {
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
+        let one = ids_of(&names(&["192.168.1.0/24"]), fnv);
+        // FNV-1a as anybody computes it.
+        assert_eq!(fnv(b"foobar"), 0xbf9c_f968);
+        let three = ids_of(&names(&["10.0.0.0/8", "192.168.1.0/24", "fd00::/64"]), fnv);
+        assert_eq!(three[1], one[0]);
+        let alike = names(&["c", "a", "b"]);
+        assert_eq!(ids_of(&alike, |_| u32::MAX), [3, 1, 2]);
+        assert_eq!(ids_of(&alike, |_| 7), [9, 7, 8]);
+    }
 }

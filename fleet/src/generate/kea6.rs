@@ -1,7 +1,7 @@
 //! Kea's server for IPv6: a whole `kea-dhcp6.conf`. Machines are known by their cards, as Kea tells them from what a machine or its
 //! relay says of it; a client's own identifier (DUID) is another one in its firmware and in its system.
 
-use super::kea::{option_data, pools};
+use super::kea::{option_data, pools, subnet_ids};
 use super::{Format, header, known_alone};
 use crate::boot::{self, Chain, Firmware};
 use crate::fleet::{Fleet, Machine, Network};
@@ -10,12 +10,13 @@ use std::net::{IpAddr, Ipv6Addr};
 
 pub(super) fn config(fleet: &Fleet, url: &str, notes: &mut Vec<String>) -> Result<String, String> {
     let url = fleet.server.url.as_deref().unwrap_or(url);
+    let ids = subnet_ids(fleet);
     let subnets: Vec<Value> = fleet
         .networks
         .iter()
         .enumerate()
         .filter(|(_, network)| is_v6(network))
-        .map(|(at, network)| subnet(fleet, at, network))
+        .map(|(at, network)| subnet(fleet, at, network, ids[at]))
         .collect();
     if subnets.is_empty() {
         return Err(format!(
@@ -66,7 +67,7 @@ fn joined(ips: &[IpAddr]) -> Option<String> {
     (!ips.is_empty()).then(|| ips.join(", "))
 }
 
-fn subnet(fleet: &Fleet, at: usize, network: &Network) -> Value {
+fn subnet(fleet: &Fleet, at: usize, network: &Network, id: u32) -> Value {
     let options = [
         ("dns-servers", joined(&network.dns)),
         ("sntp-servers", joined(&network.ntp)),
@@ -87,8 +88,7 @@ fn subnet(fleet: &Fleet, at: usize, network: &Network) -> Value {
         })
         .collect();
     json!({
-        // Leases are kept by it: it must not change with the order of the file's other parts.
-        "id": at + 1,
+        "id": id,
         "subnet": network.net.to_string(),
         "valid-lifetime": network.seconds(),
         "option-data": options,

@@ -382,3 +382,32 @@ fn what_is_missing_is_told() {
     let named = format!("version = 1\n{net}[server]\nurl = \"http://pxe:80\"\n");
     assert!(error(&named).contains("http://pxe:80 has none: write address ="));
 }
+
+#[test]
+fn kea_goes_on_with_its_leases_when_a_network_comes_before_others() {
+    let ids = |fleet: &Fleet, format: Format, key: [&str; 2]| {
+        let config: serde_json::Value = serde_json::from_str(&text(fleet, format)).unwrap();
+        let subnets = config[key[0]][key[1]].as_array().unwrap().clone();
+        let of = |it: &serde_json::Value| (it["subnet"].to_string(), it["id"].to_string());
+        subnets
+            .iter()
+            .map(of)
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let more = LAB.replacen(
+        "[network.",
+        "[network.\"172.16.0.0/24\"]\n[network.\"fd01::/64\"]\n[network.",
+        1,
+    );
+    let more = Fleet::parse(more.as_bytes(), "/srv/pitstop/fleet.toml").unwrap();
+    for (format, key) in [
+        (Format::Kea, ["Dhcp4", "subnet4"]),
+        (Format::Kea6, ["Dhcp6", "subnet6"]),
+    ] {
+        let (before, after) = (ids(&lab(), format, key), ids(&more, format, key));
+        assert!(after.len() > before.len());
+        for (subnet, id) in before {
+            assert_eq!(after[&subnet], id, "{subnet}");
+        }
+    }
+}

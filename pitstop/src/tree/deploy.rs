@@ -1,5 +1,6 @@
 //! `pitstop tree deploy IMAGE DISK`: a tree onto a disk, without a boot.
 
+use super::parts::Parts;
 use super::print;
 use super::store::Where;
 use crate::ask::agrees;
@@ -8,8 +9,6 @@ use crate::commands::place::signed::SignedBy;
 use crate::job_options::{JobOptions, Which};
 use anyhow::{Context, bail};
 use pitstop_deploy::disk::{Deployment, HOOK_LIMIT, plan};
-use pitstop_deploy::hooks::Hook;
-use pitstop_deploy::overrides::{From, Overlay, Owners};
 use pitstop_deploy::passphrase::Passphrase;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::interrupt;
@@ -17,7 +16,7 @@ use pitstop_imaging::layout::Layout;
 use pitstop_imaging::units;
 use pitstop_protocol::job::{ActionName, JobOption, Word};
 use pitstop_trees::TreeImage;
-use std::fs::{self, File};
+use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -50,12 +49,8 @@ pub struct Args {
     hostname: Option<String>,
     #[command(flatten)]
     asked: JobOptions<OfDeploy>,
-    /// Files to lay over the tree: a folder (they become root's) or a tar (owners by number); may be repeated, later ones win
-    #[arg(long, value_name = "DIR|TAR")]
-    overrides: Vec<PathBuf>,
-    /// A script to run in the new system; may be repeated
-    #[arg(long = "hook", value_name = "FILE")]
-    hooks: Vec<PathBuf>,
+    #[command(flatten)]
+    parts: Parts,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -116,9 +111,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 impl Args {
     fn deployment<'a>(&'a self, image: &'a TreeImage<'a>) -> anyhow::Result<Deployment<'a>> {
         let layout = self.layout.as_deref().map(read_layout).transpose()?;
-        let hooks: anyhow::Result<Vec<Hook>> = self.hooks.iter().map(|file| hook(file)).collect();
-        let overrides: anyhow::Result<Vec<Overlay>> =
-            self.overrides.iter().map(|layer| overlay(layer)).collect();
         Ok(Deployment {
             mirrors: self.mirrors.clone(),
             layout,
@@ -127,8 +119,9 @@ impl Args {
             new_ids: self.asked.get("new-ids").is_some(),
             boot: self.word("boot")?,
             initrd: self.word("initrd")?,
-            overrides: overrides?,
-            hooks: hooks?,
+            overrides: self.parts.layers()?,
+            hooks: self.parts.hooks()?,
+            secrets: self.parts.secrets()?,
             hook_limit: HOOK_LIMIT,
             passphrase: self.luks_key.as_deref().map(Passphrase::open).transpose()?,
             threads: self.threads,
@@ -146,32 +139,4 @@ impl Args {
 fn read_layout(file: &Path) -> anyhow::Result<Layout> {
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     Layout::parse(&text).with_context(|| file.display().to_string())
-}
-
-fn hook(file: &Path) -> anyhow::Result<Hook> {
-    let script = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let name = file.file_name().unwrap_or(file.as_os_str());
-    Ok(Hook {
-        name: name.to_string_lossy().into_owned(),
-        script,
-    })
-}
-
-fn overlay(layer: &Path) -> anyhow::Result<Overlay> {
-    let name = layer.display().to_string();
-    let found = fs::metadata(layer).with_context(|| format!("opening {name}"))?;
-    Ok(if found.is_dir() {
-        Overlay {
-            name,
-            from: From::Folder(layer.to_owned()),
-            owners: Owners::Root,
-        }
-    } else {
-        let tar = File::open(layer).with_context(|| format!("opening {name}"))?;
-        Overlay {
-            name,
-            from: From::Tar(Box::new(tar)),
-            owners: Owners::Kept,
-        }
-    })
 }

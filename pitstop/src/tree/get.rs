@@ -6,6 +6,7 @@ use crate::commands::place::encrypted::EncryptFor;
 use crate::commands::place::reporter;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::members::{begins_like_indexed, u32_at};
 use pitstop_trees::{Meta, TreeImage};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -191,11 +192,25 @@ fn is_static(program: &File) -> anyhow::Result<bool> {
     Ok((0..count).all(|number| word(table + number * entry, 4) != 3))
 }
 
-/// The end of a stream, where the index is, and how long it was: an image of which only the end can be read.
+/// The end of a stream, where the index is, and how long it was: an image of which only the end can be read. Members with data
+/// say how long they are, and are let go; what follows the last of them is kept.
 #[derive(Default)]
 struct Tail {
     bytes: Vec<u8>,
     size: u64,
+    /// Where the next member begins; nothing before it is of use.
+    next: u64,
+    /// What is no member with data has come.
+    is_index: bool,
+}
+
+/// Bytes before the data of a member (docs/image-format.md).
+const HEADER: usize = 20;
+
+/// The size of the member with data that begins so; one with a piece of the index has more in its header.
+fn data_member(header: &[u8]) -> Option<u32> {
+    let alone = begins_like_indexed(header) && header[10..12] == [8, 0];
+    alone.then(|| u32_at(header, 16))?.filter(|size| *size > 0)
 }
 
 /// The largest index that is looked for.
@@ -205,10 +220,27 @@ impl Tail {
     fn add(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
         self.bytes.extend_from_slice(bytes);
+        while !self.is_index && self.let_go() {
+            let Some(header) = self.bytes.get(..HEADER) else {
+                return;
+            };
+            match data_member(header) {
+                Some(size) => self.next += u64::from(size),
+                None => self.is_index = true,
+            }
+        }
         // Cut in large steps, so that nothing is moved for each piece.
         if self.bytes.len() > TAIL + (64 << 20) {
             self.bytes.drain(..self.bytes.len() - TAIL);
         }
+    }
+
+    /// Drops what is before the next member; whether that begins here.
+    fn let_go(&mut self) -> bool {
+        let start = self.size - self.bytes.len() as u64;
+        let before = usize::try_from(self.next - start).unwrap_or(usize::MAX);
+        self.bytes.drain(..before.min(self.bytes.len()));
+        self.size >= self.next
     }
 }
 
@@ -255,5 +287,30 @@ mod tests {
         tail.add(b"def");
         assert_eq!(tail.bytes_at(2, 4).unwrap(), b"cdef");
         assert!(tail.bytes_at(3, 4).is_err());
+    }
+
+    #[test]
+    fn of_a_stream_of_members_only_what_follows_them_is_kept() {
+        use pitstop_imaging::source::ReadAt;
+        // As members with data begin (docs/image-format.md), with their size at the end of the header.
+        let member = |size: u32| {
+            let mut member = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 8, 0, b'P', b'S', 4, 0];
+            member.extend_from_slice(&size.to_le_bytes());
+            member.resize(usize::try_from(size).unwrap(), 7);
+            member
+        };
+        let end = b"what is no member, and is the index".repeat(3);
+        let stream = [member(5000), member(70_000), member(20), end.clone()].concat();
+        for piece in [1, 19, 21, 4096, 1 << 20] {
+            let mut tail = Tail::default();
+            for bytes in stream.chunks(piece) {
+                tail.add(bytes);
+                assert!(tail.bytes.len() < piece + 4096);
+            }
+            assert_eq!(tail.size, stream.len() as u64);
+            assert_eq!(tail.bytes, end);
+            let at = stream.len() as u64 - end.len() as u64;
+            assert_eq!(tail.bytes_at(at, end.len()).unwrap(), end);
+        }
     }
 }

@@ -208,14 +208,17 @@ fn list_share(args: &List) -> anyhow::Result<()> {
     if args.json {
         let trees: Vec<_> = trees
             .iter()
-            .map(|tree| json!({ "name": tree.name, "current": tree.current, "versions": tree.all }))
+            .map(|tree| {
+                let versions: Vec<&str> = tree.all.iter().map(|it| it.name.as_str()).collect();
+                json!({ "name": tree.name, "current": tree.current, "versions": versions })
+            })
             .collect();
         let text = serde_json::to_string_pretty(&trees).context("writing JSON")?;
         return print(&(text + "\n"));
     }
     let mut text = String::new();
     for tree in &trees {
-        for version in &tree.all {
+        for version in tree.all.iter().map(|it| &it.name) {
             let size = std::fs::metadata(tree.path(version)).map_or(0, |found| found.len());
             let mark = if tree.current.as_ref() == Some(version) {
                 "  current"

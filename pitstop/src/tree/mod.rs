@@ -6,12 +6,14 @@ mod get;
 mod import;
 mod look;
 mod new_image;
+mod parts;
 mod prune;
 mod rollback;
 mod shell;
 mod store;
 mod text;
 mod update;
+mod versions;
 
 use anyhow::Context;
 use std::io::Write;

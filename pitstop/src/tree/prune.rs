@@ -16,7 +16,7 @@ const LEFT: Duration = Duration::from_secs(24 * 60 * 60);
   pitstop tree prune web --keep 3 --dry-run
   pitstop tree prune web --keep 3
 
-The current version stays, whatever its age.")]
+The current version stays, whatever its age, and one whose .toml does not tell when it was made.")]
 pub struct Args {
     /// The tree
     name: String,
@@ -39,8 +39,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         );
     };
     let reporter = reporter();
-    let old = tree.all.len().saturating_sub(args.keep);
-    for version in &tree.all[..old] {
+    let mut dated = Vec::new();
+    for version in &tree.all {
+        match &version.created {
+            Ok(_) => dated.push(&version.name),
+            Err(error) => reporter.warn(format!(
+                "{}@{} is kept: nothing tells how old it is: {error:#}",
+                tree.name, version.name
+            )),
+        }
+    }
+    let old = dated.len().saturating_sub(args.keep);
+    for version in dated.into_iter().take(old) {
         if tree.current.as_ref() == Some(version) {
             continue;
         }

@@ -4,11 +4,16 @@ use super::capture::NewTree;
 use super::store::{Place, Where};
 use crate::commands::place::reporter;
 use anyhow::{Context, bail};
+use pitstop_deploy::chroot::Policy;
+use pitstop_deploy::root::Root;
+use pitstop_imaging::event::Reporter;
 use pitstop_imaging::tools;
 use pitstop_trees::{CaptureOptions, Excludes, TreeImage};
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -35,6 +40,9 @@ pub struct Args {
     #[command(flatten)]
     place: Where,
 }
+
+/// The tree, in the folder of the work.
+const ROOT: &str = "root";
 
 /// Runs in namespaces of its own: nothing that is mounted or started in it outlives it. `$1` is the tree.
 const ENTER: &str = r#"
@@ -69,17 +77,24 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .prefix("pitstop-tree-")
         .tempdir_in(&args.work)
         .with_context(|| format!("making a folder in {}", args.work.display()))?;
-    let root = work.path().join("root");
+    let done = work_in(args, &name, &work.path().join(ROOT), &reporter);
+    done.and(remove(work))
+}
+
+fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let before = {
         let source = args.place.open(&args.image)?;
         let image = TreeImage::open(&*source)?;
-        pitstop_trees::extract(&image, &root, args.packing.threads, &reporter)?;
+        pitstop_trees::extract(&image, root, args.packing.threads, reporter)?;
         image.meta.clone()
     };
-    enter(&root, &args.command)?;
+    let tree = Root::new(root.to_owned());
+    let policy = Policy::place(&tree)?;
+    enter(root, &args.command)?;
+    policy.take_away()?;
     let image = args
         .place
-        .new_image(&name, args.packing.force, &args.packing.encrypt)?;
+        .new_image(name, args.packing.force, &args.packing.encrypt)?;
     let options = CaptureOptions {
         packing: args.packing.packing(),
         // They are left out already; what was made since is meant.
@@ -94,9 +109,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             ..image.meta()
         },
     };
-    image.write(|out| pitstop_trees::capture(&root, &options, out, &reporter))?;
-    image.announce(&reporter);
-    work.close().context("removing the unpacked tree")
+    image.write(|out| pitstop_trees::capture(root, &options, out, reporter))?;
+    image.announce(reporter);
+    Ok(())
+}
+
+/// Removes the unpacked tree, files that nothing may change (`chattr +i`) among it.
+fn remove(work: TempDir) -> anyhow::Result<()> {
+    let removing = || format!("removing the unpacked tree in {}", work.path().display());
+    let folder = File::open(work.path()).with_context(removing)?;
+    pitstop_deploy::remove_in(&folder.into(), ROOT.as_bytes()).with_context(removing)?;
+    work.close()
+        .context("removing the folder of the unpacked tree")
 }
 
 fn enter(root: &Path, command: &[OsString]) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Where images of trees are: files, URLs, and versions on the share of the server.
 
 use super::new_image::{NewImage, form};
+use super::versions::{self, Versions};
 use crate::commands::place::encrypted::{EncryptFor, unlocked};
 use crate::commands::place::signed::{SignedBy, beside};
 use crate::commands::place::{self, Destination, client, is_local, url};
@@ -9,15 +10,12 @@ use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::image::encrypted::{SUFFIX, is_named_encrypted};
-use pitstop_protocol::tree::{self, ABOUT, FOLDER, IMAGE, TreeName, version_of};
+use pitstop_protocol::tree::{self, FOLDER, IMAGE, TreeName, version_of};
 use pitstop_transport::share::trees;
 use pitstop_transport::share::{DirectoryShare, HttpShare, Share, signed};
 use pitstop_trees::{Meta, TreeImage};
 use std::fs;
 use std::path::PathBuf;
-
-/// How a file ends that is no version yet.
-const PART: &str = ".part";
 
 /// Where names are looked up.
 #[derive(clap::Args)]
@@ -208,71 +206,8 @@ impl Where {
                 share.name()
             );
         };
-        let folder = folder.join(FOLDER);
-        let mut trees = Vec::new();
-        for name in names_in(&folder)? {
-            let Ok(names) = names_in(&folder.join(&name)) else {
-                continue;
-            };
-            let versions = names.iter().filter_map(|file| tree::version_of_file(file));
-            let mut all: Vec<String> = versions.map(str::to_owned).collect();
-            all.sort();
-            all.dedup();
-            let parts = names.iter().filter(|file| file.ends_with(PART));
-            let parts = parts.map(|file| folder.join(&name).join(file)).collect();
-            trees.push(Versions {
-                parts,
-                current: trees::current(&*share, &name)?,
-                all,
-                folder: folder.join(&name),
-                name,
-            });
-        }
-        Ok(trees)
+        versions::of(&*share, &folder.join(FOLDER))
     }
-}
-
-/// A tree on the share.
-pub struct Versions {
-    pub name: String,
-    pub current: Option<String>,
-    pub all: Vec<String>,
-    /// Files that become versions when they are whole, or were to.
-    pub parts: Vec<PathBuf>,
-    folder: PathBuf,
-}
-
-impl Versions {
-    /// The image of a version, as it lies there: plain or encrypted.
-    pub fn path(&self, version: &str) -> PathBuf {
-        let plain = self.folder.join(format!("{version}{IMAGE}"));
-        let encrypted = self.folder.join(format!("{version}{IMAGE}{SUFFIX}"));
-        if !plain.exists() && encrypted.exists() {
-            encrypted
-        } else {
-            plain
-        }
-    }
-
-    /// What describes it.
-    pub fn about(&self, version: &str) -> PathBuf {
-        self.folder.join(format!("{version}{ABOUT}"))
-    }
-}
-
-fn names_in(folder: &std::path::Path) -> anyhow::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", folder.display())),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
 }
 
 #[cfg(test)]

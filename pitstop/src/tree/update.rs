@@ -1,15 +1,18 @@
 //! `pitstop tree update IMAGE ROOT`: a system is brought up to date by what changed.
 
+use super::parts::Parts;
 use super::print;
 use super::store::Where;
 use crate::commands::place::reporter;
 use crate::commands::place::signed::SignedBy;
 use anyhow::{Context, bail};
 use pitstop_deploy::chroot::Chroot;
-use pitstop_deploy::disk::apart;
+use pitstop_deploy::disk::{HOOK_LIMIT, apart};
+use pitstop_deploy::hooks::{self, Hook, HookEnvironment, Stage};
+use pitstop_deploy::overrides;
 use pitstop_deploy::root::Root;
 use pitstop_deploy::update::snapshot::{self, Place, Runs};
-use pitstop_deploy::update::{Act, Update, UpdatePlan, is_cut_off, plan};
+use pitstop_deploy::update::{Act, Update, UpdatePlan, adapted, is_cut_off, plan};
 use pitstop_deploy::{initramfs, wishes};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::units;
@@ -57,6 +60,8 @@ pub struct Args {
     /// The initramfs: auto, made anew where it lacks a driver of this machine's disk; keep, or rebuild
     #[arg(long, default_value = "auto", value_name = "WISH")]
     initrd: InitrdWord,
+    #[command(flatten)]
+    parts: Parts,
     /// Cores to use; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -185,8 +190,14 @@ fn update(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<O
         if args.json {
             print_json(&plan)?;
         }
+        // Read before anything is changed.
+        let (mut layers, hooks) = (args.parts.layers()?, args.parts.hooks()?);
+        let secrets = args.parts.secrets()?;
         bring(plan, &image, place, reporter)?;
-        check_initramfs(args, place.root(), reporter)
+        let laid = overrides::copy(place.root(), &mut layers, reporter)?;
+        adapted::add(place.root(), &laid.paths)?;
+        check_initramfs(args, place.root(), reporter)?;
+        run_hooks(&hooks, secrets, &image, place.root(), reporter)
     })?;
     drop(locks);
     Ok(swapped)
@@ -240,6 +251,28 @@ fn bring(
         done.took.as_secs_f64()
     ));
     Ok(())
+}
+
+fn run_hooks(
+    all: &[Hook],
+    secrets: Option<Vec<u8>>,
+    image: &TreeImage,
+    root: &Root,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let environment = HookEnvironment {
+        stage: Stage::Update,
+        disk: String::new(),
+        hostname: String::new(),
+        tree: image.meta.name.clone(),
+        version: image.meta.version.clone(),
+        secrets,
+    };
+    let chroot = Chroot::enter(root, None)?;
+    hooks::run(&chroot, all, &environment, HOOK_LIMIT, reporter)
 }
 
 /// Whether the kernel that came finds the disk that this system is on. Of one that does not run here nobody knows its machine.

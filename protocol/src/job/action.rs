@@ -155,6 +155,7 @@ impl Action {
                 luks_key: options.luks_key.as_deref(),
                 overrides: &options.overrides,
                 hooks: &options.hooks,
+                secrets: options.secrets.as_deref(),
             },
             Action::Update(options) => TreeParts {
                 tree: &options.tree,
@@ -162,6 +163,7 @@ impl Action {
                 luks_key: None,
                 overrides: &options.overrides,
                 hooks: &options.hooks,
+                secrets: options.secrets.as_deref(),
             },
             Action::Run(options) => TreeParts {
                 tree: &options.tree,
@@ -169,6 +171,7 @@ impl Action {
                 luks_key: None,
                 overrides: &options.overrides,
                 hooks: &[],
+                secrets: None,
             },
             _ => return None,
         })

@@ -50,6 +50,7 @@ pub struct HostFile {
     pub hostname: Option<String>,
     pub overrides: Option<Vec<String>>,
     pub hooks: Option<Vec<String>>,
+    pub secrets: Option<String>,
     pub boot: Option<String>,
     pub initrd: Option<String>,
     pub changes: Option<String>,
@@ -347,6 +348,7 @@ identity = "new"
 hostname = "web-{serial}"
 overrides = ["layers/base"]
 hooks = ["hooks/10-x.sh"]
+secrets = "secrets/web.env.age"
 boot = "auto"
 initrd = "auto"
 changes = "keep"

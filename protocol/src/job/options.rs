@@ -458,6 +458,14 @@ pub static OPTIONS: &[JobOption] = &[
     .flag(Some("hook"))
     .refused_elsewhere(),
     JobOption::new(
+        "secrets",
+        Kind::Text("FILE"),
+        |file| file.secrets.is_some(),
+        "What the hooks are to know and nobody else: a file of the share, encrypted by age",
+    )
+    .of(&[ActionName::Deploy, ActionName::Update])
+    .refused_elsewhere(),
+    JobOption::new(
         "boot",
         Kind::Words("HOW", choices::<BootWish>),
         |file| file.boot.is_some(),

@@ -224,7 +224,10 @@ pub fn check_vouched(job: &Job) -> Result<(), (&'static str, String)> {
         ));
     }
     let files = parts.hooks.iter().map(String::as_str);
-    let files = files.chain(parts.layout).chain(parts.luks_key);
+    let files = files
+        .chain(parts.secrets)
+        .chain(parts.layout)
+        .chain(parts.luks_key);
     let mut unknown = files.filter(|file| !terms.digests.contains_key(*file));
     match unknown.next() {
         None => Ok(()),

@@ -35,6 +35,8 @@ pub struct DeployOptions {
     pub overrides: Vec<String>,
     /// Files on the share, in their order.
     pub hooks: Vec<String>,
+    /// A file on the share, encrypted by age, for the hooks alone.
+    pub secrets: Option<String>,
     pub boot: BootWish,
     pub initrd: Initrd,
 }
@@ -50,6 +52,8 @@ pub struct UpdateOptions {
     pub exclude: Vec<String>,
     pub overrides: Vec<String>,
     pub hooks: Vec<String>,
+    /// A file on the share, encrypted by age, for the hooks alone.
+    pub secrets: Option<String>,
     pub initrd: Initrd,
 }
 
@@ -74,4 +78,5 @@ pub struct TreeParts<'a> {
     pub luks_key: Option<&'a str>,
     pub overrides: &'a [String],
     pub hooks: &'a [String],
+    pub secrets: Option<&'a str>,
 }

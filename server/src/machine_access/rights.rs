@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_jobs::{HostFiles, Job};
 use pitstop_protocol::id::Id;
-use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::terms::{NOTES, note};
+use pitstop_protocol::job::{ActionName, check_folder};
 use pitstop_protocol::tree::{self, TreeName};
 use std::fmt::Write as _;
 
@@ -93,7 +93,7 @@ pub struct Rights {
 struct OfTree {
     /// The tree's folder; and whether the job adds a version to it.
     folder: Option<(String, bool)>,
-    /// Folders of files by layer, and hooks.
+    /// Folders of files by layer, hooks, and what those are to know.
     reads: Vec<String>,
 }
 
@@ -124,11 +124,25 @@ impl OfTree {
         let layers = paths("overrides", tree::LAYERS);
         let packed = layers.iter().map(|path| format!("{path}{}", tree::LAYER));
         let reads = packed.chain(layers.iter().cloned());
+        let secrets = secrets_of_job(action, said).map(str::to_owned);
         Self {
-            reads: reads.chain(paths("hooks", tree::HOOKS)).collect(),
+            reads: reads
+                .chain(paths("hooks", tree::HOOKS))
+                .chain(secrets)
+                .collect(),
             folder,
         }
     }
+}
+
+/// The secrets that the hooks of a job are given: a file below a folder where there is nothing else.
+pub fn secrets_of_job(action: ActionName, said: &toml::Table) -> Option<&str> {
+    let runs_hooks = matches!(action, ActionName::Deploy | ActionName::Update);
+    let named = said.get("secrets").and_then(toml::Value::as_str);
+    named.filter(|path| {
+        let below = path.strip_prefix(tree::SECRETS);
+        runs_hooks && below.is_some_and(|rest| rest.starts_with('/')) && check_folder(path).is_ok()
+    })
 }
 
 impl Rights {

@@ -4,7 +4,7 @@
 //! Where the share is this server's own, the header is read here: nobody gets another image's key by showing that one's header.
 //! Elsewhere it is what the machine shows, which `--unlock-elsewhere` has to allow.
 
-use super::rights::Rights;
+use super::rights::{Rights, secrets_of_job};
 use super::{message, whose};
 use crate::connections::Peer;
 use crate::http::Here;
@@ -248,7 +248,7 @@ fn key(
     let image = &*locked.image;
     if !is_of_job(&said, job.action, rights, image) {
         return Err(forbidden(format!(
-            "{} is no encrypted image that this job restores or deploys",
+            "{} is no encrypted image that this job restores or deploys, nor the secrets of its hooks",
             shown(image)
         )));
     }
@@ -284,10 +284,13 @@ fn is_on_own_share(site: &Site, job: &Job, said: &toml::Table) -> bool {
     rests.any(|rest| rest == "/share")
 }
 
-/// Whether an encrypted image of this name is what the job puts on its machine.
+/// Whether an encrypted image of this name is what the job puts on its machine, or the secrets that its hooks are given.
 fn is_of_job(said: &toml::Table, action: ActionName, rights: &Rights, image: &str) -> bool {
     if !is_named_encrypted(image) {
         return false;
+    }
+    if secrets_of_job(action, said) == Some(image) {
+        return true;
     }
     match action {
         ActionName::Restore => {

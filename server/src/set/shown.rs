@@ -102,5 +102,8 @@ fn tree_lines(action: &Action, line: &mut impl FnMut(&str, &str)) {
         for hook in parts.hooks {
             line("hook", hook);
         }
+        if let Some(secrets) = parts.secrets {
+            line("secrets", secrets);
+        }
     }
 }

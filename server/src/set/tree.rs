@@ -37,7 +37,8 @@ pub(super) fn check(root: &Path, job: &Job) -> anyhow::Result<()> {
     {
         return Err(Conflict(format!("{error:#}")).into());
     }
-    for file in parts.overrides.iter().chain(parts.hooks) {
+    let files = parts.overrides.iter().chain(parts.hooks);
+    for file in files.map(String::as_str).chain(parts.secrets) {
         if !path.join(file).exists() {
             return Err(Conflict(format!("there is no {file} in {}", path.display())).into());
         }

@@ -27,6 +27,7 @@ pub(in crate::execute) struct Ready {
     layout: Option<Layout>,
     hooks: Vec<Hook>,
     passphrase: Option<Passphrase>,
+    secrets: Option<Vec<u8>>,
 }
 
 pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Prepared> {
@@ -40,6 +41,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
         None => None,
     };
     let hooks = parts::scripts(work, &options.hooks)?;
+    let secrets = parts::secrets(work, options.secrets.as_deref())?;
     parts::check_layers(work, &options.overrides)?;
     let (inventory, selection) = work.select(true)?;
     let has_arrays = layout
@@ -68,6 +70,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
         layout,
         hooks,
         passphrase,
+        secrets,
     };
     let lines = {
         let at = Place::of(work, &ready.disk);
@@ -152,6 +155,7 @@ fn deployment<'a>(
     deployment.boot = options.boot;
     deployment.initrd = options.initrd;
     deployment.hooks.clone_from(&ready.hooks);
+    deployment.secrets.clone_from(&ready.secrets);
     deployment.firmware = if uefi { Firmware::Uefi } else { Firmware::Bios };
     deployment.entries = efivars.exists().then_some(Entries {
         efivars,

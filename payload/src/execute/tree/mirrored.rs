@@ -37,6 +37,7 @@ fn update() -> Action {
         exclude: Vec::new(),
         overrides: Vec::new(),
         hooks: Vec::new(),
+        secrets: None,
         initrd: Initrd::Keep,
     }))
 }

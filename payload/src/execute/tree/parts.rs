@@ -5,9 +5,10 @@ use anyhow::{Context, bail, ensure};
 use pitstop_deploy::hooks::{self, Hook};
 use pitstop_deploy::overrides::{From, Overlay, Owners};
 use pitstop_deploy::passphrase::Passphrase;
+use pitstop_imaging::image::FileSource;
 use pitstop_protocol::digest::Digest;
 use pitstop_protocol::tree::LAYER;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 
 /// Far more than a script has.
 const MOST_BYTES: u64 = 4 << 20;
@@ -68,21 +69,47 @@ pub(super) fn scripts(work: &Work<'_>, files: &[String]) -> anyhow::Result<Vec<H
     files.iter().map(|file| script(work, file)).collect()
 }
 
-fn script(work: &Work<'_>, file: &str) -> anyhow::Result<Hook> {
-    let reading = || format!("reading the hook {file} on {}", work.share.name());
+/// What the hooks are to know, and nobody else. The server of the job gives the key; nothing of it is told or written anywhere.
+///
+/// # Errors
+/// The file is not there, is another, or its key is not given.
+pub(super) fn secrets(work: &Work<'_>, file: Option<&str>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let reading = || format!("reading the secrets {file} on {}", work.share.name());
+    // As it was when its digest was looked at.
+    let mut stored = tempfile::tempfile().with_context(reading)?;
+    stored
+        .write_all(&whole(work, file).with_context(reading)?)
+        .with_context(reading)?;
+    let stored = FileSource::of(format!("{file} on {}", work.share.name()), stored)?;
+    let opened = locked::opened(work, Box::new(stored), file).with_context(reading)?;
+    let size = usize::try_from(opened.size()).with_context(reading)?;
+    let mut bytes = vec![0; size];
+    opened.read_exact_at(&mut bytes, 0).with_context(reading)?;
+    Ok(Some(bytes))
+}
+
+/// All of a small file, which is the one that the job was made for.
+fn whole(work: &Work<'_>, file: &str) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let length = work
         .share
-        .open(file)
-        .with_context(reading)?
+        .open(file)?
         .take(MOST_BYTES)
-        .read_to_end(&mut bytes)
-        .with_context(reading)?;
+        .read_to_end(&mut bytes)?;
     if length as u64 == MOST_BYTES {
-        bail!("{}: it is no script", reading());
+        bail!("it has {MOST_BYTES} bytes or more");
     }
     let checked = work.job.terms.check_digest(file, Some(Digest::of(&bytes)));
-    checked.map_err(anyhow::Error::msg).with_context(reading)?;
+    checked.map_err(anyhow::Error::msg)?;
+    Ok(bytes)
+}
+
+fn script(work: &Work<'_>, file: &str) -> anyhow::Result<Hook> {
+    let reading = || format!("reading the hook {file} on {}", work.share.name());
+    let bytes = whole(work, file).with_context(reading)?;
     let name = file.rsplit('/').next().unwrap_or(file).to_owned();
     let hook = Hook {
         name,

@@ -239,6 +239,7 @@ fn a_system_is_brought_up_to_date_with_files_by_layer() {
             exclude: Vec::new(),
             overrides: overrides.iter().map(|it| (*it).to_owned()).collect(),
             hooks: Vec::new(),
+            secrets: None,
             initrd: Initrd::Keep,
         }))
     };

@@ -28,11 +28,13 @@ pub(in crate::execute) struct Ready {
     /// Those that its filesystems are on.
     disks: Vec<Disk>,
     hooks: Vec<Hook>,
+    secrets: Option<Vec<u8>>,
 }
 
 pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Prepared> {
     let tree = Opened::open(work, &options.tree)?;
     let hooks = parts::scripts(work, &options.hooks)?;
+    let secrets = parts::secrets(work, options.secrets.as_deref())?;
     parts::check_layers(work, &options.overrides)?;
     let (inventory, selection) = work.select(true)?;
     system::check_awake(&system::volumes(work.machine, &inventory.disks))?;
@@ -65,7 +67,12 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
         bytes: tree.image.meta.bytes,
         lines,
     };
-    let ready = AnyReady::Update(Box::new(Ready { tree, disks, hooks }));
+    let ready = AnyReady::Update(Box::new(Ready {
+        tree,
+        disks,
+        hooks,
+        secrets,
+    }));
     Ok(super::prepared(work, step, selection.left_alone, ready))
 }
 
@@ -107,7 +114,7 @@ fn bring(
     system: &System,
     place: &Place,
 ) -> anyhow::Result<()> {
-    let Ready { tree, disks, hooks } = ready;
+    let Ready { tree, disks, .. } = ready;
     let root = place.root();
     let planned = update::plan(&asked(options, tree, root))?;
     for line in planned.text().lines() {
@@ -125,7 +132,7 @@ fn bring(
     adapted::add(root, &laid.paths)?;
     // Also where nothing changed: an earlier try may have been cut off, or failed, before it came so far.
     check_initramfs(work, options.initrd, root, disks)?;
-    run_hooks(work, tree, root, hooks)
+    run_hooks(work, ready, root)
 }
 
 /// Whether the kernel that came finds this machine's disks.
@@ -146,8 +153,9 @@ fn check_initramfs(
     initramfs::ensure(&chroot, wish, &needs, false, work.log)
 }
 
-fn run_hooks(work: &Work<'_>, tree: &Opened, root: &Root, all: &[Hook]) -> anyhow::Result<()> {
-    if all.is_empty() {
+fn run_hooks(work: &Work<'_>, ready: &Ready, root: &Root) -> anyhow::Result<()> {
+    let Ready { tree, hooks, .. } = ready;
+    if hooks.is_empty() {
         return Ok(());
     }
     let hostname = work.lease.hostname.clone().unwrap_or_default();
@@ -157,9 +165,9 @@ fn run_hooks(work: &Work<'_>, tree: &Opened, root: &Root, all: &[Hook]) -> anyho
         hostname,
         tree: tree.image.meta.name.clone(),
         version: tree.image.meta.version.clone(),
-        secrets: None,
+        secrets: ready.secrets.clone(),
     };
     let chroot = Chroot::enter(root, None)?.of_this_machine();
     let limit = pitstop_deploy::disk::HOOK_LIMIT;
-    hooks::run(&chroot, all, &environment, limit, work.log)
+    hooks::run(&chroot, hooks, &environment, limit, work.log)
 }

@@ -194,6 +194,7 @@ mod tests {
             "hostname" => "lab7".into(),
             "overrides" => Value::Array(vec!["layers/base".into()]),
             "hooks" => Value::Array(vec!["hooks/10-x.sh".into()]),
+            "secrets" => "secrets/web.env.age".into(),
             "boot" => "native".into(),
             "check" => "full".into(),
             "writable" => "scratch".into(),

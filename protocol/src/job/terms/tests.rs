@@ -231,6 +231,11 @@ fn a_signed_image_needs_no_digest_but_layouts_and_hooks_do() {
             "nobody has signed hooks/a.sh",
         ),
         (
+            "update",
+            "secrets = \"secrets/a.age\"\n",
+            "nobody has signed secrets/a.age",
+        ),
+        (
             "deploy",
             "layout = \"l.toml\"\n",
             "nobody has signed l.toml",

@@ -111,7 +111,7 @@ fn a_job_about_a_tree_tells_what_it_reads_and_where_it_adds() {
         job.folder = Some("10.0.2.15".into());
         Rights::of_job(&job, PEER.into())
     };
-    let keys = "tree = \"web@1\"\noverrides = [\"layers/base\", \"10.0.2.16\"]\nhooks = [\"hooks/10-x.sh\"]\n";
+    let keys = "tree = \"web@1\"\noverrides = [\"layers/base\", \"10.0.2.16\"]\nhooks = [\"hooks/10-x.sh\"]\nsecrets = \"secrets/web.env.age\"\n";
     let deploys = of(ActionName::Deploy, keys);
     let captures = of(ActionName::Capture, keys);
     let restores = of(ActionName::Restore, keys);
@@ -127,6 +127,9 @@ fn a_job_about_a_tree_tells_what_it_reads_and_where_it_adds() {
         (Act::Write, "layers/base.tar", [false, false, false]),
         (Act::Read, "hooks/10-x.sh", [true, false, false]),
         (Act::Read, "hooks/20-y.sh", [false, false, false]),
+        (Act::Read, "secrets/web.env.age", [true, false, false]),
+        (Act::Read, "secrets/db.env.age", [false, false, false]),
+        (Act::Write, "secrets/web.env.age", [false, false, false]),
         (Act::Read, "10.0.2.16/x", [false, false, false]),
     ] {
         let path = path(name);

@@ -13,6 +13,12 @@ fn a_machine_has_the_keys_of_what_its_job_names_alone() {
     let own = "action = \"restore\"\n";
     let tree = "action = \"deploy\"\ntree = \"web\"\n";
     let version = "action = \"run\"\ntree = \"web@2\"\n";
+    let secrets = "action = \"deploy\"\ntree = \"web\"\nsecrets = \"secrets/web.env.age\"\n";
+    let elsewhere = "action = \"deploy\"\ntree = \"web\"\nsecrets = \"10.0.2.16/sda.raw.gz.age\"\n";
+    let out =
+        "action = \"update\"\ntree = \"web\"\nsecrets = \"secrets/../10.0.2.16/sda.raw.gz.age\"\n";
+    // It runs no hooks.
+    let runs = "action = \"run\"\ntree = \"web\"\nsecrets = \"secrets/web.env.age\"\n";
     let url = "action = \"update\"\ntree = \"https://files/web.tar.gz.age\"\n";
     for (job, image, allowed) in [
         (restore, "lab/golden/sda.raw.gz.age", true),
@@ -40,6 +46,12 @@ fn a_machine_has_the_keys_of_what_its_job_names_alone() {
         (url, "https://files/web.tar.gz.age", true),
         (url, "https://files/db.tar.gz.age", false),
         (url, "trees/web/1.tar.gz.age", false),
+        (secrets, "secrets/web.env.age", true),
+        (secrets, "secrets/db.env.age", false),
+        (secrets, "trees/web/1.tar.gz.age", true),
+        (elsewhere, "10.0.2.16/sda.raw.gz.age", false),
+        (out, "secrets/../10.0.2.16/sda.raw.gz.age", false),
+        (runs, "secrets/web.env.age", false),
         ("action = \"backup\"\n", "10.0.2.15/sda.raw.gz.age", false),
         (
             "action = \"capture\"\ntree = \"web\"\n",

@@ -216,11 +216,12 @@ impl Known {
                  into a version of the tree (pitstop tree shell)"
             );
         }
-        for hook in parts.hooks {
-            let path = self.path.join(hook);
+        let files = parts.hooks.iter().map(String::as_str).chain(parts.secrets);
+        for file in files {
+            let path = self.path.join(file);
             let bytes =
                 std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            digests.insert(hook.clone(), Digest::of(&bytes).to_string().into());
+            digests.insert(file.to_owned(), Digest::of(&bytes).to_string().into());
         }
         Ok(digests.into())
     }

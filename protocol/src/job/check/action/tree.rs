@@ -7,7 +7,7 @@ use crate::job::hostfile::HostFile;
 use crate::job::options::RECIPIENTS;
 use crate::job::{CaptureOptions, DeployOptions, RunOptions, UpdateOptions, check_folder};
 use crate::tree::{self, TreeName};
-use pitstop_imaging::image::encrypted::is_named_encrypted;
+use pitstop_imaging::image::encrypted::{SUFFIX, is_named_encrypted};
 
 /// RFC 1123 2.1, and what Linux has room for (`HOST_NAME_MAX`).
 const LONGEST_NAME: usize = 64;
@@ -42,6 +42,7 @@ pub(super) fn deploy(file: &HostFile, placeholders: &Placeholders) -> Result<Dep
         hostname: hostname(file, placeholders).map_err(at("hostname"))?,
         overrides: paths(file.overrides.as_deref(), tree::LAYERS).map_err(at("overrides"))?,
         hooks: paths(file.hooks.as_deref(), tree::HOOKS).map_err(at("hooks"))?,
+        secrets: secrets(file.secrets.as_deref()).map_err(at("secrets"))?,
         boot: word(file.boot.as_deref()).map_err(at("boot"))?,
         initrd: word(file.initrd.as_deref()).map_err(at("initrd"))?,
         // Last, so that what is wrong with others is told by their keys.
@@ -58,6 +59,7 @@ pub(super) fn update(file: &HostFile) -> Result<UpdateOptions, Wrong> {
         exclude: patterns(file.exclude.as_deref()).map_err(at("exclude"))?,
         overrides: paths(file.overrides.as_deref(), tree::LAYERS).map_err(at("overrides"))?,
         hooks: paths(file.hooks.as_deref(), tree::HOOKS).map_err(at("hooks"))?,
+        secrets: secrets(file.secrets.as_deref()).map_err(at("secrets"))?,
         initrd: word(file.initrd.as_deref()).map_err(at("initrd"))?,
         tree: tree(file, "update")?,
     })
@@ -131,19 +133,38 @@ fn patterns(written: Option<&[String]>) -> Result<Vec<String>, String> {
     Ok(patterns.to_vec())
 }
 
+/// Plain, everybody could read them who can read the share.
+fn secrets(written: Option<&str>) -> Result<Option<String>, String> {
+    let Some(path) = written else {
+        return Ok(None);
+    };
+    below(path, tree::SECRETS)?;
+    if !is_named_encrypted(path) {
+        return Err(format!(
+            "{path:?} must be encrypted by age, and its name end in {SUFFIX}: age -r age1… -o {path}{SUFFIX} FILE"
+        ));
+    }
+    Ok(Some(path.to_owned()))
+}
+
 /// Of what else is on the share, machines can be kept out.
 fn paths(written: Option<&[String]>, below: &str) -> Result<Vec<String>, String> {
     let paths = written.unwrap_or_default();
     for path in paths {
-        check_folder(path)?;
-        let rest = path.strip_prefix(below);
-        if !rest.is_some_and(|rest| rest.starts_with('/')) {
-            return Err(format!(
-                "{path:?} must be below {below}/ on the share: write \"{below}/NAME\""
-            ));
-        }
+        self::below(path, below)?;
     }
     Ok(paths.to_vec())
+}
+
+fn below(path: &str, folder: &str) -> Result<(), String> {
+    check_folder(path)?;
+    let rest = path.strip_prefix(folder);
+    if !rest.is_some_and(|rest| rest.starts_with('/')) {
+        return Err(format!(
+            "{path:?} must be below {folder}/ on the share: write \"{folder}/NAME\""
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -189,6 +210,9 @@ mod tests {
             ("hooks = [\"x.sh\"]", "hooks", "below hooks/"),
             ("luks-key = \"luks.key\"", "luks-key", "is not called .age"),
             ("luks-key = \"../x.age\"", "luks-key", ". or .."),
+            ("secrets = \"x.age\"", "secrets", "below secrets/"),
+            ("secrets = \"secrets/../x.age\"", "secrets", ". or .."),
+            ("secrets = \"secrets/x\"", "secrets", "encrypted by age"),
             (
                 "boot = \"grub\"",
                 "boot",
