@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 pub(super) fn config(fleet: &Fleet, boot: &Boot, notes: &mut Vec<String>) -> String {
     let ids = subnet_ids(fleet);
     let subnets: Vec<Value> = networks(fleet)
-        .map(|(at, network, _)| subnet(fleet, boot, at, ids[at]))
+        .map(|(at, _, _)| subnet(fleet, boot, at, ids[at]))
         .collect();
     for machine in &fleet.machines {
         if known_by_card(machine, notes) && v4(machine).is_none() {
