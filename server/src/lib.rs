@@ -16,6 +16,7 @@ mod events;
 mod face;
 mod file;
 pub mod fleet;
+mod growing;
 mod grubconf;
 mod health;
 pub mod host_files;
@@ -347,6 +348,7 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
         machine_access: args.machine_access,
         store_keys,
         digests: Arc::default(),
+        uploads: Arc::default(),
         mirror: Mirror::of(&args.mirror, &args.root, &journal)?,
         relays: Arc::new(
             relay::Relays::new(&args.root, args.chains).with_context(|| {

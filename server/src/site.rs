@@ -7,6 +7,7 @@ use crate::connections::Table;
 use crate::events::Events;
 use crate::file::Facts;
 use crate::fleet::Watched;
+use crate::growing::Uploads;
 use crate::health::Health;
 use crate::inventory::Inventory;
 use crate::jobs::Keeper;
@@ -94,6 +95,8 @@ pub struct Site {
     pub store: Option<Arc<Store>>,
     /// Images by what is in them.
     pub digests: Arc<Digests>,
+    /// Images that are being sent.
+    pub uploads: Arc<Uploads>,
     /// Images of another server, where this is a mirror of one.
     pub mirror: Option<Arc<Mirror>>,
     /// For a store that machines use.

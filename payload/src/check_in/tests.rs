@@ -64,7 +64,7 @@ fn a_machine_says_its_place_waits_works_and_says_how_it_went() {
         NOTED,
     ]);
     let (door, console) = door(&script.url(), Duration::from_secs(5));
-    let Admitted::Go(slot) = door.wait().unwrap() else {
+    let Admitted::Go(slot) = door.wait(&mut |_| false).unwrap() else {
         panic!("no slot");
     };
     assert_eq!(
@@ -91,7 +91,7 @@ fn a_machine_says_its_place_waits_works_and_says_how_it_went() {
 fn a_server_that_is_away_is_waited_for_and_then_the_try_has_failed() {
     let script = Script::start(&[(503, "starting"), (503, "starting"), GO]);
     let (at, console) = door(&script.url(), Duration::from_secs(20));
-    assert!(matches!(at.wait().unwrap(), Admitted::Go(_)));
+    assert!(matches!(at.wait(&mut |_| false).unwrap(), Admitted::Go(_)));
     let told = console.lines("warning");
     assert!(
         told.len() == 1 && told[0].contains("trying again for up to 20s"),
@@ -103,7 +103,7 @@ fn a_server_that_is_away_is_waited_for_and_then_the_try_has_failed() {
         .unwrap();
     let (door, _) = door(&gone, Duration::from_millis(300));
     let begun = Instant::now();
-    let error = door.wait().err().unwrap().to_string();
+    let error = door.wait(&mut |_| false).err().unwrap().to_string();
     assert!(
         error.starts_with("asking for a slot: POST http://127.0.0.1:1/")
             && error.contains("tries)"),
@@ -116,20 +116,23 @@ fn a_server_that_is_away_is_waited_for_and_then_the_try_has_failed() {
 fn answers_that_decide_are_taken_as_they_are() {
     let cancelled = Script::start(&[(200, r#"{"answer":"cancelled","reason":"by root"}"#)]);
     let (at, _) = door(&cancelled.url(), Duration::from_secs(5));
-    let answer = at.wait().unwrap();
+    let answer = at.wait(&mut |_| false).unwrap();
     assert!(matches!(answer, Admitted::Cancelled(why) if why == "by root"));
 
     // A plain server, or one that has lost its jobs: the host file alone counts.
     for status in [404, 405, 501] {
         let plain = Script::start(&[(status, "no")]);
         let (at, console) = door(&plain.url(), Duration::from_secs(5));
-        assert!(matches!(at.wait().unwrap(), Admitted::Untracked));
+        assert!(matches!(
+            at.wait(&mut |_| false).unwrap(),
+            Admitted::Untracked
+        ));
         assert!(console.lines("warning")[0].contains("without a slot"));
     }
 
     let stranger = Script::start(&[(403, "not the configuration of 10.0.0.9")]);
     let (at, _) = door(&stranger.url(), Duration::from_secs(5));
-    let error = at.wait().err().unwrap().to_string();
+    let error = at.wait(&mut |_| false).err().unwrap().to_string();
     assert!(
         error.contains("not the configuration of 10.0.0.9"),
         "{error}"
@@ -141,7 +144,7 @@ fn answers_that_decide_are_taken_as_they_are() {
 fn words_that_are_lost_neither_slow_nor_fail_the_work() {
     let script = Script::start(&[GO, (500, "broken"), (200, "not json"), NOTED]);
     let (at, console) = door(&script.url(), Duration::from_secs(600));
-    let Admitted::Go(slot) = at.wait().unwrap() else {
+    let Admitted::Go(slot) = at.wait(&mut |_| false).unwrap() else {
         panic!("no slot");
     };
     until("it gives up", || script.count("working") > 3);
@@ -159,7 +162,7 @@ fn a_machine_that_waits_long_gives_signs_of_life() {
     ]);
     let (at, console) = door(&script.url(), Duration::from_secs(5));
     let begun = Instant::now();
-    assert!(matches!(at.wait().unwrap(), Admitted::Go(_)));
+    assert!(matches!(at.wait(&mut |_| false).unwrap(), Admitted::Go(_)));
     let mut last = begun;
     for (when, _) in &*console.0.lock().unwrap() {
         assert!(

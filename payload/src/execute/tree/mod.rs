@@ -67,6 +67,7 @@ fn prepared(
         plan: Plan::tree(work.heading(), step, left_alone),
         images: Images::default(),
         tree: Some(ready),
+        ahead: None,
         done: false,
     }
 }
