@@ -163,6 +163,7 @@ fn delta_moves_only_what_differs() {
             new_ids: false,
             grow: false,
             threads: 2,
+            ahead: None,
         };
         let restored = restore(&source(&image), &target, &options, &Silent).unwrap();
         assert!(fs::read(&target).unwrap() == raw, "{delta:?}");

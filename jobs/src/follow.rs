@@ -76,6 +76,16 @@ impl Job {
     }
 }
 
+/// The backup that is at work in the place of the backup `id`, or that one itself.
+pub fn at_work<'a>(jobs: &'a [Job], id: &Id) -> Option<&'a Job> {
+    let first = jobs.iter().find(|job| job.id == *id)?;
+    let is_it = |job: &&Job| job.id == *id || first.is_made_up_by(job);
+    let at_work = jobs.iter().filter(|job| job.state == State::Running);
+    at_work
+        .filter(is_it)
+        .max_by_key(|job| (job.since(), job.id.clone()))
+}
+
 /// How it stands with the backup `id` among all `jobs`. Where it failed and its machine was given another one of the same
 /// images after it, that counts: who failed is backed up again, and those that wait for it need not be told. One that is done
 /// or still to come is told by its own job alone.
@@ -148,15 +158,18 @@ mod tests {
     fn the_image_is_there_when_the_backup_or_a_later_one_of_its_machine_is_done() {
         let stands = |jobs: &[Job]| followed(jobs, &jobs[0].id);
         let awaited = |why: &str| Followed::Awaited(why.into());
-        let at_work = "lab3-01 is being backed up";
-        assert_eq!(stands(&[backup(1, State::Running)]), awaited(at_work));
+        let runs = "lab3-01 is being backed up";
+        assert_eq!(stands(&[backup(1, State::Running)]), awaited(runs));
         assert_eq!(stands(&[backup(1, State::Done)]), Followed::Whole);
         let why = "the backup of lab3-01 is failed: no disk";
         let failed = backup(1, State::Failed);
         let over = Followed::Failed(why.into());
         assert_eq!(stands(std::slice::from_ref(&failed)), over);
         let again = [failed.clone(), backup(2, State::Running)];
-        assert_eq!(stands(&again), awaited(at_work));
+        assert_eq!(stands(&again), awaited(runs));
+        let who = |jobs: &[Job]| at_work(jobs, &jobs[0].id).map(|job| job.id.clone());
+        assert_eq!(who(&again), Some(again[1].id.clone()));
+        assert_eq!(who(&[failed.clone(), backup(2, State::Queued)]), None);
         let again = [failed.clone(), backup(2, State::Done)];
         assert_eq!(stands(&again), Followed::Whole);
         // A backup that comes after one that is done takes nothing from it.

@@ -13,7 +13,7 @@ mod turns;
 
 pub use board::{Board, Gone};
 pub use evidence::{Evidence, Trace, trace};
-pub use follow::{Followed, asked_about, follow_again, followed};
+pub use follow::{Followed, asked_about, at_work, follow_again, followed};
 pub use history::{Entry, MOST_LINE};
 pub use job::{BadJob, HostFiles, Job, MOST_BYTES, Power, VERSION, Verdict, file};
 pub use order::{Order, UnknownOrder};

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::units;
 use pitstop_protocol::check_in::{Answer, CheckIn, MOST_BYTES, Says, ordinal, period};
+use pitstop_protocol::event::Planned;
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::Transfer;
 use pitstop_transport::fetch::{HttpClient, Listener, Posted, Settings, post};
@@ -86,16 +87,21 @@ impl Door {
         })
     }
 
-    /// Waits for a slot, for as long as it takes.
+    /// Waits for a slot, for as long as it takes. `meanwhile` is told which image grows that is waited for, if one does, and says
+    /// whether any of it is on a disk.
     ///
     /// # Errors
     /// The server does not answer for longer than `retry-for`, or refuses this machine.
-    pub fn wait(self) -> anyhow::Result<Admitted> {
+    pub fn wait(
+        self,
+        meanwhile: &mut dyn FnMut(Option<&Planned>) -> bool,
+    ) -> anyhow::Result<Admitted> {
         let mut told = Told::default();
         let mut away = Away::new(self.patience);
+        let mut written = false;
         loop {
             self.sign();
-            match self.say(Says::Ready) {
+            match self.say(Says::Ready, written) {
                 Ok(Answer::Go { beat_ms }) => {
                     return Ok(Admitted::Go(Slot::new(self, period(beat_ms))?));
                 }
@@ -104,11 +110,13 @@ impl Door {
                     of,
                     ask_ms,
                     why,
+                    grows,
                 }) => {
                     if let Some(line) = told.news(place, of, why.as_deref()) {
                         self.reporter.info(line);
                     }
                     away.is_back();
+                    written = meanwhile(grows.as_deref());
                     self.pause(jittered(period(ask_ms)));
                 }
                 Ok(Answer::Cancelled { reason }) => return Ok(Admitted::Cancelled(reason)),
@@ -137,8 +145,11 @@ impl Door {
         }
     }
 
-    fn say(&self, says: Says) -> Result<Answer, Unheard> {
-        let message = CheckIn::new(self.run.clone(), says);
+    fn say(&self, says: Says, written: bool) -> Result<Answer, Unheard> {
+        let message = CheckIn {
+            written,
+            ..CheckIn::new(self.run.clone(), says)
+        };
         let body = serde_json::to_vec(&message).map_err(|e| Unheard::Lasting(e.to_string()))?;
         let posted = post(
             &self.http,
@@ -281,7 +292,7 @@ impl Slot {
         let begun = Instant::now();
         let mut wait = FIRST_WAIT;
         loop {
-            match self.door.say(says.clone()) {
+            match self.door.say(says.clone(), false) {
                 Ok(_) => return,
                 Err(Unheard::Passing(why)) if begun.elapsed() + wait > LAST_WORD => {
                     self.door
@@ -308,7 +319,7 @@ fn keep_saying(door: &Door, stopped: &Receiver<()>, beat: Duration) {
     let mut told = false;
     while stopped.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
         // What is not heard is said again at the next beat.
-        if let Ok(Answer::Cancelled { reason }) = door.say(Says::Working)
+        if let Ok(Answer::Cancelled { reason }) = door.say(Says::Working, false)
             && !told
         {
             told = true;

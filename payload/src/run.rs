@@ -5,10 +5,11 @@
 
 mod crash;
 mod end;
+mod meanwhile;
 mod once;
 mod reach;
 
-use crate::check_in::{Admitted, Door, Slot};
+use crate::check_in::Slot;
 use crate::execute::done::{self, Done, Request};
 use crate::execute::log::RunLog;
 use crate::execute::wait::{PATIENCE, Watch};
@@ -19,7 +20,8 @@ use crate::lookout::Seen;
 use crate::report::{Crashed, Reports};
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::inventory::{self, DATA, Machine};
+use pitstop_imaging::image::MachineIdentity;
+use pitstop_imaging::inventory::{self, DATA, Inventory, Machine};
 use pitstop_protocol::event::{self, What};
 use pitstop_protocol::job::{Action, DeleteTarget, Job, Policy, Transfer};
 use pitstop_protocol::machine::Lease;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 use crash::before_any_job;
 pub use crash::{after_crash, failed_before_job, failed_for_good, nothing_to_do};
+use meanwhile::Passed;
 
 /// Where exports are mounted: in the initramfs, where nothing else is.
 const MOUNTS: &str = "/run/pitstop/shares";
@@ -95,6 +98,7 @@ pub fn run(
         share: None,
         slot: None,
         not_wanted: None,
+        partly: None,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| run.stages()));
     let outcome = outcome.unwrap_or_else(|panic| {
@@ -125,6 +129,8 @@ struct Run<'a> {
     slot: Option<Slot>,
     /// Why the job is not wanted any more, where it is not.
     not_wanted: Option<String>,
+    /// What it means that a part of an image is on a disk, until its restore begins.
+    partly: Option<String>,
 }
 
 /// The job as it is set, and the note of its being done.
@@ -158,18 +164,24 @@ impl Run<'_> {
         if job.action == Action::Rescue {
             return Ok(self.rescue(&job, &carriers));
         }
-        let withdrawn = self.check_in(&job).inspect_err(|_| {
-            if let Some(url) = &job.share {
-                self.count_failure(url, &job.digest, &carriers);
-            }
-        })?;
-        if let Some(reason) = withdrawn {
-            return Ok(self.withdrawn(&job, reason));
-        }
+        let passed = self
+            .check_in(&job, &carriers, &mut watch)
+            .inspect_err(|_| {
+                if let Some(url) = &job.share {
+                    self.count_failure(url, &job.digest, &carriers);
+                }
+            })?;
+        let ahead = match passed {
+            Passed::In(ahead) => ahead,
+            Passed::Withdrawn(reason) if self.partly.is_some() => bail!(reason),
+            Passed::Withdrawn(reason) => return Ok(self.withdrawn(&job, reason)),
+        };
         // It may have waited for its slot for long.
         self.check_time(&job)?;
-        let url = job.share.as_ref().context("the job names no share")?;
-        self.reach_share(url, &carriers)?;
+        if self.share.is_none() {
+            let url = job.share.as_ref().context("the job names no share")?;
+            self.reach_share(url, &carriers)?;
+        }
         if let Some(finish) = self.is_through(&job)? {
             return Ok(finish);
         }
@@ -194,13 +206,10 @@ impl Run<'_> {
         let id = before
             .map(|before| before.request.clone())
             .or_else(|| request.map(|request| request.id(&series)));
-        let known = record::read(share, &self.home())?;
-        let now = inventory::read(self.machine)?;
+        let (now, this) = self.expect_known(&mut watch)?;
         if let Some(text) = inventory::undriven::sentence(now.undriven.iter()) {
             self.log.warn(text);
         }
-        let this = record::identity(self.lease, &now);
-        watch.expect(record::disks_of(&known, &this));
         let mut work = Work {
             machine: self.machine,
             lease: self.lease,
@@ -223,7 +232,8 @@ impl Run<'_> {
             self.once(&job, &this, || self.tell_machine(&work))?;
             return self.succeeded(&job, request, &carriers);
         }
-        let prepared = work.plan()?;
+        let mut prepared = work.plan()?;
+        prepared.ahead = ahead;
         self.reports.tell(prepared.plan.reported());
         self.log.info(prepared.plan.to_string());
         if prepared.done {
@@ -236,6 +246,7 @@ impl Run<'_> {
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
+        self.partly = None;
         let mut root = None;
         self.once(&job, &this, || {
             self.tell_machine(&work)?;
@@ -306,19 +317,14 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for a slot where the server gives them out. Returns why the job is not wanted any more.
-    fn check_in(&mut self, job: &Job) -> anyhow::Result<Option<String>> {
-        let Some(url) = &job.check_in else {
-            return Ok(None);
-        };
-        let run = self.reports.run().clone();
-        let door = Door::new(url, run, &job.transfer, self.log.clone())?;
-        match door.wait()? {
-            Admitted::Go(slot) => self.slot = Some(slot),
-            Admitted::Cancelled(reason) => return Ok(Some(reason)),
-            Admitted::Untracked => {}
-        }
-        Ok(None)
+    /// Has `watch` wait for the disks that the last run knew. Returns what is here now, and what the machine is known by.
+    fn expect_known(&self, watch: &mut Watch) -> anyhow::Result<(Inventory, MachineIdentity)> {
+        let share = self.share.as_deref().context("the share went away")?;
+        let known = record::read(share, &self.home())?;
+        let now = inventory::read(self.machine)?;
+        let this = record::identity(self.lease, &now);
+        watch.expect(record::disks_of(&known, &this));
+        Ok((now, this))
     }
 
     fn listener(&self) -> Listener {

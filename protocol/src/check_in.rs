@@ -3,6 +3,7 @@
 //! A machine says that it is ready, and is told to go, to wait or that the job was cancelled. While it works it says so
 //! again and again; at the end it says how it went. Silence frees its slot.
 
+use crate::event::Planned;
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -29,6 +30,9 @@ pub struct CheckIn {
     pub version: u32,
     /// This try of the machine.
     pub run: Id,
+    /// While it waits, a part of what it waits for is on its disk already, which does not boot.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub written: bool,
     #[serde(flatten)]
     pub says: Says,
 }
@@ -67,6 +71,9 @@ pub enum Answer {
         /// What is waited for, where it is no slot.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+        /// The disk that is being backed up meanwhile: what is there of its image can be had already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grows: Option<Box<Planned>>,
     },
     /// The job is not wanted any more.
     Cancelled {
@@ -93,6 +100,7 @@ impl CheckIn {
         Self {
             version: VERSION,
             run,
+            written: false,
             says,
         }
     }
@@ -135,6 +143,11 @@ pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, BadMessage> {
     if bytes.len() > MOST_BYTES {
         return Err(BadMessage::Long);
@@ -166,6 +179,7 @@ pub fn ordinal(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitstop_imaging::event::Act;
     use proptest::prelude::*;
 
     fn id() -> Id {
@@ -194,6 +208,15 @@ mod tests {
                 of: 12,
                 ask_ms: 5000,
                 why: Some("golden is being backed up".into()),
+                grows: Some(Box::new(Planned {
+                    disk: "sda".into(),
+                    model: String::new(),
+                    serial: "QM00001".into(),
+                    size: 1 << 30,
+                    sector: 512,
+                    will: Act::Backup,
+                    image: "golden/sda.raw.gz".into(),
+                })),
             },
             Answer::Cancelled { reason: "x".into() },
             Answer::Noted,
@@ -215,6 +238,7 @@ mod tests {
             of: 12,
             ask_ms: 5000,
             why: None,
+            grows: None,
         };
         assert_eq!(
             serde_json::to_string(&wait).unwrap(),

@@ -135,6 +135,9 @@ pub struct Planned {
     #[serde(default)]
     pub serial: String,
     pub size: u64,
+    /// Bytes of a logical sector; 0 where an earlier version did not tell.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sector: u32,
     /// What will be done to it, or with it.
     pub will: Act,
     /// The file on the share; empty where there is none.

@@ -6,6 +6,11 @@ use jiff::tz::TimeZone;
 /// What is behind the name of the image before the last.
 pub const OLD: &str = ".old";
 
+/// What the image at `path` is called as long as a machine sends it to a server.
+pub fn upload_of(path: &str) -> String {
+    format!("{path}.new.part")
+}
+
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 
 /// Which of the images of a disk a file is.

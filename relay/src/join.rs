@@ -22,7 +22,9 @@ pub fn join<'a>(
 ) -> anyhow::Result<Option<Node<'a>>> {
     match how {
         Distribute::Off => Ok(None),
-        Distribute::Auto => Ok(by_itself(image, offer, reporter)),
+        Distribute::Auto => Ok(image
+            .digest()
+            .and_then(|digest| by_itself(image.name(), digest, offer, reporter))),
         Distribute::Swarm => asked(image, offer, reporter).map(Some),
     }
 }
@@ -49,13 +51,36 @@ fn asked<'a>(
         .with_context(|| format!("sharing {name} with other machines"))
 }
 
+/// Joins those who write the same round of an image that grows: `digest` stands for it. `None`: it comes from the server.
+///
+/// # Errors
+/// A swarm was asked for and cannot be.
+pub fn join_round<'a>(
+    how: Distribute,
+    name: &str,
+    digest: blake3::Hash,
+    offer: impl FnOnce() -> anyhow::Result<Option<RelayAt>>,
+    reporter: &'a dyn Reporter,
+) -> anyhow::Result<Option<Node<'a>>> {
+    match how {
+        Distribute::Off => Ok(None),
+        Distribute::Auto => Ok(by_itself(name, digest, offer, reporter)),
+        Distribute::Swarm => {
+            let at = offer()?.with_context(|| format!("the server of {name} plans no chains"))?;
+            let node = Node::join(Place { at, digest }, reporter);
+            node.map(Some)
+                .with_context(|| format!("sharing {name} with other machines"))
+        }
+    }
+}
+
 /// Whatever is in the way, the image comes from the server as ever.
 fn by_itself<'a>(
-    image: &OpenedImage,
+    name: &str,
+    digest: blake3::Hash,
     offer: impl FnOnce() -> anyhow::Result<Option<RelayAt>>,
     reporter: &'a dyn Reporter,
 ) -> Option<Node<'a>> {
-    let digest = image.digest()?;
     let at = offer().ok()??;
     if at.wanted < ENOUGH {
         return None;
@@ -64,10 +89,7 @@ fn by_itself<'a>(
         Ok(node) => Some(node),
         Err(NotJoined::NoPlan(_)) => None,
         Err(NotJoined::Failed(error)) => {
-            reporter.warn(format!(
-                "{} comes from the server alone: {error:#}",
-                image.name()
-            ));
+            reporter.warn(format!("{name} comes from the server alone: {error:#}"));
             None
         }
     }

@@ -269,7 +269,7 @@ impl Run<'_> {
     }
 
     pub(crate) fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || self.fed.is_over()
     }
 
     /// # Errors
@@ -277,6 +277,7 @@ impl Run<'_> {
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         match lock(&self.error).take() {
             Some(error) => Err(error),
+            None if self.fed.is_over() => Err(anyhow!("the rest is not wanted any more")),
             None if self.stopped() => Err(anyhow!("a thread of the relay died")),
             None => Ok(()),
         }
@@ -284,9 +285,13 @@ impl Run<'_> {
 
     /// Runs a thread's work; its error ends all others.
     fn keep_going(&self, work: impl FnOnce(&Self) -> anyhow::Result<()>) {
-        if let Err(error) = work(self) {
-            lock(&self.error).get_or_insert(error);
+        let done = work(self);
+        if done.is_err() || self.fed.is_over() {
+            // Nobody makes room for what comes now.
             self.stop.store(true, Ordering::Relaxed);
+        }
+        if let Err(error) = done {
+            lock(&self.error).get_or_insert(error);
         }
     }
 
@@ -370,7 +375,7 @@ impl Run<'_> {
     fn stay(&self) {
         let mut stay = Stay::new(self.now());
         let children = || self.children.load(Ordering::Relaxed);
-        while !stay.is_over(self.now(), children(), self.ticket.may_leave()) {
+        while !self.stopped() && !stay.is_over(self.now(), children(), self.ticket.may_leave()) {
             thread::sleep(LOOKS);
         }
     }

@@ -17,6 +17,7 @@ mod face;
 mod file;
 pub mod fleet;
 pub mod given;
+mod growing;
 mod grubconf;
 mod health;
 pub mod host_files;
@@ -353,6 +354,7 @@ fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {
         store_keys,
         digests: Arc::default(),
         given: Arc::new(given::Given::new(&args.root)),
+        uploads: Arc::default(),
         mirror: Mirror::of(&args.mirror, &args.root, &journal)?,
         relays: Arc::new(
             relay::Relays::new(&args.root, args.chains).with_context(|| {

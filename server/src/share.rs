@@ -3,6 +3,7 @@
 use crate::append;
 use crate::before_store;
 use crate::file::{self, Facts, Found};
+use crate::growing;
 use crate::http::{Below, Here};
 use crate::layer;
 use crate::listing;
@@ -169,6 +170,10 @@ async fn get(
     let (share, wanted) = (Arc::clone(&site.share), path.clone());
     match blocking(move || file::open(&share, &wanted)).await? {
         Found::File(..) if uri.path().ends_with('/') => Err(Refusal::not_found(format!("{path}/"))),
+        Found::File(file, metadata) if growing::is_asked(headers) => {
+            let (site, headers) = (Arc::clone(site), headers.clone());
+            blocking(move || growing::answer(&site, &path, (&file, &metadata), &headers)).await
+        }
         Found::File(file, metadata) => {
             let response = send(file, metadata, &path, method, headers).await?;
             let mut response = response.map(|body| site.given.noted(&path, body));

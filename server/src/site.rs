@@ -8,6 +8,7 @@ use crate::events::Events;
 use crate::file::Facts;
 use crate::fleet::Watched;
 use crate::given::Given;
+use crate::growing::Uploads;
 use crate::health::Health;
 use crate::inventory::Inventory;
 use crate::jobs::Keeper;
@@ -97,6 +98,8 @@ pub struct Site {
     pub given: Arc<Given>,
     /// Images by what is in them.
     pub digests: Arc<Digests>,
+    /// Images that are being sent.
+    pub uploads: Arc<Uploads>,
     /// Images of another server, where this is a mirror of one.
     pub mirror: Option<Arc<Mirror>>,
     /// For a store that machines use.

@@ -86,8 +86,8 @@ fn is_there(index: &Index, output: &dyn Output, chunk: &Chunk, raw: &mut [u8]) -
     read.is_ok() && *blake3::hash(raw).as_bytes() == chunk.hash
 }
 
-/// Brings every chunk of the target to what the image has.
-pub fn run(restoring: &Restoring, threads: usize) -> anyhow::Result<()> {
+/// Brings every chunk of the target to what the image has. Without `compare` only what is known to be there is left.
+pub fn run(restoring: &Restoring, compare: bool, threads: usize) -> anyhow::Result<()> {
     let (chunk, bound) = (
         restoring.index.chunk_bytes(),
         restoring.index.largest_member(),
@@ -97,6 +97,7 @@ pub fn run(restoring: &Restoring, threads: usize) -> anyhow::Result<()> {
     pool.run(|| {
         let mut worker = Worker {
             restoring,
+            compare,
             pool: &pool,
             raw: Buffer::new(chunk),
             fetched: vec![0; bound.max(REQUEST)],
@@ -165,6 +166,7 @@ impl<'a> Windows<'a> {
 
 struct Worker<'a> {
     restoring: &'a Restoring<'a>,
+    compare: bool,
     pool: &'a WorkerPool,
     raw: Buffer,
     fetched: Vec<u8>,
@@ -209,7 +211,10 @@ impl Worker<'_> {
             unchanged,
             ..
         } = self.restoring;
-        if self.restoring.is_held(chunk.number) {
+        if self.restoring.was_written_ahead(chunk) {
+            return true;
+        }
+        if !self.compare || self.restoring.is_held(chunk.number) {
             return false;
         }
         let length = index.length(chunk.number);
@@ -232,7 +237,7 @@ impl Worker<'_> {
 
     fn zeros(&mut self, first: u64, count: u64) -> anyhow::Result<()> {
         let restoring = self.restoring;
-        if restoring.output.zeroes_freely() {
+        if !self.compare || restoring.output.zeroes_freely() {
             return restoring.zero(first, count);
         }
         for number in first..first + count {

@@ -55,6 +55,11 @@ pub trait Fed: Sync {
     /// Whether all of the image goes to the target, so that everything can be had from it afterwards.
     fn is_whole(&self) -> bool;
 
+    /// Whether the rest is not wanted any more: the feed ends as soon as it can, with whatever error.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// How many hands are worth their memory.
     fn hands(&self) -> usize;
 
@@ -116,6 +121,9 @@ fn survey(restoring: &Restoring, compare: bool, threads: usize) -> anyhow::Resul
         Item::Zeros { .. } => None,
     });
     let mut chunks: Vec<Known> = chunks.collect();
+    for known in &mut chunks {
+        known.there = restoring.was_written_ahead(&known.chunk);
+    }
     if !compare {
         return Ok(chunks);
     }
@@ -129,7 +137,7 @@ fn survey(restoring: &Restoring, compare: bool, threads: usize) -> anyhow::Resul
             };
             let number = known.chunk.number;
             // Those with the tables are written last, whatever is there.
-            if restoring.is_held(number) {
+            if known.there || restoring.is_held(number) {
                 continue;
             }
             let raw = &mut raw[..index.length(number)];

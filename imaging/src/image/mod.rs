@@ -4,6 +4,7 @@
 //! be restored and converted too.
 
 mod again;
+mod ahead;
 mod capture;
 mod chunk_lookup;
 mod chunk_size;
@@ -20,6 +21,7 @@ mod foreign;
 mod format;
 mod future_disk;
 mod grow;
+mod growing;
 mod image_bytes;
 mod image_table;
 mod index;
@@ -65,11 +67,13 @@ use std::io;
 use std::ops::Range;
 
 pub use again::{Again, Before, Held, Reused, ZeroRuns};
+pub use ahead::{Ahead, WritesAhead};
 pub use capture::{capture, capture_again};
 pub use convert::{to_indexed, to_zstd};
 pub use error::{Cause, ImageError};
 pub use feed::{Fed, Feed, Hand, Known};
 pub use grow::{Growth, growth};
+pub use growing::{BadRound, Growing, ROUND_LEAST, ROUND_MOST, Round};
 pub use index::Chunk;
 pub use inspect::{Cell, Indexed, Inspection, inspect};
 pub use kind::Kind;

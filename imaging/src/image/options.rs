@@ -1,6 +1,6 @@
 //! What a caller may choose about a capture or a restore.
 
-use super::{Levels, Origin};
+use super::{Ahead, Levels, Origin};
 use crate::efi::Loader;
 use crate::table::PartitionSelector;
 use serde::Deserialize;
@@ -80,4 +80,6 @@ pub struct RestoreOptions {
     pub grow: bool,
     /// Cores to inflate on; 0 is all of them.
     pub threads: usize,
+    /// What was written before the image was whole.
+    pub ahead: Option<Arc<Ahead>>,
 }

@@ -122,12 +122,16 @@ impl<'a> PreparedRestore<'a> {
         let Self {
             image,
             path,
-            options,
+            mut options,
             output,
             method,
             renewal,
             growth,
         } = self;
+        if !matches!(method, Method::Whole) {
+            // The image lies otherwise on the disk then.
+            options.ahead = None;
+        }
         let wanted = image.leaving_out(&method.left_out());
         let task = Task {
             image: &wanted,

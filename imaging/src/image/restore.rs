@@ -27,6 +27,8 @@ pub fn restore_indexed(
         _ if output.is_blank() => false,
         Delta::Off => false,
         Delta::On => true,
+        // What is there is known.
+        Delta::Auto if options.ahead.is_some() => false,
         Delta::Auto => delta::worth_comparing(index, output),
     };
     if compare && options.delta == Delta::Auto {
@@ -36,7 +38,7 @@ pub fn restore_indexed(
         ));
     }
     let meter = Meter::new(Act::Restore, output.name(), Some(index.walked()), reporter);
-    let restoring = Restoring::new(image, index, output, &meter);
+    let restoring = Restoring::new(image, index, output, &meter).after(options.ahead.as_deref());
     let finish = || {
         finish(&restoring)?;
         if options.verify {
@@ -67,7 +69,7 @@ fn run(
     invalidate(restoring.output, Some(restoring.index.raw_size()))?;
     match feed {
         Some(feed) => return feed::run(restoring, feed, compare, threads, finish),
-        None if compare => delta::run(restoring, threads)?,
+        None if compare || restoring.has_ahead() => delta::run(restoring, compare, threads)?,
         None => restoring.stream(threads)?,
     }
     finish()

@@ -1,13 +1,13 @@
 //! A restore under way: what the pass over the image and the comparison with the target share. Chunks are proven and
 //! written here, those with tables and boot loaders held back until all else is proven.
 
-use super::ImageSource;
 use super::codec::{Inflater, MemberError};
 use super::index::{Chunk, Index, Item};
 use super::member_reader::MemberReader;
 use super::proof::{ChunkPass, Verified};
 use super::target_writes::{TABLES, flush, writing};
 use super::workers::{Meter, WorkerPool, lock};
+use super::{Ahead, ImageSource};
 use crate::disk::{Buffer, Output};
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub struct Restoring<'a> {
     pub pass: ChunkPass<'a>,
     /// Chunks that are proven but must wait: where the tables are.
     held: Mutex<BTreeMap<u64, Vec<u8>>>,
+    /// What was written before the image was whole.
+    ahead: Option<&'a Ahead>,
     pub written: AtomicU64,
     pub zeroed: AtomicU64,
     pub unchanged: AtomicU64,
@@ -43,10 +45,36 @@ impl<'a> Restoring<'a> {
             meter,
             pass: ChunkPass::new(index),
             held: Mutex::default(),
+            ahead: None,
             written: AtomicU64::new(0),
             zeroed: AtomicU64::new(0),
             unchanged: AtomicU64::new(0),
         }
+    }
+
+    /// The same onto a target that has a part of the image already.
+    #[must_use]
+    pub fn after(self, ahead: Option<&'a Ahead>) -> Self {
+        Self { ahead, ..self }
+    }
+
+    pub fn has_ahead(&self) -> bool {
+        self.ahead.is_some()
+    }
+
+    /// Whether the very bytes of a chunk were written before the image was whole; they are proven then, as the index has their hash.
+    pub fn was_written_ahead(&self, chunk: &Chunk) -> bool {
+        let written = |ahead: &'a Ahead| ahead.written(chunk.number, self.index.chunk_size());
+        let Some(hash) = self.ahead.and_then(written) else {
+            return false;
+        };
+        let length = self.index.length(chunk.number) as u64;
+        if self.is_held(chunk.number) || !self.pass.was_written(chunk, hash, length) {
+            return false;
+        }
+        self.unchanged.fetch_add(length, Ordering::Relaxed);
+        self.meter.done(length);
+        true
     }
 
     /// One pass over the image, every chunk of it.

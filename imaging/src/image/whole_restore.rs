@@ -24,7 +24,10 @@ pub fn run(task: &Task) -> anyhow::Result<Restored> {
     let Task {
         output, reporter, ..
     } = *task;
-    let old = old_signatures::remember(output);
+    let mut old = old_signatures::remember(output);
+    if let Some(ahead) = &task.options.ahead {
+        old.union(ahead.old());
+    }
     let restored = task.run_restore(output)?;
     if output.limit().is_none_or(|limit| limit <= restored.size) {
         return Ok(restored);

@@ -65,7 +65,7 @@ fn a_machine_says_its_place_waits_works_and_says_how_it_went() {
         NOTED,
     ]);
     let (door, console) = door(&script.url(), LONG);
-    let Admitted::Go(slot) = door.wait().unwrap() else {
+    let Admitted::Go(slot) = door.wait(&mut |_| false).unwrap() else {
         panic!("no slot");
     };
     assert_eq!(
@@ -92,7 +92,7 @@ fn a_machine_says_its_place_waits_works_and_says_how_it_went() {
 fn a_server_that_is_away_is_waited_for_and_then_the_try_has_failed() {
     let script = Script::start(&[(503, "starting"), (503, "starting"), GO]);
     let (at, console) = door(&script.url(), LONG);
-    assert!(matches!(at.wait().unwrap(), Admitted::Go(_)));
+    assert!(matches!(at.wait(&mut |_| false).unwrap(), Admitted::Go(_)));
     let told = console.lines("warning");
     let limit = format!("trying again for up to {}", units::duration(LONG));
     assert!(told.len() == 1 && told[0].contains(&limit), "{told:?}");
@@ -101,7 +101,7 @@ fn a_server_that_is_away_is_waited_for_and_then_the_try_has_failed() {
         .parse()
         .unwrap();
     let (door, _) = door(&gone, Duration::from_millis(300));
-    let error = door.wait().err().unwrap().to_string();
+    let error = door.wait(&mut |_| false).err().unwrap().to_string();
     assert!(
         error.starts_with("asking for a slot: POST http://127.0.0.1:1/")
             && error.contains("tries)"),
@@ -113,20 +113,23 @@ fn a_server_that_is_away_is_waited_for_and_then_the_try_has_failed() {
 fn answers_that_decide_are_taken_as_they_are() {
     let cancelled = Script::start(&[(200, r#"{"answer":"cancelled","reason":"by root"}"#)]);
     let (at, _) = door(&cancelled.url(), LONG);
-    let answer = at.wait().unwrap();
+    let answer = at.wait(&mut |_| false).unwrap();
     assert!(matches!(answer, Admitted::Cancelled(why) if why == "by root"));
 
     // A plain server, or one that has lost its jobs: the host file alone counts.
     for status in [404, 405, 501] {
         let plain = Script::start(&[(status, "no")]);
         let (at, console) = door(&plain.url(), LONG);
-        assert!(matches!(at.wait().unwrap(), Admitted::Untracked));
+        assert!(matches!(
+            at.wait(&mut |_| false).unwrap(),
+            Admitted::Untracked
+        ));
         assert!(console.lines("warning")[0].contains("without a slot"));
     }
 
     let stranger = Script::start(&[(403, "not the configuration of 10.0.0.9")]);
     let (at, _) = door(&stranger.url(), LONG);
-    let error = at.wait().err().unwrap().to_string();
+    let error = at.wait(&mut |_| false).err().unwrap().to_string();
     assert!(
         error.contains("not the configuration of 10.0.0.9"),
         "{error}"
@@ -138,7 +141,7 @@ fn answers_that_decide_are_taken_as_they_are() {
 fn words_that_are_lost_neither_slow_nor_fail_the_work() {
     let script = Script::start(&[GO, (500, "broken"), (200, "not json"), NOTED]);
     let (at, console) = door(&script.url(), LONG);
-    let Admitted::Go(slot) = at.wait().unwrap() else {
+    let Admitted::Go(slot) = at.wait(&mut |_| false).unwrap() else {
         panic!("no slot");
     };
     until("it gives up", || script.count("working") > 3);
@@ -153,7 +156,7 @@ fn a_machine_that_waits_long_gives_signs_of_life() {
         GO,
     ]);
     let (at, console) = door(&script.url(), LONG);
-    assert!(matches!(at.wait().unwrap(), Admitted::Go(_)));
+    assert!(matches!(at.wait(&mut |_| false).unwrap(), Admitted::Go(_)));
     // One before each of the two questions, and two in the four seconds and more in between: PID 1 would end one that is silent.
     let signs = console.lines("debug").len();
     assert!(signs >= 4, "{signs}");

@@ -39,6 +39,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &BackupOptions) -> anyhow::Resu
         plan,
         images: Images::default(),
         tree: None,
+        ahead: None,
         done,
     })
 }

@@ -1,6 +1,7 @@
 //! Walks a plan. What each action promises about the share when it fails is said in its own file.
 
 mod about;
+pub mod ahead;
 pub mod attempts;
 pub mod backup;
 #[cfg(test)]
@@ -29,13 +30,14 @@ use anyhow::{Context, bail};
 pub use dry::dry_run;
 use log::RunLog;
 use pitstop_imaging::event::{Act, Event, Progress, Reporter, Stage, Subject};
+use pitstop_imaging::image::Ahead;
 use pitstop_imaging::inventory::disks::describe;
 use pitstop_imaging::inventory::{Disk, Inventory, Machine};
 use pitstop_protocol::job::{Action, Job};
 use pitstop_protocol::machine::Lease;
 use pitstop_transport::share::Share;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What every step of a run needs.
@@ -71,6 +73,7 @@ impl Work<'_> {
                 plan: Plan::info(self.heading()),
                 images: images::Images::default(),
                 tree: None,
+                ahead: None,
                 done: false,
             }),
         }
@@ -169,7 +172,7 @@ impl Work<'_> {
                 return backup::run(self, captures, options).map(|()| None);
             }
             (Steps::Restore(restores), Action::Restore(options)) => {
-                restore::run(self, restores, &prepared.images, options)?;
+                restore::run(self, restores, prepared, options)?;
             }
             (Steps::Arrange(steps), _) => partition::run(self, steps)?,
             (Steps::Wipe(wipes), _) => wipe::run(self, wipes)?,
@@ -205,6 +208,8 @@ pub struct Prepared {
     pub plan: Plan,
     images: images::Images,
     tree: Option<tree::Ready>,
+    /// What was written before the image was whole.
+    pub ahead: Option<Arc<Ahead>>,
     /// An earlier try of this very job has done all of it.
     pub done: bool,
 }

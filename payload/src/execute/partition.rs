@@ -34,6 +34,7 @@ pub(super) fn plan(work: &mut Work<'_>, file: &str) -> anyhow::Result<Prepared> 
         plan: Plan::arrange(work.heading(), steps, selection.left_alone),
         images: Images::default(),
         tree: None,
+        ahead: None,
         done: false,
     })
 }

@@ -20,7 +20,7 @@ use pitstop_transport::share::signed;
 use std::fs::File;
 
 /// Names that images of other machines, or of this one before its disks moved, may have.
-const USUAL_NAMES: [&str; 18] = [
+pub(super) const USUAL_NAMES: [&str; 18] = [
     "sda", "sdb", "sdc", "sdd", "sde", "sdf", "sdg", "sdh", "nvme0n1", "nvme1n1", "nvme2n1",
     "nvme3n1", "vda", "vdb", "vdc", "vdd", "mmcblk0", "mmcblk1",
 ];
@@ -51,6 +51,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &job::RestoreOptions) -> anyhow
         plan,
         images,
         tree: None,
+        ahead: None,
         done: false,
     })
 }
@@ -155,7 +156,7 @@ fn place(work: &Work<'_>) -> String {
 }
 
 /// What helps to tell disks apart. They are read only where two say the same of themselves, or nothing.
-fn hints(work: &Work<'_>, disks: &[Disk], inventory: &Inventory) -> Hints {
+pub(super) fn hints(work: &Work<'_>, disks: &[Disk], inventory: &Inventory) -> Hints {
     let all = &inventory.disks;
     let alike = |one: &Disk, other: &Disk| {
         let (one, other) = (&one.identity, &other.identity);
@@ -216,13 +217,14 @@ pub(super) fn asked(job: &job::RestoreOptions) -> RestoreOptions {
         new_ids: job.new_ids,
         grow: job.grow,
         threads: 0,
+        ahead: None,
     }
 }
 
 pub(super) fn run(
     work: &Work<'_>,
     restores: &[Restore],
-    images: &Images,
+    Prepared { images, ahead, .. }: &Prepared,
     options: &job::RestoreOptions,
 ) -> anyhow::Result<()> {
     let options = asked(options);
@@ -234,6 +236,10 @@ pub(super) fn run(
         let node = disk.node(&work.machine.dev);
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
         let what = || format!("restoring {disk} from {}", image.name());
+        let options = RestoreOptions {
+            ahead: ahead.clone().filter(|ahead| ahead.is_of(&node)),
+            ..options.clone()
+        };
         let ready = PreparedRestore::new(image, &node, &options, &reporter);
         let path = work.image_path(&restore.image.file);
         let how = distribute(work, &restore.image.file)?;

@@ -46,6 +46,7 @@ pub(super) fn plan(work: &mut Work<'_>, method: Method) -> anyhow::Result<Prepar
         plan: Plan::wipe(work.heading(), selection, method),
         images: Images::default(),
         tree: None,
+        ahead: None,
         done: false,
     })
 }

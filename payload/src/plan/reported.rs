@@ -46,6 +46,7 @@ impl Plan {
                 model: short(&identity.model),
                 serial: short(&identity.serial),
                 size: identity.size,
+                sector: identity.logical_sector_size,
                 will,
                 image: match file {
                     "" => String::new(),

@@ -5,7 +5,7 @@ use crate::execute::attempts;
 use crate::execute::done::{self, Request};
 use crate::finish::{Finish, cancelled, entering, succeeded};
 use crate::load;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_protocol::event::Verdict;
 use pitstop_protocol::job::{After, Job};
@@ -106,7 +106,10 @@ impl Run<'_> {
                     None => (finish, Verdict::Ok, String::new()),
                 }
             }
-            Err(error) => {
+            Err(mut error) => {
+                if let Some(partly) = self.partly.take() {
+                    error = anyhow!("{error:#}; and {partly}");
+                }
                 let finish = self.failed(&error);
                 let reason = format!("{error:#}");
                 if let Some(slot) = slot {

@@ -102,6 +102,7 @@ fn a_run_is_reported_from_its_beginning_to_its_result() {
         model: "QEMU HARDDISK".into(),
         serial: "QM00001".into(),
         size: 3 << 20,
+        sector: 512,
         will: Act::Backup,
         image: "10.0.2.15/sda.raw.gz".into(),
     };

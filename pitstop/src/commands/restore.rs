@@ -92,6 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         new_ids: asked.new_ids,
         grow: asked.grow,
         threads: args.threads,
+        ahead: None,
     };
     let image = OpenedImage::open(source)?;
     args.signed.check_disk(&args.image, &image, &*reporter)?;

@@ -129,6 +129,7 @@ fn what() -> impl Strategy<Value = What> {
             serial: model.clone(),
             model,
             size,
+            sector: 0,
             will,
             image: String::new(),
         });

@@ -1,6 +1,7 @@
 //! `POST /check-in/JOB`: where machines ask for a slot and say how it goes.
 
 use super::standing::limits;
+use crate::growing;
 use crate::http::{Caller, Here, Routine};
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use pitstop_jobs::Job;
-use pitstop_protocol::check_in::{CheckIn, MOST_BYTES};
+use pitstop_protocol::check_in::{Answer, CheckIn, MOST_BYTES};
 use pitstop_protocol::id::Id;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,20 @@ async fn check_in(
             Ok(path) => site.claims.may_delete(&path, peer),
             Err(error) => Err(error.to_string()),
         };
-        site.jobs.check_in(&id, message, &limits, may)
+        let mut answer = site.jobs.check_in(&id, message, &limits, may)?;
+        if let Answer::Wait {
+            why: Some(_),
+            grows,
+            ..
+        } = &mut answer
+        {
+            // Without it the machine waits, as it has to anyway.
+            let backup = site.jobs.waits_for(&id).ok().flatten();
+            *grows = backup
+                .and_then(|backup| growing::offer(&site, &backup))
+                .map(Box::new);
+        }
+        Ok(answer)
     });
     let answer = Json(answer.await?);
     let mut response = ([(header::CACHE_CONTROL, "no-store")], answer).into_response();

@@ -143,7 +143,7 @@ impl Keeper {
         may(&job).map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))?;
         let run = message.run;
         match message.says {
-            Says::Ready => self.ready(&job, &run, limits),
+            Says::Ready => self.ready(&job, &run, message.written, limits),
             Says::Working => self.working(&job, run),
             Says::Done => self.ended(&job, &run, &Happened::Done { run: run.clone() }),
             Says::Failed { reason, again } => {
@@ -157,12 +157,18 @@ impl Keeper {
         }
     }
 
-    fn ready(&self, job: &Job, run: &Id, limits: &Limits) -> Result<Answer, Refusal> {
+    fn ready(
+        &self,
+        job: &Job,
+        run: &Id,
+        written: bool,
+        limits: &Limits,
+    ) -> Result<Answer, Refusal> {
         if let Some(answer) = withdrawn(job) {
             locked(&self.board).leave(&job.id);
             return Ok(answer);
         }
-        if let Some(answer) = self.follows(job, run)? {
+        if let Some(answer) = self.follows(job, run, written)? {
             return Ok(answer);
         }
         let now = self.now();
@@ -184,6 +190,7 @@ impl Keeper {
                     of,
                     ask_ms: millis(self.lease / ASKS),
                     why: None,
+                    grows: None,
                 })
             }
         }

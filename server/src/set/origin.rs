@@ -43,7 +43,8 @@ impl Follows {
             return format!("{name} is backed up already: nothing is waited for");
         }
         format!(
-            "each waits until {name} is backed up (job {}), and fails untouched if that fails",
+            "each waits until {name} is backed up (job {}), and writes meanwhile what is there of the image: if the backup fails, it \
+             fails, and its disk does not boot",
             self.job
         )
     }

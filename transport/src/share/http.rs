@@ -3,6 +3,7 @@
 
 mod again;
 mod append;
+mod growing;
 mod image;
 mod moving;
 mod pending;
@@ -11,6 +12,7 @@ mod segments;
 mod whole;
 
 pub use again::BaseLost;
+pub use growing::{Grown, LAST_ROUND, ROUND};
 pub use image::HttpImage;
 pub(super) use image::{Address, Resuming};
 pub use relay::{RELAY, RELAY_WANTED, RelayAt, relay_at};
@@ -136,6 +138,10 @@ impl Share for HttpShare {
 
     fn relay(&self, path: &str) -> anyhow::Result<Option<RelayAt>> {
         relay_at(&self.http, &self.url(path)?)
+    }
+
+    fn growing(&self, path: &str, round: Option<u64>) -> anyhow::Result<Option<Grown>> {
+        growing::round(&self.http, &self.url(path)?, round)
     }
 
     fn create(&self, path: &str) -> anyhow::Result<Box<dyn Pending>> {

@@ -16,7 +16,10 @@ pub mod trees;
 pub mod unlock;
 
 pub use directory::DirectoryShare;
-pub use http::{BaseLost, HttpImage, HttpShare, RELAY, RELAY_WANTED, RelayAt, relay_at};
+pub use http::{
+    BaseLost, Grown, HttpImage, HttpShare, LAST_ROUND, RELAY, RELAY_WANTED, ROUND, RelayAt,
+    relay_at,
+};
 pub use mirrored::{Mirrored, WithMirrors};
 pub use new_image::{NewImage, why_whole};
 pub use s3::{
@@ -188,6 +191,15 @@ pub trait Share: Send + Sync {
 
     /// Where machines that restore this file are told who has it for them; `None` where nobody plans that.
     fn relay(&self, _path: &str) -> anyhow::Result<Option<RelayAt>> {
+        Ok(None)
+    }
+
+    /// A round of a file that another machine is still sending, by its number or the last there is; `None` where it is not there yet,
+    /// or nobody follows such files.
+    ///
+    /// # Errors
+    /// The share does not answer, or not with a round.
+    fn growing(&self, _path: &str, _round: Option<u64>) -> anyhow::Result<Option<Grown>> {
         Ok(None)
     }
 

@@ -42,6 +42,15 @@ impl<'a> ChunkPass<'a> {
         same
     }
 
+    /// Whether a chunk of `raw` bytes, which was inflated, hashed and written by this run and had `hash` then, is `chunk`.
+    pub fn was_written(&self, chunk: &Chunk, hash: &[u8; 32], raw: u64) -> bool {
+        let same = *hash == chunk.hash;
+        if same {
+            self.count(raw);
+        }
+        same
+    }
+
     /// Takes `count` whole chunks of zeros at the index's word, which is proven itself.
     pub fn zeros(&self, count: u64) {
         self.count(count * u64::from(self.index.chunk_size()));

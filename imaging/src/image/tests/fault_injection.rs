@@ -19,6 +19,7 @@ fn restore_to(image: &Memory, disk: &Disk, verify: bool) -> anyhow::Result<Resto
         new_ids: false,
         grow: false,
         threads: 2,
+        ahead: None,
     };
     restore_indexed(image, &load(image).unwrap(), disk, &options, None, &Silent)
 }

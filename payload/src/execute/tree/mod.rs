@@ -68,6 +68,7 @@ fn prepared(
         plan: Plan::tree(work.heading(), step, left_alone),
         images: Images::default(),
         tree: Some(ready),
+        ahead: None,
         done: false,
     }
 }

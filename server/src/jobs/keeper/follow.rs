@@ -4,7 +4,7 @@ use super::{ASKS, Keeper, failed, locked};
 use crate::ends::JobEnd;
 use crate::refusal::Refusal;
 use anyhow::anyhow;
-use pitstop_jobs::{Effect, Followed, Happened, Job, State, followed};
+use pitstop_jobs::{Effect, Followed, Happened, Job, State, at_work, followed};
 use pitstop_protocol::check_in::{Answer, millis};
 use pitstop_protocol::id::Id;
 use std::collections::BTreeSet;
@@ -20,15 +20,33 @@ fn ask(early: usize) -> Duration {
 const SOON: Duration = Duration::from_secs(1);
 const ASKS_A_SECOND: u32 = 100;
 
+/// Of a machine that has begun to write what is there.
+const PARTLY: &str = "its disk has a part of the image and does not boot";
+
+/// `why`, and what it means for a machine whose disk was `written`.
+fn told(why: &str, written: bool) -> String {
+    if written {
+        format!("{why}; {PARTLY}")
+    } else {
+        why.to_owned()
+    }
+}
+
 impl Keeper {
     /// What a machine is told whose image is still to come, or does not come; `None`: it is there.
-    pub(super) fn follows(&self, job: &Job, run: &Id) -> Result<Option<Answer>, Refusal> {
+    pub(super) fn follows(
+        &self,
+        job: &Job,
+        run: &Id,
+        written: bool,
+    ) -> Result<Option<Answer>, Refusal> {
         let Some(first) = &job.follows else {
             return Ok(None);
         };
         match self.stands(first)? {
             Followed::Whole => Ok(None),
             Followed::Awaited(why) => {
+                let why = told(&why, written);
                 let early = {
                     let mut board = locked(&self.board);
                     board.is_early(job.claim(), run.clone(), self.now());
@@ -44,13 +62,31 @@ impl Keeper {
                     of: 1,
                     ask_ms: millis(ask(early).min(self.lease / ASKS)),
                     why: Some(why),
+                    grows: None,
                 }))
             }
             Followed::Failed(reason) => {
-                self.unfed(job, &reason)?;
+                self.unfed(job, &told(&reason, written))?;
                 Ok(Some(Answer::Cancelled { reason }))
             }
         }
+    }
+
+    /// The backup whose image `job` waits for, where it is at work.
+    ///
+    /// # Errors
+    /// The jobs cannot be read.
+    pub fn waits_for(&self, job: &Id) -> anyhow::Result<Option<Job>> {
+        let follows = self.store.read(job)?.and_then(|job| job.follows);
+        let Some(first) = follows else {
+            return Ok(None);
+        };
+        let own = self.store.read(&first)?;
+        if own.as_ref().is_some_and(|own| own.state == State::Running) {
+            return Ok(own);
+        }
+        let found = self.found()?;
+        Ok(at_work(&found.jobs, &first).cloned())
     }
 
     /// How it stands with the backup `first`. All of a room ask, and all of its jobs change meanwhile: of one that did not fail
@@ -89,13 +125,14 @@ impl Keeper {
             .filter_map(|job| Some((job, job.follows.as_ref()?)))
             .collect();
         let firsts: BTreeSet<&Id> = waiting.iter().map(|(_, first)| *first).collect();
-        let told = |refusal: Refusal| anyhow!(refusal.reason);
+        let refused = |refusal: Refusal| anyhow!(refusal.reason);
         for first in firsts {
-            let Followed::Failed(why) = self.stands(first).map_err(told)? else {
+            let Followed::Failed(why) = self.stands(first).map_err(refused)? else {
                 continue;
             };
             for (job, _) in waiting.iter().filter(|(_, followed)| *followed == first) {
-                self.unfed(job, &why).map_err(told)?;
+                let written = job.reason.as_ref().is_some_and(|why| why.ends_with(PARTLY));
+                self.unfed(job, &told(&why, written)).map_err(refused)?;
             }
         }
         Ok(())

@@ -269,3 +269,31 @@ fn a_backup_whose_job_cannot_be_read_for_a_moment_has_not_failed() {
     let early = says(&keeper, &second, 2, Says::Ready);
     assert_eq!(why(&early), "10.0.2.15 is to be backed up first");
 }
+
+#[test]
+fn of_a_machine_that_had_begun_to_write_it_is_said_that_its_disk_does_not_boot() {
+    let root = Root::new();
+    let (golden, second) = led(&root);
+    let keeper = keeper(&root);
+    says(&keeper, &golden, 1, Says::Ready);
+    let found = keeper.waits_for(&second.id).unwrap();
+    assert_eq!(found.map(|job| job.id), Some(golden.id.clone()));
+    let ready = CheckIn {
+        written: true,
+        ..CheckIn::new(run(2), Says::Ready)
+    };
+    let answer = keeper.check_in(&second.id, ready, &Limits::default(), |_| Ok(()));
+    let partly = "; its disk has a part of the image and does not boot";
+    let told = format!("10.0.2.15 is being backed up{partly}");
+    assert_eq!(why(&answer.unwrap()), told);
+    let broke = Says::Failed {
+        reason: "no disk".into(),
+        again: false,
+    };
+    says(&keeper, &golden, 1, broke);
+    assert!(keeper.waits_for(&second.id).unwrap().is_none());
+    let jobs = root.store.all().unwrap().jobs;
+    keeper.give_up_unfed(&jobs).unwrap();
+    let told = format!("the backup of 10.0.2.15 is failed: no disk{partly}");
+    assert_eq!(root.now(&second).reason.as_deref(), Some(told.as_str()));
+}

@@ -36,6 +36,8 @@ pub struct HttpImage {
     address: Arc<dyn Address>,
     name: String,
     facts: Facts,
+    /// It may become longer; of its bytes somebody else proves what they are.
+    grows: bool,
 }
 
 impl fmt::Debug for HttpImage {
@@ -78,6 +80,17 @@ impl HttpImage {
             address,
             name,
             facts,
+            grows: false,
+        }
+    }
+
+    /// The first `size` bytes of a file that is still being written.
+    pub(super) fn growing(http: &HttpClient, url: &Url, size: u64) -> Self {
+        let facts = Facts { size, etag: None };
+        let image = Self::at(http, Arc::new(url.clone()), redacted(url), facts);
+        Self {
+            grows: true,
+            ..image
         }
     }
 
@@ -139,7 +152,8 @@ impl HttpImage {
             (Some(pinned), Some(now)) => opaque(pinned) == opaque(now),
             _ => true,
         };
-        if same_tag && size.is_none_or(|size| size == self.facts.size) {
+        let same_size = |size| size == self.facts.size || self.grows && size > self.facts.size;
+        if same_tag && size.is_none_or(same_size) {
             Ok(())
         } else {
             Err(self.changed())
@@ -258,6 +272,7 @@ impl Resuming {
             address,
             name,
             facts: Facts { size, etag },
+            grows: false,
         };
         let mut whole = Self::part(image, 0, size);
         whole.response = response.map(|response| (response, size));
