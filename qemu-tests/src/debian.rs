@@ -231,6 +231,11 @@ fn set_up(root: &Path) -> Result<()> {
     let getty = "etc/systemd/system/serial-getty@ttyS0.service.d/root.conf";
     let files = [
         ("etc/hostname", "server\n".to_owned()),
+        // On a busy computer an emulated machine needs minutes for what takes seconds elsewhere.
+        (
+            "etc/systemd/system.conf.d/patience.conf",
+            "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n".into(),
+        ),
         (
             "etc/systemd/network/10-wire.network",
             format!("[Match]\nName=e*\n[Network]\nAddress={address}/24\n"),

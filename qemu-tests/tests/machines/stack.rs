@@ -15,7 +15,7 @@ use std::time::Duration;
 const SIZE: u64 = 1 << 30;
 
 /// Enough for programs of a Debian that make its initramfs on an emulated processor.
-const LONG: Duration = Duration::from_secs(900);
+const LONG: Duration = Duration::from_secs(1800);
 
 /// The root on an array, for a BIOS.
 const ARRAY: &str = r#"version = 1
