@@ -1,5 +1,5 @@
-//! A fresh Debian 12: as a computer to install packages on, and as a tree to deploy. mmdebstrap's smallest system, a kernel, and what
-//! Pitstop's packages need, since the network of a test leads to no archive.
+//! A computer with a fresh Debian 12, to install packages on: mmdebstrap's smallest system, a kernel, and what the
+//! packages need, since the network of a test leads to no archive.
 
 use crate::disks::Disk;
 use crate::paths;
@@ -11,16 +11,14 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "3";
+const RECIPE: &str = "1";
 
-/// What is on it: a system that starts, what Pitstop's packages depend on or recommend, and what starts from arrays, LUKS and volumes.
+/// What is on it: a system that starts, and what Pitstop's packages depend on or recommend.
 const PACKAGES: &str = "systemd-sysv,udev,init-system-helpers,iproute2,linux-image-cloud-amd64,\
-                        busybox-static,pci.ids,kmod,pxelinux,syslinux-common,ipxe,\
-                        mdadm,lvm2,cryptsetup-initramfs,grub2-common,grub-pc-bin";
+                        busybox-static,pci.ids,kmod,pxelinux,syslinux-common,ipxe";
 
 /// Room for the system and some images.
 const SIZE: &str = "1536M";
@@ -34,34 +32,10 @@ const READY: &str = "pitstop-test: the shell is up";
 /// Enough for an emulated Debian to start, or to install a package.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What the tree is called on a share.
-pub const TREE: &str = "debian";
-
-/// Nothing that a system needs to start.
-const LEFT_OUT: [&str; 9] = [
-    "/usr/share/doc/*",
-    "/usr/share/locale/*",
-    "/usr/share/man/*",
-    "/usr/lib/ipxe/*",
-    "/usr/lib/syslinux/*",
-    "/usr/lib/udev/hwdb*",
-    "/usr/lib/x86_64-linux-gnu/gconv/*",
-    "/usr/lib/x86_64-linux-gnu/perl/*",
-    "/usr/share/perl/*",
-];
-
-/// What the tree's GRUB for UEFI looks for first: a layout gives it to the filesystem with the root.
-pub const ROOT_UUID: &str = "3C6EF372-FE94-4F82-A54F-F53A5F1D36F1";
-
-/// Root's shell on the console of a Debian that was made here.
-pub struct Shell {
-    vm: Vm,
-    commands: u32,
-}
-
 /// A running Debian with root's shell on its console.
 pub struct Debian {
-    shell: Shell,
+    vm: Vm,
+    commands: u32,
     _disks: [Disk; 2],
 }
 
@@ -92,25 +66,15 @@ impl Debian {
             })
             .disk(&root, Bus::Virtio, "DEBIAN")
             .disk(&parcel, Bus::Virtio, "PARCEL");
-        let mut shell = Shell::of(Vm::start(spec)?)?;
-        shell.run("mount -o ro /dev/vdb /mnt")?;
-        Ok(Debian {
-            shell,
-            _disks: [root, parcel],
-        })
-    }
-
-    /// See [`Shell::run`].
-    pub fn run(&mut self, command: &str) -> Result<()> {
-        self.shell.run(command)
-    }
-}
-
-impl Shell {
-    /// Waits until the machine's system is up.
-    pub fn of(mut vm: Vm) -> Result<Shell> {
+        let mut vm = Vm::start(spec)?;
         vm.console.wait_for(READY, PATIENCE)?;
-        Ok(Shell { vm, commands: 0 })
+        let mut debian = Debian {
+            vm,
+            commands: 0,
+            _disks: [root, parcel],
+        };
+        debian.run("mount -o ro /dev/vdb /mnt")?;
+        Ok(debian)
     }
 
     /// Types a command and waits for its end; one that fails is an error.
@@ -134,19 +98,6 @@ impl Shell {
         }
         Ok(())
     }
-
-    /// See [`Vm::cut_power`].
-    pub fn cut_power(self) -> Result<()> {
-        self.vm.cut_power()
-    }
-}
-
-/// Puts the same system onto a share, as the tree [`TREE`].
-pub fn put_tree(share: &Path) -> Result<()> {
-    let folder = paths::cached(&format!("debian-{RECIPE}"), make)?;
-    let trees = folder.join("trees");
-    tools::run("cp", [Path::new("-r"), &trees, share])?;
-    Ok(())
 }
 
 /// Makes the system and its boot files in `folder`.
@@ -163,47 +114,7 @@ fn make(folder: &Path) -> Result<()> {
     }
     let image = folder.join("disk.img");
     make_filesystem(&root, &image, SIZE)?;
-    capture(&root, folder)?;
     fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))
-}
-
-/// Makes a tree of the system, as its golden machine had it: on other disks, with GRUB for UEFI beside that for BIOS.
-fn capture(root: &Path, share: &Path) -> Result<()> {
-    let loader = tools::packaged(
-        "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
-        "grub-efi-amd64-signed",
-    )?;
-    let settings = "GRUB_TIMEOUT=0\nGRUB_TERMINAL=console\n\
-                    GRUB_CMDLINE_LINUX=\"console=ttyS0,115200 no_timer_check quiet\"\n";
-    let stub = format!(
-        "search.fs_uuid {ROOT_UUID} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
-    );
-    // An emulated processor makes the initramfs anew: with little in it, packed quickly.
-    let little = "MODULES=list\nCOMPRESS=gzip\nCOMPRESSLEVEL=1\n";
-    let files = [
-        ("etc/initramfs-tools/conf.d/little", little.to_owned()),
-        (
-            "etc/initramfs-tools/modules",
-            "virtio_pci\nvirtio_blk\next4\ncrc32c_generic\n".to_owned(),
-        ),
-        ("etc/default/grub", settings.to_owned()),
-        (
-            "boot/grub/grub.cfg",
-            "linux /vmlinuz root=/dev/mapper/golden-root ro\n".to_owned(),
-        ),
-        ("boot/efi/EFI/debian/grub.cfg", stub),
-    ];
-    write_all(root, &files)?;
-    fs::copy(&loader, root.join("boot/efi/EFI/debian/grubx64.efi"))
-        .with_context(|| format!("copying {}", loader.display()))?;
-    fs::write(share.join("pitstop-share"), "")?;
-    let mut pitstop = Command::new(paths::built("pitstop")?);
-    pitstop.args(["tree", "capture"]).arg(root).arg(TREE);
-    for pattern in LEFT_OUT {
-        pitstop.args(["--exclude", pattern]);
-    }
-    tools::output(pitstop.args(["--level", "fast", "--share"]).arg(share))?;
-    Ok(())
 }
 
 /// The file of the one kernel that is installed under `root`.
@@ -231,11 +142,6 @@ fn set_up(root: &Path) -> Result<()> {
     let getty = "etc/systemd/system/serial-getty@ttyS0.service.d/root.conf";
     let files = [
         ("etc/hostname", "server\n".to_owned()),
-        // On a busy computer an emulated machine needs minutes for what takes seconds elsewhere.
-        (
-            "etc/systemd/system.conf.d/patience.conf",
-            "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n".into(),
-        ),
         (
             "etc/systemd/network/10-wire.network",
             format!("[Match]\nName=e*\n[Network]\nAddress={address}/24\n"),
@@ -249,7 +155,13 @@ fn set_up(root: &Path) -> Result<()> {
             format!("bind 'set enable-bracketed-paste off'\necho {READY}\n"),
         ),
     ];
-    write_all(root, &files)?;
+    for (path, text) in files {
+        let path = root.join(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
     let units = root.join("etc/systemd/system");
     for (target, unit) in [
         ("multi-user.target", "systemd-networkd.service"),
@@ -263,17 +175,6 @@ fn set_up(root: &Path) -> Result<()> {
         let link = wants.join(unit);
         symlink(format!("/lib/systemd/system/{unit}"), &link)
             .with_context(|| format!("making {}", link.display()))?;
-    }
-    Ok(())
-}
-
-fn write_all(root: &Path, files: &[(&str, String)]) -> Result<()> {
-    for (path, text) in files {
-        let path = root.join(path);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }

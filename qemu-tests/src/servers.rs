@@ -322,17 +322,11 @@ impl Server {
 
     /// Serves this root on the loopback, by https but for boot loaders. Its own certificate authority may be there already.
     pub fn start_with_tls(root: &Path) -> Result<Server> {
-        Server::start_with_keys(root, &[])
-    }
-
-    /// The same with more options.
-    pub fn start_with_keys(root: &Path, more: &[&str]) -> Result<Server> {
         let http = (Ipv4Addr::LOCALHOST, free_port()?).into();
         let https = free_port()?;
         let url = format!("https://{HOST}:{https}");
         let listen = format!("127.0.0.1:{https}");
-        let tls = ["--tls", "--tls-listen", &listen];
-        Server::listening(root, None, http, &url, &[&tls, more].concat())
+        Server::listening(root, None, http, &url, &["--tls", "--tls-listen", &listen])
     }
 
     /// Serves this root in a network namespace, with DHCP: `proxy` or `server`.

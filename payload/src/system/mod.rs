@@ -36,8 +36,8 @@ const MOST_BYTES: u64 = 1 << 20;
 /// What holds other volumes, by the names under which it is recognised, and what to say of it.
 const HOLDERS: [(&str, &str); 3] = [
     ("LVM2_member", "LVM"),
-    ("linux_raid_member", "RAID"),
-    ("crypto_LUKS", "LUKS"),
+    ("md member", "RAID"),
+    ("LUKS", "LUKS"),
 ];
 
 /// A system, mounted.
