@@ -82,7 +82,7 @@ fn machine(job: &Value, root: &Path, counted: &Counted, dies: bool) {
         lives -= 1;
         let run = Id::new(jiff::Timestamp::now(), fastrand_tail());
         let door = Door::new(&url.parse().unwrap(), run, &transfer, Arc::new(Silent)).unwrap();
-        let slot = match door.wait().unwrap() {
+        let slot = match door.wait(&mut |_| false).unwrap() {
             Admitted::Go(slot) => slot,
             Admitted::Cancelled(why) => panic!("{url}: cancelled: {why}"),
             Admitted::Untracked => panic!("{url}: nobody keeps track"),
