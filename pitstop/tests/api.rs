@@ -4,7 +4,7 @@ mod api_common;
 mod common;
 
 use api_common::{BEGIN, FAILED, HALF, LOG, Lab, PLAN, json};
-use common::wait_until;
+use common::{PATIENCE, wait_until};
 use serde_json::{Value, json as value};
 use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -389,7 +389,9 @@ fn heard(
     assert!(lines.any(|line| line.is_empty()), "the head of the answer");
     act();
     let mut id = String::new();
+    let began = std::time::Instant::now();
     for line in lines {
+        assert!(began.elapsed() < PATIENCE, "it was not heard");
         if let Some(told) = line.strip_prefix("id: ") {
             told.clone_into(&mut id);
         }

@@ -5,6 +5,7 @@
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use std::ops::{Deref, DerefMut};
 use std::process::Child;
@@ -41,7 +42,12 @@ fn all() -> MutexGuard<'static, Vec<u32>> {
 extern "C" fn end_all() {
     for id in all().drain(..) {
         if let Ok(id) = i32::try_from(id) {
-            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+            // What was waited for is no child any more, and its number may be another's.
+            let id = Pid::from_raw(id);
+            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+            if waitid(Id::Pid(id), look).is_ok() {
+                let _ = kill(id, Signal::SIGKILL);
+            }
         }
     }
 }

@@ -306,6 +306,7 @@ fn options(case: &Case, number: usize) -> RestoreOptions {
         },
         verify: number.is_multiple_of(2),
         new_ids: value(case, "new ids") == "yes",
+        ahead: None,
         grow: value(case, "grow") == "yes",
         threads: 1,
     }

@@ -24,6 +24,7 @@ fn text_of(key: &'static str) -> BoxedStrategy<String> {
         "image" => "[a-z]{1,8}(/\\{mac\\})?".boxed(),
         "tree" => "[a-z]{1,8}(@[0-9]{1,4})?".boxed(),
         "luks-key" => "[a-z]{1,8}\\.key\\.age".boxed(),
+        "secrets" => "secrets/[a-z]{1,8}\\.env\\.age".boxed(),
         "hostname" => "[a-z]{1,8}(-\\{mac\\})?".boxed(),
         _ => "[a-z]{1,8}\\.toml".boxed(),
     }
@@ -141,7 +142,7 @@ fn without_contradictions(given: Vec<Option<Given>>) -> Vec<Given> {
         option.is_some_and(|option| option.excludes.iter().any(|other| keys.contains(other)))
     };
     // What goes with a signed tree has to be signed as well, by a digest that nobody has here.
-    let unsigned = ["layout", "luks-key", "hooks", "overrides"];
+    let unsigned = ["layout", "luks-key", "hooks", "secrets", "overrides"];
     let unsigned = unsigned.iter().any(|key| keys.contains(key));
     let kept = given.iter().filter(|(key, value, _)| {
         let of_others = limited && *key == "distribute" && value.as_str() == Some("swarm");
