@@ -63,6 +63,10 @@ impl Store {
                 tag: strong(facts).map(Into::into),
             };
             self.copied(&ask, to, answer::no_late_error)?;
+            // Stores differ in whether they look when they copy.
+            if let Some(tag) = strong(facts) {
+                self.check(from, tag)?;
+            }
         } else {
             self.copy_in_parts(from, facts, to, at_once)?;
         }
@@ -98,7 +102,6 @@ impl Store {
                 parts.push(self.copied(&ask, to, |answer| answer::copied(answer, number))?);
                 first = last + 1;
             }
-            // Stores differ in whether they look when they copy.
             if let Some(tag) = strong(facts) {
                 self.check(from, tag)?;
             }
