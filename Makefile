@@ -112,12 +112,11 @@ CI_DEADLINE := $(or $(CI_DEADLINE),$(shell echo $$(($$(date +%s) + 60 * $(TEST_M
 export CI_DEADLINE
 
 test: ## every check; the last line counts them (TEST_MINUTES=85: what still runs then is told and ended)
-	@.ci/setup test arm64-test
+	@.ci/setup test
 # The tests are built beside the image, whose last step keeps one core busy for minutes. What fails here fails in .ci/test.
 	@cargo test --quiet --workspace --no-run & tests=$$!; \
 	 $(MAKE) --no-print-directory image && \
-	 $(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud && \
-	 $(TEST_ARM64); status=$$?; wait $$tests; exit $$status
+	 $(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud; status=$$?; wait $$tests; exit $$status
 	@packaging/deb $(OUT) $(VERSION) $(DATED)
 	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
 
@@ -125,22 +124,20 @@ test-quick: ## the everyday checks, in about three minutes: formatting, lints, u
 	@.ci/setup build
 	@.ci/test quick
 
-# What machines of arm64 boot in tests: the init alone is built, the other programs would take minutes more.
-TEST_ARM64 = $(MAKE) --no-print-directory image ARCH=arm64 KERNEL=cloud PROGRAMS=init OUT=$(OUT)/arm64/cloud
-
 .PHONY: test-arm64
-test-arm64: ## what `make test` has of arm64, alone
-	@.ci/setup test arm64-test
+test-arm64: ## machines of arm64, alone and beside others (builds for arm64: about ten minutes)
+	@.ci/setup test
+	@.ci/setup arm64-test
 	@$(MAKE) --no-print-directory image
-	@$(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud
-	@$(TEST_ARM64)
-	@PITSTOP_OUT=$(abspath $(OUT)) cargo test -p qemu-tests --test machines arm64::
+	@$(MAKE) --no-print-directory image ARCH=arm64 KERNEL=cloud OUT=$(OUT)/arm64/cloud
+	@PITSTOP_OUT=$(abspath $(OUT)) cargo test -p qemu-tests --features arm64 --test arm64 -- --test-threads=2
 
 .PHONY: test-matrix
 test-matrix: ## boot machines of every kind; writes docs/hardware-matrix.md (builds the custom kernel: 18 CPU-minutes)
-	@.ci/setup test arm64-test
+	@.ci/setup test
 	@$(MAKE) --no-print-directory image
 	@$(MAKE) --no-print-directory image KERNEL=custom OUT=$(OUT)/custom
+	@.ci/setup arm64-test
 	@$(MAKE) --no-print-directory image ARCH=arm64 OUT=$(OUT)/arm64
 	@PITSTOP_OUT=$(abspath $(OUT)) cargo run --quiet -p qemu-tests --bin matrix -- $(ROWS)
 

@@ -25,7 +25,12 @@ pub fn heed() -> io::Result<()> {
     let action = SigAction::new(SigHandler::Handler(note), flags, SigSet::empty());
     for signal in SIGNALS {
         // SAFETY: `note` stores to an atomic and does nothing else, which is async-signal-safe (signal-safety(7)).
-        unsafe { sigaction(signal, &action) }?;
+        let before = unsafe { sigaction(signal, &action) }?;
+        // Whoever started this wants it to go on (nohup(1)).
+        if matches!(before.handler(), SigHandler::SigIgn) {
+            // SAFETY: to ignore a signal runs nothing.
+            unsafe { sigaction(signal, &before) }?;
+        }
     }
     Ok(())
 }

@@ -93,6 +93,24 @@ impl Lab {
         Answer::read(stream)
     }
 
+    /// Waits until the server has found this round of what golden has sent.
+    fn finds_round(&self, number: u32) {
+        let began = Instant::now();
+        loop {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+            write!(
+                stream,
+                "GET /{IMAGE}.new.part HTTP/1.1\r\nHost: x\r\nConnection: close\r\nPitstop-Round: {number}\r\n\r\n"
+            )
+            .unwrap();
+            if Answer::read(stream).status == 200 {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "no round {number}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A disk of noise and its image, with what lies beside it.
     fn image(&self, name: &str) -> (Vec<u8>, Vec<u8>) {
         let mut raw = vec![0; SIZE];
@@ -331,6 +349,7 @@ fn a_backup_that_fails_halfway_leaves_disks_that_do_not_boot_and_all_say_so() {
     let (raw, image) = lab.image("first");
     let golden = lab.golden_begins();
     golden.has_sent(&image[..36 * MIB]);
+    lab.finds_round(1);
     let machines = [lab.machine(1), lab.machine(2)];
     for machine in &machines {
         // They come late, and begin with what came last.
@@ -373,6 +392,7 @@ fn what_golden_sends_otherwise_in_the_end_is_what_the_room_gets() {
     let (_, image) = lab.image("first");
     let golden = lab.golden_begins();
     golden.has_sent(&image[..36 * MIB]);
+    lab.finds_round(1);
     let machine = lab.machine(1);
     machine.has_written(16);
     // It breaks off, and tries again with what its disk has by then.

@@ -286,12 +286,13 @@ impl Run<'_> {
     /// Runs a thread's work; its error ends all others.
     fn keep_going(&self, work: impl FnOnce(&Self) -> anyhow::Result<()>) {
         let done = work(self);
-        if done.is_err() || self.fed.is_over() {
-            // Nobody makes room for what comes now.
-            self.stop.store(true, Ordering::Relaxed);
-        }
+        let ends = done.is_err() || self.fed.is_over();
         if let Err(error) = done {
             lock(&self.error).get_or_insert(error);
+        }
+        if ends {
+            // Nobody makes room for what comes now.
+            self.stop.store(true, Ordering::Relaxed);
         }
     }
 

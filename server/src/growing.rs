@@ -3,6 +3,7 @@
 //! The file itself is followed, member by member, as long as somebody asks: a server that starts anew finds the same rounds
 //! again, and nothing of them has to be kept. Each question has a part of a second for it, so that none waits long.
 
+use crate::http::Routine;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::site::Site;
@@ -10,6 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cap_std::fs::{File, FileExt as _, Metadata, MetadataExt as _};
+use jiff::Timestamp;
 use pitstop_imaging::event::Act;
 use pitstop_imaging::image::encrypted::is_named_encrypted;
 use pitstop_imaging::image::{Growing, Round};
@@ -92,9 +94,9 @@ impl Followed {
     }
 }
 
-/// Whether a GET asks for a round of a file, and not for its bytes.
-pub fn is_asked(headers: &HeaderMap) -> bool {
-    headers.contains_key(ROUND)
+/// Whether a GET asks for a round of an upload, and not for its bytes.
+pub fn is_asked(path: &RelPath, headers: &HeaderMap) -> bool {
+    path.as_str().ends_with(".part") && headers.contains_key(ROUND)
 }
 
 /// Answers with the round that is asked for; 204 where it is not there yet.
@@ -120,14 +122,17 @@ pub fn answer(
     let found = number.and_then(|number| Some((number, Arc::clone(rounds.get(number)?))));
     drop(rounds);
     let no_store = (header::CACHE_CONTROL, "no-store");
-    Ok(match found {
+    let mut response = match found {
         None => (StatusCode::NO_CONTENT, [no_store]).into_response(),
         Some((number, round)) => {
             let told = [(HeaderName::from_static(ROUND), number.to_string())];
             let body = Body::from(round.to_vec());
             (StatusCode::OK, [no_store], told, body).into_response()
         }
-    })
+    };
+    // Each machine asks each second.
+    response.extensions_mut().insert(Routine);
+    Ok(response)
 }
 
 /// The one disk that `backup` is at work on, where its image grows on this server for everybody to see.
@@ -140,7 +145,12 @@ pub fn offer(site: &Site, backup: &Job) -> Option<Planned> {
         return None;
     };
     let path = RelPath::from_text(&upload_of(&planned.image)).ok()?;
-    let grows = planned.will == Act::Backup
+    // What a backup before this job left is not what the machine has now.
+    let changed = site.share.metadata(path.as_path()).ok()?.modified().ok()?;
+    let is_of_this = Timestamp::try_from(changed.into_std())
+        .is_ok_and(|changed| changed.as_second() >= backup.since().as_second());
+    let grows = is_of_this
+        && planned.will == Act::Backup
         && !is_named_encrypted(&planned.image)
         && site.share.is_file(path.as_path());
     grows.then(|| planned.clone())

@@ -126,12 +126,19 @@ impl Idle<'_> {
             let path =
                 RelPath::from_text(&image.path).map_err(|why| anyhow!("{}: {why}", image.path))?;
             let facts = site.facts(&path).map_err(told)?;
-            if is_tried(&site, image, &facts) || self.is_named(&site, image, &facts)? {
+            if is_tried(&site, image, &facts) {
                 continue;
             }
-            return self
-                .make_small(&site, image, &path, &facts)
-                .with_context(|| image.path.clone());
+            let outcome = match self.is_named(&site, image, &facts) {
+                Ok(true) => continue,
+                Ok(false) => self.make_small(&site, image, &path, &facts),
+                Err(error) => Err(error),
+            };
+            if outcome.is_err() {
+                // It would fail again in half a minute, and others wait behind it.
+                note(&site, &path, &facts, facts.length)?;
+            }
+            return outcome.with_context(|| image.path.clone());
         }
         Ok(())
     }
@@ -180,12 +187,15 @@ impl Idle<'_> {
         }
         prove(path, file.as_file())?;
         give_to_owner_of(&folder, file.as_file())?;
+        let mode = folder.metadata(file_name)?.permissions();
+        file.as_file().set_permissions(mode)?;
         file.as_file().sync_all()?;
         let now = Facts::of(&file.as_file().metadata()?);
         {
             let _one_at_a_time = site.locks.one(path);
             let is_same = site.facts(path).map_err(told)?.tag == facts.tag;
-            if !is_same || !self.is_now() {
+            // It took long: a job may have been set meanwhile that asks for this very file.
+            if !is_same || !self.is_now() || self.is_named(site, image, facts)? {
                 return Ok(());
             }
             file.replace(file_name)?;

@@ -170,7 +170,7 @@ async fn get(
     let (share, wanted) = (Arc::clone(&site.share), path.clone());
     match blocking(move || file::open(&share, &wanted)).await? {
         Found::File(..) if uri.path().ends_with('/') => Err(Refusal::not_found(format!("{path}/"))),
-        Found::File(file, metadata) if growing::is_asked(headers) => {
+        Found::File(file, metadata) if growing::is_asked(&path, headers) => {
             let (site, headers) = (Arc::clone(site), headers.clone());
             blocking(move || growing::answer(&site, &path, (&file, &metadata), &headers)).await
         }

@@ -25,7 +25,6 @@ const FEW: usize = 1024;
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    inode: u64,
     pub size: u64,
     mtime: Time,
     ctime: Time,
@@ -44,7 +43,6 @@ pub fn stat(fd: impl AsFd) -> io::Result<Statx> {
 
 pub fn stamp(found: &Statx) -> Stamp {
     Stamp {
-        inode: found.stx_ino,
         size: found.stx_size,
         mtime: time(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec),
         ctime: time(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),

@@ -57,7 +57,7 @@ fn what_is_installed_while_a_tree_is_read_is_told_and_refused() {
         for folder in ["usr/bin", "srv"] {
             let at = |name: &str| root.join(folder).join(name);
             let _ = fs::remove_file(at("gone"));
-            fs::write(at("replaced.new"), "new").unwrap();
+            fs::write(at("replaced.new"), "another").unwrap();
             fs::rename(at("replaced.new"), at("replaced")).unwrap();
             fs::write(at("came"), "new").unwrap();
         }

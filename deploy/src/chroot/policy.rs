@@ -9,7 +9,7 @@ pub(super) const POLICY_NO: &[u8] = b"#!/bin/sh\nexit 101\n";
 const FOLDER: &str = "usr/sbin";
 const DPKG: &str = "usr/bin/dpkg";
 
-/// The file, in a tree that has none of its own. One that was left behind by a run that was killed is taken away by the next.
+/// The file, in a tree that has none of its own. An empty one that was left behind by a run that was killed is taken away by the next.
 pub struct Policy<'a> {
     root: Option<&'a Root>,
     bytes: &'static [u8],
@@ -42,8 +42,8 @@ impl<'a> Policy<'a> {
             return Ok(none);
         }
         let files = Files::of(root)?;
-        let is_left = |found: &[u8]| found.is_empty() || found == POLICY_NO;
-        if files.read(POLICY)?.is_some_and(|found| !is_left(&found)) {
+        // An empty one was left behind by a run that was killed.
+        if files.read(POLICY)?.is_some_and(|found| !found.is_empty()) {
             return Ok(none);
         }
         files.make_folders(FOLDER)?;
@@ -124,9 +124,14 @@ mod tests {
         policy.take_away().unwrap();
         assert!(!has());
         // Left behind by one that was killed.
-        std::mem::forget(Policy::place(&root).unwrap());
+        put(root.path(), POLICY, "");
         drop(Policy::place(&root).unwrap());
         assert!(!has());
+        // The tree's own, in the same words.
+        put(root.path(), POLICY, "#!/bin/sh\nexit 101\n");
+        drop(Policy::place(&root).unwrap());
+        assert!(has());
+        std::fs::remove_file(root.path().join(POLICY)).unwrap();
         // Somebody writes one while it is there.
         let policy = Policy::place(&root).unwrap();
         put(root.path(), POLICY, "#!/bin/sh\nexit 0\n");

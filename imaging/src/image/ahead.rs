@@ -59,6 +59,8 @@ pub struct WritesAhead {
     /// Of the disk that the image is of.
     size: u64,
     begun: AtomicBool,
+    /// It has neither table nor loader any more.
+    is_unbootable: AtomicBool,
     written: AtomicU64,
     made: Mutex<Ahead>,
 }
@@ -76,6 +78,7 @@ impl WritesAhead {
             output,
             size,
             begun: AtomicBool::new(false),
+            is_unbootable: AtomicBool::new(false),
             written: AtomicU64::new(0),
             made: Mutex::default(),
         })
@@ -153,7 +156,11 @@ impl WritesAhead {
             // Its old table tells where they are, and is gone afterwards.
             made.old = old_signatures::remember(&self.output);
             self.begun.store(true, Ordering::Relaxed);
+        }
+        // Where that failed, it is tried again before anything else is written.
+        if !self.is_unbootable.load(Ordering::Relaxed) {
             invalidate(&self.output, Some(self.size))?;
+            self.is_unbootable.store(true, Ordering::Relaxed);
         }
         if made.chunk_size != chunk_size {
             made.chunk_size = chunk_size;

@@ -4,7 +4,7 @@ use super::Run;
 use crate::check_in::{Admitted, Door};
 use crate::execute::log::RunLog;
 use crate::execute::wait::Watch;
-use crate::execute::{Work, ahead};
+use crate::execute::{Work, ahead, attempts};
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{Ahead, WritesAhead};
@@ -98,6 +98,10 @@ impl Run<'_> {
             .context("the job would be repeated for ever")?;
         self.expect_known(watch)?;
         let share = self.share.as_deref().context("the share went away")?;
+        let (begun, _) = attempts::begun(share, &self.home(), &job.digest)?;
+        if begun >= self.policy.attempts {
+            bail!("{begun} of {} attempts have failed", self.policy.attempts);
+        }
         let mut work = Work {
             machine: self.machine,
             lease: self.lease,

@@ -180,8 +180,12 @@ pub fn show(root: &Path, subvolume: &str, reporter: &dyn Reporter) {
 
 /// Returns the subvolume that became another one.
 fn update(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<Option<String>> {
-    // Held to the end.
-    let locks = Locks::take(&Machine::open(root.path(), Access::Write, &[])?)?;
+    // Held to the end, but for hooks: what they install takes them itself.
+    let mut locks = Some(Locks::take(&Machine::open(
+        root.path(),
+        Access::Write,
+        &[],
+    )?)?);
     let ((), swapped) = snapshot::within(root, args.runs(), reporter, |place| {
         let image = args
             .place
@@ -197,6 +201,9 @@ fn update(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<O
         let laid = overrides::copy(place.root(), &mut layers, reporter)?;
         adapted::add(place.root(), &laid.paths)?;
         check_initramfs(args, place.root(), reporter)?;
+        if !hooks.is_empty() {
+            locks = None;
+        }
         run_hooks(&hooks, secrets, &image, place.root(), reporter)
     })?;
     drop(locks);

@@ -50,7 +50,8 @@ pub fn changes(before: &Tree, after: &Tree) -> Vec<(TreePath, String)> {
 fn is_same(was: &Node, is: &Node) -> bool {
     let attributes = |node: &Node| {
         let stat = &node.stat;
-        (stat.stx_ino, stat.stx_mode, stat.stx_uid, stat.stx_gid)
+        // Not the inode's number: FAT gives another one each time that it is read.
+        (stat.stx_mode, stat.stx_uid, stat.stx_gid)
     };
     if was.emptied || was.other_mount {
         return was.kind == is.kind;

@@ -5,7 +5,7 @@ use anyhow::{Context, bail, ensure};
 use pitstop_deploy::hooks::{self, Hook};
 use pitstop_deploy::overrides::{From, Overlay, Owners};
 use pitstop_deploy::passphrase::Passphrase;
-use pitstop_imaging::image::FileSource;
+use pitstop_imaging::image::{FileSource, ImageSource};
 use pitstop_protocol::digest::Digest;
 use pitstop_protocol::tree::LAYER;
 use std::io::{self, Read, Seek, Write};
@@ -78,13 +78,9 @@ pub(super) fn secrets(work: &Work<'_>, file: Option<&str>) -> anyhow::Result<Opt
         return Ok(None);
     };
     let reading = || format!("reading the secrets {file} on {}", work.share.name());
-    // As it was when its digest was looked at.
-    let mut stored = tempfile::tempfile().with_context(reading)?;
-    stored
-        .write_all(&whole(work, file).with_context(reading)?)
-        .with_context(reading)?;
-    let stored = FileSource::of(format!("{file} on {}", work.share.name()), stored)?;
-    let opened = locked::opened(work, Box::new(stored), file).with_context(reading)?;
+    let bytes = whole(work, file).with_context(reading)?;
+    let stored = kept(work, file, &bytes).with_context(reading)?;
+    let opened = locked::opened(work, stored, file).with_context(reading)?;
     let size = usize::try_from(opened.size()).with_context(reading)?;
     let mut bytes = vec![0; size];
     opened.read_exact_at(&mut bytes, 0).with_context(reading)?;
@@ -142,8 +138,17 @@ pub(super) fn passphrase(work: &Work<'_>, file: &str) -> anyhow::Result<Passphra
     encrypted.read_exact_at(&mut bytes, 0).with_context(doing)?;
     let checked = work.job.terms.check_digest(file, Some(Digest::of(&bytes)));
     checked.map_err(anyhow::Error::msg).with_context(doing)?;
-    let plain = locked::opened(work, encrypted, &path).with_context(doing)?;
+    let kept = kept(work, &path, &bytes).with_context(doing)?;
+    let plain = locked::opened(work, kept, &path).with_context(doing)?;
     Passphrase::of_image(&*plain).with_context(doing)
+}
+
+/// A file of the share as it was when its digest was looked at.
+fn kept(work: &Work<'_>, path: &str, bytes: &[u8]) -> anyhow::Result<Box<dyn ImageSource>> {
+    let mut stored = tempfile::tempfile()?;
+    stored.write_all(bytes)?;
+    let name = format!("{path} on {}", work.share.name());
+    Ok(Box::new(FileSource::of(name, stored)?))
 }
 
 #[cfg(test)]
