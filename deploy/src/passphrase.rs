@@ -28,11 +28,12 @@ impl Passphrase {
         let reading = || format!("reading {shown}");
         let file = File::open(path).with_context(reading)?;
         let mode = file.metadata().with_context(reading)?.mode();
-        ensure!(
-            mode & 0o077 == 0,
-            "{shown} has a passphrase, and others than its owner may read it (mode {:o}): chmod 600 {shown}",
-            mode & 0o777
-        );
+        if mode & 0o077 != 0 {
+            bail!(
+                "{shown} has a passphrase, and others than its owner may read it (mode {:o}): chmod 600 {shown}",
+                mode & 0o777
+            );
+        }
         // With its room from the beginning: what is moved leaves a copy.
         let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MOST_OF_FILE));
         file.take(MOST_OF_FILE as u64 + 1)

@@ -78,11 +78,10 @@ impl Job {
         if !evidence.is_set {
             return match evidence.trace {
                 Trace::Ok => Some(Happened::SeenDone),
-                Trace::Failed(_) => Some(Happened::SeenRemoved),
                 Trace::Nothing | Trace::Begun if !self.is_tracked() => Some(Happened::SeenDone),
                 // The machine deletes its file at the end, and somebody may have done so before. It says which, or falls silent.
                 Trace::Nothing | Trace::Begun if self.state == State::Running => None,
-                Trace::Nothing | Trace::Begun => Some(Happened::SeenRemoved),
+                Trace::Failed(_) | Trace::Nothing | Trace::Begun => Some(Happened::SeenRemoved),
             };
         }
         // The machine itself tells more, and sooner.

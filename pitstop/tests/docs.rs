@@ -12,7 +12,14 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 /// Options of actions about trees that stand in the tables of other actions.
-const IN_OTHER_TABLES: [&str; 5] = ["layout", "new-ids", "level", "recipients", "signed"];
+const IN_OTHER_TABLES: [&str; 6] = [
+    "layout",
+    "new-ids",
+    "level",
+    "recipients",
+    "signed",
+    "mirrors",
+];
 /// Options that every command of a kind has, and the page tells of once.
 const EVERYWHERE: [&str; 2] = ["--help", "--root"];
 

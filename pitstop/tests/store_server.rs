@@ -192,19 +192,19 @@ fn whatever_breaks_behind_the_server_a_machine_sees_a_whole_image_or_a_reason() 
 fn forward(servers: Vec<SocketAddr>, passes: impl Fn(u64) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let passed = Arc::new((AtomicU64::new(0), passes));
+    let meter = Arc::new((AtomicU64::new(0), passes));
     thread::spawn(move || {
         for client in listener.incoming() {
             let client = client.unwrap();
             let Some(server) = servers.iter().find_map(|at| TcpStream::connect(at).ok()) else {
                 continue;
             };
-            let passed = Arc::clone(&passed);
+            let meter = Arc::clone(&meter);
             let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             thread::spawn(move || {
-                let (sent, passes) = &*passed;
+                let (sent, passes) = &*meter;
                 copy(from, to, |read| {
-                    passes(sent.fetch_add(read, Ordering::SeqCst))
+                    passes(sent.fetch_add(read, Ordering::SeqCst));
                 });
             });
             thread::spawn(move || copy(server, client, drop));

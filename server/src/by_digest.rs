@@ -129,13 +129,11 @@ impl Digests {
                 Err(refusal) => unread = Some(refusal),
             }
         }
-        match unread.filter(|refusal| refusal.status == StatusCode::SERVICE_UNAVAILABLE) {
-            Some(refusal) => Err(refusal),
-            None => {
-                *walk = Some(began);
-                Ok(None)
-            }
+        if let Some(refusal) = unread.filter(|it| it.status == StatusCode::SERVICE_UNAVAILABLE) {
+            return Err(refusal);
         }
+        *walk = Some(began);
+        Ok(None)
     }
 }
 

@@ -96,7 +96,7 @@ impl Followed {
 
 /// Whether a GET asks for a round of an upload, and not for its bytes.
 pub fn is_asked(path: &RelPath, headers: &HeaderMap) -> bool {
-    path.as_str().ends_with(".part") && headers.contains_key(ROUND)
+    path.as_str().strip_suffix(".part").is_some() && headers.contains_key(ROUND)
 }
 
 /// Answers with the round that is asked for; 204 where it is not there yet.

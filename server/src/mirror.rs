@@ -204,7 +204,7 @@ impl Mirror {
         let note = |what: String| {
             self.origin
                 .journal
-                .note(&format!("mirror: {digest} {what}"))
+                .note(&format!("mirror: {digest} {what}"));
         };
         // What the file holds says nothing of this kind.
         let of_system = |error: &&io::Error| {

@@ -187,8 +187,8 @@ impl Idle<'_> {
         }
         prove(path, file.as_file())?;
         give_to_owner_of(&folder, file.as_file())?;
-        let mode = folder.metadata(file_name)?.permissions();
-        file.as_file().set_permissions(mode)?;
+        let rights = folder.metadata(file_name)?.permissions();
+        file.as_file().set_permissions(rights)?;
         file.as_file().sync_all()?;
         let now = Facts::of(&file.as_file().metadata()?);
         {

@@ -227,7 +227,7 @@ fn nothing_is_captured_while_something_is_installed() {
     let held = File::create(&lock).unwrap();
     // SAFETY: plain numbers, for which zeros stand for the whole file.
     let mut whole: libc::flock = unsafe { std::mem::zeroed() };
-    whole.l_type = libc::F_WRLCK as libc::c_short;
+    whole.l_type = libc::F_WRLCK.try_into().unwrap();
     // SAFETY: the file is open, and the structure lives through the call.
     let locked = unsafe { libc::fcntl(held.as_raw_fd(), libc::F_OFD_SETLK, &raw const whole) };
     assert_eq!(locked, 0);

@@ -90,7 +90,7 @@ impl ReadAt for Two {
 }
 
 impl ImageSource for Two {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "two places"
     }
 

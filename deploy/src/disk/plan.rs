@@ -89,8 +89,8 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     let renamed = renamed(&deployment, own.as_ref(), &volumes)?;
     let (wrong, notes) = configuration(&case, &ways, &deployment, &renamed)?;
     check_programs(&deployment, &volumes, &ways, &renamed)?;
-    let changed = !renamed.is_empty() || !wrong.is_empty();
-    check_initramfs(&deployment, &volumes, changed)?;
+    let is_anew = !renamed.is_empty() || !wrong.is_empty();
+    check_initramfs(&deployment, &volumes, is_anew)?;
     for (disk, changes) in &disks {
         check_free(changes, disk)?;
     }

@@ -21,8 +21,8 @@ use crate::source::ReadAt;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What a target has before its restore begins.
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ impl WritesAhead {
             );
         }
         self.begin(round.chunk_size())?;
-        let fed = FedAhead {
+        let work = FedAhead {
             ahead: self,
             round,
             image,
@@ -122,8 +122,8 @@ impl WritesAhead {
             stop,
         };
         let done = match feed {
-            Some(feed) => feed.run(&fed, &mut || Ok(())),
-            None => fed.read_all(),
+            Some(feed) => feed.run(&work, &mut || Ok(())),
+            None => work.read_all(),
         };
         match done {
             Err(_) if stop.load(Ordering::Relaxed) => Ok(()),
@@ -177,7 +177,10 @@ impl WritesAhead {
         if self.has_begun() {
             flush(&self.output)?;
         }
-        let mut made = self.made.into_inner().unwrap_or_else(|it| it.into_inner());
+        let mut made = self
+            .made
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         made.target = self.target;
         Ok(made)
     }

@@ -89,7 +89,7 @@ impl Run<'_> {
             && let Some(share) = self.share.take()
         {
             let settings = carriers.http.settings().clone();
-            let share = WithMirrors::new(share, mirrors.to_vec(), settings);
+            let share = WithMirrors::new(share, mirrors.clone(), settings);
             self.share = Some(Box::new(share));
         }
     }

@@ -18,7 +18,7 @@ pub struct Parts {
     /// A script to run in the new system; may be repeated
     #[arg(long = "hook", value_name = "FILE")]
     hooks: Vec<PathBuf>,
-    /// What the hooks find by PITSTOP_SECRETS, and no log has
+    /// What the hooks find by `PITSTOP_SECRETS`, and no log has
     #[arg(long, value_name = "FILE", requires = "hooks")]
     secrets: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// All that is in front of an image's index, in pieces that are proven one by one.
 pub enum Pieces {
-    Disk(OfDisk),
+    Disk(Box<OfDisk>),
     Tree(OfTree),
 }
 
@@ -23,7 +23,7 @@ impl Pieces {
             Err(error) if error.downcast_ref() == Some(&FormatError::Tree) => {
                 OfTree::load(image).map(Self::Tree)
             }
-            loaded => loaded.map(Self::Disk),
+            loaded => loaded.map(|pieces| Self::Disk(Box::new(pieces))),
         }
     }
 

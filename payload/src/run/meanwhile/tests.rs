@@ -5,10 +5,10 @@ use crate::run::site::{Ended, MIB, Site, noise};
 use std::fs;
 
 /// Waits for an image of a disk with so many bytes and such sectors; then the job is withdrawn.
-fn waits(site: &Site, more: &str, size: usize, sector: u32) -> Ended {
+fn waits(site: &Site, more: &str, bytes: usize, sector: u32) -> Ended {
     let grows = format!(
         "{{\"answer\":\"wait\",\"place\":1,\"of\":1,\"ask-ms\":20,\"why\":\"golden is being backed up\",\
-         \"grows\":{{\"disk\":\"sda\",\"model\":\"QEMU\",\"serial\":\"GOLDEN\",\"size\":{size},\"sector\":{sector},\
+         \"grows\":{{\"disk\":\"sda\",\"model\":\"QEMU\",\"serial\":\"GOLDEN\",\"size\":{bytes},\"sector\":{sector},\
          \"will\":\"backup\",\"image\":\"golden/sda.raw.gz\"}}}}"
     );
     let grows = grows.as_str();

@@ -84,7 +84,7 @@ impl DirectoryPending {
         Ok(())
     }
 
-    fn is_renamed(mut self: Box<Self>) -> anyhow::Result<()> {
+    fn settle(mut self) -> anyhow::Result<()> {
         self.renamed = true;
         sync_folder(&self.target, &self.name)
     }
@@ -98,7 +98,7 @@ impl Pending for DirectoryPending {
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
         self.prove()?;
         fs::rename(&self.part, &self.target).map_err(|e| explain("renaming", &self.name, &e))?;
-        self.is_renamed()
+        (*self).settle()
     }
 
     fn finish_new(self: Box<Self>) -> anyhow::Result<()> {
@@ -107,7 +107,7 @@ impl Pending for DirectoryPending {
         match fs::hard_link(&self.part, &self.target) {
             Ok(()) => {
                 fs::remove_file(&self.part).map_err(|e| explain("renaming", &self.name, &e))?;
-                self.is_renamed()
+                (*self).settle()
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(taken(&self.name)),
             // FAT has no second names.

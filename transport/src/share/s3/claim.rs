@@ -58,13 +58,11 @@ impl Claim {
     /// # Errors
     /// Somebody else goes on with the upload.
     pub fn watch(&mut self, store: &Store, key: &str, upload: &str) -> anyhow::Result<()> {
-        match self.left.checked_sub(1) {
-            Some(left) => self.left = left,
-            None => {
-                self.check(store, key, upload)?;
-                self.left = UNWATCHED - 1;
-            }
+        if self.left == 0 {
+            self.check(store, key, upload)?;
+            self.left = UNWATCHED;
         }
+        self.left -= 1;
         Ok(())
     }
 

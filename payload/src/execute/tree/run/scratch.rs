@@ -150,10 +150,10 @@ fn begin(new: &mut NewRoot, on: &Path) -> anyhow::Result<()> {
         new.goes_on();
         return Ok(());
     }
-    let marking = || format!("writing {}", making.display());
-    fs::write(&making, "").with_context(marking)?;
-    let folder = File::open(on).with_context(marking)?;
-    folder.sync_all().with_context(marking)?;
+    let doing = || format!("writing {}", making.display());
+    fs::write(&making, "").with_context(doing)?;
+    let folder = File::open(on).with_context(doing)?;
+    folder.sync_all().with_context(doing)?;
     for half in ["upper", "work"] {
         remove(on, half)?;
     }
