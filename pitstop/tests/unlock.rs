@@ -700,7 +700,7 @@ fn a_machine_has_the_passphrase_of_its_deploy_from_its_server_and_no_log_has_it(
     let ended = lab.boots(&machine, &server);
     let why = "is a file, and arrays, LUKS and volumes are made on disks";
     assert!(ended.line.contains(why), "{}", ended.line);
-    let given = "luks.key.age is encrypted: https://";
+    let given = "/share is encrypted: https://";
     assert!(ended.console.contains(given), "{}", ended.console);
     assert!(!ended.console.contains("horse"), "{}", ended.console);
     let mut grep = Command::new("grep");
