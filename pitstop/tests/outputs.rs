@@ -129,25 +129,27 @@ impl Bench {
 #[test]
 fn a_link_is_followed_and_one_that_leads_nowhere_is_refused() {
     let bench = Bench::new();
-    let link = bench.at("link.raw.gz");
-    symlink(bench.path("real.raw.gz"), &link).unwrap();
-    let nowhere = run(&["backup", &bench.disk, &link]);
+    let link = bench.at("link.img");
+    symlink(bench.path("real.img"), &link).unwrap();
+    let packed = bench.at("link.raw.gz");
+    symlink(bench.path("real.raw.gz"), &packed).unwrap();
+    let nowhere = run(&["backup", &bench.disk, &packed]);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(told(&nowhere).contains("what it leads to is not there"));
-    assert!(Path::new(&link).is_symlink() && !bench.path("real.raw.gz").exists());
+    assert!(Path::new(&packed).is_symlink() && !bench.path("real.raw.gz").exists());
     let nowhere = run(&["convert", &bench.image, &link]);
     assert!(told(&nowhere).contains("what it leads to is not there"));
-    assert!(Path::new(&link).is_symlink() && !bench.path("real.raw.gz").exists());
+    assert!(Path::new(&link).is_symlink() && !bench.path("real.img").exists());
     fs::write(bench.path("fleet.toml"), "version = 1\n").unwrap();
     let root = bench.at("");
     let nowhere = run(&["fleet", "generate", "hosts", "-o", &link, "--root", &root]);
     assert!(told(&nowhere).contains("what it leads to is not there"));
-    assert!(Path::new(&link).is_symlink() && !bench.path("real.raw.gz").exists());
-    fs::write(bench.path("real.raw.gz"), "old").unwrap();
+    assert!(Path::new(&link).is_symlink() && !bench.path("real.img").exists());
+    fs::write(bench.path("real.img"), "old").unwrap();
     let converted = run(&["convert", &bench.image, &link, "--force"]);
     assert!(converted.status.success(), "{}", told(&converted));
     assert!(Path::new(&link).is_symlink());
-    assert!(fs::read(bench.path("real.raw.gz")).unwrap() == fs::read(&bench.disk).unwrap());
+    assert!(fs::read(bench.path("real.img")).unwrap() == fs::read(&bench.disk).unwrap());
 }
 
 #[test]
