@@ -2,7 +2,8 @@
 //!
 //! Every image is written whole as `X.new` before any name changes, so that the images of a machine with
 //! several disks are of one run, and then [takes its name](names). A crash at any point leaves the old image
-//! whole, as `X` or as `X.old`. A failure removes each `X.new`.
+//! whole, as `X` or as `X.old`. A failure removes each `X.new` that this run has made, unless another backup has taken over:
+//! then they are that one's.
 
 mod names;
 mod stage;
@@ -15,6 +16,7 @@ use crate::plan::{Capture, ENCRYPTED_SUFFIX, Existing, IMAGE_SUFFIX, Plan, SUFFI
 use pitstop_imaging::image::ImageMeta;
 use pitstop_imaging::inventory::{Disk, Inventory};
 use pitstop_protocol::job::BackupOptions;
+use pitstop_transport::share::TakenOver;
 use stage::{new_path, stage_again};
 
 pub(super) fn plan(work: &mut Work<'_>, options: &BackupOptions) -> anyhow::Result<Prepared> {
@@ -100,7 +102,11 @@ pub(super) fn run(
     let Err(mut error) = outcome else {
         return Ok(());
     };
-    for capture in captures {
+    if TakenOver::behind(&error).is_some() {
+        return Err(error);
+    }
+    // What this run has not come to may be another's.
+    for capture in captures.iter().take(staged.len() + 1) {
         let path = new_path(work, capture);
         if let Err(left) = work.share.remove(&path) {
             error = anyhow::anyhow!("{error:#}; and {path} could not be removed: {left:#}");
@@ -209,6 +215,30 @@ mod tests {
         assert!(error.contains("507 Insufficient Storage"), "{error}");
         bench.old_image_is_whole("m/sda.raw.gz");
         assert_eq!(bench.files(), ["sda.raw.gz", "sda.raw.gz.toml"]);
+    }
+
+    #[test]
+    fn whoever_is_taken_over_leaves_what_is_the_others() {
+        let bench = Bench::new();
+        bench.fake.add_with(
+            &FakeDisk::new("sdb", 2 << 20).serial("B"),
+            &vec![7; 2 * MIB],
+        );
+        let mut share = BrokenShare::at(bench.root.path());
+        share.taken_over = Some("m/sdb.raw.gz.new".into());
+        let error = bench.back_up(&share).unwrap_err();
+        assert!(TakenOver::behind(&error).is_some(), "{error:#}");
+        bench.old_image_is_whole("m/sda.raw.gz");
+        let whole = ["sda.raw.gz", "sda.raw.gz.new", "sda.raw.gz.toml"];
+        assert_eq!(bench.files(), whole);
+        // Who fails for anything else leaves alone what he has not come to.
+        fs::write(bench.at("m/sdb.raw.gz.new"), "another's").unwrap();
+        share.room = Some(MIB);
+        bench.back_up(&share).unwrap_err();
+        assert_eq!(
+            bench.files(),
+            ["sda.raw.gz", "sda.raw.gz.toml", "sdb.raw.gz.new"]
+        );
     }
 
     #[test]

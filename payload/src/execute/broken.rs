@@ -4,7 +4,7 @@ use anyhow::bail;
 use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::job::{Action, Job, Policy, Terms, Transfer};
-use pitstop_transport::share::{DirectoryShare, Pending, Share, Standing, Stat};
+use pitstop_transport::share::{DirectoryShare, Pending, Share, Standing, Stat, TakenOver};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ pub(crate) struct BrokenShare {
     pub(crate) rename_from: Option<String>,
     /// A file that is there, and of which nothing can be read.
     pub(crate) unread: Option<String>,
+    /// A file that another machine goes on with when it is whole.
+    pub(crate) taken_over: Option<String>,
     /// Nothing can be removed or appended any more: the server is gone once the room is used up.
     pub(crate) gone_after: bool,
     gone: Arc<AtomicBool>,
@@ -31,6 +33,7 @@ impl BrokenShare {
             room: None,
             rename_from: None,
             unread: None,
+            taken_over: None,
             gone_after: false,
             gone: Arc::default(),
         }
@@ -76,6 +79,7 @@ impl ImageSource for Unread {
 struct BrokenPending {
     inner: Box<dyn Pending>,
     room: Option<usize>,
+    taken_over: bool,
     gone: Option<Arc<AtomicBool>>,
 }
 
@@ -100,6 +104,9 @@ impl Write for BrokenPending {
 
 impl Pending for BrokenPending {
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
+        if self.taken_over {
+            bail!(TakenOver::new("another backup makes the image"));
+        }
         self.inner.finish()
     }
 
@@ -139,6 +146,7 @@ impl Share for BrokenShare {
         Ok(Box::new(BrokenPending {
             inner: self.inner.create(path)?,
             room: self.room,
+            taken_over: self.taken_over.as_deref() == Some(path),
             gone: self.gone_after.then(|| self.gone.clone()),
         }))
     }

@@ -12,7 +12,7 @@ pub(crate) use backoff::{Backoff, jittered};
 pub use body::Response;
 use error::Asked;
 pub use error::{HttpError, HttpFailure};
-pub(crate) use error::{asks_for_patience, is_away, refusal};
+pub(crate) use error::{asks_for_patience, behind, is_away, refusal};
 pub use upload::Upload;
 
 use crate::fetch::{Roots, tls};

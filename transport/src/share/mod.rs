@@ -28,6 +28,7 @@ pub use s3::{
 pub use stick::Stick;
 pub use throttle::{Throttle, Throttled};
 
+use crate::fetch::http::behind;
 use crate::fetch::{HttpClient, Listener, Settings};
 use anyhow::{Context as _, bail};
 use pitstop_imaging::image::{Again, ImageSource};
@@ -142,6 +143,24 @@ pub trait Pending: Write + Send {
     /// What a run that dies now leaves to the next one.
     fn standing(&self) -> Standing {
         Standing::Alone
+    }
+}
+
+/// Somebody else writes a file of this name at the same time, and has gone on with it or begun it anew: whatever is under names that
+/// this run would give is theirs by now, or soon will be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TakenOver(String);
+
+impl TakenOver {
+    /// With the sentence that is told.
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+
+    /// That which was behind a failure, however it was wrapped on the way.
+    pub fn behind(error: &anyhow::Error) -> Option<&Self> {
+        behind(error)
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod noted;
 
-use super::{BaseLost, NewAgain, Pending, PendingAgain, Share, Standing};
+use super::{BaseLost, NewAgain, Pending, PendingAgain, Share, Standing, TakenOver};
 use anyhow::Context as _;
 use noted::{Note, Noted};
 use pitstop_imaging::event::Reporter;
@@ -19,6 +19,8 @@ pub struct NewImage<'s> {
     /// Goes before the upload does: a note without one is of no use to anybody.
     note: Note<'s>,
     upload: Option<Upload>,
+    /// Somebody else writes it by now, and the note is theirs.
+    is_lost: bool,
 }
 
 enum Upload {
@@ -45,14 +47,28 @@ impl<'s> NewImage<'s> {
         Ok(Self {
             note: Note::of(share, path),
             upload: Some(upload),
+            is_lost: false,
         })
     }
 
     /// Reads the disk into it.
     ///
     /// # Errors
-    /// As of a capture. [`BaseLost`] is behind it where the image before can be used no more.
+    /// As of a capture. [`BaseLost`] is behind it where the image before can be used no more, [`TakenOver`] where another one writes
+    /// there.
     pub fn capture(
+        &mut self,
+        disk: &Path,
+        identity: &DiskIdentity,
+        options: &CaptureOptions,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<ImageMeta> {
+        let outcome = self.read_into(disk, identity, options, reporter);
+        self.is_lost = outcome.as_ref().is_err_and(is_lost);
+        outcome
+    }
+
+    fn read_into(
         &mut self,
         disk: &Path,
         identity: &DiskIdentity,
@@ -91,7 +107,7 @@ impl<'s> NewImage<'s> {
             Upload::Again { pending, .. } => pending.finish(),
         };
         if let Err(error) = done {
-            if !is_kept {
+            if !is_kept && !is_lost(&error) {
                 // Best effort, as of one that does not come so far.
                 let _ = self.note.remove();
             }
@@ -107,6 +123,7 @@ impl<'s> NewImage<'s> {
     /// Whether what an earlier upload left stays when this one ends without a name.
     fn is_kept(&self) -> bool {
         match &self.upload {
+            _ if self.is_lost => true,
             Some(Upload::Whole(pending)) => pending.standing() != Standing::Sends,
             Some(Upload::Again { .. }) | None => false,
         }
@@ -152,6 +169,10 @@ impl Upload {
         }
         Ok(Self::Whole(share.create(path)?))
     }
+}
+
+fn is_lost(error: &anyhow::Error) -> bool {
+    TakenOver::behind(error).is_some()
 }
 
 fn known(image: Box<dyn pitstop_imaging::image::ImageSource>) -> anyhow::Result<Before> {

@@ -43,14 +43,19 @@ pub struct HttpError {
 impl HttpError {
     /// The request that was behind a failure, however it was wrapped on the way.
     pub fn behind(error: &anyhow::Error) -> Option<&HttpError> {
-        error.chain().find_map(|cause| {
-            let inner = cause
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref);
-            let wrapped = inner.and_then(|inner| inner.downcast_ref());
-            cause.downcast_ref().or(wrapped)
-        })
+        behind(error)
     }
+}
+
+/// The first error of this type behind a failure: a writer may have wrapped it for `Write`.
+pub(crate) fn behind<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.chain().find_map(|cause| {
+        let inner = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        let wrapped = inner.and_then(|inner| inner.downcast_ref());
+        cause.downcast_ref().or(wrapped)
+    })
 }
 
 /// What a message says was asked of whom.

@@ -5,7 +5,7 @@ use super::segments::{Segments, skills};
 use super::whole::Whole;
 use super::{HttpImage, facts};
 use crate::fetch::HttpClient;
-use crate::fetch::http::{Request, Response};
+use crate::fetch::http::{Request, Response, behind};
 use crate::share::{NewAgain, PendingAgain};
 use pitstop_imaging::image::{Again, Held};
 use pitstop_protocol::pieces::{
@@ -49,12 +49,7 @@ pub enum BaseLost {
 impl BaseLost {
     /// The loss that was behind a failure, however it was wrapped on the way.
     pub fn behind(error: &anyhow::Error) -> Option<&Self> {
-        error.chain().find_map(|cause| {
-            let inner = cause.downcast_ref::<io::Error>();
-            let wrapped = inner.and_then(io::Error::get_ref);
-            let wrapped = wrapped.and_then(|inner| inner.downcast_ref());
-            cause.downcast_ref().or(wrapped)
-        })
+        behind(error)
     }
 }
 

@@ -10,7 +10,7 @@ use super::whole::Whole;
 use super::{facts, move_file, send};
 use crate::fetch::http::{Upload, is_away};
 use crate::fetch::{HttpClient, HttpError};
-use crate::share::Standing;
+use crate::share::{Standing, TakenOver};
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use pitstop_protocol::redacted;
@@ -114,18 +114,15 @@ impl HttpPending {
 }
 
 /// An error for `Write`; what the network did stays to be found by [`HttpError::behind`], what happened to the image
-/// before by [`BaseLost::behind`].
+/// before by [`BaseLost::behind`], and that another writes there by [`TakenOver::behind`].
 pub(in crate::share) fn as_io(error: anyhow::Error) -> io::Error {
-    match error.downcast::<HttpError>() {
-        Ok(error) => io::Error::other(error),
-        Err(error) => match error.downcast::<BaseLost>() {
-            Ok(lost) => io::Error::other(lost),
-            Err(error) => match error.downcast::<io::Error>() {
-                Ok(error) => error,
-                Err(error) => io::Error::other(format!("{error:#}")),
-            },
-        },
-    }
+    error
+        .downcast::<HttpError>()
+        .map(io::Error::other)
+        .or_else(|error| error.downcast::<BaseLost>().map(io::Error::other))
+        .or_else(|error| error.downcast::<TakenOver>().map(io::Error::other))
+        .or_else(|error| error.downcast::<io::Error>())
+        .unwrap_or_else(|error| io::Error::other(format!("{error:#}")))
 }
 
 impl Write for HttpPending {

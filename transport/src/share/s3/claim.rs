@@ -6,6 +6,7 @@ use super::Store;
 use super::answer;
 use super::sign::Ask;
 use super::upload::{Told, told};
+use crate::share::TakenOver;
 use anyhow::bail;
 use bytes::Bytes;
 
@@ -56,7 +57,7 @@ impl Claim {
     /// To be called before each part that is sent: now and then it looks.
     ///
     /// # Errors
-    /// Somebody else goes on with the upload.
+    /// [`TakenOver`]: somebody else goes on with the upload.
     pub fn watch(&mut self, store: &Store, key: &str, upload: &str) -> anyhow::Result<()> {
         if self.left == 0 {
             self.check(store, key, upload)?;
@@ -87,10 +88,10 @@ impl Claim {
             Told::Not => false,
         };
         if self.is_lost {
-            bail!(
+            bail!(TakenOver::new(format!(
                 "{key}: another backup has gone on with this upload and makes the image, so this one ends: \
                  let one at a time write there"
-            );
+            )));
         }
         Ok(())
     }

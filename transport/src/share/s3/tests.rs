@@ -4,6 +4,7 @@ use super::faults::{Fault, Faults, proxy};
 use super::sign::Signer;
 use super::*;
 use crate::fetch::Settings;
+use crate::share::TakenOver;
 use pitstop_imaging::image::Held;
 use pitstop_imaging::image::members::{Deflater, Method, member_bound};
 use pitstop_testing::moto::{Moto, exchange};
@@ -173,7 +174,8 @@ fn of_two_backups_of_one_name_the_later_one_makes_it_and_the_other_says_why() {
         // Both are at it now.
         first.write_all(&theirs[LARGE + PART_AND_MORE..]).unwrap();
         second.write_all(&ours[LARGE..]).unwrap();
-        let told = first.finish().unwrap_err().to_string();
+        let told = first.finish().unwrap_err();
+        let told = TakenOver::behind(&told).unwrap().to_string();
         assert!(told.contains("room/sda.raw.gz: another backup"), "{told}");
         second.finish().unwrap();
         assert!(get(&two, "sda.raw.gz") == ours);
@@ -193,8 +195,8 @@ fn a_run_whose_upload_another_finished_says_so() {
         .write_all(&bytes(3 * LARGE))
         .map_err(anyhow::Error::from)
         .and_then(|()| first.finish())
-        .unwrap_err()
-        .to_string();
+        .unwrap_err();
+    let told = TakenOver::behind(&told).unwrap().to_string();
     assert!(told.contains("another backup"), "{told}");
     assert!(get(&two, "sda.raw.gz") == data);
 }

@@ -1,8 +1,8 @@
 //! What of an upload is on the server: after an answer that was lost, and of a run before.
 
 use super::{DIGEST, Flying, SEGMENT, Segment, Segments};
+use crate::share::TakenOver;
 use crate::share::http::{facts, send};
-use anyhow::anyhow;
 use blake3::Hash;
 use bytes::Bytes;
 use pitstop_protocol::redacted;
@@ -127,9 +127,10 @@ impl Segments {
     }
 
     pub(super) fn changed(&self) -> anyhow::Error {
-        anyhow!(
-            "{} is not as this upload left it: somebody else wrote to it, or the server lost bytes",
-            redacted(&self.part)
-        )
+        let part = redacted(&self.part);
+        TakenOver::new(format!(
+            "{part} is not as this upload left it: somebody else wrote to it, or the server lost bytes"
+        ))
+        .into()
     }
 }
