@@ -158,14 +158,14 @@ impl Store {
     pub(super) fn remove_if(&self, key: &str, tag: &str) -> anyhow::Result<()> {
         self.check(key, tag)?;
         let condition = Condition::Is(tag.to_owned());
-        let removed = self.ask_if(&Ask::Delete, key, &Bytes::new(), &condition);
-        match removed {
-            Ok(response) if response.status() == StatusCode::NOT_FOUND => Ok(()),
-            Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(self.refused(response)),
+        let answered = self.ask_if(&Ask::Delete, key, &Bytes::new(), &condition)?;
+        match answered.response {
+            Some(response) if response.status() == StatusCode::NOT_FOUND => Ok(()),
+            Some(response) if response.status().is_success() => Ok(()),
+            Some(response) => Err(self.refused(response)),
             // It was removed, and the answer to that was lost: asked once more, the store has no such object.
-            Err(error) if error.is::<Changed>() && self.facts(key)?.is_none() => Ok(()),
-            Err(error) => Err(error),
+            None if self.facts(key)?.is_none() => Ok(()),
+            None => bail!(Changed(key.to_owned())),
         }
     }
 }

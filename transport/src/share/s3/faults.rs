@@ -13,10 +13,14 @@ use std::thread;
 pub enum Fault {
     /// 503 `SlowDown`.
     SlowDown,
+    /// 412: the condition does not hold.
+    Unmet,
     /// The connection ends before the store hears of it.
     Cut,
     /// The store does it, and its answer is lost.
     AnswerLost,
+    /// The store does it, and 500 is answered.
+    DoneInTrouble,
     /// The answer has another tag.
     WrongTag,
     /// 200, and behind it that the store gave up.
@@ -80,6 +84,10 @@ fn relay(mut client: TcpStream, port: u16, faults: &Faults) {
             let words = "<Code>SlowDown</Code><Message>Please reduce your request rate.</Message>";
             return refuse(&mut client, "503 Slow", words);
         }
+        Some(Fault::Unmet) => {
+            let words = "<Code>PreconditionFailed</Code><Message>Not so.</Message>";
+            return refuse(&mut client, "412 Precondition Failed", words);
+        }
         Some(Fault::Skewed) => {
             let words =
                 "<Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message>";
@@ -93,6 +101,10 @@ fn relay(mut client: TcpStream, port: u16, faults: &Faults) {
     let answer = exchange(port, &request);
     let _ = match fault {
         Some(Fault::AnswerLost) => client.shutdown(Shutdown::Both),
+        Some(Fault::DoneInTrouble) => {
+            let words = "<Code>InternalError</Code><Message>Please try again.</Message>";
+            return refuse(&mut client, "500 Internal Server Error", words);
+        }
         Some(Fault::WrongTag) => client.write_all(&with_another_tag(&answer)),
         _ => client.write_all(&answer),
     };

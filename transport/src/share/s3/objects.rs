@@ -4,12 +4,14 @@ use super::answer;
 use super::http::{Facts, HttpImage, Resuming};
 use super::pending::S3Pending;
 use super::sign::Ask;
-use super::{Pending, S3Share, Store};
+use super::{Pending, S3Share, Store, send_made};
+use crate::fetch::http::Response;
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use jiff::Timestamp;
 use pitstop_protocol::job::check_folder;
 use reqwest::StatusCode;
+use std::cell::Cell;
 use std::io::Read;
 use std::ops::Range;
 
@@ -47,6 +49,14 @@ pub enum Condition {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}: somebody else changed it meanwhile")]
 pub struct Changed(pub String);
+
+/// What a store says to a request on a condition.
+pub(super) struct Answered {
+    /// `None` where the condition does not hold.
+    pub response: Option<Response>,
+    /// The answer to an earlier one was lost: the store may have done it then, and the condition hold no more for that alone.
+    pub may_be_done: bool,
+}
 
 impl Condition {
     pub(super) fn header(&self) -> Option<(&'static str, &str)> {
@@ -142,39 +152,35 @@ impl S3Share {
 }
 
 impl Store {
-    /// As [`done`](Self::done), on a condition. Of a store that does not know it, it is asked without.
-    pub(super) fn done_if(
-        &self,
-        ask: &Ask<'_>,
-        key: &str,
-        body: &Bytes,
-        condition: &Condition,
-    ) -> anyhow::Result<crate::fetch::http::Response> {
-        let response = self.ask_if(ask, key, body, condition)?;
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(self.refused(response))
-        }
-    }
-
+    /// As [`ask`](Self::ask), on a condition. Of a store that does not know it, it is asked without.
     pub(super) fn ask_if(
         &self,
         ask: &Ask<'_>,
         key: &str,
         body: &Bytes,
         condition: &Condition,
-    ) -> anyhow::Result<crate::fetch::http::Response> {
-        let Some((name, value)) = condition.header() else {
-            return self.ask(ask, key, body);
-        };
-        let response = super::send_made(|| Ok(self.request(ask, key, body)?.header(name, value)))?;
-        match response.status() {
-            StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => {
-                Err(Changed(key.to_owned()).into())
-            }
-            StatusCode::NOT_IMPLEMENTED => self.ask(ask, key, body),
-            _ => Ok(response),
+    ) -> anyhow::Result<Answered> {
+        let header = condition.header();
+        let tries = Cell::new(0_u32);
+        let mut response = send_made(|| {
+            tries.set(tries.get() + 1);
+            let request = self.request(ask, key, body)?;
+            Ok(match header {
+                Some((name, value)) => request.header(name, value),
+                None => request,
+            })
+        })?;
+        if header.is_some() && response.status() == StatusCode::NOT_IMPLEMENTED {
+            response = self.ask(ask, key, body)?;
         }
+        let is_unmet = header.is_some()
+            && matches!(
+                response.status(),
+                StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT
+            );
+        Ok(Answered {
+            response: (!is_unmet).then_some(response),
+            may_be_done: tries.get() > 1,
+        })
     }
 }

@@ -4,7 +4,7 @@ use super::again::LEAST;
 use super::answer::{md5_tag, md5_told};
 use super::sign::Ask;
 use super::upload::{Source, Upload, WRONG_TAGS};
-use super::{COPIED, Condition, Store};
+use super::{COPIED, Changed, Condition, Store};
 use crate::share::http::as_io;
 use crate::share::{Pending as _, Standing};
 use anyhow::bail;
@@ -205,9 +205,17 @@ impl S3Pending {
         let bytes = self.filling.split().freeze();
         let expected = md5_tag(&bytes);
         for _ in 0..WRONG_TAGS {
-            let response = self
-                .store
-                .done_if(&Ask::Put, &self.key, &bytes, &self.condition)?;
+            let store = &self.store;
+            let answered = store.ask_if(&Ask::Put, &self.key, &bytes, &self.condition)?;
+            let Some(response) = answered.response else {
+                if answered.may_be_done && store.holds(&self.key, &bytes)? {
+                    return Ok(());
+                }
+                bail!(Changed(self.key.clone()));
+            };
+            if !response.status().is_success() {
+                return Err(store.refused(response));
+            }
             if md5_told(&response).is_none_or(|tag| tag == expected) {
                 return Ok(());
             }
