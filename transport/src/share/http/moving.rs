@@ -7,7 +7,7 @@
 use super::{Facts, facts};
 use crate::fetch::http::{Backoff, Response, is_away};
 use crate::fetch::{HttpClient, HttpError};
-use crate::share::taken;
+use crate::share::{TakenOver, taken};
 use anyhow::{Context as _, bail};
 use pitstop_protocol::redacted;
 use reqwest::{Method, StatusCode};
@@ -60,14 +60,18 @@ fn move_once(
     let _ = destination.set_password(None);
     let _ = destination.set_username("");
     let mut response = ask(http, from, destination.as_str(), terms)?;
-    unmet(http, from, to, terms, &response)?;
+    if let Some(moved) = unmet(http, from, to, terms, may_be_done, &response)? {
+        return Ok(moved);
+    }
     if may_mean_the_destination(response.status()) {
         // A proxy says the same where the server moved it and the answer was lost.
         may_be_done |= response.status().is_server_error();
         let first = told(&mut response);
         drop(response);
         response = ask(http, from, to.path(), terms)?;
-        unmet(http, from, to, terms, &response)?;
+        if let Some(moved) = unmet(http, from, to, terms, may_be_done, &response)? {
+            return Ok(moved);
+        }
         if may_mean_the_destination(response.status()) {
             if is_away(response.status()) {
                 return Err(response.broken().into());
@@ -121,27 +125,36 @@ fn ask(
     Ok(response)
 }
 
-/// A condition does not hold: the files tell which.
+/// A condition does not hold: the files tell which. Where an earlier request may have been done, what is under the new name may be the
+/// very file that was to be moved there: then this is what is there.
 fn unmet(
     http: &HttpClient,
     from: &Url,
     to: &Url,
     terms: Terms<'_>,
+    may_be_done: bool,
     response: &Response,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Facts>> {
     if response.status() != StatusCode::PRECONDITION_FAILED {
-        return Ok(());
+        return Ok(None);
     }
-    if terms.is_new && facts(http, to)?.is_some() {
-        bail!(taken(redacted(to)));
+    if terms.is_new
+        && let Some(there) = facts(http, to)?
+    {
+        return match facts(http, from)? {
+            None if may_be_done => Ok(Some(there)),
+            // To another disk the server copies it, and removes the one under the old name last.
+            Some(left) if may_be_done && left.size == there.size => Err(response.broken().into()),
+            _ => bail!(taken(redacted(to))),
+        };
     }
     if terms.tag.is_some() {
-        bail!(
+        bail!(TakenOver::new(format!(
             "{} is not as this upload left it: somebody else wrote to it",
             redacted(from)
-        );
+        )));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What servers answer to a Destination that they take for another server's: 502 by RFC 4918 9.9.4, 400 of nginx and

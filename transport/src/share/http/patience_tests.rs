@@ -5,6 +5,7 @@ use super::tests::{error, noise, read_all, share, share_by, upload};
 use super::*;
 use crate::fetch::fake::{FakeServer, Fault, impatient, patient, wary};
 use crate::fetch::{HttpFailure, Settings};
+use crate::share::TakenOver;
 use pitstop_imaging::source::ReadAt;
 use pitstop_protocol::credentials::{Access, Credentials};
 use std::io::Write as _;
@@ -29,6 +30,43 @@ fn a_server_that_restarts_within_the_limit_is_waited_for() {
     server.fail("PUT", Fault::Mute);
     share.append("log", "one line\n").unwrap();
     assert_eq!(server.get("/share/log").unwrap(), b"one line\n");
+}
+
+#[test]
+fn a_new_name_whose_answer_was_lost_is_told_from_somebody_elses() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    let new = || {
+        let mut pending = share.create("x").unwrap();
+        pending.write_all(b"ours").unwrap();
+        pending.finish_new()
+    };
+    // As nginx: that the new name is there is looked for before that the old one is.
+    let done_before = [
+        &[Fault::Moved(502)][..],
+        &[Fault::Mute],
+        // The server was at it still when it was asked once more.
+        &[Fault::HangUp(0), Fault::Moved(412)],
+    ];
+    for faults in done_before {
+        for fault in faults {
+            server.fail("MOVE", *fault);
+        }
+        new().unwrap_or_else(|e| panic!("{faults:?}: {e:#}"));
+        assert_eq!(server.names(), ["/share/x"]);
+        assert_eq!(server.get("/share/x").unwrap(), b"ours");
+        share.remove("x").unwrap();
+    }
+    server.put("/share/x", b"somebody else's");
+    for faults in [&[][..], &[Fault::HangUp(0)], &[Fault::Status(502)]] {
+        for fault in faults {
+            server.fail("MOVE", *fault);
+        }
+        let said = error(new());
+        assert!(said.contains("is there by now"), "{faults:?}: {said}");
+        assert_eq!(server.names(), ["/share/x"]);
+        assert_eq!(server.get("/share/x").unwrap(), b"somebody else's");
+    }
 }
 
 #[test]
@@ -213,10 +251,13 @@ fn bytes_of_two_writers_never_mix() {
     pending.write_all(&long()[..5_000_000]).unwrap();
     server.put("/share/x.part", &noise(10));
     let failed = match pending.write_all(&long()[5_000_000..]) {
-        Err(error) => error.to_string(),
-        Ok(()) => format!("{:#}", pending.finish().unwrap_err()),
+        Err(error) => error.into(),
+        Ok(()) => pending.finish().unwrap_err(),
     };
-    assert!(failed.contains("is not as this upload left it"), "{failed}");
+    let failed = failed.context("backing up");
+    let told = TakenOver::behind(&failed).map(ToString::to_string);
+    let told = told.unwrap_or_else(|| panic!("{failed:#}"));
+    assert!(told.contains("is not as this upload left it"), "{told}");
     assert_eq!(server.get("/share/x").unwrap(), b"old");
 }
 
