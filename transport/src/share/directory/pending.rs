@@ -1,12 +1,12 @@
 //! A file on its way to a folder: written under another name, renamed when it is whole.
 
 use super::place::{Place, explain};
-use super::sync_folder;
+use super::{is_absence, sync_folder};
 use crate::share::{Pending, taken};
 use anyhow::bail;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,20 @@ impl DirectoryPending {
         self.renamed = true;
         sync_folder(&self.target, &self.name)
     }
+
+    /// Whether `path` is the file that was written here. An NFS server whose answer was lost is asked once more, and says that what it has
+    /// done already cannot be done.
+    fn is_at(&self, path: &Path) -> bool {
+        self.file
+            .get()
+            .metadata()
+            .is_ok_and(|written| is_named(path, &written))
+    }
+}
+
+fn is_named(path: &Path, file: &Metadata) -> bool {
+    fs::symlink_metadata(path)
+        .is_ok_and(|named| (named.dev(), named.ino()) == (file.dev(), file.ino()))
 }
 
 impl Pending for DirectoryPending {
@@ -97,35 +111,39 @@ impl Pending for DirectoryPending {
 
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
         self.prove()?;
-        fs::rename(&self.part, &self.target).map_err(|e| explain("renaming", &self.name, &e))?;
-        (*self).settle()
+        match fs::rename(&self.part, &self.target) {
+            Err(error) if !self.is_at(&self.target) => Err(explain("renaming", &self.name, &error)),
+            _ => (*self).settle(),
+        }
     }
 
     fn finish_new(self: Box<Self>) -> anyhow::Result<()> {
         self.prove()?;
         // Over NFS a name is never replaced by this alone.
         match fs::hard_link(&self.part, &self.target) {
-            Ok(()) => {
-                fs::remove_file(&self.part).map_err(|e| explain("renaming", &self.name, &e))?;
-                (*self).settle()
-            }
+            Err(_) if self.is_at(&self.target) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(taken(&self.name)),
             // FAT has no second names.
-            Err(_) => self.finish(),
+            Err(_) => return self.finish(),
+            Ok(()) => {}
         }
+        // It has its name. One that stays beside it is the next writer's to remove.
+        let _ = fs::remove_file(&self.part);
+        (*self).settle()
     }
 }
 
 impl Drop for DirectoryPending {
     fn drop(&mut self) {
-        if !self.renamed {
+        // Without locks it may be another's by now.
+        if !self.renamed && self.is_at(&self.part) {
             // Best effort: the error that led here is the one to report.
             let _ = fs::remove_file(&self.part);
         }
     }
 }
 
-/// Empty, and locked where the filesystem has locks.
+/// New, and locked where the filesystem has locks.
 enum PartFile {
     Locked(Flock<File>),
     Free(File),
@@ -135,7 +153,7 @@ impl PartFile {
     fn open(part: &Path, name: &Place) -> anyhow::Result<Self> {
         let failed = |error: &io::Error| explain("creating", name, error);
         loop {
-            // Not truncated before the lock is had: it may be another's.
+            // Never truncated: it may be another's, or the second name of a file that is whole.
             let file = OpenOptions::new()
                 .write(true)
                 .create(true)
@@ -152,11 +170,16 @@ impl PartFile {
             };
             // Whoever held the lock may have renamed or removed what was opened here.
             let held = file.get().metadata().map_err(|e| failed(&e))?;
-            let same = fs::symlink_metadata(part)
-                .is_ok_and(|now| (now.dev(), now.ino()) == (held.dev(), held.ino()));
-            if same {
-                file.get().set_len(0).map_err(|e| failed(&e))?;
+            if !is_named(part, &held) {
+                continue;
+            }
+            if held.len() == 0 && held.nlink() == 1 {
                 return Ok(file);
+            }
+            // What a run that died has left: its bytes go, unless they have another name by now.
+            match fs::remove_file(part) {
+                Err(error) if !is_absence(&error) => return Err(failed(&error)),
+                _ => {}
             }
         }
     }

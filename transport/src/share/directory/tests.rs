@@ -120,6 +120,62 @@ fn an_error_of_a_folder_here_names_the_folder() {
 }
 
 #[test]
+fn what_an_nfs_server_has_done_whose_answer_was_lost_is_done() {
+    let (folder, share) = share();
+    let at = |name: &str| folder.path().join(name);
+    let write = |bytes: &[u8]| {
+        let mut pending = share.create("x").unwrap();
+        pending.write_all(bytes).unwrap();
+        pending
+    };
+    // LINK, done and asked once more.
+    let pending = write(b"one");
+    fs::hard_link(at("x.part"), at("x")).unwrap();
+    pending.finish_new().unwrap();
+    assert_eq!(fs::read(at("x")).unwrap(), b"one");
+    assert!(!at("x.part").exists());
+    // RENAME.
+    let pending = write(b"two");
+    fs::rename(at("x.part"), at("x")).unwrap();
+    pending.finish().unwrap();
+    assert_eq!(fs::read(at("x")).unwrap(), b"two");
+    // Somebody else's is theirs.
+    let told = write(b"three").finish_new().unwrap_err().to_string();
+    assert!(told.contains("is there by now"), "{told}");
+    assert_eq!(fs::read(at("x")).unwrap(), b"two");
+    assert!(!at("x.part").exists());
+}
+
+#[test]
+fn a_file_that_is_whole_is_not_emptied_by_its_second_name() {
+    let (folder, share) = share();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("x"), "whole").unwrap();
+    // As a run leaves it that died after LINK.
+    fs::hard_link(at("x"), at("x.part")).unwrap();
+    let mut pending = share.create("x").unwrap();
+    assert_eq!(fs::read(at("x")).unwrap(), b"whole");
+    pending.write_all(b"another").unwrap();
+    assert_eq!(fs::read(at("x")).unwrap(), b"whole");
+    drop(pending);
+    assert_eq!(fs::read(at("x")).unwrap(), b"whole");
+    assert!(!at("x.part").exists());
+}
+
+#[test]
+fn a_part_that_is_anothers_by_now_is_not_removed() {
+    let (folder, share) = share();
+    let part = folder.path().join("x.part");
+    let mut pending = share.create("x").unwrap();
+    pending.write_all(b"ours").unwrap();
+    // Without locks another one may begin.
+    fs::remove_file(&part).unwrap();
+    fs::write(&part, "theirs").unwrap();
+    drop(pending);
+    assert_eq!(fs::read(&part).unwrap(), b"theirs");
+}
+
+#[test]
 fn two_writers_of_one_name_never_make_one_file() {
     let (folder, share) = share();
     let mut first = share.create("sda.raw.gz").unwrap();
