@@ -14,7 +14,7 @@ use pitstop_imaging::units;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 use tokio::sync::watch;
 
@@ -22,6 +22,9 @@ use tokio::sync::watch;
 pub const HALF: &str = ".part";
 /// And afterwards.
 pub const WHOLE: &str = ".image";
+
+/// Whoever asks later than this tries again: an origin that was away yesterday may be back.
+const REMEMBERED: Duration = Duration::from_secs(120);
 
 pub struct Shelf {
     folder: PathBuf,
@@ -42,7 +45,7 @@ struct Slot {
 enum State {
     /// Somebody looks for it.
     Opening(Arc<Awaited>),
-    /// It could not be had, and nobody was there any more to hear why: the next who asks does.
+    /// It could not be had, and nobody was there any more to hear why: the next who asks does, if he comes soon.
     Failed(Arc<Awaited>),
     /// On the disk, and not looked at since the server began.
     Closed,
@@ -139,6 +142,10 @@ impl Shelf {
     /// What is here of an image. Who waits while somebody opens it hears how that ends: would each try for itself, one after the other,
     /// the last of many would wait for a quarter of an hour where the origin does not answer.
     pub fn find(self: &Arc<Self>, digest: Hash) -> Found {
+        self.find_at(digest, Instant::now())
+    }
+
+    fn find_at(self: &Arc<Self>, digest: Hash, at: Instant) -> Found {
         let mut slots = self.slots();
         let now = SystemTime::now();
         let Some(slot) = slots.get_mut(digest.as_bytes()) else {
@@ -161,12 +168,13 @@ impl Shelf {
                 Found::Closed(opening)
             }
             State::Failed(awaited) => {
-                let refusal = awaited.refusal();
+                let is_fresh = awaited.age(at) < REMEMBERED;
+                let refusal = awaited.refusal().filter(|_| is_fresh);
                 slots.remove(digest.as_bytes());
                 drop(slots);
                 match refusal {
                     Some(refusal) => Found::Failed(refusal),
-                    None => self.find(digest),
+                    None => self.find_at(digest, at),
                 }
             }
         }
@@ -303,6 +311,25 @@ mod tests {
         opening.failed(&Refusal::new(StatusCode::BAD_GATEWAY, "still away"));
         assert_eq!(refused(shelf.find(digest)), "still away");
         assert!(matches!(shelf.find(digest), Found::Missing(_)));
+    }
+
+    #[test]
+    fn what_could_not_be_had_yesterday_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Arc::new(Shelf::open(folder.path(), 1000).unwrap());
+        let digest = blake3::hash(b"an image");
+        let fails = |at| {
+            let Found::Missing(opening) = shelf.find_at(digest, at) else {
+                panic!("nobody looks for it");
+            };
+            opening.failed(&Refusal::new(StatusCode::BAD_GATEWAY, "away"));
+        };
+        let now = Instant::now();
+        fails(now);
+        // The time of the failure is between these.
+        let later = Instant::now() + REMEMBERED;
+        fails(later);
+        assert_eq!(refused(shelf.find_at(digest, now)), "away");
     }
 
     #[test]

@@ -7,12 +7,17 @@ use axum::http::StatusCode;
 use blake3::Hash;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// An image that somebody opens: since when, and what came of it.
 pub struct Awaited {
     since: Instant,
-    outcome: OnceLock<Result<Arc<Held>, (StatusCode, String)>>,
+    outcome: OnceLock<Outcome>,
+}
+
+struct Outcome {
+    at: Instant,
+    what: Result<Arc<Held>, (StatusCode, String)>,
 }
 
 impl Awaited {
@@ -29,9 +34,21 @@ impl Awaited {
 
     /// What came of it, for all who wait; `None` as long as nothing did.
     pub fn outcome(&self) -> Option<Result<Arc<Held>, Refusal>> {
-        let outcome = self.outcome.get()?.as_ref();
+        let outcome = self.outcome.get()?.what.as_ref();
         let refused = |(status, why): &(StatusCode, String)| Refusal::new(*status, why.as_str());
         Some(outcome.map(Arc::clone).map_err(refused))
+    }
+
+    fn ends(&self, what: Result<Arc<Held>, (StatusCode, String)>) {
+        let at = Instant::now();
+        // Whoever opens it says so once.
+        let _ = self.outcome.set(Outcome { at, what });
+    }
+
+    /// How long it is over at this time.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        let ended = self.outcome.get().map(|outcome| outcome.at);
+        ended.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
     pub(super) fn refusal(&self) -> Option<Refusal> {
@@ -89,8 +106,8 @@ impl Opening {
     /// It is open: those who wait have it too.
     pub fn done(mut self, held: Held) {
         let held = Arc::new(held);
-        // Those who wait hold it: it is in use from the first moment on. Nobody else says anything.
-        let _ = self.awaited.outcome.set(Ok(Arc::clone(&held)));
+        // Those who wait hold it: it is in use from the first moment on.
+        self.awaited.ends(Ok(Arc::clone(&held)));
         let slot = Slot {
             size: held.size(),
             used: SystemTime::now(),
@@ -102,8 +119,8 @@ impl Opening {
 
     /// It cannot be had now, and what is on the disk stays: those who wait hear why.
     pub fn failed(self, refusal: &Refusal) {
-        let told = (refusal.status, refusal.reason.clone());
-        let _ = self.awaited.outcome.set(Err(told));
+        self.awaited
+            .ends(Err((refusal.status, refusal.reason.clone())));
     }
 
     /// What was on the disk is of no use.
