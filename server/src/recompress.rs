@@ -18,12 +18,13 @@ use cap_tempfile::TempFile;
 use jiff::Timestamp;
 use pitstop_api::{Change, Event, Image, ImageChange};
 use pitstop_imaging::event::Silent;
-use pitstop_imaging::image::{FileSource, Level, to_indexed, verify};
+use pitstop_imaging::image::{FileSource, ImageSource, Level, to_indexed, verify};
+use pitstop_imaging::source::ReadAt;
 use pitstop_imaging::units;
 use pitstop_jobs::{Job, State};
 use pitstop_protocol::job::ActionName;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,11 +83,8 @@ async fn watch(sites: Arc<Sites>, quiet: Duration) {
         tokio::time::sleep(LOOK.min(quiet)).await;
         let here = Arc::clone(&sites);
         let done = tokio::task::spawn_blocking(move || {
-            Idle {
-                sites: &here,
-                quiet,
-            }
-            .next_one()
+            let idle = Idle { sites: here, quiet };
+            idle.next_one()
         });
         let wrong = match done.await {
             Ok(done) => done.err().map(|error| format!("{error:#}")),
@@ -100,12 +98,13 @@ async fn watch(sites: Arc<Sites>, quiet: Duration) {
 }
 
 /// The time in which nobody wants anything.
-struct Idle<'a> {
-    sites: &'a Sites,
+#[derive(Clone)]
+struct Idle {
+    sites: Arc<Sites>,
     quiet: Duration,
 }
 
-impl Idle<'_> {
+impl Idle {
     fn is_now(&self) -> bool {
         let is_working = |job: &Job| job.may_be_at_work() || job.state == State::Queued;
         // Where jobs cannot be read, one may be at work.
@@ -170,9 +169,11 @@ impl Idle<'_> {
         let mut file = TempFile::new(&folder)?;
         check_space(file.as_file(), facts.length, path).map_err(told)?;
         let old = site.image(path.as_str())?;
+        let idle = self.clone();
+        let is_idle: IsIdle = Arc::new(move || idle.is_now());
         let mut out = WhileIdle {
-            file: file.as_file_mut(),
-            idle: self,
+            inner: file.as_file_mut(),
+            is_idle: Arc::clone(&is_idle),
         };
         let made = to_indexed(&*old, Level::Small, THREADS, &mut out, &Silent);
         if !self.is_now() {
@@ -185,7 +186,16 @@ impl Idle<'_> {
         if length > facts.length - facts.length / WORTH {
             return note(site, path, facts, facts.length);
         }
-        prove(path, file.as_file())?;
+        let made = file.as_file().try_clone()?.into_std();
+        let made = WhileIdle {
+            inner: FileSource::of(format!("the new {path}"), made)?,
+            is_idle,
+        };
+        let proven = verify(&made, THREADS, &Silent);
+        if !self.is_now() {
+            return Ok(());
+        }
+        proven?;
         give_to_owner_of(&folder, file.as_file())?;
         let rights = folder.metadata(file_name)?.permissions();
         file.as_file().set_permissions(rights)?;
@@ -252,28 +262,97 @@ fn note(site: &Site, path: &RelPath, file: &Facts, before: u64) -> anyhow::Resul
     Ok(())
 }
 
-/// Reads all of a new image.
-fn prove(path: &RelPath, file: &File) -> anyhow::Result<()> {
-    let made = FileSource::of(format!("the new {path}"), file.try_clone()?.into_std())?;
-    verify(&made, THREADS, &Silent)?;
-    Ok(())
+/// Whether still nobody wants anything.
+type IsIdle = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Is written or read as long as nobody wants anything.
+struct WhileIdle<T> {
+    inner: T,
+    is_idle: IsIdle,
 }
 
-/// Writes as long as nobody wants anything.
-struct WhileIdle<'a> {
-    file: &'a mut File,
-    idle: &'a Idle<'a>,
-}
-
-impl Write for WhileIdle<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.idle.is_now() {
-            return Err(io::Error::other("a machine is at work"));
+impl<T> WhileIdle<T> {
+    fn go_on(&self) -> io::Result<()> {
+        if (self.is_idle)() {
+            Ok(())
+        } else {
+            Err(io::Error::other("a machine is at work"))
         }
-        self.file.write(bytes)
+    }
+}
+
+impl Write for WhileIdle<&mut File> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.go_on()?;
+        self.inner.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.inner.flush()
+    }
+}
+
+impl Read for WhileIdle<Box<dyn Read + Send>> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.go_on()?;
+        self.inner.read(buffer)
+    }
+}
+
+impl ReadAt for WhileIdle<FileSource> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.go_on()?;
+        self.inner.read_exact_at(buffer, offset)
+    }
+}
+
+impl ImageSource for WhileIdle<FileSource> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn stream_from(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(WhileIdle {
+            inner: self.inner.stream_from(offset)?,
+            is_idle: Arc::clone(&self.is_idle),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn an_image_that_is_read_back_is_left_when_somebody_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk.raw");
+        std::fs::write(&disk, vec![7; 3 << 20]).unwrap();
+        let mut image = Vec::new();
+        let raw = FileSource::open(&disk).unwrap();
+        to_indexed(&raw, Level::Small, THREADS, &mut image, &Silent).unwrap();
+        let path = folder.path().join("image");
+        std::fs::write(&path, image).unwrap();
+        let looks = Arc::new(AtomicUsize::new(0));
+        let proven_while = |most: usize| {
+            looks.store(0, Ordering::Relaxed);
+            let looked = Arc::clone(&looks);
+            let source = WhileIdle {
+                inner: FileSource::open(&path).unwrap(),
+                is_idle: Arc::new(move || looked.fetch_add(1, Ordering::Relaxed) < most),
+            };
+            verify(&source, THREADS, &Silent).map(|_| ())
+        };
+        proven_while(usize::MAX).unwrap();
+        let all = looks.load(Ordering::Relaxed);
+        assert!(all > 1);
+        // With the last piece, too.
+        let error = format!("{:#}", anyhow!(proven_while(all - 1).unwrap_err()));
+        assert!(error.contains("a machine is at work"), "{error}");
     }
 }
