@@ -39,9 +39,9 @@ impl Way {
     ///
     /// # Errors
     /// When sysfs cannot be read.
-    pub fn of(sysfs: &Path, node: &Path, runs_here: bool) -> anyhow::Result<Self> {
+    pub fn of(sysfs: &Path, node: &Path, is_live: bool) -> anyhow::Result<Self> {
         let mut needs = needs(sysfs, node)?;
-        needs.retain(|need| runs_here || matches!(need, Need::Module(_)));
+        needs.retain(|need| is_live || matches!(need, Need::Module(_)));
         let folder = devices::folder_of(sysfs, node);
         let mappings = folder.map(|folder| mappings(&folder)).unwrap_or_default();
         Ok(Self { needs, mappings })
@@ -55,11 +55,11 @@ impl Way {
 
     /// What a plan says of it.
     #[must_use]
-    pub fn told(&self) -> Option<String> {
+    pub fn told(&self, wish: Initrd) -> Option<String> {
         let names: Vec<&str> = self.mappings.iter().map(|it| it.name.as_str()).collect();
-        (!names.is_empty()).then(|| {
+        (!names.is_empty() && wish != Initrd::Keep).then(|| {
             format!(
-                "the root is on LUKS ({}): an initramfs that does not open it is made anew",
+                "the root is on LUKS ({}): Debian's initramfs is made anew if it does not open it",
                 names.join(", ")
             )
         })
@@ -225,7 +225,9 @@ mod tests {
             needs: vec![Need::Module("dm_crypt".into())],
             mappings: found,
         };
-        assert!(way.told().unwrap().contains("LUKS (here-x)"));
+        let told = way.told(Initrd::Auto).unwrap();
+        assert!(told.contains("LUKS (here-x)"), "{told}");
+        assert_eq!(way.told(Initrd::Keep), None);
         let program = ("usr/sbin/update-initramfs", "");
         let other = format!("# system UUID={UUID}\nsystem UUID={UUID} none luks\n");
         let by_id = format!("here-x /dev/disk/by-uuid/{UUID} none luks\n");

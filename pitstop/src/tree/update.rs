@@ -230,7 +230,10 @@ fn dry_run(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<
     if args.json {
         return print_json(&plan, &given);
     }
-    let told = [snapshot::told(root, args.runs())?, way.told()];
+    let told = [
+        snapshot::told(root, args.runs())?,
+        way.told(args.initrd.wish()),
+    ];
     let told: String = told.into_iter().flatten().map(|told| told + "\n").collect();
     print(&(plan.text() + &given.text() + &told + &plan.summary() + "\n"))
 }
