@@ -1,5 +1,6 @@
 //! Scripts of an admin, run in the tree in their order.
 
+use crate::boot::judge::runs_here;
 use crate::chroot::{Call, Chroot, FILES, Given, secrets_of};
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
@@ -70,6 +71,17 @@ impl HookEnvironment {
         set.map(|(name, value)| ((*name).to_owned(), value.into()))
             .collect()
     }
+}
+
+/// Whether hooks can run in a tree for `architecture`, here.
+///
+/// # Errors
+/// When programs for that do not run here.
+pub fn check_runs_here(all: &[Hook], architecture: &str) -> anyhow::Result<()> {
+    if !all.is_empty() && !architecture.is_empty() && !runs_here(architecture) {
+        bail!("hooks run by the tree's own programs, and those for {architecture} do not run here");
+    }
+    Ok(())
 }
 
 /// Why a hook cannot be run, as far as it can be told beforehand.

@@ -5,7 +5,7 @@ mod common;
 use common::debian::golden;
 use common::disk_file::DiskFile;
 use common::qemu::start;
-use common::{MIB, tree};
+use common::{MIB, one_disk, tree};
 use pitstop_deploy::disk::{Deployment, plan};
 use pitstop_deploy::hooks::Hook;
 use pitstop_deploy::overrides::{From, Overlay, Owners};
@@ -16,6 +16,7 @@ use pitstop_testing::mounts::Mounted;
 use pitstop_trees::TreeImage;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Shown where the test fails.
 struct Shown;
@@ -32,29 +33,36 @@ const LAYOUT: &str = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"bios
     [[partition]]\ntype = \"swap\"\nsize = \"64MiB\"\nfilesystem = \"swap\"\n\
     [[partition]]\ntype = \"linux\"\nsize = \"fill\"\nfilesystem = \"ext4\"\nlabel = \"root\"\nmount = \"/\"\n";
 
-/// The golden machine, with a configuration of GRUB that finds the root by its label.
-fn capture_with_configuration(folder: &Path, image: &Path) {
+/// The golden machine, with a configuration of GRUB that finds the root by its label; on Btrfs, in that subvolume.
+fn capture_with_configuration(folder: &Path, image: &Path, subvolume: Option<&str>) {
     let at = |name: &str| folder.join(name);
-    fs::create_dir_all(at("upper/boot/grub")).unwrap();
-    fs::create_dir(at("work")).unwrap();
-    fs::create_dir(at("root")).unwrap();
+    for name in ["upper/boot/grub", "upper/etc", "work", "root"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
     let kernels = fs::read_dir(golden().join("boot")).unwrap();
     let mut names = kernels.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let version = names
         .find_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
         .unwrap();
+    let (mut top, mut flags) = (String::new(), String::new());
+    if let Some(subvolume) = subvolume {
+        top = format!("/{subvolume}");
+        flags = format!(" rootflags=subvol={subvolume}");
+        let fstab = format!("LABEL=root / btrfs subvol={subvolume} 0 0\n");
+        fs::write(at("upper/etc/fstab"), fstab).unwrap();
+    }
     let configuration = format!(
         "serial\nterminal_output serial\nsearch --label root --set=root\n\
-         linux /boot/vmlinuz-{version} root=LABEL=root console=ttyS0\ninitrd /boot/initrd.img-{version}\nboot\n"
+         linux {top}/boot/vmlinuz-{version} root=LABEL=root{flags} console=ttyS0\ninitrd {top}/boot/initrd.img-{version}\nboot\n"
     );
     fs::write(at("upper/boot/grub/grub.cfg"), configuration).unwrap();
-    let options = format!(
+    let layers = format!(
         "lowerdir={},upperdir={},workdir={}",
         golden().display(),
         at("upper").display(),
         at("work").display()
     );
-    let arguments = ["-t", "overlay", "overlay", "-o", &options];
+    let arguments = ["-t", "overlay", "overlay", "-o", &layers];
     let mounted = Mounted::new(&arguments, &at("root"));
     tree::capture_to(mounted.path(), image, &tree::options()).unwrap();
 }
@@ -63,7 +71,7 @@ fn capture_with_configuration(folder: &Path, image: &Path) {
 fn a_debian_that_never_was_on_a_disk_is_deployed_and_boots_with_its_name() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let image = folder.path().join("image.tar.gz");
-    capture_with_configuration(folder.path(), &image);
+    capture_with_configuration(folder.path(), &image, None);
     let layer = folder.path().join("layer");
     fs::create_dir_all(layer.join("etc")).unwrap();
     fs::write(layer.join("etc/motd"), "from the layer\n").unwrap();
@@ -92,4 +100,55 @@ fn a_debian_that_never_was_on_a_disk_is_deployed_and_boots_with_its_name() {
     let said = start(&disk.path, false, "web-07 login:");
     assert!(said.contains("web-07 is deployed"), "{said}");
     assert!(said.contains("web-07 login:"), "{said}");
+}
+
+#[test]
+fn a_debian_on_a_subvolume_of_btrfs_is_captured_and_boots_on_another_layout() {
+    let _one = one_disk();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let image = at("image.tar.gz");
+    capture_with_configuration(folder.path(), &image, Some("@"));
+    // The golden machine: all of its disk is a Btrfs, and its root the subvolume.
+    let file = at("golden");
+    fs::File::create(&file)
+        .unwrap()
+        .set_len(3000 * MIB)
+        .unwrap();
+    tree::run(
+        Command::new("mkfs.btrfs")
+            .args(["-q", "-L", "root"])
+            .arg(&file),
+    );
+    let mount = |options: &str, name: &str| {
+        fs::create_dir(at(name)).unwrap();
+        Mounted::new(&["-o", options, file.to_str().unwrap()], &at(name))
+    };
+    let top = mount("loop", "top");
+    let create = ["-q", "subvolume", "create"];
+    tree::run(Command::new("btrfs").args(create).arg(at("top/@")));
+    drop(top);
+    let root = mount("loop,subvol=@", "golden-root");
+    tree::extract_to(&image, root.path()).unwrap();
+    let meta = tree::capture_to(root.path(), &image, &tree::options()).unwrap();
+    drop(root);
+    let found = &meta.filesystems[0];
+    assert_eq!(
+        (found.kind.as_str(), found.subvolume.as_str()),
+        ("btrfs", "/@")
+    );
+    let disk = DiskFile::new(3500 * MIB);
+    let source = FileSource::open(&image).unwrap();
+    let image = TreeImage::open(&source).unwrap();
+    let mut deployment = Deployment::new(&image, &disk.path);
+    let layout = LAYOUT
+        .replace("\"ext4\"", "\"btrfs\"")
+        .replace("label = \"root\"\n", "");
+    deployment.layout = Some(Layout::parse(&layout).unwrap());
+    deployment.hostname = Some("web-08".into());
+    plan(deployment).unwrap().run(&Shown).unwrap();
+    // Its kernel has found the subvolume, and systemd its name there.
+    let named = "Hostname set to <web-08>";
+    let said = start(&disk.path, false, named);
+    assert!(said.contains(named), "{said}");
 }

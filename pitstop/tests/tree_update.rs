@@ -328,6 +328,77 @@ fn an_update_waits_for_nobody_who_installs_and_the_running_system_is_asked_for()
 }
 
 #[test]
+fn a_plan_has_layers_and_hooks_and_what_cannot_be_read_is_refused_before_anything_changes() {
+    let lab = Lab::new();
+    lab.deploy();
+    let before = lab.state();
+    for (path, text) in [
+        ("layer/etc/one", "1"),
+        ("layer/two", "2"),
+        ("hook", "#!/bin/sh\ntrue\n"),
+        ("windows", "#!/bin/sh\r\ntrue\r\n"),
+        ("secrets", "TOKEN=s3cret\n"),
+        ("no.tar", "this is no tar"),
+    ] {
+        fs::create_dir_all(lab.at(path).parent().unwrap()).unwrap();
+        fs::write(lab.at(path), text).unwrap();
+    }
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(lab.at("layer.tar"));
+    tool(tar.arg("-C").arg(lab.at("layer")).arg("."));
+    let given = |options: &[(&str, &str)]| -> Vec<String> {
+        let pairs = options.iter();
+        let words = pairs.flat_map(|(option, file)| [(*option).to_owned(), lab.path(file)]);
+        words.collect()
+    };
+    let update = |given: &[String], more: &[&str]| {
+        let given = given.iter().map(String::as_str);
+        let options: Vec<&str> = given.chain(more.iter().copied()).collect();
+        lab.update("b", &options)
+    };
+    let all = given(&[
+        ("--overrides", "layer"),
+        ("--overrides", "layer.tar"),
+        ("--hook", "hook"),
+        ("--secrets", "secrets"),
+    ]);
+    let planned = text(&update(&all, &["--dry-run"]));
+    for line in [
+        format!("\nover it: {} (2 files)\n", lab.path("layer")),
+        format!("\nover it: {} (2 files)\n", lab.path("layer.tar")),
+        "\nthen runs hook, with secrets\n".to_owned(),
+    ] {
+        assert!(planned.contains(&line), "{line}: {planned}");
+    }
+    assert!(!planned.contains("s3cret"), "{planned}");
+    let planned = text(&update(&all, &["--dry-run", "--json"]));
+    let planned: serde_json::Value = serde_json::from_str(&planned).unwrap();
+    assert_eq!(planned["hooks"], serde_json::json!(["hook"]));
+    assert_eq!(planned["secrets"], true);
+    assert!(planned["paths"].is_array() && planned["overrides"].is_array());
+    for (wrong, why) in [
+        (given(&[("--overrides", "gone")]), "opening "),
+        (given(&[("--overrides", "no.tar")]), "no.tar: "),
+        (given(&[("--hook", "gone")]), "reading "),
+        (
+            given(&[("--hook", "windows")]),
+            "the hook windows has lines",
+        ),
+        (
+            given(&[("--hook", "hook"), ("--secrets", "gone")]),
+            "reading the secrets ",
+        ),
+    ] {
+        for more in [&["--dry-run"][..], &[]] {
+            let error = fails(&update(&wrong, more));
+            assert!(error.contains(why), "{wrong:?} {more:?}: {error}");
+            assert_eq!(lab.state(), before);
+            assert!(lab.is_clean());
+        }
+    }
+}
+
+#[test]
 fn a_filesystem_that_is_not_mounted_is_missed_and_its_files_go_nowhere_else() {
     let lab = Lab::new();
     lab.deploy();

@@ -1,5 +1,5 @@
-//! Where a boot configuration says that the root is: `root=` of the kernel that is started first. One that names a volume which the
-//! new disk has not, waits for it for ever.
+//! Where a boot configuration says that the root is: `root=` and `rootflags=` of the kernel that is started first. One that names a
+//! volume which the new disk has not, waits for it for ever; one that names a subvolume which is none there, ends in a panic.
 
 use crate::disk::fstab::{Means, Names, means};
 
@@ -23,6 +23,8 @@ pub struct Root {
     pub names: Names,
     /// Of its partition, where it is on one.
     pub number: Option<u32>,
+    /// Of Btrfs: the subvolume, as a path from the filesystem's top, which itself is the empty one.
+    pub subvolume: Option<String>,
 }
 
 /// A configuration that names another root, or one that may be another.
@@ -30,7 +32,8 @@ pub struct Root {
 pub struct Named {
     /// A path in the tree.
     pub path: String,
-    pub root: String,
+    /// The argument of the kernel: `root=UUID=…`, `rootflags=subvol=@`.
+    pub argument: String,
     pub found: Found,
 }
 
@@ -45,13 +48,17 @@ pub enum Found {
 impl Named {
     /// For people.
     pub fn text(&self) -> String {
-        let Self { path, root, found } = self;
+        let Self {
+            path,
+            argument,
+            found,
+        } = self;
         match found {
             Found::Nowhere => {
-                format!("/{path} has root={root}, which is not the root of this disk")
+                format!("/{path} has {argument}, which is not the root of this disk")
             }
             Found::Perhaps => format!(
-                "/{path} has root={root}: it starts only where the disk has that name; a UUID is sure"
+                "/{path} has {argument}: it starts only where the disk has that name; a UUID is sure"
             ),
         }
     }
@@ -79,12 +86,21 @@ pub fn look(
     let mut found = Vec::new();
     for path in paths {
         let text = read(&path)?.unwrap_or_default();
-        if let Some(named) = first_root(&text)
-            && let Some(how) = root.judge(named)
-        {
+        let Some(line) = first_kernel(&text) else {
+            continue;
+        };
+        let judged = ["root=", "rootflags="].into_iter().find_map(|key| {
+            let value = argument(line, key)?;
+            let how = match key {
+                "root=" => root.judge(value),
+                _ => root.judge_flags(value),
+            };
+            Some((format!("{key}{value}"), how?))
+        });
+        if let Some((argument, how)) = judged {
             found.push(Named {
-                root: named.to_owned(),
                 path,
+                argument,
                 found: how,
             });
         }
@@ -92,17 +108,20 @@ pub fn look(
     Ok(found)
 }
 
-/// `root=` of the first kernel in a configuration.
-fn first_root(text: &str) -> Option<&str> {
-    let is_kernels = |line: &&str| {
+/// The line of the first kernel in a configuration.
+fn first_kernel(text: &str) -> Option<&str> {
+    text.lines().find(|line| {
         let first = line.split_whitespace().next().unwrap_or_default();
         LINES.iter().any(|word| first.eq_ignore_ascii_case(word))
-    };
-    let line = text.lines().find(is_kernels)?;
+    })
+}
+
+/// What stands behind `key` there.
+fn argument<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     // The kernel goes by the last one.
     let mut words = line.split_whitespace().rev();
-    let root = words.find_map(|word| word.strip_prefix("root="));
-    root.map(|root| root.trim_matches(['"', '\'']))
+    let value = words.find_map(|word| word.strip_prefix(key));
+    value.map(|value| value.trim_matches(['"', '\'']))
 }
 
 impl Root {
@@ -117,6 +136,20 @@ impl Root {
             Means::Device if root.starts_with("/dev/disk/") => None,
             Means::Device => Some(self.node(root)),
         }
+    }
+
+    /// A subvolume where the root is none, or another one. Numbers tell nothing where there are subvolumes: they are new ones.
+    fn judge_flags(&self, flags: &str) -> Option<Found> {
+        let is_wrong = flags.split(',').any(|flag| {
+            let named = flag.strip_prefix("subvol=");
+            match &self.subvolume {
+                None => named.is_some() || flag.starts_with("subvolid="),
+                Some(own) => named.is_some_and(|named| {
+                    !named.contains('$') && named.trim_matches('/') != own.trim_matches('/')
+                }),
+            }
+        });
+        is_wrong.then_some(Found::Nowhere)
     }
 
     /// A node that is none of its own names.
@@ -151,6 +184,7 @@ mod tests {
                 nodes: vec!["/dev/mapper/vg0-root".into()],
             },
             number: Some(3),
+            subvolume: None,
         }
     }
 
@@ -180,6 +214,33 @@ mod tests {
             let read = |path: &str| Ok((path == "boot/grub/grub.cfg").then(|| text.clone()));
             let looked = look(&root(), &read, &|_| Vec::new()).unwrap();
             assert_eq!(looked.first().map(|it| it.found), found, "{named}");
+        }
+    }
+
+    #[test]
+    fn a_subvolume_that_the_root_is_not_is_told() {
+        let told = |subvolume: Option<&str>, flags: &str| {
+            let root = Root {
+                subvolume: subvolume.map(str::to_owned),
+                ..root()
+            };
+            let text = format!("linux /vmlinuz root=UUID=6a7b-1 ro rootflags={flags} quiet\n");
+            let read = |path: &str| Ok((path == "boot/grub/grub.cfg").then(|| text.clone()));
+            let looked = look(&root, &read, &|_| Vec::new()).unwrap();
+            looked.first().map(|named| named.argument.clone())
+        };
+        for right in ["subvol=@", "subvol=/@,noatime", "noatime", "subvolid=256"] {
+            assert_eq!(told(Some("@"), right), None, "{right}");
+        }
+        assert_eq!(told(None, "data=ordered"), None);
+        for (subvolume, wrong) in [
+            (None, "subvol=@"),
+            (None, "noatime,subvolid=256"),
+            (Some(""), "subvol=@"),
+            (Some("@"), "subvol=root"),
+        ] {
+            let argument = format!("rootflags={wrong}");
+            assert_eq!(told(subvolume, wrong), Some(argument), "{wrong}");
         }
     }
 

@@ -66,6 +66,7 @@ pub fn root_of(volumes: &Volumes) -> anyhow::Result<cmdline::Root> {
     Ok(cmdline::Root {
         names: names(volumes, root.index)?,
         number: volumes.number(root.index)?,
+        subvolume: (volumes.filesystem(root) == "btrfs").then(|| root.subvolume.clone()),
     })
 }
 

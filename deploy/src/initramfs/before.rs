@@ -2,13 +2,16 @@
 
 use super::kernels::{ENVIRONMENTS, Kernel, MODULES};
 use super::rebuild::{self, Tool};
-use super::{Need, look, refuse};
+use super::{Looked, Need, look_by, refuse};
 use crate::files::Files;
 use crate::root::Root;
 use crate::wishes::Initrd;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use pitstop_imaging::initramfs::{Visit, walk};
 use pitstop_trees::TreeImage;
 use pitstop_trees::entry::Kind;
+use std::io;
+use std::thread;
 
 /// Where kernels, and what starts them, may be.
 const BOOT: [&str; 2] = ["boot", "efi"];
@@ -40,17 +43,7 @@ pub fn check(
         tempfile::tempdir().context("making a folder for what a tree says of its kernel")?;
     let root = Root::new(folder.path().to_owned());
     let files = Files::of(&root)?;
-    sketch(image, &files)?;
-    let Some(kernel) = Kernel::of(&files)? else {
-        return Ok(());
-    };
-    for name in INDEX {
-        fill(image, &files, &format!("{}/{name}", kernel.modules))?;
-    }
-    if let Some(path) = kernel.initramfs(&files)?.filter(|_| !needs.is_empty()) {
-        fill(image, &files, &path)?;
-    }
-    let Some(looked) = look(&root, needs)? else {
+    let Some(looked) = look_ahead(image, &files, needs)? else {
         return Ok(());
     };
     if wish == Initrd::Keep {
@@ -89,6 +82,41 @@ pub fn check(
         );
     }
     Ok(())
+}
+
+/// What [`look`](super::look) will find. The initramfs is looked into as it comes out of the image, and held nowhere: a small
+/// machine, whose folders are in its memory, has no room for one beside all else.
+pub(super) fn look_ahead(
+    image: &TreeImage,
+    files: &Files,
+    needs: &[Need],
+) -> anyhow::Result<Option<Looked>> {
+    sketch(image, files)?;
+    if let Some(kernel) = Kernel::of(files)? {
+        for name in INDEX {
+            fill(image, files, &format!("{}/{name}", kernel.modules))?;
+        }
+    }
+    look_by(files, needs, &|path, visit| {
+        // Without a need nobody asks what is in it.
+        if needs.is_empty() {
+            return Ok(Ok(()));
+        }
+        through(image, path, visit).with_context(|| format!("reading /{path} in {}", image.name()))
+    })
+}
+
+/// Goes through an initramfs of the tree. It is read to its end whatever becomes of that: only then is it proven.
+fn through(image: &TreeImage, path: &str, visit: Visit) -> anyhow::Result<anyhow::Result<()>> {
+    let (mut reader, mut writer) = io::pipe()?;
+    thread::scope(|scope| {
+        let fed = scope.spawn(move || pitstop_trees::cat(image, path.as_bytes(), &mut writer));
+        let walked = walk(&mut reader, visit);
+        io::copy(&mut reader, &mut io::sink())?;
+        fed.join()
+            .unwrap_or_else(|_| Err(anyhow!("the thread that reads it has died")))?;
+        Ok(walked)
+    })
 }
 
 /// The names that tell of kernels and of programs, without what is in the files; the few that are read to choose among kernels

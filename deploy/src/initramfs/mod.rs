@@ -5,10 +5,12 @@ mod kernels;
 mod needs;
 mod opens;
 mod rebuild;
+mod updated;
 
 pub use before::check;
 pub use needs::{Need, needs};
 pub use opens::check_opens;
+pub use updated::Way;
 
 use crate::chroot::Chroot;
 use crate::files::Files;
@@ -48,7 +50,20 @@ pub struct Looked {
 /// When something in the tree cannot be read.
 pub fn look(root: &Root, needs: &[Need]) -> anyhow::Result<Option<Looked>> {
     let files = Files::of(root)?;
-    let Some(kernel) = Kernel::of(&files)? else {
+    look_by(&files, needs, &|path, visit| {
+        let opened = files.open(path.as_bytes(), OFlags::RDONLY);
+        Ok(opened
+            .map_err(anyhow::Error::from)
+            .and_then(|opened| initramfs::walk(File::from(opened), visit)))
+    })
+}
+
+/// Goes through the initramfs at a path. An error that has to end all of it, or one that is about what is in it.
+type Walk<'a> = &'a dyn Fn(&str, initramfs::Visit) -> anyhow::Result<anyhow::Result<()>>;
+
+/// The same, of an initramfs that `walk` reads.
+fn look_by(files: &Files, needs: &[Need], walk: Walk) -> anyhow::Result<Option<Looked>> {
+    let Some(kernel) = Kernel::of(files)? else {
         return Ok(None);
     };
     let folder = files
@@ -57,16 +72,24 @@ pub fn look(root: &Root, needs: &[Need]) -> anyhow::Result<Option<Looked>> {
     let folder = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder));
     let index = Index::of_system(folder.as_ref())
         .with_context(|| format!("reading {}", files.shown(&kernel.modules)))?;
-    let path = kernel.initramfs(&files)?;
+    let path = kernel.initramfs(files)?;
     let mut unknown = None;
     let mut within = BTreeSet::new();
     if let Some(path) = &path {
-        match modules_in(&files, path, &kernel.version) {
-            Ok(found) => within = found,
+        let folder = format!("lib/modules/{}/", kernel.version);
+        let mut found = BTreeSet::new();
+        let walked = walk(path, &mut |entry, _| {
+            if entry.path.contains(&folder) {
+                found.extend(module_of(&entry.path));
+            }
+            Ok(())
+        })?;
+        match walked {
+            Ok(()) => within = found,
             Err(error) => unknown = Some(format!("/{path}: {error:#}")),
         }
     } else {
-        let unified = kernel.unified(&files)?;
+        let unified = kernel.unified(files)?;
         unknown = unified.map(|path| format!("/{path}: its initramfs is within"));
     }
     let mut missing: Vec<String> = needs
@@ -87,20 +110,6 @@ pub fn look(root: &Root, needs: &[Need]) -> anyhow::Result<Option<Looked>> {
         nowhere,
         unknown,
     }))
-}
-
-/// The modules in an initramfs that are for this kernel.
-fn modules_in(files: &Files, path: &str, version: &str) -> anyhow::Result<BTreeSet<String>> {
-    let opened = files.open(path.as_bytes(), OFlags::RDONLY)?;
-    let folder = format!("lib/modules/{version}/");
-    let mut found = BTreeSet::new();
-    initramfs::walk(File::from(opened), &mut |entry, _| {
-        if entry.path.contains(&folder) {
-            found.extend(module_of(&entry.path));
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 /// What a kernel lacks of one need, by the name of its module.

@@ -229,6 +229,58 @@ fn an_initramfs_opens_what_its_table_names() {
     assert!(told.has("nobody has looked whether it opens system"));
 }
 
+/// A golden machine whose disk is plain has another initramfs.
+#[test]
+fn an_update_of_a_root_on_luks_gets_an_initramfs_that_opens_it() {
+    let (_folder, root) = with_kernel();
+    put(
+        root.path(),
+        "etc/crypttab",
+        "system UUID=0d9f5f0a-6a0c-4c1a-9a77-1f6d6f2a5e11 none luks\n",
+    );
+    let module = format!("lib/modules/{KERNEL}/kernel/dm-crypt.ko");
+    let table = ("cryptroot/crypttab".to_owned(), "system UUID=x none luks\n");
+    initramfs_of(&root, "better.img", &[(module.clone(), ""), table]);
+    let golden = || initramfs_of(&root, &initrd(), &[(module.clone(), "")]);
+    golden();
+    let make = format!("echo $* >/args; cat /better.img >/{}", initrd());
+    script(&root, "usr/sbin/update-initramfs", &make);
+    let way = updated::Way {
+        needs: vec![Need::Module("dm_crypt".into())],
+        mappings: vec![updated::Mapping {
+            name: "system".into(),
+            uuid: "0d9f5f0a6a0c4c1a9a771f6d6f2a5e11".into(),
+        }],
+    };
+    let chroot = Chroot::enter(&root, None).unwrap();
+    let ensure = |wish, told: &Told| {
+        let done = way.ensure(&chroot, wish, told);
+        done.err().map(|error| format!("{error:#}"))
+    };
+    let told = Told::default();
+    let error = ensure(Initrd::Keep, &told).unwrap();
+    assert!(
+        error.contains("does not open system, which its root is on (initrd \"auto\""),
+        "{error}"
+    );
+    assert_eq!(ensure(Initrd::Auto, &told), None);
+    assert_eq!(text(&root, "args"), format!("-u -k {KERNEL}\n"));
+    assert!(told.has("is made anew: /boot/initrd.img-"));
+    // It opens it now: nothing runs.
+    std::fs::remove_file(root.path().join("args")).unwrap();
+    assert_eq!(ensure(Initrd::Auto, &told), None);
+    assert_eq!(ensure(Initrd::Keep, &told), None);
+    assert!(!root.path().join("args").exists());
+    // A program that leaves it out.
+    golden();
+    script(&root, "usr/sbin/update-initramfs", "true");
+    let error = ensure(Initrd::Auto, &told).unwrap();
+    assert!(error.contains("does not open system"), "{error}");
+    // Other distributions go by the kernel's command line.
+    std::fs::remove_file(root.path().join("usr/sbin/update-initramfs")).unwrap();
+    assert_eq!(ensure(Initrd::Auto, &told), None);
+}
+
 /// The tree as an image, from a machine of `architecture`.
 fn captured(root: &Root, architecture: &str, out: &Path) -> TreeImage<'static> {
     let options = CaptureOptions {
@@ -247,6 +299,30 @@ fn captured(root: &Root, architecture: &str, out: &Path) -> TreeImage<'static> {
     let mut image = TreeImage::of(Box::new(FileSource::open(out).unwrap())).unwrap();
     architecture.clone_into(&mut image.meta.architecture);
     image
+}
+
+/// A small machine's folders are in its memory.
+#[test]
+fn an_initramfs_is_looked_into_without_a_copy_of_it() {
+    let (_folder, root) = with_kernel();
+    initramfs_with(&root, &initrd(), &["virtio_blk", "ahci"]);
+    let images = tempfile::tempdir().unwrap();
+    let image = captured(&root, "x86_64", &images.path().join("x.tar.gz"));
+    let needs = [device(AHCI, "ahci"), Need::Module("nvme".into())];
+    let (_folder, place) = tree(&[]);
+    let files = Files::of(&place).unwrap();
+    let looked = before::look_ahead(&image, &files, &needs).unwrap().unwrap();
+    assert_eq!(Some(looked), look(&root, &needs).unwrap());
+    let copy = std::fs::metadata(place.path().join(initrd())).unwrap();
+    assert_eq!(copy.len(), 0);
+    // One that is none is read to its end as well.
+    put(root.path(), &initrd(), &"no archive".repeat(100_000));
+    let image = captured(&root, "x86_64", &images.path().join("y.tar.gz"));
+    let (_folder, place) = tree(&[]);
+    let files = Files::of(&place).unwrap();
+    let looked = before::look_ahead(&image, &files, &needs).unwrap().unwrap();
+    let unknown = looked.unknown.unwrap();
+    assert!(unknown.starts_with("/boot/initrd.img-"), "{unknown}");
 }
 
 #[test]

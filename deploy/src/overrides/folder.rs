@@ -1,6 +1,6 @@
 //! A folder as a layer.
 
-use super::lay::Layer;
+use super::Takes;
 use anyhow::Context;
 use pitstop_trees::entry::{Entry, Kind};
 use pitstop_trees::inode;
@@ -12,13 +12,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Hands all that is in it to `layer`: folders before their contents, names in order. No symlink is followed.
-pub fn walk(folder: &Path, layer: &mut Layer) -> anyhow::Result<()> {
+pub fn walk(folder: &Path, layer: &mut dyn Takes) -> anyhow::Result<()> {
     let opened = File::open(folder).with_context(|| format!("opening {}", folder.display()))?;
     below(&opened.into(), &TreePath::root(), layer)
         .with_context(|| format!("reading {}", folder.display()))
 }
 
-fn below(folder: &OwnedFd, path: &TreePath, layer: &mut Layer) -> anyhow::Result<()> {
+fn below(folder: &OwnedFd, path: &TreePath, layer: &mut dyn Takes) -> anyhow::Result<()> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder).with_context(|| format!("reading {path}"))? {
         let entry = entry.with_context(|| format!("reading {path}"))?;
@@ -35,7 +35,12 @@ fn below(folder: &OwnedFd, path: &TreePath, layer: &mut Layer) -> anyhow::Result
     Ok(())
 }
 
-fn entry(folder: &OwnedFd, name: &[u8], path: &TreePath, layer: &mut Layer) -> anyhow::Result<()> {
+fn entry(
+    folder: &OwnedFd,
+    name: &[u8],
+    path: &TreePath,
+    layer: &mut dyn Takes,
+) -> anyhow::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = openat(folder, name, flags, Mode::empty())?;
     let found = inode::stat(&handle)?;

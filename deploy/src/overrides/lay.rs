@@ -1,6 +1,6 @@
 //! Entries of a layer, each put where it belongs in a tree.
 
-use super::{Copied, Owners};
+use super::{Copied, Data, Owners, Takes};
 use crate::files::{self, Files};
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
@@ -14,7 +14,6 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// What a layer takes away (OCI image specification, "Whiteouts").
@@ -22,9 +21,6 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What is made stands beside what it replaces until it is whole.
 const TEMPORARY: &[u8] = b".pitstop-override";
-
-/// How the data of a file is written.
-type Data<'a> = &'a dyn Fn(&File) -> io::Result<()>;
 
 /// One layer on its way.
 pub struct Layer<'a> {
@@ -54,61 +50,10 @@ impl<'a> Layer<'a> {
         }
     }
 
-    pub fn pass_over(&self, path: &TreePath, what: &str) {
-        self.reporter
-            .warn(format!("{}{path} is {what}, and passed over", self.name));
-    }
-
     /// An entry of a tar.
     pub fn item(&mut self, item: &Item) -> anyhow::Result<()> {
         self.entry(&item.entry, &|file| item.write_to(file))
             .with_context(|| item.entry.path.to_string())
-    }
-
-    /// Puts one entry into the tree.
-    ///
-    /// # Errors
-    /// When its folder is none in the tree, or something of another kind is in its place.
-    pub fn entry(&mut self, entry: &Entry, data: Data) -> anyhow::Result<()> {
-        let path = &entry.path;
-        if path.is_root() {
-            return Ok(());
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let folder = self
-            .files
-            .open(path.folder(), flags)
-            .context("opening its folder in the tree")?;
-        let name = path.name();
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.whiteout(&folder, path, name, hidden);
-        }
-        if entry.kind == Kind::Folder {
-            return self.folder(&folder, entry);
-        }
-        let there = match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => None,
-            other => Some(other?),
-        };
-        let there = there.map(|found| FileType::from_raw_mode(found.st_mode));
-        if there == Some(FileType::Directory) {
-            bail!(
-                "it is a folder in the tree, and a {} cannot lie over it",
-                entry.kind.word()
-            );
-        }
-        self.make(&folder, entry, data)?;
-        let word = if there.is_some() {
-            self.copied.replaced += 1;
-            "replaced"
-        } else {
-            self.copied.added += 1;
-            "added"
-        };
-        self.copied.paths.insert(path.clone());
-        self.reporter
-            .debug(format!("{}: {path} is {word}", self.name));
-        Ok(())
     }
 
     fn folder(&mut self, parent: &OwnedFd, entry: &Entry) -> anyhow::Result<()> {
@@ -273,6 +218,59 @@ impl<'a> Layer<'a> {
             }
         }
         Ok(self.copied)
+    }
+}
+
+impl Takes for Layer<'_> {
+    fn pass_over(&self, path: &TreePath, what: &str) {
+        self.reporter
+            .warn(format!("{}{path} is {what}, and passed over", self.name));
+    }
+
+    /// Puts one entry into the tree.
+    ///
+    /// # Errors
+    /// When its folder is none in the tree, or something of another kind is in its place.
+    fn entry(&mut self, entry: &Entry, data: Data) -> anyhow::Result<()> {
+        let path = &entry.path;
+        if path.is_root() {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let folder = self
+            .files
+            .open(path.folder(), flags)
+            .context("opening its folder in the tree")?;
+        let name = path.name();
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            return self.whiteout(&folder, path, name, hidden);
+        }
+        if entry.kind == Kind::Folder {
+            return self.folder(&folder, entry);
+        }
+        let there = match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => None,
+            other => Some(other?),
+        };
+        let there = there.map(|found| FileType::from_raw_mode(found.st_mode));
+        if there == Some(FileType::Directory) {
+            bail!(
+                "it is a folder in the tree, and a {} cannot lie over it",
+                entry.kind.word()
+            );
+        }
+        self.make(&folder, entry, data)?;
+        let word = if there.is_some() {
+            self.copied.replaced += 1;
+            "replaced"
+        } else {
+            self.copied.added += 1;
+            "added"
+        };
+        self.copied.paths.insert(path.clone());
+        self.reporter
+            .debug(format!("{}: {path} is {word}", self.name));
+        Ok(())
     }
 }
 

@@ -12,11 +12,13 @@ use crate::root::Root;
 use anyhow::Context;
 use lay::Layer;
 use pitstop_imaging::event::Reporter;
+use pitstop_trees::entry::{Entry, Kind};
 use pitstop_trees::path::TreePath;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Read;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 /// Whose files of a layer are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +65,61 @@ pub struct Copied {
     pub removed: usize,
     /// Where files and links were laid, as the layers name them.
     pub paths: BTreeSet<TreePath>,
+}
+
+/// How the data of a file is written.
+type Data<'a> = &'a dyn Fn(&File) -> io::Result<()>;
+
+/// Gets what a layer has, in its order.
+trait Takes {
+    /// Told of what is no part of a system.
+    fn pass_over(&self, path: &TreePath, what: &str);
+
+    /// # Errors
+    /// When it cannot be read, or does not fit.
+    fn entry(&mut self, entry: &Entry, data: Data) -> anyhow::Result<()>;
+}
+
+/// Reads all of a layer, and lays it nowhere: what cannot be read is told before a system is changed. A tar is at its end then; it
+/// is kept in `work` meanwhile. Returns how many files and links it has.
+///
+/// # Errors
+/// When something cannot be read, is no tar, or leads out of itself.
+pub fn check(overlay: &mut Overlay, work: &Path) -> anyhow::Result<usize> {
+    let name = &overlay.name;
+    let reading = || format!("reading {name}");
+    let nowhere = File::options().write(true).open("/dev/null");
+    let mut count = Count {
+        nowhere: nowhere.with_context(reading)?,
+        files: 0,
+    };
+    match &mut overlay.from {
+        From::Folder(path) => folder::walk(path, &mut count),
+        From::Tar(tar) => pitstop_trees::read_tar(tar, work).map(|items| {
+            let files = items.iter().filter(|it| it.entry.kind != Kind::Folder);
+            count.files = files.count();
+        }),
+    }
+    .with_context(reading)?;
+    Ok(count.files)
+}
+
+/// What a layer has, read and counted.
+struct Count {
+    nowhere: File,
+    files: usize,
+}
+
+impl Takes for Count {
+    fn pass_over(&self, _: &TreePath, _: &str) {}
+
+    fn entry(&mut self, entry: &Entry, data: Data) -> anyhow::Result<()> {
+        if let Kind::File { .. } = entry.kind {
+            data(&self.nowhere)?;
+        }
+        self.files += usize::from(entry.kind != Kind::Folder);
+        Ok(())
+    }
 }
 
 /// Lays the layers over the system at `root`, in order.

@@ -27,6 +27,7 @@ pub use commit::{RolledForward, is_cut_off, roll_forward};
 pub use plan::{Line, UpdatePlan, plan};
 pub use record::Record;
 pub use table::{Act, Why};
+pub use text::Json;
 
 use crate::root::Root;
 use crate::wishes::{Changes, Check, Strangers};

@@ -219,6 +219,12 @@ fn is_left_alone(path: &TreePath, local: &Local) -> bool {
 }
 
 impl UpdatePlan<'_> {
+    /// What the new tree says of itself.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.image.meta
+    }
+
     /// Where the wishes refuse the update.
     pub fn refused(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|line| line.act == Act::Refuse)
@@ -332,7 +338,8 @@ impl UpdatePlan<'_> {
         previous.is_some_and(|previous| *previous == self.image.meta_beside())
     }
 
-    fn boot_changed(&self) -> bool {
+    /// Whether kernels, initramfs or boot loaders are among what changes.
+    pub fn boot_changed(&self) -> bool {
         let changed = self
             .lines
             .iter()

@@ -217,3 +217,39 @@ fn luks_that_could_not_be_made_or_opened_is_refused_with_the_disk_as_it_was() {
     }
     assert_eq!(disk.bytes(0, 4096), before);
 }
+
+/// Fedora's own layout: `/boot` is apart, and what GRUB reads there is in its place on any root.
+#[test]
+fn a_kernel_that_is_told_of_a_subvolume_wants_a_root_that_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image.tar.gz");
+    Golden {
+        everything: false,
+        has_boot: true,
+        root: "UUID=11111111-2222-4333-8444-555555555555 rootflags=subvol=@",
+        ..Golden::gpt("btrfs")
+    }
+    .capture(&image);
+    let disk = DiskFile::new(900 * MIB);
+    planned(&image, &disk.path, |_| {}).unwrap();
+    let other = |deployment: &mut Deployment| {
+        let mut layout = Golden {
+            has_boot: true,
+            ..Golden::gpt("ext4")
+        }
+        .layout();
+        layout.partitions[3].size = "fill".into();
+        layout.partitions[3].mount = "/".into();
+        deployment.layout = Some(layout);
+    };
+    let error = planned(&image, &disk.path, other).unwrap_err().to_string();
+    assert!(
+        error.contains("grub.cfg has rootflags=subvol=@, which is not the root of this disk"),
+        "{error}"
+    );
+    planned(&image, &disk.path, |deployment| {
+        other(deployment);
+        deployment.boot = BootWish::None;
+    })
+    .unwrap();
+}

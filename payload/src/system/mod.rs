@@ -197,7 +197,7 @@ fn nothing(here: &[Volume], unreadable: &[String]) -> String {
     for (kind, what) in HOLDERS {
         let on: Vec<&str> = here
             .iter()
-            .filter(|volume| volume.filesystem == kind)
+            .filter(|volume| volume.is_of(kind))
             .map(|volume| volume.name.as_str())
             .collect();
         if !on.is_empty() {
@@ -311,7 +311,7 @@ impl<'a> Around<'a> {
                 one.name, other.name
             ),
             (None, [], Source::Mapped(name)) => {
-                format!("{name}, which is on LVM or LUKS and is not opened here")
+                format!("{name}, which is on LVM, RAID or LUKS and is not opened here")
             }
             (None, [], source) => format!("{source}, which is not here"),
         };

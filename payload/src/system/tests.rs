@@ -127,6 +127,24 @@ fn several_systems_none_and_a_filesystem_that_is_gone_are_told_by_name() {
 }
 
 #[test]
+fn an_array_whose_superblock_is_at_its_end_is_no_system_and_is_told() {
+    let volume = |name: &str, filesystem: &str| Volume {
+        name: name.into(),
+        filesystem: filesystem.into(),
+        ..Volume::default()
+    };
+    let here = [
+        volume("sda1", "md member or ext4"),
+        volume("sdb1", "md member"),
+        volume("sdc1", "LVM2_member"),
+    ];
+    let error = find(&here).err().unwrap().to_string();
+    for told in ["; sda1, sdb1 is RAID,", "; sdc1 is LVM,"] {
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
 fn of_two_copies_of_a_disk_the_one_that_is_meant_is_mounted_whole() {
     let fake = FakeMachine::new();
     let parts = [ext4("root", ROOT), ext4("boot", BOOT)];

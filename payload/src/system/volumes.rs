@@ -36,6 +36,15 @@ pub struct Volume {
     pub is_blank: bool,
 }
 
+impl Volume {
+    /// Whether `kind` is among what it may be: a member of an array whose superblock is at its end looks like what is in the array,
+    /// too.
+    #[must_use]
+    pub fn is_of(&self, kind: &str) -> bool {
+        self.filesystem.split(" or ").any(|name| name == kind)
+    }
+}
+
 /// What is on `disks`. A disk that cannot be read has nothing.
 #[must_use]
 pub fn volumes(machine: &Machine, disks: &[Disk]) -> Vec<Volume> {

@@ -111,6 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 impl Args {
     fn deployment<'a>(&'a self, image: &'a TreeImage<'a>) -> anyhow::Result<Deployment<'a>> {
         let layout = self.layout.as_deref().map(read_layout).transpose()?;
+        let given = self.parts.read()?;
         Ok(Deployment {
             mirrors: self.mirrors.clone(),
             layout,
@@ -119,9 +120,9 @@ impl Args {
             new_ids: self.asked.get("new-ids").is_some(),
             boot: self.word("boot")?,
             initrd: self.word("initrd")?,
-            overrides: self.parts.layers()?,
-            hooks: self.parts.hooks()?,
-            secrets: self.parts.secrets()?,
+            overrides: given.layers,
+            hooks: given.hooks,
+            secrets: given.secrets,
             hook_limit: HOOK_LIMIT,
             passphrase: self.luks_key.as_deref().map(Passphrase::open).transpose()?,
             threads: self.threads,

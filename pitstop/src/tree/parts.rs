@@ -2,7 +2,8 @@
 
 use anyhow::{Context, ensure};
 use pitstop_deploy::hooks::{Hook, check};
-use pitstop_deploy::overrides::{From, Overlay, Owners};
+use pitstop_deploy::overrides::{self, From, Overlay, Owners};
+use serde::Serialize;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,24 +24,71 @@ pub struct Parts {
     secrets: Option<PathBuf>,
 }
 
+/// All of it, read.
+pub struct Given {
+    /// In their order.
+    pub layers: Vec<Overlay>,
+    pub hooks: Vec<Hook>,
+    pub secrets: Option<Vec<u8>>,
+    /// How many files and links each layer has; `None` of one that can be read only once.
+    files: Vec<Option<usize>>,
+}
+
+/// As a program reads it.
+#[derive(Serialize)]
+pub struct Json<'a> {
+    overrides: Vec<&'a str>,
+    hooks: Vec<&'a str>,
+    secrets: bool,
+}
+
+impl Given {
+    /// What a plan says of it, a line each.
+    pub fn text(&self) -> String {
+        let layers = self.layers.iter().zip(&self.files);
+        let layers = layers.map(|(layer, files)| {
+            let files = files.map(|count| match count {
+                1 => " (1 file)".to_owned(),
+                count => format!(" ({count} files)"),
+            });
+            format!("over it: {}{}\n", layer.name, files.unwrap_or_default())
+        });
+        let hooks = self.hooks.iter().map(|hook| {
+            let secrets = match self.secrets {
+                Some(_) => ", with secrets",
+                None => "",
+            };
+            format!("then runs {}{secrets}\n", hook.name)
+        });
+        layers.chain(hooks).collect()
+    }
+
+    pub fn json(&self) -> Json<'_> {
+        Json {
+            overrides: self.layers.iter().map(|it| it.name.as_str()).collect(),
+            hooks: self.hooks.iter().map(|it| it.name.as_str()).collect(),
+            secrets: self.secrets.is_some(),
+        }
+    }
+}
+
 impl Parts {
-    /// The layers, in their order.
+    /// Reads all of it: what is missing, cannot be read or could not be run is told before anything is changed.
     ///
     /// # Errors
-    /// One cannot be read.
-    pub fn layers(&self) -> anyhow::Result<Vec<Overlay>> {
-        self.overrides.iter().map(|layer| overlay(layer)).collect()
+    /// Names what it is.
+    pub fn read(&self) -> anyhow::Result<Given> {
+        let all = self.overrides.iter();
+        let hooks = self.hooks.iter().map(|file| hook(file));
+        Ok(Given {
+            files: all.clone().map(|it| count(it)).collect::<Result<_, _>>()?,
+            layers: all.map(|it| overlay(it)).collect::<Result<_, _>>()?,
+            hooks: hooks.collect::<Result<_, _>>()?,
+            secrets: self.secrets()?,
+        })
     }
 
-    /// # Errors
-    /// One cannot be read, or could not be run.
-    pub fn hooks(&self) -> anyhow::Result<Vec<Hook>> {
-        self.hooks.iter().map(|file| hook(file)).collect()
-    }
-
-    /// # Errors
-    /// They cannot be read.
-    pub fn secrets(&self) -> anyhow::Result<Option<Vec<u8>>> {
+    fn secrets(&self) -> anyhow::Result<Option<Vec<u8>>> {
         let Some(file) = &self.secrets else {
             return Ok(None);
         };
@@ -69,6 +117,15 @@ fn hook(file: &Path) -> anyhow::Result<Hook> {
     };
     check(&hook)?;
     Ok(hook)
+}
+
+fn count(layer: &Path) -> anyhow::Result<Option<usize>> {
+    let found = fs::metadata(layer).with_context(|| format!("opening {}", layer.display()))?;
+    // What comes through a pipe is gone when it is read.
+    if !found.is_dir() && !found.is_file() {
+        return Ok(None);
+    }
+    overrides::check(&mut overlay(layer)?, &std::env::temp_dir()).map(Some)
 }
 
 fn overlay(layer: &Path) -> anyhow::Result<Overlay> {

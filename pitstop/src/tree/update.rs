@@ -1,6 +1,6 @@
 //! `pitstop tree update IMAGE ROOT`: a system is brought up to date by what changed.
 
-use super::parts::Parts;
+use super::parts::{Given, Parts};
 use super::print;
 use super::store::Where;
 use crate::commands::place::reporter;
@@ -8,17 +8,19 @@ use crate::commands::place::signed::SignedBy;
 use anyhow::{Context, bail};
 use pitstop_deploy::chroot::Chroot;
 use pitstop_deploy::disk::{HOOK_LIMIT, apart};
-use pitstop_deploy::hooks::{self, Hook, HookEnvironment, Stage};
+use pitstop_deploy::hooks::{self, HookEnvironment, Stage};
+use pitstop_deploy::initramfs::Way;
 use pitstop_deploy::overrides;
 use pitstop_deploy::root::Root;
 use pitstop_deploy::update::snapshot::{self, Place, Runs};
 use pitstop_deploy::update::{Act, Update, UpdatePlan, adapted, is_cut_off, plan};
-use pitstop_deploy::{initramfs, wishes};
+use pitstop_deploy::wishes::{self, Initrd};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::units;
 use pitstop_trees::TreeImage;
 use pitstop_trees::machine::{Access, Locks, Machine};
 use pitstop_trees::path::TreePath;
+use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -102,11 +104,11 @@ enum InitrdWord {
 }
 
 impl InitrdWord {
-    fn wish(self) -> wishes::Initrd {
+    fn wish(self) -> Initrd {
         match self {
-            Self::Auto => wishes::Initrd::Auto,
-            Self::Keep => wishes::Initrd::Keep,
-            Self::Rebuild => wishes::Initrd::Rebuild,
+            Self::Auto => Initrd::Auto,
+            Self::Keep => Initrd::Keep,
+            Self::Rebuild => Initrd::Rebuild,
         }
     }
 }
@@ -186,25 +188,26 @@ fn update(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<O
         Access::Write,
         &[],
     )?)?);
+    // Read before anything is changed, and before what was cut off is finished.
+    let mut given = args.parts.read()?;
+    let way = way(args, root)?;
     let ((), swapped) = snapshot::within(root, args.runs(), reporter, |place| {
         let image = args
             .place
             .open_signed(&args.image, &args.signed, reporter)?;
         let plan = plan(&args.update(&image, place.root()))?;
         if args.json {
-            print_json(&plan)?;
+            print_json(&plan, &given)?;
         }
-        // Read before anything is changed.
-        let (mut layers, hooks) = (args.parts.layers()?, args.parts.hooks()?);
-        let secrets = args.parts.secrets()?;
+        check_programs(args, &plan, &given, &way, place.root())?;
         bring(plan, &image, place, reporter)?;
-        let laid = overrides::copy(place.root(), &mut layers, reporter)?;
+        let laid = overrides::copy(place.root(), &mut given.layers, reporter)?;
         adapted::add(place.root(), &laid.paths)?;
-        check_initramfs(args, place.root(), reporter)?;
-        if !hooks.is_empty() {
+        ensure_initramfs(args, &way, place.root(), reporter)?;
+        if !given.hooks.is_empty() {
             locks = None;
         }
-        run_hooks(&hooks, secrets, &image, place.root(), reporter)
+        run_hooks(given, &image, place.root(), reporter)
     })?;
     drop(locks);
     Ok(swapped)
@@ -222,17 +225,51 @@ fn dry_run(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<
         .place
         .open_signed(&args.image, &args.signed, reporter)?;
     let plan = plan(&args.update(&image, root))?;
+    let (given, way) = (args.parts.read()?, way(args, root)?);
+    check_programs(args, &plan, &given, &way, root)?;
     if args.json {
-        return print_json(&plan);
+        return print_json(&plan, &given);
     }
-    let told = snapshot::told(root, args.runs())?;
-    let told = told.map(|told| told + "\n").unwrap_or_default();
-    print(&(plan.text() + &told + &plan.summary() + "\n"))
+    let told = [
+        snapshot::told(root, args.runs())?,
+        way.told(args.initrd.wish()),
+    ];
+    let told: String = told.into_iter().flatten().map(|told| told + "\n").collect();
+    print(&(plan.text() + &given.text() + &told + &plan.summary() + "\n"))
 }
 
-fn print_json(plan: &UpdatePlan) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(&plan.json()).context("writing JSON")?;
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    plan: pitstop_deploy::update::Json<'a>,
+    #[serde(flatten)]
+    given: super::parts::Json<'a>,
+}
+
+fn print_json(plan: &UpdatePlan, given: &Given) -> anyhow::Result<()> {
+    let all = Json {
+        plan: plan.json(),
+        given: given.json(),
+    };
+    let text = serde_json::to_string_pretty(&all).context("writing JSON")?;
     print(&(text + "\n"))
+}
+
+/// Whether the tree's own programs can do what they have to when its files are there.
+fn check_programs(
+    args: &Args,
+    plan: &UpdatePlan,
+    given: &Given,
+    way: &Way,
+    root: &Root,
+) -> anyhow::Result<()> {
+    let architecture = &plan.meta().architecture;
+    hooks::check_runs_here(&given.hooks, architecture)?;
+    let wish = args.initrd.wish();
+    if plan.boot_changed() || wish == Initrd::Rebuild {
+        way.check(root, wish, architecture)?;
+    }
+    Ok(())
 }
 
 fn bring(
@@ -261,13 +298,12 @@ fn bring(
 }
 
 fn run_hooks(
-    all: &[Hook],
-    secrets: Option<Vec<u8>>,
+    given: Given,
     image: &TreeImage,
     root: &Root,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
-    if all.is_empty() {
+    if given.hooks.is_empty() {
         return Ok(());
     }
     let environment = HookEnvironment {
@@ -276,23 +312,32 @@ fn run_hooks(
         hostname: String::new(),
         tree: image.meta.name.clone(),
         version: image.meta.version.clone(),
-        secrets,
+        secrets: given.secrets,
     };
     let chroot = Chroot::enter(root, None)?;
-    hooks::run(&chroot, all, &environment, HOOK_LIMIT, reporter)
+    hooks::run(&chroot, &given.hooks, &environment, HOOK_LIMIT, reporter)
 }
 
-/// Whether the kernel that came finds the disk that this system is on. Of one that does not run here nobody knows its machine.
-fn check_initramfs(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<()> {
+/// What it takes to reach the disk that this system is on.
+fn way(args: &Args, root: &Root) -> anyhow::Result<Way> {
     let machine = Machine::open(root.path(), Access::Read, &[])?;
-    let needs = match machine.source(&TreePath::root()) {
-        Some(source) if args.live => initramfs::needs(Path::new("/sys"), source)?,
-        _ => Vec::new(),
-    };
+    match machine.source(&TreePath::root()) {
+        Some(source) => Way::of(Path::new("/sys"), source, args.live),
+        None => Ok(Way::default()),
+    }
+}
+
+/// Whether the kernel that came reaches it.
+fn ensure_initramfs(
+    args: &Args,
+    way: &Way,
+    root: &Root,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     let wish = args.initrd.wish();
-    if needs.is_empty() && wish != wishes::Initrd::Rebuild {
+    if way.is_unknown() && wish != Initrd::Rebuild {
         return Ok(());
     }
     let chroot = Chroot::enter(root, None)?;
-    initramfs::ensure(&chroot, wish, &needs, false, reporter)
+    way.ensure(&chroot, wish, reporter)
 }

@@ -83,6 +83,7 @@ impl<'a> Running<'a> {
             running.array(array, disks).with_context(doing)?;
         }
         for luks in &stack.luks {
+            interrupt::check()?;
             let doing = || format!("encrypting {}", luks.name);
             let passphrase = passphrase.context("no passphrase is given");
             passphrase
@@ -152,8 +153,13 @@ impl<'a> Running<'a> {
             passphrase,
             self.reporter,
         )?;
-        feed(&commands::open(luks, device), passphrase, self.reporter)?;
-        self.stops.push(commands::close(luks));
+        interrupt::check()?;
+        let opened = feed(&commands::open(luks, device), passphrase, self.reporter);
+        // Ctrl-C ends cryptsetup as well, which may have made the mapping by then.
+        if opened.is_ok() || is_mapped(Path::new(BLOCK), &luks.uuid) {
+            self.stops.push(commands::close(luks));
+        }
+        opened?;
         let node = commands::opened(&luks.name);
         wipe(&node)?;
         self.named.push((luks.name.clone(), node.clone()));
@@ -239,6 +245,15 @@ fn has_member(block: &Path, array: &Path, parts: &[PathBuf]) -> bool {
     })
 }
 
+/// Whether what has this UUID in its header is open; `block` is the folder of all block devices in sysfs.
+fn is_mapped(block: &Path, uuid: &str) -> bool {
+    // As cryptsetup tells device-mapper, with the mapping's name behind.
+    let start = format!("CRYPT-LUKS2-{}-", uuid.replace('-', ""));
+    let devices = fs::read_dir(block).into_iter().flatten().flatten();
+    let mut uuids = devices.map(|device| devices::fact(&device.path().join("dm/uuid")));
+    uuids.any(|found| found.starts_with(&start))
+}
+
 fn patiently(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -299,5 +314,29 @@ mod tests {
         assert!(!has_member(block.path(), node, &parts));
         fs::create_dir(members.join("cciss!c0d0p2")).unwrap();
         assert!(has_member(block.path(), node, &parts));
+    }
+
+    #[test]
+    fn what_cryptsetup_opened_before_it_was_ended_is_known_by_its_header() {
+        let block = tempfile::tempdir().unwrap();
+        let uuid = "0d9f5f0a-6a0c-4c1a-9a77-1f6d6f2a5e11";
+        let put = |name: &str, uuid: &str| {
+            let folder = block.path().join(name).join("dm");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("uuid"), uuid).unwrap();
+        };
+        fs::create_dir(block.path().join("sda")).unwrap();
+        put("dm-0", "LVM-0d9f5f0a6a0c4c1a9a771f6d6f2a5e11\n");
+        // Another one of the same name.
+        put(
+            "dm-1",
+            "CRYPT-LUKS2-ffff5f0a6a0c4c1a9a771f6d6f2a5e11-system\n",
+        );
+        assert!(!is_mapped(block.path(), uuid));
+        put(
+            "dm-2",
+            "CRYPT-LUKS2-0d9f5f0a6a0c4c1a9a771f6d6f2a5e11-system\n",
+        );
+        assert!(is_mapped(block.path(), uuid));
     }
 }

@@ -251,6 +251,7 @@ fn a_system_is_brought_up_to_date_with_files_by_layer() {
     let plan = bench.done(update(&["layers/base"])).unwrap();
     assert!(plan.contains("tree web@2"), "{plan}");
     assert!(plan.contains("bring Testix 1 up to date with it"), "{plan}");
+    assert!(plan.contains("over it: layers/base"), "{plan}");
     let disks = pitstop_imaging::inventory::read(&bench.fake.machine())
         .unwrap()
         .disks;

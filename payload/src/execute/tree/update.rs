@@ -57,8 +57,12 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
             lines.push(format!("and {} more paths", all - SHOWN));
         }
         lines.push(planned.summary());
+        hooks::check_runs_here(&hooks, &tree.image.meta.architecture)?;
         lines.extend(snapshot::told(&root, Runs::No)?);
     }
+    let layers = options.overrides.iter();
+    lines.extend(layers.map(|layer| format!("over it: {layer}")));
+    lines.extend(hooks.iter().map(|hook| format!("then runs {}", hook.name)));
     let disks = system.disks.clone();
     system.unmount()?;
     let step = OfTree {
