@@ -124,7 +124,7 @@ fn a_liar_is_named_and_the_others_lose_little() {
         wishes.machines[2].lies = Some(lie);
         let outcome = Room::run(wishes);
         let ratio = slowest(&outcome, &[2]) / one();
-        
+
         assert!(ratio < ratio_at_most, "{lie:?}: {ratio}");
         let third = address(2, 0).ip();
         let named = outcome.notices.iter().any(|it| {
