@@ -161,6 +161,7 @@ dist: setup ## a tarball of the static programs, its checksums and bill of mater
 
 bench: ## measure against the peers; writes docs/benchmarks.md
 	@.ci/setup test
+	@.ci/setup bench
 	cargo build --release -p pitstop
 	bench/run
 

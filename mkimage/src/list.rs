@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use pitstop_imaging::initramfs;
 use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 
 #[derive(Debug, Serialize)]
 struct Listing {
@@ -50,6 +51,16 @@ pub fn run(options: &ListOptions) -> Result<()> {
     write!(out, "\n{}", weigh::table(&listing.parts))?;
     writeln!(out, "{:<28} {:>19}", "packed", weigh::kib(listing.packed))?;
     Ok(())
+}
+
+/// Reads an initramfs that goes into something else: of another file a machine would have no system.
+pub fn initramfs(path: &Path) -> Result<Vec<u8>> {
+    let packed = input::read(path)?;
+    initramfs::walk(&packed, &mut |_, data| {
+        std::io::copy(data, &mut std::io::sink()).map(drop)
+    })
+    .with_context(|| format!("{} is no initramfs", path.display()))?;
+    Ok(packed)
 }
 
 /// What is in an initramfs, with its data.

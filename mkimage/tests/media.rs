@@ -7,18 +7,56 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Makes `name` of a kernel and an initramfs that are none.
+/// An initramfs with an init of 5,000 bytes, in cpio's format `newc`.
+fn archive() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, mode, size) in [("init", 0o100_755, 5000), ("TRAILER!!!", 0, 0)] {
+        let fields = [1, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name.len() + 1, 0];
+        bytes.extend_from_slice(b"070701");
+        for field in fields {
+            bytes.extend_from_slice(format!("{field:08x}").as_bytes());
+        }
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.resize((bytes.len() + size).next_multiple_of(4), 9);
+    }
+    bytes
+}
+
+#[test]
+fn a_file_that_is_no_initramfs_makes_no_medium() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (whole, other) = (folder.join("whole"), folder.join("other"));
+    fs::write(&whole, &archive()[..2000]).unwrap();
+    fs::write(&other, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
+    for file in [&whole, &other] {
+        for kind in ["iso", "uki"] {
+            let more = ["--initramfs", file.to_str().unwrap()];
+            let (image, output) = make(folder, kind, "none", &more);
+            let said = String::from_utf8_lossy(&output.stderr);
+            let why = format!("{} is no initramfs", file.display());
+            assert!(!output.status.success() && said.contains(&why), "{said}");
+            assert!(!image.exists());
+        }
+    }
+}
+
+/// Makes `name` of a kernel that is none and an initramfs.
 fn make(folder: &Path, kind: &str, name: &str, more: &[&str]) -> (PathBuf, Output) {
     let (kernel, initramfs) = (folder.join("vmlinuz"), folder.join("initramfs.img"));
     let mut bytes = vec![0; 4096];
     bytes[..2].copy_from_slice(b"MZ");
     bytes[0x202..0x206].copy_from_slice(b"HdrS");
     fs::write(&kernel, bytes).unwrap();
-    fs::write(&initramfs, [9; 5000]).unwrap();
+    fs::write(&initramfs, archive()).unwrap();
     let image = folder.join(name);
     let mut command = Command::new(env!("CARGO_BIN_EXE_mkimage"));
     command.arg(kind).arg("--kernel").arg(kernel);
-    command.arg("--initramfs").arg(initramfs);
+    if !more.contains(&"--initramfs") {
+        command.arg("--initramfs").arg(initramfs);
+    }
     command.args(more).arg("-o").arg(&image);
     let output = command
         .env("SOURCE_DATE_EPOCH", "1700000000")
@@ -64,7 +102,7 @@ fn a_medium_for_arm64_is_for_uefi_alone() {
     bytes[0x40..0x44].copy_from_slice(b"PE\0\0");
     bytes[0x44..0x46].copy_from_slice(&0xaa64u16.to_le_bytes());
     fs::write(&kernel, bytes).unwrap();
-    fs::write(&initramfs, [9; 5000]).unwrap();
+    fs::write(&initramfs, archive()).unwrap();
     // The stub of x86-64, which says that it is for arm64.
     let stub = folder.join("stub");
     let mut bytes = fs::read("/usr/lib/systemd/boot/efi/linuxx64.efi.stub").unwrap();

@@ -5,7 +5,7 @@ use crate::receiver::Undelivered;
 use crate::roots;
 use crate::template::Template;
 use anyhow::Context;
-use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
@@ -97,6 +97,9 @@ impl Mail {
         let mut message = Message::builder()
             .from(self.from.clone())
             .subject(subject.chars().take(LONGEST_SUBJECT).collect::<String>())
+            // Large providers refuse a mail without a name, and without a version readers may show the encoded text.
+            .message_id(None)
+            .header(MIME_VERSION_1_0)
             .header(AutoSubmitted)
             .header(ContentType::TEXT_PLAIN);
         for to in &self.to {

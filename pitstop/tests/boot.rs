@@ -447,6 +447,59 @@ fn a_window_begins_again_where_the_client_lost_a_block() {
     assert!(got == bytes);
 }
 
+/// As UEFI's client does: it says the last good number again for each packet that it cannot use, and when nothing comes.
+#[test]
+fn a_client_that_answers_to_each_block_out_of_order_gets_all() {
+    let server = Server::start();
+    let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+    fs::write(server.path("boot/x"), &bytes).unwrap();
+    for window in [2, 4, 8, 16] {
+        let words = window.to_string();
+        let options = [("blksize", "500"), ("windowsize", &*words), LONG];
+        let socket = request(&server, Direction::Read, "x", "octet", &options);
+        let (_, from) = receive(&socket);
+        socket
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        let (mut got, mut last, mut came, mut in_order) = (Vec::new(), 0u16, 0, 0);
+        let say = |last| socket.send_to(&Packet::Ack(last).encode(), from).unwrap();
+        say(last);
+        let mut buffer = [0; 1024];
+        loop {
+            let Ok((length, _)) = socket.recv_from(&mut buffer) else {
+                say(last);
+                continue;
+            };
+            let Packet::Data { block, data } = Packet::parse(&buffer[..length]).unwrap() else {
+                panic!("window {window}: not data at {last}")
+            };
+            came += 1;
+            if came % 53 == 0 {
+                continue;
+            }
+            if block != last + 1 {
+                in_order = 0;
+                say(last);
+                continue;
+            }
+            last = block;
+            in_order += 1;
+            got.extend_from_slice(&data);
+            if data.len() < 500 {
+                break;
+            }
+            if in_order == window {
+                in_order = 0;
+                say(last);
+            }
+        }
+        say(last);
+        assert!(got == bytes, "window {window}");
+        // A block that comes twice now and then is no harm; twice as many are.
+        assert!(came < 601 * 3 / 2, "window {window}: {came} packets");
+    }
+}
+
 #[test]
 fn block_numbers_wrap() {
     let server = Server::start();

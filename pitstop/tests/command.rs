@@ -264,6 +264,27 @@ fn a_job_that_will_fail_is_refused() {
 }
 
 #[test]
+fn a_root_has_one_server() {
+    let server = Server::start();
+    let (root, before) = (
+        server.path(""),
+        fs::read(server.path("server.toml")).unwrap(),
+    );
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--tftp",
+        "off",
+        "--root",
+    ];
+    let second = error(&run(&[&serve[..], &[root.to_str().unwrap()]].concat()));
+    assert!(second.contains("another pitstop serve has"), "{second}");
+    // Machines go on to the first.
+    assert_eq!(fs::read(server.path("server.toml")).unwrap(), before);
+}
+
+#[test]
 fn a_server_that_cannot_listen_says_so() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();

@@ -191,6 +191,7 @@ fn who_read_a_configuration_may_delete_it_after_a_restart_of_the_server() {
     assert_eq!(wire.request(first, "DELETE", &url(&server, uuid)), "204");
     assert_eq!(common::everything_in(&root.path().join("readers")), [""; 0]);
 
+    drop(server);
     // Of IPv6 the name tells the address, and a shortened one is everybody's.
     let server = start(&format!("[{}1]", wire.v6));
     let (first, second) = (&*format!("{}2", wire.v6), &*format!("{}3", wire.v6));

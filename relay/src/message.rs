@@ -82,6 +82,9 @@ pub struct Report {
     /// Bytes of members that came and that were sent on.
     pub received: u64,
     pub sent: u64,
+    /// The image's largest member in bytes; 0 of a machine that does not say.
+    #[serde(default)]
+    pub largest: u64,
     /// Since its last word it took nothing for a while, as what came before was not on its own disk yet.
     #[serde(default)]
     pub behind: bool,
@@ -188,6 +191,7 @@ mod tests {
             done: 3,
             received: 300,
             sent: 200,
+            largest: 1 << 20,
             behind: true,
             source: Some(Source::Peer("10.0.0.3:4000".parse().unwrap())),
             complaints: vec![Complaint {

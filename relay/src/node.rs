@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{Fed, Feed};
 use pitstop_imaging::units;
-use pitstop_transport::fetch::{HttpClient, Posted, Settings, post};
+use pitstop_transport::fetch::{HttpClient, HttpError, Posted, Settings, post, post_patiently};
 use pitstop_transport::share::RelayAt;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Mutex;
@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 const UNANSWERED: Duration = Duration::from_secs(3);
 /// Between two looks of who has all whether somebody still waits for it.
 const LOOKS: Duration = Duration::from_millis(20);
+const JSON: &str = "application/json";
 /// So few chunks are not worth a place in a chain.
 const FEW: usize = 8;
 /// Where a chain is planned, and which image it is about.
@@ -66,7 +67,7 @@ impl<'a> Node<'a> {
     pub fn join(place: Place, reporter: &'a dyn Reporter) -> Result<Self, NotJoined> {
         let prepared = Self::prepare(place, reporter).map_err(NotJoined::Failed)?;
         let report = prepared.report(Stage::Looking);
-        let answer = prepared.post(&report)?;
+        let answer = prepared.ask_to_join(&report)?;
         let key = key(&answer.key).ok_or_else(|| {
             let what = format!("{}: the server gave no key", prepared.place.at.url);
             NotJoined::Failed(anyhow!(what))
@@ -136,17 +137,28 @@ impl<'a> Node<'a> {
             done: 0,
             received: 0,
             sent: 0,
+            largest: 0,
             behind: false,
             source: None,
             complaints: Vec::new(),
         }
     }
 
+    /// As long as it takes: nothing is done before.
+    fn ask_to_join(&self, report: &Report) -> Result<Answer, NotJoined> {
+        let (http, url) = (&self.place.at.http, &self.place.at.url);
+        let body = words(report)?;
+        self.answer(post_patiently(http, url, JSON, &body, MOST_BYTES))
+    }
+
     fn post(&self, report: &Report) -> Result<Answer, NotJoined> {
+        let (http, url) = (&self.http, &self.place.at.url);
+        self.answer(post(http, url, JSON, words(report)?, MOST_BYTES))
+    }
+
+    fn answer(&self, posted: Result<Posted, HttpError>) -> Result<Answer, NotJoined> {
         let failed = |error: anyhow::Error| NotJoined::Failed(error);
-        let body = serde_json::to_vec(report).map_err(|e| failed(e.into()))?;
         let url = &self.place.at.url;
-        let posted = post(&self.http, url, "application/json", body, MOST_BYTES);
         match posted.map_err(|e| failed(e.into()))? {
             Posted::Answer(bytes) => Answer::parse(&bytes)
                 .map_err(|error| failed(anyhow!("what {url} answered: {error}"))),
@@ -154,6 +166,10 @@ impl<'a> Node<'a> {
             Posted::Refused(why) => Err(failed(anyhow!(why))),
         }
     }
+}
+
+fn words(report: &Report) -> Result<Vec<u8>, NotJoined> {
+    serde_json::to_vec(report).map_err(|error| NotJoined::Failed(error.into()))
 }
 
 /// What names a list of mirrors in a word to the server: who has the same list has its chunks from the same place.
@@ -346,6 +362,7 @@ impl Run<'_> {
             done: chunks - left,
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
+            largest: self.fed.largest_member() as u64,
             behind: self.queue.was_full(),
             source: said.source,
             complaints: said.complaints.clone(),

@@ -277,7 +277,8 @@ impl Room {
         let (chunks, left) = it.shelf.progress();
         let claims = it.wish.lies == Some(Lie::Claims);
         let honest = it.received;
-        let line = it.wish.rate * self.now.saturating_sub(it.wish.joins).as_secs();
+        let here = self.now.saturating_sub(it.wish.joins);
+        let line = it.wish.rate * u64::try_from(here.as_millis()).unwrap() / 1000;
         Report {
             version: VERSION,
             image: "/share/golden/sda.raw.gz".into(),
@@ -289,9 +290,10 @@ impl Room {
             stage,
             partial: false,
             chunks,
-            done: chunks - left,
+            done: if claims { 0 } else { chunks - left },
             received: if claims { line } else { honest },
             sent: it.sent,
+            largest: self.wishes.member,
             behind: false,
             source: said.source,
             complaints: said.complaints,

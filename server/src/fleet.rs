@@ -4,7 +4,7 @@ use crate::journal::Journal;
 use pitstop_fleet::{Fleet, LARGEST, Unknown};
 use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read, Result};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,13 @@ const NOTED: usize = 10;
 /// # Errors
 /// It cannot be read.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    // A pipe would be waited for, for ever.
+    let file = match File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+    {
+        Ok(file) if !file.metadata()?.is_file() => return Err(Error::other("it is no file")),
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! One line for each request: on stderr, and the last ones kept for the status page.
+//! What happens, and one line for each request: on stderr, and the last ones kept for the status page.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -16,7 +16,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// `quiet` keeps the lines off stderr; the status page has them all the same.
+    /// `quiet` keeps the lines of requests off stderr; the status page has them all the same.
     pub fn new(quiet: bool) -> Self {
         Self {
             quiet,
@@ -26,9 +26,18 @@ impl Journal {
 
     /// Notes a line. Control characters in it, which only a hostile client sends, become spaces.
     pub fn note(&self, line: &dyn Display) {
+        self.keep(line, true);
+    }
+
+    /// Notes a request.
+    pub fn request(&self, line: &dyn Display) {
+        self.keep(line, !self.quiet);
+    }
+
+    fn keep(&self, line: &dyn Display, is_told: bool) {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
         let line = format!("{now} {line}").replace(char::is_control, " ");
-        if !self.quiet {
+        if is_told {
             // A closed stderr must not end the server.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
@@ -54,7 +63,7 @@ mod tests {
     fn only_the_last_lines_are_kept() {
         let journal = Journal::new(true);
         for i in 0..=KEPT {
-            journal.note(&format!("request {i}\nforged"));
+            journal.request(&format!("request {i}\nforged"));
         }
         let lines = journal.last();
         assert_eq!(lines.len(), KEPT);

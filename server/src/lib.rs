@@ -84,6 +84,9 @@ use web::Web;
 
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// A server that is ending is looked for so often, so long after each other.
+const LOOKS: u32 = 30;
+const LOOK: Duration = Duration::from_millis(100);
 /// Where boot ROMs look for TFTP.
 const TFTP_PORT: u16 = 69;
 
@@ -227,6 +230,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         .local_addr()
         .context("asking for the server's address")?;
     let (tftp, no_tftp) = bind_tftp(args.tftp, address.ip()).await?;
+    let _only_one = only_server(&args.root).await?;
     let journal = Journal::new(args.quiet);
     let (face, https) =
         Face::new(&args.tls, &args.root, args.url.as_deref(), address, journal).await?;
@@ -288,6 +292,24 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Of two servers of one root each would turn the machines of the other to itself. One that is ending is waited for. What is
+/// returned holds the root; `None` where the filesystem has no locks of folders.
+async fn only_server(root: &Path) -> anyhow::Result<Option<File>> {
+    let path = root.join("hosts");
+    let folder = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    for _ in 0..LOOKS {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Some(folder)),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+    bail!(
+        "another pitstop serve has {}: end it first, or give this one a root of its own",
+        root.display()
+    )
 }
 
 fn sites(args: &Args, folders: &Folders, face: Face) -> anyhow::Result<Sites> {

@@ -50,9 +50,48 @@ pub(super) fn read(text: &str, leases: bool) -> Imported {
     if leases {
         lease_statements(&statements, &mut imported);
     } else {
-        walk(&statements, None, &mut imported);
+        walk(&statements, None, &Outer::default(), &mut imported);
     }
     imported
+}
+
+/// What holds in the blocks of a block, too (dhcpd.conf(5), "scopes").
+#[derive(Default, Clone)]
+struct Outer {
+    keys: Vec<(&'static str, Value)>,
+    /// Addresses are for machines alone that the file names.
+    is_closed: bool,
+}
+
+impl Outer {
+    /// What holds within these statements.
+    fn with(&self, statements: &[Statement]) -> Self {
+        let mut keys: Vec<_> = statements.iter().filter_map(option).collect();
+        for (key, value) in &self.keys {
+            if keys.iter().all(|(own, _)| own != key) {
+                keys.push((key, value.clone()));
+            }
+        }
+        Self {
+            keys,
+            is_closed: self.is_closed || statements.iter().any(closes),
+        }
+    }
+}
+
+/// Whether strangers get no address where this stands.
+fn closes(statement: &Statement) -> bool {
+    ["deny", "ignore"]
+        .iter()
+        .any(|word| statement.starts(&[word, "unknown-clients"]))
+}
+
+/// Whether not everybody gets an address of the pool where this stands.
+fn chooses(statement: &Statement) -> bool {
+    let is_open = ["unknown-clients", "all"]
+        .iter()
+        .any(|who| statement.starts(&["allow", who]));
+    closes(statement) || !is_open && (statement.starts(&["allow"]) || statement.starts(&["deny"]))
 }
 
 /// Splits into words, `{`, `}` and `;`, each with its line.
@@ -138,7 +177,8 @@ fn statements(
 }
 
 /// Goes through a configuration. What concerns no machine and no network is no one's loss: only these are listed.
-fn walk(statements: &[Statement], group: Option<&str>, imported: &mut Imported) {
+fn walk(statements: &[Statement], group: Option<&str>, outer: &Outer, imported: &mut Imported) {
+    let outer = &outer.with(statements);
     for statement in statements {
         let block = statement.block.as_deref();
         let head = statement
@@ -149,13 +189,13 @@ fn walk(statements: &[Statement], group: Option<&str>, imported: &mut Imported) 
             (Some("host"), Some(block)) => host(statement, block, group, imported),
             (Some("group"), Some(block)) => {
                 let name = statement.words.get(1).map(|name| unquoted(name));
-                walk(block, name.or(group), imported);
+                walk(block, name.or(group), outer, imported);
             }
             (Some("subnet"), Some(block)) => {
-                subnet(statement, block, imported);
-                walk(block, group, imported);
+                subnet(statement, block, outer, imported);
+                walk(block, group, outer, imported);
             }
-            (Some("shared-network" | "pool"), Some(block)) => walk(block, group, imported),
+            (Some("shared-network" | "pool"), Some(block)) => walk(block, group, outer, imported),
             (
                 Some(
                     "subnet6" | "class" | "subclass" | "key" | "zone" | "failover" | "if" | "elsif"
@@ -167,6 +207,11 @@ fn walk(statements: &[Statement], group: Option<&str>, imported: &mut Imported) 
                     statement.line,
                     format!("not taken over: {}", statement.shown()),
                 );
+            }
+            (Some("option"), None) if statement.starts(&["option", "routers"]) => {
+                for more in statement.words.iter().skip(3) {
+                    imported.leave(statement.line, format!("the second router {more}"));
+                }
             }
             (Some("include"), None) => imported.leave(
                 statement.line,
@@ -194,7 +239,7 @@ fn host(statement: &Statement, block: &[Statement], group: Option<&str>, importe
     };
     for inner in block {
         if let Some(mac) = inner.value(&["hardware", "ethernet"]) {
-            match identity::mac(mac) {
+            match identity::mac(&padded(mac)) {
                 Ok(mac) => found.macs.push(mac),
                 Err(error) => {
                     return imported.leave(inner.line, format!("{}: {error}", found.name));
@@ -220,10 +265,20 @@ fn host(statement: &Statement, block: &[Statement], group: Option<&str>, importe
             imported.leave(inner.line, format!("{}: {}", found.name, inner.shown()));
         }
     }
+    if found.macs.is_empty() {
+        let what = format!("{}: it names no network card of Ethernet", found.name);
+        return imported.leave(statement.line, what);
+    }
     imported.machines.push(found);
 }
 
-fn subnet(statement: &Statement, block: &[Statement], imported: &mut Imported) {
+/// dhcpd takes a byte of one digit.
+fn padded(mac: &str) -> String {
+    let bytes: Vec<String> = mac.split(':').map(|byte| format!("{byte:0>2}")).collect();
+    bytes.join(":")
+}
+
+fn subnet(statement: &Statement, block: &[Statement], outer: &Outer, imported: &mut Imported) {
     let net = match &statement.words[..] {
         [_, net, mask, bits] if mask == "netmask" => {
             let net = net.parse().ok().zip(bits.parse().ok());
@@ -234,9 +289,12 @@ fn subnet(statement: &Statement, block: &[Statement], imported: &mut Imported) {
     let Some(net) = net else {
         return imported.leave(statement.line, format!("no network: {}", statement.shown()));
     };
-    let mut keys: Vec<(&'static str, Value)> = Vec::new();
+    let Outer {
+        mut keys,
+        is_closed,
+    } = outer.with(block);
     let mut ranges = Vec::new();
-    network_options(block, &mut keys, &mut ranges);
+    ranges_of(block, is_closed, &mut ranges, imported);
     if !ranges.is_empty() {
         keys.push(("range", Value::Array(ranges)));
     }
@@ -247,41 +305,55 @@ fn subnet(statement: &Statement, block: &[Statement], imported: &mut Imported) {
     });
 }
 
-fn network_options(
+/// A key of the fleet file for a statement.
+fn option(statement: &Statement) -> Option<(&'static str, Value)> {
+    let all = || {
+        let words = statement.words.iter().skip(2);
+        Value::Array(words.map(|word| unquoted(word).into()).collect())
+    };
+    let first = |key, words: &[&str]| statement.value(words).map(|value| (key, value.into()));
+    if statement.starts(&["option", "domain-name-servers"]) {
+        Some(("dns", all()))
+    } else if statement.starts(&["option", "ntp-servers"]) {
+        Some(("ntp", all()))
+    } else {
+        first("router", &["option", "routers"])
+            .or_else(|| first("domain", &["option", "domain-name"]))
+            .or_else(|| first("next-server", &["next-server"]))
+    }
+}
+
+/// Addresses that the server gives to everybody. Those for some alone are told: nobody else is to have one.
+fn ranges_of(
     block: &[Statement],
-    keys: &mut Vec<(&'static str, Value)>,
+    is_closed: bool,
     ranges: &mut Vec<Value>,
+    imported: &mut Imported,
 ) {
     for inner in block {
-        let all = |from: usize| {
-            Value::Array(
-                inner.words[from..]
-                    .iter()
-                    .map(|word| unquoted(word).into())
-                    .collect(),
-            )
-        };
-        if let Some(router) = inner.value(&["option", "routers"]) {
-            keys.push(("router", router.into()));
-        } else if inner.starts(&["option", "domain-name-servers"]) {
-            keys.push(("dns", all(2)));
-        } else if inner.starts(&["option", "ntp-servers"]) {
-            keys.push(("ntp", all(2)));
-        } else if let Some(domain) = inner.value(&["option", "domain-name"]) {
-            keys.push(("domain", domain.into()));
-        } else if let Some(server) = inner.value(&["next-server"]) {
-            keys.push(("next-server", server.into()));
-        } else if inner.starts(&["range"]) {
-            let ips: Vec<&String> = inner.words[1..]
-                .iter()
-                .filter(|word| word.parse::<IpAddr>().is_ok())
-                .collect();
-            if let Some(first) = ips.first() {
-                let last = ips.get(1).unwrap_or(first);
-                ranges.push(format!("{first}-{last}").into());
-            }
-        } else if let (true, Some(pool)) = (inner.starts(&["pool"]), &inner.block) {
-            network_options(pool, keys, ranges);
+        if let (true, Some(pool)) = (inner.starts(&["pool"]), &inner.block) {
+            ranges_of(
+                pool,
+                is_closed || pool.iter().any(chooses),
+                ranges,
+                imported,
+            );
+        }
+        if !inner.starts(&["range"]) {
+            continue;
+        }
+        if is_closed {
+            let what = format!("these addresses are not for everybody: {}", inner.shown());
+            imported.leave(inner.line, what);
+            continue;
+        }
+        let ips: Vec<&String> = inner.words[1..]
+            .iter()
+            .filter(|word| word.parse::<IpAddr>().is_ok())
+            .collect();
+        if let Some(first) = ips.first() {
+            let last = ips.get(1).unwrap_or(first);
+            ranges.push(format!("{first}-{last}").into());
         }
     }
 }

@@ -99,6 +99,30 @@ fn dhcpd_hosts_groups_and_subnets_are_taken() {
 }
 
 #[test]
+fn what_dhcpd_says_outside_holds_inside_and_what_is_for_some_is_for_nobody() {
+    let text = "option domain-name \"lab\";\noption domain-name-servers 10.0.0.9;\noption routers 10.9.9.9;\n\
+        shared-network x { option ntp-servers 10.0.0.8;\nsubnet 10.0.0.0 netmask 255.255.255.0 {\n\
+        option routers 10.0.0.1, 10.0.0.2;\npool { deny unknown-clients; range 10.0.0.100 10.0.0.110; }\n\
+        pool { allow unknown-clients;\nrange 10.0.0.200 10.0.0.220; }\nhost a { hardware ethernet 52:54:0:0:0:1; fixed-address 10.0.0.11; }\n\
+        host b { option dhcp-client-identifier 1:2; fixed-address 10.0.0.12; }\n} }\n";
+    let (fleet, report) = into(NEW_FILE, text, From::Dhcpd);
+    assert_eq!(machines(&fleet), ["a 52:54:00:00:00:01 10.0.0.11"]);
+    let network = &fleet.networks[0];
+    assert_eq!(network.router, "10.0.0.1".parse().ok());
+    assert_eq!(network.domain.as_deref(), Some("lab"));
+    assert_eq!((network.dns.len(), network.ntp.len()), (1, 1));
+    assert_eq!(network.pools.len(), 1, "{:?}", network.pools);
+    let left = left(&report);
+    for what in [
+        "6: the second router 10.0.0.2",
+        "7: these addresses are not for everybody: range 10.0.0.100 10.0.0.110",
+        "11: b: it names no network card of Ethernet",
+    ] {
+        assert!(left.iter().any(|left| left == what), "{what}: {left:?}");
+    }
+}
+
+#[test]
 fn dnsmasq_kea_and_tables_are_taken() {
     let text = "dhcp-range=set:l,10.0.0.200,10.0.0.220,255.255.255.0,12h\ndhcp-option=tag:l,option:router,10.0.0.1\nport=0\nno-resolv\n\
         dhcp-host=52:54:00:00:00:01,10.0.0.11,a,12h # desk\ndhcp-host=52:54:00:00:00:02,52:54:00:00:00:03,set:lab,10.0.0.12,b\n\

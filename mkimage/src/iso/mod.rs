@@ -6,6 +6,7 @@ mod esp;
 use crate::arch::Architecture;
 use crate::command::IsoOptions;
 use crate::input;
+use crate::list;
 use crate::output;
 use crate::tools;
 use crate::uki::{self, Kernel, Parts, Signer};
@@ -34,7 +35,7 @@ pub fn run(options: &IsoOptions) -> Result<()> {
     let kernel = Kernel::read(&options.boot.kernel)?;
     let tools = Tools::find(kernel.architecture)?;
     let signer = Signer::of(&options.boot)?;
-    let initramfs = input::read(&options.boot.initramfs)?;
+    let initramfs = list::initramfs(&options.boot.initramfs)?;
     let share = data::Share {
         folder: options.data.as_deref(),
         size: options.data_size,

@@ -7,6 +7,7 @@ use crate::arch::Architecture;
 use crate::codec::Codec;
 use crate::command::{BootOptions, UkiOptions};
 use crate::input;
+use crate::list;
 use crate::output;
 use crate::tools;
 use crate::weigh;
@@ -48,7 +49,7 @@ pub struct Parts<'a> {
 pub fn run(options: &UkiOptions) -> Result<()> {
     let signer = Signer::of(&options.boot)?;
     let kernel = Kernel::read(&options.boot.kernel)?;
-    let initramfs = input::read(&options.boot.initramfs)?;
+    let initramfs = list::initramfs(&options.boot.initramfs)?;
     let parts = Parts {
         kernel: &kernel,
         initramfs: &initramfs,

@@ -65,8 +65,9 @@ pub fn run(args: &Args) -> anyhow::Result<String> {
         let fleet = file.parse(text.as_bytes())?;
         let mut editor = Editor::new(text, &file.name())?;
         let report = import::take(&fleet, imported, &mut editor).map_err(|what| anyhow!(what))?;
+        let has_machines = !report.added.is_empty() || !report.there.is_empty();
         let news = !report.added.is_empty() || !report.networks.is_empty();
-        let changed = news && !args.dry_run;
+        let changed = has_machines && news && !args.dry_run;
         let new = if changed {
             editor.text()
         } else {

@@ -117,11 +117,18 @@ impl Selection {
         if self.words.is_empty() {
             return Ok(fleet.machines.iter().collect());
         }
-        let selectors = pitstop_fleet::selectors(&self.words);
+        let selectors = chosen(&self.words)?;
         fleet
             .select(&selectors)
             .with_context(|| format!("looking in {}", fleet.file))
     }
+}
+
+/// What words name: an empty one, as of a variable that is not set, names nothing.
+fn chosen<S: AsRef<str>>(words: &[S]) -> anyhow::Result<Vec<Selector>> {
+    let selectors = pitstop_fleet::selectors(words);
+    anyhow::ensure!(!selectors.is_empty(), "\"\" names no machine");
+    Ok(selectors)
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -165,7 +172,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn shown(machine: &str, root: &Root, files: bool, json: bool) -> anyhow::Result<String> {
     let fleet = FleetFile::at(root).read()?;
-    let selectors = pitstop_fleet::selectors(&[machine]);
+    let selectors = chosen(&[machine])?;
     let machines = fleet.select(&selectors)?;
     let several = selectors.len() != 1 || selectors.iter().any(Selector::is_of_several);
     if !files {

@@ -113,9 +113,7 @@ impl Session {
         if report.behind {
             member.behind = now;
         }
-        member.came.note(now, report.received);
-        member.chunks = report.chunks;
-        member.left = report.chunks - report.done;
+        member.note(now, report);
         if report.stage == Stage::Done && !member.is_done() {
             let done = Happened::Done {
                 received: report.received,

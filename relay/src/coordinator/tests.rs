@@ -20,6 +20,7 @@ fn names_make_no_chain_and_digests_do() {
             standing: None,
             complaints: Vec::new(),
             behind: false,
+            in_vain: 0,
         };
         let report = Report {
             image: image.into(),
@@ -78,6 +79,7 @@ fn who_makes_machines_up_does_not_keep_others_out() {
             standing: None,
             complaints: Vec::new(),
             behind: false,
+            in_vain: 0,
         };
         let report = Report {
             digest: blake3::hash(&image.to_le_bytes()).to_hex().to_string(),
@@ -129,6 +131,7 @@ fn two_thousand_machines_are_planned_without_a_look_at_all_for_each() {
                 standing: None,
                 complaints: Vec::new(),
                 behind: false,
+                in_vain: 0,
             };
             let report = Report {
                 node: format!("{node:032x}"),
@@ -158,6 +161,8 @@ struct Machine {
     standing: Option<Standing>,
     complaints: Vec<Complaint>,
     behind: bool,
+    /// Bytes that came, by its word, and made no chunk.
+    in_vain: u64,
 }
 
 /// A server and machines at one time.
@@ -185,8 +190,9 @@ fn report(machine: &Machine, stage: Stage) -> Report {
         partial: false,
         chunks: TOTAL,
         done: machine.done,
-        received: machine.done * CHUNK,
+        received: machine.done * CHUNK + machine.in_vain,
         sent: 0,
+        largest: CHUNK,
         behind: machine.behind,
         source: machine.source,
         complaints: machine.complaints.clone(),
@@ -215,6 +221,7 @@ impl Room {
             standing: None,
             complaints: Vec::new(),
             behind: false,
+            in_vain: 0,
         });
         self.beat(number);
     }
@@ -540,6 +547,7 @@ fn a_chain_goes_into_each_network_once() {
                     standing: None,
                     complaints: Vec::new(),
                     behind: false,
+                    in_vain: 0,
                 };
                 let report = Report {
                     node: format!("{:032x}", u32::from(network) * 256 + u32::from(host)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
     FlipsBits,
-    /// It says that it lives, gets on well by its word, and gives nothing.
+    /// It says that it lives, that as much comes to it as its line takes, and gives nothing.
     Claims,
 }
 

@@ -104,7 +104,7 @@ impl Drop for Line {
             Some(status) => format!("{what} {status} {bytes} bytes {took:.3} s, cut off"),
             None => format!("{what} - the client went away after {took:.3} s"),
         };
-        self.journal.note(&line);
+        self.journal.request(&line);
     }
 }
 

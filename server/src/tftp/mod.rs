@@ -46,7 +46,7 @@ pub async fn serve(socket: UdpSocket, sites: Arc<Sites>, http_port: u16) -> io::
             Ok(Packet::Request(request)) => {
                 let who = peer.ip().to_canonical();
                 let line = format!("{who} TFTP put {} refused", shown(&request));
-                sites.journal.note(&line);
+                sites.journal.request(&line);
                 let refusal = error(code::ACCESS, "this server is for reading only");
                 let _ = socket.send_to(&refusal.encode(), peer).await;
             }
@@ -54,7 +54,7 @@ pub async fn serve(socket: UdpSocket, sites: Arc<Sites>, http_port: u16) -> io::
                 let who = peer.ip().to_canonical();
                 sites
                     .journal
-                    .note(&format!("{who} TFTP request refused: {why}"));
+                    .request(&format!("{who} TFTP request refused: {why}"));
                 let refusal = error(code::ILLEGAL, why.to_string());
                 let _ = socket.send_to(&refusal.encode(), peer).await;
             }
@@ -108,8 +108,8 @@ fn answer(
         }
     };
     match outcome() {
-        Ok(end) => sites.journal.note(&format!("{what} {end}")),
-        Err(error) => sites.journal.note(&format!("{what} failed: {error}")),
+        Ok(end) => sites.journal.request(&format!("{what} {end}")),
+        Err(error) => sites.journal.request(&format!("{what} failed: {error}")),
     }
 }
 

@@ -42,6 +42,7 @@ pub fn send(
         content,
         window: VecDeque::new(),
         acknowledged: 0,
+        stale: 0,
         read_to_end: false,
     };
     match transfer.run() {
@@ -66,6 +67,9 @@ struct Transfer<'a> {
     window: VecDeque<Vec<u8>>,
     /// The number of the last block that the client has; wraps as the protocol's numbers do.
     acknowledged: u16,
+    /// How often the client may still say that number for packets that it could not use: some say it for each of them,
+    /// as UEFI's does.
+    stale: usize,
     read_to_end: bool,
 }
 
@@ -118,30 +122,46 @@ impl Transfer<'_> {
     /// sent, got lost: it belongs to the next window (RFC 7440 4).
     fn deliver(&mut self) -> io::Result<Option<String>> {
         let mut wait = self.agreed.patience;
-        for _ in 0..TRIES {
+        for sent_before in 0..TRIES as usize {
             if self.turn.is_over() {
                 return Ok(Some("it was reset and asks again".into()));
             }
             for packet in &self.window {
                 self.socket.send(packet)?;
             }
-            match self.reply(Instant::now() + wait)? {
+            match self.news(Instant::now() + wait)? {
                 Reply::Has(blocks) => {
                     self.turn.acknowledged();
+                    // One of those behind a gap told this; and what came twice is of no use either.
+                    let behind = (self.window.len() - blocks).saturating_sub(2);
+                    self.stale = behind + sent_before * self.window.len();
                     self.window.drain(..blocks);
                     let step = u16::try_from(blocks).unwrap_or(u16::MAX);
                     self.acknowledged = self.acknowledged.wrapping_add(step);
                     return Ok(None);
                 }
                 Reply::Stopped(why) => return Ok(Some(why)),
-                Reply::Again => {}
-                Reply::Silence => wait = (wait * 2).min(LONGEST_WAIT.max(wait)),
+                Reply::Again => self.stale = self.window.len(),
+                Reply::Silence => {
+                    self.stale = 0;
+                    wait = (wait * 2).min(LONGEST_WAIT.max(wait));
+                }
             }
         }
         Err(io::Error::new(
             io::ErrorKind::TimedOut,
             format!("no answer to block {}", self.acknowledged.wrapping_add(1)),
         ))
+    }
+
+    /// A reply that says something new. Were each stale one answered with the whole window, they would become more and more.
+    fn news(&mut self, until: Instant) -> io::Result<Reply> {
+        loop {
+            match self.reply(until)? {
+                Reply::Again if self.stale > 0 => self.stale -= 1,
+                reply => return Ok(reply),
+            }
+        }
     }
 
     fn reply(&self, until: Instant) -> io::Result<Reply> {

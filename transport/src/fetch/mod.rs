@@ -10,7 +10,7 @@ mod tls;
 pub use reqwest::Method;
 
 pub use http::{HttpClient, HttpError, HttpFailure, Listener, MIRROR_OF, Settings};
-pub use post::{Posted, post};
+pub use post::{Posted, post, post_patiently};
 pub use tls::{Roots, check_certificates};
 
 use flate2::read::MultiGzDecoder;

@@ -1,5 +1,6 @@
 //! Small messages to a server, and its small answers.
 
+use super::http::Backoff;
 use super::{HttpClient, HttpError, http};
 use reqwest::{Method, StatusCode};
 use std::io::Read;
@@ -55,4 +56,46 @@ pub fn post(
         | StatusCode::NOT_IMPLEMENTED => Posted::NoSuchPlace(what),
         _ => Posted::Refused(what),
     })
+}
+
+/// The same, again and again while the server is away, for as long as the client's settings say.
+///
+/// # Errors
+/// As [`post`].
+pub fn post_patiently(
+    http: &HttpClient,
+    url: &Url,
+    kind: &str,
+    body: &[u8],
+    most: usize,
+) -> Result<Posted, HttpError> {
+    let mut backoff = Backoff::new(http);
+    loop {
+        match post(http, url, kind, body.to_vec(), most) {
+            Err(error) if backoff.again(&error) => {}
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::fake::{FakeServer, Fault, impatient, patient};
+
+    #[test]
+    fn a_server_that_is_away_for_a_moment_is_asked_again() {
+        let server = FakeServer::start();
+        let url = server.url("/relay");
+        for fault in [Fault::Status(503), Fault::Busy, Fault::Mute] {
+            server.fail("POST", fault);
+        }
+        let said = post_patiently(&patient(), &url, "application/json", b"{}", 100);
+        // This one takes no messages; but it was heard.
+        assert!(matches!(said, Ok(Posted::NoSuchPlace(_))), "{said:?}");
+        assert_eq!(server.log().len(), 4);
+        server.down(true);
+        let gone = post_patiently(&impatient(), &url, "application/json", b"{}", 100);
+        assert!(gone.is_err(), "{gone:?}");
+    }
 }

@@ -30,6 +30,8 @@ const KEEPS_UP: Duration = Duration::from_secs(2);
 const TELLING: u64 = 4 << 20;
 /// A machine that gets nothing for so long while its parent has something is given another.
 const NOTHING: Duration = Duration::from_secs(2);
+/// The same, where the parent makes nothing of what comes to it.
+const IN_VAIN: Duration = Duration::from_secs(1);
 
 /// What came to a machine and to its parent within one time.
 struct Pair {
@@ -64,7 +66,10 @@ impl Session {
             self.blame(me, above, now);
             return;
         }
-        if (self.goes_after_others(me, above) || self.has_less(me, above))
+        // Until bytes come that make no chunk.
+        let largest = mine.largest.unwrap_or(u64::MAX);
+        let is_at_work = parent.fruitless() < largest;
+        if (self.goes_after_others(me, above) || self.has_less(me, above) && is_at_work)
             && let Some(member) = self.members.get_mut(me)
         {
             member.waited = now;
@@ -135,22 +140,32 @@ impl Session {
         self.members[above].left >= self.members[me].left
     }
 
+    /// Whether bytes come to `above`, by its word, and no chunks: more than are under way to a disk.
+    fn takes_in_vain(&self, me: Id, above: Id) -> bool {
+        let under_way = |largest: u64| largest.saturating_mul(2).saturating_add(TELLING);
+        let most = self.members[me].largest.map(under_way);
+        most.is_some_and(|most| self.members[above].fruitless() >= most)
+    }
+
     /// Whether nothing comes to it, and neither what goes before it, nor what its parent lacks, nor its own disk is why.
     fn gets_nothing(&self, me: Id, above: Id) -> bool {
         let (mine, parent) = (&self.members[me], &self.members[above]);
-        if self.goes_after_others(me, above) || self.has_less(me, above) {
+        // Who tells the truth makes chunks of what comes.
+        let in_vain = self.takes_in_vain(me, above);
+        if self.goes_after_others(me, above) || self.has_less(me, above) && !in_vain {
             return false;
         }
+        let time = if in_vain { IN_VAIN } else { NOTHING };
         let since = mine.since.max(mine.waited).max(mine.behind);
         if parent.is_done() {
             let to = mine.came.last();
-            let from = to.and_then(|to| to.checked_sub(NOTHING));
+            let from = to.and_then(|to| to.checked_sub(time));
             return to
                 .zip(from)
                 .filter(|(_, from)| *from >= since)
                 .is_some_and(|(to, from)| mine.came.between(from, to) == Some(0));
         }
-        self.pair(me, above, NOTHING)
+        self.pair(me, above, time)
             .filter(|(from, _)| *from >= since)
             .and_then(|(from, to)| self.within(me, above, from, to))
             .is_some_and(|pair| pair.mine == 0 && pair.parents >= TELLING)

@@ -3,15 +3,12 @@
 use super::{Id, Member, Parent, Rank, Session};
 use std::time::Duration;
 
-/// Who has all stays so long for a child. Then that gets the rest from the server, so that it keeps nobody from its work.
-const fn stays_for(rank: Rank) -> Duration {
-    match rank {
-        // It may have lost two seconds by no fault of its own.
-        Rank::Proper => Duration::from_secs(3),
-        Rank::Slow => Duration::from_secs(1),
-        Rank::Leaf => Duration::ZERO,
-    }
-}
+/// Who has all stays so long for a child that has the rest by then: it may have lost two seconds by no fault of its own.
+const STAYS: Duration = Duration::from_secs(3);
+/// For one that was not slow before, and does not look as if it had the rest by then.
+const HESITATES: Duration = Duration::from_secs(1);
+/// How fast that one is, is told over this time.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// Where a machine is put.
 struct Place {
@@ -56,10 +53,27 @@ impl Session {
         let Some(Parent::Peer(above)) = self.members[me].parent() else {
             return false;
         };
-        let stays = stays_for(self.members[me].rank());
+        let stays = self.is_stayed_for(me);
         let is_over = |done: Duration| now.saturating_sub(done) > stays;
         let parent = self.members.get(above);
         parent.and_then(Member::done).is_some_and(is_over)
+    }
+
+    /// How long who has all stays for `me`. Then that gets the rest from the server, so that it keeps nobody from its work.
+    fn is_stayed_for(&self, me: Id) -> Duration {
+        let mine = &self.members[me];
+        let lately = mine.had.last().and_then(|to| {
+            let from = to.checked_sub(LATELY)?;
+            mine.had.between(from, to)
+        });
+        let ends_soon =
+            lately.is_none_or(|chunks| chunks.saturating_mul(STAYS.as_secs()) >= mine.left);
+        match mine.rank() {
+            Rank::Leaf => Duration::ZERO,
+            Rank::Proper | Rank::Slow if ends_soon => STAYS,
+            Rank::Proper => HESITATES,
+            Rank::Slow => Duration::ZERO,
+        }
     }
 
     /// The best place for `me`: at the server where a chain is to begin; else behind the last one of its network, so that a

@@ -1,6 +1,7 @@
 //! One machine of a chain, as the server knows it.
 
 use super::super::rate::Came;
+use crate::message::Report;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -31,11 +32,17 @@ pub struct Member {
     pub address: SocketAddr,
     pub first: Duration,
     pub(super) seen: Duration,
+    /// Bytes, and chunks that it had of them.
     pub came: Came,
+    pub had: Came,
     pub from_server: u64,
     /// All that are not zeros, and those that it lacks.
     pub chunks: u64,
     pub left: u64,
+    /// The largest member of its image in bytes, if it said so.
+    pub largest: Option<u64>,
+    /// What had come to it when it last had a chunk more.
+    advanced: u64,
     /// Since when it has all.
     pub(super) done: Option<Duration>,
     pub(super) rank: Rank,
@@ -74,9 +81,12 @@ impl Member {
             first: now,
             seen: now,
             came: Came::default(),
+            had: Came::default(),
             from_server: 0,
             chunks: 0,
-            left: 0,
+            left: u64::MAX,
+            largest: None,
+            advanced: 0,
             done: None,
             rank: if partial { Rank::Leaf } else { Rank::Proper },
             partial,
@@ -94,6 +104,24 @@ impl Member {
             was_slow: 0,
             strikes: (0, now),
         }
+    }
+
+    /// Writes down how far it says that it is.
+    pub fn note(&mut self, now: Duration, report: &Report) {
+        let left = report.chunks - report.done;
+        if left < self.left || report.received < self.advanced {
+            self.advanced = report.received;
+        }
+        self.came.note(now, report.received);
+        self.had.note(now, report.done);
+        self.chunks = report.chunks;
+        self.left = left;
+        self.largest = Some(report.largest).filter(|largest| *largest > 0);
+    }
+
+    /// Bytes that came to it, by its word, since it last had a chunk more.
+    pub fn fruitless(&self) -> u64 {
+        self.came.bytes().saturating_sub(self.advanced)
     }
 
     pub fn is_done(&self) -> bool {
