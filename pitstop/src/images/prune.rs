@@ -20,7 +20,7 @@ use pitstop_protocol::job::hostfile::HostFile;
 use pitstop_server::given::last_given;
 use pitstop_server::jobs::Store;
 use pitstop_server::set::{Need, Who, columns, image_folders, targets};
-use pitstop_server::view::images_below;
+use pitstop_server::view::{check_are_files, images_below};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -54,7 +54,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = &args.root.path;
-    let images = images_below(root)?;
+    check_are_files(root)?;
+    let images = images_below(root, None)?;
     let jobs = Store::at(root).all().context("reading the jobs")?.jobs;
     let chosen = chosen(root, &images, &jobs, &args.names)?;
     for left in left_aside(root, &chosen) {
