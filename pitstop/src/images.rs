@@ -12,6 +12,7 @@ use pitstop_imaging::units;
 use pitstop_protocol::host_name::printable;
 use pitstop_server::set::columns;
 use pitstop_server::view::images_below;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,17 +37,25 @@ pub enum Command {
         /// An array of objects, for programs
         #[arg(long)]
         json: bool,
+        /// The keys of a share that is a store, as pitstop serve has them [default: those of the environment, else
+        /// ~/.aws/credentials]
+        #[arg(long, value_name = "FILE")]
+        store_keys: Option<PathBuf>,
     },
     /// Remove earlier images that nobody wants to keep
     Prune(prune::Args),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let (root, json) = match &args.command {
-        Command::List { root, json } => (root, json),
+    let (root, json, keys) = match &args.command {
+        Command::List {
+            root,
+            json,
+            store_keys,
+        } => (root, json, store_keys),
         Command::Prune(args) => return prune::run(args),
     };
-    let images = images_below(&root.path)?;
+    let images = images_below(&root.path, keys.as_deref())?;
     say(&if *json {
         serde_json::to_string_pretty(&images).context("writing JSON")? + "\n"
     } else {

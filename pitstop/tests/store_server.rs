@@ -8,9 +8,11 @@ mod store_common;
 use common::{Server, pitstop};
 use faults::{Fault, Faults, proxy};
 use pitstop_testing::moto::Moto;
+use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Output;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -28,6 +30,16 @@ fn set(server: &Server, words: &[&str]) {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+/// `pitstop image` at the server's root, with no keys but those that are named.
+fn image(server: &Server, words: &[&str]) -> Output {
+    let mut command = pitstop();
+    command.arg("image").args(words);
+    command.arg("--root").arg(server.path(""));
+    command.env_remove("AWS_ACCESS_KEY_ID");
+    command.env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+    command.output().unwrap()
 }
 
 #[test]
@@ -55,18 +67,24 @@ fn machines_that_speak_plain_http_work_unchanged() {
     assert_eq!(objects(&moto).iter().find(half), None);
     let log = server.get("/share/10.0.2.15/maintenance.log").text();
     assert_eq!(log.matches("result ok").count(), 4, "{log}");
-    // What is told of the files below the root would be told of nothing.
-    for words in [&["list"][..], &["prune", "--keep-last", "1"]] {
-        let done = pitstop()
-            .arg("image")
-            .args(words)
-            .arg("--root")
-            .arg(server.path(""))
-            .output()
-            .unwrap();
+    let keys = folder.path().join("store.keys");
+    let keys = ["list", "--json", "--store-keys", keys.to_str().unwrap()];
+    let listed = image(&server, &keys);
+    assert!(listed.status.success(), "{listed:?}");
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let told: Value = serde_json::from_str(&server.get("/api/v1/images").text()).unwrap();
+    assert_eq!(listed, told["images"]);
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    for (words, told) in [
+        (&["list"][..], "needs keys: --store-keys FILE"),
+        // Nobody knows who reads in a store.
+        (&["prune", "--keep-last", "1"], "ask its server"),
+    ] {
+        let done = image(&server, words);
         assert_eq!(done.status.code(), Some(1), "{done:?}");
         let error = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(error.contains("is the store s3://lab/room"), "{error}");
+        assert!(error.contains(told), "{error}");
     }
     // Nothing is kept beside the store.
     let kept = common::everything_in(&server.path("share"));

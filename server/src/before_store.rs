@@ -11,7 +11,7 @@ use crate::file::Facts;
 use crate::journal::Journal;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use axum::http::StatusCode;
 use pitstop_imaging::event::{Event, Reporter};
 use pitstop_imaging::image::ImageSource;
@@ -20,6 +20,7 @@ use pitstop_protocol::share_url::{MARKERS, S3Url, ShareUrl};
 use pitstop_transport::fetch::{HttpClient, HttpError, Listener, Roots, Settings};
 use pitstop_transport::share::{Changed, Keys, Listed, Object, S3Share, Share as _, Signer};
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,36 +53,39 @@ impl Store {
         keys: Option<&Keys>,
         journal: &Arc<Journal>,
     ) -> anyhow::Result<Self> {
-        let ShareUrl::S3(store) = url else {
-            bail!(
-                "--share {url}: a share elsewhere is a store, s3://bucket/prefix; a folder is share/ under the root"
-            );
-        };
-        let keys = keys.with_context(|| {
-            format!(
-                "--share {url} needs keys: --store-keys FILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        })?;
-        Self::open(store, keys, journal)
+        let store = store_url(url)?;
+        let listener = Listener(Some(Arc::new(ToJournal(Arc::clone(journal)))));
+        let store = Self::open(store, needed(keys, url)?, listener)?;
+        let made = store.make_marker();
+        made.with_context(|| format!("opening the share {url}"))?;
+        Ok(store)
     }
 
-    /// Opens the store at `url`, and makes the marker where there is none.
+    /// The store that a server's `--share` names, for who is at its root: with the keys in a file, or else those of the environment.
+    /// Nothing is asked of it yet.
     ///
     /// # Errors
-    /// It does not answer, or does not let this server write.
-    fn open(url: &S3Url, keys: &Keys, journal: &Arc<Journal>) -> anyhow::Result<Self> {
+    /// It is none, or there are no keys for it.
+    pub fn at_hand(url: &str, keys: Option<&Path>) -> anyhow::Result<Self> {
+        let url: ShareUrl = url.parse().map_err(|why| anyhow!("{why}"))?;
+        let keys = match keys {
+            Some(file) => Some(Keys::from_private_file(file)?),
+            None => Keys::from_environment()?,
+        };
+        let keys = needed(keys.as_ref(), &url)?;
+        Self::open(store_url(&url)?, keys, Listener::default())
+    }
+
+    fn open(url: &S3Url, keys: &Keys, reporter: Listener) -> anyhow::Result<Self> {
         let settings = Settings {
             retry_for: PATIENCE,
             // As curl on this computer does: the authorities of mkimage are in an initramfs alone.
             roots: Roots::System,
-            reporter: Listener(Some(Arc::new(ToJournal(Arc::clone(journal))))),
+            reporter,
             ..Settings::default()
         };
         let share = S3Share::new(url, &HttpClient::new(settings)?, Signer::new(url, keys)?);
-        let store = Self { share };
-        let made = store.make_marker();
-        made.with_context(|| format!("opening the share {url}"))?;
-        Ok(store)
+        Ok(Self { share })
     }
 
     fn make_marker(&self) -> anyhow::Result<()> {
@@ -181,6 +185,23 @@ impl Store {
         let listed = self.share.list(path.as_str(), false);
         listed.map_err(|error| failed(&format!("listing {path}/"), &error))
     }
+}
+
+fn store_url(url: &ShareUrl) -> anyhow::Result<&S3Url> {
+    let ShareUrl::S3(store) = url else {
+        bail!(
+            "--share {url}: a share elsewhere is a store, s3://bucket/prefix; a folder is share/ under the root"
+        );
+    };
+    Ok(store)
+}
+
+fn needed<'a>(keys: Option<&'a Keys>, url: &ShareUrl) -> anyhow::Result<&'a Keys> {
+    keys.with_context(|| {
+        format!(
+            "--share {url} needs keys: --store-keys FILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    })
 }
 
 fn facts(object: &Object) -> Facts {

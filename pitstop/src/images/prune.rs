@@ -2,12 +2,13 @@
 //!
 //! The last image of a disk always stays: it is what a restore takes. So does what somebody may be at just now.
 
+mod aside;
 mod judge;
 
 use super::{made, when};
 use crate::host::{Root, say};
 use anyhow::{Context, bail};
-use jiff::Timestamp;
+use aside::{left_aside, remove};
 use jiff::tz::TimeZone;
 use judge::{Fate, Judged, Keep, judge};
 use pitstop_api::Image;
@@ -19,19 +20,16 @@ use pitstop_protocol::job::hostfile::HostFile;
 use pitstop_server::given::last_given;
 use pitstop_server::jobs::Store;
 use pitstop_server::set::{Need, Who, columns, image_folders, targets};
-use pitstop_server::view::images_below;
+use pitstop_server::view::{check_are_files, images_below};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// A new image that was written to since then is being written.
 const BEING_WRITTEN: Duration = Duration::from_secs(3600);
 /// Whoever read an image since then may be restoring it.
 const BEING_READ: Duration = Duration::from_secs(15 * 60);
-/// What lies beside an image and goes with it: what describes it, and the signature of that.
-const BESIDE: [&str; 2] = [".toml", ".toml.minisig"];
 /// What a new image is called until it is whole.
 const UNFINISHED: [&str; 3] = [".new", ".new.part", ".part"];
 
@@ -56,9 +54,13 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = &args.root.path;
-    let images = images_below(root)?;
+    check_are_files(root)?;
+    let images = images_below(root, None)?;
     let jobs = Store::at(root).all().context("reading the jobs")?.jobs;
     let chosen = chosen(root, &images, &jobs, &args.names)?;
+    for left in left_aside(root, &chosen) {
+        eprintln!("pitstop: warning: {left}");
+    }
     let busy = at_work(&jobs);
     let mut judged = Vec::new();
     for (disk, images) in by_disk(&images, &chosen) {
@@ -230,79 +232,6 @@ fn told(judged: &[Judged], dry_run: bool) -> String {
     columns(&["IMAGE", "MADE", "SIZE", "WHAT"], &rows)
 }
 
-/// Removes an image that is as it was when it was judged, and what describes it.
-fn remove(root: &Path, image: &Image) -> anyhow::Result<()> {
-    let path = root.join("share").join(&image.path);
-    let taken = Taken::away(&path)?;
-    let now = fs::metadata(&taken.at);
-    let now = now.with_context(|| format!("looking at {}", path.display()))?;
-    let modified = now
-        .modified()
-        .ok()
-        .and_then(|time| Timestamp::try_from(time).ok());
-    let same = now.len() == image.file_size
-        && modified.map(Timestamp::as_second) == image.modified.map(Timestamp::as_second);
-    if !same {
-        taken.back()?;
-        bail!(
-            "{} has changed just now: run the command again",
-            path.display()
-        );
-    }
-    let mut beside = Vec::new();
-    for end in BESIDE {
-        match Taken::away(&with_end(&path, end)) {
-            Ok(taken) => beside.push(taken),
-            Err(error) if is_missing(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    for gone in [vec![taken], beside].concat() {
-        fs::remove_file(&gone.at).with_context(|| format!("removing {}", gone.from.display()))?;
-    }
-    Ok(())
-}
-
-/// A file under a name that nobody looks for: under its own another one may come at any time, when a backup ends.
-#[derive(Debug, Clone)]
-struct Taken {
-    from: PathBuf,
-    at: PathBuf,
-}
-
-impl Taken {
-    fn away(path: &Path) -> anyhow::Result<Self> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let at = path.with_file_name(format!(".{name}.pruned"));
-        fs::rename(path, &at).with_context(|| format!("removing {}", path.display()))?;
-        Ok(Self {
-            from: path.to_owned(),
-            at,
-        })
-    }
-
-    /// Where another one has come under its name, it stays beside that.
-    fn back(&self) -> anyhow::Result<()> {
-        let putting = || {
-            let (at, from) = (self.at.display(), self.from.display());
-            format!("{at} is no image to be removed, and was {from}: putting it back")
-        };
-        fs::hard_link(&self.at, &self.from).with_context(putting)?;
-        fs::remove_file(&self.at).with_context(putting)
-    }
-}
-
-fn with_end(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
-}
-
-fn is_missing(error: &anyhow::Error) -> bool {
-    let cause = error.downcast_ref::<std::io::Error>();
-    cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,39 +261,5 @@ text = "version = 1\nimage = \"{image}\"\n"
         assert!(known.folders.contains_key("10.0.2.15/main"), "{known:?}");
         let by_card = at_work_on("{mac}");
         assert_eq!(by_card.somewhere.as_deref(), Some("10.0.2.15"));
-    }
-
-    #[test]
-    fn another_image_that_has_taken_the_name_stays_with_what_describes_it() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("share/golden");
-        fs::create_dir_all(&folder).unwrap();
-        let old = folder.join("sda.raw.gz.old");
-        fs::write(&old, "image").unwrap();
-        for end in BESIDE {
-            fs::write(with_end(&old, end), "").unwrap();
-        }
-        let found = fs::metadata(&old).unwrap();
-        let modified = Timestamp::try_from(found.modified().unwrap()).unwrap();
-        let image = Image {
-            path: "golden/sda.raw.gz.old".into(),
-            file_size: found.len(),
-            modified: Timestamp::from_second(modified.as_second()).ok(),
-            ..Image::default()
-        };
-        fs::write(&old, "another").unwrap();
-        let error = remove(root.path(), &image).unwrap_err().to_string();
-        assert!(error.contains("has changed just now"), "{error}");
-        assert_eq!(fs::read(&old).unwrap(), b"another");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
-        let now = fs::metadata(&old).unwrap();
-        let modified = Timestamp::try_from(now.modified().unwrap()).unwrap();
-        let image = Image {
-            file_size: now.len(),
-            modified: Timestamp::from_second(modified.as_second()).ok(),
-            ..image
-        };
-        remove(root.path(), &image).unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
 }

@@ -7,9 +7,17 @@ use anyhow::{Context, bail};
 use pitstop_api::Images;
 
 pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
-    let Command::List { json, .. } = &args.command else {
+    let Command::List {
+        json, store_keys, ..
+    } = &args.command
+    else {
         bail!("pitstop image prune works on the files of a server: run it there, without --server");
     };
+    if store_keys.is_some() {
+        bail!(
+            "--store-keys is for who is at a server's root: with --server the server has the keys"
+        );
+    }
     let found: Images = client.get("/images")?;
     say(&if *json {
         serde_json::to_string_pretty(&found.images).context("writing JSON")? + "\n"

@@ -2,13 +2,13 @@
 
 use super::place::{Place, explain};
 use super::{is_absence, sync_folder};
-use crate::share::{Pending, taken};
+use crate::share::{Pending, TakenOver, taken};
 use anyhow::bail;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A file being written under its temporary name.
@@ -80,6 +80,13 @@ impl DirectoryPending {
                 self.name,
                 self.written
             );
+        }
+        // Without locks another one may have begun, and half of theirs must not get the name.
+        if !self.is_at(&self.part) && !self.is_at(&self.target) {
+            bail!(TakenOver::new(format!(
+                "{}: another backup writes it by now, so this one ends: let one at a time write there",
+                self.name
+            )));
         }
         Ok(())
     }
@@ -153,13 +160,20 @@ impl PartFile {
     fn open(part: &Path, name: &Place) -> anyhow::Result<Self> {
         let failed = |error: &io::Error| explain("creating", name, error);
         loop {
-            // Never truncated: it may be another's, or the second name of a file that is whole.
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(part)
-                .map_err(|e| failed(&e))?;
+            // What is found is never written to: it may be another's, or the second name of a file that is whole.
+            let mut options = OpenOptions::new();
+            // The name is looked at again below, and a link would never be what it leads to.
+            options.write(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+            let (opened, is_new) = match options.clone().create_new(true).open(part) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    (options.open(part), false)
+                }
+                opened => (opened, true),
+            };
+            let file = match opened {
+                Err(error) if !is_new && is_absence(&error) => continue,
+                opened => opened.map_err(|e| failed(&e))?,
+            };
             let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => Self::Locked(locked),
                 Err((_file, Errno::EWOULDBLOCK)) => bail!(
@@ -173,13 +187,14 @@ impl PartFile {
             if !is_named(part, &held) {
                 continue;
             }
-            if held.len() == 0 && held.nlink() == 1 {
+            if is_new {
                 return Ok(file);
             }
             // What a run that died has left: its bytes go, unless they have another name by now.
-            match fs::remove_file(part) {
-                Err(error) if !is_absence(&error) => return Err(failed(&error)),
-                _ => {}
+            if let Err(error) = fs::remove_file(part)
+                && !is_absence(&error)
+            {
+                return Err(failed(&error));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The share that is a folder.
 
 use super::*;
+use crate::share::TakenOver;
 
 fn share() -> (tempfile::TempDir, DirectoryShare) {
     let folder = tempfile::tempdir().unwrap();
@@ -163,16 +164,28 @@ fn a_file_that_is_whole_is_not_emptied_by_its_second_name() {
 }
 
 #[test]
-fn a_part_that_is_anothers_by_now_is_not_removed() {
+fn a_part_that_is_anothers_by_now_is_neither_removed_nor_named() {
     let (folder, share) = share();
     let part = folder.path().join("x.part");
-    let mut pending = share.create("x").unwrap();
-    pending.write_all(b"ours").unwrap();
-    // Without locks another one may begin.
-    fs::remove_file(&part).unwrap();
-    fs::write(&part, "theirs").unwrap();
-    drop(pending);
-    assert_eq!(fs::read(&part).unwrap(), b"theirs");
+    for is_new in [None, Some(false), Some(true)] {
+        let mut pending = share.create("x").unwrap();
+        pending.write_all(b"ours").unwrap();
+        // Without locks another one may begin.
+        fs::remove_file(&part).unwrap();
+        fs::write(&part, "theirs").unwrap();
+        let outcome = match is_new {
+            None => None,
+            Some(false) => Some(pending.finish()),
+            Some(true) => Some(pending.finish_new()),
+        };
+        let told = outcome.map(|outcome| outcome.unwrap_err());
+        assert!(
+            told.is_none_or(|told| TakenOver::behind(&told).is_some()),
+            "{is_new:?}"
+        );
+        assert_eq!(fs::read(&part).unwrap(), b"theirs");
+        assert_eq!(share.stat("x").unwrap(), None);
+    }
 }
 
 #[test]
