@@ -80,15 +80,26 @@ impl Console {
 
     /// Waits for the first of several texts and returns its line. The next wait starts after it.
     pub fn wait_for_any(&mut self, wanted: &[&str], patience: Duration) -> Result<String> {
-        self.wait(wanted, None, patience)
+        self.wait(wanted, None, true, patience)
+    }
+
+    /// Waits for a question: its line has no end until it is answered.
+    pub fn wait_for_question(&mut self, wanted: &str, patience: Duration) -> Result<String> {
+        self.wait(&[wanted], None, false, patience)
     }
 
     /// Waits for `wanted`, in vain as soon as the console says `end`.
     pub fn wait_unless(&mut self, wanted: &str, end: &str, patience: Duration) -> Result<String> {
-        self.wait(&[wanted], Some(end), patience)
+        self.wait(&[wanted], Some(end), true, patience)
     }
 
-    fn wait(&mut self, wanted: &[&str], end: Option<&str>, patience: Duration) -> Result<String> {
+    fn wait(
+        &mut self,
+        wanted: &[&str],
+        end: Option<&str>,
+        is_whole: bool,
+        patience: Duration,
+    ) -> Result<String> {
         let deadline = Instant::now() + patience;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -104,9 +115,7 @@ impl Console {
                 let line = whole_line(&state.text, self.seen + at);
                 // A line that is still being written is waited for, so that what is returned is all of it.
                 if let Some(line) = line.or_else(|| {
-                    state
-                        .ended
-                        .then(|| rest_of_line(&state.text, self.seen + at))
+                    (state.ended || !is_whole).then(|| rest_of_line(&state.text, self.seen + at))
                 }) {
                     let line = line.to_owned();
                     self.seen += at + length;

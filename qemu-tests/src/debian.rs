@@ -1,24 +1,26 @@
-//! A computer with a fresh Debian 12, to install packages on: mmdebstrap's smallest system, a kernel, and what the
-//! packages need, since the network of a test leads to no archive.
+//! A fresh Debian 12: as a computer to install packages on, and as a tree to deploy. mmdebstrap's smallest system, a kernel, and what
+//! Pitstop's packages need, since the network of a test leads to no archive.
 
 use crate::disks::Disk;
 use crate::paths;
 use crate::servers::Namespace;
 use crate::tools;
-use crate::vm::{Boot, Bus, Network, Spec, Vm};
+use crate::vm::{Boot, Bus, KERNEL_PARAMETERS, Network, Spec, Vm};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "1";
+const RECIPE: &str = "4";
 
-/// What is on it: a system that starts, and what Pitstop's packages depend on or recommend.
+/// What is on it: a system that starts, what Pitstop's packages depend on or recommend, and what starts from arrays, LUKS and volumes.
 const PACKAGES: &str = "systemd-sysv,udev,init-system-helpers,iproute2,linux-image-cloud-amd64,\
-                        busybox-static,pci.ids,kmod,pxelinux,syslinux-common,ipxe";
+                        busybox-static,pci.ids,kmod,pxelinux,syslinux-common,ipxe,\
+                        mdadm,lvm2,cryptsetup-initramfs,grub2-common,grub-pc-bin";
 
 /// Room for the system and some images.
 const SIZE: &str = "1536M";
@@ -32,10 +34,50 @@ const READY: &str = "pitstop-test: the shell is up";
 /// Enough for an emulated Debian to start, or to install a package.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A running Debian with root's shell on its console.
-pub struct Debian {
+/// For the kernel under a Debian's programs: each gets the same addresses every time, and an emulated processor translates it once: they
+/// start several times as fast.
+pub const SAME_ADDRESSES: &str = "norandmaps";
+
+/// What the tree is called on a share.
+pub const TREE: &str = "debian";
+
+/// An emulated processor unpacks the initramfs, and makes it anew: with little in it, packed quickly. For mmdebstrap, which calls it
+/// with the system's folder before there is an initramfs.
+const LITTLE: &str = r#"mkdir -p "$1"/etc/initramfs-tools/conf.d && cd "$1"/etc/initramfs-tools && \
+printf 'MODULES=list\nCOMPRESS=gzip\nCOMPRESSLEVEL=1\n' >conf.d/little && \
+printf '%s\n' virtio_pci virtio_blk ext4 crc32c_generic >modules"#;
+
+/// Nothing that a system needs to start.
+const LEFT_OUT: [&str; 15] = [
+    "/boot/ipxe*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/man/*",
+    "/usr/lib/ipxe/*",
+    "/usr/lib/syslinux/*",
+    "/usr/lib/udev/hwdb*",
+    "/usr/lib/x86_64-linux-gnu/gconv/*",
+    "/usr/lib/x86_64-linux-gnu/perl/*",
+    "/usr/share/perl/*",
+    "/usr/share/zoneinfo/*",
+    "/usr/lib/modules/*/kernel/drivers/net/*",
+    "/usr/lib/modules/*/kernel/net/*",
+    "/usr/lib/modules/*/kernel/fs/[bsx]*/*",
+    "/usr/lib/modules/*/kernel/fs/nfs*/*",
+];
+
+/// What the tree's GRUB for UEFI looks for first: a layout gives it to the filesystem with the root.
+pub const ROOT_UUID: &str = "3c6ef372-fe94-4f82-a54f-f53a5f1d36f1";
+
+/// Root's shell on the console of a Debian that was made here.
+pub struct Shell {
     vm: Vm,
     commands: u32,
+}
+
+/// A running Debian with root's shell on its console.
+pub struct Debian {
+    shell: Shell,
     _disks: [Disk; 2],
 }
 
@@ -52,10 +94,10 @@ impl Debian {
         let boot = Boot::Direct {
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd.img"),
-            command_line:
-                "root=/dev/vda rw console=ttyS0,115200 no_timer_check quiet systemd.firstboot=off \
-                           systemd.mask=apt-daily.timer systemd.mask=apt-daily-upgrade.timer"
-                    .into(),
+            command_line: format!(
+                "root=/dev/vda rw {KERNEL_PARAMETERS} {SAME_ADDRESSES} quiet systemd.firstboot=off \
+                 systemd.mask=apt-daily.timer systemd.mask=apt-daily-upgrade.timer"
+            ),
         };
         let spec = Spec::new(name, boot)
             .memory(1024)
@@ -66,15 +108,25 @@ impl Debian {
             })
             .disk(&root, Bus::Virtio, "DEBIAN")
             .disk(&parcel, Bus::Virtio, "PARCEL");
-        let mut vm = Vm::start(spec)?;
-        vm.console.wait_for(READY, PATIENCE)?;
-        let mut debian = Debian {
-            vm,
-            commands: 0,
+        let mut shell = Shell::of(Vm::start(spec)?)?;
+        shell.run("mount -o ro /dev/vdb /mnt")?;
+        Ok(Debian {
+            shell,
             _disks: [root, parcel],
-        };
-        debian.run("mount -o ro /dev/vdb /mnt")?;
-        Ok(debian)
+        })
+    }
+
+    /// See [`Shell::run`].
+    pub fn run(&mut self, command: &str) -> Result<()> {
+        self.shell.run(command)
+    }
+}
+
+impl Shell {
+    /// Waits until the machine's system is up.
+    pub fn of(mut vm: Vm) -> Result<Shell> {
+        vm.console.wait_for(READY, PATIENCE)?;
+        Ok(Shell { vm, commands: 0 })
     }
 
     /// Types a command and waits for its end; one that fails is an error.
@@ -98,6 +150,19 @@ impl Debian {
         }
         Ok(())
     }
+
+    /// See [`Vm::cut_power`].
+    pub fn cut_power(self) -> Result<()> {
+        self.vm.cut_power()
+    }
+}
+
+/// Puts the same system onto a share, as the tree [`TREE`].
+pub fn put_tree(share: &Path) -> Result<()> {
+    let folder = paths::cached(&format!("debian-{RECIPE}"), make)?;
+    let trees = folder.join("trees");
+    tools::run("cp", [Path::new("-r"), &trees, share])?;
+    Ok(())
 }
 
 /// Makes the system and its boot files in `folder`.
@@ -107,6 +172,7 @@ fn make(folder: &Path) -> Result<()> {
     let mut mmdebstrap = tools::command("mmdebstrap")?;
     mmdebstrap.args(["--quiet", "--mode=root", "--variant=minbase"]);
     mmdebstrap.arg(format!("--include={PACKAGES}"));
+    mmdebstrap.arg(format!("--essential-hook={LITTLE}"));
     tools::output(mmdebstrap.arg("bookworm").arg(&root))?;
     set_up(&root)?;
     for name in ["vmlinuz", "initrd.img"] {
@@ -114,7 +180,42 @@ fn make(folder: &Path) -> Result<()> {
     }
     let image = folder.join("disk.img");
     make_filesystem(&root, &image, SIZE)?;
+    capture(&root, folder)?;
     fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))
+}
+
+/// Makes a tree of the system, as its golden machine had it: on other disks, with GRUB for UEFI beside that for BIOS.
+fn capture(root: &Path, share: &Path) -> Result<()> {
+    let loader = tools::packaged(
+        "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+        "grub-efi-amd64-signed",
+    )?;
+    let settings = format!(
+        "GRUB_TIMEOUT=0\nGRUB_TERMINAL=console\n\
+         GRUB_CMDLINE_LINUX=\"{KERNEL_PARAMETERS} {SAME_ADDRESSES} quiet\"\n"
+    );
+    let stub = format!(
+        "search.fs_uuid {ROOT_UUID} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
+    );
+    let files = [
+        ("etc/default/grub", settings),
+        (
+            "boot/grub/grub.cfg",
+            "linux /vmlinuz root=/dev/mapper/golden-root ro\n".to_owned(),
+        ),
+        ("boot/efi/EFI/debian/grub.cfg", stub),
+    ];
+    write_all(root, &files)?;
+    fs::copy(&loader, root.join("boot/efi/EFI/debian/grubx64.efi"))
+        .with_context(|| format!("copying {}", loader.display()))?;
+    fs::write(share.join("pitstop-share"), "")?;
+    let mut pitstop = Command::new(paths::built("pitstop")?);
+    pitstop.args(["tree", "capture"]).arg(root).arg(TREE);
+    for pattern in LEFT_OUT {
+        pitstop.args(["--exclude", pattern]);
+    }
+    tools::output(pitstop.args(["--level", "fast", "--share"]).arg(share))?;
+    Ok(())
 }
 
 /// The file of the one kernel that is installed under `root`.
@@ -142,6 +243,11 @@ fn set_up(root: &Path) -> Result<()> {
     let getty = "etc/systemd/system/serial-getty@ttyS0.service.d/root.conf";
     let files = [
         ("etc/hostname", "server\n".to_owned()),
+        // On a busy computer an emulated machine needs minutes for what takes seconds elsewhere.
+        (
+            "etc/systemd/system.conf.d/patience.conf",
+            "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n".into(),
+        ),
         (
             "etc/systemd/network/10-wire.network",
             format!("[Match]\nName=e*\n[Network]\nAddress={address}/24\n"),
@@ -155,13 +261,7 @@ fn set_up(root: &Path) -> Result<()> {
             format!("bind 'set enable-bracketed-paste off'\necho {READY}\n"),
         ),
     ];
-    for (path, text) in files {
-        let path = root.join(path);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
+    write_all(root, &files)?;
     let units = root.join("etc/systemd/system");
     for (target, unit) in [
         ("multi-user.target", "systemd-networkd.service"),
@@ -175,6 +275,17 @@ fn set_up(root: &Path) -> Result<()> {
         let link = wants.join(unit);
         symlink(format!("/lib/systemd/system/{unit}"), &link)
             .with_context(|| format!("making {}", link.display()))?;
+    }
+    Ok(())
+}
+
+fn write_all(root: &Path, files: &[(&str, String)]) -> Result<()> {
+    for (path, text) in files {
+        let path = root.join(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }

@@ -292,6 +292,7 @@ pub struct Server {
     _service: Service,
     root: PathBuf,
     port: u16,
+    url: String,
     /// Holds the root, where it is not to be kept.
     folder: Option<tempfile::TempDir>,
 }
@@ -322,11 +323,17 @@ impl Server {
 
     /// Serves this root on the loopback, by https but for boot loaders. Its own certificate authority may be there already.
     pub fn start_with_tls(root: &Path) -> Result<Server> {
+        Server::start_with_keys(root, &[])
+    }
+
+    /// The same with more options.
+    pub fn start_with_keys(root: &Path, more: &[&str]) -> Result<Server> {
         let http = (Ipv4Addr::LOCALHOST, free_port()?).into();
         let https = free_port()?;
         let url = format!("https://{HOST}:{https}");
         let listen = format!("127.0.0.1:{https}");
-        Server::listening(root, None, http, &url, &["--tls", "--tls-listen", &listen])
+        let tls = ["--tls", "--tls-listen", &listen];
+        Server::listening(root, None, http, &url, &[&tls, more].concat())
     }
 
     /// Serves this root in a network namespace, with DHCP: `proxy` or `server`.
@@ -388,12 +395,18 @@ impl Server {
             _service: service,
             root: root.to_path_buf(),
             port,
+            url: url.to_owned(),
             folder: None,
         })
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// As machines reach it.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The folder that is served as `/share/`.

@@ -8,8 +8,11 @@ use std::process::{Command, Stdio};
 /// Programs the tests use and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
     ("aarch64-linux-gnu-objcopy", "binutils-aarch64-linux-gnu"),
+    ("age", "age"),
+    ("age-keygen", "age"),
     ("busybox", "busybox-static"),
     ("cp", "coreutils"),
+    ("cryptsetup", "cryptsetup-bin"),
     ("debugfs", "e2fsprogs"),
     ("depmod", "kmod"),
     ("dnsmasq", "dnsmasq-base"),
@@ -22,6 +25,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ipmi_sim", "openipmi ipmitool"),
     ("kea-dhcp4", "kea-dhcp4-server"),
+    ("lvm", "lvm2"),
     ("mcopy", "mtools"),
     ("mke2fs", "e2fsprogs"),
     ("minisign", "minisign"),

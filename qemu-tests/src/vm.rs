@@ -85,6 +85,8 @@ pub struct Spec {
     pub stop_at_reboot: bool,
     /// Whether it runs beside the two machines that have a turn.
     pub idle: bool,
+    /// Whether its clock goes by what its processor does.
+    pub own_time: bool,
     pub listener: Option<Listener>,
     pub extra: Vec<String>,
 }
@@ -102,6 +104,7 @@ impl Spec {
             disks: Vec::new(),
             stop_at_reboot: true,
             idle: false,
+            own_time: false,
             listener: None,
             extra: Vec::new(),
         }
@@ -137,6 +140,14 @@ impl Spec {
     #[must_use]
     pub fn idle(mut self) -> Spec {
         self.idle = true;
+        self
+    }
+
+    /// Its clock goes by the instructions that its processor has done, which takes half as long again: for a system that gives up after so
+    /// many seconds, as a busy computer may do little in them.
+    #[must_use]
+    pub fn own_time(mut self) -> Spec {
+        self.own_time = true;
         self
     }
 

@@ -333,6 +333,7 @@ fn identify(layout: &mut Layout) -> std::io::Result<()> {
     }
     for entry in layout.entries_mut() {
         if !entry.uuid.is_empty() {
+            entry.uuid = as_linked(entry.filesystem.as_deref(), &entry.uuid);
             continue;
         }
         match entry.filesystem.as_deref() {
@@ -345,6 +346,18 @@ fn identify(layout: &mut Layout) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A layout's UUID as `/dev/disk/by-uuid` has it: a system looks for those of its fstab there, letter by letter.
+fn as_linked(filesystem: Option<&str>, uuid: &str) -> String {
+    if filesystem != Some("vfat") {
+        return uuid.to_ascii_lowercase();
+    }
+    let digits = uuid.replace('-', "").to_ascii_uppercase();
+    match digits.split_at_checked(4) {
+        Some((first, rest)) => format!("{first}-{rest}"),
+        None => digits,
+    }
 }
 
 #[cfg(test)]
@@ -436,6 +449,22 @@ mod tests {
         // The kinds differ: neither UUID nor features are the tree's.
         let root = &found.layout.partitions[0];
         assert!(root.features.is_empty() && root.uuid.len() == 36);
+    }
+
+    #[test]
+    fn a_layouts_uuids_are_written_as_a_system_looks_for_them() {
+        let written = |filesystem: &str, uuid: &str| {
+            let text = format!(
+                "[[partition]]\ntype=\"linux\"\nsize=\"1M\"\nfilesystem=\"{filesystem}\"\nuuid=\"{uuid}\"\n"
+            );
+            let mut layout = layout(&text);
+            identify(&mut layout).unwrap();
+            layout.partitions[0].uuid.clone()
+        };
+        let upper = "3C6EF372-FE94-4F82-A54F-F53A5F1D36F1";
+        assert_eq!(written("ext4", upper), upper.to_ascii_lowercase());
+        assert_eq!(written("vfat", "a1b2-c3d4"), "A1B2-C3D4");
+        assert_eq!(written("vfat", "a1b2c3d4"), "A1B2-C3D4");
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod room;
 mod sectors;
 mod secure;
 mod signed;
+mod stack;
 mod store;
 mod tokens;
 mod trees;
