@@ -2,9 +2,11 @@
 
 use super::backup::NewImage;
 use super::place::{Destination, led_to, reporter, source};
-use anyhow::bail;
+use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::disk::is_device_path;
 use pitstop_imaging::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -84,17 +86,48 @@ fn to_raw(
         threads: args.made.threads,
         ..RestoreOptions::default()
     };
-    let done = std::fs::remove_file(&part)
-        .or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })
+    let held = begin(&part)?;
+    let done = restore(image, &part, &options, reporter)
         .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(restore(image, &part, &options, reporter)?))
-        .and_then(|_| Ok(std::fs::rename(&part, path)?));
-    if done.is_err() {
+        .and_then(|_| match is_at(&held, &part) {
+            true => std::fs::rename(&part, path)
+                .with_context(|| format!("renaming {} to {}", part.display(), path.display())),
+            false => bail!("{} was replaced meanwhile", part.display()),
+        });
+    if done.is_err() && is_at(&held, &part) {
         // The error itself says what went wrong; half a file helps nobody.
         let _ = std::fs::remove_file(&part);
     }
     done
+}
+
+/// A new file, locked for as long as it is open. What a command that was killed has left under its name goes.
+fn begin(part: &Path) -> anyhow::Result<File> {
+    let shown = part.display();
+    let busy = || anyhow!("another command is writing {shown} now");
+    match std::fs::symlink_metadata(part) {
+        Ok(found) if found.is_file() => {
+            let old = File::open(part).with_context(|| format!("opening {shown}"))?;
+            if matches!(old.try_lock(), Err(TryLockError::WouldBlock)) {
+                return Err(busy());
+            }
+            std::fs::remove_file(part).with_context(|| format!("removing {shown}"))?;
+        }
+        Ok(_) => bail!("{shown} is there and no plain file: remove it"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("looking at {shown}")),
+    }
+    let new = File::create_new(part).with_context(|| format!("creating {shown}"))?;
+    match new.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(busy()),
+        // Without locks the name alone has to do.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(new),
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path);
+    file.metadata().is_ok_and(|ours| {
+        found.is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino()))
+    })
 }

@@ -55,6 +55,13 @@ pub enum Container {
     Lzop,
     Lzma,
     Compress,
+    Zlib,
+    Lrzip,
+    Openssl,
+    Pgp,
+    Pdf,
+    Database,
+    Program,
     WebPage,
 }
 
@@ -113,6 +120,13 @@ impl Container {
             Self::Lzop => "an lzop file",
             Self::Lzma => "an lzma file",
             Self::Compress => "a file of compress",
+            Self::Zlib => "a zlib stream",
+            Self::Lrzip => "an lrzip file",
+            Self::Openssl => "a file that openssl has encrypted",
+            Self::Pgp => "a file that PGP has encrypted or signed",
+            Self::Pdf => "a PDF document",
+            Self::Database => "an SQLite database",
+            Self::Program => "a program (ELF)",
             Self::WebPage => "a web page",
         }
     }
@@ -170,13 +184,17 @@ impl Container {
             Self::Lzip => Disk("lzip -dc {} > disk.raw"),
             Self::Lzop => Disk("lzop -dc {} > disk.raw"),
             Self::Lzma => Disk("xz --format=lzma -dc {} > disk.raw"),
-            Self::WebPage => WayOut::None,
+            Self::Zlib => Disk("pigz -dcz {} > disk.raw"),
+            Self::Lrzip => Disk("lrzip -d -o disk.raw {}"),
+            Self::Openssl => Disk("openssl enc -d -CIPHER -in {} -out disk.raw"),
+            Self::Pgp => Disk("gpg --decrypt {} > disk.raw"),
+            Self::Pdf | Self::Database | Self::Program | Self::WebPage => WayOut::None,
         }
     }
 }
 
 /// What begins with magics of so many bytes that nothing else has to agree.
-const MAGICS: [(&[u8], Container); 33] = [
+const MAGICS: [(&[u8], Container); 41] = [
     (b"QFI\xfb", Container::Qcow),
     (b"KDMV", Container::Vmdk),
     (b"COWD", Container::Vmdk),
@@ -210,6 +228,14 @@ const MAGICS: [(&[u8], Container); 33] = [
     (b"\x89LZO\0\r\n\x1a\n", Container::Lzop),
     (b"\x28\xb5\x2f\xfd", Container::Zstd),
     (b"\x04\x22\x4d\x18", Container::Lz4),
+    (b"LRZI\0", Container::Lrzip),
+    (b"Salted__", Container::Openssl),
+    (b"-----BEGIN PGP ", Container::Pgp),
+    (b"%PDF-1.", Container::Pdf),
+    (b"%PDF-2.", Container::Pdf),
+    (b"SQLite format 3\0", Container::Database),
+    (b"\x7fELF\x02\x01\x01", Container::Program),
+    (b"\x7fELF\x01\x01\x01", Container::Program),
 ];
 
 /// Whether a file begins as one of a format does.
@@ -227,7 +253,7 @@ pub fn at_start(start: &[u8]) -> Option<Container> {
     if weak::is_boot_sector(start) {
         return None;
     }
-    let weak: [(IsOne, Container); 9] = [
+    let weak: [(IsOne, Container); 10] = [
         (weak::is_vdi, Container::Vdi),
         (weak::is_tar, Container::Tar),
         (weak::is_cpio, Container::Cpio),
@@ -237,6 +263,7 @@ pub fn at_start(start: &[u8]) -> Option<Container> {
         (weak::is_legacy_lz4, Container::Lz4),
         (weak::is_lzma, Container::Lzma),
         (weak::is_compress, Container::Compress),
+        (weak::is_zlib, Container::Zlib),
     ];
     let found = weak.iter().find(|(is, _)| is(start));
     found.map(|(_, found)| *found)
@@ -357,6 +384,11 @@ mod tests {
             ),
             (b"\x1f\x9d\x90", Container::Compress),
             (b"\n<!DOCTYPE HTML><html>", Container::WebPage),
+            // Of 64 KiB of zeros.
+            (
+                b"\x78\x9c\xed\xc1\x01\x01\0\0\0\x80\x90\xfe\xaf\xee\x08\x0a",
+                Container::Zlib,
+            ),
         ] {
             assert_eq!(at_start(&padded(start)), Some(found), "{start:?}");
         }

@@ -136,6 +136,21 @@ pub fn is_compress(start: &[u8]) -> bool {
     matches!(start, [0x1f, 0x9d, flags, ..] if flags & 0x60 == 0 && (9..=16).contains(&(flags & 0x1f)))
 }
 
+/// RFC 1950 2.2: deflate with a window of 32 KiB, the check of the header, no dictionary; and a beginning that unpacks.
+pub fn is_zlib(start: &[u8]) -> bool {
+    const ENOUGH: usize = 1024;
+    let [0x78, flags, ..] = start else {
+        return false;
+    };
+    if (0x7800 + u16::from(*flags)) % 31 != 0 || flags & 0x20 != 0 {
+        return false;
+    }
+    let mut unpacked = [0; ENOUGH];
+    let mut codec = flate2::Decompress::new(true);
+    let done = codec.decompress(start, &mut unpacked, flate2::FlushDecompress::None);
+    done.is_ok() && codec.total_out() == ENOUGH as u64
+}
+
 /// What a server says instead of giving the image.
 pub fn is_web_page(start: &[u8]) -> bool {
     let start = start.trim_ascii_start();
