@@ -400,7 +400,11 @@ fn what_golden_sends_otherwise_in_the_end_is_what_the_room_gets() {
     let (raw, image) = lab.image("second");
     let golden = lab.golden_begins();
     golden.has_sent(&image[..17 * MIB]);
+    // What comes is written ahead again, from its first round on.
+    machine.has_written(31);
     machine.does_not_boot();
+    let disk = fs::read(&machine.disk).unwrap();
+    assert!(disk[MIB..16 * MIB] == raw[MIB..16 * MIB]);
     golden.ends(&image, "second");
     machine.has_all_of(&raw);
 }
