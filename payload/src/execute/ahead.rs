@@ -16,6 +16,7 @@ use pitstop_imaging::units;
 use pitstop_protocol::event::Planned;
 use pitstop_protocol::image_version::upload_of;
 use pitstop_protocol::job::{Action, Distribute, Job};
+use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::share::{Grown, Growth, Share};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -33,6 +34,11 @@ fn why_not(job: &Job) -> Option<&'static str> {
     let Action::Restore(options) = &job.action else {
         return Some("only a restore writes an image");
     };
+    if !matches!(job.share, Some(ShareUrl::Http(_))) {
+        return Some(
+            "its share is not reached over HTTP, and only pitstop serve says what is there of a file",
+        );
+    }
     let (transfer, terms) = (&job.transfer, &job.terms);
     if options.part != Part::Whole {
         return Some("which partitions of it are wanted, its end tells");

@@ -95,6 +95,26 @@ fn a_disk_that_could_be_written_stays_as_it_is_until_something_comes() {
 }
 
 #[test]
+fn a_share_that_is_no_http_server_is_waited_for() {
+    let site = Site::with_disk(&noise(1, 3 * MIB));
+    let grows = grows(2 * MIB, 512);
+    let script = Script::start(&[
+        (200, &grows),
+        (200, r#"{"answer":"cancelled","reason":"no disk"}"#),
+    ]);
+    let more = format!("check-in = \"{}\"\nimage = \"golden\"\n", script.url());
+    site.set("restore", &more);
+    let ended = site.run();
+    let told = "is written before it is whole: its share is not reached over HTTP";
+    assert!(ended.console.contains(told), "{}", ended.console);
+    assert!(
+        ended
+            .console
+            .contains("this try has written to no disk: no disk")
+    );
+}
+
+#[test]
 fn who_was_started_again_since_it_wrote_says_so_however_the_job_ends() {
     for (answer, parts) in [
         (
