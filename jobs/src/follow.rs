@@ -7,6 +7,9 @@ use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::hostfile::{HostFile, WrittenSelector};
 use std::collections::BTreeSet;
 
+/// Of a machine that has begun to write what is there.
+pub(crate) const PARTLY: &str = "its disk has a part of the image and does not boot";
+
 /// How it stands with the backup that a job follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Followed {
@@ -56,6 +59,15 @@ impl Job {
         };
         let covers = theirs.disks.is_none() || theirs.disks == mine.disks;
         covers && (mine.share, mine.folder) == (theirs.share, theirs.folder)
+    }
+
+    /// `why`, and what is to be known of a disk that was written.
+    pub fn with_disk(&self, why: &str) -> String {
+        if self.written {
+            format!("{why}; {PARTLY}")
+        } else {
+            why.to_owned()
+        }
     }
 
     /// How it stands with this backup alone.

@@ -83,6 +83,9 @@ pub struct Job {
     /// The backup whose image it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<Id>,
+    /// Its machine has written a part of that image, in this try or an earlier one: its disk does not boot before the job is done.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub written: bool,
     /// The jobs that were set together.
     pub batch: Id,
     /// How many of them are at work at once.
@@ -328,6 +331,11 @@ pub fn file(id: &Id) -> String {
     format!("{id}{SUFFIX}")
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// serde gives it the field by reference.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
@@ -366,6 +374,7 @@ pub fn sample() -> Job {
         last: None,
         series: None,
         follows: None,
+        written: false,
         batch: id,
         slots: None,
         place: 0,

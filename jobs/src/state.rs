@@ -1,5 +1,6 @@
 //! The states of a job, and what brings it from one to another.
 
+use crate::follow::PARTLY;
 use crate::job::{Job, Verdict};
 use jiff::Timestamp;
 use pitstop_protocol::id::Id;
@@ -87,10 +88,13 @@ pub enum Happened {
     /// The machine came, and what it is to restore is not there yet.
     CameEarly {
         why: String,
+        /// A part of it is on its disk already.
+        written: bool,
     },
     /// What it is to restore will not be there.
     Unfed {
         why: String,
+        written: bool,
     },
     /// The machine got a slot and begins.
     Granted {
@@ -154,12 +158,15 @@ impl Job {
         match what {
             Happened::Due if self.state == State::Scheduled => self.state = State::Waiting,
             Happened::Came if self.may_begin() => self.state = State::Queued,
-            Happened::CameEarly { why } if self.may_begin() => {
+            Happened::CameEarly { why, written } if self.may_begin() => {
                 self.state = State::Queued;
-                self.reason = Some(why.clone());
+                self.written |= written;
+                self.reason = Some(self.with_disk(why));
             }
-            Happened::Unfed { why } if matches!(self.state, State::Waiting | State::Queued) => {
-                self.end(State::Failed, Some(Verdict::Failed), Some(why.clone()));
+            Happened::Unfed { why, written } if self.may_be_unfed(*written) => {
+                self.written |= written;
+                let why = self.with_disk(why);
+                self.end(State::Failed, Some(Verdict::Failed), Some(why));
             }
             Happened::Granted { run } if self.may_begin() => self.begin(run),
             Happened::Beat { run } if self.is_at_work(run) && !self.state.is_over() => {
@@ -167,6 +174,7 @@ impl Job {
             }
             Happened::Done { run } if self.is_last(run) && self.state.is_withdrawn() => {
                 self.verdict = Some(Verdict::Ok);
+                self.written = false;
             }
             Happened::Done { run } if self.is_last(run) => {
                 self.end(State::Done, Some(Verdict::Ok), None);
@@ -210,8 +218,10 @@ impl Job {
         if before == (told(self), self.verdict) {
             return Effect::None;
         }
-        if self.state.is_withdrawn() && before.0 == told(self) {
-            // How the machine's work came to its end after the job's.
+        let is_as_before = before.0.0 == self.state;
+        let is_late = self.state.is_withdrawn() && before.0 == told(self);
+        if is_late || (is_as_before && matches!(what, Happened::Unfed { .. })) {
+            // How the machine's work came to its end after the job's; what it had done before that.
             return Effect::Changed;
         }
         self.changed = now;
@@ -226,6 +236,15 @@ impl Job {
     /// Whether a machine that comes for it may have it: also for one that failed, whose host file is still there.
     fn may_begin(&self) -> bool {
         self.state != State::Scheduled && !self.state.is_withdrawn()
+    }
+
+    /// Whether the end of what it follows is news: also where that was told before its machine said that it had `written`.
+    fn may_be_unfed(&self, written: bool) -> bool {
+        match self.state {
+            State::Waiting | State::Queued => true,
+            State::Failed => written && !self.written,
+            _ => false,
+        }
     }
 
     fn begin(&mut self, run: &Id) {
@@ -248,6 +267,7 @@ impl Job {
     }
 
     fn end(&mut self, state: State, verdict: Option<Verdict>, reason: Option<String>) {
+        self.written &= state != State::Done;
         self.state = state;
         self.verdict = verdict.or(self.verdict);
         self.reason = reason;
@@ -268,6 +288,9 @@ impl Job {
             (State::Queued, None) => {
                 self.state = State::Waiting;
                 self.forget_what_it_waited_for();
+                if self.written {
+                    self.reason = Some(PARTLY.into());
+                }
             }
             (State::Running, Some(run)) if self.is_last(run) => {
                 let reason =

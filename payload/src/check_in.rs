@@ -36,9 +36,17 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 
 /// How a machine gets past the door.
 pub enum Admitted {
-    Go(Slot),
-    /// The job is not wanted any more, and why.
-    Cancelled(String),
+    Go {
+        slot: Slot,
+        /// In this job a part of the image was written, in an earlier try perhaps.
+        written: bool,
+    },
+    /// The job is not wanted any more.
+    Cancelled {
+        reason: String,
+        /// As in `Go`.
+        written: bool,
+    },
     /// The server keeps no track of this job.
     Untracked,
 }
@@ -102,8 +110,9 @@ impl Door {
         loop {
             self.sign();
             match self.say(Says::Ready, written) {
-                Ok(Answer::Go { beat_ms }) => {
-                    return Ok(Admitted::Go(Slot::new(self, period(beat_ms))?));
+                Ok(Answer::Go { beat_ms, written }) => {
+                    let slot = Slot::new(self, period(beat_ms))?;
+                    return Ok(Admitted::Go { slot, written });
                 }
                 Ok(Answer::Wait {
                     place,
@@ -119,7 +128,9 @@ impl Door {
                     written = meanwhile(grows.as_deref());
                     self.pause(jittered(period(ask_ms)));
                 }
-                Ok(Answer::Cancelled { reason }) => return Ok(Admitted::Cancelled(reason)),
+                Ok(Answer::Cancelled { reason, written }) => {
+                    return Ok(Admitted::Cancelled { reason, written });
+                }
                 Ok(Answer::Noted) => bail!("{}: an answer that decides nothing", self.url),
                 Err(Unheard::Nobody(why)) => {
                     self.reporter.warn(format!(
@@ -319,7 +330,7 @@ fn keep_saying(door: &Door, stopped: &Receiver<()>, beat: Duration) {
     let mut told = false;
     while stopped.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
         // What is not heard is said again at the next beat.
-        if let Ok(Answer::Cancelled { reason }) = door.say(Says::Working, false)
+        if let Ok(Answer::Cancelled { reason, .. }) = door.say(Says::Working, false)
             && !told
         {
             told = true;

@@ -50,6 +50,8 @@ pub struct CrashPolicy {
     pub sign: Option<SignAt>,
     /// Where the run is reported to, if anywhere.
     pub report: Option<Crashed>,
+    /// What it means that a part of an image is on a disk, until its restore begins: whatever fails, fails with that.
+    pub partly: Option<String>,
 }
 
 impl Default for CrashPolicy {
@@ -67,6 +69,7 @@ impl Default for CrashPolicy {
             credentials: None,
             sign: None,
             report: None,
+            partly: None,
         }
     }
 }
@@ -112,9 +115,17 @@ impl CrashPolicy {
         self.exhausted() || finish.then != After::Reboot
     }
 
+    /// Why a run failed, and what that leaves on a disk.
+    pub fn told(&self, reason: &str) -> String {
+        match &self.partly {
+            Some(partly) => format!("{reason}; and {partly}"),
+            None => reason.to_owned(),
+        }
+    }
+
     /// What is reported of a run that failed for `reason`.
     pub fn outcome(&self, reason: &str) -> Outcome {
-        Outcome::new(Verdict::Failed, &self.action, &one_line(reason))
+        Outcome::new(Verdict::Failed, &self.action, &one_line(&self.told(reason)))
     }
 
     /// The end of a run that failed for `reason`: wait and try again, or hold after the last try.
@@ -207,6 +218,19 @@ mod tests {
         policy.attempt = 3;
         let last = policy.failed("x");
         assert_eq!((last.then, last.wait), (After::Rescue, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_on_a_disk_is_said_however_the_run_fails() {
+        let policy = CrashPolicy {
+            action: "restore".into(),
+            partly: Some("sda does not boot".into()),
+            ..CrashPolicy::default()
+        };
+        assert_eq!(
+            policy.failed("killed").result_line,
+            "pitstop: result failed restore: killed; and sda does not boot"
+        );
     }
 
     #[test]

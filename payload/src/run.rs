@@ -28,6 +28,7 @@ use pitstop_protocol::machine::Lease;
 use pitstop_protocol::share_url::ShareUrl;
 use pitstop_transport::fetch::Listener;
 use pitstop_transport::share::{Carriers, Share, Stick, Throttle, Throttled, delete};
+use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -98,7 +99,6 @@ pub fn run(
         share: None,
         slot: None,
         not_wanted: None,
-        partly: None,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| run.stages()));
     let outcome = outcome.unwrap_or_else(|panic| {
@@ -129,8 +129,6 @@ struct Run<'a> {
     slot: Option<Slot>,
     /// Why the job is not wanted any more, where it is not.
     not_wanted: Option<String>,
-    /// What it means that a part of an image is on a disk, until its restore begins.
-    partly: Option<String>,
 }
 
 /// The job as it is set, and the note of its being done.
@@ -173,7 +171,7 @@ impl Run<'_> {
             })?;
         let ahead = match passed {
             Passed::In(ahead) => ahead,
-            Passed::Withdrawn(reason) if self.partly.is_some() => bail!(reason),
+            Passed::Withdrawn(reason) if self.policy.partly.is_some() => bail!(reason),
             Passed::Withdrawn(reason) => return Ok(self.withdrawn(&job, reason)),
         };
         // It may have waited for its slot for long.
@@ -246,13 +244,29 @@ impl Run<'_> {
         }
         work.publish(&prepared.plan)?;
         self.flush()?;
-        self.partly = None;
         let mut root = None;
-        self.once(&job, &this, || {
+        let is_at_it = Cell::new(false);
+        let done = self.once(&job, &this, || {
             self.tell_machine(&work)?;
-            root = work.execute(&prepared, || self.note_done(request, id.as_deref()))?;
+            let begins = || {
+                is_at_it.set(true);
+                (self.options.on_policy)(&CrashPolicy {
+                    partly: None,
+                    ..self.policy.clone()
+                });
+            };
+            let is_done = || self.note_done(request, id.as_deref());
+            root = work.execute(&prepared, &begins, is_done)?;
             Ok(())
-        })?;
+        });
+        if is_at_it.get() {
+            self.policy.partly = None;
+        }
+        done?;
+        // The plan had another disk in the end.
+        if let Some(partly) = self.policy.partly.take() {
+            self.log.warn(partly);
+        }
         match root {
             Some(root) => Ok(self.goes_on(&job, root)),
             None => self.succeeded(&job, request, &carriers),

@@ -83,8 +83,8 @@ fn machine(job: &Value, root: &Path, counted: &Counted, dies: bool) {
         let run = Id::new(jiff::Timestamp::now(), fastrand_tail());
         let door = Door::new(&url.parse().unwrap(), run, &transfer, Arc::new(Silent)).unwrap();
         let slot = match door.wait(&mut |_| false).unwrap() {
-            Admitted::Go(slot) => slot,
-            Admitted::Cancelled(why) => panic!("{url}: cancelled: {why}"),
+            Admitted::Go { slot, .. } => slot,
+            Admitted::Cancelled { reason, .. } => panic!("{url}: cancelled: {reason}"),
             Admitted::Untracked => panic!("{url}: nobody keeps track"),
         };
         let now = counted.at_work.fetch_add(1, Ordering::SeqCst) + 1;

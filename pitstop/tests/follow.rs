@@ -5,6 +5,8 @@ mod common;
 mod relay_common;
 
 use common::{Answer, PATIENCE, pitstop, run};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use pitstop_imaging::event::{Event, Reporter};
 use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
 use pitstop_imaging::render::sentence;
@@ -375,6 +377,15 @@ fn a_backup_that_fails_halfway_leaves_disks_that_do_not_boot_and_all_say_so() {
         let why = job["reason"].as_str().unwrap();
         assert!(why.contains("does not boot"), "{why}");
     }
+    // One that is started again has not written itself, and says it all the same.
+    let (line, disk, console) = lab.machine(2).ends();
+    for part in [
+        "result failed restore: the backup of golden is failed: no disk",
+        "an earlier try has written a part of the image to this machine's disk",
+    ] {
+        assert!(line.contains(part), "{line}\n{console}");
+    }
+    assert!(disk.iter().all(|byte| *byte == 0xee));
     // The next backup is of another state of the disk.
     drop(raw);
     let (raw, image) = lab.image("second");
@@ -400,9 +411,42 @@ fn what_golden_sends_otherwise_in_the_end_is_what_the_room_gets() {
     let (raw, image) = lab.image("second");
     let golden = lab.golden_begins();
     golden.has_sent(&image[..17 * MIB]);
+    // What comes is written ahead again, from its first round on.
+    machine.has_written(31);
     machine.does_not_boot();
+    let disk = fs::read(&machine.disk).unwrap();
+    assert!(disk[MIB..16 * MIB] == raw[MIB..16 * MIB]);
     golden.ends(&image, "second");
     machine.has_all_of(&raw);
+}
+
+#[test]
+fn what_is_refused_of_the_whole_image_is_said_with_what_is_on_the_disk() {
+    let (lab, _server) = Lab::new();
+    let follow = ["host", "set", "@room", "restore", "--from", "golden"];
+    lab.does(&[&follow[..], &["--follow", "--distribute", "swarm"]].concat());
+    let (raw, image) = lab.image("first");
+    let golden = lab.golden_begins();
+    golden.has_sent(&image[..17 * MIB]);
+    let machine = lab.machine(1);
+    machine.has_written(15);
+    // Somebody puts another program's image in its place, which has no index to prove anything by.
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
+    gzip.write_all(&raw).unwrap();
+    let foreign = gzip.finish().unwrap();
+    fs::write(golden.upload(), &foreign).unwrap();
+    fs::rename(golden.upload(), lab.at(IMAGE)).unwrap();
+    fs::remove_file(lab.at(GOLDEN)).unwrap();
+    golden.says("\"state\":\"done\"");
+    machine.does_not_boot();
+    let (line, _, console) = machine.ends();
+    for part in [
+        "result failed restore: ",
+        "index",
+        "has a part of 10.0.0.20/sda.raw.gz and does not boot",
+    ] {
+        assert!(line.contains(part), "{line}\n{console}");
+    }
 }
 
 #[test]

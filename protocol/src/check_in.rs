@@ -60,7 +60,12 @@ pub enum Says {
 pub enum Answer {
     /// Begin, and say so at least every so many milliseconds.
     #[serde(rename_all = "kebab-case")]
-    Go { beat_ms: u64 },
+    Go {
+        beat_ms: u64,
+        /// The machine has said in this job, before it was started again perhaps, that a part of the image is on its disk.
+        #[serde(default, skip_serializing_if = "is_false")]
+        written: bool,
+    },
     /// No slot is free: this is your place in the queue, from 1; ask again. Or what you need is not there yet, for which
     /// there is no queue.
     #[serde(rename_all = "kebab-case")]
@@ -79,6 +84,9 @@ pub enum Answer {
     Cancelled {
         #[serde(default)]
         reason: String,
+        /// As in `Go`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        written: bool,
     },
     /// Heard.
     Noted,
@@ -122,7 +130,7 @@ impl Answer {
     /// Reads what a server, or something in between, has answered.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadMessage> {
         let mut read: Self = read(bytes)?;
-        if let Self::Cancelled { reason }
+        if let Self::Cancelled { reason, .. }
         | Self::Wait {
             why: Some(reason), ..
         } = &mut read
@@ -202,7 +210,10 @@ mod tests {
             assert_eq!(CheckIn::parse(&text), Ok(message));
         }
         for answer in [
-            Answer::Go { beat_ms: 10_000 },
+            Answer::Go {
+                beat_ms: 10_000,
+                written: true,
+            },
             Answer::Wait {
                 place: 3,
                 of: 12,
@@ -218,7 +229,10 @@ mod tests {
                     image: "golden/sda.raw.gz".into(),
                 })),
             },
-            Answer::Cancelled { reason: "x".into() },
+            Answer::Cancelled {
+                reason: "x".into(),
+                written: true,
+            },
             Answer::Noted,
         ] {
             let text = serde_json::to_vec(&answer).unwrap();
@@ -243,6 +257,14 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&wait).unwrap(),
             r#"{"answer":"wait","place":3,"of":12,"ask-ms":5000}"#
+        );
+        let go = Answer::Go {
+            beat_ms: 11_250,
+            written: false,
+        };
+        assert_eq!(
+            serde_json::to_string(&go).unwrap(),
+            r#"{"answer":"go","beat-ms":11250}"#
         );
     }
 

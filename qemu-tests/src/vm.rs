@@ -313,6 +313,17 @@ impl Vm {
         Ok(())
     }
 
+    /// Has it stand still until [`goes_on`](Self::goes_on).
+    pub fn stands_still(&mut self) -> Result<()> {
+        self.qmp.execute("stop", &json!({}))?;
+        Ok(())
+    }
+
+    pub fn goes_on(&mut self) -> Result<()> {
+        self.qmp.execute("cont", &json!({}))?;
+        Ok(())
+    }
+
     /// Pulls the cable out of a network card, by the `id` of its device.
     pub fn unplug_cable(&mut self, device: &str) -> Result<()> {
         self.qmp

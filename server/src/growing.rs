@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cap_std::fs::{File, FileExt as _, Metadata, MetadataExt as _};
+use cap_std::time::SystemTime;
 use jiff::Timestamp;
 use pitstop_imaging::event::Act;
 use pitstop_imaging::image::encrypted::is_named_encrypted;
@@ -46,8 +47,8 @@ struct Followed {
 }
 
 struct Scan {
-    /// Device and inode: a name may come to be another file's.
-    of: (u64, u64),
+    /// Device, inode and birth: a name may come to be another file's, and an inode too.
+    of: (u64, u64, Option<SystemTime>),
     growing: Growing,
 }
 
@@ -71,7 +72,8 @@ impl Followed {
             return Ok(());
         };
         let failed = |error: &io::Error| Refusal::io("reading what there is of an upload", error);
-        let (of, size) = ((metadata.dev(), metadata.ino()), metadata.len());
+        let born = metadata.created().ok();
+        let (of, size) = ((metadata.dev(), metadata.ino(), born), metadata.len());
         let same = scan
             .as_ref()
             .is_some_and(|scan| scan.of == of && scan.growing.read_to() <= size);
@@ -99,7 +101,7 @@ pub fn is_asked(path: &RelPath, headers: &HeaderMap) -> bool {
     path.as_str().strip_suffix(".part").is_some() && headers.contains_key(ROUND)
 }
 
-/// Answers with the round that is asked for; 204 where it is not there yet.
+/// Answers with the round that is asked for; where it is not there yet with 204, and how many there are.
 pub fn answer(
     site: &Site,
     path: &RelPath,
@@ -120,14 +122,15 @@ pub fn answer(
     let rounds = locked(&followed.rounds);
     let number = number.or_else(|| rounds.len().checked_sub(1));
     let found = number.and_then(|number| Some((number, Arc::clone(rounds.get(number)?))));
+    let there = rounds.len();
     drop(rounds);
     let no_store = (header::CACHE_CONTROL, "no-store");
+    let told = |number: usize| [(HeaderName::from_static(ROUND), number.to_string())];
     let mut response = match found {
-        None => (StatusCode::NO_CONTENT, [no_store]).into_response(),
+        None => (StatusCode::NO_CONTENT, [no_store], told(there)).into_response(),
         Some((number, round)) => {
-            let told = [(HeaderName::from_static(ROUND), number.to_string())];
             let body = Body::from(round.to_vec());
-            (StatusCode::OK, [no_store], told, body).into_response()
+            (StatusCode::OK, [no_store], told(number), body).into_response()
         }
     };
     // Each machine asks each second.

@@ -21,7 +21,7 @@ use crate::source::ReadAt;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What a target has before its restore begins.
@@ -47,6 +47,11 @@ impl Ahead {
         known.filter(|_| chunk_size == self.chunk_size)
     }
 
+    /// Whether the very bytes of `chunk` were written.
+    pub(super) fn has(&self, chunk: &Chunk, chunk_size: u32) -> bool {
+        self.written(chunk.number, chunk_size) == Some(&chunk.hash)
+    }
+
     pub(super) fn old(&self) -> &Extents {
         &self.old
     }
@@ -61,7 +66,6 @@ pub struct WritesAhead {
     begun: AtomicBool,
     /// It has neither table nor loader any more.
     is_unbootable: AtomicBool,
-    written: AtomicU64,
     made: Mutex<Ahead>,
 }
 
@@ -79,7 +83,6 @@ impl WritesAhead {
             size,
             begun: AtomicBool::new(false),
             is_unbootable: AtomicBool::new(false),
-            written: AtomicU64::new(0),
             made: Mutex::default(),
         })
     }
@@ -89,9 +92,15 @@ impl WritesAhead {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Raw bytes that were written.
+    /// Raw bytes that are there. What came again, otherwise, counts once.
     pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+        let made = lock(&self.made);
+        made.chunks.len() as u64 * u64::from(made.chunk_size)
+    }
+
+    /// Whether all of a round is there but what is written last.
+    pub fn has(&self, round: &Round) -> bool {
+        self.wanted(round).iter().all(|known| known.there)
     }
 
     /// Writes the chunks of a round that are not there, from `feed` if there is one, until `stop` says that it is enough.
@@ -143,7 +152,7 @@ impl WritesAhead {
         chunks
             .filter(|chunk| !is_held(chunk))
             .map(|chunk| Known {
-                there: made.written(chunk.number, round.chunk_size()) == Some(&chunk.hash),
+                there: made.has(&chunk, round.chunk_size()),
                 chunk,
             })
             .collect()
@@ -287,7 +296,6 @@ impl Hand for AheadHand<'_> {
             .write_at(raw, at)
             .with_context(|| writing(&ahead.output, at))?;
         lock(&ahead.made).chunks.insert(chunk.number, chunk.hash);
-        ahead.written.fetch_add(raw.len() as u64, Ordering::Relaxed);
         Ok(true)
     }
 

@@ -9,6 +9,7 @@
 //! A long run of zeros is cut, so that one worker does not get it all. Where the device cannot zero by itself, the
 //! target's chunks are read first, and only those that are not zeros are written.
 
+use super::Ahead;
 use super::codec::{Inflater, is_zero};
 use super::index::{Chunk, Index, Item, Items};
 use super::restoring::Restoring;
@@ -32,14 +33,19 @@ const SAMPLES: usize = 32;
 const FIRST: usize = 8;
 
 /// Whether enough of the image is on the target for comparing to be worth its reads: a quarter of a sample, or what
-/// a restore leaves that broke off.
-pub fn worth_comparing(index: &Index, output: &dyn Output) -> bool {
-    broke_off(index, output) || sample_is_there(index, output)
+/// a restore leaves that broke off. What was written `ahead` is known, and tells nothing of the rest.
+pub fn worth_comparing(index: &Index, output: &dyn Output, ahead: Option<&Ahead>) -> bool {
+    let chunks: Vec<Chunk> = index
+        .items()
+        .filter_map(data)
+        .filter(|chunk| ahead.is_none_or(|ahead| !ahead.has(chunk, index.chunk_size())))
+        .collect();
+    broke_off(index, &chunks, output) || sample_is_there(index, &chunks, output)
 }
 
 /// Whether a restore of this image broke off here: the tables, which are written last, are zeros, and what is written
 /// first is there.
-fn broke_off(index: &Index, output: &dyn Output) -> bool {
+fn broke_off(index: &Index, chunks: &[Chunk], output: &dyn Output) -> bool {
     let Ok(tables) = usize::try_from(TABLES.min(index.raw_size())) else {
         return false;
     };
@@ -47,27 +53,25 @@ fn broke_off(index: &Index, output: &dyn Output) -> bool {
     if output.read_exact_at(&mut raw[..tables], 0).is_err() || !is_zero(&raw[..tables]) {
         return false;
     }
-    let mut first = index
-        .items()
-        .filter_map(data)
+    let mut first = chunks
+        .iter()
         .filter(|chunk| index.position(chunk.number) >= TABLES)
         .take(FIRST)
         .peekable();
-    first.peek().is_some() && first.all(|chunk| is_there(index, output, &chunk, &mut raw))
+    first.peek().is_some() && first.all(|chunk| is_there(index, output, chunk, &mut raw))
 }
 
-fn sample_is_there(index: &Index, output: &dyn Output) -> bool {
-    let chunks = index.items().filter_map(data).count();
-    if chunks == 0 {
+fn sample_is_there(index: &Index, chunks: &[Chunk], output: &dyn Output) -> bool {
+    if chunks.is_empty() {
         return false;
     }
-    let step = chunks.div_ceil(SAMPLES);
+    let step = chunks.len().div_ceil(SAMPLES);
     let mut raw = Buffer::new(index.chunk_bytes());
     let (mut seen, mut same) = (0, 0);
     // From the middle of each step: the first chunks of a disk change on every boot.
-    for chunk in index.items().filter_map(data).skip(step / 2).step_by(step) {
+    for chunk in chunks.iter().skip(step / 2).step_by(step) {
         seen += 1;
-        same += usize::from(is_there(index, output, &chunk, &mut raw));
+        same += usize::from(is_there(index, output, chunk, &mut raw));
     }
     same * 4 >= seen && same > 0
 }

@@ -27,9 +27,7 @@ pub fn restore_indexed(
         _ if output.is_blank() => false,
         Delta::Off => false,
         Delta::On => true,
-        // What is there is known.
-        Delta::Auto if options.ahead.is_some() => false,
-        Delta::Auto => delta::worth_comparing(index, output),
+        Delta::Auto => delta::worth_comparing(index, output, options.ahead.as_deref()),
     };
     if compare && options.delta == Delta::Auto {
         reporter.info(format!(

@@ -121,6 +121,48 @@ fn a_word_of_a_try_that_has_failed_begins_nothing() {
 }
 
 #[test]
+fn what_a_machine_has_written_is_known_until_its_job_is_done() {
+    let why = || String::from("golden is being backed up");
+    let early = |written| Happened::CameEarly {
+        why: why(),
+        written,
+    };
+    let unfed = |written| Happened::Unfed {
+        why: "no disk".into(),
+        written,
+    };
+    let after = |what: &[Happened]| {
+        let mut job = sample();
+        job.follows = Some(run(9));
+        let effects: Vec<Effect> = what.iter().map(|what| job.apply(what, now())).collect();
+        (job, effects)
+    };
+    let partly = "its disk has a part of the image and does not boot";
+    let reason = |what: &[Happened]| after(what).0.reason.unwrap_or_default();
+    assert_eq!(reason(&[early(false)]), why());
+    // It is started again, and has written nothing since.
+    let started_again = [early(true), early(false)];
+    assert_eq!(reason(&started_again), format!("{}; {partly}", why()));
+    let silent = Happened::Silent { run: None };
+    assert_eq!(reason(&[early(true), silent.clone()]), partly);
+    let unfed_later = [early(true), silent, unfed(false)];
+    assert_eq!(reason(&unfed_later), format!("no disk; {partly}"));
+
+    // It says so when its job has come to its end already, which does not end once more.
+    let (job, effects) = after(&[early(false), unfed(false), unfed(true), unfed(true)]);
+    let (changed, ended) = (Effect::Changed, Effect::Ended);
+    assert_eq!(effects, [changed, ended, changed, Effect::None]);
+    assert_eq!(job.reason.as_deref(), Some(&*format!("no disk; {partly}")));
+    let retried = job.again(run(8), run(8), "root", now());
+    assert!(retried.written && !retried.state.is_over());
+
+    let (job, _) = after(&[early(true), granted(1), failed(1, true)]);
+    assert!(job.written);
+    let done = Happened::Done { run: run(1) };
+    assert!(!after(&[early(true), granted(1), done]).0.written);
+}
+
+#[test]
 fn a_scheduled_job_begins_when_it_is_due_only() {
     let mut job = sample();
     job.state = State::Scheduled;

@@ -65,7 +65,7 @@ fn a_machine_says_its_place_waits_works_and_says_how_it_went() {
         NOTED,
     ]);
     let (door, console) = door(&script.url(), LONG);
-    let Admitted::Go(slot) = door.wait(&mut |_| false).unwrap() else {
+    let Admitted::Go { slot, .. } = door.wait(&mut |_| false).unwrap() else {
         panic!("no slot");
     };
     assert_eq!(
@@ -92,7 +92,10 @@ fn a_machine_says_its_place_waits_works_and_says_how_it_went() {
 fn a_server_that_is_away_is_waited_for_and_then_the_try_has_failed() {
     let script = Script::start(&[(503, "starting"), (503, "starting"), GO]);
     let (at, console) = door(&script.url(), LONG);
-    assert!(matches!(at.wait(&mut |_| false).unwrap(), Admitted::Go(_)));
+    assert!(matches!(
+        at.wait(&mut |_| false).unwrap(),
+        Admitted::Go { .. }
+    ));
     let told = console.lines("warning");
     let limit = format!("trying again for up to {}", units::duration(LONG));
     assert!(told.len() == 1 && told[0].contains(&limit), "{told:?}");
@@ -114,7 +117,7 @@ fn answers_that_decide_are_taken_as_they_are() {
     let cancelled = Script::start(&[(200, r#"{"answer":"cancelled","reason":"by root"}"#)]);
     let (at, _) = door(&cancelled.url(), LONG);
     let answer = at.wait(&mut |_| false).unwrap();
-    assert!(matches!(answer, Admitted::Cancelled(why) if why == "by root"));
+    assert!(matches!(answer, Admitted::Cancelled { reason, .. } if reason == "by root"));
 
     // A plain server, or one that has lost its jobs: the host file alone counts.
     for status in [404, 405, 501] {
@@ -141,7 +144,7 @@ fn answers_that_decide_are_taken_as_they_are() {
 fn words_that_are_lost_neither_slow_nor_fail_the_work() {
     let script = Script::start(&[GO, (500, "broken"), (200, "not json"), NOTED]);
     let (at, console) = door(&script.url(), LONG);
-    let Admitted::Go(slot) = at.wait(&mut |_| false).unwrap() else {
+    let Admitted::Go { slot, .. } = at.wait(&mut |_| false).unwrap() else {
         panic!("no slot");
     };
     until("it gives up", || script.count("working") > 3);
@@ -156,7 +159,10 @@ fn a_machine_that_waits_long_gives_signs_of_life() {
         GO,
     ]);
     let (at, console) = door(&script.url(), LONG);
-    assert!(matches!(at.wait(&mut |_| false).unwrap(), Admitted::Go(_)));
+    assert!(matches!(
+        at.wait(&mut |_| false).unwrap(),
+        Admitted::Go { .. }
+    ));
     // One before each of the two questions, and two in the four seconds and more in between: PID 1 would end one that is silent.
     let signs = console.lines("debug").len();
     assert!(signs >= 4, "{signs}");

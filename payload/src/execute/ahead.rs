@@ -16,7 +16,8 @@ use pitstop_imaging::units;
 use pitstop_protocol::event::Planned;
 use pitstop_protocol::image_version::upload_of;
 use pitstop_protocol::job::{Action, Distribute, Job};
-use pitstop_transport::share::{Grown, Share};
+use pitstop_protocol::share_url::ShareUrl;
+use pitstop_transport::share::{Grown, Growth, Share};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +34,11 @@ fn why_not(job: &Job) -> Option<&'static str> {
     let Action::Restore(options) = &job.action else {
         return Some("only a restore writes an image");
     };
+    if !matches!(job.share, Some(ShareUrl::Http(_))) {
+        return Some(
+            "its share is not reached over HTTP, and only pitstop serve says what is there of a file",
+        );
+    }
     let (transfer, terms) = (&job.transfer, &job.terms);
     if options.part != Part::Whole {
         return Some("which partitions of it are wanted, its end tells");
@@ -157,12 +163,16 @@ impl Follow<'_> {
         while !self.stopped() {
             let outcome = self.round(next);
             match outcome {
-                Ok(Some(done)) => {
+                Ok(Look::Written(number)) => {
                     failed = 0;
-                    next = Some(done + 1);
+                    next = Some(number + 1);
                     continue;
                 }
-                Ok(None) => {}
+                Ok(Look::Awaited { there }) => {
+                    // The upload has begun anew, or a server that has finds its rounds again.
+                    let is_anew = there.is_some_and(|there| next.is_some_and(|next| there < next));
+                    next = next.filter(|_| !is_anew);
+                }
                 Err(error) => {
                     failed += 1;
                     if failed >= TRIES {
@@ -176,17 +186,20 @@ impl Follow<'_> {
         Ok(())
     }
 
-    /// The number of the round that was written; `None` where it is not there yet.
-    fn round(&self, number: Option<u64>) -> anyhow::Result<Option<u64>> {
+    /// Writes a round, where it is there: by its number, or the last.
+    fn round(&self, number: Option<u64>) -> anyhow::Result<Look> {
         let path = upload_of(&self.grows.image);
-        let Some(grown) = self.share.growing(&path, number)? else {
-            return Ok(None);
-        };
         let Grown {
             number,
             round,
             image,
-        } = grown;
+        } = match self.share.growing(&path, number)? {
+            Growth::Round(grown) => grown,
+            Growth::Awaited { there } => return Ok(Look::Awaited { there }),
+        };
+        if self.ahead.has(&round) {
+            return Ok(Look::Written(number));
+        }
         let quiet = Quiet(self.log);
         let offer = || self.share.relay(&path);
         let node =
@@ -200,7 +213,7 @@ impl Follow<'_> {
             self.grows.image,
             units::bytes(self.ahead.written())
         ));
-        Ok((!self.stopped()).then_some(number))
+        Ok(Look::Written(number))
     }
 
     fn stopped(&self) -> bool {
@@ -214,6 +227,17 @@ impl Follow<'_> {
             thread::sleep(LOOK);
         }
     }
+}
+
+/// What came of a look for a round.
+enum Look {
+    /// All of this one is on the disk.
+    Written(u64),
+    /// It is not there yet.
+    Awaited {
+        /// How many are, where that is told.
+        there: Option<u64>,
+    },
 }
 
 /// Passes on what is wrong: a round is too little for a line of its own about who has it.

@@ -132,15 +132,17 @@ impl Work<'_> {
         )
     }
 
-    /// Does what was planned. `is_done` is called when all of it is on the disks or on the share.
+    /// Does what was planned. `begins` is called when nothing can be refused any more of the restore of a disk that may have a
+    /// part of its image, `is_done` when all of it is on the disks or on the share.
     /// Returns the root of a tree that the machine is to go on in.
     pub fn execute(
         &self,
         prepared: &Prepared,
+        begins: &dyn Fn(),
         is_done: impl FnOnce(),
     ) -> anyhow::Result<Option<PathBuf>> {
         let began = Instant::now();
-        let root = self.walk(prepared)?;
+        let root = self.walk(prepared, begins)?;
         is_done();
         if prepared.plan.changes_partitions() {
             // The disks are not what they were.
@@ -165,14 +167,14 @@ impl Work<'_> {
         attempts::put(self.share, &path, text.as_bytes())
     }
 
-    fn walk(&self, prepared: &Prepared) -> anyhow::Result<Option<PathBuf>> {
+    fn walk(&self, prepared: &Prepared, begins: &dyn Fn()) -> anyhow::Result<Option<PathBuf>> {
         match (&prepared.plan.steps, &self.job.action) {
             // Looks for late disks before any image takes its name.
             (Steps::Capture(captures), Action::Backup(options) | Action::BackupAgain(options)) => {
                 return backup::run(self, captures, options).map(|()| None);
             }
             (Steps::Restore(restores), Action::Restore(options)) => {
-                restore::run(self, restores, prepared, options)?;
+                restore::run(self, restores, prepared, options, begins)?;
             }
             (Steps::Arrange(steps), _) => partition::run(self, steps)?,
             (Steps::Wipe(wipes), _) => wipe::run(self, wipes)?,

@@ -120,7 +120,7 @@ mod tests {
                 watch: &mut Watch::new(&machine, Duration::ZERO),
             };
             let prepared = work.plan()?;
-            work.walk(&prepared)?;
+            work.walk(&prepared, &|| {})?;
             Ok(prepared.plan.to_string())
         };
         vec![once(), once()]

@@ -226,6 +226,7 @@ pub(super) fn run(
     restores: &[Restore],
     Prepared { images, ahead, .. }: &Prepared,
     options: &job::RestoreOptions,
+    begins: &dyn Fn(),
 ) -> anyhow::Result<()> {
     let options = asked(options);
     // Whatever is wrong with one of them would else be found when those before it are written.
@@ -249,6 +250,10 @@ pub(super) fn run(
     for (number, restore, image, ready, node) in prepared {
         let disk = &restore.disk;
         let reporter = Labelled::new(work.log, Act::Restore, number, disk);
+        let node_of = disk.node(&work.machine.dev);
+        if ahead.as_ref().is_none_or(|ahead| ahead.is_of(&node_of)) {
+            begins();
+        }
         reporter.begins();
         let done = match &node {
             Some(node) => ready.run_fed(node, &reporter),

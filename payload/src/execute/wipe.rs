@@ -165,7 +165,7 @@ mod tests {
         let text = prepared.plan.to_string();
         assert!(text.contains("sda is chosen: the job names sda"), "{text}");
         work.publish(&prepared.plan).unwrap();
-        let outcome = work.walk(&prepared).map(drop);
+        let outcome = work.walk(&prepared, &|| {}).map(drop);
         let folder = root.path().join("10.0.2.15");
         let records = names(&folder)
             .unwrap()
@@ -218,7 +218,7 @@ mod tests {
         };
         let prepared = work.plan().unwrap();
         let late = add("sdb");
-        let error = work.walk(&prepared).unwrap_err().to_string();
+        let error = work.walk(&prepared, &|| {}).unwrap_err().to_string();
         assert!(
             error.starts_with("sdb (M, serial sdb, 1.0 MiB) appeared after the plan was made"),
             "{error}"
@@ -228,7 +228,7 @@ mod tests {
         // A list on the share that does not have it, or disks that the job names, told to leave it alone.
         fs::create_dir_all(root.path().join("10.0.2.15")).unwrap();
         fs::write(root.path().join("10.0.2.15/disk-devices.lst"), "sda\n").unwrap();
-        work.walk(&prepared).unwrap();
+        work.walk(&prepared, &|| {}).unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::execute::attempts;
 use crate::execute::done::{self, Request};
 use crate::finish::{Finish, cancelled, entering, succeeded};
 use crate::load;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use pitstop_imaging::event::{Level, Reporter};
 use pitstop_protocol::event::Verdict;
 use pitstop_protocol::job::{After, Job};
@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 impl Run<'_> {
-    /// The job is not wanted any more: nothing was touched. Where its host file is still there, because it could not be removed,
+    /// The job is not wanted any more, and this try has written nothing. Where its host file is still there, because it could not be removed,
     /// the machine meets it again, and waits as after a failure, lest it starts again and again without a pause.
     pub(super) fn withdrawn(&mut self, job: &Job, reason: String) -> Finish {
-        self.log.warn(format!("nothing was touched: {reason}"));
+        self.log
+            .warn(format!("this try has written to no disk: {reason}"));
         let now = load::load(self.machine, self.lease, &self.options.rules, &*self.log);
         let is_same = now.is_ok_and(|now| now.check_in == job.check_in);
         let wait = if is_same {
@@ -106,12 +107,9 @@ impl Run<'_> {
                     None => (finish, Verdict::Ok, String::new()),
                 }
             }
-            Err(mut error) => {
-                if let Some(partly) = self.partly.take() {
-                    error = anyhow!("{error:#}; and {partly}");
-                }
+            Err(error) => {
                 let finish = self.failed(&error);
-                let reason = format!("{error:#}");
+                let reason = self.policy.told(&format!("{error:#}"));
                 if let Some(slot) = slot {
                     slot.failed(&reason, !self.policy.ends_trying(&finish));
                 }

@@ -15,6 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+/// Of a machine that was started again since it wrote.
+const EARLIER: &str = "an earlier try has written a part of the image to this machine's disk, which does not boot unless all of it has \
+    come since";
+
 /// How a machine got past the door.
 pub(super) enum Passed {
     /// To its work; with what it has written ahead.
@@ -48,14 +52,28 @@ impl Run<'_> {
             }
             meanwhile.has_written()
         });
-        let ahead;
-        (ahead, self.partly) = meanwhile.end(&self.log);
-        match admitted? {
-            Admitted::Go(slot) => self.slot = Some(slot),
-            Admitted::Untracked => {}
-            Admitted::Cancelled(reason) => return Ok(Passed::Withdrawn(reason)),
+        let (ahead, partly) = meanwhile.end(&self.log);
+        self.has_partly(partly);
+        let (passed, written) = match admitted? {
+            Admitted::Go { slot, written } => {
+                self.slot = Some(slot);
+                (Passed::In(ahead), written)
+            }
+            Admitted::Untracked => (Passed::In(ahead), false),
+            Admitted::Cancelled { reason, written } => (Passed::Withdrawn(reason), written),
+        };
+        if written && self.policy.partly.is_none() {
+            self.has_partly(Some(EARLIER.into()));
         }
-        Ok(Passed::In(ahead))
+        Ok(passed)
+    }
+
+    /// From here on every failure says so, a crash too.
+    fn has_partly(&mut self, partly: Option<String>) {
+        if self.policy.partly != partly {
+            self.policy.partly = partly;
+            (self.options.on_policy)(&self.policy);
+        }
     }
 
     /// Begins to write what is there, unless something is against it.
@@ -121,13 +139,16 @@ impl Run<'_> {
         // Its own: this one may come to have limits and mirrors.
         let share = connect(url, carriers)?;
         let (writes, stop) = (Arc::new(writes), Arc::new(AtomicBool::new(false)));
-        let (there, grows) = (Arc::clone(&writes), grows.clone());
+        let there = Arc::clone(&writes);
         let (log, enough) = (Arc::clone(&self.log), Arc::clone(&stop));
         let distribute = job.transfer.distribute;
-        let partly = format!(
-            "{disk} has a part of {} and does not boot until it is restored",
-            grows.image
-        );
+        let image = &grows.image;
+        let partly = format!("{disk} has a part of {image} and does not boot until it is restored");
+        // Whatever ends this process does not ask it first.
+        self.has_partly(Some(format!(
+            "{disk} may have a part of {image} by now: then it does not boot until it is restored"
+        )));
+        let grows = grows.clone();
         let thread = thread::Builder::new().name("ahead".into()).spawn(move || {
             ahead::Follow {
                 share: &*share,

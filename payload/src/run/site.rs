@@ -90,10 +90,12 @@ impl Site {
 
     pub(in crate::run) fn set(&self, action: &str, more: &str) {
         let share = self.root.path().join("share");
-        let mut text = format!(
-            "version = 1\naction = \"{action}\"\nshare = \"file://{}\"\n{more}",
-            share.display()
-        );
+        self.set_on(&format!("file://{}", share.display()), action, more);
+    }
+
+    /// The same on another share.
+    pub(in crate::run) fn set_on(&self, share: &str, action: &str, more: &str) {
+        let mut text = format!("version = 1\naction = \"{action}\"\nshare = \"{share}\"\n{more}");
         if !more.contains("delete") {
             text = format!(
                 "{text}delete = [\"file://{}\"]\n",

@@ -6,11 +6,17 @@ use qemu_tests::scene::{expect_success, payload};
 use qemu_tests::servers::{Namespace, Server};
 use qemu_tests::vm::{Boot, Bus, Network, PATIENCE, Spec, Vm};
 use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const ROOM: u8 = 3;
-/// Of each machine's line, in both directions.
-const MBIT: u32 = 20;
-const SIZE: u64 = 16 << 20;
+/// Of each machine's line, in both directions; that of the one whose image it is has less.
+const MBIT: u32 = 40;
+const MBIT_GOLDEN: u32 = 20;
+/// Three rounds of the image, the last with its end.
+const SIZE: u64 = 48 << 20;
+const ROUND: u64 = 16 << 20;
 const FLEET: &str = "version = 1\n[network.\"10.77.0.0/24\"]\nrange = \"10.77.0.100-10.77.0.120\"\n\
     [group.room]\n\
     [host.golden]\nmac = \"52:54:00:77:03:09\"\nip = \"10.77.0.20\"\ngroups = [\"room\"]\n\
@@ -28,7 +34,22 @@ fn machine(network: &Namespace, name: &str, boot: Boot, disk: &Disk, number: u8)
         })
 }
 
-/// Its image does not exist when the room is told to restore it: the machines wait for it. Then they have it from each other.
+/// Waits until there is so much of a file.
+fn wait_for_size(path: &Path, size: u64) -> Result<()> {
+    let began = Instant::now();
+    while fs::metadata(path).map_or(0, |file| file.len()) < size {
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "{} does not grow",
+            path.display()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Its image does not exist when the room is told to restore it: the machines wait for it. They write what is there of it while
+/// it is still being made, and have it from each other.
 #[test]
 fn three_machines_follow_a_fourth_from_the_network_to_their_own_disks() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -62,10 +83,18 @@ fn three_machines_follow_a_fourth_from_the_network_to_their_own_disks() -> Resul
         vm.sees("waiting: golden is to be backed up first")?;
     }
     let golden = Disk::noise_that_boots(SIZE, 15)?;
-    network.tap("tap9")?;
+    network.slow_tap("tap9", MBIT_GOLDEN)?;
     let host = format!("pitstop.host=http://{}:8080/hosts/", Namespace::ADDRESS);
     let spec = machine(&network, "room-golden", payload(&host)?, &golden, 9);
     let mut vm = machines[0].start_beside(spec)?;
+    let upload = root.join("share/10.77.0.20/vda.raw.gz.new.part");
+    wait_for_size(&upload, ROUND + (1 << 20))?;
+    vm.stands_still()?;
+    for vm in &mut machines {
+        vm.sees("MiB of it are on this machine's disk")?;
+    }
+    ensure!(upload.exists(), "the backup was done before its time");
+    vm.goes_on()?;
     expect_success(&mut vm, "backup")?;
     for vm in &mut machines {
         expect_success(vm, "restore")?;

@@ -23,6 +23,9 @@ impl Cancelled {
         let job = &self.job;
         let then = match job.state {
             State::Running => ", but is at work and goes on to its end",
+            _ if job.written => {
+                "; its machine's disk has a part of the image and does not boot: set another restore"
+            }
             State::Queued => ", and the machine reboots without having touched anything",
             _ => "",
         };

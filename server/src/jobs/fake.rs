@@ -66,6 +66,7 @@ pub fn job(number: u8, now: Timestamp) -> Job {
         last: None,
         series: None,
         follows: None,
+        written: false,
         batch: id,
         slots: None,
         place: 0,

@@ -218,6 +218,7 @@ impl Keeper {
         }
         Ok(Answer::Go {
             beat_ms: millis(self.lease / BEATS),
+            written: job.written,
         })
     }
 
@@ -410,7 +411,8 @@ fn withdrawn(job: &Job) -> Option<Answer> {
         (State::Scheduled, _) => "its time has not come".into(),
         _ => return None,
     };
-    Some(Answer::Cancelled { reason })
+    let written = job.written;
+    Some(Answer::Cancelled { reason, written })
 }
 
 fn failed(error: &anyhow::Error) -> Refusal {

@@ -123,6 +123,7 @@ impl<'a> Batch<'a> {
             last: self.many.every.is_some().then_some(now),
             series: None,
             follows: self.follows.clone(),
+            written: false,
             batch: self.id.clone(),
             slots: self.many.slots,
             order: self.many.order,

@@ -12,7 +12,7 @@ mod segments;
 mod whole;
 
 pub use again::BaseLost;
-pub use growing::{Grown, LAST_ROUND, ROUND};
+pub use growing::{Grown, Growth, LAST_ROUND, ROUND};
 pub use image::HttpImage;
 pub(super) use image::{Address, Resuming};
 pub use relay::{RELAY, RELAY_WANTED, RelayAt, relay_at};
@@ -140,7 +140,7 @@ impl Share for HttpShare {
         relay_at(&self.http, &self.url(path)?)
     }
 
-    fn growing(&self, path: &str, round: Option<u64>) -> anyhow::Result<Option<Grown>> {
+    fn growing(&self, path: &str, round: Option<u64>) -> anyhow::Result<Growth> {
         growing::round(&self.http, &self.url(path)?, round)
     }
 

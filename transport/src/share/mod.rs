@@ -17,7 +17,7 @@ pub mod unlock;
 
 pub use directory::DirectoryShare;
 pub use http::{
-    BaseLost, Grown, HttpImage, HttpShare, LAST_ROUND, RELAY, RELAY_WANTED, ROUND, RelayAt,
+    BaseLost, Grown, Growth, HttpImage, HttpShare, LAST_ROUND, RELAY, RELAY_WANTED, ROUND, RelayAt,
     relay_at,
 };
 pub use mirrored::{Mirrored, WithMirrors};
@@ -213,13 +213,12 @@ pub trait Share: Send + Sync {
         Ok(None)
     }
 
-    /// A round of a file that another machine is still sending, by its number or the last there is; `None` where it is not there yet,
-    /// or nobody follows such files.
+    /// A round of a file that another machine is still sending, by its number or the last there is. Most shares follow no such files.
     ///
     /// # Errors
     /// The share does not answer, or not with a round.
-    fn growing(&self, _path: &str, _round: Option<u64>) -> anyhow::Result<Option<Grown>> {
-        Ok(None)
+    fn growing(&self, _path: &str, _round: Option<u64>) -> anyhow::Result<Growth> {
+        Ok(Growth::Awaited { there: None })
     }
 
     /// Begins a file that appears under `path` only when [`Pending::finish`] says so. Parent folders are made.

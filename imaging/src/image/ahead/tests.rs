@@ -1,7 +1,8 @@
 use super::*;
-use crate::event::Silent;
+use crate::event::{Event, Reporter, Silent};
 use crate::image::{CaptureOptions, Delta, FileSource, Growing, RestoreOptions, capture, restore};
 use crate::inventory::DiskIdentity;
+use crate::render::sentence;
 use std::fs::{self, File};
 use std::sync::Arc;
 
@@ -92,6 +93,7 @@ fn what_was_written_ahead_is_not_brought_again_and_nothing_boots_before_the_rest
     );
 
     // The beginning came first in the image, and is on the disk last.
+    assert!(ahead.has(&rounds[1]) && !ahead.has(&rounds[0]));
     ahead.take(&rounds[0], &image, None, &go_on()).unwrap();
     assert!(fs::read(bench.at("target")).unwrap()[..MIB] == vec![0; MIB]);
     let written = ahead.written();
@@ -136,6 +138,49 @@ fn only_what_the_whole_image_says_counts_in_the_end() {
             fs::read(bench.at("target")).unwrap() == changed,
             "{delta:?}"
         );
+    }
+}
+
+#[derive(Default)]
+struct Said(Mutex<String>);
+
+impl Reporter for Said {
+    fn event(&self, event: &Event) {
+        if let Some((_, text)) = sentence(event) {
+            lock(&self.0).push_str(&text);
+        }
+    }
+}
+
+#[test]
+fn whether_the_rest_is_compared_the_rest_alone_decides() {
+    let bench = Bench::new();
+    let raw = noise(1, SIZE);
+    let (image, rounds) = bench.image("image", &raw);
+    let (one, most) = (&rounds[..1], &rounds[..]);
+    for (before, rounds, is_there) in [
+        (&raw, one, true),
+        (&noise(9, SIZE), one, false),
+        (&noise(9, SIZE), most, false),
+    ] {
+        fs::write(bench.at("target"), before).unwrap();
+        let ahead = WritesAhead::open(&bench.at("target"), SIZE as u64).unwrap();
+        for round in rounds {
+            ahead.take(round, &image, None, &go_on()).unwrap();
+        }
+        let written = ahead.written();
+        let options = RestoreOptions {
+            ahead: Some(Arc::new(ahead.finish().unwrap())),
+            ..RestoreOptions::default()
+        };
+        let said = Said::default();
+        let done = restore(&image, &bench.at("target"), &options, &said).unwrap();
+        let said = lock(&said.0).clone();
+        assert_eq!(said.contains("only what differs"), is_there, "{said}");
+        // All but the first and the last MiB, which always come.
+        let all = (SIZE - 2 * MIB) as u64;
+        assert_eq!(done.unchanged, if is_there { all } else { written });
+        assert!(fs::read(bench.at("target")).unwrap() == raw);
     }
 }
 

@@ -84,7 +84,7 @@ fn a_tree_comes_from_mirrors_and_the_one_that_has_it_wrong_is_left_out() {
     let share = WithMirrors::new(Box::new(bench.share()), mirrors.to_vec(), settings);
     let plan = bench.with_share(&job, &share, heard.clone(), |work| {
         let prepared = work.plan().unwrap();
-        work.walk(&prepared).unwrap();
+        work.walk(&prepared, &|| {}).unwrap();
         prepared.plan.to_string()
     });
     let [lies, right] = mirrors.map(|mirror| mirror.to_string());

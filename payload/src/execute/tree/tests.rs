@@ -74,7 +74,7 @@ impl Bench {
         let job = broken::job(action, "m");
         self.with(&job, |work| {
             let prepared = work.plan()?;
-            work.walk(&prepared)?;
+            work.walk(&prepared, &|| {})?;
             Ok(prepared.plan.to_string())
         })
     }

@@ -4,6 +4,7 @@ use super::{ASKS, Keeper, failed, locked};
 use crate::ends::JobEnd;
 use crate::refusal::Refusal;
 use anyhow::anyhow;
+use jiff::Timestamp;
 use pitstop_jobs::{Effect, Followed, Happened, Job, State, at_work, followed};
 use pitstop_protocol::check_in::{Answer, millis};
 use pitstop_protocol::id::Id;
@@ -20,18 +21,6 @@ fn ask(early: usize) -> Duration {
 const SOON: Duration = Duration::from_secs(1);
 const ASKS_A_SECOND: u32 = 100;
 
-/// Of a machine that has begun to write what is there.
-const PARTLY: &str = "its disk has a part of the image and does not boot";
-
-/// `why`, and what it means for a machine whose disk was `written`.
-fn told(why: &str, written: bool) -> String {
-    if written {
-        format!("{why}; {PARTLY}")
-    } else {
-        why.to_owned()
-    }
-}
-
 impl Keeper {
     /// What a machine is told whose image is still to come, or does not come; `None`: it is there.
     pub(super) fn follows(
@@ -46,14 +35,17 @@ impl Keeper {
         match self.stands(first)? {
             Followed::Whole => Ok(None),
             Followed::Awaited(why) => {
-                let why = told(&why, written);
                 let early = {
                     let mut board = locked(&self.board);
                     board.is_early(job.claim(), run.clone(), self.now());
                     board.early()
                 };
-                if job.state != State::Queued || job.reason.as_ref() != Some(&why) {
-                    let came = Happened::CameEarly { why: why.clone() };
+                // What it has written is known for good from here on: it may lose its power, and come again.
+                let mut now = job.clone();
+                let came = Happened::CameEarly { why, written };
+                now.apply(&came, Timestamp::now());
+                let why = now.reason.clone().unwrap_or_default();
+                if job.state != now.state || job.reason != now.reason {
                     self.change(&job.id, &came)?;
                     self.journal.note(&format!("{} waits: {why}", job.shown()));
                 }
@@ -66,8 +58,8 @@ impl Keeper {
                 }))
             }
             Followed::Failed(reason) => {
-                self.unfed(job, &told(&reason, written))?;
-                Ok(Some(Answer::Cancelled { reason }))
+                let written = self.unfed(job, &reason, written)?.written;
+                Ok(Some(Answer::Cancelled { reason, written }))
             }
         }
     }
@@ -104,16 +96,19 @@ impl Keeper {
     }
 
     /// The backup that `job` follows makes no image: the job is given up.
-    fn unfed(&self, job: &Job, why: &str) -> Result<(), Refusal> {
+    fn unfed(&self, job: &Job, why: &str, written: bool) -> Result<Job, Refusal> {
         locked(&self.board).leave(&job.id);
-        let unfed = Happened::Unfed { why: why.into() };
-        let (job, effect) = self.change(&job.id, &unfed)?;
-        if effect == Effect::Ended {
+        let why = why.to_owned();
+        let (job, effect) = self.change(&job.id, &Happened::Unfed { why, written })?;
+        if effect != Effect::None {
+            let reason = job.reason.as_deref().unwrap_or_default();
             self.journal
-                .note(&format!("{} is given up: {why}", job.shown()));
+                .note(&format!("{} is given up: {reason}", job.shown()));
+        }
+        if effect == Effect::Ended {
             self.end(&job, JobEnd::GaveUp);
         }
-        Ok(())
+        Ok(job)
     }
 
     /// Gives up the jobs, also of machines that have not come, that follow a backup which failed. One whose file cannot be read
@@ -131,8 +126,7 @@ impl Keeper {
                 continue;
             };
             for (job, _) in waiting.iter().filter(|(_, followed)| *followed == first) {
-                let written = job.reason.as_ref().is_some_and(|why| why.ends_with(PARTLY));
-                self.unfed(job, &told(&why, written)).map_err(refused)?;
+                self.unfed(job, &why, false).map_err(refused)?;
             }
         }
         Ok(())

@@ -60,7 +60,8 @@ fn a_job_that_was_withdrawn_is_not_begun_and_takes_no_slot() {
     assert_eq!(
         answer,
         Answer::Cancelled {
-            reason: "cancelled by root".into()
+            reason: "cancelled by root".into(),
+            written: false,
         }
     );
     assert!(goes(&says(&keeper, &second, 2, Says::Ready)));
@@ -232,6 +233,7 @@ fn who_follows_a_backup_that_fails_is_given_up_untouched_and_begins_after_anothe
     let answer = says(&keeper, &second, 2, Says::Ready);
     let told = Answer::Cancelled {
         reason: reason.into(),
+        written: false,
     };
     assert_eq!(answer, told);
     assert_eq!(root.now(&second).state, State::Failed);
@@ -286,6 +288,9 @@ fn of_a_machine_that_had_begun_to_write_it_is_said_that_its_disk_does_not_boot()
     let partly = "; its disk has a part of the image and does not boot";
     let told = format!("10.0.2.15 is being backed up{partly}");
     assert_eq!(why(&answer.unwrap()), told);
+    // Started again, it has written nothing since.
+    let again = says(&keeper, &second, 3, Says::Ready);
+    assert_eq!(why(&again), told);
     let broke = Says::Failed {
         reason: "no disk".into(),
         again: false,
@@ -296,4 +301,9 @@ fn of_a_machine_that_had_begun_to_write_it_is_said_that_its_disk_does_not_boot()
     keeper.give_up_unfed(&jobs).unwrap();
     let told = format!("the backup of 10.0.2.15 is failed: no disk{partly}");
     assert_eq!(root.now(&second).reason.as_deref(), Some(told.as_str()));
+    let told = Answer::Cancelled {
+        reason: "the backup of 10.0.2.15 is failed: no disk".into(),
+        written: true,
+    };
+    assert_eq!(says(&keeper, &second, 4, Says::Ready), told);
 }
