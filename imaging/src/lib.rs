@@ -14,6 +14,7 @@ pub mod image;
 pub mod initramfs;
 pub mod interrupt;
 pub mod inventory;
+pub mod kernel_log;
 pub mod layout;
 pub mod modules;
 pub mod patience;

@@ -205,9 +205,7 @@ impl Run<'_> {
             .map(|before| before.request.clone())
             .or_else(|| request.map(|request| request.id(&series)));
         let (now, this) = self.expect_known(&mut watch)?;
-        if let Some(text) = inventory::undriven::sentence(now.undriven.iter()) {
-            self.log.warn(text);
-        }
+        inventory::lacking::tell(self.machine, &now.undriven, &*self.log);
         let mut work = Work {
             machine: self.machine,
             lease: self.lease,

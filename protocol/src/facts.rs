@@ -2,7 +2,9 @@
 //!
 //! Absent facts are empty texts, zeros or `unknown`, never guesses. A reader passes over keys that came later.
 
+use pitstop_imaging::inventory::lacking;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The version that is written.
 pub const VERSION: u32 = 1;
@@ -41,6 +43,9 @@ pub struct Facts {
     /// Network cards and disk controllers that nothing drives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undriven: Vec<Undriven>,
+    /// Whose drivers asked for files that the image has not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking_firmware: Vec<LackingFirmware>,
     /// Disks and cards that are not told, because there are too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
@@ -123,6 +128,30 @@ pub struct Undriven {
     pub pci: String,
     /// Class and subclass, as PCI has them: `0200` is an Ethernet card.
     pub class: String,
+}
+
+/// A part whose driver asked the image that looked for firmware, in vain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case", default)]
+pub struct LackingFirmware {
+    /// For people: `network card 01:00.0 [14e4:1639]`.
+    pub part: String,
+    /// `14e4:1639`; empty for what is not on PCI.
+    pub pci: String,
+    pub driver: String,
+    /// Below `/lib/firmware`, in the order in which they were asked for.
+    pub files: Vec<String>,
+    /// Without them.
+    pub works: bool,
+}
+
+/// Which part lacks what, and what to do.
+impl fmt::Display for LackingFirmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = lacking::sentence(&self.part, &self.driver, &self.files, self.works);
+        f.write_str(&text)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +274,12 @@ impl Facts {
 
     /// Leaves out disks and cards until the JSON of the rest, on one line, has at most `bytes`, as far as that helps.
     pub fn fit(&mut self, bytes: usize) {
-        let lists = [self.disks.len(), self.nics.len(), self.undriven.len()];
+        let lists = [
+            self.disks.len(),
+            self.nics.len(),
+            self.undriven.len(),
+            self.lacking_firmware.len(),
+        ];
         let mut most = lists.into_iter().max().unwrap_or_default();
         while most > 0 && serde_json::to_vec(self).is_ok_and(|json| json.len() > bytes) {
             most /= 2;
@@ -259,6 +293,7 @@ impl Facts {
         self.disks.truncate(most);
         self.nics.truncate(most);
         self.undriven.truncate(most);
+        self.lacking_firmware.truncate(most);
         self.left_out += before - self.disks.len() - self.nics.len();
     }
 }

@@ -5,6 +5,7 @@ pub mod disks;
 pub mod fake;
 pub mod firmware;
 mod identity;
+pub mod lacking;
 pub mod nics;
 mod paths;
 pub mod undriven;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use disks::{Disk, Standing};
 pub use firmware::Firmware;
 pub use identity::identify;
+pub use lacking::Lacking;
 pub use nics::Nic;
 pub use paths::joined;
 pub use undriven::Undriven;
@@ -106,6 +108,17 @@ pub fn read(machine: &Machine) -> anyhow::Result<Inventory> {
 pub fn fact(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     printable(&bytes)
+}
+
+/// A number as sysfs writes it, `0x14e4`, without what marks it as one; lower case.
+fn hex(path: &Path) -> String {
+    let text = fact(path).to_ascii_lowercase();
+    text.strip_prefix("0x").unwrap_or(&text).to_owned()
+}
+
+/// A place on PCI without the domain that most machines have alone.
+fn short_slot(slot: &str) -> &str {
+    slot.strip_prefix("0000:").unwrap_or(slot)
 }
 
 /// What a device says of itself, made fit to be shown: no control bytes, no padding.

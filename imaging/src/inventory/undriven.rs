@@ -1,6 +1,6 @@
 //! What nothing drives: network cards and disk controllers that the kernel sees and has no driver, or no firmware, for.
 
-use super::{fact, names};
+use super::{hex, names, short_slot};
 use std::fmt;
 use std::path::Path;
 
@@ -38,15 +38,12 @@ pub fn read(sysfs: &Path) -> Vec<Undriven> {
     let slots = names(&root).unwrap_or_default();
     let devices = slots.iter().filter_map(|slot| {
         let folder = root.join(slot);
-        let hex = |file: &str| {
-            let text = fact(&folder.join(file)).to_ascii_lowercase();
-            text.strip_prefix("0x").unwrap_or(&text).to_owned()
-        };
+        let hex = |file: &str| hex(&folder.join(file));
         let class: String = hex("class").chars().take(4).collect();
         // PCI code and ID assignment 1.1: 01 mass storage, 02 network; 02 80 are others, such as wireless ones.
         let counts = matches!(class.get(..2), Some("01" | "02")) && class != "0280";
         (counts && !folder.join("driver").exists()).then(|| Undriven {
-            slot: slot.strip_prefix("0000:").unwrap_or(slot).to_owned(),
+            slot: short_slot(slot).to_owned(),
             pci: format!("{}:{}", hex("vendor"), hex("device")),
             class,
         })

@@ -10,12 +10,12 @@ use super::slaac::{self, Announced, Routers};
 use super::vlan;
 use anyhow::{anyhow, bail};
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::inventory::{Machine, undriven};
+use pitstop_imaging::inventory::{Lacking, Machine, Undriven, lacking, undriven};
 use pitstop_imaging::units;
 use pitstop_protocol::boot_parameters::{BootParameters, IpSetting, Vlan};
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// After which the network is given up: a switch port may take 60 s, a server restarts in less.
@@ -66,8 +66,7 @@ pub enum Source {
 
 /// A search that has begun.
 pub struct Search {
-    sysfs: PathBuf,
-    procfs: PathBuf,
+    machine: Machine,
     /// `ip=auto6`: DHCP is not asked.
     ipv6_alone: bool,
     booted_by_ipv4: bool,
@@ -95,8 +94,7 @@ impl Search {
             );
         }
         Ok(Self {
-            sysfs: machine.sysfs.clone(),
-            procfs: machine.procfs.clone(),
+            machine: machine.clone(),
             ipv6_alone: matches!(boot.ip, IpSetting::Auto6 { .. }),
             booted_by_ipv4: boot.boot_mac.is_some(),
             wanted: wanted(boot),
@@ -214,7 +212,9 @@ impl Search {
             if self.on.insert(nic.index) {
                 reporter.debug(format!("switching {} ({}) on", nic.name, mac_text(nic.mac)));
                 if let Err(error) = netlink.up(nic.index) {
-                    reporter.warn(format!("switching {} on: {error:#}", nic.name));
+                    let why = self.lacking(nic).map(|it| format!("; {it}"));
+                    let why = why.unwrap_or_default();
+                    reporter.warn(format!("switching {} on: {error:#}{why}", nic.name));
                 }
             }
         }
@@ -236,10 +236,10 @@ impl Search {
     ) -> anyhow::Result<Vec<Nic>> {
         match &mut self.bond {
             Some(bond) => {
-                let interface = bond.interface(&self.sysfs, netlink, reporter)?;
+                let interface = bond.interface(&self.machine.sysfs, netlink, reporter)?;
                 Ok(interface.into_iter().collect())
             }
-            None => Ok(nics::read(&self.sysfs)),
+            None => Ok(nics::read(&self.machine.sysfs)),
         }
     }
 
@@ -268,7 +268,7 @@ impl Search {
         routers: Routers,
         reporter: &dyn Reporter,
     ) -> anyhow::Result<Option<Source>> {
-        let announced = slaac::address(&self.procfs, nic.index);
+        let announced = slaac::address(&self.machine.procfs, nic.index);
         if announced.is_none() && !routers.managed {
             return Ok(None);
         }
@@ -345,15 +345,28 @@ impl Search {
             bail!("{} appeared within {time}", bond.missing());
         }
         if known.is_empty() {
-            let parts = undriven::read(&self.sysfs);
-            let why = undriven::sentence(parts.iter().filter(|part| part.is_network()));
+            let why = self.idle();
             let why = why.unwrap_or_else(|| "its driver may be missing from the initramfs".into());
             bail!("no network card appeared within {time}: {why}");
         }
-        bail!(
-            "no link on {} after {time}: is the cable plugged in at both ends?",
-            known.join(", ")
-        );
+        let why = self.idle();
+        let why = why.unwrap_or_else(|| "is the cable plugged in at both ends?".into());
+        bail!("no link on {} after {time}: {why}", known.join(", "));
+    }
+
+    /// Why network cards do not work, where that is known.
+    fn idle(&self) -> Option<String> {
+        let mut undriven = undriven::read(&self.machine.sysfs);
+        undriven.retain(Undriven::is_network);
+        let mut lacking = lacking::read(&self.machine);
+        lacking.retain(Lacking::is_network);
+        lacking::idle(&undriven, &lacking)
+    }
+
+    /// What a card that cannot be switched on lacks.
+    fn lacking(&self, nic: &Nic) -> Option<Lacking> {
+        let mut all = lacking::read(&self.machine).into_iter();
+        all.find(|it| it.cards.contains(&nic.name))
     }
 }
 

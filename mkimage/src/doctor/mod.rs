@@ -2,7 +2,6 @@
 //! machine is not booted: a list of its PCI devices is enough.
 
 mod devices;
-mod firmware;
 
 use crate::arch::Architecture;
 use crate::build::FIRMWARE_SUFFIXES;
@@ -15,6 +14,7 @@ use crate::modules::info::{Info, normal};
 use crate::modules::{BUILTIN_ALIASES, Kernel, Wanted};
 use anyhow::{Context, Result, ensure};
 use devices::{Device, Role};
+use pitstop_imaging::modules::firmware;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;

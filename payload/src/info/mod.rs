@@ -3,12 +3,11 @@
 
 mod dmi;
 mod facts;
-mod kernel_log;
 mod pci;
 mod tables;
 
 use pitstop_imaging::inventory::{Inventory, Machine, disks};
-use pitstop_imaging::units;
+use pitstop_imaging::{kernel_log, units};
 use pitstop_protocol::host_name::hex_address;
 use pitstop_protocol::machine::Lease;
 use std::fmt::Write as _;

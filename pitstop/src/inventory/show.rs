@@ -151,6 +151,9 @@ impl Lines {
         for nic in &facts.nics {
             self.add("nic", &nic_text(nic));
         }
+        for part in &facts.lacking_firmware {
+            self.add("firmware?", &part.to_string());
+        }
         if facts.left_out > 0 {
             self.add("", &format!("and {} more disks and cards", facts.left_out));
         }

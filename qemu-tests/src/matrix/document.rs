@@ -1,6 +1,7 @@
 //! `docs/hardware-matrix.md`: what came out, and what there is to know about it.
 
 use super::{Firmware, Loader, ROWS, Row};
+use crate::paths::Payload;
 use std::collections::BTreeMap;
 
 /// What became of a machine.
@@ -17,8 +18,8 @@ pub struct Outcome {
 pub struct Facts {
     /// QEMU's own words about its version.
     pub qemu: String,
-    /// Of each payload a sentence about its sizes.
-    pub payloads: Vec<String>,
+    /// Of each payload that was booted a sentence about its sizes.
+    pub payloads: Vec<(Payload, String)>,
 }
 
 const REMARKS: &str = "\
@@ -47,9 +48,24 @@ pub fn document(old: &str, outcomes: &BTreeMap<usize, Outcome>, facts: &Facts) -
          |---|---|---|---|---|---|---|---|---|\n\
          {}\n\n{REMARKS}",
         facts.qemu,
-        facts.payloads.join("\n"),
+        payloads(facts, old).join("\n"),
         lines.join("\n"),
     )
+}
+
+/// Those that were not booted this time keep their line, too.
+fn payloads(facts: &Facts, old: &str) -> Vec<String> {
+    let all = [Payload::Debian, Payload::Custom, Payload::Arm64].into_iter();
+    all.filter_map(|payload| {
+        let now = facts.payloads.iter().find(|(one, _)| *one == payload);
+        let name = format!("`{}`: ", payload.make_options());
+        let before = || old.lines().find(|line| line.starts_with(&name));
+        match now {
+            Some((_, sizes)) => Some(format!("{name}{sizes}")),
+            None => before().map(ToOwned::to_owned),
+        }
+    })
+    .collect()
 }
 
 fn line(number: usize, row: Row, outcome: Option<&Outcome>, old: &str) -> String {
@@ -106,7 +122,7 @@ mod tests {
     fn what_ran_is_told_and_the_rest_is_kept() {
         let facts = Facts {
             qemu: "QEMU 7".into(),
-            payloads: vec!["It is small.".into()],
+            payloads: vec![(Payload::Debian, "small.".into())],
         };
         let first = BTreeMap::from([(1, outcome(None)), (2, outcome(Some("a|b")))]);
         let text = document("", &first, &facts);
@@ -118,7 +134,15 @@ mod tests {
         );
         assert!(text.contains("| AHCI | **fail**: a/b | 42 |"), "{text}");
         assert!(text.contains("| IDE | not run | | |\n"), "{text}");
+        let facts = Facts {
+            payloads: vec![(Payload::Arm64, "large.".into())],
+            ..facts
+        };
         let text = document(&text, &BTreeMap::from([(2, outcome(None))]), &facts);
+        assert!(
+            text.contains("\n`KERNEL=amd64`: small.\n`ARCH=arm64`: large.\n"),
+            "{text}"
+        );
         assert_eq!(text.matches(" pass | 42 |").count(), 2, "{text}");
         assert!(!text.contains("**fail**"), "{text}");
     }

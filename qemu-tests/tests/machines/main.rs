@@ -3,6 +3,7 @@
 //! Needs `make image`, root (namespaces, loop devices) and the programs that `qemu_tests::tools` names. What each
 //! machine said is in `target/qemu-tests/consoles/`.
 
+mod arm64;
 mod bad_disk;
 mod bad_job;
 mod bad_network;

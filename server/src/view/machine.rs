@@ -100,6 +100,8 @@ fn facts(facts: &Facts) -> Vec<Fact> {
             format!("{} {health} {}", disk.device, disk.health_note),
         )
     });
+    let lacking = facts.lacking_firmware.iter();
+    let lacking = lacking.map(|part| ("lacking-firmware", part.to_string()));
     let known = [
         ("model", model(facts).unwrap_or_default()),
         ("serial", facts.system.serial.clone()),
@@ -114,6 +116,7 @@ fn facts(facts: &Facts) -> Vec<Fact> {
     known
         .into_iter()
         .chain(disks)
+        .chain(lacking)
         .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
         .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| Fact { key, value })

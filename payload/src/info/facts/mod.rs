@@ -3,7 +3,9 @@
 mod health;
 
 use super::dmi;
-use pitstop_imaging::inventory::{Disk, Inventory, Machine, Nic, Standing, fact, firmware};
+use pitstop_imaging::inventory::{
+    Disk, Inventory, Machine, Nic, Standing, fact, firmware, lacking,
+};
 use pitstop_protocol::facts::{
     self, Cpu, Facts, Firmware, FirmwareKind, Made, Ram, SecureBoot, VERSION,
 };
@@ -82,6 +84,16 @@ pub fn gather(machine: &Machine, lease: &Lease, inventory: &Inventory) -> Facts 
         .map(|it| facts::Undriven {
             pci: it.pci.clone(),
             class: it.class.clone(),
+        })
+        .collect();
+    let lacking = lacking::read(machine).into_iter();
+    facts.lacking_firmware = lacking
+        .map(|it| facts::LackingFirmware {
+            part: it.part(),
+            pci: it.pci,
+            driver: it.driver,
+            files: it.files,
+            works: it.works,
         })
         .collect();
     facts.limit(facts::MOST_PARTS);
@@ -246,6 +258,9 @@ mod tests {
         fake.write_sys("devices/pci0/card/vendor", "0x8086\n");
         fake.write_sys("devices/pci0/card/device", "0x15f3\n");
         fake.write_sys("class/net/eth0/address", "52:54:00:12:34:56\n");
+        fake.write_sys("bus/pci/devices/0000:01:00.0/class", "0x020000\n");
+        let record = "3,9,4210011,-;bnx2 0000:01:00.0: firmware: failed to load bnx2/bnx2-mips-09-6.2.1b.fw (-2)\n";
+        fs::write(fake.dev().join("kmsg"), record).unwrap();
         let sys = fake.machine().sysfs;
         symlink(sys.join("bus/pci"), sys.join("devices/pci0/card/subsystem")).unwrap();
         fs::create_dir(sys.join("devices/pci0/card/virtio0")).unwrap();
@@ -276,6 +291,9 @@ mod tests {
             disk.health_note
         );
         assert_eq!(facts.nics[0].pci, "8086:15f3");
+        let lacking = &facts.lacking_firmware[0];
+        assert_eq!(lacking.files, ["bnx2/bnx2-mips-09-6.2.1b.fw"]);
+        assert!(!lacking.works);
         assert_eq!(
             Facts::parse(facts.text().unwrap().as_bytes()).unwrap(),
             facts
