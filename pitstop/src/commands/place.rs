@@ -32,6 +32,11 @@ use url::Url;
 
 const WIDTH: usize = 80;
 
+/// Places that people name and that are not reached from a command line.
+const OTHER_SCHEMES: [&str; 9] = [
+    "nfs", "ftp", "ftps", "sftp", "tftp", "file", "smb", "ssh", "rsync",
+];
+
 /// The option that both directions have.
 pub struct RateLimited;
 
@@ -325,6 +330,17 @@ pub fn is_local(image: &str) -> bool {
 /// When it is none.
 pub fn url(image: &str) -> anyhow::Result<Option<Url>> {
     if is_local(image) {
+        // Nobody has a folder that is called so.
+        let scheme = image.split_once("://").map(|(scheme, _)| scheme);
+        if let Some(other) =
+            scheme.filter(|it| OTHER_SCHEMES.iter().any(|no| it.eq_ignore_ascii_case(no)))
+        {
+            // It may carry a password: it is not shown.
+            bail!(
+                "{other}://… is not reached from here: name a path, or a URL that begins with http://, https:// or s3://; what is \
+                 on NFS or SMB is a path once it is mounted"
+            );
+        }
         return Ok(None);
     }
     // It may carry a password: it is not shown.
@@ -416,6 +432,15 @@ pub fn columns() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_of_another_kind_is_no_path() {
+        for image in ["nfs://srv/share/x.gz", "FILE:///srv/x.gz"] {
+            let why = format!("{:#}", url(image).unwrap_err());
+            assert!(why.contains("is not reached from here"), "{why}");
+        }
+        assert!(url("a://b/x.gz").unwrap().is_none());
+    }
 
     #[test]
     fn a_url_is_split_into_folder_and_name() {
