@@ -56,8 +56,9 @@ pub fn run(options: &ListOptions) -> Result<()> {
 /// Reads an initramfs that goes into something else: of another file a machine would have no system.
 pub fn initramfs(path: &Path) -> Result<Vec<u8>> {
     let packed = input::read(path)?;
-    initramfs::walk(&packed, &mut |_, data| {
-        std::io::copy(data, &mut std::io::sink()).map(drop)
+    initramfs::walk(packed.as_slice(), &mut |_, data| {
+        std::io::copy(data, &mut std::io::sink())?;
+        Ok(())
     })
     .with_context(|| format!("{} is no initramfs", path.display()))?;
     Ok(packed)
