@@ -13,6 +13,7 @@ use crate::boot::files;
 use crate::boot::judge::{Bios, Case, Ways, judge, runs_here};
 use crate::identity;
 use crate::new_ids::{self, Changed};
+use crate::update::record;
 use crate::{hooks, wishes};
 use anyhow::{Context, bail, ensure};
 use pitstop_imaging::disk::LoopDevice;
@@ -54,8 +55,8 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
         "deploying a tree needs root: filesystems are mounted, and files get their owners"
     );
     let image = deployment.image;
-    let text = files::text(image, "/etc/fstab")?.unwrap_or_default();
-    let fstab = Fstab::parse(&text);
+    let fstab = Fstab::parse(&files::fstab(image)?);
+    record::check_place(image)?;
     let own = own_layout(&deployment)?;
     let layout = match (&deployment.layout, &own) {
         (Some(layout), _) => layout.clone(),

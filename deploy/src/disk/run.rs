@@ -9,6 +9,7 @@ use super::stack::{self, Running};
 use super::volumes::Volume;
 use super::{Firmware, private};
 use crate::boot::cmdline::{self, Found};
+use crate::boot::files::FSTAB;
 use crate::boot::judge::Bios;
 use crate::boot::{extlinux, make};
 use crate::chroot::Chroot;
@@ -27,7 +28,9 @@ use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::apply::{apply, check_free};
 use pitstop_trees::path::TreePath;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -145,7 +148,18 @@ impl Plan<'_> {
         if text == before {
             return Ok(());
         }
-        inside::write(root, "etc/fstab", text.as_bytes())
+        let files = Files::of(root)?;
+        // In its place, its folder keeps its time.
+        match files.open(FSTAB.as_bytes(), OFlags::WRONLY | OFlags::TRUNC) {
+            Err(Errno::NOENT) => {
+                files.make_folders("etc")?;
+                files.write(FSTAB, text.as_bytes(), 0o644)
+            }
+            opened => opened
+                .map_err(io::Error::from)
+                .and_then(|file| File::from(file).write_all(text.as_bytes()))
+                .with_context(|| format!("writing {}", files.shown(FSTAB))),
+        }
     }
 
     /// What makes a machine of the files: identity, boot loader, initramfs, hooks. `under` is the device that the root is on, or its
