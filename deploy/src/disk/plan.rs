@@ -1,7 +1,7 @@
 //! What will be done, judged before anything is written.
 
 use super::configuration::{configuration, names, part_id};
-use super::disks::{check_core, check_disks, disks, mirrors, placed, refuse_unused};
+use super::disks::{check_core, check_disks, check_nodes, disks, mirrors, placed, refuse_unused};
 use super::drivers::check_initramfs;
 use super::fit::fit;
 use super::fstab::{Fstab, Part};
@@ -94,6 +94,7 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     check_initramfs(&deployment, &volumes, is_anew)?;
     for (disk, changes) in &disks {
         check_free(changes, disk)?;
+        check_nodes(disk)?;
     }
     Ok(Plan {
         deployment,

@@ -7,7 +7,7 @@ use super::mounts::{self, Devices, Mounts};
 use super::plan::{Plan, place};
 use super::stack::{self, Running};
 use super::volumes::Volume;
-use super::{Firmware, private};
+use super::{Firmware, private, turn};
 use crate::boot::cmdline::{self, Found};
 use crate::boot::files::FSTAB;
 use crate::boot::judge::Bios;
@@ -51,6 +51,7 @@ impl Plan<'_> {
     pub fn run(mut self, reporter: &dyn Reporter) -> anyhow::Result<Deployed> {
         private::run(|| {
             let disks: Vec<&Path> = self.disks().iter().map(|(disk, _)| *disk).collect();
+            let _turn = turn::take(&disks)?;
             let _held = stack::lock(&self.stack, &disks)?;
             // Not one is written while another one cannot be had: much time may have passed since the plan.
             for (disk, changes) in self.disks() {
