@@ -4,10 +4,27 @@ use crate::entry::Kind;
 use crate::extract::pieces;
 use crate::image::TreeImage;
 use crate::pack::PART;
+use crate::path::TreePath;
 use crate::resolve::resolve;
 use anyhow::{Context, bail};
 use pitstop_imaging::image::members::Inflater;
 use std::io::Write;
+
+/// Where `path` is in a tree, its symlinks followed. Something may be there or not.
+///
+/// # Errors
+/// When they lead in circles, or to what is no path.
+pub fn follow(image: &TreeImage, path: &[u8]) -> anyhow::Result<TreePath> {
+    let index = &image.index;
+    let link = |path: &TreePath| {
+        let at = index.find(path.as_bytes())?;
+        match &index.placed()[at].entry.kind {
+            Kind::Symlink(target) => Some(target),
+            _ => None,
+        }
+    };
+    Ok(resolve(path, true, link)?)
+}
 
 /// Writes what is in the file at `path`, symlinks of the tree followed.
 ///
@@ -16,17 +33,16 @@ use std::io::Write;
 pub fn cat(image: &TreeImage, path: &[u8], out: &mut dyn Write) -> anyhow::Result<()> {
     let index = &image.index;
     let shown = crate::path::shown(path);
-    let find = |path: &crate::path::TreePath| index.find(path.as_bytes());
-    let found = resolve(path, true, |path| {
-        match &index.placed()[find(path)?].entry.kind {
-            Kind::Symlink(target) => Some(target),
-            _ => None,
-        }
-    });
-    let found = found.with_context(|| format!("{shown} in {}", image.name()))?;
+    let find = |path: &TreePath| index.find(path.as_bytes());
+    let found = follow(image, path).with_context(|| format!("{shown} in {}", image.name()))?;
     let Some(mut number) = find(&found) else {
+        let leads = if found.to_string().trim_start_matches('/') == shown.trim_start_matches('/') {
+            String::new()
+        } else {
+            format!("{shown} leads to {found}, and ")
+        };
         bail!(
-            "there is no {shown} in {}: `pitstop tree list` shows what there is",
+            "{leads}there is no {found} in {}: `pitstop tree list` shows what there is",
             image.name()
         );
     };

@@ -33,7 +33,7 @@ mod wire;
 pub use capture::{
     CaptureOptions, Excludes, Identity, MountInfo, RECORD, Verdict, WORKSHOP, capture, mount_table,
 };
-pub use cat::cat;
+pub use cat::{cat, follow};
 pub use diff::{Aspect, Difference, compare, diff};
 pub use extract::{Spot, extract, weigh, write_some};
 pub use foreign::{From, Item, import, read_tar, spool};

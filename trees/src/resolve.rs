@@ -19,10 +19,10 @@ pub enum Lost {
 ///
 /// # Errors
 /// When symlinks lead in circles, or to what is no path.
-pub fn resolve<'a>(
+pub fn resolve<Target: AsRef<[u8]>>(
     path: &[u8],
     last: bool,
-    link: impl Fn(&TreePath) -> Option<&'a [u8]>,
+    link: impl Fn(&TreePath) -> Option<Target>,
 ) -> Result<TreePath, Lost> {
     let mut rest: Vec<Vec<u8>> = names(path);
     let mut at = TreePath::root();
@@ -40,6 +40,7 @@ pub fn resolve<'a>(
         let is_last = rest.iter().all(|name| name.is_empty() || name == b".");
         match link(&next) {
             Some(target) if last || !is_last => {
+                let target = target.as_ref();
                 followed += 1;
                 if followed > LINKS {
                     return Err(Lost::Circle);

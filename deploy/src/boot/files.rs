@@ -1,12 +1,13 @@
 //! Files of a tree that have to do with booting, read from its image.
 
-use anyhow::Context;
-use pitstop_trees::TreeImage;
+use anyhow::{Context, bail};
 use pitstop_trees::entry::Kind;
 use pitstop_trees::path::TreePath;
+use pitstop_trees::{TreeImage, cat, follow};
 
 /// No loader and no configuration of one is larger.
 const MOST: u64 = 64 << 20;
+pub const FSTAB: &str = "etc/fstab";
 
 /// Whether the tree has something at `path`, which no symlink leads to.
 pub fn has(image: &TreeImage, path: &str) -> bool {
@@ -30,25 +31,25 @@ fn find(image: &TreeImage, path: &str) -> Option<usize> {
     image.index.find(path.as_bytes())
 }
 
-/// What is in a file; `None` where there is no file.
+/// What is in a file, symlinks of the tree followed; `None` where there is no file.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn read(image: &TreeImage, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    let Some(number) = find(image, path) else {
+    let path = follow(image, path.as_bytes()).with_context(|| path.to_owned())?;
+    let Some(number) = image.index.find(path.as_bytes()) else {
         return Ok(None);
     };
     let small = match &image.index.placed()[number].entry.kind {
         Kind::File { size, .. } => *size <= MOST,
-        Kind::HardLink(_) | Kind::Symlink(_) => true,
+        Kind::HardLink(_) => true,
         _ => false,
     };
     if !small {
         return Ok(None);
     }
-    let path = TreePath::parse_loose(path.as_bytes()).context("a path in the tree")?;
     let mut bytes = Vec::new();
-    pitstop_trees::cat(image, path.as_bytes(), &mut bytes)?;
+    cat(image, path.as_bytes(), &mut bytes)?;
     Ok(Some(bytes))
 }
 
@@ -59,4 +60,25 @@ pub fn read(image: &TreeImage, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
 pub fn text(image: &TreeImage, path: &str) -> anyhow::Result<Option<String>> {
     let bytes = read(image, path)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// The tree's fstab; nothing where it has none.
+///
+/// # Errors
+/// When it cannot be read, or its symlinks lead where another one cannot be written.
+pub fn fstab(image: &TreeImage) -> anyhow::Result<String> {
+    if let Some(text) = text(image, FSTAB)? {
+        return Ok(text);
+    }
+    let at = follow(image, FSTAB.as_bytes())?;
+    let folder = image.index.find(at.folder());
+    let is_folder = |at: usize| image.index.placed()[at].entry.kind == Kind::Folder;
+    let has_folder = at.folder().is_empty() || folder.is_some_and(is_folder);
+    if at.as_bytes() != FSTAB.as_bytes() && !has_folder {
+        bail!(
+            "/{FSTAB} of {} leads to {at}, and the tree has no such folder: a deploy could not write it",
+            image.name()
+        );
+    }
+    Ok(String::new())
 }

@@ -1,15 +1,17 @@
 //! Programs of a tree, run in it: with mounts, processes and a host name of their own, which are gone when they end, however
 //! they end.
 
+mod lent;
 mod links;
 mod output;
-mod policy;
+mod resolver;
 mod setup;
 mod spawn;
 mod steps;
 
+pub use lent::Lent;
 pub use output::secrets_of;
-pub use policy::Policy;
+pub use resolver::resolver;
 
 use crate::files::Files;
 use crate::root::Root;
@@ -155,7 +157,7 @@ impl<'a> Chroot<'a> {
     /// When it cannot be started, does not end in time, or ends with another status than 0.
     pub fn run(&self, call: &Call, reporter: &dyn Reporter) -> anyhow::Result<()> {
         let label = &call.label;
-        let policy = Policy::beneath(self.root, self.setup.has_policy)?;
+        let policy = Lent::beneath(self.root, self.setup.has_policy)?;
         let mut tries = BUSY_TRIES;
         let (child, reader) = loop {
             match self.start(call) {

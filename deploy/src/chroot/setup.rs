@@ -1,7 +1,8 @@
 //! What is mounted and made around a tree before a program of it runs, as a list of steps.
 
+use super::lent::{POLICY, POLICY_NO, is_asked};
 use super::links::{self, Links};
-use super::policy::{POLICY, POLICY_NO, is_asked};
+use super::resolver::{self, RESOLV_CONF, Resolver};
 use super::steps::{Step, c_string};
 use super::{Call, FILES};
 use crate::files::Files;
@@ -17,7 +18,6 @@ const POINTS: [&str; 5] = ["proc", "sys", "dev", "run", TMP];
 const TMP: &str = "tmp";
 /// The root of the system that runs: its programs need nothing around them.
 const RUNNING: &str = "/";
-const RESOLV_CONF: &str = "etc/resolv.conf";
 /// Where programs that are not to be found are looked for.
 const NULL: &str = "/dev/null";
 /// GRUB would list the systems of other disks of this machine.
@@ -32,7 +32,8 @@ pub struct Setup {
     hostname: Option<String>,
     /// Files of the tree that are covered with something empty.
     hidden: Vec<&'static str>,
-    resolver: Option<Resolver>,
+    /// And what is there meanwhile.
+    resolver: Option<(Resolver, Vec<u8>)>,
     pub has_policy: bool,
     /// Whether programs of the tree may change the firmware's boot entries.
     pub shows_firmware: bool,
@@ -40,15 +41,6 @@ pub struct Setup {
     has_tmp: bool,
     /// Why nothing can be run.
     refused: Option<String>,
-}
-
-/// Where the tree looks for name servers, and what is there meanwhile.
-#[derive(Debug)]
-enum Resolver {
-    /// A file of the tree is covered.
-    Covered(Vec<u8>),
-    /// It is a link into `/run`, to this path.
-    Made(PathBuf, Vec<u8>),
 }
 
 impl Setup {
@@ -96,7 +88,7 @@ impl Setup {
             links,
             hostname: hostname.map(str::to_owned),
             hidden: OS_PROBERS.into_iter().filter(is_file).collect(),
-            resolver: resolver(&files)?,
+            resolver: resolver::found(&files)?,
             has_policy: is_asked(&files),
             shows_firmware: false,
             has_tmp,
@@ -203,8 +195,8 @@ impl Setup {
             cover(".policy-rc.d", 0o755, POLICY_NO, POLICY)?;
         }
         match &self.resolver {
-            Some(Resolver::Covered(bytes)) => cover(".resolv.conf", 0o644, bytes, RESOLV_CONF)?,
-            Some(Resolver::Made(path, bytes)) => {
+            Some((Resolver::Covered, bytes)) => cover(".resolv.conf", 0o644, bytes, RESOLV_CONF)?,
+            Some((Resolver::Made(path), bytes)) => {
                 let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
                 folders.retain(|folder| folder.starts_with("/run") && *folder != Path::new("/run"));
                 for folder in folders.into_iter().rev() {
@@ -243,27 +235,6 @@ pub fn has_variables() -> bool {
         && known
             .lines()
             .any(|line| line.split_whitespace().last() == Some("efivarfs"))
-}
-
-fn resolver(files: &Files) -> anyhow::Result<Option<Resolver>> {
-    let Ok(ours) = fs::read("/etc/resolv.conf") else {
-        return Ok(None);
-    };
-    let Some(target) = files.link_target(RESOLV_CONF)? else {
-        let there = files.exists(RESOLV_CONF);
-        return Ok(there.then_some(Resolver::Covered(ours)));
-    };
-    // From /etc, `..` is the root.
-    let target = target.strip_prefix("..").unwrap_or(&target).to_owned();
-    let target = Path::new("/").join(target);
-    let plain = target
-        .components()
-        .all(|part| part != std::path::Component::ParentDir);
-    if target.starts_with("/run") && plain {
-        return Ok(Some(Resolver::Made(target, ours)));
-    }
-    let there = files.exists(RESOLV_CONF);
-    Ok(there.then_some(Resolver::Covered(ours)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::policy::POLICY;
+use super::lent::POLICY;
 use super::*;
 use crate::test_tree::{Told, put, script, text, tree, with_shell};
 use std::fs;

@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use pitstop_imaging::layout::apply::{Changes, anew};
 use pitstop_imaging::layout::stack::On;
 use pitstop_imaging::layout::{Layout, Placed};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A partition for something that the layout does not say.
@@ -72,6 +73,20 @@ pub fn check_disks(deployment: &Deployment, layout: &Layout) -> anyhow::Result<(
         ),
         _ => Ok(()),
     }
+}
+
+/// Whether the kernel shows partitions of a disk. Of a loop device it does where that was asked for.
+pub fn check_nodes(disk: &Path) -> anyhow::Result<()> {
+    let found = disk.canonicalize();
+    let found = found.with_context(|| format!("looking for {}", disk.display()))?;
+    let block = Path::new("/sys/class/block").join(found.file_name().unwrap_or_default());
+    if fs::read_to_string(block.join("loop/partscan")).is_ok_and(|told| told.trim() == "0") {
+        bail!(
+            "the kernel would show no partitions of {}: attach its file with losetup --partscan",
+            disk.display()
+        );
+    }
+    Ok(())
 }
 
 /// What the other disks get.

@@ -1,7 +1,7 @@
 //! What will be done, judged before anything is written.
 
 use super::configuration::{configuration, names, part_id};
-use super::disks::{check_core, check_disks, disks, mirrors, placed, refuse_unused};
+use super::disks::{check_core, check_disks, check_nodes, disks, mirrors, placed, refuse_unused};
 use super::drivers::check_initramfs;
 use super::fit::fit;
 use super::fstab::{Fstab, Part};
@@ -13,6 +13,7 @@ use crate::boot::files;
 use crate::boot::judge::{Bios, Case, Ways, judge, runs_here};
 use crate::identity;
 use crate::new_ids::{self, Changed};
+use crate::update::record;
 use crate::{hooks, wishes};
 use anyhow::{Context, bail, ensure};
 use pitstop_imaging::disk::LoopDevice;
@@ -54,8 +55,8 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
         "deploying a tree needs root: filesystems are mounted, and files get their owners"
     );
     let image = deployment.image;
-    let text = files::text(image, "/etc/fstab")?.unwrap_or_default();
-    let fstab = Fstab::parse(&text);
+    let fstab = Fstab::parse(&files::fstab(image)?);
+    record::check_place(image)?;
     let own = own_layout(&deployment)?;
     let layout = match (&deployment.layout, &own) {
         (Some(layout), _) => layout.clone(),
@@ -93,6 +94,7 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     check_initramfs(&deployment, &volumes, is_anew)?;
     for (disk, changes) in &disks {
         check_free(changes, disk)?;
+        check_nodes(disk)?;
     }
     Ok(Plan {
         deployment,

@@ -7,8 +7,9 @@ use super::mounts::{self, Devices, Mounts};
 use super::plan::{Plan, place};
 use super::stack::{self, Running};
 use super::volumes::Volume;
-use super::{Firmware, private};
+use super::{Firmware, private, turn};
 use crate::boot::cmdline::{self, Found};
+use crate::boot::files::FSTAB;
 use crate::boot::judge::Bios;
 use crate::boot::{extlinux, make};
 use crate::chroot::Chroot;
@@ -27,7 +28,9 @@ use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::apply::{apply, check_free};
 use pitstop_trees::path::TreePath;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -48,6 +51,7 @@ impl Plan<'_> {
     pub fn run(mut self, reporter: &dyn Reporter) -> anyhow::Result<Deployed> {
         private::run(|| {
             let disks: Vec<&Path> = self.disks().iter().map(|(disk, _)| *disk).collect();
+            let _turn = turn::take(&disks)?;
             let _held = stack::lock(&self.stack, &disks)?;
             // Not one is written while another one cannot be had: much time may have passed since the plan.
             for (disk, changes) in self.disks() {
@@ -145,7 +149,18 @@ impl Plan<'_> {
         if text == before {
             return Ok(());
         }
-        inside::write(root, "etc/fstab", text.as_bytes())
+        let files = Files::of(root)?;
+        // In its place, its folder keeps its time.
+        match files.open(FSTAB.as_bytes(), OFlags::WRONLY | OFlags::TRUNC) {
+            Err(Errno::NOENT) => {
+                files.make_folders("etc")?;
+                files.write(FSTAB, text.as_bytes(), 0o644)
+            }
+            opened => opened
+                .map_err(io::Error::from)
+                .and_then(|file| File::from(file).write_all(text.as_bytes()))
+                .with_context(|| format!("writing {}", files.shown(FSTAB))),
+        }
     }
 
     /// What makes a machine of the files: identity, boot loader, initramfs, hooks. `under` is the device that the root is on, or its

@@ -41,6 +41,9 @@ pub struct Line {
     pub there: bool,
 }
 
+/// Where a system that runs has its files in memory.
+const MEMORY: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+
 /// All of it. Nothing is changed until it is run.
 pub struct UpdatePlan<'a> {
     pub(super) image: &'a TreeImage<'a>,
@@ -75,6 +78,7 @@ pub fn plan<'a>(update: &Update<'a>) -> anyhow::Result<UpdatePlan<'a>> {
         adapted::read(&machine)?,
     )?;
     check_mounts(&machine, update.image, &local)?;
+    check_memory(&machine, update.root, update.image, &local)?;
     let known = |path: &TreePath| {
         let in_tree = |side: &Side| side.index.find(path.as_bytes()).is_some();
         // Of strangers that stay nobody needs to know what is in them.
@@ -166,6 +170,35 @@ fn check_mounts(machine: &Machine, image: &TreeImage, local: &Local) -> anyhow::
         if !mounted && has_files(image, &point, local) {
             bail!(
                 "{} is not mounted, and the tree has files there: mount it as this machine's etc/fstab says",
+                machine.shown(&point)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Nor does anyone expect files of the tree beneath a tmpfs, but where every system has one.
+fn check_memory(
+    machine: &Machine,
+    root: &Root,
+    image: &TreeImage,
+    local: &Local,
+) -> anyhow::Result<()> {
+    let above = fs::canonicalize(root.path())
+        .with_context(|| format!("opening {}", root.path().display()))?;
+    for mount in mount_table()? {
+        let Ok(below) = mount.point.strip_prefix(&above) else {
+            continue;
+        };
+        if mount.kind != "tmpfs" || MEMORY.iter().any(|usual| below.starts_with(usual)) {
+            continue;
+        }
+        let point = TreePath::parse(below.as_os_str().as_bytes())
+            .with_context(|| format!("the mount point {}", mount.point.display()))?;
+        if !point.is_root() && has_files(image, &point, local) {
+            bail!(
+                "{} has something mounted (tmpfs), and the tree has files there, which would go beneath it: unmount it, or leave \
+                 {point} alone (exclude)",
                 machine.shown(&point)
             );
         }

@@ -3,11 +3,13 @@
 use super::workshop::{keeping_time, make_folders};
 use crate::root::Root;
 use anyhow::{Context, bail};
+use pitstop_trees::entry::Kind;
 use pitstop_trees::index::{Index, decode_alone};
 use pitstop_trees::machine::{Access, Machine};
 use pitstop_trees::path::TreePath;
 use pitstop_trees::{Meta, RECORD, TreeImage};
 use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -93,6 +95,35 @@ pub(in crate::update) fn write_file(folder: &OwnedFd, name: &str, bytes: &[u8]) 
     file.sync_all()
 }
 
+fn is_no_folder(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::LOOP | Errno::NOTDIR)
+    )
+}
+
+/// Whether a system as in `image` has a place for the record.
+///
+/// # Errors
+/// Names what is in its way.
+pub fn check_place(image: &TreeImage) -> anyhow::Result<()> {
+    let ends = RECORD.match_indices('/').map(|(at, _)| at);
+    for path in ends.chain([RECORD.len()]).map(|end| &RECORD[..end]) {
+        let Some(at) = image.index.find(path.as_bytes()) else {
+            return Ok(());
+        };
+        let kind = &image.index.placed()[at].entry.kind;
+        if *kind != Kind::Folder {
+            bail!(
+                "/{path} of {} is a {}, and a deploy keeps its record in /{RECORD}, in folders alone: make it a folder in the tree",
+                image.name(),
+                kind.word()
+            );
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn file(machine: &Machine, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let path = TreePath::parse(RECORD.as_bytes())?.join(name.as_bytes())?;
     let reading = || format!("reading {}", machine.shown(&path));
@@ -105,6 +136,11 @@ pub(super) fn file(machine: &Machine, name: &str) -> anyhow::Result<Option<Vec<u
             Ok(Some(bytes))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_no_folder(&error) => bail!(
+            "{} is behind a symlink or a file, and a deploy or an update keeps its record in folders alone: make /{RECORD} \
+             a path of folders",
+            machine.shown(&path)
+        ),
         Err(error) => Err(error).with_context(reading),
     }
 }

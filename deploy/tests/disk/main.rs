@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod links;
 mod refused;
 
 use common::disk_file::DiskFile;

@@ -203,6 +203,13 @@ fn luks_that_could_not_be_made_or_opened_is_refused_with_the_disk_as_it_was() {
         assert!(error.contains(why), "{why}: {error}");
         assert_eq!(disk.bytes(0, 4096), before);
     }
+    // Nobody would see partitions of it.
+    let error = deploy(&image, device.path(), |_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("losetup --partscan"),
+        "{error:#}"
+    );
+    assert_eq!(disk.bytes(0, 4096), before);
     device.finish().unwrap();
     for (text, why) in [
         (None, "nothing would be encrypted"),

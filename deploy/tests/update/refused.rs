@@ -62,6 +62,37 @@ fn a_filesystem_that_is_none_of_the_systems_hides_no_files() {
     assert!(machine.path.join("srv/www/index").exists());
 }
 
+#[test]
+fn a_tmpfs_over_files_of_the_tree_is_told_and_one_where_systems_have_one_is_not() {
+    let disk = Disk::new(256 << 20, &[]);
+    let case = Case::new(disk.join("case"));
+    for (tree, text) in [("a", "1"), ("b", "22")] {
+        for folder in ["usr/lib", "run"] {
+            fs::create_dir_all(case.at(tree).join(folder)).unwrap();
+            fs::write(case.at(tree).join(folder).join("file"), text).unwrap();
+        }
+    }
+    case.deploy();
+    let covered = ["run", "usr/lib"].map(|folder| case.at("machine").join(folder));
+    for folder in &covered {
+        common::run(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "tmpfs"])
+                .arg(folder),
+        );
+    }
+    let refused = case.update(Wish::default());
+    common::run(Command::new("umount").arg(&covered[1]));
+    let done = case.update(Wish::default());
+    common::run(Command::new("umount").arg(&covered[0]));
+    let error = refused.unwrap_err().to_string();
+    assert!(
+        error.contains("/usr/lib has something mounted (tmpfs)"),
+        "{error}"
+    );
+    done.unwrap();
+}
+
 /// As container managers lay their file with name servers over the system's.
 #[test]
 fn a_file_that_something_is_mounted_over_is_not_replaced() {

@@ -14,6 +14,7 @@ mod store;
 mod text;
 mod update;
 mod versions;
+mod work_folder;
 
 use anyhow::Context;
 use std::io::Write;

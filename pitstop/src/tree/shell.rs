@@ -2,18 +2,24 @@
 
 use super::capture::NewTree;
 use super::store::{Place, Where};
+use super::work_folder::WorkFolder;
 use crate::commands::place::reporter;
 use anyhow::{Context, bail};
-use pitstop_deploy::chroot::Policy;
+use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid, getppid};
+use pitstop_deploy::chroot::{Lent, resolver};
 use pitstop_deploy::root::Root;
 use pitstop_imaging::event::Reporter;
-use pitstop_imaging::tools;
+use pitstop_imaging::{interrupt, tools};
 use pitstop_trees::{CaptureOptions, Excludes, TreeImage};
 use std::ffi::OsString;
-use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use tempfile::TempDir;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+use std::{fs, io, thread};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -41,13 +47,14 @@ pub struct Args {
     place: Where,
 }
 
-/// The tree, in the folder of the work.
-const ROOT: &str = "root";
+/// How often what runs is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// Runs in namespaces of its own: nothing that is mounted or started in it outlives it. `$1` is the tree.
+/// Runs in namespaces of its own: nothing that is mounted or started in it outlives it. `$1` is the tree, `$2` where it looks for name
+/// servers, by its path here.
 const ENTER: &str = r#"
 set -e
-root=$1; shift
+root=$1; resolver=$2; shift 2
 mount --bind "$root" "$root"
 cd "$root"
 [ ! -d proc ] || mount -t proc proc proc
@@ -55,9 +62,12 @@ cd "$root"
 [ ! -d dev ] || mount --rbind /dev dev
 [ ! -d run ] || mount -t tmpfs -o mode=755,nosuid,nodev run run
 [ ! -d tmp ] || mount -t tmpfs -o mode=1777,nosuid,nodev tmp tmp
-if [ -f /etc/resolv.conf ] && [ -f etc/resolv.conf ] && [ ! -L etc/resolv.conf ]; then
-  mount --bind /etc/resolv.conf etc/resolv.conf
-fi
+case $resolver in
+  '') ;;
+  "$root"/run/*)
+    if [ -d run ] && [ ! -L run ]; then mkdir -p "${resolver%/*}"; cat /etc/resolv.conf > "$resolver"; fi ;;
+  *) mount --bind /etc/resolv.conf "$resolver" ;;
+esac
 exec chroot . /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
   TERM="${TERM:-dumb}" LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
 "#;
@@ -73,12 +83,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .check_new(&name, args.packing.force, &args.packing.encrypt)?;
     tools::find("unshare").context("running a shell in a tree needs unshare (util-linux)")?;
     let reporter = reporter();
-    let work = tempfile::Builder::new()
-        .prefix("pitstop-tree-")
-        .tempdir_in(&args.work)
-        .with_context(|| format!("making a folder in {}", args.work.display()))?;
-    let done = work_in(args, &name, &work.path().join(ROOT), &reporter);
-    done.and(remove(work))
+    // The unpacked tree goes, whatever ends this.
+    interrupt::heed().context("asking for signals")?;
+    let work = WorkFolder::new(&args.work, &reporter)?;
+    let done = work_in(args, &name, &work.root(), &reporter);
+    let removed = work.remove();
+    done.and(removed)
 }
 
 fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
@@ -89,8 +99,11 @@ fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> any
         image.meta.clone()
     };
     let tree = Root::new(root.to_owned());
-    let policy = Policy::place(&tree)?;
-    enter(root, &args.command)?;
+    let policy = Lent::policy(&tree)?;
+    let resolver = Lent::resolver(&tree)?;
+    interrupt::check()?;
+    enter(&tree, &args.command)?;
+    resolver.take_away()?;
     policy.take_away()?;
     let image = args
         .place
@@ -109,24 +122,21 @@ fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> any
             ..image.meta()
         },
     };
+    interrupt::check()?;
     image.write(|out| pitstop_trees::capture(root, &options, out, reporter))?;
     image.announce(reporter);
     Ok(())
 }
 
-/// Removes the unpacked tree, files that nothing may change (`chattr +i`) among it.
-fn remove(work: TempDir) -> anyhow::Result<()> {
-    let removing = || format!("removing the unpacked tree in {}", work.path().display());
-    let folder = File::open(work.path()).with_context(removing)?;
-    pitstop_deploy::remove_in(&folder.into(), ROOT.as_bytes()).with_context(removing)?;
-    work.close()
-        .context("removing the folder of the unpacked tree")
-}
-
-fn enter(root: &Path, command: &[OsString]) -> anyhow::Result<()> {
+fn enter(tree: &Root, command: &[OsString]) -> anyhow::Result<()> {
+    // As the kernel names it: so does what is found in it.
+    let root = fs::canonicalize(tree.path())
+        .with_context(|| format!("opening {}", tree.path().display()))?;
+    let resolver = resolver(&Root::new(root.clone()))?;
     let shell = [OsString::from("/bin/sh"), OsString::from("-i")];
     let command = if command.is_empty() { &shell } else { command };
-    let status = Command::new("unshare")
+    let mut unshare = Command::new("unshare");
+    unshare
         .args([
             "--mount",
             "--pid",
@@ -137,11 +147,49 @@ fn enter(root: &Path, command: &[OsString]) -> anyhow::Result<()> {
         ])
         .args(["/bin/sh", "-c", ENTER, "pitstop"])
         .arg(root)
-        .args(command)
-        .status()
-        .context("running unshare")?;
+        .arg(resolver.unwrap_or_default())
+        .args(command);
+    let parent = getpid();
+    let die_with_parent = move || -> io::Result<()> {
+        set_pdeathsig(Signal::SIGKILL)?;
+        if getppid() != parent {
+            return Err(Errno::ESRCH.into());
+        }
+        Ok(())
+    };
+    // SAFETY: plain calls to the kernel, which ask for no memory and take no lock.
+    unsafe { unshare.pre_exec(die_with_parent) };
+    let mut child = unshare.spawn().context("running unshare")?;
+    let status = wait(&mut child).context("waiting for what runs in the tree")?;
+    interrupt::check().context("no version is made")?;
     if !status.success() {
         bail!("what ran in the tree ended with {status}: no version is made");
     }
     Ok(())
+}
+
+/// Until it ends by itself, or a signal asks for the end.
+fn wait(child: &mut Child) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt::is_asked() {
+            kill_all(child)?;
+            return child.wait();
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// The first process of the namespace goes, and all others before it: when `unshare` sees that, nobody writes into the tree any more.
+fn kill_all(child: &mut Child) -> io::Result<()> {
+    let unshare = child.id();
+    let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children"));
+    let first = children.ok().and_then(|all| all.trim().parse().ok());
+    match first.map(|first| kill(Pid::from_raw(first), Signal::SIGKILL)) {
+        Some(Ok(())) => Ok(()),
+        // It has not begun yet, or is over.
+        _ => child.kill(),
+    }
 }

@@ -6,12 +6,13 @@
 
 use crate::fstab::unescape;
 use crate::path::TreePath;
+use crate::resolve::resolve;
 use anyhow::{Context, bail};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Filesystems that keep what a system is made of. Others are kept only where the tree itself is on one.
@@ -95,6 +96,7 @@ pub enum Access {
     Write,
 }
 
+const FSTAB: &[u8] = b"etc/fstab";
 /// Of the thread that asks: it may have mounts of its own.
 const TABLE: &str = "/proc/thread-self/mountinfo";
 
@@ -130,7 +132,9 @@ pub fn find(
     // Of a folder within a filesystem nothing is told: it is where somebody works, and not what the system is on.
     let own = table.iter().rev().find(|mount| mount.point == real);
     let mut mounts = vec![open(&real, TreePath::root(), own.cloned(), access)?];
-    let mut wanted = in_fstab(&fs::read(real.join("etc/fstab")).unwrap_or_default());
+    let fstab = resolve(FSTAB, true, |path| link(&real, path));
+    let fstab = fstab.map(|path| fs::read(real.join(path.as_path())).unwrap_or_default());
+    let mut wanted = in_fstab(&fstab.unwrap_or_default());
     wanted.extend_from_slice(also);
     let mut others = Vec::new();
     let mut seen: Vec<&Path> = Vec::new();
@@ -159,6 +163,12 @@ pub fn find(
     mounts.sort_by(|a, b| a.path.cmp(&b.path));
     others.sort();
     Ok((mounts, others))
+}
+
+/// Where a symlink of the system at `root` leads.
+fn link(root: &Path, path: &TreePath) -> Option<Vec<u8>> {
+    let target = fs::read_link(root.join(path.as_path())).ok()?;
+    Some(target.into_os_string().into_vec())
 }
 
 fn open(

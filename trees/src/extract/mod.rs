@@ -20,6 +20,7 @@ use attributes::Losses;
 use folder::{Folders, Target};
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::members::{Inflater, Meter, WorkerPool, lock};
+use pitstop_imaging::interrupt;
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 use std::sync::Mutex;
@@ -88,6 +89,7 @@ fn write_members(
         let (mut packed, mut raw) = (Vec::new(), Vec::new());
         let mut writer = member::Writer::new(image, target, &large, losses, Folders::new(target));
         while !pool.stopped() {
+            interrupt::check()?;
             let Some(number) = lock(&feed).next(&mut packed)? else {
                 break;
             };

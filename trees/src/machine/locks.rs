@@ -5,9 +5,11 @@ use super::Machine;
 use crate::path::TreePath;
 use anyhow::{Context, bail};
 use rustix::fs::OFlags;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 /// dpkg's (as apt takes it, then dpkg itself), and rpm's in both places where it keeps its database.
 const LOCKS: [&str; 4] = [
@@ -30,8 +32,12 @@ impl Locks {
     /// When one of them is at work.
     pub fn take(machine: &Machine) -> anyhow::Result<Self> {
         let mut held = Vec::new();
+        let mut taken = BTreeSet::new();
         for lock in LOCKS {
-            let path = TreePath::parse(lock.as_bytes())?;
+            // What leads in circles is no package manager's.
+            let Ok(path) = machine.follow(&TreePath::parse(lock.as_bytes())?) else {
+                continue;
+            };
             let opened = match machine.open_path(&path, OFlags::RDWR | OFlags::NONBLOCK) {
                 Ok(opened) => File::from(opened),
                 Err(error)
@@ -48,6 +54,12 @@ impl Locks {
                     return Err(error).with_context(|| format!("opening {}", machine.shown(&path)));
                 }
             };
+            // The older of rpm's places may lead to the newer one: a second lock would wait for the first.
+            let found = opened.metadata();
+            let found = found.with_context(|| format!("looking at {}", machine.shown(&path)))?;
+            if !taken.insert((found.dev(), found.ino())) {
+                continue;
+            }
             match lock_whole(&opened) {
                 Ok(()) => held.push(opened),
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)) => {
@@ -78,5 +90,41 @@ fn lock_whole(file: &File) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Access;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_database_behind_symlinks_is_locked_there_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("usr/lib/sysimage/rpm")).unwrap();
+        fs::create_dir_all(at("data/lib/dpkg")).unwrap();
+        fs::write(at("usr/lib/sysimage/rpm/.rpm.lock"), "").unwrap();
+        fs::write(at("data/lib/dpkg/lock"), "").unwrap();
+        // As Fedora has it; and what is absolute is the system's own.
+        symlink("../../usr/lib/sysimage/rpm", at("data/lib/rpm")).unwrap();
+        symlink("/data", at("var")).unwrap();
+        let take = || Locks::take(&Machine::open(folder.path(), Access::Write, &[]).unwrap());
+        let locks = take().unwrap();
+        let held = || take().unwrap_err().to_string();
+        assert!(held().contains("/data/lib/dpkg/lock is held"), "{}", held());
+        fs::remove_file(at("data/lib/dpkg/lock")).unwrap();
+        assert!(
+            held().contains("/usr/lib/sysimage/rpm/.rpm.lock is held"),
+            "{}",
+            held()
+        );
+        drop(locks);
+        // Whoever leads in circles has no lock.
+        fs::remove_file(at("data/lib/rpm")).unwrap();
+        symlink("rpm", at("data/lib/rpm")).unwrap();
+        take().unwrap();
     }
 }

@@ -18,8 +18,9 @@ use crate::capture::mounts::{self, Mount, MountInfo};
 use crate::capture::{Excludes, walk};
 use crate::extract::folder::is_fat;
 use crate::path::TreePath;
+use crate::resolve::{Lost, resolve};
 use anyhow::Context;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, readlinkat};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -109,6 +110,7 @@ impl Machine {
     /// When there is an fstab that cannot be read.
     pub fn fstab(&self) -> anyhow::Result<Vec<TreePath>> {
         let path = TreePath::parse(b"etc/fstab")?;
+        let path = self.follow(&path).with_context(|| self.shown(&path))?;
         let mut text = Vec::new();
         match self.open_path(&path, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(file) => {
@@ -142,6 +144,20 @@ impl Machine {
     pub fn open_path(&self, path: &TreePath, flags: OFlags) -> io::Result<OwnedFd> {
         let mount = &self.mounts[self.mount_of(path)].mount;
         Ok(mount.open(path, flags)?)
+    }
+
+    /// Where `path` is, the system's symlinks followed: all of them lead to places in it.
+    ///
+    /// # Errors
+    /// When they lead in circles, or to what is no path.
+    pub fn follow(&self, path: &TreePath) -> Result<TreePath, Lost> {
+        resolve(path.as_bytes(), true, |at| self.link(at))
+    }
+
+    /// Where a symlink leads; `None` where there is none.
+    fn link(&self, path: &TreePath) -> Option<Vec<u8>> {
+        let opened = self.open_path(path, OFlags::PATH).ok()?;
+        Some(readlinkat(&opened, "", Vec::new()).ok()?.into_bytes())
     }
 
     /// For messages: where `path` is on this computer.

@@ -1,0 +1,82 @@
+//! Trees in which symlinks lead to what a deploy writes.
+
+use crate::common::disk_file::DiskFile;
+use crate::common::{MIB, deploy, tree};
+use pitstop_deploy::wishes::BootWish;
+use pitstop_imaging::layout::Layout;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+const LAYOUT: &str = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"linux\"\nsize = \"fill\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
+const FSTAB: &str = "LABEL=old / ext4 defaults 0 1\n# kept\n";
+
+/// Captures a small system with these symlinks, and deploys it.
+fn deployed(links: &[(&str, &str)], disk: &Path) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join("system").join(path);
+    for path in [
+        "dev",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+        "data/etc",
+        "data/var/lib",
+    ] {
+        fs::create_dir_all(at(path)).unwrap();
+    }
+    fs::write(at("data/etc/fstab"), FSTAB).unwrap();
+    fs::write(at("data/etc/machine-id"), "").unwrap();
+    for (path, target) in links {
+        fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        symlink(target, at(path)).unwrap();
+    }
+    let image = folder.path().join("image.tar.gz");
+    tree::capture_to(&at(""), &image, &tree::options()).unwrap();
+    deploy(&image, disk, |deployment| {
+        deployment.layout = Some(Layout::parse(LAYOUT).unwrap());
+        deployment.boot = BootWish::None;
+    })?;
+    Ok(())
+}
+
+#[test]
+fn an_fstab_behind_symlinks_is_written_where_they_lead_in_the_tree() {
+    for links in [
+        &[("etc", "/data/etc")][..],
+        &[("etc/fstab", "../data/etc/fstab")][..],
+    ] {
+        let disk = DiskFile::new(300 * MIB);
+        deployed(links, &disk.path).unwrap();
+        let mounted = disk.mount(&[(1, "/", "rw")]);
+        let fstab = fs::read_to_string(mounted.path.join("data/etc/fstab")).unwrap();
+        assert!(
+            fstab.contains("# kept") && !fstab.contains("LABEL=old"),
+            "{fstab}"
+        );
+        let (path, target) = links[0];
+        assert_eq!(
+            fs::read_link(mounted.path.join(path)).unwrap(),
+            Path::new(target)
+        );
+        assert!(mounted.path.join("var/lib/pitstop/tree/index").exists());
+    }
+}
+
+#[test]
+fn what_has_no_place_for_fstab_or_the_record_is_refused_before_a_byte_is_written() {
+    for (links, why) in [
+        (&[("var", "data/var")][..], "/var of "),
+        (&[("var/lib", "../data/var/lib")][..], "/var/lib of "),
+        (
+            &[("etc/fstab", "/missing/fstab")][..],
+            "leads to /missing/fstab",
+        ),
+    ] {
+        let disk = DiskFile::new(300 * MIB);
+        let error = deployed(links, &disk.path).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        assert_eq!(disk.bytes(0, 4096), [0; 4096]);
+    }
+}
