@@ -14,7 +14,7 @@ pub enum Report {
     /// The network is up.
     Lease(Lease),
     /// What to do if the worker dies from here on.
-    Policy(CrashPolicy),
+    Policy(Box<CrashPolicy>),
     /// The worker moves on. Sent at most every [`PULSE`].
     Alive,
     /// The worker is about to die of this.
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn reports_come_whole_however_the_bytes_come() {
-        let policy = Report::Policy(CrashPolicy::default());
+        let policy = Report::Policy(Box::default());
         let mut bytes = b"printed by a library\n".to_vec();
         bytes.extend(serde_json::to_vec(&policy).unwrap());
         bytes.push(b'\n');

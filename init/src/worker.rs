@@ -119,7 +119,7 @@ fn job(
             } else {
                 policy
             };
-            Report::Policy(policy).send();
+            Report::Policy(Box::new(policy)).send();
         },
         host_key: host_key(consoles),
         again: how.again,

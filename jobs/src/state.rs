@@ -295,7 +295,8 @@ impl Job {
             (State::Running, Some(run)) if self.is_last(run) => {
                 let reason =
                     "no word from the machine: it was switched off, crashed or lost its network";
-                self.end(State::Waiting, Some(Verdict::Lost), Some(reason.into()));
+                let reason = self.with_disk(reason);
+                self.end(State::Waiting, Some(Verdict::Lost), Some(reason));
             }
             (state, Some(run)) if state.is_withdrawn() && self.is_at_work(run) => {
                 self.verdict = Some(Verdict::Lost);

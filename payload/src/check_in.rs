@@ -109,6 +109,8 @@ impl Door {
         let mut written = false;
         loop {
             self.sign();
+            // It may have begun to write since the last answer.
+            written |= meanwhile(None);
             match self.say(Says::Ready, written) {
                 Ok(Answer::Go { beat_ms, written }) => {
                     let slot = Slot::new(self, period(beat_ms))?;

@@ -162,24 +162,10 @@ impl Run<'_> {
         if job.action == Action::Rescue {
             return Ok(self.rescue(&job, &carriers));
         }
-        let passed = self
-            .check_in(&job, &carriers, &mut watch)
-            .inspect_err(|_| {
-                if let Some(url) = &job.share {
-                    self.count_failure(url, &job.digest, &carriers);
-                }
-            })?;
-        let ahead = match passed {
+        let ahead = match self.has_its_turn(&job, &carriers, &mut watch)? {
             Passed::In(ahead) => ahead,
-            Passed::Withdrawn(reason) if self.policy.partly.is_some() => bail!(reason),
             Passed::Withdrawn(reason) => return Ok(self.withdrawn(&job, reason)),
         };
-        // It may have waited for its slot for long.
-        self.check_time(&job)?;
-        if self.share.is_none() {
-            let url = job.share.as_ref().context("the job names no share")?;
-            self.reach_share(url, &carriers)?;
-        }
         if let Some(finish) = self.is_through(&job)? {
             return Ok(finish);
         }
@@ -269,6 +255,35 @@ impl Run<'_> {
             Some(root) => Ok(self.goes_on(&job, root)),
             None => self.succeeded(&job, request, &carriers),
         }
+    }
+
+    /// Waits for a slot, and reaches the share. A machine that fails here has failed a try, also where its job was withdrawn and a part
+    /// of an image is on its disk: that one does not boot.
+    fn has_its_turn(
+        &mut self,
+        job: &Job,
+        carriers: &Carriers,
+        watch: &mut Watch,
+    ) -> anyhow::Result<Passed> {
+        let passed = match self.check_in(job, carriers, watch) {
+            Ok(Passed::Withdrawn(reason)) if self.policy.partly.is_some() => Err(anyhow!(reason)),
+            passed => passed,
+        };
+        let passed = passed.inspect_err(|_| {
+            if let Some(url) = &job.share {
+                self.count_failure(url, &job.digest, carriers);
+            }
+        })?;
+        if matches!(passed, Passed::Withdrawn(_)) {
+            return Ok(passed);
+        }
+        // It may have waited for its slot for long.
+        self.check_time(job)?;
+        if self.share.is_none() {
+            let url = job.share.as_ref().context("the job names no share")?;
+            self.reach_share(url, carriers)?;
+        }
+        Ok(passed)
     }
 
     /// Writes what the machine is to the share, and reports it.

@@ -5,7 +5,7 @@ mod buffer;
 mod input;
 mod ioctl;
 mod kernel_view;
-mod lock;
+pub mod lock;
 mod loop_device;
 mod mounted;
 pub mod nodes;

@@ -90,7 +90,7 @@ pub fn sentence(part: &str, driver: &str, files: &[String], works: bool) -> Stri
     let named: Vec<&str> = files.iter().take(NAMED_FILES).map(String::as_str).collect();
     let mut asked = named.join(", ");
     if files.len() > NAMED_FILES {
-        asked += &format!(" and {} more", files.len() - NAMED_FILES);
+        asked = format!("{asked} and {} more", files.len() - NAMED_FILES);
     }
     let (are, them) = if files.len() == 1 {
         ("is", "it")
@@ -104,11 +104,11 @@ pub fn sentence(part: &str, driver: &str, files: &[String], works: bool) -> Stri
     let mend = if sets.is_empty() {
         format!("give the folder that has {them} to `mkimage build --firmware`")
     } else {
-        let names: Vec<&str> = sets.into_iter().collect();
-        let packages: Vec<String> = names.iter().map(|it| format!("firmware-{it}")).collect();
+        let named: Vec<&str> = sets.into_iter().collect();
+        let packages: Vec<String> = named.iter().map(|it| format!("firmware-{it}")).collect();
         format!(
             "`make image FIRMWARE={}` puts {them} in (Debian's {})",
-            names.join(","),
+            named.join(","),
             packages.join(", ")
         )
     };
@@ -216,8 +216,8 @@ fn judge(asked: Asked, sysfs: &Path) -> Option<Lacking> {
     if kind == Kind::Other && !known && below.cards.is_empty() && !below.has_disk {
         return None;
     }
-    // A controller may have no disk with nothing being wrong.
-    let is_content = kind != Kind::Network
+    // A controller may have no disk with nothing being wrong, and a card that nobody needs is off.
+    let is_content = (kind != Kind::Network || !below.cards.is_empty())
         && folder.join("driver").exists()
         && !firmware::is_needed(&asked.driver);
     let works = below.has_disk || below.is_on || is_content;

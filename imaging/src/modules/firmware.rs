@@ -22,8 +22,8 @@ const PACKAGES: [(&str, &str); 17] = [
 ];
 
 /// Without their files these drive nothing. Others have the firmware in the card, or do without.
-const NEEDY: [&str; 7] = [
-    "bnx2", "bnx2x", "cxgb3", "liquidio", "qed", "qla1280", "slicoss",
+const NEEDY: [&str; 8] = [
+    "bnx2", "bnx2x", "cxgb3", "e100", "liquidio", "qed", "qla1280", "slicoss",
 ];
 
 /// The package's name behind `firmware-`, as `FIRMWARE=` of `make image` takes it.

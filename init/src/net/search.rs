@@ -349,9 +349,14 @@ impl Search {
             let why = why.unwrap_or_else(|| "its driver may be missing from the initramfs".into());
             bail!("no network card appeared within {time}: {why}");
         }
-        let why = self.idle();
-        let why = why.unwrap_or_else(|| "is the cable plugged in at both ends?".into());
-        bail!("no link on {} after {time}: {why}", known.join(", "));
+        let more = self
+            .idle()
+            .map(|why| format!("; {why}"))
+            .unwrap_or_default();
+        bail!(
+            "no link on {} after {time}: is the cable plugged in at both ends?{more}",
+            known.join(", ")
+        );
     }
 
     /// Why network cards do not work, where that is known.

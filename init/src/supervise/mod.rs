@@ -325,7 +325,7 @@ impl Supervisor<'_> {
             for report in self.reports.push(buffer.get(..length).unwrap_or_default()) {
                 match report {
                     Report::Lease(lease) => self.lease = Some(lease),
-                    Report::Policy(policy) => self.policy = policy,
+                    Report::Policy(policy) => self.policy = *policy,
                     Report::Alive => {}
                     Report::Panic(words) => self.last_words = Some(words),
                     Report::Finish(end) => finish = Some(end),

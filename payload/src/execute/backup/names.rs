@@ -53,7 +53,8 @@ pub(super) fn put_in_place(
         };
         for placing in placed.iter().rev() {
             if let Err(stuck) = take_back(work, placing) {
-                error = anyhow!("{error:#}; and {stuck:#}");
+                // What kind of error it is stays to be seen.
+                error = error.context(format!("{stuck:#}, after this"));
             }
         }
         return Err(error);

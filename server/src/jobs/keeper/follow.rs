@@ -33,7 +33,14 @@ impl Keeper {
             return Ok(None);
         };
         match self.stands(first)? {
-            Followed::Whole => Ok(None),
+            Followed::Whole => {
+                // The last word before its turn may be the first that says so.
+                if written && !job.written {
+                    let why = "its image is whole".into();
+                    self.change(&job.id, &Happened::CameEarly { why, written })?;
+                }
+                Ok(None)
+            }
             Followed::Awaited(why) => {
                 let early = {
                     let mut board = locked(&self.board);
