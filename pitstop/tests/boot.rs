@@ -9,7 +9,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const GRUB: &str = "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed";
 
@@ -463,11 +463,15 @@ fn a_client_that_answers_to_each_block_out_of_order_gets_all() {
             .set_read_timeout(Some(Duration::from_millis(300)))
             .unwrap();
         let (mut got, mut last, mut came, mut in_order) = (Vec::new(), 0u16, 0, 0);
+        let (began, mut most) = (Instant::now(), 601 * 3 / 2);
         let say = |last| socket.send_to(&Packet::Ack(last).encode(), from).unwrap();
         say(last);
         let mut buffer = [0; 1024];
         loop {
             let Ok((length, _)) = socket.recv_from(&mut buffer) else {
+                assert!(began.elapsed() < PATIENCE, "window {window}: at {last}");
+                // A busy computer may be why: then the window comes twice.
+                most += 2 * window;
                 say(last);
                 continue;
             };
@@ -497,7 +501,7 @@ fn a_client_that_answers_to_each_block_out_of_order_gets_all() {
         say(last);
         assert!(got == bytes, "window {window}");
         // A block that comes twice now and then is no harm; twice as many are.
-        assert!(came < 601 * 3 / 2, "window {window}: {came} packets");
+        assert!(came < most, "window {window}: {came} packets");
     }
 }
 

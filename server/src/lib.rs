@@ -86,7 +86,7 @@ use web::Web;
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
 /// A server that is ending is looked for so often, so long after each other.
-const LOOKS: u32 = 30;
+const LOOKS: u32 = 120;
 const LOOK: Duration = Duration::from_millis(100);
 /// Where boot ROMs look for TFTP.
 const TFTP_PORT: u16 = 69;
@@ -300,7 +300,13 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
 async fn only_server(root: &Path) -> anyhow::Result<Option<File>> {
     let path = root.join("hosts");
     let folder = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS {
+        if look == 1 {
+            eprintln!(
+                "pitstop: another pitstop serve has {}: waiting for it to end",
+                root.display()
+            );
+        }
         match folder.try_lock() {
             Ok(()) => return Ok(Some(folder)),
             Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,

@@ -90,7 +90,9 @@ fn closes(statement: &Statement) -> bool {
 fn chooses(statement: &Statement) -> bool {
     let is_open = ["unknown-clients", "all"]
         .iter()
-        .any(|who| statement.starts(&["allow", who]));
+        .any(|who| statement.starts(&["allow", who]))
+        // About BOOTP, which fails where two servers share a pool.
+        || ["allow", "deny"].iter().any(|word| statement.starts(&[word, "dynamic"]));
     closes(statement) || !is_open && (statement.starts(&["allow"]) || statement.starts(&["deny"]))
 }
 
@@ -332,6 +334,9 @@ fn ranges_of(
 ) {
     for inner in block {
         if let (true, Some(pool)) = (inner.starts(&["pool"]), &inner.block) {
+            for own in pool.iter().filter(|it| option(it).is_some()) {
+                imported.leave(own.line, format!("of a pool alone: {}", own.shown()));
+            }
             ranges_of(
                 pool,
                 is_closed || pool.iter().any(chooses),

@@ -103,7 +103,7 @@ fn what_dhcpd_says_outside_holds_inside_and_what_is_for_some_is_for_nobody() {
     let text = "option domain-name \"lab\";\noption domain-name-servers 10.0.0.9;\noption routers 10.9.9.9;\n\
         shared-network x { option ntp-servers 10.0.0.8;\nsubnet 10.0.0.0 netmask 255.255.255.0 {\n\
         option routers 10.0.0.1, 10.0.0.2;\npool { deny unknown-clients; range 10.0.0.100 10.0.0.110; }\n\
-        pool { allow unknown-clients;\nrange 10.0.0.200 10.0.0.220; }\nhost a { hardware ethernet 52:54:0:0:0:1; fixed-address 10.0.0.11; }\n\
+        pool { allow unknown-clients; deny dynamic bootp clients;\nrange 10.0.0.200 10.0.0.220; }\nhost a { hardware ethernet 52:54:0:0:0:1; fixed-address 10.0.0.11; }\n\
         host b { option dhcp-client-identifier 1:2; fixed-address 10.0.0.12; }\n} }\n";
     let (fleet, report) = into(NEW_FILE, text, From::Dhcpd);
     assert_eq!(machines(&fleet), ["a 52:54:00:00:00:01 10.0.0.11"]);

@@ -2,10 +2,10 @@
 
 use super::backup::NewImage;
 use super::place::{Destination, led_to, reporter, source};
-use anyhow::{Context, anyhow, bail};
-use pitstop_imaging::disk::is_device_path;
+use anyhow::{Context, bail};
+use pitstop_imaging::disk::{is_device_path, lock};
 use pitstop_imaging::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -87,13 +87,14 @@ fn to_raw(
         ..RestoreOptions::default()
     };
     let held = begin(&part)?;
-    let done = restore(image, &part, &options, reporter)
-        .map_err(anyhow::Error::from)
-        .and_then(|_| match is_at(&held, &part) {
-            true => std::fs::rename(&part, path)
-                .with_context(|| format!("renaming {} to {}", part.display(), path.display())),
-            false => bail!("{} was replaced meanwhile", part.display()),
-        });
+    let written = restore(image, &part, &options, reporter).map_err(anyhow::Error::from);
+    let done = written.and_then(|_| {
+        if !is_at(&held, &part) {
+            bail!("{} was replaced meanwhile", part.display());
+        }
+        std::fs::rename(&part, path)
+            .with_context(|| format!("renaming {} to {}", part.display(), path.display()))
+    });
     if done.is_err() && is_at(&held, &part) {
         // The error itself says what went wrong; half a file helps nobody.
         let _ = std::fs::remove_file(&part);
@@ -101,15 +102,15 @@ fn to_raw(
     done
 }
 
-/// A new file, locked for as long as it is open. What a command that was killed has left under its name goes.
+/// A new file, which the restore locks. What a command that was killed has left under its name goes.
 fn begin(part: &Path) -> anyhow::Result<File> {
     let shown = part.display();
-    let busy = || anyhow!("another command is writing {shown} now");
     match std::fs::symlink_metadata(part) {
         Ok(found) if found.is_file() => {
-            let old = File::open(part).with_context(|| format!("opening {shown}"))?;
-            if matches!(old.try_lock(), Err(TryLockError::WouldBlock)) {
-                return Err(busy());
+            let old = File::options().write(true).open(part);
+            let old = old.with_context(|| format!("opening {shown}"))?;
+            if !lock::take(&old) || !is_at(&old, part) {
+                bail!("another command is writing {shown} now");
             }
             std::fs::remove_file(part).with_context(|| format!("removing {shown}"))?;
         }
@@ -117,12 +118,7 @@ fn begin(part: &Path) -> anyhow::Result<File> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("looking at {shown}")),
     }
-    let new = File::create_new(part).with_context(|| format!("creating {shown}"))?;
-    match new.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(busy()),
-        // Without locks the name alone has to do.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(new),
-    }
+    File::create_new(part).with_context(|| format!("creating {shown}"))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

@@ -72,24 +72,41 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             &TimeZone::system(),
         ));
     }
+    let mut failed = Vec::new();
+    if !args.dry_run {
+        judged.retain(|judged| {
+            let removes = judged.fate == Fate::Removed;
+            let done = if removes {
+                remove(root, judged.image)
+            } else {
+                Ok(())
+            };
+            done.map_err(|error| failed.push(error)).is_ok()
+        });
+    }
     let removed: Vec<&Image> = judged
         .iter()
         .filter(|judged| judged.fate == Fate::Removed)
         .map(|judged| judged.image)
         .collect();
     say(&told(&judged, args.dry_run))?;
-    if !args.dry_run {
-        for image in &removed {
-            remove(root, image)?;
-        }
+    for error in &failed {
+        eprintln!("pitstop: error: {error:#}");
     }
     let bytes = units::bytes(removed.iter().map(|image| image.file_size).sum());
     let would = if args.dry_run { "would be" } else { "are" };
     say(&format!(
         "{} of {} images {would} removed, {bytes}\n",
         removed.len(),
-        judged.len()
-    ))
+        judged.len() + failed.len()
+    ))?;
+    if !failed.is_empty() {
+        bail!(
+            "{} of the images could not be removed, each as told above",
+            failed.len()
+        );
+    }
+    Ok(())
 }
 
 /// The folders that are meant.

@@ -19,7 +19,9 @@ const ASIDE: &str = ".pruned";
 pub fn remove(root: &Path, image: &Image) -> anyhow::Result<()> {
     let path = root.join("share").join(&image.path);
     let mut taken = Vec::new();
-    if let Err(mut error) = take(&path, image, &mut taken) {
+    let begun =
+        take(&path, image, &mut taken).and_then(|()| taken.iter().take(1).try_for_each(gone));
+    if let Err(mut error) = begun {
         for one in &taken {
             if let Err(stuck) = one.back() {
                 error = anyhow!("{error:#}; and {stuck:#}");
@@ -27,14 +29,15 @@ pub fn remove(root: &Path, image: &Image) -> anyhow::Result<()> {
         }
         return Err(error);
     }
-    for gone in &taken {
-        let removing = || {
-            let (at, from) = (gone.at.display(), gone.from.display());
-            format!("removing {at}, which was {from} and is not wanted any more")
-        };
-        fs::remove_file(&gone.at).with_context(removing)?;
-    }
-    Ok(())
+    // The image is gone.
+    taken.iter().skip(1).try_for_each(gone)
+}
+
+fn gone(taken: &Taken) -> anyhow::Result<()> {
+    fs::remove_file(&taken.at).with_context(|| {
+        let (at, from) = (taken.at.display(), taken.from.display());
+        format!("removing {at}, which was {from} and is not wanted any more")
+    })
 }
 
 fn take(path: &Path, image: &Image, taken: &mut Vec<Taken>) -> anyhow::Result<()> {

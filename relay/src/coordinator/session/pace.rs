@@ -32,6 +32,8 @@ const TELLING: u64 = 4 << 20;
 const NOTHING: Duration = Duration::from_secs(2);
 /// The same, where the parent makes nothing of what comes to it.
 const IN_VAIN: Duration = Duration::from_secs(1);
+/// No machine has so many members that came and are not on its disk.
+const IN_HAND: u64 = 32;
 
 /// What came to a machine and to its parent within one time.
 struct Pair {
@@ -140,9 +142,9 @@ impl Session {
         self.members[above].left >= self.members[me].left
     }
 
-    /// Whether bytes come to `above`, by its word, and no chunks: more than are under way to a disk.
+    /// Whether bytes come to `above`, by its word, and no chunks: more than wait and are in hand where a disk stands still.
     fn takes_in_vain(&self, me: Id, above: Id) -> bool {
-        let under_way = |largest: u64| largest.saturating_mul(2).saturating_add(TELLING);
+        let under_way = |largest: u64| largest.saturating_mul(IN_HAND).max(TELLING);
         let most = self.members[me].largest.map(under_way);
         most.is_some_and(|most| self.members[above].fruitless() >= most)
     }

@@ -69,10 +69,9 @@ impl Session {
         let ends_soon =
             lately.is_none_or(|chunks| chunks.saturating_mul(STAYS.as_secs()) >= mine.left);
         match mine.rank() {
-            Rank::Leaf => Duration::ZERO,
             Rank::Proper | Rank::Slow if ends_soon => STAYS,
             Rank::Proper => HESITATES,
-            Rank::Slow => Duration::ZERO,
+            Rank::Slow | Rank::Leaf => Duration::ZERO,
         }
     }
 

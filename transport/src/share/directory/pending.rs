@@ -82,6 +82,11 @@ impl DirectoryPending {
             );
         }
         // Without locks another one may have begun, and half of theirs must not get the name.
+        if let Err(error) = fs::symlink_metadata(&self.part)
+            && !is_absence(&error)
+        {
+            return Err(explain("looking at", &self.name, &error));
+        }
         if !self.is_at(&self.part) && !self.is_at(&self.target) {
             bail!(TakenOver::new(format!(
                 "{}: another backup writes it by now, so this one ends: let one at a time write there",
@@ -134,8 +139,10 @@ impl Pending for DirectoryPending {
             Err(_) => return self.finish(),
             Ok(()) => {}
         }
-        // It has its name. One that stays beside it is the next writer's to remove.
-        let _ = fs::remove_file(&self.part);
+        // It has its name. One that stays beside it is the next writer's to remove, who may have a file there by now.
+        if self.is_at(&self.part) {
+            let _ = fs::remove_file(&self.part);
+        }
         (*self).settle()
     }
 }

@@ -121,7 +121,7 @@ pub(in crate::share) fn as_io(error: anyhow::Error) -> io::Error {
         .map(io::Error::other)
         .or_else(|error| error.downcast::<BaseLost>().map(io::Error::other))
         .or_else(|error| error.downcast::<TakenOver>().map(io::Error::other))
-        .or_else(|error| error.downcast::<io::Error>())
+        .or_else(anyhow::Error::downcast::<io::Error>)
         .unwrap_or_else(|error| io::Error::other(format!("{error:#}")))
 }
 
