@@ -264,7 +264,7 @@ fn a_rootfs_of_mmdebstrap_is_imported_and_worked_in() {
         .filter(|it| {
             it.file_name()
                 .to_string_lossy()
-                .starts_with("pitstop-tree-")
+                .starts_with("pitstop-shell-")
         })
         .collect();
     assert!(left.is_empty(), "{left:?}");

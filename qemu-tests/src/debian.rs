@@ -108,7 +108,7 @@ impl Debian {
             })
             .disk(&root, Bus::Virtio, "DEBIAN")
             .disk(&parcel, Bus::Virtio, "PARCEL");
-        let mut shell = Shell::of(Vm::start(spec)?)?;
+        let mut shell = Shell::of(Vm::start(spec)?, PATIENCE)?;
         shell.run("mount -o ro /dev/vdb /mnt")?;
         Ok(Debian {
             shell,
@@ -124,8 +124,8 @@ impl Debian {
 
 impl Shell {
     /// Waits until the machine's system is up.
-    pub fn of(mut vm: Vm) -> Result<Shell> {
-        vm.console.wait_for(READY, PATIENCE)?;
+    pub fn of(mut vm: Vm, patience: Duration) -> Result<Shell> {
+        vm.console.wait_for(READY, patience)?;
         Ok(Shell { vm, commands: 0 })
     }
 

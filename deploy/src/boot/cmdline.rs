@@ -89,7 +89,8 @@ pub fn look(
         let Some(line) = first_kernel(&text) else {
             continue;
         };
-        let judged = ["root=", "rootflags="].into_iter().find_map(|key| {
+        // What flags tell is certain; a root may only perhaps be another.
+        let judged = ["rootflags=", "root="].into_iter().find_map(|key| {
             let value = argument(line, key)?;
             let how = match key {
                 "root=" => root.judge(value),

@@ -61,9 +61,11 @@ fn of_device(device: &Path) -> Option<Need> {
 /// Volumes and arrays.
 fn made_up(folder: &Path, found: &mut BTreeSet<Need>) {
     let mut module = |name: &str| found.insert(Need::Module(name.to_owned()));
-    if folder.join("dm").is_dir() {
+    let kind = fact(&folder.join("dm/uuid"));
+    // A partition that kpartx shows is one of a disk that the system itself sees as one.
+    if folder.join("dm").is_dir() && !kind.starts_with("part") {
         module("dm_mod");
-        if fact(&folder.join("dm/uuid")).starts_with("CRYPT-") {
+        if kind.starts_with("CRYPT-") {
             module("dm_crypt");
         }
     }

@@ -114,12 +114,15 @@ impl Way {
         wish: Initrd,
         reporter: &dyn Reporter,
     ) -> anyhow::Result<()> {
-        let names = self.names(chroot)?;
+        let names = self.names(chroot, reporter)?;
         let mut closed = false;
         match found(chroot.root(), &names)? {
             Found::Opens => {}
             Found::Closed(why) if wish == Initrd::Keep => {
-                bail!("the system would not boot: {why} (initrd \"auto\" makes it anew)")
+                reporter.warn(format!(
+                    "the system does not boot as it is: {why}; its initramfs is kept, as was said (initrd \"auto\" makes it anew)"
+                ));
+                return Ok(());
             }
             Found::Unknown(_) if wish == Initrd::Keep => {}
             Found::Closed(why) | Found::Unknown(why) => {
@@ -133,7 +136,7 @@ impl Way {
 
     /// By which names an initramfs opens it. Others than Debian's go by the kernel's command line; of a tree without a kernel
     /// nothing is to be opened.
-    fn names(&self, chroot: &Chroot) -> anyhow::Result<Vec<String>> {
+    fn names(&self, chroot: &Chroot, reporter: &dyn Reporter) -> anyhow::Result<Vec<String>> {
         let mut names = Vec::new();
         let files = Files::of(chroot.root())?;
         let is_debians = Tool::of(chroot) == Some(Tool::UpdateInitramfs);
@@ -141,7 +144,14 @@ impl Way {
             return Ok(names);
         }
         for mapping in &self.mappings {
-            names.extend(name_of(&files, mapping)?);
+            let name = name_of(&files, mapping)?;
+            if name.is_none() {
+                reporter.warn(format!(
+                    "/{CRYPTTAB} does not name the LUKS that the root is on ({}): nobody has looked whether the initramfs opens it",
+                    mapping.name
+                ));
+            }
+            names.extend(name);
         }
         Ok(names)
     }

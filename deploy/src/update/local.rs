@@ -6,7 +6,7 @@ use pitstop_trees::{Excludes, Identity, Verdict};
 use std::collections::BTreeSet;
 
 /// Which disks it has, what it is called, and what programs hold while they run.
-const OWN: [&str; 10] = [
+pub(super) const OWN: [&str; 10] = [
     "etc/fstab",
     "etc/crypttab",
     "etc/hostname",

@@ -3,7 +3,7 @@
 use super::adapted;
 use super::commit;
 use super::grub::{self, Embed};
-use super::local::Local;
+use super::local::{Local, OWN};
 use super::look::{self, Three};
 use super::record::Record;
 use super::room;
@@ -72,11 +72,13 @@ pub fn plan<'a>(update: &Update<'a>) -> anyhow::Result<UpdatePlan<'a>> {
     // What a capture left out by wish was never meant to be the tree's.
     let excludes = &update.image.meta.excludes;
     let patterns = [&update.local[..], &update.exclude, excludes].concat();
-    let local = Local::new(
-        &patterns,
-        running_kernel(update.root)?.as_deref(),
-        adapted::read(&machine)?,
-    )?;
+    let mut adapted = adapted::read(&machine)?;
+    // The machine's own files stay its own where a link leads to them.
+    for own in OWN {
+        let own = TreePath::parse(own.as_bytes())?;
+        adapted.extend(machine.follow(&own).ok().filter(|led| *led != own));
+    }
+    let local = Local::new(&patterns, running_kernel(update.root)?.as_deref(), adapted)?;
     check_mounts(&machine, update.image, &local)?;
     check_memory(&machine, update.root, update.image, &local)?;
     let known = |path: &TreePath| {

@@ -66,7 +66,8 @@ case $resolver in
   '') ;;
   "$root"/run/*)
     if [ -d run ] && [ ! -L run ]; then mkdir -p "${resolver%/*}"; cat /etc/resolv.conf > "$resolver"; fi ;;
-  *) mount --bind /etc/resolv.conf "$resolver" ;;
+  # This computer's own file: nothing in the tree writes to it.
+  *) mount --bind /etc/resolv.conf "$resolver"; mount -o remount,bind,ro "$resolver" ;;
 esac
 exec chroot . /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
   TERM="${TERM:-dumb}" LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"

@@ -11,7 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-const PREFIX: &str = "pitstop-tree-";
+/// An earlier release called its folders otherwise, and locked none: they are nobody's to remove.
+const PREFIX: &str = "pitstop-shell-";
 /// The tree, in the folder.
 const ROOT: &str = "root";
 
@@ -49,14 +50,14 @@ impl WorkFolder {
     /// When something of it cannot be removed.
     pub fn remove(self) -> anyhow::Result<()> {
         let Self { folder, held } = self;
-        take_away(folder.path(), held)?;
+        take_away(folder.path(), &held)?;
         folder
             .close()
             .context("removing the folder of the unpacked tree")
     }
 }
 
-fn take_away(folder: &Path, held: Flock<File>) -> anyhow::Result<()> {
+fn take_away(folder: &Path, held: &Flock<File>) -> anyhow::Result<()> {
     let removing = || format!("removing the unpacked tree in {}", folder.display());
     let opened = held.try_clone().with_context(removing)?;
     remove_in(&opened.into(), ROOT.as_bytes()).with_context(removing)
@@ -114,7 +115,7 @@ fn remove_left(folder: &Path) -> anyhow::Result<bool> {
     let Some(held) = open(folder)? else {
         return Ok(false);
     };
-    take_away(folder, held)?;
+    take_away(folder, &held)?;
     fs::remove_dir(folder).with_context(|| format!("removing {}", folder.display()))?;
     Ok(true)
 }

@@ -136,13 +136,8 @@ fn deploy(spec: Spec, disks: &[Disk]) -> Result<Vm> {
 
 /// Starts the system that is on these disks. Debian waits for an array's other disk, and gives up some seconds later.
 fn start(name: &str, firmware: Boot, disks: &[Disk]) -> Result<Vm> {
-    let spec = Spec::new(name, firmware).network(Network::None).memory(256);
-    let spec = if disks.len() == 1 {
-        spec.own_time()
-    } else {
-        spec
-    };
-    Vm::start(with(disks, spec))
+    let spec = Spec::new(name, firmware).network(Network::None);
+    Vm::start(with(disks, spec.memory(256).own_time()))
 }
 
 /// Types the passphrase, which the system asks for when it is started.
@@ -154,7 +149,7 @@ fn unlocked(mut vm: Vm) -> Result<Vm> {
 
 /// Root's shell, when all of the system is up and nothing of it failed.
 fn shell(vm: Vm) -> Result<Shell> {
-    let mut shell = Shell::of(vm)?;
+    let mut shell = Shell::of(vm, LONG)?;
     shell.run(
         "systemctl is-system-running --wait || systemctl --failed; ! systemctl --failed --no-legend | grep .",
     )?;
