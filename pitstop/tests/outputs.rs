@@ -57,6 +57,32 @@ impl Bench {
     }
 }
 
+/// It is what another command is making, or a link that leads to what somebody needs.
+#[test]
+fn the_unfinished_file_of_another_conversion_is_left_alone() {
+    let bench = Bench::new();
+    let (raw, part) = (bench.at("disk.raw"), bench.path("disk.raw.part"));
+    fs::write(&part, b"another's").unwrap();
+    let held = File::options().write(true).open(&part).unwrap();
+    assert!(pitstop_imaging::disk::lock::take(&held));
+    let convert = || run(&["convert", &bench.image, &raw]);
+    let refused = told(&convert());
+    assert!(refused.contains("is writing"), "{refused}");
+    assert!(refused.contains("disk.raw.part"), "{refused}");
+    assert_eq!(fs::read(&part).unwrap(), b"another's");
+    fs::remove_file(&part).unwrap();
+    symlink(&bench.disk, &part).unwrap();
+    let refused = told(&convert());
+    assert!(refused.contains("no plain file"), "{refused}");
+    fs::remove_file(&part).unwrap();
+    // What a command that was killed has left goes.
+    fs::write(&part, b"left").unwrap();
+    let made = convert();
+    assert!(made.status.success(), "{}", told(&made));
+    assert!(!part.exists());
+    assert!(fs::read(&raw).unwrap() == fs::read(&bench.disk).unwrap());
+}
+
 fn is_device(path: &str) -> bool {
     fs::symlink_metadata(path)
         .unwrap()
