@@ -463,7 +463,7 @@ fn a_client_that_answers_to_each_block_out_of_order_gets_all() {
             .set_read_timeout(Some(Duration::from_millis(300)))
             .unwrap();
         let (mut got, mut last, mut came, mut in_order) = (Vec::new(), 0u16, 0, 0);
-        let (began, mut most) = (Instant::now(), 601 * 3 / 2);
+        let (began, mut most) = (Instant::now(), 601 * 6);
         let say = |last| socket.send_to(&Packet::Ack(last).encode(), from).unwrap();
         say(last);
         let mut buffer = [0; 1024];
@@ -500,7 +500,7 @@ fn a_client_that_answers_to_each_block_out_of_order_gets_all() {
         }
         say(last);
         assert!(got == bytes, "window {window}");
-        // A block that comes twice now and then is no harm; twice as many are.
+        // It and the server lose step at each loss, and blocks come again. Without a limit they would become more and more.
         assert!(came < most, "window {window}: {came} packets");
     }
 }
