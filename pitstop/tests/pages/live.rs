@@ -3,6 +3,8 @@
 use crate::browser::{Browser, Looks};
 use crate::common::pitstop;
 use crate::lab::Lab;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pitstop_testing::ports::free_port;
 use pitstop_testing::running::Running;
 use std::io::{BufRead, BufReader};
@@ -90,7 +92,10 @@ impl Again {
 
 #[test]
 fn a_server_that_restarts_under_open_pages_is_found_again() {
-    let lab = Lab::new();
+    let mut lab = Lab::new();
+    // A root has one server; this one comes on the same port again.
+    kill(Pid::from_raw(lab.server.pid()), Signal::SIGTERM).unwrap();
+    lab.server.wait();
     let port = free_port();
     let mut server = Again::start(&lab, port);
     let list = Browser::open(format!("127.0.0.1:{port}"), Looks::default());
