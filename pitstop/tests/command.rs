@@ -278,8 +278,14 @@ fn a_root_has_one_server() {
         "off",
         "--root",
     ];
-    let second = error(&run(&[&serve[..], &[root.to_str().unwrap()]].concat()));
-    assert!(second.contains("another pitstop serve has"), "{second}");
+    let second = run(&[&serve[..], &[root.to_str().unwrap()]].concat());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("waiting for it to end"), "{said}");
+    assert!(
+        said.contains("pitstop: error: another pitstop serve has"),
+        "{said}"
+    );
     // Machines go on to the first.
     assert_eq!(fs::read(server.path("server.toml")).unwrap(), before);
 }

@@ -217,6 +217,7 @@ fn who_read_a_configuration_may_delete_it_after_a_restart_of_the_server() {
             );
         }
     }
+    drop(server);
     let server = start(&format!("[{}1]", wire.v6));
     assert_eq!(wire.request(second, "DELETE", &url(&server, own)), "403");
     assert_eq!(wire.request(first, "DELETE", &url(&server, own)), "204");
