@@ -32,11 +32,15 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
     {
-        Ok(file) if !file.metadata()?.is_file() => return Err(Error::other("it is no file")),
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let kind = file.metadata()?.file_type();
+    // Of a folder the kernel says it itself.
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(Error::other("it is no file"));
+    }
     let mut bytes = Vec::new();
     file.take(4 * LARGEST as u64).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
@@ -387,7 +391,11 @@ mod tests {
         );
         lab.write(ONE);
         assert_eq!(lab.names(), ["a"]);
-        // A folder of that name is told, and nothing else happens.
+        // A pipe of that name is not waited for, and a folder is told.
+        std::fs::remove_file(lab.0.path().join(NAME)).unwrap();
+        nix::unistd::mkfifo(&lab.0.path().join(NAME), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(lab.names(), ["a"]);
+        assert!(lab.1.wrong().unwrap().why.contains("it is no file"));
         std::fs::remove_file(lab.0.path().join(NAME)).unwrap();
         std::fs::create_dir(lab.0.path().join(NAME)).unwrap();
         assert_eq!(lab.names(), ["a"]);
