@@ -116,6 +116,11 @@ impl Debian {
         })
     }
 
+    /// See [`Vm::start_beside`].
+    pub fn start_beside(&self, spec: Spec) -> Result<Vm> {
+        self.shell.vm.start_beside(spec)
+    }
+
     /// See [`Shell::run`].
     pub fn run(&mut self, command: &str) -> Result<()> {
         self.shell.run(command)

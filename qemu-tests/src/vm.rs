@@ -293,6 +293,9 @@ impl Vm {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {
+                // The next one may have it while this one is still looked at: two tests that each wait for a second turn would wait
+                // for ever.
+                self.turn = None;
                 return Ok(status);
             }
             ensure!(

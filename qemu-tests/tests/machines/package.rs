@@ -5,7 +5,7 @@ use qemu_tests::debian::Debian;
 use qemu_tests::disks::Disk;
 use qemu_tests::paths;
 use qemu_tests::servers::{Dnsmasq, Namespace};
-use qemu_tests::vm::{Boot, Bus, End, Network, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{Boot, Bus, End, Network, PATIENCE, Spec};
 
 const MAC: &str = "52:54:00:77:00:50";
 const ADDRESS: &str = "10.77.0.50";
@@ -84,7 +84,7 @@ fn serves(server: &mut Debian, network: &Namespace) -> Result<()> {
             mac: MAC.into(),
         })
         .disk(&disk, Bus::Virtio, "PACKAGE1");
-    let mut client = Vm::start(client)?;
+    let mut client = server.start_beside(client)?;
     client.sees("pitstop: result ok backup")?;
     ensure!(client.wait_for_end(PATIENCE)? == End::Reboot);
     server.run("test ! -e /var/lib/pitstop/hosts/0A4D0032.toml")?;
