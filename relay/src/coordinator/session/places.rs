@@ -53,14 +53,14 @@ impl Session {
         let Some(Parent::Peer(above)) = self.members[me].parent() else {
             return false;
         };
-        let stays = self.is_stayed_for(me);
+        let stays = self.stay_for(me);
         let is_over = |done: Duration| now.saturating_sub(done) > stays;
         let parent = self.members.get(above);
         parent.and_then(Member::done).is_some_and(is_over)
     }
 
     /// How long who has all stays for `me`. Then that gets the rest from the server, so that it keeps nobody from its work.
-    fn is_stayed_for(&self, me: Id) -> Duration {
+    fn stay_for(&self, me: Id) -> Duration {
         let mine = &self.members[me];
         let lately = mine.had.last().and_then(|to| {
             let from = to.checked_sub(LATELY)?;
