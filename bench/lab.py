@@ -55,7 +55,7 @@ def put(name, text):
     text = f"{begin}\n{text.strip()}\n{end}\n"
     if begin in old:
         head, rest = old.split(begin, 1)
-        text = head + text + rest.split(end, 1)[1].lstrip("\n")
+        text = head + text + rest.split(end, 1)[1].removeprefix("\n")
     else:
         text = old.rstrip("\n") + "\n\n" + text
     path.write_text(text)

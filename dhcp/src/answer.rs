@@ -12,14 +12,16 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 /// The longest name that the field for the boot file holds, with a zero behind it (RFC 2131 2).
 const LONGEST_FILE: usize = 127;
 
-/// Echoed as they came: relay agents look for theirs (RFC 3046 2.2), clients for theirs (RFC 6842, RFC 4578 2.3).
-const ECHOED: [u8; 3] = [code::CLIENT, code::RELAY, code::MACHINE];
+/// Echoed as they came: clients look for theirs (RFC 6842, RFC 4578 2.3).
+const ECHOED: [u8; 2] = [code::CLIENT, code::MACHINE];
 
 /// A message on its way to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     message: Message,
     kind: MessageType,
+    /// What a relay agent put in. It looks for it, once and behind all others (RFC 3046 2.1, 2.2).
+    relayed: Option<Vec<u8>>,
 }
 
 /// What a machine is told to load.
@@ -59,7 +61,12 @@ impl Answer {
             DhcpOption::MessageType(kind),
             DhcpOption::ServerIdentifier(server),
         ]));
-        let mut answer = Self { message, kind };
+        let relayed = question.option(code::RELAY);
+        let mut answer = Self {
+            message,
+            kind,
+            relayed: relayed.map(<[u8]>::to_vec),
+        };
         for code in ECHOED {
             if let Some(data) = question.option(code) {
                 answer.add_raw(code, data);
@@ -125,6 +132,14 @@ impl Answer {
 
     pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
         let mut bytes = self.message.to_vec()?;
+        if let Some(data) = &self.relayed
+            && let Ok(length) = u8::try_from(data.len())
+        {
+            let end = bytes.pop();
+            bytes.extend([code::RELAY, length]);
+            bytes.extend(data);
+            bytes.extend(end);
+        }
         // Old clients take nothing shorter for BOOTP's (RFC 1542 2.1).
         if bytes.len() < MIN_PACKET_SIZE {
             bytes.resize(MIN_PACKET_SIZE, 0);
@@ -150,14 +165,13 @@ mod tests {
     const RELAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 
     fn through(client: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Question {
-        let bytes = datagram(
-            MessageType::Request,
-            &[(code::RELAY, &[1, 2, 3, 4])],
-            |message| {
-                message.set_ciaddr(client.unwrap_or(Ipv4Addr::UNSPECIFIED));
-                message.set_giaddr(relay.unwrap_or(Ipv4Addr::UNSPECIFIED));
-            },
-        );
+        let mut bytes = datagram(MessageType::Request, &[], |message| {
+            message.set_ciaddr(client.unwrap_or(Ipv4Addr::UNSPECIFIED));
+            message.set_giaddr(relay.unwrap_or(Ipv4Addr::UNSPECIFIED));
+        });
+        // As a relay agent does it: in place of the end.
+        bytes.pop();
+        bytes.extend([code::RELAY, 4, 1, 2, 3, 4, 255]);
         Question::read(&bytes).unwrap()
     }
 
@@ -175,6 +189,23 @@ mod tests {
             to(MessageType::Nak, Some(CLIENT), Some(RELAY)),
             SocketAddrV4::new(RELAY, 67)
         );
+    }
+
+    #[test]
+    fn what_a_relay_put_in_comes_back_once_and_last() {
+        let bytes = Answer::new(&through(None, Some(RELAY)), MessageType::Offer, SERVER)
+            .bytes()
+            .unwrap();
+        let message = borrowed::Message::new(&bytes).unwrap();
+        let codes: Vec<u8> = message.opts().map(|it| it.code().into()).collect();
+        let relayed = codes.iter().filter(|it| **it == code::RELAY).count();
+        assert_eq!(
+            (relayed, codes.last()),
+            (1, Some(&code::RELAY)),
+            "{codes:?}"
+        );
+        let wanted = [code::RELAY, 4, 1, 2, 3, 4, 255];
+        assert!(bytes.windows(wanted.len()).any(|it| it == wanted));
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 mod used_common;
 
-use std::fs::{File, OpenOptions};
+use pitstop_imaging::used::Survey;
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use tempfile::TempDir;
 use used_common::{
-    Loop, MIB, Mount, assert_used, junk, mounted_tree, populate, reason, restored, run, survey_file,
+    Loop, MIB, Mount, assert_used, junk, mounted_tree, populate, reason, restored, run, scribble,
+    sparse, survey_file,
 };
 
 /// A volume group on a loop device.
@@ -171,4 +173,100 @@ fn volumes_that_are_not_linear_keep_every_block() {
         reason(&survey_file(&image, 512)),
         "logical volume gap is not linear"
     );
+}
+
+fn kept(survey: &Survey) -> Vec<String> {
+    let partitions = survey.partitions.iter();
+    partitions.map(|it| it.kept.clone()).collect()
+}
+
+/// What LVM leaves where it is stopped between two copies of its metadata, or cannot write one.
+#[test]
+fn copies_of_the_metadata_that_differ_in_age_are_no_map() {
+    let dir = TempDir::new().unwrap();
+    let image = junk(&dir, "image", 64 * MIB);
+    let name = unique("ages");
+    let group = Group::attach(&image, &name);
+    let device = group.device.device.to_str().unwrap().to_owned();
+    let two = ["-ff", "-y", "--metadatacopies", "2", &device];
+    group.lvm("pvcreate", &two);
+    group.lvm("vgcreate", &["-s", "1m", &name, &device]);
+    drop(group);
+    let old = fs::read(&image).unwrap();
+    let group = Group::attach(&image, &name);
+    group.add("10", "data", &["-Zn", "-Wn"]);
+    drop(group);
+    assert_eq!(kept(&survey_file(&image, 512)), ["used blocks"]);
+    let new = fs::read(&image).unwrap();
+    let (first, last) = (MIB as usize, new.len() - 2 * MIB as usize);
+    for stale in [0..first, last..new.len()] {
+        scribble(&image, stale.start as u64, &old[stale.clone()]);
+        assert_eq!(
+            reason(&survey_file(&image, 512)),
+            "one of the two copies of its metadata is older than the other"
+        );
+        scribble(&image, stale.start as u64, &new[stale]);
+    }
+    assert_eq!(kept(&survey_file(&image, 512)), ["used blocks"]);
+}
+
+#[test]
+fn a_group_of_several_physical_volumes_may_be_newer_on_another_one() {
+    let dir = TempDir::new().unwrap();
+    let (one, two) = (junk(&dir, "one", 32 * MIB), junk(&dir, "two", 32 * MIB));
+    let name = unique("several");
+    let group = Group::create(&one, &name);
+    let other = Loop::new(&two);
+    let both = format!(
+        "devices {{ filter=[\"a|^{}$|\", \"a|^{}$|\", \"r|.*|\"] use_devicesfile=0 }} \
+         activation {{ udev_sync=0 udev_rules=0 verify_udev_operations=1 }}",
+        group.device.device.display(),
+        other.device.display()
+    );
+    let lvm = |command: &str, arguments: &[&str]| {
+        let mut all = vec![command, "--driverloaded", "n", "--config", &both];
+        all.extend(arguments);
+        run("lvm", &all);
+    };
+    let devices = [&group.device, &other].map(|it| it.device.to_str().unwrap().to_owned());
+    lvm("pvcreate", &["-ff", "-y", &devices[1]]);
+    lvm("vgextend", &[&name, &devices[1]]);
+    let old = fs::read(&one).unwrap();
+    let data = [
+        "-y",
+        "-an",
+        "-Zn",
+        "-Wn",
+        "-l",
+        "10",
+        "-n",
+        "data",
+        &name,
+        &devices[0],
+    ];
+    lvm("lvcreate", &data);
+    drop((group, other));
+
+    // Alone on a disk: what no volume has here, one may have by what the other says.
+    let survey = survey_file(&one, 512);
+    let why = &survey.partitions[0].reason;
+    assert!(why.contains("extents of no volume are kept"), "{why}");
+    assert_eq!(survey.kept.total(), 32 * MIB);
+
+    // Both on one disk, the first of them not written at last.
+    let disk = sparse(&dir, "disk", 70 * MIB);
+    let table = "label: gpt\nsize=32MiB, type=lvm\nsize=32MiB, type=lvm\n";
+    let script = dir.path().join("table");
+    fs::write(&script, table).unwrap();
+    let shell = format!("sfdisk -q {} <{}", disk.display(), script.display());
+    run("sh", &["-c", &shell]);
+    let put = |at: u64, bytes: &[u8]| scribble(&disk, at, bytes);
+    put(MIB, &fs::read(&one).unwrap());
+    put(33 * MIB, &fs::read(&two).unwrap());
+    assert_eq!(kept(&survey_file(&disk, 512)), ["used blocks"; 2]);
+    put(MIB, &old);
+    let survey = survey_file(&disk, 512);
+    assert_eq!(kept(&survey), ["every block"; 2]);
+    let why = &survey.partitions[0].reason;
+    assert!(why.contains("older or newer on another partition"), "{why}");
 }

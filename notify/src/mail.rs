@@ -5,6 +5,7 @@ use crate::receiver::Undelivered;
 use crate::roots;
 use crate::template::Template;
 use anyhow::Context;
+use lettre::address::Envelope;
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
@@ -117,13 +118,50 @@ impl Mail {
         let transport = transport.map_err(|error| Undelivered::Passing(format!("{error:#}")))?;
         match transport.send(&message) {
             Ok(_) => Ok(()),
-            // RFC 5321 4.2.1: a 5xx is the server's last word. A wrong password may be put right.
-            Err(error) if error.is_permanent() && !is_about_login(&error) => {
-                Err(Undelivered::Lasting(error.to_string()))
+            Err(error) if is_lasting(&error) && self.to.len() > 1 => {
+                self.deliver_one_by_one(&transport, &message)
             }
+            Err(error) if is_lasting(&error) => Err(Undelivered::Lasting(error.to_string())),
             Err(error) => Err(Undelivered::Passing(error.to_string())),
         }
     }
+
+    /// One mailbox that is gone keeps nobody else from hearing.
+    fn deliver_one_by_one(
+        &self,
+        transport: &SmtpTransport,
+        message: &Message,
+    ) -> Result<(), Undelivered> {
+        let text = message.formatted();
+        let mut refused = Vec::new();
+        for to in &self.to {
+            let sender = Some(self.from.email.clone());
+            let sent = Envelope::new(sender, vec![to.email.clone()])
+                .map_err(|error| error.to_string())
+                .and_then(|envelope| {
+                    let sent = transport.send_raw(&envelope, &text);
+                    sent.map_err(|error| error.to_string())
+                });
+            if let Err(error) = sent {
+                refused.push(format!("{}: {error}", to.email));
+            }
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        // It is not tried again: those who heard would hear it twice.
+        let told = self.to.len() - refused.len();
+        Err(Undelivered::Lasting(format!(
+            "{told} of {} were told, and not {}",
+            self.to.len(),
+            refused.join("; ")
+        )))
+    }
+}
+
+/// RFC 5321 4.2.1: a 5xx is the server's last word. A wrong password may be put right.
+fn is_lasting(error: &lettre::transport::smtp::Error) -> bool {
+    error.is_permanent() && !is_about_login(error)
 }
 
 /// RFC 3834 5: nobody's holiday answers it.

@@ -103,10 +103,15 @@ fn what_a_mail_server_refuses_is_told_and_no_password_is() {
     let other = format!("ca-file = {:?}", stranger.authority());
     let error = deliver(&config(&starttls, &other));
     assert!(error.to_string().contains("certificate"), "{error}");
+    // Who is gone keeps nobody else from hearing.
     let nobody = config(&plain, "security = \"none\"").replace("a@lab", "nobody@lab");
     let error = deliver(&nobody);
     assert!(
-        matches!(&error, Undelivered::Lasting(why) if why.contains("550")),
+        matches!(&error, Undelivered::Lasting(why)
+            if why.contains("550") && why.contains("1 of 2 were told, and not nobody@lab")),
         "{error}"
     );
+    let mail = plain.mails.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(mail["to"], serde_json::json!(["b@lab.example"]));
+    assert!(plain.mails.try_recv().is_err());
 }

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Members that wait for a worker.
 const QUEUE: usize = 8;
+/// A disk takes a member in much less than this.
+const STANDS_STILL: Duration = Duration::from_millis(300);
 /// A member that came, its chunk claimed.
 pub struct Brought {
     pub chunk: Chunk,
@@ -34,6 +36,31 @@ pub struct Queue {
     changed: Condvar,
     /// Who brings had to wait for room since somebody asked.
     full: AtomicBool,
+}
+
+/// Members that are being proven and written just now.
+#[derive(Default)]
+pub struct InHand(Mutex<(usize, Duration)>);
+
+impl InHand {
+    fn take(&self, now: Duration) {
+        let mut inner = lock(&self.0);
+        if inner.0 == 0 {
+            inner.1 = now;
+        }
+        inner.0 += 1;
+    }
+
+    fn done(&self, now: Duration) {
+        let mut inner = lock(&self.0);
+        *inner = (inner.0.saturating_sub(1), now);
+    }
+
+    /// Whether there are some, and none of them was done for a while: the disk here stands still.
+    pub fn stands_still(&self, now: Duration) -> bool {
+        let (members, since) = *lock(&self.0);
+        members > 0 && now.saturating_sub(since) >= STANDS_STILL
+    }
 }
 
 impl Queue {
@@ -260,6 +287,7 @@ pub fn work(run: &Run<'_>) -> anyhow::Result<()> {
             continue;
         };
         let chunk = brought.chunk;
+        run.in_hand.take(run.now());
         let mut is_right = hand.put(&chunk, &brought.member)?;
         while !is_right && brought.from.is_none() {
             // It may have been changed on its way, or there are several places to have it from.
@@ -275,6 +303,7 @@ pub fn work(run: &Run<'_>) -> anyhow::Result<()> {
                 );
             }
         }
+        run.in_hand.done(run.now());
         if is_right {
             let freed = run.shelf.proven(chunk.number, brought.member);
             run.spare.give(freed);
@@ -309,6 +338,22 @@ fn again(run: &Run<'_>, chunk: &Chunk) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_stands_still_where_nothing_in_hand_is_done_for_a_while() {
+        let at = Duration::from_millis;
+        let hand = InHand::default();
+        assert!(!hand.stands_still(at(9000)), "there is nothing to do");
+        hand.take(at(9000));
+        hand.take(at(9250));
+        assert!(!hand.stands_still(at(9299)));
+        assert!(hand.stands_still(at(9300)));
+        hand.done(at(9400));
+        assert!(!hand.stands_still(at(9600)));
+        assert!(hand.stands_still(at(9700)));
+        hand.done(at(9700));
+        assert!(!hand.stands_still(at(20_000)));
+    }
 
     #[test]
     fn a_queue_that_had_no_room_says_so_once() {

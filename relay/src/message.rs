@@ -85,7 +85,8 @@ pub struct Report {
     /// The image's largest member in bytes; 0 of a machine that does not say.
     #[serde(default)]
     pub largest: u64,
-    /// Since its last word it took nothing for a while, as what came before was not on its own disk yet.
+    /// Since its last word it took nothing for a while, as what came before was not on its own disk yet; or nothing of that is
+    /// being finished now.
     #[serde(default)]
     pub behind: bool,
     pub source: Option<Source>,

@@ -1,7 +1,7 @@
 //! One restore as a member of a chain.
 
 use crate::hello::{Key, Session};
-use crate::intake::{self, Queue};
+use crate::intake::{self, InHand, Queue};
 use crate::link::Tls;
 use crate::manners::{self, Stay};
 use crate::message::{Answer, Fault, MOST_BYTES, Report, Source, Stage, Standing, VERSION};
@@ -205,6 +205,7 @@ impl Feed for Node<'_> {
                 count: fed.count(),
             },
             queue: Queue::default(),
+            in_hand: InHand::default(),
             stop: AtomicBool::new(false),
             error: Mutex::default(),
             received: AtomicU64::new(0),
@@ -256,6 +257,7 @@ pub(crate) struct Run<'a> {
     pub(crate) ticket: Ticket,
     pub(crate) session: Session,
     pub(crate) queue: Queue,
+    pub(crate) in_hand: InHand,
     pub(crate) stop: AtomicBool,
     error: Mutex<Option<anyhow::Error>>,
     pub(crate) received: AtomicU64,
@@ -363,7 +365,7 @@ impl Run<'_> {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
             largest: self.fed.largest_member() as u64,
-            behind: self.queue.was_full(),
+            behind: self.queue.was_full() || self.in_hand.stands_still(self.now()),
             source: said.source,
             complaints: said.complaints.clone(),
             ..self.node.report(stage)

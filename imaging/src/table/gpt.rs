@@ -101,6 +101,9 @@ pub(super) fn read(
     Ok(Some(table))
 }
 
+/// Why a GPT is in doubt.
+pub(super) const WITHOUT_PROTECTIVE_MBR: &str = "there is a GPT but no protective MBR";
+
 /// Linux and UEFI take no notice of a GPT without its protective MBR (UEFI 2.10 5.2.3); whether it
 /// or the MBR is meant cannot be told.
 fn without_protective_mbr(
@@ -110,10 +113,9 @@ fn without_protective_mbr(
     match (primary, boot_record) {
         (Found::Nothing, _) => Ok(None),
         (Found::Damaged(_), Some(record)) if record.has_partitions() => Ok(None),
-        (Found::Damaged(_) | Found::Good(_), _) => Err(TableError::doubt(
-            TableKind::Gpt,
-            "there is a GPT but no protective MBR",
-        )),
+        (Found::Damaged(_) | Found::Good(_), _) => {
+            Err(TableError::doubt(TableKind::Gpt, WITHOUT_PROTECTIVE_MBR))
+        }
     }
 }
 

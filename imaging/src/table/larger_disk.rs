@@ -1,10 +1,11 @@
 //! Moving the backup GPT to the end of a larger disk, where it belongs (UEFI 2.10 5.3.1). Entries are moved as they are,
 //! byte for byte, so that numbers, gaps and vendors' own fields stay.
 
+use super::gpt::{WITHOUT_PROTECTIVE_MBR, sector_size};
 use super::raw::RawGpt;
 use super::writes::TableWrite;
 use super::{TableError, TableKind, first_sector, mbr::BootRecord};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, Window};
 
 /// What to write so that a GPT ends with its disk. Each step leaves a table that firmware and Linux take, if it
 /// is flushed before the next.
@@ -22,17 +23,26 @@ pub struct MovedGpt {
 /// damaged one. `None` if there is no GPT or the disk is not larger.
 ///
 /// # Errors
-/// When the disk cannot be read; when both copies are damaged, or good and not the same; when the protective MBR guards nothing.
+/// When the disk cannot be read; when both copies are damaged, or good and not the same; when the protective MBR guards nothing
+/// or is not there.
 pub fn move_backup_gpt(disk: &dyn ReadAt, made_for: u64) -> Result<Option<MovedGpt>, TableError> {
+    if disk.size() <= made_for {
+        return Ok(None);
+    }
     let first = first_sector(disk)?;
-    let record = BootRecord::parse(&first).filter(|_| disk.size() > made_for);
+    let record = BootRecord::parse(&first);
     if record.as_ref().is_some_and(BootRecord::guards_nothing) {
         return Err(TableError::doubt(
             TableKind::Gpt,
             "its protective MBR has a size of 0 sectors; `sgdisk -e DISK` mends that and moves the backup GPT",
         ));
     }
+    let has_partitions = record.as_ref().is_some_and(BootRecord::has_partitions);
     if !record.is_some_and(|record| record.is_protective()) {
+        // Nobody can say whether it counts.
+        if !has_partitions && sector_size(&Window::new(disk, 0, made_for))?.is_some() {
+            return Err(TableError::doubt(TableKind::Gpt, WITHOUT_PROTECTIVE_MBR));
+        }
         return Ok(None);
     }
     let mut refused = None;
@@ -163,6 +173,14 @@ mod tests {
         let told = moved_on(&disk, 150 * 512).unwrap_err().to_string();
         assert!(told.contains("a size of 0 sectors"), "{told}");
         assert_eq!(moved_on(&disk, MADE_FOR).unwrap(), None);
+    }
+
+    #[test]
+    fn a_gpt_without_its_protective_mbr_is_told() {
+        let mut disk = disk();
+        disk[..512].fill(0);
+        let told = moved_on(&disk, 150 * 512).unwrap_err().to_string();
+        assert!(told.contains(WITHOUT_PROTECTIVE_MBR), "{told}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Neighbours<'a> {
     verity: Option<u32>,
     /// What of the disk is claimed from another partition.
     pub(super) claimed: Extents,
+    /// Partitions whose volume group is newer or older on another one.
+    of_two_ages: Vec<u32>,
 }
 
 impl<'a> Neighbours<'a> {
@@ -46,11 +48,20 @@ impl<'a> Neighbours<'a> {
                 verity = Some(partition.number);
             }
         }
+        let groups = || {
+            let all = table.partitions.iter().zip(found);
+            all.filter_map(|(partition, found)| Some((partition.number, found.group.as_ref()?)))
+        };
+        let of_two_ages = groups()
+            .filter(|(_, group)| groups().any(|(_, other)| group.differs_in_age(other)))
+            .map(|(number, _)| number)
+            .collect();
         Self {
             table,
             overlong,
             verity,
             claimed,
+            of_two_ages,
         }
     }
 
@@ -74,6 +85,12 @@ impl<'a> Neighbours<'a> {
                 found.dispute(
                     format!("the hashes of dm-verity in partition {number} may be of all its blocks, free ones too"),
                     Contested::by(format!("dm-verity in partition {number}")),
+                );
+            }
+            if self.of_two_ages.contains(&partition.number) {
+                found.give_up(
+                    "the metadata of its volume group is older or newer on another partition"
+                        .into(),
                 );
             }
             let discs = beside

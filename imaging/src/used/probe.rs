@@ -2,6 +2,7 @@
 //! is a leftover, and nobody can tell which: such a volume is kept whole.
 
 use super::claims::{self, Claim, Claims, Contested, Filesystem, Level, Owner, Says};
+use super::lvm::GroupState;
 use super::{Label, Untrusted, btrfs, exfat, ext, f2fs, fat, lvm, ntfs, swap, xfs};
 use crate::extents::Extents;
 use crate::source::ReadAt;
@@ -20,6 +21,8 @@ pub(super) struct Found {
     pub(super) claims: Vec<Claim>,
     /// The furthest that any filesystem on it says it goes, in bytes.
     pub(super) end: u64,
+    /// Of a physical volume of LVM.
+    pub(super) group: Option<GroupState>,
 }
 
 impl Found {
@@ -32,6 +35,7 @@ impl Found {
             contested: Vec::new(),
             claims,
             end: 0,
+            group: None,
         }
     }
 
@@ -41,6 +45,11 @@ impl Found {
             self.contested = self.claims.iter().map(Contested::from).collect();
         }
         self.contested.push(by);
+        self.give_up(why);
+    }
+
+    /// Keeps every block of it.
+    pub(super) fn give_up(&mut self, why: String) {
         if self.map.is_ok() {
             self.map = Err(Untrusted::new(why));
             self.remark = String::new();
@@ -100,14 +109,18 @@ pub(super) fn look(volume: &dyn ReadAt, kind: Option<&PartitionKind>) -> Found {
 }
 
 fn look_into_lvm(volume: &dyn ReadAt, claim: Claim) -> Found {
-    let (map, remark) = match lvm::map(volume) {
-        Ok(mapped) => (Ok(mapped.kept), mapped.remarks.join("; ")),
-        Err(doubt) => (Err(doubt), String::new()),
+    let (map, remark, group) = match lvm::map(volume) {
+        Ok(mapped) => {
+            let remark = mapped.remarks.join("; ");
+            (Ok(mapped.kept), remark, Some(mapped.state))
+        }
+        Err(doubt) => (Err(doubt), String::new(), None),
     };
     Found {
         label: lvm::label(volume).unwrap_or_default(),
         map,
         remark,
+        group,
         ..Found::whole(claim.name, Untrusted::new(""), vec![claim])
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Labels, metadata areas and what is in front of and behind the extents are kept whole; extents of no
 //! volume are left out. Anything but linear volumes (thin, RAID, snapshots, caches) keeps every block.
+//!
+//! LVM writes the copies of a group's metadata one after another, and goes on with the newest one: copies that differ in age
+//! are no map.
 
 mod text;
 
@@ -34,9 +37,26 @@ const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::Algorithm {
 struct Physical {
     group: String,
     uuid: String,
+    state: GroupState,
+    /// Whether the group has no other physical volume.
+    alone: bool,
     /// Bytes on the volume where extents begin and end.
     extents: Range<u64>,
     volumes: Vec<Logical>,
+}
+
+/// Of which group the metadata is, and how new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GroupState {
+    id: String,
+    seqno: u64,
+}
+
+impl GroupState {
+    /// Whether one of both is older than the group is now.
+    pub(super) fn differs_in_age(&self, other: &Self) -> bool {
+        self.id == other.id && self.seqno != other.seqno
+    }
 }
 
 /// A logical volume.
@@ -61,6 +81,24 @@ struct Segment {
 pub(super) struct Mapped {
     pub(super) kept: Extents,
     pub(super) remarks: Vec<String>,
+    pub(super) state: GroupState,
+}
+
+impl Physical {
+    /// Bytes of its extents that belong to no volume.
+    fn in_no_volume(&self) -> Vec<Range<u64>> {
+        let mut taken: Vec<&Segment> = self.volumes.iter().flat_map(|it| &it.segments).collect();
+        taken.sort_by_key(|segment| segment.physical);
+        let mut at = self.extents.start;
+        let mut free = Vec::new();
+        for segment in taken {
+            free.push(at..segment.physical);
+            at = segment.physical + segment.length;
+        }
+        free.push(at..self.extents.end);
+        free.retain(|range| !range.is_empty());
+        free
+    }
 }
 
 fn label_sector(volume: &dyn ReadAt) -> Option<u64> {
@@ -86,6 +124,14 @@ pub(super) fn map(volume: &dyn ReadAt) -> Result<Mapped, Untrusted> {
     keep.add(0..physical.extents.start);
     keep.add(physical.extents.end..size);
     let mut remarks = Vec::new();
+    if !physical.alone {
+        for range in physical.in_no_volume() {
+            keep.add(range);
+        }
+        remarks.push(
+            "extents of no volume are kept: the group has other physical volumes, whose metadata may be newer".into(),
+        );
+    }
     for (logical, found) in physical
         .volumes
         .iter()
@@ -108,6 +154,7 @@ pub(super) fn map(volume: &dyn ReadAt) -> Result<Mapped, Untrusted> {
     Ok(Mapped {
         kept: keep.finish(size),
         remarks,
+        state: physical.state,
     })
 }
 
@@ -191,13 +238,22 @@ fn read(volume: &dyn ReadAt) -> Result<Physical, Untrusted> {
     if header.u64(32)? > volume.size() {
         return Err(Untrusted::new("it says it is larger than the partition"));
     }
-    let areas = metadata_areas(header)?;
-    let (start, size) = areas
-        .first()
-        .copied()
+    let mut told = Vec::new();
+    for (start, size) in metadata_areas(header)? {
+        if let Some(text) = metadata(volume, start, size)? {
+            told.push(physical(&text::parse(&text)?, &uuid, volume.size())?);
+        }
+    }
+    let mut told = told.into_iter();
+    let physical = told
+        .next()
         .ok_or_else(|| Untrusted::new("its metadata is on another disk"))?;
-    let text = metadata(volume, start, size)?;
-    physical(&text::parse(&text)?, uuid, volume.size())
+    if told.any(|other| other.state != physical.state) {
+        return Err(Untrusted::new(
+            "one of the two copies of its metadata is older than the other",
+        ));
+    }
+    Ok(physical)
 }
 
 /// `struct pv_header`: a list of data areas, then one of metadata areas, both ended by zeros.
@@ -218,8 +274,8 @@ fn metadata_areas(header: Fields<'_>) -> Result<Vec<(u64, u64)>, Untrusted> {
     Ok(metadata)
 }
 
-/// The current text of a metadata area, which is a ring behind a header of one sector.
-fn metadata(volume: &dyn ReadAt, area: u64, size: u64) -> Result<String, Untrusted> {
+/// The current text of a metadata area, which is a ring behind a header of one sector; `None` where the group has it elsewhere.
+fn metadata(volume: &dyn ReadAt, area: u64, size: u64) -> Result<Option<String>, Untrusted> {
     let raw = volume.bytes_at(area, 512)?;
     let header = Fields(&raw);
     let damaged = || Untrusted::new("its metadata area is damaged");
@@ -233,7 +289,7 @@ fn metadata(volume: &dyn ReadAt, area: u64, size: u64) -> Result<String, Untrust
     let (offset, length) = (header.u64(40)?, header.u64(48)?);
     let (checksum, flags) = (header.u32(56)?, header.u32(60)?);
     if flags != 0 || offset == 0 {
-        return Err(Untrusted::new("its metadata is on another disk"));
+        return Ok(None);
     }
     if header.u64(64)? != 0 {
         return Err(Untrusted::new("its metadata was being changed"));
@@ -249,17 +305,19 @@ fn metadata(volume: &dyn ReadAt, area: u64, size: u64) -> Result<String, Untrust
         return Err(Untrusted::new("the checksum of its metadata is wrong"));
     }
     let text = String::from_utf8(bytes).map_err(|_| damaged())?;
-    Ok(text.trim_end_matches('\0').to_owned())
+    Ok(Some(text.trim_end_matches('\0').to_owned()))
 }
 
-fn physical(text: &Section, uuid: String, size: u64) -> Result<Physical, Untrusted> {
+fn physical(text: &Section, uuid: &str, size: u64) -> Result<Physical, Untrusted> {
     let (name, group) = text
         .sections()
         .next()
         .ok_or_else(|| Untrusted::new("its metadata names no volume group"))?;
     let extent = bytes_of(group.number("extent_size")?)?;
     let mut own = None;
+    let mut count = 0;
     for (name, volume) in group.sections_in("physical_volumes") {
+        count += 1;
         if volume.text("id")?.replace('-', "") == uuid {
             own = Some((name, volume));
         }
@@ -280,7 +338,12 @@ fn physical(text: &Section, uuid: String, size: u64) -> Result<Physical, Untrust
     check_apart(&volumes)?;
     Ok(Physical {
         group: name.into(),
-        uuid,
+        uuid: uuid.into(),
+        state: GroupState {
+            id: group.text("id")?.into(),
+            seqno: group.number("seqno")?,
+        },
+        alone: count == 1,
         extents: start..end,
         volumes,
     })

@@ -32,8 +32,9 @@ const TELLING: u64 = 4 << 20;
 const NOTHING: Duration = Duration::from_secs(2);
 /// The same, where the parent makes nothing of what comes to it.
 const IN_VAIN: Duration = Duration::from_secs(1);
-/// No machine has so many members that came and are not on its disk.
+/// No machine has so many members that came and are not on its disk. Whose disk stands still says so; others have much fewer.
 const IN_HAND: u64 = 32;
+const IN_HAND_OF_OTHERS: u64 = 4;
 
 /// What came to a machine and to its parent within one time.
 struct Pair {
@@ -144,9 +145,15 @@ impl Session {
 
     /// Whether bytes come to `above`, by its word, and no chunks: more than wait and are in hand where a disk stands still.
     fn takes_in_vain(&self, me: Id, above: Id) -> bool {
-        let under_way = |largest: u64| largest.saturating_mul(IN_HAND).max(TELLING);
+        let parent = &self.members[above];
+        let members = if parent.is_behind() {
+            IN_HAND
+        } else {
+            IN_HAND_OF_OTHERS
+        };
+        let under_way = |largest: u64| largest.saturating_mul(members).max(TELLING);
         let most = self.members[me].largest.map(under_way);
-        most.is_some_and(|most| self.members[above].fruitless() >= most)
+        most.is_some_and(|most| parent.fruitless() >= most)
     }
 
     /// Whether nothing comes to it, and neither what goes before it, nor what its parent lacks, nor its own disk is why.

@@ -149,7 +149,7 @@ fn a_machine_that_hangs_and_lives_is_left_by_the_server_s_word() {
 #[test]
 fn a_machine_that_takes_and_takes_and_has_no_more_of_it_is_left() {
     let mut room = Room::new(4);
-    for _ in 0..8 {
+    for _ in 0..4 {
         room.machine(2).in_vain += 6 * CHUNK;
         room.pass(|number| if number == 1 { 6 } else { 0 });
     }
@@ -157,6 +157,7 @@ fn a_machine_that_takes_and_takes_and_has_no_more_of_it_is_left() {
     assert_eq!(room.sources()[2], (3, 1));
     // What waits for a disk that stands still is no such thing.
     let mut room = Room::new(4);
+    room.machine(2).behind = true;
     for time in 0..20 {
         room.machine(2).in_vain = (6 * CHUNK * time).min(21 * CHUNK);
         room.pass(|number| if number == 1 { 6 } else { 0 });

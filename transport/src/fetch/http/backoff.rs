@@ -72,9 +72,9 @@ impl Backoff {
     }
 }
 
-/// A server that was away for a minute is noticed within 15 seconds; one that was away for ten, within three.
+/// A server that was away for a minute is noticed within six seconds; one that was away for ten, within one.
 fn wait_after(away: Duration, first: Duration) -> Duration {
-    (away / 3).min(LONGEST_WAIT).max(first)
+    (away / 10).min(LONGEST_WAIT).max(first)
 }
 
 /// Between half of `wait` and all of it, so that machines that failed together do not come back together.
@@ -113,10 +113,10 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_a_third_of_the_time_that_the_server_is_away() {
+    fn the_wait_is_a_tenth_of_the_time_that_the_server_is_away() {
         let waits = [0, 2, 9, 30, 600].map(Duration::from_secs);
         let waits = waits.map(|away| wait_after(away, Duration::from_secs(1)).as_secs());
-        assert_eq!(waits, [1, 1, 3, 10, 15]);
+        assert_eq!(waits, [1, 1, 1, 3, 15]);
     }
 
     #[test]

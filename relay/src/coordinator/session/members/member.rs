@@ -124,6 +124,11 @@ impl Member {
         self.came.bytes().saturating_sub(self.advanced)
     }
 
+    /// Whether its last word was that its own disk keeps it from taking more.
+    pub fn is_behind(&self) -> bool {
+        self.behind == self.seen
+    }
+
     pub fn is_done(&self) -> bool {
         self.done.is_some()
     }
