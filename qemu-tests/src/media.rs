@@ -43,20 +43,27 @@ pub fn mkimage_of(
 
 /// `mkimage build` for the cloud kernel with drivers of these classes, to be given more and run.
 pub fn build_for_cloud(drivers: &str) -> Result<Command> {
-    let kernels = paths::out().join("cloud/.kernel/cloud");
+    let mut mkimage = build_for(Payload::Cloud, drivers)?;
+    // What is packed here is unpacked by an emulated processor.
+    mkimage.args(["--compress", "none"]);
+    Ok(mkimage)
+}
+
+/// The same for this payload's kernel, packed.
+pub fn build_for(payload: Payload, drivers: &str) -> Result<Command> {
+    let kernels = payload.folder().join(".kernel").join(payload.kernel());
     let versions = kernels.join("lib/modules");
     let version = fs::read_dir(&versions)
         .with_context(|| format!("reading {}", versions.display()))?
         .next()
         .context("there is no kernel")??
         .file_name();
-    let mut mkimage = Command::new(paths::built_for_cloud("mkimage")?);
+    let mut mkimage = Command::new(payload.file("mkimage")?);
     mkimage
         .arg("build")
         .arg("--init")
-        .arg(paths::built_for_cloud("init")?);
-    // What is packed here is unpacked by an emulated processor.
-    mkimage.args(["--drivers", drivers, "--compress", "none"]);
+        .arg(payload.file("init")?);
+    mkimage.args(["--drivers", drivers]);
     mkimage.arg("--kernel-dir").arg(kernels);
     mkimage.arg("--kernel-version").arg(version);
     Ok(mkimage)

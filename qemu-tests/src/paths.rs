@@ -61,14 +61,19 @@ impl Payload {
         }
     }
 
-    /// One output; an error that says how to make it when it is not there.
-    pub fn file(self, name: &str) -> Result<PathBuf> {
-        let folder = match self {
+    /// Where `make image` leaves it.
+    pub fn folder(self) -> PathBuf {
+        match self {
             Payload::Debian => out(),
             Payload::Cloud | Payload::Custom => out().join(self.kernel()),
             Payload::Arm64 => out().join("arm64"),
             Payload::Arm64Cloud => out().join("arm64/cloud"),
-        };
+        }
+    }
+
+    /// One output; an error that says how to make it when it is not there.
+    pub fn file(self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder();
         let how = match self {
             Payload::Debian => String::new(),
             other => format!(" {} OUT={}", other.make_options(), folder.display()),

@@ -329,8 +329,17 @@ impl Vm {
 
     /// Pulls the cable out of a network card, by the `id` of its device.
     pub fn unplug_cable(&mut self, device: &str) -> Result<()> {
+        self.set_link(device, false)
+    }
+
+    /// Puts it back in.
+    pub fn plug_cable_in(&mut self, device: &str) -> Result<()> {
+        self.set_link(device, true)
+    }
+
+    fn set_link(&mut self, device: &str, up: bool) -> Result<()> {
         self.qmp
-            .execute("set_link", &json!({"name": device, "up": false}))?;
+            .execute("set_link", &json!({"name": device, "up": up}))?;
         Ok(())
     }
 
