@@ -201,7 +201,10 @@ fn what_dnsmasq_and_kea_let_pass_is_taken() {
     let error = read("{ \"Dhcp4\": [,,] }", From::Kea).unwrap_err();
     assert!(error.contains("no configuration of Kea"), "{error}");
     let text = "{ \"Dhcp4\": { \"x\": \"a,]\", \"subnet4\": [ { \"subnet\": \",}\" } ] } }";
-    assert_eq!(read(text, From::Kea).unwrap().not_taken[0].what, "\",}\" is no network");
+    assert_eq!(
+        read(text, From::Kea).unwrap().not_taken[0].what,
+        "\",}\" is no network"
+    );
 }
 
 #[test]
