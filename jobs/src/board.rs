@@ -148,6 +148,14 @@ impl Board {
         self.work.iter().map(|(job, held)| (job, &held.run))
     }
 
+    /// The job at work that writes where this one is to write.
+    pub fn writes_there(&self, claim: &Claim) -> Option<&Id> {
+        let writes = claim.writes.as_ref()?;
+        let mut work = self.work.iter();
+        let there = work.find(|(_, held)| held.claim.writes.as_ref() == Some(writes));
+        there.map(|(job, _)| job)
+    }
+
     /// The jobs that wait for a slot, in the order in which they get one.
     pub fn waiting(&self) -> Vec<&Id> {
         let mut claims: Vec<&Claim> = self.wait.values().map(|held| &held.claim).collect();
@@ -178,6 +186,7 @@ mod tests {
             slots: None,
             groups: Vec::new(),
             chain: None,
+            writes: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::order::Order;
 use crate::state::State;
-use crate::turns::Claim;
+use crate::turns::{Claim, Place};
 use jiff::Timestamp;
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
@@ -192,6 +192,7 @@ impl Job {
 
     /// What of it matters for its turn.
     pub fn claim(&self) -> Claim {
+        let file = HostFile::parse(self.text.as_bytes(), &self.host_file).ok();
         Claim {
             job: self.id.clone(),
             batch: self.batch.clone(),
@@ -199,17 +200,31 @@ impl Job {
             place: self.place,
             slots: self.slots,
             groups: self.groups.clone(),
-            chain: self.chain(),
+            chain: file.as_ref().and_then(|file| self.chain(file)),
+            writes: file.as_ref().and_then(|file| self.writes(file)),
         }
     }
 
     /// The folder of its images, if it has them from other machines for certain: without an index, say, an image that may
     /// come from others comes from the server all the same.
-    fn chain(&self) -> Option<String> {
-        let file = HostFile::parse(self.text.as_bytes(), &self.host_file).ok()?;
+    fn chain(&self, file: &HostFile) -> Option<String> {
         let is_swarm = self.action == ActionName::Restore
             && file.distribute.as_deref() == Some(Distribute::Swarm.word());
-        file.image.filter(|_| is_swarm)
+        file.image.clone().filter(|_| is_swarm)
+    }
+
+    /// Where its images go, as far as that can be known before the machine has come.
+    fn writes(&self, file: &HostFile) -> Option<Place> {
+        if !matches!(self.action, ActionName::Backup | ActionName::BackupAgain) {
+            return None;
+        }
+        let folder = match (&file.image, &self.folder) {
+            (Some(image), Some(own)) => image.replace("{ip}", own),
+            (image, own) => image.clone().or_else(|| own.clone())?,
+        };
+        let folder = folder.trim_matches('/').to_owned();
+        let share = file.share.clone().unwrap_or_default();
+        (!folder.contains('{')).then_some(Place { share, folder })
     }
 
     /// The job that this one, with `every`, sets for the time `due`. Those of one command and one time share their slots.

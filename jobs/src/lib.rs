@@ -19,4 +19,4 @@ pub use job::{BadJob, HostFiles, Job, MOST_BYTES, Power, VERSION, Verdict, file}
 pub use order::{Order, UnknownOrder};
 pub use schedule::{BadTime, Cron, Due, LATEST, at, due};
 pub use state::{Effect, Happened, State};
-pub use turns::{Claim, Limits, Turn};
+pub use turns::{Claim, Limits, Place, Turn};

@@ -168,7 +168,7 @@ impl Job {
                 let why = self.with_disk(why);
                 self.end(State::Failed, Some(Verdict::Failed), Some(why));
             }
-            Happened::Granted { run } if self.may_begin() => self.begin(run),
+            Happened::Granted { run } if self.may_begin() && !self.is_spent(run) => self.begin(run),
             Happened::Beat { run } if self.is_at_work(run) && !self.state.is_over() => {
                 self.state = State::Running;
             }
@@ -310,6 +310,13 @@ impl Job {
     pub fn is_at_work(&self, run: &Id) -> bool {
         let may = self.state.is_set() || self.state.is_withdrawn();
         may && self.is_last(run) && matches!(self.verdict, None | Some(Verdict::Lost))
+    }
+
+    /// Whether this `run` is over: it has said how it ended, or another one has begun behind it. Each try of a machine has a run of its
+    /// own, so what such a one says at the door comes late, twice or from somebody else.
+    pub fn is_spent(&self, run: &Id) -> bool {
+        let is_open = self.is_last(run) && matches!(self.verdict, None | Some(Verdict::Lost));
+        self.runs.contains(run) && !is_open
     }
 
     fn is_last(&self, run: &Id) -> bool {

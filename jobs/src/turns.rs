@@ -25,6 +25,15 @@ pub struct Claim {
     pub groups: Vec<String>,
     /// The folder whose images it has from other machines: those of one folder take one of the server's slots together.
     pub chain: Option<String>,
+    /// Where it writes images: two machines at once would mix theirs there.
+    pub writes: Option<Place>,
+}
+
+/// A folder of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub share: String,
+    pub folder: String,
 }
 
 impl Claim {
@@ -52,6 +61,7 @@ pub enum Turn {
 struct Used<'a> {
     all: u32,
     chains: HashSet<&'a str>,
+    written: HashSet<&'a Place>,
     groups: HashMap<&'a str, u32>,
     batches: HashMap<&'a Id, u32>,
 }
@@ -63,6 +73,7 @@ impl<'a> Used<'a> {
             .as_ref()
             .is_none_or(|chain| self.chains.insert(chain));
         self.all += u32::from(is_first);
+        self.written.extend(&claim.writes);
         for group in &claim.groups {
             *self.groups.entry(group).or_default() += 1;
         }
@@ -78,7 +89,9 @@ impl<'a> Used<'a> {
         let batch = self.batches.get(&claim.batch).copied().unwrap_or(0);
         let of_chain = |chain: &String| self.chains.contains(chain.as_str());
         let server = claim.chain.as_ref().is_some_and(of_chain) || free(self.all, limits.server);
-        server && free(batch, claim.slots) && claim.groups.iter().all(group)
+        let written = |place: &Place| self.written.contains(place);
+        let room = server && free(batch, claim.slots) && claim.groups.iter().all(group);
+        room && !claim.writes.as_ref().is_some_and(written)
     }
 }
 
@@ -130,6 +143,7 @@ mod tests {
             slots,
             groups: vec![group.to_owned()],
             chain: None,
+            writes: None,
         }
     }
 
@@ -199,6 +213,25 @@ mod tests {
         assert_ne!(turn_of(&work, in_chain(4, "y", None)), Turn::Go);
         assert_ne!(turn_of(&work, claim(4, 4, 0, "none", None)), Turn::Go);
         assert_ne!(turn_of(&work, in_chain(4, "x", Some(2))), Turn::Go);
+    }
+
+    #[test]
+    fn two_machines_do_not_write_into_one_folder_at_once() {
+        let into = |number, folder: &str| Claim {
+            writes: Some(Place {
+                share: "http://server/share".into(),
+                folder: folder.into(),
+            }),
+            ..claim(number, number, 0, "none", None)
+        };
+        let wait = [into(2, "golden"), into(3, "golden"), into(4, "other")];
+        let any = Limits::default();
+        let work = [into(1, "golden")];
+        assert_eq!(ask(&work, &wait, 2, &any), Turn::Wait { place: 1, of: 2 });
+        assert_eq!(ask(&work, &wait, 3, &any), Turn::Wait { place: 2, of: 2 });
+        assert_eq!(ask(&work, &wait, 4, &any), Turn::Go);
+        assert_eq!(ask(&[], &wait, 2, &any), Turn::Go);
+        assert_ne!(ask(&[], &wait, 3, &any), Turn::Go);
     }
 
     #[test]

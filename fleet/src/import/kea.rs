@@ -1,4 +1,4 @@
-//! Kea's configuration for IPv4: JSON with comments.
+//! Kea's configuration for IPv4: JSON with comments, and with commas behind the last of a list.
 
 use super::{Found, FoundNetwork, Imported, name_of};
 use crate::identity;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 pub(super) fn read(text: &str) -> Result<Imported, String> {
-    let plain = without_comments(text);
+    let plain = plain_json(text);
     let config: Value = serde_json::from_str(&plain)
         .map_err(|error| format!("it is no configuration of Kea: {error}"))?;
     let dhcp = config
@@ -152,11 +152,13 @@ impl Reader<'_> {
     }
 }
 
-/// Blanks in place of comments (`#`, `//`, `/* */`), so that errors keep their lines.
-fn without_comments(text: &str) -> String {
+/// Blanks in place of comments (`#`, `//`, `/* */`) and of commas that nothing follows, so that errors keep their lines.
+fn plain_json(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();
     let mut quoted = false;
+    // A comma, as long as nothing has come behind it.
+    let mut comma = None;
     while let Some(c) = letters.next() {
         if quoted {
             plain.push(c);
@@ -170,6 +172,7 @@ fn without_comments(text: &str) -> String {
         match (c, letters.peek()) {
             ('"', _) => {
                 quoted = true;
+                comma = None;
                 plain.push(c);
             }
             ('#', _) | ('/', Some('/')) => while letters.next_if(|c| *c != '\n').is_some() {},
@@ -186,7 +189,18 @@ fn without_comments(text: &str) -> String {
                     last = c;
                 }
             }
-            _ => plain.push(c),
+            _ => {
+                match (c, comma) {
+                    (']' | '}', Some(at)) => plain.replace_range(at..=at, " "),
+                    _ if c.is_whitespace() => {
+                        plain.push(c);
+                        continue;
+                    }
+                    _ => {}
+                }
+                comma = (c == ',').then_some(plain.len());
+                plain.push(c);
+            }
         }
     }
     plain

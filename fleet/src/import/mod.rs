@@ -7,6 +7,7 @@ mod dhcpd;
 mod dnsmasq;
 mod kea;
 mod leases;
+mod reserved;
 mod take;
 
 pub use take::{Report, take};
@@ -113,6 +114,9 @@ pub fn read(text: &str, from: From) -> Result<Imported, String> {
         From::Csv => csv::with_header(text)?,
         From::Leases => leases::read(text)?,
     };
+    if matches!(from, From::Dnsmasq | From::Kea) {
+        reserved::leave_out(&mut imported);
+    }
     imported.not_taken.sort_by_key(|left| left.line);
     Ok(imported)
 }

@@ -183,6 +183,31 @@ fn dnsmasq_kea_and_tables_are_taken() {
 }
 
 #[test]
+fn what_dnsmasq_and_kea_let_pass_is_taken() {
+    // An address of one machine inside the range for all.
+    let dnsmasq = "dhcp-range=10.0.0.200,10.0.0.220,255.255.255.0\ndhcp-host=52:54:00:00:00:01,10.0.0.210,a\n";
+    // And commas behind the last of a list; `kea-dhcp4 -t` warns of them.
+    let kea = "{ \"Dhcp4\": { \"subnet4\": [ { \"subnet\": \"10.0.0.0/24\", \"pools\": [ { \"pool\": \"10.0.0.200-10.0.0.220\", }, // one\n ],\n\
+        \"reservations\": [ { \"hw-address\": \"52:54:00:00:00:01\", \"ip-address\": \"10.0.0.210\", \"hostname\": \"a\" /* , */ }, ], }, ] }, }";
+    for (text, from) in [(dnsmasq, From::Dnsmasq), (kea, From::Kea)] {
+        let (fleet, report) = into(NEW_FILE, text, from);
+        assert_eq!(machines(&fleet), ["a 52:54:00:00:00:01 10.0.0.210"]);
+        assert_eq!(left(&report), [""; 0]);
+        let pools = &fleet.networks[0].pools;
+        let pools: Vec<String> = pools.iter().map(|(a, b)| format!("{a}-{b}")).collect();
+        assert_eq!(pools, ["10.0.0.200-10.0.0.209", "10.0.0.211-10.0.0.220"]);
+    }
+    // What is no JSON otherwise either is told as ever.
+    let error = read("{ \"Dhcp4\": [,,] }", From::Kea).unwrap_err();
+    assert!(error.contains("no configuration of Kea"), "{error}");
+    let text = "{ \"Dhcp4\": { \"x\": \"a,]\", \"subnet4\": [ { \"subnet\": \",}\" } ] } }";
+    assert_eq!(
+        read(text, From::Kea).unwrap().not_taken[0].what,
+        "\",}\" is no network"
+    );
+}
+
+#[test]
 fn what_has_a_lease_keeps_its_address() {
     let isc = "# comment\nlease 10.0.0.11 {\n  starts 1 2026/11/23 10:00:00;\n  binding state active;\n  hardware ethernet 52:54:00:00:00:01;\n  client-hostname \"old\";\n}\n\
         lease 10.0.0.12 {\n  binding state free;\n  hardware ethernet 52:54:00:00:00:02;\n}\n\

@@ -58,6 +58,27 @@ fn a_failed_try_waits_for_the_next_and_the_last_one_ends_the_job() {
 }
 
 #[test]
+fn a_run_that_is_over_begins_nothing_again() {
+    for end in [
+        Happened::Done { run: run(1) },
+        failed(1, true),
+        failed(1, false),
+    ] {
+        let mut job = after(&[granted(1), end]);
+        let before = (job.state, job.verdict);
+        assert_eq!(job.apply(&granted(1), now()), Effect::None);
+        assert_eq!((job.state, job.verdict), before);
+        assert_eq!(job.apply(&granted(2), now()), Effect::Changed);
+        assert_eq!(job.apply(&granted(1), now()), Effect::None);
+        assert_eq!(job.runs, [run(1), run(2)]);
+    }
+    // Its answer may have been lost, or its words for a while.
+    let silent = Happened::Silent { run: Some(run(1)) };
+    let back = after(&[granted(1), silent, granted(1)]);
+    assert_eq!((back.state, back.attempts), (State::Running, 1));
+}
+
+#[test]
 fn a_silent_machine_is_waited_for_and_taken_back_when_it_speaks() {
     let silent = Happened::Silent { run: Some(run(1)) };
     let job = after(&[granted(1), silent.clone()]);

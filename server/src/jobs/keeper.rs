@@ -164,6 +164,13 @@ impl Keeper {
         written: bool,
         limits: &Limits,
     ) -> Result<Answer, Refusal> {
+        if job.is_spent(run) {
+            let why = format!(
+                "the run {run} of the job {} is over: it begins nothing again",
+                job.id
+            );
+            return Err(Refusal::new(StatusCode::CONFLICT, why));
+        }
         if let Some(answer) = withdrawn(job) {
             locked(&self.board).leave(&job.id);
             return Ok(answer);
@@ -172,7 +179,12 @@ impl Keeper {
             return Ok(answer);
         }
         let now = self.now();
-        let turn = locked(&self.board).ask(job.claim(), run.clone(), limits, now);
+        let claim = job.claim();
+        let (turn, writer) = {
+            let mut board = locked(&self.board);
+            let turn = board.ask(claim.clone(), run.clone(), limits, now);
+            (turn, board.writes_there(&claim).cloned())
+        };
         match turn {
             Turn::Go => self.go(job, run),
             Turn::Wait { place, of } => {
@@ -180,16 +192,19 @@ impl Keeper {
                     self.change(&job.id, &Happened::Came)?;
                 }
                 let before = locked(&self.told).insert(job.id.clone(), place);
+                let why = self.waits_to_write(&claim, writer.as_ref());
                 if before != Some(place) {
-                    let (machine, place) = (job.shown(), ordinal(place));
-                    self.journal
-                        .note(&format!("{machine} waits for a slot: {place} of {of}"));
+                    let what = match &why {
+                        Some(why) => format!(": {why}"),
+                        None => format!(" for a slot: {} of {of}", ordinal(place)),
+                    };
+                    self.journal.note(&format!("{} waits{what}", job.shown()));
                 }
                 Ok(Answer::Wait {
                     place,
                     of,
                     ask_ms: millis(self.lease / ASKS),
-                    why: None,
+                    why,
                     grows: None,
                 })
             }

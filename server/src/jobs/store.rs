@@ -1,10 +1,9 @@
 //! The files of jobs, and the lock that keeps two writers from losing each other's change.
 
-use crate::host_files;
-use crate::machine_access::{MachineAccess, add_token};
+mod setting;
+
 use crate::runs::token;
-use crate::url::read_machine_access;
-use crate::write::{give_to_owner_of, make_folder, remove, replace};
+use crate::write::{give_to_owner_of, make_folder, remove};
 use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions};
@@ -13,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use pitstop_jobs::{Effect, Entry, Happened, Job, MOST_BYTES, MOST_LINE, asked_about};
 use pitstop_protocol::host_name::SUFFIX;
 use pitstop_protocol::id::Id;
+use setting::put;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -180,13 +180,16 @@ impl Locked {
 
     /// Writes the job's file, in place of what it had.
     pub fn put(&self, job: &Job) -> anyhow::Result<()> {
-        let name = job.file();
-        replace(&self.folder, &name, &job.to_toml())
-            .with_context(|| self.store.named("writing", &name))?;
+        put(&self.store, &self.folder, job)?;
+        self.know(job);
+        Ok(())
+    }
+
+    /// Notes that the job's file was written.
+    fn know(&self, job: &Job) {
         if let Some(known) = &mut *self.known.borrow_mut() {
             known.insert(job.id.clone(), job.clone());
         }
-        Ok(())
     }
 
     /// The other jobs of the machine of `job`.
@@ -201,60 +204,9 @@ impl Locked {
         Ok(others.cloned().collect())
     }
 
-    /// Sets a job for its machine's next boot: its file, the host file, and the end of what the machine had before. Where the
-    /// host file cannot be written, everything is as it was. Returns the host file's text.
-    pub fn set(&self, hosts: &Dir, job: &Job) -> anyhow::Result<String> {
-        let before = self.read(&job.id)?;
-        let others = self.others_of(job)?;
-        // Before the host file: a machine that has just read that is known at the door.
-        self.put(job)?;
-        let text = match self.write_host_file(hosts, job) {
-            Ok(text) => text,
-            Err(error) => {
-                let undone = match &before {
-                    Some(before) => self.put(before),
-                    None => self.forget(job),
-                };
-                return Err(match undone {
-                    Ok(()) => error,
-                    Err(second) => error.context(format!("and after that: {second:#}")),
-                });
-            }
-        };
-        let by = Happened::Superseded { by: job.id.clone() };
-        for old in others {
-            if old.state.is_set() {
-                self.apply(old, &by, job.changed)?;
-            }
-        }
-        // Under its other name the machine would find the old job, or find it when this one is done.
-        for other in &job.other_files {
-            host_files::remove(hosts, other)
-                .with_context(|| format!("removing the job it had under the name {other}"))?;
-        }
-        Ok(text)
-    }
-
-    fn write_host_file(&self, hosts: &Dir, job: &Job) -> anyhow::Result<String> {
-        let token = match &job.server {
-            Some(_) => Some(token::issue(&self.store.root, &job.id)?),
-            None => None,
-        };
-        let mut files = job.host_files(token.as_deref());
-        if let (Some(server), Some(token)) = (&job.server, &token)
-            && read_machine_access(&self.store.root)? == MachineAccess::Token
-        {
-            add_token(&mut files, server, &job.id, token);
-        }
-        host_files::put(hosts, &job.host_file, &files)
-            .with_context(|| format!("writing the host file {}", job.host_file))?;
-        Ok(files.text)
-    }
-
     /// Removes the job's file.
     fn forget(&self, job: &Job) -> anyhow::Result<()> {
-        let name = job.file();
-        remove(&self.folder, &name).with_context(|| self.store.named("removing", &name))?;
+        forget(&self.store, &self.folder, job)?;
         if let Some(known) = &mut *self.known.borrow_mut() {
             known.remove(&job.id);
         }
@@ -283,7 +235,7 @@ impl Locked {
         let effect = job.apply(what, now);
         // The history first: whoever is ended between the two writes says the same once more, and nothing is lost.
         if effect == Effect::Ended {
-            self.note(&Entry::of(&job))?;
+            self.note(&[Entry::of(&job)])?;
         }
         if effect != Effect::None {
             self.put(&job)?;
@@ -291,8 +243,11 @@ impl Locked {
         Ok((job, effect))
     }
 
-    /// Adds a line to the history.
-    fn note(&self, entry: &Entry) -> anyhow::Result<()> {
+    /// Adds lines to the history.
+    fn note(&self, entries: &[Entry]) -> anyhow::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let doing = || self.store.named("writing", HISTORY);
         let mut options = OpenOptions::new();
         options.append(true).read(true).create(true);
@@ -304,12 +259,12 @@ impl Locked {
         if is_new {
             give_to_owner_of(&self.folder, &file).with_context(doing)?;
         }
-        let mut line = entry.line();
+        let mut lines: String = entries.iter().map(Entry::line).collect();
         if !ends_with_newline(&file).with_context(doing)? {
             // A line that a lost power cut off spoils no other.
-            line.insert(0, '\n');
+            lines.insert(0, '\n');
         }
-        file.write_all(line.as_bytes()).with_context(doing)?;
+        file.write_all(lines.as_bytes()).with_context(doing)?;
         file.sync_all().with_context(doing)
     }
 
@@ -331,6 +286,13 @@ impl Locked {
         }
         Ok(())
     }
+}
+
+/// Removes the job's file.
+fn forget(store: &Store, folder: &Dir, job: &Job) -> anyhow::Result<()> {
+    let name = job.file();
+    let removed = remove(folder, &name).with_context(|| store.named("removing", &name));
+    removed.map(|_| ())
 }
 
 /// NFS locks only what is open for writing.

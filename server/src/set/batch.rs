@@ -2,20 +2,28 @@
 
 use super::target::Target;
 use super::{Many, Wish};
-use crate::jobs::{Changes, Store};
-use anyhow::Context;
+use crate::jobs::Store;
 use cap_std::fs::Dir;
 use jiff::{Timestamp, Zoned};
 use pitstop_jobs::{Cron, Job, Power, State, VERSION};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
+
+/// Jobs that are set under one lock: a second's. Then others get their turn.
+const AT_ONCE: usize = 250;
+
+/// A job of a machine, checked.
+pub struct Checked<'a> {
+    pub target: &'a Target,
+    pub text: &'a str,
+    pub signature: Option<&'a str>,
+}
 
 /// What the jobs have in common.
 pub struct Batch<'a> {
-    changes: RefCell<Changes>,
+    store: Store,
     many: &'a Many,
     id: Id,
     now: Zoned,
@@ -50,7 +58,7 @@ impl<'a> Batch<'a> {
             places: places(&store, many, targets)?,
             id: store.lock()?.new_id(now.timestamp())?,
             set_by: wish.by.clone(),
-            changes: RefCell::new(Changes::of(&store)),
+            store,
             many,
             now,
             server,
@@ -82,25 +90,46 @@ impl<'a> Batch<'a> {
         )
     }
 
-    /// Sets one job, whose host file is `text`. Returns what was written, which the server adds to.
+    /// Sets jobs, each of another machine. Returns each with what was written, which the server adds to.
     pub fn set(
         &self,
         hosts: &Dir,
-        target: &Target,
         action: ActionName,
-        text: &str,
-        signature: Option<String>,
-    ) -> anyhow::Result<(Job, String)> {
-        let mut changes = self.changes.borrow_mut();
-        let locked = changes.locked()?;
-        // Not the batch's: somebody was asked in between, and machines were at work.
-        let now = Timestamp::now();
+        checked: &[Checked],
+    ) -> anyhow::Result<Vec<(Job, String)>> {
+        let mut set = Vec::new();
+        for some in checked.chunks(AT_ONCE) {
+            let locked = self.store.lock()?;
+            let mut ids = HashSet::new();
+            let mut jobs = Vec::new();
+            for one in some {
+                // Not the batch's: somebody was asked in between, and machines were at work.
+                let now = Timestamp::now();
+                let mut id = locked.new_id(now)?;
+                while !ids.insert(id.clone()) {
+                    id = locked.new_id(Timestamp::now())?;
+                }
+                jobs.push(self.job(id, one, action, now));
+            }
+            let texts = if self.is_scheduled() {
+                locked.put_all(&jobs)?;
+                vec![String::new(); jobs.len()]
+            } else {
+                locked.set_all(hosts, &jobs)?
+            };
+            set.extend(jobs.into_iter().zip(texts));
+        }
+        Ok(set)
+    }
+
+    fn job(&self, id: Id, one: &Checked, action: ActionName, now: Timestamp) -> Job {
+        let target = one.target;
         let file = target.machine.file();
         let mut others = target.files();
         others.retain(|other| *other != file);
-        let job = Job {
+        Job {
             version: VERSION,
-            id: locked.new_id(now)?,
+            id,
             machine: target.machine.to_string(),
             name: target.label.clone(),
             action,
@@ -135,17 +164,9 @@ impl<'a> Batch<'a> {
             runs: Vec::new(),
             superseded_by: None,
             power: self.power.filter(|_| self.is_scheduled()),
-            text: text.to_owned(),
-            signature,
-        };
-        if self.is_scheduled() {
-            locked.put(&job)?;
-            return Ok((job, String::new()));
+            text: one.text.to_owned(),
+            signature: one.signature.map(str::to_owned),
         }
-        let written = locked
-            .set(hosts, &job)
-            .with_context(|| format!("setting the job of {target}"))?;
-        Ok((job, written))
     }
 }
 

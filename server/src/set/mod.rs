@@ -26,12 +26,13 @@ pub use terms::{Terms, ToSign};
 use crate::jobs::Store;
 use crate::{list, url};
 use anyhow::{Context, anyhow, bail};
-use batch::Batch;
+use batch::{Batch, Checked};
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use pitstop_api as api;
 use pitstop_jobs::Order;
 use pitstop_protocol::job::{Action, ActionName, Job};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use toml::{Table, Value};
@@ -282,13 +283,13 @@ impl Prepared<'_> {
     }
 
     fn set_one(&self, one: &One, set: &mut Vec<pitstop_jobs::Job>) -> anyhow::Result<String> {
-        let before = self.write(&list::jobs(self.hosts)?, one, set)?;
+        let had = self.write(set)?;
         let mut answer = shown::describe(self.wish, &one.target, &one.job);
         // Writing to a String cannot fail.
         if let Some(warning) = &one.warning {
             let _ = writeln!(answer, "  warning     {warning}");
         }
-        if let Some(was) = before {
+        if let Some(was) = had.of(one) {
             let _ = writeln!(answer, "  replaces    the job it had: {was}");
         }
         if !self.batch.is_scheduled() {
@@ -307,12 +308,11 @@ impl Prepared<'_> {
             self.jobs.len(),
             self.wish.action
         );
-        let had = list::jobs(self.hosts)?;
+        let had = self.write(set)?;
         for one in &self.jobs {
-            let before = self.write(&had, one, set)?;
             // Writing to a String cannot fail.
             let _ = write!(answer, "  {}  {}", one.target, self.wish.folder_shown(one));
-            let _ = match before {
+            let _ = match had.of(one) {
                 Some(was) => writeln!(answer, ", in place of {was}"),
                 None => writeln!(answer),
             };
@@ -324,38 +324,60 @@ impl Prepared<'_> {
         Ok(answer)
     }
 
-    /// Sets a job. Returns the action of the one that the machine had.
-    fn write(
-        &self,
-        before: &[list::Job],
-        one: &One,
-        set: &mut Vec<pitstop_jobs::Job>,
-    ) -> anyhow::Result<Option<String>> {
-        let files = one.target.files();
-        let before = before.iter().find(|job| files.contains(&job.file));
-        if self.wish.terms.is_some() && one.signature.is_none() {
+    /// Sets the jobs. Returns what the machines had.
+    fn write(&self, set: &mut Vec<pitstop_jobs::Job>) -> anyhow::Result<Had> {
+        if self.wish.terms.is_some()
+            && let Some(one) = self.jobs.iter().find(|one| one.signature.is_none())
+        {
             bail!(
                 "the job of {} was to be signed, and nobody has signed it",
                 one.target
             );
         }
-        let (job, written) = self.batch.set(
-            self.hosts,
-            &one.target,
-            self.wish.action,
-            &one.text,
-            one.signature.clone(),
-        )?;
-        set.push(job);
         if self.batch.is_scheduled() {
-            return Ok(None);
+            self.set_jobs(set)?;
+            return Ok(Had::default());
         }
-        check_written(self.root, &one.file, &written)?;
-        Ok(before.map(|job| {
-            job.action
-                .clone()
-                .unwrap_or_else(|| "a file that could not be read".into())
-        }))
+        let had = Had::now(self.hosts)?;
+        self.set_jobs(set)?;
+        Ok(had)
+    }
+
+    fn set_jobs(&self, set: &mut Vec<pitstop_jobs::Job>) -> anyhow::Result<()> {
+        let checked = self.jobs.iter().map(|one| Checked {
+            target: &one.target,
+            text: &one.text,
+            signature: one.signature.as_deref(),
+        });
+        let checked: Vec<Checked> = checked.collect();
+        let done = self.batch.set(self.hosts, self.wish.action, &checked)?;
+        for (one, (job, written)) in self.jobs.iter().zip(done) {
+            set.push(job);
+            if !self.batch.is_scheduled() {
+                check_written(self.root, &one.file, &written)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The actions of the jobs that machines had, by their host files.
+#[derive(Default)]
+struct Had(HashMap<String, String>);
+
+impl Had {
+    fn now(hosts: &Dir) -> anyhow::Result<Self> {
+        let there = list::jobs(hosts)?.into_iter().map(|job| {
+            let unread = || "a file that could not be read".into();
+            (job.file, job.action.unwrap_or_else(unread))
+        });
+        Ok(Self(there.collect()))
+    }
+
+    fn of(&self, one: &One) -> Option<&str> {
+        let files = one.target.files();
+        let mut had = files.iter().filter_map(|file| self.0.get(file));
+        had.next().map(String::as_str)
     }
 }
 

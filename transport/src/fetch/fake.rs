@@ -34,6 +34,8 @@ pub enum Fault {
     Mute,
     /// A MOVE is done, and the answer is this status, as of a proxy that has lost the server's.
     Moved(u16),
+    /// Somebody else takes away what was to be moved, and the connection ends.
+    Robbed,
     /// It is done after so long, and answered then.
     Late(Duration),
     /// The whole file is sent although a part was asked for.
@@ -429,6 +431,10 @@ fn answer(
         "DELETE" => {
             let found = files.remove(&asked.path).is_some();
             status(writer, if found { 204 } else { 404 })
+        }
+        "MOVE" if fault == Some(Fault::Robbed) => {
+            files.remove(&asked.path);
+            false
         }
         "MOVE" => status(writer, moved(&mut files, asked, fault)),
         "GET" | "HEAD" => match held {

@@ -1,11 +1,12 @@
-//! Jobs that wait for the image of another machine's backup: their machines are told so, and they end with it where it fails.
+//! Jobs that wait for another machine's backup: for its image, or for its end where both write into one folder. Their machines are
+//! told so; those that wait for the image end with it where it fails.
 
 use super::{ASKS, Keeper, failed, locked};
 use crate::ends::JobEnd;
 use crate::refusal::Refusal;
 use anyhow::anyhow;
 use jiff::Timestamp;
-use pitstop_jobs::{Effect, Followed, Happened, Job, State, at_work, followed};
+use pitstop_jobs::{Claim, Effect, Followed, Happened, Job, State, at_work, followed};
 use pitstop_protocol::check_in::{Answer, millis};
 use pitstop_protocol::id::Id;
 use std::collections::BTreeSet;
@@ -69,6 +70,18 @@ impl Keeper {
                 Ok(Some(Answer::Cancelled { reason, written }))
             }
         }
+    }
+
+    /// What a machine is told that waits for another one's backup into the same folder.
+    pub(super) fn waits_to_write(&self, claim: &Claim, writer: Option<&Id>) -> Option<String> {
+        let (place, writer) = (claim.writes.as_ref()?, writer?);
+        // One whose file is gone or cannot be read has a name all the same.
+        let other = self.store.read(writer).ok().flatten();
+        let other = other.map_or_else(|| writer.to_string(), |other| other.shown().to_owned());
+        Some(format!(
+            "{other} is being backed up into {}, and two at once would mix their images there",
+            place.folder
+        ))
     }
 
     /// The backup whose image `job` waits for, where it is at work.

@@ -91,6 +91,50 @@ fn a_stranger_and_a_job_that_is_not_there_are_refused() {
 }
 
 #[test]
+fn a_word_of_a_run_that_is_over_begins_the_job_no_second_time() {
+    let root = Root::new();
+    let job = root.set(15, Timestamp::UNIX_EPOCH);
+    let keeper = keeper(&root);
+    assert!(goes(&says(&keeper, &job, 1, Says::Ready)));
+    says(&keeper, &job, 1, Says::Done);
+    let message = CheckIn::new(run(1), Says::Ready);
+    let again = keeper.check_in(&job.id, message, &one(), |_| Ok(()));
+    assert_eq!(again.unwrap_err().status, StatusCode::CONFLICT);
+    assert_eq!(root.now(&job).state, State::Done);
+    assert_eq!(locked(&keeper.board).at_work(), 0);
+    // Whoever starts the machine again while its host file is there has another run.
+    assert!(goes(&says(&keeper, &job, 2, Says::Ready)));
+}
+
+#[test]
+fn who_is_to_be_backed_up_into_a_folder_that_another_one_writes_waits_and_is_told_why() {
+    let root = Root::new();
+    let [first, second] = [15, 16].map(|number| {
+        let mut job = crate::jobs::fake::job(number, Timestamp::UNIX_EPOCH);
+        job.text = "version = 1\nimage = \"golden\"\n".into();
+        root.store.lock().unwrap().set(&root.hosts, &job).unwrap();
+        job
+    });
+    let keeper = keeper(&root);
+    let ready = |job: &Job, number| {
+        let message = CheckIn::new(run(number), Says::Ready);
+        let any = Limits::default();
+        keeper.check_in(&job.id, message, &any, |_| Ok(())).unwrap()
+    };
+    assert!(goes(&ready(&first, 1)));
+    let Answer::Wait { why: Some(why), .. } = ready(&second, 2) else {
+        panic!("it was to wait");
+    };
+    assert!(
+        why.contains("10.0.2.15 is being backed up into golden"),
+        "{why}"
+    );
+    assert_eq!(root.now(&second).state, State::Queued);
+    says(&keeper, &first, 1, Says::Done);
+    assert!(goes(&ready(&second, 2)));
+}
+
+#[test]
 fn one_that_waited_when_the_server_ended_has_to_ask_again() {
     let root = Root::new();
     let [first, second] = [15, 16].map(|number| root.set(number, Timestamp::UNIX_EPOCH));

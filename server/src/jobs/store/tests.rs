@@ -217,6 +217,36 @@ fn a_job_whose_host_file_cannot_be_written_changes_nothing() {
 }
 
 #[test]
+fn of_many_jobs_that_are_set_at_once_each_is_whole_or_as_it_was() {
+    let root = Root::new();
+    let jobs = |at: &str| (1..=60).map(|number| job(number, time(at))).collect();
+    let first: Vec<Job> = jobs(NOON);
+    let second: Vec<Job> = jobs("2026-11-28T12:00:01Z");
+    let lock = root.store.lock().unwrap();
+    assert_eq!(lock.set_all(&root.hosts, &first).unwrap().len(), 60);
+    let blocked = &first[29].host_file;
+    root.hosts.remove_file(blocked).unwrap();
+    root.hosts.create_dir(blocked).unwrap();
+    let error = lock.set_all(&root.hosts, &second).unwrap_err();
+    assert!(format!("{error:#}").contains(blocked), "{error:#}");
+    drop(lock);
+    let mut set = 0;
+    for (old, new) in first.iter().zip(&second) {
+        let is_set = root.store.read(&new.id).unwrap().is_some();
+        set += usize::from(is_set);
+        let before = root.now(old);
+        assert_eq!(before.superseded_by.as_ref() == Some(&new.id), is_set);
+        assert_eq!(before == *old, !is_set);
+        if old.host_file != *blocked {
+            let text = root.hosts.read_to_string(&old.host_file).unwrap();
+            assert_eq!(text.contains(new.id.as_str()), is_set, "{text}");
+        }
+    }
+    assert!(set < 60);
+    assert_eq!(root.store.history().unwrap().len(), set);
+}
+
+#[test]
 fn the_lock_is_held_on_a_file_that_is_open_for_writing() {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let root = Root::new();

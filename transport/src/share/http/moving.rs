@@ -30,6 +30,11 @@ pub(super) fn move_file(
     to: &Url,
     terms: Terms<'_>,
 ) -> anyhow::Result<Facts> {
+    let (ours, old) = (facts(http, from)?, facts(http, to)?);
+    // Nothing was moved there. A tag that is that of ours as well tells nothing.
+    let is_old = |there: &Facts| {
+        there.etag.is_some() && old.as_ref() == Some(there) && ours.as_ref() != Some(there)
+    };
     let mut backoff = Backoff::new(http);
     let mut was_lost = false;
     loop {
@@ -41,7 +46,14 @@ pub(super) fn move_file(
             return Err(lost);
         }
         if facts(http, from)?.is_none() {
-            return facts(http, to)?.ok_or(lost);
+            return match facts(http, to)? {
+                Some(there) if is_old(&there) => bail!(TakenOver::new(format!(
+                    "{} is gone, and {} is what it was: somebody else writes there too",
+                    redacted(from),
+                    redacted(to)
+                ))),
+                there => there.ok_or(lost),
+            };
         }
         was_lost = true;
     }

@@ -70,6 +70,19 @@ fn a_new_name_whose_answer_was_lost_is_told_from_somebody_elses() {
 }
 
 #[test]
+fn a_file_that_was_there_before_is_not_taken_for_the_one_that_was_to_come() {
+    let server = FakeServer::start();
+    let share = share(&server);
+    // As long as ours.
+    server.put("/share/y", b"old");
+    server.put("/share/x", b"new");
+    server.fail("MOVE", Fault::Robbed);
+    let said = error(share.rename("x", "y"));
+    assert!(said.contains("is what it was: somebody else writes there too"), "{said}");
+    assert_eq!(server.get("/share/y").unwrap(), b"old");
+}
+
+#[test]
 fn credentials_go_to_their_own_server_and_are_shown_nowhere() {
     let (server, other) = (FakeServer::start(), FakeServer::start());
     let credentials = Credentials::Bearer {

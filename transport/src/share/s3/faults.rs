@@ -15,6 +15,8 @@ pub enum Fault {
     SlowDown,
     /// 412: the condition does not hold.
     Unmet,
+    /// 501: of a store that knows no conditions.
+    Unknown,
     /// The connection ends before the store hears of it.
     Cut,
     /// The store does it, and its answer is lost.
@@ -87,6 +89,10 @@ fn relay(mut client: TcpStream, port: u16, faults: &Faults) {
         Some(Fault::Unmet) => {
             let words = "<Code>PreconditionFailed</Code><Message>Not so.</Message>";
             return refuse(&mut client, "412 Precondition Failed", words);
+        }
+        Some(Fault::Unknown) => {
+            let words = "<Code>NotImplemented</Code><Message>A header is not known.</Message>";
+            return refuse(&mut client, "501 Not Implemented", words);
         }
         Some(Fault::Skewed) => {
             let words =

@@ -161,17 +161,21 @@ impl Store {
         condition: &Condition,
     ) -> anyhow::Result<Answered> {
         let header = condition.header();
-        let tries = Cell::new(0_u32);
-        let mut response = send_made(|| {
-            tries.set(tries.get() + 1);
-            let request = self.request(ask, key, body)?;
-            Ok(match header {
-                Some((name, value)) => request.header(name, value),
-                None => request,
+        let asked_again = Cell::new(false);
+        let send = |header: Option<(&'static str, &str)>| {
+            let is_first = Cell::new(true);
+            send_made(|| {
+                asked_again.set(asked_again.get() || !is_first.replace(false));
+                let request = self.request(ask, key, body)?;
+                Ok(match header {
+                    Some((name, value)) => request.header(name, value),
+                    None => request,
+                })
             })
-        })?;
+        };
+        let mut response = send(header)?;
         if header.is_some() && response.status() == StatusCode::NOT_IMPLEMENTED {
-            response = self.ask(ask, key, body)?;
+            response = send(None)?;
         }
         let is_unmet = header.is_some()
             && matches!(
@@ -180,7 +184,7 @@ impl Store {
             );
         Ok(Answered {
             response: (!is_unmet).then_some(response),
-            may_be_done: tries.get() > 1,
+            may_be_done: asked_again.get(),
         })
     }
 }

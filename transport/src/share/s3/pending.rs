@@ -204,11 +204,13 @@ impl S3Pending {
     fn put(&mut self) -> anyhow::Result<()> {
         let bytes = self.filling.split().freeze();
         let expected = md5_tag(&bytes);
+        let mut may_be_done = false;
         for _ in 0..WRONG_TAGS {
             let store = &self.store;
             let answered = store.ask_if(&Ask::Put, &self.key, &bytes, &self.condition)?;
+            may_be_done |= answered.may_be_done;
             let Some(response) = answered.response else {
-                if answered.may_be_done && store.holds(&self.key, &bytes)? {
+                if may_be_done && store.holds(&self.key, &bytes)? {
                     return Ok(());
                 }
                 bail!(Changed(self.key.clone()));
@@ -219,6 +221,8 @@ impl S3Pending {
             if md5_told(&response).is_none_or(|tag| tag == expected) {
                 return Ok(());
             }
+            // It may be the answer that is wrong.
+            may_be_done = true;
         }
         bail!(
             "{}: the store's tag is not that of the bytes it was sent",

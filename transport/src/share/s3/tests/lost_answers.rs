@@ -25,13 +25,33 @@ fn a_new_object_whose_answer_was_lost_is_told_from_somebody_elses() {
         assert!(faults.lock().unwrap().is_empty(), "{step}");
         assert!(get(&share, "x") == data, "{step}");
         // Its request never arrived, and another was faster.
-        // moto lets who has no key write over nothing.
-        share.remove("x").unwrap();
         moto.put("room/x", b"faster");
         orders(&[Fault::Cut, Fault::Unmet]);
         let error = new(&data).unwrap_err();
         assert!(error.is::<Changed>(), "{step}: {error:#}");
         assert_eq!(get(&share, "x"), b"faster");
+        share.remove("x").unwrap();
+    }
+}
+
+#[test]
+fn a_new_object_is_ones_own_however_often_the_store_was_asked_for_it() {
+    let moto = Moto::start();
+    let faults = Faults::default();
+    let share = share(proxy(moto.port, &faults));
+    for orders in [
+        // The object is right, and what the store says of it is not.
+        &[Fault::WrongTag][..],
+        // A store that knows no conditions loses the answer to who asks without.
+        &[Fault::Unknown, Fault::AnswerLost, Fault::Unmet],
+    ] {
+        let orders = orders.iter().map(|fault| ("PUT /lab/room/x", *fault));
+        faults.lock().unwrap().extend(orders);
+        let mut pending = share.create("x").unwrap();
+        pending.write_all(b"ours").unwrap();
+        pending.finish_new().unwrap();
+        assert!(faults.lock().unwrap().is_empty());
+        assert_eq!(get(&share, "x"), b"ours");
         share.remove("x").unwrap();
     }
 }
