@@ -55,8 +55,9 @@ pub fn build_for_cloud(drivers: &str) -> Result<Command> {
         .arg("build")
         .arg("--init")
         .arg(paths::built_for_cloud("init")?);
-    // What is packed here is unpacked by an emulated processor.
-    mkimage.args(["--drivers", drivers, "--compress", "none"]);
+    // What is packed here, for seconds, is unpacked by an emulated processor.
+    mkimage.args(["--drivers", drivers, "--plain-modules"]);
+    mkimage.args(["--compress", "none"]);
     mkimage.arg("--kernel-dir").arg(kernels);
     mkimage.arg("--kernel-version").arg(version);
     Ok(mkimage)

@@ -37,6 +37,10 @@ pub const HOST: &str = "10.0.2.2";
 /// computer fails now and then ("IO-APIC + timer doesn't work").
 pub const KERNEL_PARAMETERS: &str = "console=ttyS0,115200 no_timer_check";
 
+/// For those that QEMU puts into memory itself: the same, and `norandmaps`. Each program gets the same addresses every time, and an
+/// emulated processor translates it once.
+pub const DIRECT_PARAMETERS: &str = "console=ttyS0,115200 no_timer_check norandmaps";
+
 /// How a machine starts.
 #[derive(Debug, Clone)]
 pub enum Boot {
