@@ -116,13 +116,14 @@ export CI_DEADLINE
 
 test: ## every check; the last line counts them (TEST_MINUTES=85: what still runs then is told and ended)
 	@.ci/setup test arm64-test
-# The tests are built beside the image, whose last step keeps one core busy for minutes. What fails here fails in .ci/test.
-	@cargo test --quiet --workspace --no-run & tests=$$!; \
-	 $(MAKE) --no-print-directory image && \
-	 $(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud && \
-	 $(TEST_ARM64); status=$$?; wait $$tests; exit $$status
-	@packaging/deb $(OUT) $(VERSION) $(DATED)
 	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
+
+.PHONY: test-images
+test-images: # What machines of tests boot and install: `make test` has it made while other checks run.
+	@$(MAKE) --no-print-directory image
+	@$(MAKE) --no-print-directory image KERNEL=cloud OUT=$(OUT)/cloud
+	@$(TEST_ARM64)
+	@packaging/deb $(OUT) $(VERSION) $(DATED)
 
 test-quick: ## the everyday checks, in about three minutes: formatting, lints, unit tests
 	@.ci/setup build

@@ -90,12 +90,11 @@ fn first_difference(left: &mut impl Read, right: &mut impl Read) -> Result<Optio
     let mut offset = 0;
     loop {
         let (read_a, read_b) = (fill(left, &mut a)?, fill(right, &mut b)?);
-        let same = a[..read_a]
-            .iter()
-            .zip(&b[..read_b])
-            .take_while(|(x, y)| x == y)
-            .count();
-        if same < read_a.max(read_b) {
+        let (part_a, part_b) = (&a[..read_a], &b[..read_b]);
+        // At once, where tests are not optimised: byte by byte takes a second for each disk.
+        if part_a != part_b {
+            let pairs = part_a.iter().zip(part_b);
+            let same = pairs.take_while(|(x, y)| x == y).count();
             return Ok(Some(offset + u64::try_from(same)?));
         }
         if read_a == 0 {

@@ -102,9 +102,13 @@ impl Console {
     ) -> Result<String> {
         let deadline = Instant::now() + patience;
         let shared = Arc::clone(&self.shared);
+        let needles = wanted.iter().chain(end.as_ref()).chain([&PANIC]);
+        let longest = needles.map(|text| text.len()).max().unwrap_or(0);
+        // Nothing begins before it: what came is looked through once, however slowly it comes.
+        let mut from = self.seen;
         let mut state = shared.lock();
         loop {
-            let fresh = &state.text[self.seen..];
+            let fresh = &state.text[from..];
             let first = wanted
                 .iter()
                 .filter_map(|text| fresh.find(text).map(|at| (at, text.len())))
@@ -112,18 +116,18 @@ impl Console {
             let over = end.and_then(|end| fresh.find(end));
             let over = over.is_some_and(|over| first.is_none_or(|(at, _)| over < at));
             if let Some((at, length)) = first.filter(|_| !over) {
-                let line = whole_line(&state.text, self.seen + at);
+                let line = whole_line(&state.text, from + at);
                 // A line that is still being written is waited for, so that what is returned is all of it.
                 if let Some(line) = line.or_else(|| {
-                    (state.ended || !is_whole).then(|| rest_of_line(&state.text, self.seen + at))
+                    (state.ended || !is_whole).then(|| rest_of_line(&state.text, from + at))
                 }) {
                     let line = line.to_owned();
-                    self.seen += at + length;
+                    self.seen = from + at + length;
                     return Ok(line);
                 }
             }
             let now = Instant::now();
-            let panicked = state.text[self.seen..].contains(PANIC);
+            let panicked = fresh.contains(PANIC);
             if state.ended || panicked || over || now >= deadline {
                 let why = match (panicked, over, state.ended) {
                     (true, ..) => "the kernel panicked",
@@ -137,6 +141,11 @@ impl Console {
                     tail(&state.text, LINES)
                 );
             }
+            // The text is ASCII: it may be cut anywhere.
+            from = first.map_or(
+                state.text.len().saturating_sub(longest).max(from),
+                |(at, _)| from + at,
+            );
             state = shared
                 .grown
                 .wait_timeout(state, deadline - now)
@@ -266,6 +275,7 @@ impl EscapeFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn escape_sequences_are_dropped_even_when_cut_in_two() {
@@ -280,5 +290,36 @@ mod tests {
         assert_eq!(whole_line(text, 0), Some("one"));
         assert_eq!(whole_line(text, 5), None);
         assert_eq!(rest_of_line(text, 8), "two thr");
+    }
+
+    #[test]
+    fn words_that_come_in_pieces_are_found() {
+        let script = "printf 'one tw'; sleep 0.1; printf 'o three\\nfour'; sleep 0.1; printf ' five\\n'; sleep 0.1; printf six";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let (output, keyboard) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
+        let mut console = Console::new(output, keyboard, log.path(), None).unwrap();
+        let patience = Duration::from_secs(60);
+        let line = console.wait_for("two three", patience).unwrap();
+        assert_eq!(line, "one two three");
+        let line = console.wait_unless("four", "five", patience).unwrap();
+        assert_eq!(line, "four five");
+        let error = console.wait_unless("seven", "five", patience).unwrap_err();
+        assert!(
+            error.to_string().starts_with("something else came"),
+            "{error}"
+        );
+        assert_eq!(console.wait_for("six", patience).unwrap(), "six");
+        let error = console.wait_for("one", patience).unwrap_err();
+        assert!(
+            error.to_string().starts_with("the machine stopped"),
+            "{error}"
+        );
+        child.wait().unwrap();
     }
 }

@@ -33,5 +33,7 @@ pub mod small;
 pub mod story;
 pub mod tagged;
 pub mod tools;
+mod turn;
+mod usage;
 pub mod vm;
 pub mod wire;

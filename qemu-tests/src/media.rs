@@ -44,8 +44,8 @@ pub fn mkimage_of(
 /// `mkimage build` for the cloud kernel with drivers of these classes, to be given more and run.
 pub fn build_for_cloud(drivers: &str) -> Result<Command> {
     let mut mkimage = build_for(Payload::Cloud, drivers)?;
-    // What is packed here is unpacked by an emulated processor.
-    mkimage.args(["--compress", "none"]);
+    // What is packed here, for seconds, is unpacked by an emulated processor.
+    mkimage.args(["--plain-modules", "--compress", "none"]);
     Ok(mkimage)
 }
 

@@ -1,8 +1,10 @@
 //! Where the tests find what `make image` built and where they keep what they made.
 
 use crate::arch::Architecture;
+use crate::tools;
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder of the workspace.
@@ -96,6 +98,17 @@ pub fn built(name: &str) -> Result<PathBuf> {
 /// The same payload on the cloud kernel.
 pub fn built_for_cloud(name: &str) -> Result<PathBuf> {
     Payload::Cloud.file(name)
+}
+
+/// What is in an initramfs, the same and not compressed: an emulated processor takes a second to unpack it, at every boot.
+pub fn unpacked(initramfs: &Path) -> Result<PathBuf> {
+    let about =
+        fs::metadata(initramfs).with_context(|| format!("reading {}", initramfs.display()))?;
+    let name = format!("initramfs-{}-{}", about.mtime(), about.len());
+    cached(&name, |path| {
+        let mut zstd = tools::command("zstd")?;
+        tools::output(zstd.arg("-dqo").arg(path).arg(initramfs)).map(drop)
+    })
 }
 
 /// What is slow to make and safe to keep between runs.

@@ -5,7 +5,7 @@ use crate::paths;
 use crate::proxy::Proxy;
 use crate::servers::Server;
 use crate::vm::{
-    ADDRESS, Boot, Bus, End, HEX_ADDRESS, HOST, KERNEL_PARAMETERS, PATIENCE, Spec, Vm,
+    ADDRESS, Boot, Bus, DIRECT_PARAMETERS, End, HEX_ADDRESS, HOST, PATIENCE, Spec, Vm,
 };
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -216,12 +216,12 @@ pub fn image_of(disk: &Disk, image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The payload on the cloud kernel, started by QEMU, speaking on the serial line.
+/// The payload on the cloud kernel, started by QEMU, speaking on the serial line. Firmware boots it packed, in other tests.
 pub fn payload(parameters: &str) -> Result<Boot> {
     Ok(Boot::Direct {
         kernel: paths::built_for_cloud("vmlinuz")?,
-        initrd: paths::built_for_cloud("initramfs.img")?,
-        command_line: format!("{KERNEL_PARAMETERS} {parameters}"),
+        initrd: paths::unpacked(&paths::built_for_cloud("initramfs.img")?)?,
+        command_line: format!("{DIRECT_PARAMETERS} {parameters}"),
     })
 }
 
@@ -229,8 +229,8 @@ pub fn payload(parameters: &str) -> Result<Boot> {
 pub fn full_payload(parameters: &str) -> Result<Boot> {
     Ok(Boot::Direct {
         kernel: paths::built("vmlinuz")?,
-        initrd: paths::built("initramfs.img")?,
-        command_line: format!("{KERNEL_PARAMETERS} {parameters}"),
+        initrd: paths::unpacked(&paths::built("initramfs.img")?)?,
+        command_line: format!("{DIRECT_PARAMETERS} {parameters}"),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Machines: QEMU without KVM, so that they run the same everywhere, two at a time but for those that wait.
+//! Machines: QEMU without KVM, so that they run the same everywhere. Those that do more than wait take turns.
 
 use crate::arch::Architecture;
 pub use crate::bus::Bus;
@@ -9,9 +9,12 @@ pub use crate::network::Network;
 pub use crate::nic::Nic;
 use crate::paths;
 use crate::qmp::Qmp;
+use crate::turn;
+use crate::usage::Usage;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs::{self, File};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::thread;
@@ -33,6 +36,10 @@ pub const HOST: &str = "10.0.2.2";
 /// For every kernel of x86 here: the serial console, and no test of the timer, which an emulated machine on a busy
 /// computer fails now and then ("IO-APIC + timer doesn't work").
 pub const KERNEL_PARAMETERS: &str = "console=ttyS0,115200 no_timer_check";
+
+/// For those that QEMU puts into memory itself: the same, and `norandmaps`. Each program gets the same addresses every time, and an
+/// emulated processor translates it once.
+pub const DIRECT_PARAMETERS: &str = "console=ttyS0,115200 no_timer_check norandmaps";
 
 /// How a machine starts.
 #[derive(Debug, Clone)]
@@ -83,7 +90,7 @@ pub struct Spec {
     pub disks: Vec<(PathBuf, Bus, String)>,
     /// Whether a reboot ends QEMU, so that a test sees that it came.
     pub stop_at_reboot: bool,
-    /// Whether it runs beside the two machines that have a turn.
+    /// Whether it runs beside the machines that have a turn.
     pub idle: bool,
     /// Whether its clock goes by what its processor does.
     pub own_time: bool,
@@ -196,6 +203,7 @@ pub struct Vm {
     folder: tempfile::TempDir,
     /// Held while the machine runs, unless it is an idle one.
     turn: Option<File>,
+    usage: Usage,
 }
 
 impl Vm {
@@ -207,7 +215,7 @@ impl Vm {
     }
 
     pub fn start(spec: Spec) -> Result<Vm> {
-        let turn = if spec.idle { None } else { Some(take_turn()?) };
+        let turn = if spec.idle { None } else { Some(turn::take()?) };
         Vm::start_in(spec, turn)
     }
 
@@ -224,6 +232,7 @@ impl Vm {
         let mut child = command
             .spawn()
             .with_context(|| format!("starting {command:?}"))?;
+        let usage = Usage::of(&spec.name, child.id());
         let logs = paths::cache()?.join("consoles");
         fs::create_dir_all(&logs)?;
         let log = logs.join(format!("{}.log", spec.name));
@@ -249,6 +258,7 @@ impl Vm {
             qmp,
             folder,
             turn,
+            usage,
         })
     }
 
@@ -292,10 +302,12 @@ impl Vm {
     fn wait_for_exit(&mut self, patience: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
+            self.usage.look();
             if let Some(status) = self.child.try_wait()? {
                 // The next one may have it while this one is still looked at: two tests that each wait for a second turn would wait
                 // for ever.
                 self.turn = None;
+                self.usage.is_over();
                 return Ok(status);
             }
             ensure!(
@@ -311,8 +323,15 @@ impl Vm {
     /// What QEMU has written stays in this computer's page cache, as in a disk that loses nothing it took: disks
     /// that lose their own cache are in `payload`'s tests.
     pub fn cut_power(mut self) -> Result<()> {
-        self.child.kill().context("killing QEMU")?;
-        self.child.wait().context("waiting for QEMU's end")?;
+        self.unplug().context("killing QEMU")?;
+        Ok(())
+    }
+
+    fn unplug(&mut self) -> io::Result<()> {
+        self.usage.look();
+        self.child.kill()?;
+        self.child.wait()?;
+        self.usage.is_over();
         Ok(())
     }
 
@@ -356,23 +375,8 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        // Both fail only when QEMU has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until fewer than two machines run on this computer. The lock goes with the file.
-fn take_turn() -> Result<File> {
-    let folder = paths::cache()?;
-    loop {
-        for slot in ["machine-0", "machine-1"] {
-            let path = folder.join(slot);
-            let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
-            if file.try_lock().is_ok() {
-                return Ok(file);
-            }
-        }
-        thread::sleep(Duration::from_millis(50));
+        // It fails only when QEMU has ended already.
+        let _ = self.unplug();
+        self.usage.note();
     }
 }

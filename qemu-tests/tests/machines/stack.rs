@@ -1,12 +1,12 @@
 //! A Debian on mirrored disks: deployed by a machine, started with both of them and with the second one alone.
 
 use anyhow::{Context, Result, ensure};
-use qemu_tests::debian::{self, ROOT_UUID, SAME_ADDRESSES, Shell, TREE};
+use qemu_tests::debian::{self, ROOT_UUID, Shell, TREE};
 use qemu_tests::disks::Disk;
 use qemu_tests::media::build_for_cloud;
 use qemu_tests::scene::Scene;
 use qemu_tests::servers::Server;
-use qemu_tests::vm::{ADDRESS, Boot, Bus, End, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{ADDRESS, Boot, Bus, DIRECT_PARAMETERS, End, Network, PATIENCE, Spec, Vm};
 use qemu_tests::{paths, tools};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -166,10 +166,7 @@ fn an_encrypted_debian_on_arrays_is_started_by_a_bios_with_both_disks_and_with_t
     let boot = Boot::Direct {
         kernel: paths::built_for_cloud("vmlinuz")?,
         initrd,
-        command_line: format!(
-            "{KERNEL_PARAMETERS} {SAME_ADDRESSES} pitstop.host={}/hosts/",
-            server.url()
-        ),
+        command_line: format!("{DIRECT_PARAMETERS} pitstop.host={}/hosts/", server.url()),
     };
     let vm = deploy(Spec::new("stack-encrypted", boot), &disks)?;
     let said = vm.console.text();
@@ -210,10 +207,7 @@ fn a_debian_on_volumes_of_an_array_is_started_by_uefi_with_both_disks_and_with_t
     // OVMF starts the kernel that QEMU gives it before anything else.
     let kernel = paths::built_for_cloud("vmlinuz")?;
     let [kernel, initrd] = [&kernel, initrd.path()].map(|path| path.display().to_string());
-    let command_line = format!(
-        "{KERNEL_PARAMETERS} {SAME_ADDRESSES} pitstop.host={}",
-        scene.url("/hosts/")
-    );
+    let command_line = format!("{DIRECT_PARAMETERS} pitstop.host={}", scene.url("/hosts/"));
     let given = [
         "-kernel",
         &kernel,

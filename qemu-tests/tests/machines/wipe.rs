@@ -16,7 +16,8 @@ fn record(scene: &Scene) -> Result<String> {
 }
 
 fn is_zero(disk: &Disk) -> Result<bool> {
-    Ok(fs::read(disk.path())?.iter().all(|byte| *byte == 0))
+    let bytes = fs::read(disk.path())?;
+    Ok(bytes == vec![0; bytes.len()])
 }
 
 #[test]
