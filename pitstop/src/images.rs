@@ -10,6 +10,8 @@ use jiff::tz::TimeZone;
 use pitstop_api::Image;
 use pitstop_imaging::units;
 use pitstop_protocol::host_name::printable;
+use pitstop_protocol::share_url::ShareUrl;
+use pitstop_server::ShareStore;
 use pitstop_server::set::columns;
 use pitstop_server::view::images_below;
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   pitstop image list
   pitstop image prune --keep-last 3 --keep-monthly 6 --dry-run
+  pitstop image list --share 's3://lab/room?endpoint=https://store.lab.example:9000'
   pitstop --server https://lab.example:8080 --token-file ~/.pitstop-token image list --json";
 
 #[derive(clap::Args)]
@@ -33,29 +36,48 @@ pub enum Command {
     #[command(after_help = "Example:\n  pitstop image list --json")]
     List {
         #[command(flatten)]
-        root: Root,
+        at: At,
         /// An array of objects, for programs
         #[arg(long)]
         json: bool,
-        /// The keys of a share that is a store, as pitstop serve has them [default: those of the environment, else
-        /// ~/.aws/credentials]
-        #[arg(long, value_name = "FILE")]
-        store_keys: Option<PathBuf>,
     },
     /// Remove earlier images that nobody wants to keep
     Prune(prune::Args),
 }
 
+/// Where the images are.
+#[derive(clap::Args)]
+pub struct At {
+    #[command(flatten)]
+    root: Root,
+    /// A share that is a store, s3://BUCKET/PREFIX [default: that of the root]
+    #[arg(long, value_name = "URL")]
+    share: Option<ShareUrl>,
+    /// The keys of a share that is a store, as pitstop serve has them [default: those of the environment, else
+    /// ~/.aws/credentials]
+    #[arg(long, value_name = "FILE")]
+    store_keys: Option<PathBuf>,
+}
+
+impl At {
+    /// The store that they are in; `None` of a folder.
+    fn store(&self) -> anyhow::Result<Option<ShareStore>> {
+        let (root, keys) = (&self.root.path, self.store_keys.as_deref());
+        ShareStore::at_hand(root, self.share.as_ref(), keys)
+    }
+
+    /// Whether it says what only somebody at the root or at the store can be asked.
+    pub fn names_a_store(&self) -> bool {
+        self.share.is_some() || self.store_keys.is_some()
+    }
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let (root, json, keys) = match &args.command {
-        Command::List {
-            root,
-            json,
-            store_keys,
-        } => (root, json, store_keys),
+    let (at, json) = match &args.command {
+        Command::List { at, json } => (at, json),
         Command::Prune(args) => return prune::run(args),
     };
-    let images = images_below(&root.path, keys.as_deref())?;
+    let images = images_below(&at.root.path, at.store()?.as_ref())?;
     say(&if *json {
         serde_json::to_string_pretty(&images).context("writing JSON")? + "\n"
     } else {

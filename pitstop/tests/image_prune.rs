@@ -1,11 +1,17 @@
 //! `pitstop image prune` and `list` with images of several times.
 
 mod common;
+#[path = "../../transport/src/share/s3/faults.rs"]
+mod faults;
+mod store_common;
 
-use common::{Server, everything_in, run};
+use common::{Server, everything_in, pitstop, run};
+use faults::{Fault, Faults, proxy};
 use pitstop_protocol::image_version::dated;
+use pitstop_testing::moto::{Moto, exchange};
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, SystemTime};
 
 /// An image of another tool, `days` old: what tells its time is the file.
@@ -149,12 +155,7 @@ fn what_somebody_reads_without_a_job_is_left_alone() {
     );
     assert!(said.contains("4 of 10 images are removed"), "{said}");
     assert_eq!(left(root, "lab"), 1);
-    // It was a while ago.
-    for name in everything_in(&root.join("given")) {
-        let file = File::open(root.join("given").join(name)).unwrap();
-        let time = SystemTime::now() - Duration::from_secs(3600);
-        file.set_times(FileTimes::new().set_modified(time)).unwrap();
-    }
+    was_a_while_ago(root);
     assert!(prune().contains("4 of 6 images are removed"));
     // The signature goes with what it signs.
     assert_eq!(left(root, "golden"), 1);
@@ -184,4 +185,122 @@ fn images_of_a_group_are_where_its_layers_put_them() {
     ] {
         assert_eq!(left(root, folder), images, "{folder}");
     }
+}
+
+/// What the server of this root gave to somebody.
+fn was_a_while_ago(root: &Path) {
+    for name in everything_in(&root.join("given")) {
+        let file = File::open(root.join("given").join(name)).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(3600);
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+    }
+}
+
+/// `pitstop image prune` with the keys in this folder, and what it says.
+fn prune_in_store(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = pitstop();
+    command.args(["image", "prune", "--keep-last", "1"]);
+    command.args(words).arg("--store-keys");
+    let done: Output = command.arg(folder.join("store.keys")).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (done.status.code(), text(&done.stdout), text(&done.stderr))
+}
+
+#[test]
+fn earlier_images_leave_a_store_and_no_other() {
+    let moto = Moto::start();
+    let faults = Faults::default();
+    let folder = tempfile::tempdir().unwrap();
+    store_common::keys(folder.path());
+    for key in [
+        "golden/sda.raw.gz",
+        "golden/sda.raw.gz.20260101T000000Z",
+        "golden/sda.raw.gz.20260101T000000Z.toml",
+        "golden/sda.raw.gz.old",
+        "golden/sda.raw.gz.old.toml",
+        "golden/sda.raw.gz.old.toml.minisig",
+        "lab/sda.raw.gz",
+        "lab/sda.raw.gz.old",
+        "lab/sda.raw.gz.old.toml",
+    ] {
+        moto.put(&format!("room/{key}"), key.as_bytes());
+    }
+    let port = proxy(moto.port, &faults);
+    let share = format!("s3://lab/room?endpoint=http://127.0.0.1:{port}&region=us-east-1");
+    // There need be no server.
+    let nowhere = folder.path().join("nowhere");
+    let at = ["--share", &share, "--root", nowhere.to_str().unwrap()];
+    let all = store_common::objects(&moto);
+    let (status, said, error) = prune_in_store(folder.path(), &[&at[..], &["--dry-run"]].concat());
+    assert_eq!(status, Some(0), "{error}");
+    assert!(said.contains("3 of 5 images would be removed"), "{said}");
+    assert!(error.contains("there are no jobs in"), "{error}");
+    assert_eq!(store_common::objects(&moto), all);
+
+    let another = Fault::Replaces("room/lab/sda.raw.gz.old");
+    faults.lock().unwrap().extend([
+        ("list-type=2", Fault::SlowDown),
+        ("DELETE /lab/room/golden/sda.raw.gz.old?", Fault::AnswerLost),
+        ("DELETE /lab/room/lab/sda.raw.gz.old?", another),
+    ]);
+    let (status, said, error) = prune_in_store(folder.path(), &at);
+    assert_eq!(status, Some(1), "{said}{error}");
+    assert!(faults.lock().unwrap().is_empty());
+    assert!(said.contains("2 of 5 images are removed"), "{said}");
+    assert!(error.contains("removing lab/sda.raw.gz.old: "), "{error}");
+    assert!(error.contains("somebody else changed it"), "{error}");
+    let left = [
+        "golden/sda.raw.gz",
+        "lab/sda.raw.gz",
+        "lab/sda.raw.gz.old",
+        "lab/sda.raw.gz.old.toml",
+    ];
+    let left = left.map(|key| format!("room/{key}"));
+    assert_eq!(store_common::objects(&moto), left);
+    let kept = store_common::text(&moto, &left[2]);
+    assert!(kept.ends_with("another writer's"), "{kept}");
+}
+
+#[test]
+fn who_reads_or_writes_in_a_store_is_left_alone() {
+    let moto = Moto::start();
+    let folder = tempfile::tempdir().unwrap();
+    let server = store_common::before(moto.port, folder.path());
+    for key in ["golden/sda.raw.gz", "lab/sda.raw.gz"] {
+        moto.put(&format!("room/{key}"), b"image");
+        moto.put(&format!("room/{key}.old"), b"image");
+    }
+    let got = server.get("/share/golden/sda.raw.gz.old");
+    assert_eq!(got.body, b"image");
+    // A machine is half-way.
+    let ask = |method: &str, query: &str, body: &str| {
+        let length = body.len();
+        let request = format!(
+            "{method} /lab/room/lab/sda.raw.gz.new?{query}&X-Amz-Signature=none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        String::from_utf8(exchange(moto.port, request.as_bytes())).unwrap()
+    };
+    let begun = ask("POST", "uploads", "");
+    let (_, id) = begun.split_once("<UploadId>").expect("an upload");
+    let id = format!("uploadId={}", id.split('<').next().unwrap());
+    ask("PUT", &format!("partNumber=1&{id}"), "part");
+    let root = server.path("");
+    let at = ["--root", root.to_str().unwrap()];
+    let (status, said, error) = prune_in_store(folder.path(), &at);
+    assert_eq!(status, Some(0), "{error}");
+    let given = "the server gave golden/sda.raw.gz.old to somebody";
+    for why in [given, "a backup is being written"] {
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    assert!(said.contains("0 of 4 images are removed"), "{said}");
+
+    was_a_while_ago(&root);
+    ask("DELETE", &id, "");
+    let (status, said, error) = prune_in_store(folder.path(), &at);
+    assert_eq!(status, Some(0), "{error}");
+    assert!(said.contains("2 of 4 images are removed"), "{said}");
+    let left = ["golden/sda.raw.gz", "lab/sda.raw.gz", "pitstop-share"];
+    let left = left.map(|key| format!("room/{key}"));
+    assert_eq!(store_common::objects(&moto), left);
 }

@@ -36,7 +36,7 @@ impl Lab {
         }
         tool(Command::new("mkfs.btrfs").arg("-q").arg(lab.at("root.img")));
         tool(Command::new("mkfs.ext4").arg("-qF").arg(lab.at("srv.img")));
-        for folder in ["top", "machine"] {
+        for folder in ["top", "machine", "tmp"] {
             fs::create_dir(lab.at(folder)).unwrap();
         }
         // Of one file there is one device: a filesystem is not mounted from two.
@@ -103,6 +103,7 @@ impl Lab {
         pitstop()
             .args(self.arguments(tree))
             .args(options)
+            .env("TMPDIR", self.at("tmp"))
             .output()
             .unwrap()
     }
@@ -131,6 +132,7 @@ impl Lab {
         let output = strace
             .arg(pitstop().get_program())
             .args(self.arguments("b"))
+            .env("TMPDIR", self.at("tmp"))
             .output()
             .unwrap();
         output.status.signal() == Some(9) || output.status.code() == Some(137)
@@ -243,6 +245,10 @@ fn a_power_cut_at_any_point_leaves_a_whole_root_and_the_next_run_ends_it() {
                 !lab.at("machine/srv/.pitstop-update").exists(),
                 "{syscall} {nth}"
             );
+            // What the killed ones had mounted is let go.
+            let left = common::everything_in(&lab.at("tmp"));
+            let left = left.iter().find(|name| name.starts_with("pitstop-update-"));
+            assert_eq!(left, None, "{syscall} {nth}");
             lab.reset();
         }
     }

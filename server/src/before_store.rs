@@ -11,6 +11,7 @@ use crate::file::Facts;
 use crate::journal::Journal;
 use crate::path::RelPath;
 use crate::refusal::{Refusal, blocking};
+use crate::url::store_of;
 use anyhow::{Context as _, anyhow, bail};
 use axum::http::StatusCode;
 use pitstop_imaging::event::{Event, Reporter};
@@ -61,19 +62,37 @@ impl Store {
         Ok(store)
     }
 
-    /// The store that a server's `--share` names, for who is at its root: with the keys in a file, or else those of the environment.
-    /// Nothing is asked of it yet.
+    /// The store that is `share`, or else that of the server of `root`, for who is at its root: with the keys in a file, or else those of
+    /// the environment. `None` where the share is a folder below the root. Nothing is asked of it yet.
     ///
     /// # Errors
     /// It is none, or there are no keys for it.
-    pub fn at_hand(url: &str, keys: Option<&Path>) -> anyhow::Result<Self> {
-        let url: ShareUrl = url.parse().map_err(|why| anyhow!("{why}"))?;
+    pub fn at_hand(
+        root: &Path,
+        share: Option<&ShareUrl>,
+        keys: Option<&Path>,
+    ) -> anyhow::Result<Option<Self>> {
+        if let Some(url) = share {
+            return Self::with_keys_of(url, keys).map(Some);
+        }
+        let Some(url) = store_of(root)? else {
+            return Ok(None);
+        };
+        let parsed = url.parse::<ShareUrl>();
+        let parsed = parsed.map_err(|why| anyhow!("{why}"));
+        let store = parsed.and_then(|url| Self::with_keys_of(&url, keys));
+        let shown = root.display();
+        let store = store.with_context(|| format!("the share of {shown} is the store {url}"))?;
+        Ok(Some(store))
+    }
+
+    fn with_keys_of(url: &ShareUrl, keys: Option<&Path>) -> anyhow::Result<Self> {
         let keys = match keys {
             Some(file) => Some(Keys::from_private_file(file)?),
             None => Keys::from_environment()?,
         };
-        let keys = needed(keys.as_ref(), &url)?;
-        Self::open(store_url(&url)?, keys, Listener::default())
+        let store = store_url(url)?;
+        Self::open(store, needed(keys.as_ref(), url)?, Listener::default())
     }
 
     fn open(url: &S3Url, keys: &Keys, reporter: Listener) -> anyhow::Result<Self> {
@@ -86,6 +105,11 @@ impl Store {
         };
         let share = S3Share::new(url, &HttpClient::new(settings)?, Signer::new(url, keys)?);
         Ok(Self { share })
+    }
+
+    /// Its files.
+    pub fn share(&self) -> &S3Share {
+        &self.share
     }
 
     fn make_marker(&self) -> anyhow::Result<()> {

@@ -60,6 +60,7 @@ pub mod view;
 mod web;
 pub mod write;
 
+pub use before_store::Store as ShareStore;
 pub use boot::chain as boot_chain;
 pub use url::{Served, assumed as assumed_url, read_server_file, valid_url};
 

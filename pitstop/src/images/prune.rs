@@ -3,12 +3,13 @@
 //! The last image of a disk always stays: it is what a restore takes. So does what somebody may be at just now.
 
 mod aside;
+mod in_store;
 mod judge;
+mod shelf;
 
-use super::{made, when};
-use crate::host::{Root, say};
+use super::{At, made, when};
+use crate::host::say;
 use anyhow::{Context, bail};
-use aside::{left_aside, remove};
 use jiff::tz::TimeZone;
 use judge::{Fate, Judged, Keep, judge};
 use pitstop_api::Image;
@@ -20,11 +21,11 @@ use pitstop_protocol::job::hostfile::HostFile;
 use pitstop_server::given::last_given;
 use pitstop_server::jobs::Store;
 use pitstop_server::set::{Need, Who, columns, image_folders, targets};
-use pitstop_server::view::{check_are_files, images_below};
+use pitstop_server::view::images_below;
+use shelf::Shelf;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A new image that was written to since then is being written.
 const BEING_WRITTEN: Duration = Duration::from_secs(3600);
@@ -37,6 +38,7 @@ const UNFINISHED: [&str; 3] = [".new", ".new.part", ".part"];
 #[command(after_help = "Examples:
   pitstop image prune --keep-last 3 --keep-monthly 6 --dry-run
   pitstop image prune @lab3 golden --keep-last 2
+  pitstop image prune --keep-last 3 --share 's3://lab/room?endpoint=https://store.lab.example:9000' --dry-run
 
 The last image of a disk stays, whatever is said. Images before the one before are kept where jobs say versions = true.")]
 pub struct Args {
@@ -49,22 +51,27 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    root: Root,
+    at: At,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let root = &args.root.path;
-    check_are_files(root)?;
-    let images = images_below(root, None)?;
-    let jobs = Store::at(root).all().context("reading the jobs")?.jobs;
-    let chosen = chosen(root, &images, &jobs, &args.names)?;
-    for left in left_aside(root, &chosen) {
-        eprintln!("pitstop: warning: {left}");
+    let root = &args.at.root.path;
+    let store = args.at.store()?;
+    let images = images_below(root, store.as_ref())?;
+    let shelf = Shelf::of(root, store.as_ref())?;
+    let jobs = Store::at(root);
+    if store.is_some() && !jobs.path().is_dir() {
+        eprintln!(
+            "pitstop: warning: there are no jobs in {}: whether machines are at work in this store is known where their server is",
+            root.display()
+        );
     }
+    let jobs = jobs.all().context("reading the jobs")?.jobs;
+    let mut chosen = chosen(root, &images, &jobs, &args.names)?;
     let busy = at_work(&jobs);
     let mut judged = Vec::new();
     for (disk, images) in by_disk(&images, &chosen) {
-        let busy = in_use(root, &disk, &images, &busy);
+        let busy = in_use(root, &shelf, &disk, &images, &busy)?;
         judged.extend(judge(
             images,
             &args.keep,
@@ -72,12 +79,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             &TimeZone::system(),
         ));
     }
+    chosen.retain(|folder| busy.at(folder).is_none());
+    for left in shelf.leftovers(&chosen, !args.dry_run) {
+        eprintln!("pitstop: warning: {left}");
+    }
     let mut failed = Vec::new();
     if !args.dry_run {
         judged.retain(|judged| {
             let removes = judged.fate == Fate::Removed;
             let done = if removes {
-                remove(root, judged.image)
+                shelf.remove(judged.image)
             } else {
                 Ok(())
             };
@@ -197,33 +208,40 @@ fn at_work(jobs: &[Job]) -> AtWork {
     work
 }
 
-/// Who may be at these images.
-fn in_use(root: &Path, last: &str, images: &[&Image], busy: &AtWork) -> Option<String> {
-    let folder = images.first().map(|image| image.folder.as_str())?;
-    if let Some(machine) = busy.folders.get(folder) {
-        return Some(format!("{machine} is at work"));
-    }
-    if let Some(machine) = &busy.somewhere {
-        return Some(format!(
+impl AtWork {
+    /// Who is at work in this folder, or may be.
+    fn at(&self, folder: &str) -> Option<String> {
+        if let Some(machine) = self.folders.get(folder) {
+            return Some(format!("{machine} is at work"));
+        }
+        let machine = self.somewhere.as_ref()?;
+        Some(format!(
             "{machine} is at work, in a folder that is not known"
-        ));
+        ))
     }
-    let fresh = |suffix: &str| {
-        let path = root.join("share").join(format!("{last}{suffix}"));
-        let changed = fs::metadata(path).and_then(|found| found.modified());
-        changed.is_ok_and(|time| {
-            let age = SystemTime::now().duration_since(time);
-            age.unwrap_or_default() < BEING_WRITTEN
-        })
-    };
-    if UNFINISHED.iter().any(|suffix| fresh(suffix)) {
-        return Some("a backup is being written".to_owned());
+}
+
+/// Who may be at these images.
+fn in_use(
+    root: &Path,
+    shelf: &Shelf,
+    last: &str,
+    images: &[&Image],
+    busy: &AtWork,
+) -> anyhow::Result<Option<String>> {
+    let folder = images.first().map_or("", |image| image.folder.as_str());
+    if let Some(machine) = busy.at(folder) {
+        return Ok(Some(machine));
     }
-    images.iter().find_map(|image| {
+    // A disk with one image loses none.
+    if images.len() > 1 && shelf.is_being_written(last)? {
+        return Ok(Some("a backup is being written".to_owned()));
+    }
+    Ok(images.iter().find_map(|image| {
         let age = last_given(root, &image.path).filter(|age| *age < BEING_READ)?;
         let (name, age) = (printable(&image.path), units::duration(age));
         Some(format!("the server gave {name} to somebody {age} ago"))
-    })
+    }))
 }
 
 fn told(judged: &[Judged], dry_run: bool) -> String {

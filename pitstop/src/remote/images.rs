@@ -7,15 +7,12 @@ use anyhow::{Context, bail};
 use pitstop_api::Images;
 
 pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
-    let Command::List {
-        json, store_keys, ..
-    } = &args.command
-    else {
+    let Command::List { at, json } = &args.command else {
         bail!("pitstop image prune works on the files of a server: run it there, without --server");
     };
-    if store_keys.is_some() {
+    if at.names_a_store() {
         bail!(
-            "--store-keys is for who is at a server's root: with --server the server has the keys"
+            "--share and --store-keys are for who is at a server's root: with --server the server has its own share, and the keys"
         );
     }
     let found: Images = client.get("/images")?;

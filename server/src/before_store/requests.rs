@@ -101,7 +101,8 @@ async fn get(
                 .headers_mut()
                 .extend(site.relays.offer(None, &jobs, &path));
         } else if let Some(part) = part.filter(|part| !part.is_empty()) {
-            *response.body_mut() = self::body(&store, &path, &facts(&object), part)?;
+            let body = self::body(&store, &path, &facts(&object), part)?;
+            *response.body_mut() = site.given.noted(&path, body);
         }
         return Ok(response);
     }

@@ -7,9 +7,8 @@ use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::runs::{Filter, Run, Runs};
 use crate::site::Site;
-use crate::url::store_of;
 use crate::verifier::Verifier;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use jiff::Timestamp;
@@ -135,12 +134,11 @@ fn fetch(store: &Store, path: &str) -> Result<ImageMeta, String> {
     ImageMeta::from_toml(&String::from_utf8_lossy(&bytes)).map_err(told)
 }
 
-/// Every image of a root that no server serves just now. A share that is a store is asked with the keys in the file `store_keys`, or
-/// else those of the environment.
+/// Every image of a root that no server serves just now: of the `store` that is its share, else of the folder below it.
 ///
 /// # Errors
-/// The share cannot be read, or there are no keys for it.
-pub fn images_below(root: &Path, store_keys: Option<&Path>) -> anyhow::Result<Vec<Image>> {
+/// The share cannot be read.
+pub fn images_below(root: &Path, store: Option<&Store>) -> anyhow::Result<Vec<Image>> {
     let (verifier, looks) = (Verifier::new(root), Looks::default());
     let told = |refusal: Refusal| anyhow!(refusal.reason);
     let all_of = |shelf| {
@@ -151,32 +149,14 @@ pub fn images_below(root: &Path, store_keys: Option<&Path>) -> anyhow::Result<Ve
         };
         all(&place, &Runs::below(root)).map_err(told)
     };
-    if let Some(url) = store_of(root)? {
-        let shown = root.display();
-        let store = Store::at_hand(&url, store_keys);
-        let store = store.with_context(|| format!("the share of {shown} is the store {url}"))?;
+    if let Some(store) = store {
         let listed = store.files_below("").map_err(told)?;
-        return all_of(Shelf::Store(&store, listed.into_iter().collect()));
+        return all_of(Shelf::Store(store, listed.into_iter().collect()));
     }
     let path = root.join("share");
     let share = Dir::open_ambient_dir(&path, ambient_authority());
     let share = share.with_context(|| format!("opening {}", path.display()))?;
     all_of(Shelf::Folder(&share))
-}
-
-/// That the images of this root are files here: of a store nobody tells who reads in it.
-///
-/// # Errors
-/// The share is a store.
-pub fn check_are_files(root: &Path) -> anyhow::Result<()> {
-    if let Some(store) = store_of(root)? {
-        bail!(
-            "the share of {} is the store {store}, and nobody here knows who reads in it: to remove an image, ask its server (curl -X \
-             DELETE URL/share/IMAGE) or the store",
-            root.display()
-        );
-    }
-    Ok(())
 }
 
 /// Every image, by path.

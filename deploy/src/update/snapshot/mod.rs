@@ -6,6 +6,7 @@
 
 mod judge;
 mod kept;
+mod mount_folder;
 mod names;
 mod nested;
 mod refresh;
@@ -143,6 +144,7 @@ fn in_place(why: &str) -> String {
 
 impl Place {
     fn open(root: &Root, runs: Runs, reporter: &dyn Reporter) -> anyhow::Result<Self> {
+        mount_folder::sweep(reporter);
         let rolled = roll_forward_in_place(root, Embed::Now, reporter)?;
         let machine = Machine::open(root.path(), Access::Read, &[])?;
         let Some(Judged { site, why_not }) = judge(root, &machine)? else {

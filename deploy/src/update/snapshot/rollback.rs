@@ -7,7 +7,7 @@ use super::judge::{Judged, judge};
 use super::kept::keep_before;
 use super::state::State;
 use super::view::View;
-use super::{OLD, swap};
+use super::{OLD, mount_folder, swap};
 use crate::root::Root;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
@@ -29,6 +29,7 @@ pub struct Restored {
 /// # Errors
 /// When there is none, the root is none that can be swapped, or something cannot be done.
 pub fn rollback(root: &Root, reporter: &dyn Reporter) -> anyhow::Result<Restored> {
+    mount_folder::sweep(reporter);
     let rolled = roll_forward_in_place(root, Embed::Now, reporter)?;
     let machine = Machine::open(root.path(), Access::Read, &[])?;
     let Some(Judged { site, why_not }) = judge(root, &machine)? else {

@@ -1,6 +1,7 @@
 //! A snapshot of a root, mounted in a folder of its own with all filesystems that are mounted below the root.
 
 use super::judge::Site;
+use super::mount_folder::MountFolder;
 use anyhow::Context;
 use nix::mount::{MntFlags, umount2};
 use pitstop_imaging::unmount::unmount;
@@ -11,13 +12,15 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub struct View {
-    folder: PathBuf,
+    root: PathBuf,
+    /// Goes when nothing is mounted in it any more.
+    _folder: MountFolder,
     /// In the order in which they were mounted.
     points: Vec<PathBuf>,
 }
@@ -40,13 +43,10 @@ impl View {
     }
 
     fn of(site: &Site, path: &str, machine: &Machine) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("pitstop-update-")
-            .tempdir()
-            .context("making a folder to mount a snapshot in")?;
+        let folder = MountFolder::new()?;
         let mut view = Self {
-            // Never removed with what is in it: that is the system.
-            folder: folder.keep(),
+            root: folder.point(),
+            _folder: folder,
             points: Vec::new(),
         };
         let mounted = btrfs::mount(&site.source, Which::Path(path), Access::Write);
@@ -73,7 +73,7 @@ impl View {
     }
 
     fn attach(&mut self, mount: &OwnedFd, below: &Path) -> anyhow::Result<()> {
-        let point = self.folder.join(below);
+        let point = self.root.join(below);
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(mount, c"", CWD, &point, flags)
             .with_context(|| format!("mounting at {}", point.display()))?;
@@ -82,7 +82,7 @@ impl View {
     }
 
     pub fn path(&self) -> &Path {
-        &self.folder
+        &self.root
     }
 
     /// Writes all of it to the disks.
@@ -127,7 +127,5 @@ impl Drop for View {
                 let _ = umount2(&point, MntFlags::MNT_DETACH);
             }
         }
-        // Only if nothing is in it.
-        let _ = fs::remove_dir(&self.folder);
     }
 }

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// What lies beside an image and goes with it: what describes it, and the signature of that.
-const BESIDE: [&str; 2] = [".toml", ".toml.minisig"];
+pub(super) const BESIDE: [&str; 2] = [".toml", ".toml.minisig"];
 /// What the name of a file that was taken away ends with; it begins with a dot.
 const ASIDE: &str = ".pruned";
 
@@ -151,60 +151,58 @@ fn is_missing(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tempfile::TempDir;
 
-    #[test]
-    fn another_image_that_has_taken_the_name_stays_with_what_describes_it() {
+    const PATH: &str = "golden/sda.raw.gz.old";
+
+    /// A share with an image and what is beside it, and where they are.
+    fn share(beside: &[&str]) -> (TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("share/golden");
-        fs::create_dir_all(&folder).unwrap();
-        let old = folder.join("sda.raw.gz.old");
+        let old = root.path().join("share").join(PATH);
+        fs::create_dir_all(old.parent().unwrap()).unwrap();
         fs::write(&old, "image").unwrap();
-        for end in BESIDE {
-            fs::write(with_end(&old, end), "").unwrap();
+        for end in beside {
+            fs::write(with_end(&old, end), "toml").unwrap();
         }
-        let found = fs::metadata(&old).unwrap();
+        (root, old)
+    }
+
+    /// The image as it is now.
+    fn judged(old: &Path) -> Image {
+        let found = fs::metadata(old).unwrap();
         let modified = Timestamp::try_from(found.modified().unwrap()).unwrap();
-        let image = Image {
-            path: "golden/sda.raw.gz.old".into(),
+        Image {
+            path: PATH.into(),
             file_size: found.len(),
             modified: Timestamp::from_second(modified.as_second()).ok(),
             ..Image::default()
-        };
+        }
+    }
+
+    fn files_beside(old: &Path) -> usize {
+        fs::read_dir(old.parent().unwrap()).unwrap().count()
+    }
+
+    #[test]
+    fn another_image_that_has_taken_the_name_stays_with_what_describes_it() {
+        let (root, old) = share(&BESIDE);
+        let image = judged(&old);
         fs::write(&old, "another").unwrap();
         let error = remove(root.path(), &image).unwrap_err().to_string();
         assert!(error.contains("has changed just now"), "{error}");
         assert_eq!(fs::read(&old).unwrap(), b"another");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
-        let now = fs::metadata(&old).unwrap();
-        let modified = Timestamp::try_from(now.modified().unwrap()).unwrap();
-        let image = Image {
-            file_size: now.len(),
-            modified: Timestamp::from_second(modified.as_second()).ok(),
-            ..image
-        };
-        remove(root.path(), &image).unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        assert_eq!(files_beside(&old), 3);
+        remove(root.path(), &judged(&old)).unwrap();
+        assert_eq!(files_beside(&old), 0);
     }
 
     #[test]
     fn what_cannot_be_removed_as_a_whole_has_its_name_again() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("share/golden");
-        fs::create_dir_all(&folder).unwrap();
-        let old = folder.join("sda.raw.gz.old");
-        fs::write(&old, "image").unwrap();
-        fs::write(with_end(&old, ".toml"), "toml").unwrap();
+        let (root, old) = share(&[".toml"]);
+        let image = judged(&old);
         // As a run leaves it that was cut short.
-        let left = folder.join(".sda.raw.gz.old.toml.pruned");
+        let left = old.with_file_name(".sda.raw.gz.old.toml.pruned");
         fs::write(&left, "an earlier one").unwrap();
-        let found = fs::metadata(&old).unwrap();
-        let modified = Timestamp::try_from(found.modified().unwrap()).unwrap();
-        let image = Image {
-            path: "golden/sda.raw.gz.old".into(),
-            file_size: found.len(),
-            modified: Timestamp::from_second(modified.as_second()).ok(),
-            ..Image::default()
-        };
         let error = remove(root.path(), &image).unwrap_err().to_string();
         assert!(error.contains("was left by a run"), "{error}");
         assert_eq!(fs::read(&old).unwrap(), b"image");
@@ -215,7 +213,7 @@ mod tests {
         assert!(told[0].contains(".sda.raw.gz.old.toml.pruned"), "{told:?}");
         fs::remove_file(left).unwrap();
         remove(root.path(), &image).unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        assert_eq!(files_beside(&old), 0);
     }
 
     #[test]

@@ -78,7 +78,10 @@ fn a_file_that_was_there_before_is_not_taken_for_the_one_that_was_to_come() {
     server.put("/share/x", b"new");
     server.fail("MOVE", Fault::Robbed);
     let said = error(share.rename("x", "y"));
-    assert!(said.contains("is what it was: somebody else writes there too"), "{said}");
+    assert!(
+        said.contains("is what it was: somebody else writes there too"),
+        "{said}"
+    );
     assert_eq!(server.get("/share/y").unwrap(), b"old");
 }
 

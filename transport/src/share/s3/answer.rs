@@ -115,7 +115,7 @@ pub(super) fn refused(
     }
 }
 
-fn text(response: &mut Response) -> anyhow::Result<String> {
+pub(super) fn text(response: &mut Response) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = response
         .by_ref()
@@ -156,9 +156,17 @@ pub(super) fn begun(mut response: Response) -> anyhow::Result<String> {
 pub(super) fn parts(mut response: Response) -> anyhow::Result<(Vec<Part>, Option<u16>)> {
     let text = text(&mut response)?;
     let parts = elements(&text, "Part").filter_map(part).collect();
-    let more = value(&text, "IsTruncated").is_some_and(|more| more == "true");
-    let next = value(&text, "NextPartNumberMarker").and_then(|next| next.parse().ok());
-    Ok((parts, next.filter(|_| more)))
+    Ok((parts, more_parts(&text)))
+}
+
+pub(super) fn more_parts(text: &str) -> Option<u16> {
+    let more = value(text, "IsTruncated").is_some_and(|more| more == "true");
+    let next = value(text, "NextPartNumberMarker").and_then(|next| next.parse().ok());
+    next.filter(|_| more)
+}
+
+pub(super) fn time(text: &str, name: &str) -> Option<Timestamp> {
+    value(text, name).and_then(|time| time.parse().ok())
 }
 
 fn part(text: &str) -> Option<Part> {
@@ -182,15 +190,6 @@ pub(super) fn copied(mut response: Response, number: u16) -> anyhow::Result<Part
         tag: bare(&tag).to_owned(),
         size: 0,
     })
-}
-
-/// The newest upload of `key` that has not ended.
-pub(super) fn newest_upload(mut response: Response, key: &str) -> anyhow::Result<Option<String>> {
-    let text = text(&mut response)?;
-    let of_key =
-        elements(&text, "Upload").filter(|upload| value(upload, "Key").as_deref() == Some(key));
-    let newest = of_key.max_by_key(|upload| value(upload, "Initiated"));
-    Ok(newest.and_then(|upload| value(upload, "UploadId")))
 }
 
 /// What is in a folder, and from where to ask for more. Names are below `folder`, which ends in a slash or is empty.
@@ -218,7 +217,7 @@ pub(super) fn listed(
             object: Some(Object {
                 size: value(content, "Size")?.parse().ok()?,
                 tag,
-                modified: value(content, "LastModified").and_then(|time| time.parse().ok()),
+                modified: time(content, "LastModified"),
             }),
         })
     });
@@ -237,7 +236,7 @@ pub(super) fn http_time(text: &str) -> Option<Timestamp> {
 
 /// What is between the tags of each element `name`. Stores differ in their root elements and namespaces, so these are not
 /// looked at; no element that is read here has one of its own name in it.
-fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+pub(super) fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let (open, attributes, close) = (
         format!("<{name}>"),
         format!("<{name} "),
@@ -261,7 +260,7 @@ fn first<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The text of the first element `name`, with the five entities of XML read.
-fn value(text: &str, name: &str) -> Option<String> {
+pub(super) fn value(text: &str, name: &str) -> Option<String> {
     let raw = first(text, name)?.trim();
     let mut plain = raw.to_owned();
     // `&amp;` last: what it makes is no entity.

@@ -11,6 +11,7 @@ mod log;
 mod objects;
 mod pending;
 mod sign;
+mod unfinished;
 mod upload;
 
 pub use by_server::ByServer;

@@ -2,6 +2,7 @@
 
 use super::faults::{Fault, Faults, proxy};
 use super::sign::Signer;
+use super::unfinished::newest_upload;
 use super::*;
 use crate::fetch::Settings;
 use crate::share::TakenOver;
@@ -89,10 +90,7 @@ fn nothing_appears_of_what_was_not_finished() {
         .store
         .ask(&Ask::Uploads, "room/sda.raw.gz", &Bytes::new())
         .unwrap();
-    assert_eq!(
-        answer::newest_upload(open, "room/sda.raw.gz").unwrap(),
-        None
-    );
+    assert_eq!(newest_upload(open, "room/sda.raw.gz").unwrap(), None);
 }
 
 const PART_AND_MORE: usize = 9 << 20;

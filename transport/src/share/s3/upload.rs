@@ -5,6 +5,7 @@ use super::answer::{self, Part, md5_tag, md5_told};
 use super::claim::{Claim, MARK, UNWATCHED};
 use super::objects::Changed;
 use super::sign::Ask;
+use super::unfinished::newest_upload;
 use crate::fetch::HttpError;
 use crate::fetch::http::{Backoff, Soon, asks_for_patience, is_away};
 use crate::share::http::BaseLost;
@@ -60,7 +61,7 @@ impl Upload {
         let listed = store.ask(&Ask::Uploads, key, &Bytes::new())?;
         // Keys may be allowed to write and not to list: then there is nothing to go on with.
         let left = if listed.status() == StatusCode::OK {
-            answer::newest_upload(listed, key)?
+            newest_upload(listed, key)?
         } else {
             None
         };
