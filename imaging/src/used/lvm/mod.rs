@@ -3,6 +3,7 @@
 //! Labels, metadata areas and what is in front of and behind the extents are kept whole; extents of no
 //! volume are left out. Anything but linear volumes (thin, RAID, snapshots, caches) keeps every block.
 
+mod group;
 mod text;
 
 use super::bytes::Fields;
@@ -13,6 +14,7 @@ use super::range_collector::RangeCollector;
 use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
+pub use group::{LogicalVolume, Piece, VolumeGroup, volume_group};
 use std::io;
 use std::ops::Range;
 use text::{Section, Value};
@@ -179,6 +181,12 @@ impl ReadAt for Linear<'_> {
 }
 
 fn read(volume: &dyn ReadAt) -> Result<Physical, Untrusted> {
+    let (text, uuid) = text_of(volume)?;
+    physical(&text, uuid, volume.size())
+}
+
+/// The metadata on a physical volume, and the UUID that it has there.
+fn text_of(volume: &dyn ReadAt) -> Result<(Section, String), Untrusted> {
     let sector = label_sector(volume).ok_or_else(|| Untrusted::new("the label is gone"))?;
     let raw = volume.bytes_at(sector * SECTOR, 512)?;
     let label = Fields(&raw);
@@ -197,7 +205,7 @@ fn read(volume: &dyn ReadAt) -> Result<Physical, Untrusted> {
         .copied()
         .ok_or_else(|| Untrusted::new("its metadata is on another disk"))?;
     let text = metadata(volume, start, size)?;
-    physical(&text::parse(&text)?, uuid, volume.size())
+    Ok((text::parse(&text)?, uuid))
 }
 
 /// `struct pv_header`: a list of data areas, then one of metadata areas, both ended by zeros.
