@@ -132,10 +132,13 @@ fn add_modules(
 }
 
 /// Programs that can do nothing without modules of the kernel, and these. A cipher has several: the plain ones, and those that use
-/// what a processor has for it.
-const PROGRAM_MODULES: [(&str, &str); 7] = [
+/// what a processor has for it. What a capture reads of arrays, volumes and LUKS it sees through loop devices.
+const PROGRAM_MODULES: [(&str, &str); 10] = [
     ("mdadm", "raid1"),
+    ("mdadm", "loop"),
     ("lvm", "dm_mod"),
+    ("lvm", "loop"),
+    ("cryptsetup", "loop"),
     ("cryptsetup", "dm_crypt"),
     ("cryptsetup", "xts"),
     ("cryptsetup", "ecb"),

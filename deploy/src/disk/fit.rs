@@ -1,6 +1,7 @@
 //! The layout of the disk that a tree was captured from, for a disk of another size or with other sectors. Pure.
 
 use anyhow::Context;
+use pitstop_imaging::layout::stack::On;
 use pitstop_imaging::layout::{Entry, Layout};
 use pitstop_imaging::table::TableKind;
 use pitstop_imaging::units;
@@ -12,13 +13,14 @@ const FILL: &str = "fill";
 const EXTENDED: [&str; 3] = ["extended", "0x05", "0x85"];
 
 /// The same partitions, one behind the other. The largest one with files takes what the others leave: it grows on a larger disk
-/// and shrinks on a smaller one.
+/// and shrinks on a smaller one. So does the largest volume with files of a group.
 ///
 /// # Errors
 /// When a size is none.
 pub fn fit(layout: &Layout) -> anyhow::Result<Layout> {
     let mut fitted = layout.clone();
     fitted.alignment = None;
+    let stacked = stacked(layout)?;
     let mut largest: Option<(u64, usize)> = None;
     for (index, entry) in fitted.partitions.iter_mut().enumerate() {
         entry.start = None;
@@ -30,7 +32,9 @@ pub fn fit(layout: &Layout) -> anyhow::Result<Layout> {
             format!("partition {} of the layout has no possible size", index + 1)
         })?;
         entry.size = bytes.to_string();
-        if holds_files(entry) && largest.is_none_or(|(most, _)| bytes >= most) {
+        if (holds_files(entry) || stacked.contains(&index))
+            && largest.is_none_or(|(most, _)| bytes >= most)
+        {
             largest = Some((bytes, index));
         }
     }
@@ -46,7 +50,48 @@ pub fn fit(layout: &Layout) -> anyhow::Result<Layout> {
     if fitted.table == TableKind::Mbr {
         fit_extended(&mut fitted);
     }
+    fit_groups(&mut fitted);
     Ok(fitted)
+}
+
+/// The partitions that something stands on, by their places in the layout.
+fn stacked(layout: &Layout) -> anyhow::Result<Vec<usize>> {
+    let groups = layout.lvm.iter().flat_map(|group| &group.on);
+    let on = groups.chain(layout.luks.iter().map(|luks| &luks.on));
+    let plain = on.filter_map(|on| match on {
+        On::Partition(number) => Some(*number),
+        On::Name(_) => None,
+    });
+    let used: Vec<u32> = plain
+        .chain(layout.raid.iter().map(|raid| raid.on))
+        .collect();
+    let numbers = layout.numbers()?;
+    let is_used = |entry: &Entry| {
+        let mut all = numbers.iter();
+        all.any(|(number, other)| std::ptr::eq(*other, entry) && used.contains(number))
+    };
+    let entries = layout.partitions.iter().enumerate();
+    Ok(entries
+        .filter(|(_, entry)| is_used(entry))
+        .map(|(index, _)| index)
+        .collect())
+}
+
+/// A group has not exactly the room on another disk that it had.
+fn fit_groups(layout: &mut Layout) {
+    for group in &mut layout.lvm {
+        if group.volumes.iter().any(|volume| volume.entry.size == FILL) {
+            continue;
+        }
+        let files = group
+            .volumes
+            .iter_mut()
+            .filter(|volume| holds_files(&volume.entry));
+        let largest = files.max_by_key(|volume| units::parse_bytes(&volume.entry.size).ok());
+        if let Some(largest) = largest {
+            FILL.clone_into(&mut largest.entry.size);
+        }
+    }
 }
 
 /// Swap and what has no filesystem keep their size, as does what the firmware reads.
@@ -81,6 +126,7 @@ fn fit_extended(layout: &mut Layout) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitstop_imaging::layout::stack::sizes;
 
     const MIB: u64 = 1 << 20;
 
@@ -134,6 +180,22 @@ mod tests {
         let small = spans(&fitted, 502 * MIB, 512);
         assert_eq!(small[1], (2, 101, 200));
         assert!(fitted.place(200 * MIB, 512).is_err());
+    }
+
+    #[test]
+    fn what_a_group_stands_on_grows_and_its_largest_volume_with_it() {
+        let text = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"raid\"\nsize = \"200MiB\"\n\
+                    [[partition]]\ntype = \"raid\"\nsize = \"900MiB\"\n\
+                    [[raid]]\nname = \"boot\"\non = 1\nfilesystem = \"ext4\"\n[[raid]]\nname = \"system\"\non = 2\n\
+                    [[lvm]]\ngroup = \"vg0\"\non = [\"system\"]\nvolumes = [\n\
+                    { name = \"swap\", size = \"600MiB\", filesystem = \"swap\" },\n\
+                    { name = \"root\", size = \"280MiB\", filesystem = \"ext4\" } ]\n";
+        let fitted = fit(&Layout::parse(text).unwrap()).unwrap();
+        let placed = fitted.place(2001 * MIB, 512).unwrap();
+        let sizes = sizes(&fitted, &[&placed, &placed]).unwrap();
+        let sizes: Vec<u64> = sizes.iter().map(|size| size / MIB).collect();
+        // The partitions, the arrays, the volumes.
+        assert_eq!(sizes, [200, 1799, 199, 1798, 600, 1196]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) mod volumes;
 pub use plan::{Plan, plan};
 pub use private::run as apart;
 pub use run::Deployed;
+pub use stack::Reading;
 
 use crate::hooks::Hook;
 use crate::overrides::Overlay;

@@ -41,6 +41,12 @@ pub fn mapped(group: &str, volume: &str) -> String {
     format!("/dev/mapper/{}-{}", twice(group), twice(volume))
 }
 
+/// Whether there can be such a filesystem on an array, on LUKS or a volume.
+#[must_use]
+pub fn is_filesystem(name: &str) -> bool {
+    FILESYSTEMS.contains(&name)
+}
+
 /// What something is made of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -338,7 +344,7 @@ fn check_name(name: &str, most: usize) -> anyhow::Result<()> {
 
 fn check_contents(entry: &Entry) -> anyhow::Result<()> {
     match entry.filesystem.as_deref() {
-        Some(name) if FILESYSTEMS.contains(&name) => {
+        Some(name) if is_filesystem(name) => {
             super::check_mount(entry)?;
             filesystems::check(name, entry)
         }

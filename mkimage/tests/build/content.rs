@@ -152,11 +152,13 @@ fn mdadm_and_lvm_bring_their_modules_along_where_the_kernel_has_them_as_files() 
     let bench = Bench::new();
     bench.module("kernel/drivers/md/md-mod.ko", &["depends="]);
     bench.module("kernel/drivers/md/raid1.ko", &["depends=md-mod"]);
+    bench.module("kernel/drivers/block/loop.ko", &["depends="]);
     let programs = ["--program", "/usr/sbin/mdadm", "--program", "/usr/sbin/lvm"];
     let made = |name: &str| {
         let root = bench.path(&format!("unpacked-{name}"));
         unpack(&bench.nic_image(name, &programs), &root, "zstd -dc");
         let modules = root.join("lib/modules").join(VERSION);
+        assert!(modules.join("kernel/drivers/block/loop.ko.xz").is_file());
         modules.join("kernel/drivers/md")
     };
     // Device-mapper may be built in.

@@ -1,8 +1,8 @@
 //! Disks of loop devices, and systems on them, for tests: whoever cannot make them fails.
 
 use pitstop_imaging::inventory::fake::{FakeDisk, FakeMachine};
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -54,6 +54,14 @@ pub(crate) struct LoopDisk {
 const START: u64 = 1 << 20;
 
 impl LoopDisk {
+    /// Writes into a partition, counted from 0.
+    pub(crate) fn write(&self, part: usize, at: u64, bytes: &[u8]) {
+        let node = &self.parts[part].0;
+        let device = File::options().write(true).open(node).unwrap();
+        device.write_all_at(bytes, at).unwrap();
+        device.sync_all().unwrap();
+    }
+
     /// Adds it to `fake` as `name`.
     pub(crate) fn add(fake: &FakeMachine, name: &str, parts: &[Part<'_>]) -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -75,9 +75,22 @@ impl Source {
             Self::PartUuid(text) => same(text, &volume.part_uuid),
             Self::PartLabel(text) => !volume.part_label.is_empty() && *text == volume.part_label,
             Self::Node(text) => *text == volume.name,
-            Self::Mapped(_) => false,
+            Self::Mapped(text) => volume.names.contains(text),
         }
     }
+}
+
+/// What a crypttab(5) opens: by which name, and with which UUID in its header.
+pub fn encrypted(crypttab: &str) -> Vec<(String, String)> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let name = words.next().filter(|name| !name.starts_with('#'))?;
+        match Source::parse(words.next()?)? {
+            Source::Uuid(uuid) => Some((name.to_owned(), uuid)),
+            _ => None,
+        }
+    };
+    crypttab.lines().filter_map(line).collect()
 }
 
 /// One filesystem of a system.
@@ -180,6 +193,17 @@ mod tests {
         for text in ["PARTUUID=", "PARTLABEL=", "LABEL=DATA", "/dev/mapper/sda2"] {
             assert!(!is(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_crypttab_names_what_is_encrypted_by_its_header() {
+        let text = "# <target> <source>\nsystem UUID=1-2 none luks\nswap /dev/sda3 /dev/urandom swap\n\
+                    home /dev/disk/by-uuid/3-4 none luks\n";
+        let pair = |name: &str, uuid: &str| (name.to_owned(), uuid.to_owned());
+        assert_eq!(
+            encrypted(text),
+            [pair("system", "1-2"), pair("home", "3-4")]
+        );
     }
 
     proptest! {

@@ -4,6 +4,7 @@ mod asleep;
 #[cfg(test)]
 pub(crate) mod fake;
 mod fstab;
+mod layers;
 mod mounted;
 mod volumes;
 
@@ -13,8 +14,11 @@ pub use volumes::{Volume, volumes};
 
 use anyhow::{Context, bail};
 use fstab::{Entry, Source};
+use layers::Layers;
+use pitstop_deploy::passphrase::Passphrase;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::inventory::{Disk, Machine};
+use pitstop_imaging::layout::Layout;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::fs::File;
 use std::io::Read;
@@ -33,13 +37,6 @@ const SUBVOLUMES: [&str; 3] = ["@", "@rootfs", "root"];
 /// Far more than an fstab or an os-release file has.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What holds other volumes, by the names under which it is recognised, and what to say of it.
-const HOLDERS: [(&str, &str); 3] = [
-    ("LVM2_member", "LVM"),
-    ("md member", "RAID"),
-    ("LUKS", "LUKS"),
-];
-
 /// A system, mounted.
 #[derive(Debug)]
 pub struct System {
@@ -49,7 +46,10 @@ pub struct System {
     pub disks: Vec<Disk>,
     /// `/ is sda2 (ext4)`, a filesystem a line.
     pub places: Vec<String>,
+    root_on: Volume,
     mounts: Mounts,
+    /// What the mounts are on: let go after them.
+    layers: Layers,
 }
 
 impl System {
@@ -57,6 +57,18 @@ impl System {
     #[must_use]
     pub fn root(&self) -> &Path {
         self.mounts.root()
+    }
+
+    /// The layout that makes its disk anew, where its root stands on layers; that of partitions alone is its capture's.
+    ///
+    /// # Errors
+    /// When no layout says it, with the reason.
+    pub fn layout(&self, machine: &Machine) -> anyhow::Result<Option<Layout>> {
+        let mut disks = self.disks.iter();
+        let disk = disks.find(|disk| disk.identity.device == self.root_on.disk);
+        disk.map_or(Ok(None), |disk| {
+            self.layers.layout(&self.root_on, &disk.node(&machine.dev))
+        })
     }
 
     /// Unmounts it: what was written is on the disks then.
@@ -75,7 +87,7 @@ struct Found {
     name: String,
 }
 
-/// Finds the system on `disks` and mounts all its filesystems, wherever on `all` disks they are.
+/// Finds the system on partitions of `disks` and mounts all its filesystems, wherever on `all` disks they are.
 ///
 /// # Errors
 /// There is none, or several; one of its filesystems is not here, or cannot be mounted.
@@ -86,30 +98,71 @@ pub fn mount(
     access: Access,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<System> {
-    let here = volumes(machine, disks);
-    let found = find(&here)?;
+    let everywhere = volumes(machine, all);
+    let layers = Layers::closed(&volumes(machine, disks));
+    mount_with(disks, all, everywhere, layers, access, reporter)
+}
+
+/// The same of a system that is only read, whose filesystems may be on arrays and volumes, and on LUKS that `passphrase` opens.
+///
+/// # Errors
+/// As [`mount`].
+pub fn mount_to_read(
+    machine: &Machine,
+    disks: &[Disk],
+    all: &[Disk],
+    passphrase: Option<&Passphrase>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<System> {
+    let mut everywhere = volumes(machine, all);
+    let layers = Layers::open(&everywhere, passphrase, reporter);
+    everywhere.extend(layers.volumes.iter().cloned());
+    mount_with(disks, all, everywhere, layers, Access::Read, reporter)
+}
+
+fn mount_with(
+    disks: &[Disk],
+    all: &[Disk],
+    mut everywhere: Vec<Volume>,
+    mut layers: Layers,
+    access: Access,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<System> {
+    let is_meant = |volume: &&Volume| {
+        let mut disks = disks.iter();
+        disks.any(|disk| volume.is_on(&disk.identity.device))
+    };
+    let here: Vec<Volume> = everywhere.iter().filter(is_meant).cloned().collect();
+    let found = find(&here, &layers)?;
     let mut mounts = Mounts::new(access)?;
     let root = &found.volume;
     tell_dirty(root, access, reporter);
     mounts.add(Path::new(""), root, found.subvolume.as_deref())?;
+    if let Some(folder) = open(mounts.root()) {
+        layers.name_encrypted(&read(&folder, "etc/crypttab").unwrap_or_default());
+    }
+    // Of the other disks, too: an fstab may name what a job does not.
+    layers.rename(&mut everywhere);
+    tell_asleep(check_awake(&everywhere), access, reporter)?;
     let mut system = System {
         name: found.name,
         disks: Vec::new(),
         places: vec![place("/", root)],
+        root_on: root.clone(),
         mounts,
+        layers,
     };
-    let mut used = vec![root.disk.clone()];
-    // Of the other disks, too: an fstab may name what a job does not.
-    let everywhere = volumes(machine, all);
-    tell_asleep(check_awake(&everywhere), access, reporter)?;
+    let mut used = vec![root.clone()];
     let (own, entries) = entries(system.root())?;
-    let around = Around {
-        root,
-        names_are_true: own
-            .is_some_and(|own| matches!(&own.source, Source::Node(_)) && own.source.is(root)),
-        here: &everywhere,
-    };
     for entry in entries {
+        let around = Around {
+            root,
+            names_are_true: own
+                .as_ref()
+                .is_some_and(|own| matches!(&own.source, Source::Node(_)) && own.source.is(root)),
+            here: &everywhere,
+            layers: &system.layers,
+        };
         let Some(volume) = around.of_entry(&entry, reporter)? else {
             continue;
         };
@@ -122,10 +175,13 @@ pub fn mount(
         system
             .places
             .push(place(&format!("/{}", below.display()), volume));
-        used.push(volume.disk.clone());
+        used.push(volume.clone());
     }
     tell_asleep(check_files_awake(system.root()), access, reporter)?;
-    let is_used = |disk: &&Disk| used.contains(&disk.identity.device);
+    let is_used = |disk: &&Disk| {
+        used.iter()
+            .any(|volume| volume.is_on(&disk.identity.device))
+    };
     system.disks = all.iter().filter(is_used).cloned().collect();
     Ok(system)
 }
@@ -161,7 +217,7 @@ fn tell_dirty(volume: &Volume, access: Access, reporter: &dyn Reporter) {
     }
 }
 
-fn find(here: &[Volume]) -> anyhow::Result<Found> {
+fn find(here: &[Volume], layers: &Layers) -> anyhow::Result<Found> {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
     for volume in here {
@@ -185,28 +241,22 @@ fn find(here: &[Volume]) -> anyhow::Result<Found> {
         );
     }
     let Some(system) = found.pop() else {
-        bail!("{}", nothing(here, &unreadable));
+        bail!("{}", nothing(layers, &unreadable));
     };
     Ok(system)
 }
 
 /// Why there is no system to be found.
-fn nothing(here: &[Volume], unreadable: &[String]) -> String {
+fn nothing(layers: &Layers, unreadable: &[String]) -> String {
     let mut text =
         "no system was found: no filesystem here has /etc/os-release or /etc/fstab".to_owned();
-    for (kind, what) in HOLDERS {
-        let on: Vec<&str> = here
-            .iter()
-            .filter(|volume| volume.is_of(kind))
-            .map(|volume| volume.name.as_str())
-            .collect();
-        if !on.is_empty() {
-            text = format!(
-                "{text}; {} is {what}, which is not opened here: run `pitstop tree capture` or `tree update --live` on the \
-                 running system",
-                on.join(", ")
-            );
-        }
+    for closed in &layers.closed {
+        text = format!(
+            "{text}; {} is {}, which is not opened here: {}",
+            closed.on.join(", "),
+            closed.kind,
+            closed.why
+        );
     }
     if !unreadable.is_empty() {
         text = format!("{text}; not looked into: {}", unreadable.join(", "));
@@ -285,6 +335,7 @@ struct Around<'a> {
     /// Whether disks have the names here that they had when the fstab was written: its own line for the root tells.
     names_are_true: bool,
     here: &'a [Volume],
+    layers: &'a Layers,
 }
 
 impl<'a> Around<'a> {
@@ -310,9 +361,10 @@ impl<'a> Around<'a> {
                 "{source}, and both {} and {} are called so: name the disks that are meant in disks",
                 one.name, other.name
             ),
-            (None, [], Source::Mapped(name)) => {
-                format!("{name}, which is on LVM, RAID or LUKS and is not opened here")
-            }
+            (None, [], Source::Mapped(name)) => match self.layers.why_closed(name) {
+                Some(why) => format!("{name}, which is not opened here: {why}"),
+                None => format!("{name}, which is on LVM, RAID or LUKS and is not open here"),
+            },
             (None, [], source) => format!("{source}, which is not here"),
         };
         let path = PathBuf::from("/").join(entry.below());

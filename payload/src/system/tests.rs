@@ -138,7 +138,10 @@ fn an_array_whose_superblock_is_at_its_end_is_no_system_and_is_told() {
         volume("sdb1", "md member"),
         volume("sdc1", "LVM2_member"),
     ];
-    let error = find(&here).err().unwrap().to_string();
+    let error = find(&here, &Layers::closed(&here))
+        .err()
+        .unwrap()
+        .to_string();
     for told in ["; sda1, sdb1 is RAID,", "; sdc1 is LVM,"] {
         assert!(error.contains(told), "{error}");
     }
@@ -180,6 +183,7 @@ fn a_kernels_name_of_another_disk_is_no_name_and_neither_is_one_of_two() {
             root: &here[1],
             names_are_true,
             here: &here,
+            layers: &Layers::default(),
         };
         let entry = fstab::parse(&format!("{line} /boot ext4 defaults 0 2")).remove(0);
         let found = around.of_entry(&entry, &Silent);

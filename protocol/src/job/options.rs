@@ -395,9 +395,9 @@ pub static OPTIONS: &[JobOption] = &[
         "luks-key",
         Kind::Text("FILE"),
         |file| file.luks_key.is_some(),
-        "The passphrase of the layout's [[luks]], in the image folder, encrypted by age: luks.key.age",
+        "The passphrase of the layout's [[luks]], or of what a system is captured from, in the image folder, encrypted by age: luks.key.age",
     )
-    .of(&[ActionName::Deploy])
+    .of(&[ActionName::Capture, ActionName::Deploy])
     .refused_elsewhere(),
     JobOption::new(
         "tree",

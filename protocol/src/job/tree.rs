@@ -13,6 +13,8 @@ pub struct CaptureOptions {
     pub version: Option<String>,
     pub level: Level,
     pub exclude: Vec<String>,
+    /// A file in the image folder, encrypted by age, that has the passphrase of what the system is on.
+    pub luks_key: Option<String>,
     /// [`Identity::New`] leaves out what is one machine's alone.
     pub identity: Identity,
     /// Who can read the image; everybody, where nobody is named.

@@ -298,7 +298,7 @@ fn is_of_job(said: &toml::Table, action: ActionName, rights: &Rights, image: &st
             let file = file.and_then(|rest| rest.strip_prefix('/'));
             file.is_some_and(|file| !file.contains('/')) && check_folder(image).is_ok()
         }
-        ActionName::Deploy if is_luks_key(said, rights, image) => true,
+        ActionName::Capture | ActionName::Deploy if is_luks_key(said, rights, image) => true,
         ActionName::Deploy | ActionName::Update | ActionName::Run => {
             let named = said.get("tree").and_then(toml::Value::as_str);
             match named.map(str::parse) {
@@ -317,7 +317,7 @@ fn is_of_job(said: &toml::Table, action: ActionName, rights: &Rights, image: &st
     }
 }
 
-/// Whether it is the passphrase of a deploy's disk, in the folder of its image.
+/// Whether it is the passphrase of the disk that a system is put on or captured from, in the folder of its image.
 fn is_luks_key(said: &toml::Table, rights: &Rights, image: &str) -> bool {
     let named = said.get("luks-key").and_then(toml::Value::as_str);
     let file = image.strip_prefix(rights.image());

@@ -44,6 +44,11 @@ impl Command {
     /// For LVM: with its own devices, whatever its configuration says, with neither notes in `/etc` nor hints in `/run`. A group that
     /// had this computer's name in it (lvmsystemid(7)) would be no other machine's.
     fn lvm(words: &[&str], devices: &[PathBuf]) -> Self {
+        Self::lvm_with(words, devices, "")
+    }
+
+    /// The same with more in the section `activation` of its configuration.
+    fn lvm_with(words: &[&str], devices: &[PathBuf], activation: &str) -> Self {
         let accepted = devices.iter().map(|device| {
             let device = device.display();
             format!("\"a|^{device}$|\",")
@@ -52,7 +57,8 @@ impl Command {
         let configuration = format!(
             "devices {{ use_devicesfile=0 filter={filter} global_filter={filter} obtain_device_list_from_udev=0 \
              external_device_info_source=\"none\" hints=\"none\" data_alignment_offset_detection=0 }} \
-             global {{ system_id_source=\"none\" use_lvmlockd=0 }} backup {{ backup=0 archive=0 }} activation {{ monitoring=0 }}"
+             global {{ system_id_source=\"none\" use_lvmlockd=0 }} backup {{ backup=0 archive=0 }} \
+             activation {{ monitoring=0{activation} }}"
         );
         let [name, rest @ ..] = words else {
             return Self::new(LVM, words);
@@ -148,8 +154,8 @@ pub fn open(luks: &Encrypted, device: &Path) -> Command {
     Command::new(CRYPTSETUP, &words)
 }
 
-pub fn close(luks: &Encrypted) -> Command {
-    Command::new(CRYPTSETUP, &["close", &luks.name])
+pub fn close(name: &str) -> Command {
+    Command::new(CRYPTSETUP, &["close", name])
 }
 
 /// Its node.
@@ -207,6 +213,37 @@ pub fn volume(group: &Group, volume: &Logical, devices: &[PathBuf]) -> Command {
 
 pub fn deactivate(group: &str, devices: &[PathBuf]) -> Command {
     Command::lvm(&["vgchange", "--activate", "n", group], devices)
+}
+
+/// Shows a volume of a group that is on `devices`, so that nobody can write to it.
+pub fn show(group: &str, volume: &str, devices: &[PathBuf]) -> Command {
+    let name = format!("{group}/{volume}");
+    let only = format!(" read_only_volume_list=[\"{name}\"]");
+    let words = ["lvchange", "--activate", "y", &name];
+    Command::lvm_with(&words, devices, &only)
+}
+
+pub fn hide(group: &str, volume: &str, devices: &[PathBuf]) -> Command {
+    let name = format!("{group}/{volume}");
+    Command::lvm(&["lvchange", "--activate", "n", &name], devices)
+}
+
+/// Opens what is encrypted as `name`, with the passphrase on its standard input, so that nobody can write to it.
+pub fn open_reading(name: &str, device: &Path) -> Command {
+    let device = device.display().to_string();
+    let words = [
+        "open",
+        "--readonly",
+        "--disable-locks",
+        "--disable-keyring",
+        "--type",
+        "luks",
+        "--key-file",
+        "-",
+        &device,
+        name,
+    ];
+    Command::new(CRYPTSETUP, &words)
 }
 
 /// The node of one of its volumes.

@@ -4,10 +4,12 @@
 mod commands;
 mod foreign;
 mod luks;
+mod reading;
 mod running;
 mod tree;
 
 pub use luks::{check as check_luks, opened_early};
+pub use reading::Reading;
 pub use running::{Running, lock};
 pub use tree::{check as check_tree, configure};
 
@@ -215,11 +217,7 @@ impl Stack {
         if let Some(luks) = self.luks.first() {
             let why = || format!("the layout has [[luks]] {:?}", luks.name);
             tools::find(commands::CRYPTSETUP).with_context(why)?;
-            check_module("dm_crypt").with_context(why)?;
-            // lvm has the kernel load device-mapper, and cryptsetup does not.
-            if !Path::new("/sys/module/dm_crypt").exists() {
-                tools::run("modprobe", &["dm_crypt"], 0, &Silent).with_context(why)?;
-            }
+            load_crypt().with_context(why)?;
         }
         if let Some(group) = self.groups.first() {
             let why = || format!("the layout has [[lvm]] {:?}", group.name);
@@ -228,6 +226,16 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// Has the kernel know what is encrypted: lvm has it load device-mapper, and cryptsetup does not.
+fn load_crypt() -> anyhow::Result<()> {
+    const MODULE: &str = "dm_crypt";
+    check_module(MODULE)?;
+    if !Path::new("/sys/module").join(MODULE).exists() {
+        tools::run("modprobe", &[MODULE], 0, &Silent)?;
+    }
+    Ok(())
 }
 
 fn array_uuid() -> std::io::Result<String> {

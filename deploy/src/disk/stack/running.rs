@@ -157,7 +157,7 @@ impl<'a> Running<'a> {
         let opened = feed(&commands::open(luks, device), passphrase, self.reporter);
         // Ctrl-C ends cryptsetup as well, which may have made the mapping by then.
         if opened.is_ok() || is_mapped(Path::new(BLOCK), &luks.uuid) {
-            self.stops.push(commands::close(luks));
+            self.stops.push(commands::close(&luks.name));
         }
         opened?;
         let node = commands::opened(&luks.name);
@@ -254,7 +254,7 @@ fn is_mapped(block: &Path, uuid: &str) -> bool {
     uuids.any(|found| found.starts_with(&start))
 }
 
-fn patiently(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
+pub(super) fn patiently(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
         let ended = run(command, reporter);
@@ -265,7 +265,7 @@ fn patiently(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
     }
 }
 
-fn run(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
+pub(super) fn run(command: &Command, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let Command { program, arguments } = command;
     tools::run_with(program, arguments, environment(), 0, reporter)
 }

@@ -224,7 +224,23 @@ fn what_is_encrypted_is_as_a_small_machine_can_open_it() {
         );
         device.finish().unwrap();
     }
-    assert_eq!(commands::close(&luks).arguments, ["close", "system"]);
+    assert_eq!(commands::close(&luks.name).arguments, ["close", "system"]);
     let opened = commands::opened("system");
     assert_eq!(opened, Path::new("/dev/mapper/system"));
+}
+
+#[test]
+fn what_is_only_read_is_opened_so_that_nobody_can_write() {
+    let devices = [PathBuf::from("/dev/loop3")];
+    let shown = commands::show("vg0", "root", &devices);
+    let configuration = &shown.arguments[2];
+    for setting in [
+        "filter=[\"a|^/dev/loop3$|\",\"r|.*|\"]",
+        "read_only_volume_list=[\"vg0/root\"]",
+    ] {
+        assert!(configuration.contains(setting), "{configuration}");
+    }
+    assert_eq!(shown.arguments[3..], ["--activate", "y", "vg0/root"]);
+    let opened = commands::open_reading("system", Path::new("/dev/loop3"));
+    assert!(opened.arguments.contains(&"--readonly".to_owned()));
 }

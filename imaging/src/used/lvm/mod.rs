@@ -6,6 +6,7 @@
 //! LVM writes the copies of a group's metadata one after another, and goes on with the newest one: copies that differ in age
 //! are no map.
 
+mod group;
 mod text;
 
 use super::bytes::Fields;
@@ -16,6 +17,7 @@ use super::range_collector::RangeCollector;
 use super::{Label, Untrusted};
 use crate::extents::Extents;
 use crate::source::ReadAt;
+pub use group::{LogicalVolume, Piece, VolumeGroup, volume_group};
 use std::io;
 use std::ops::Range;
 use text::{Section, Value};
@@ -226,6 +228,28 @@ impl ReadAt for Linear<'_> {
 }
 
 fn read(volume: &dyn ReadAt) -> Result<Physical, Untrusted> {
+    let (text, uuid) = text_of(volume)?;
+    physical(&text, &uuid, volume.size())
+}
+
+/// The name of the group that a text is of, and what it says of it.
+fn group_in(text: &Section) -> Result<(&str, &Section), Untrusted> {
+    let mut sections = text.sections();
+    sections
+        .next()
+        .ok_or_else(|| Untrusted::new("its metadata names no volume group"))
+}
+
+fn state(text: &Section) -> Result<GroupState, Untrusted> {
+    let (_, group) = group_in(text)?;
+    Ok(GroupState {
+        id: group.text("id")?.into(),
+        seqno: group.number("seqno")?,
+    })
+}
+
+/// The metadata on a physical volume, and the UUID that it has there.
+fn text_of(volume: &dyn ReadAt) -> Result<(Section, String), Untrusted> {
     let sector = label_sector(volume).ok_or_else(|| Untrusted::new("the label is gone"))?;
     let raw = volume.bytes_at(sector * SECTOR, 512)?;
     let label = Fields(&raw);
@@ -241,19 +265,20 @@ fn read(volume: &dyn ReadAt) -> Result<Physical, Untrusted> {
     let mut told = Vec::new();
     for (start, size) in metadata_areas(header)? {
         if let Some(text) = metadata(volume, start, size)? {
-            told.push(physical(&text::parse(&text)?, &uuid, volume.size())?);
+            let text = text::parse(&text)?;
+            told.push((state(&text)?, text));
         }
     }
     let mut told = told.into_iter();
-    let physical = told
+    let (state, text) = told
         .next()
         .ok_or_else(|| Untrusted::new("its metadata is on another disk"))?;
-    if told.any(|other| other.state != physical.state) {
+    if told.any(|(other, _)| other != state) {
         return Err(Untrusted::new(
             "one of the two copies of its metadata is older than the other",
         ));
     }
-    Ok(physical)
+    Ok((text, uuid))
 }
 
 /// `struct pv_header`: a list of data areas, then one of metadata areas, both ended by zeros.
@@ -309,10 +334,7 @@ fn metadata(volume: &dyn ReadAt, area: u64, size: u64) -> Result<Option<String>,
 }
 
 fn physical(text: &Section, uuid: &str, size: u64) -> Result<Physical, Untrusted> {
-    let (name, group) = text
-        .sections()
-        .next()
-        .ok_or_else(|| Untrusted::new("its metadata names no volume group"))?;
+    let (name, group) = group_in(text)?;
     let extent = bytes_of(group.number("extent_size")?)?;
     let mut own = None;
     let mut count = 0;
@@ -339,10 +361,7 @@ fn physical(text: &Section, uuid: &str, size: u64) -> Result<Physical, Untrusted
     Ok(Physical {
         group: name.into(),
         uuid: uuid.into(),
-        state: GroupState {
-            id: group.text("id")?.into(),
-            seqno: group.number("seqno")?,
-        },
+        state: state(text)?,
         alone: count == 1,
         extents: start..end,
         volumes,

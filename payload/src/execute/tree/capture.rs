@@ -1,12 +1,13 @@
 //! `capture`: the machine's system becomes a version of a tree on the share. Its disks are not written.
 
-use super::{Ready as AnyReady, Work};
+use super::{Ready as AnyReady, Work, parts};
 use crate::execute::Prepared;
 use crate::plan::OfTree;
-use crate::system::{self, Access, System};
+use crate::system::{self, System};
 use anyhow::Context;
 use pitstop_age::encrypting;
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::layout::Layout;
 use pitstop_imaging::wishes::Identity;
 use pitstop_protocol::job::CaptureOptions as Options;
 use pitstop_protocol::tree;
@@ -28,12 +29,16 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
         None => trees::free_version(work.share, &options.name)?,
     };
     trees::check_free(work.share, &options.name, &version)?;
+    let passphrase = match &options.luks_key {
+        Some(file) => Some(parts::passphrase(work, file)?),
+        None => None,
+    };
     let (inventory, selection) = work.select(false)?;
-    let system = system::mount(
+    let system = system::mount_to_read(
         work.machine,
         &selection.disks,
         &inventory.disks,
-        Access::Read,
+        passphrase.as_ref(),
         work.log,
     )?;
     let mut lines = vec![format!("read {}; the disks are not written", system.name)];
@@ -50,6 +55,14 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
 
 pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::Result<()> {
     let Ready { system, version } = ready;
+    let layout = match system.layout(work.machine) {
+        Ok(layout) => layout.map(|layout| table(&layout)).transpose()?,
+        Err(error) => {
+            let told = format!("the layout of its disks is not recorded: {error:#}");
+            work.log.warn(told);
+            None
+        }
+    };
     let capture = CaptureOptions {
         packing: Packing {
             level: options.level,
@@ -63,6 +76,7 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
         meta: Meta {
             name: options.name.clone(),
             version: version.clone(),
+            layout,
             ..Meta::default()
         },
     };
@@ -95,4 +109,10 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
         tree::about(name, version)
     ));
     Ok(())
+}
+
+/// As an image has it.
+fn table(layout: &Layout) -> anyhow::Result<toml::Table> {
+    let text = layout.to_toml()?;
+    text.parse().context("reading the layout again")
 }

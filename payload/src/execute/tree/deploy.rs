@@ -14,6 +14,7 @@ use pitstop_imaging::layout::Layout;
 use pitstop_imaging::units;
 use pitstop_imaging::wishes::Identity;
 use pitstop_protocol::job::DeployOptions as Options;
+use pitstop_trees::Meta;
 use std::path::{Path, PathBuf};
 
 /// A tree and the disk that it goes onto.
@@ -44,9 +45,10 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
     let secrets = parts::secrets(work, options.secrets.as_deref())?;
     parts::check_layers(work, &options.overrides)?;
     let (inventory, selection) = work.select(true)?;
-    let has_arrays = layout
-        .as_ref()
-        .is_some_and(|layout| !layout.raid.is_empty());
+    let has_arrays = match &layout {
+        Some(layout) => !layout.raid.is_empty(),
+        None => own_arrays(&tree.image.meta),
+    };
     let shown: Vec<String> = selection.disks.iter().map(ToString::to_string).collect();
     let shown = shown.join(", ");
     let [disk, mirrors @ ..] = &selection.disks[..] else {
@@ -92,6 +94,13 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
     };
     let ready = AnyReady::Deploy(Box::new(ready));
     Ok(super::prepared(work, step, selection.left_alone, ready))
+}
+
+/// Whether the disk that the tree was captured from was a part of arrays.
+fn own_arrays(meta: &Meta) -> bool {
+    let own = meta.layout.as_ref().and_then(|own| own.get("raid"));
+    own.and_then(toml::Value::as_array)
+        .is_some_and(|arrays| !arrays.is_empty())
 }
 
 /// Whether a layout is for as many disks as the job means: `shown`, `count` of them. A job that names none means every fixed one.

@@ -139,6 +139,7 @@ fn captured(version: Option<&str>) -> Action {
         version: version.map(str::to_owned),
         level: Level::Fast,
         exclude: vec!["/srv/*".into()],
+        luks_key: None,
         identity: Identity::New,
         recipients: None,
     })

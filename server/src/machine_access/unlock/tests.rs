@@ -64,7 +64,7 @@ fn a_machine_has_the_keys_of_what_its_job_names_alone() {
 }
 
 #[test]
-fn the_passphrase_of_a_deploy_is_the_one_file_that_its_job_names() {
+fn the_passphrase_of_a_deploy_or_capture_is_the_one_file_that_its_job_names() {
     let own = "action = \"deploy\"\ntree = \"web\"\nluks-key = \"luks.key.age\"\n";
     let lab = "action = \"deploy\"\ntree = \"web\"\nimage = \"lab\"\nluks-key = \"keys/a.age\"\n";
     let outside = "action = \"deploy\"\ntree = \"web\"\nluks-key = \"../x/luks.key.age\"\n";
@@ -80,6 +80,11 @@ fn the_passphrase_of_a_deploy_is_the_one_file_that_its_job_names() {
         (lab, "lab/a.age", false),
         (lab, "10.0.2.15/keys/a.age", false),
         (outside, "10.0.2.15/../x/luks.key.age", false),
+        (
+            "action = \"capture\"\ntree = \"web\"\nluks-key = \"luks.key.age\"\n",
+            "10.0.2.15/luks.key.age",
+            true,
+        ),
         (
             "action = \"restore\"\nimage = \"lab\"\nluks-key = \"keys/a.age\"\n",
             "lab/keys/a.age",

@@ -28,6 +28,7 @@ pub(super) fn capture(file: &HostFile) -> Result<CaptureOptions, Wrong> {
         version,
         level,
         exclude,
+        luks_key: luks_key(file).map_err(at("luks-key"))?,
         identity,
         recipients,
     })
