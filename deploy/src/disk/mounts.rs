@@ -5,7 +5,7 @@ use super::fstab::{Fstab, Line};
 use super::stack::Running;
 use super::volumes::{Volume, Volumes};
 use crate::root::Root;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use pitstop_imaging::disk::{LoopDevice, nodes};
 use pitstop_imaging::layout::{Place, Placed};
@@ -121,7 +121,9 @@ impl<'a> Mounts<'a> {
             .tempdir()
             .context("making a folder to mount the new system in")?;
         let root = fstab.at("/");
-        let default_subvolume = root.is_none_or(|line| line.option("subvol").is_none());
+        // The kernel of a tree that was imported is not told of a subvolume.
+        let is_new = volumes.all.iter().any(|it| it.mount == "/" && it.is_new);
+        let default_subvolume = is_new || root.is_none_or(|line| line.option("subvol").is_none());
         let mut mounts = Self {
             // Never removed with what is in it: that may be the system.
             folder: folder.keep(),
@@ -134,8 +136,7 @@ impl<'a> Mounts<'a> {
             if filesystem == "vfat" {
                 continue;
             }
-            let line = fstab.at(&volume.mount);
-            let mut data = line.map(Line::compression).unwrap_or_default();
+            let mut data = compression(volumes, volume, fstab);
             match filesystem {
                 // Another disk of this computer may have the same system.
                 "xfs" => data.push("nouuid".into()),
@@ -221,6 +222,39 @@ impl Drop for Mounts<'_> {
     }
 }
 
+/// How the tree has its files compressed, where the new filesystem does that: others take no such option.
+fn compression(volumes: &Volumes, volume: &Volume, fstab: &Fstab) -> Vec<String> {
+    let line = fstab.at(&volume.mount);
+    let line = line.filter(|_| volumes.filesystem(volume) == "btrfs");
+    line.map(Line::compression).unwrap_or_default()
+}
+
+/// Whether the new filesystems can be mounted as the tree's fstab wants their files compressed.
+///
+/// # Errors
+/// Names the line with an option that Btrfs does not know.
+pub fn check_compression(volumes: &Volumes, fstab: &Fstab) -> anyhow::Result<()> {
+    for volume in &volumes.all {
+        for option in compression(volumes, volume, fstab) {
+            ensure!(
+                is_compression(&option),
+                "/etc/fstab of the tree has {option} for {}, which Btrfs does not know: say zlib, lzo, zstd or no there",
+                volume.mount
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `compress`, `compress-force=zstd:3`: as btrfs(5) has them.
+fn is_compression(option: &str) -> bool {
+    let (name, value) = option.split_once('=').unwrap_or((option, "zlib"));
+    let (kind, level) = value.split_once(':').unwrap_or((value, "0"));
+    matches!(name, "compress" | "compress-force")
+        && matches!(kind, "zlib" | "lzo" | "zstd" | "no" | "none")
+        && level.parse::<i32>().is_ok()
+}
+
 /// Whether this kernel can mount a filesystem.
 ///
 /// # Errors
@@ -238,4 +272,29 @@ pub fn check_kernel(filesystem: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("the kernel that runs here has no {filesystem}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compression_is_what_btrfs_knows() {
+        for known in [
+            "compress",
+            "compress=zstd:1",
+            "compress-force=lzo",
+            "compress=no",
+        ] {
+            assert!(is_compression(known), "{known}");
+        }
+        for other in [
+            "compress=bogus",
+            "compress=zstd:fast",
+            "compress=",
+            "compressed",
+        ] {
+            assert!(!is_compression(other), "{other}");
+        }
+    }
 }

@@ -69,6 +69,7 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     check_wishes(&deployment)?;
     stack::check_luks(&deployment, &volumes)?;
     check_kernel(&volumes, deployment.disk)?;
+    mounts::check_compression(&volumes, &fstab)?;
     let changes = anew(&volumes.layout, deployment.disk)?;
     let mirrors = mirrors(&deployment, &volumes.layout)?;
     let disks = disks(deployment.disk, &changes, &mirrors);

@@ -9,24 +9,26 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 const LAYOUT: &str = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"linux\"\nsize = \"fill\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
+const COMPRESSED: &str = "/dev/sda1 / btrfs subvol=root,compress=zstd:1 0 0\n";
 const FSTAB: &str = "LABEL=old / ext4 defaults 0 1\n# kept\n";
 
 /// Captures a small system with these symlinks, and deploys it.
 fn deployed(links: &[(&str, &str)], disk: &Path) -> anyhow::Result<()> {
+    deployed_with(FSTAB, LAYOUT, links, disk)
+}
+
+fn deployed_with(
+    fstab: &str,
+    layout: &str,
+    links: &[(&str, &str)],
+    disk: &Path,
+) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| folder.path().join("system").join(path);
-    for path in [
-        "dev",
-        "proc",
-        "run",
-        "sys",
-        "tmp",
-        "data/etc",
-        "data/var/lib",
-    ] {
+    for path in ["run", "sys", "tmp", "data/etc", "data/var/lib"] {
         fs::create_dir_all(at(path)).unwrap();
     }
-    fs::write(at("data/etc/fstab"), FSTAB).unwrap();
+    fs::write(at("data/etc/fstab"), fstab).unwrap();
     fs::write(at("data/etc/machine-id"), "").unwrap();
     for (path, target) in links {
         fs::create_dir_all(at(path).parent().unwrap()).unwrap();
@@ -35,7 +37,7 @@ fn deployed(links: &[(&str, &str)], disk: &Path) -> anyhow::Result<()> {
     let image = folder.path().join("image.tar.gz");
     tree::capture_to(&at(""), &image, &tree::options()).unwrap();
     deploy(&image, disk, |deployment| {
-        deployment.layout = Some(Layout::parse(LAYOUT).unwrap());
+        deployment.layout = Some(Layout::parse(layout).unwrap());
         deployment.boot = BootWish::None;
     })?;
     Ok(())
@@ -78,5 +80,31 @@ fn what_has_no_place_for_fstab_or_the_record_is_refused_before_a_byte_is_written
         let error = deployed(links, &disk.path).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
         assert_eq!(disk.bytes(0, 4096), [0; 4096]);
+    }
+}
+
+#[test]
+fn compression_is_a_matter_of_btrfs_and_is_judged_before_a_byte_is_written() {
+    let links = &[("etc", "/data/etc")];
+    let ext4 = DiskFile::new(300 * MIB);
+    deployed_with(COMPRESSED, LAYOUT, links, &ext4.path).unwrap();
+    let mounted = ext4.mount(&[(1, "/", "ro")]);
+    let fstab = fs::read_to_string(mounted.path.join("data/etc/fstab")).unwrap();
+    assert!(!fstab.contains("compress"), "{fstab}");
+    let layout = LAYOUT.replace("ext4", "btrfs");
+    let disk = DiskFile::new(300 * MIB);
+    let bogus = COMPRESSED.replace("zstd:1", "bogus");
+    let error = deployed_with(&bogus, &layout, links, &disk.path).unwrap_err();
+    assert!(
+        error.to_string().contains("compress=bogus for /"),
+        "{error}"
+    );
+    assert_eq!(disk.bytes(0, 4096), [0; 4096]);
+    // The subvolume that fstab names is there, and the one that is mounted where none is named.
+    deployed_with(COMPRESSED, &layout, links, &disk.path).unwrap();
+    for options in ["subvol=root", "ro"] {
+        let mounted = disk.mount(&[(1, "/", options)]);
+        let fstab = fs::read_to_string(mounted.path.join("data/etc/fstab")).unwrap();
+        assert!(fstab.contains("subvol=root,compress=zstd:1"), "{fstab}");
     }
 }
