@@ -4,6 +4,7 @@ use super::btrfs;
 use super::fstab::{Fstab, Line};
 use super::stack::Running;
 use super::volumes::{Volume, Volumes};
+use crate::inside;
 use crate::root::Root;
 use anyhow::{Context, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -165,9 +166,10 @@ impl<'a> Mounts<'a> {
     }
 
     fn mount(&mut self, device: &Path, at: &str, kind: &str, data: &str) -> anyhow::Result<()> {
-        let point = self.folder.join(at.trim_start_matches('/'));
+        let point = self.folder.join(at.trim_matches('/'));
         let what = || format!("mounting {} as {at} of the new system", device.display());
-        fs::create_dir_all(&point).with_context(what)?;
+        inside::make_folders(&inside::top(&self.root())?, at.trim_matches('/'))
+            .with_context(what)?;
         let data = (!data.is_empty()).then_some(data);
         mount(Some(device), &point, Some(kind), MsFlags::empty(), data).with_context(what)?;
         self.points.push(point);

@@ -5,7 +5,7 @@ use crate::common::{MIB, deploy, tree};
 use pitstop_deploy::wishes::BootWish;
 use pitstop_imaging::layout::Layout;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 const LAYOUT: &str = "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"linux\"\nsize = \"fill\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
@@ -106,5 +106,24 @@ fn compression_is_a_matter_of_btrfs_and_is_judged_before_a_byte_is_written() {
         let mounted = disk.mount(&[(1, "/", options)]);
         let fstab = fs::read_to_string(mounted.path.join("data/etc/fstab")).unwrap();
         assert!(fstab.contains("subvol=root,compress=zstd:1"), "{fstab}");
+    }
+}
+
+/// A thread has a umask of its own when it shares none, and hands it on to the threads that it starts.
+#[test]
+fn what_the_tree_lacks_is_for_all_whatever_the_umask_is() {
+    let disk = DiskFile::new(300 * MIB);
+    let path = disk.path.clone();
+    let private = move || {
+        // SAFETY: a plain call to the kernel, about this thread alone.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_FS) }, 0);
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        deployed(&[("etc", "/data/etc")], &path).unwrap();
+    };
+    std::thread::spawn(private).join().unwrap();
+    let mounted = disk.mount(&[(1, "/", "ro")]);
+    for folder in ["dev", "proc", "var", "var/lib", "var/lib/pitstop"] {
+        let found = fs::metadata(mounted.path.join(folder)).unwrap();
+        assert_eq!(found.permissions().mode() & 0o7777, 0o755, "{folder}");
     }
 }
