@@ -127,3 +127,26 @@ fn what_the_tree_lacks_is_for_all_whatever_the_umask_is() {
         assert_eq!(found.permissions().mode() & 0o7777, 0o755, "{folder}");
     }
 }
+
+#[test]
+fn what_no_fat_can_hold_is_named_before_a_byte_is_written() {
+    let layout = LAYOUT.replace(
+        "[[partition]]",
+        "[[partition]]\ntype = \"efi\"\nsize = \"40MiB\"\nfilesystem = \"vfat\"\nmount = \"/boot\"\n[[partition]]",
+    );
+    let disk = DiskFile::new(300 * MIB);
+    for (links, why) in [
+        (
+            [("etc", "/data/etc"), ("boot/vmlinuz", "vmlinuz-6")],
+            "/boot/vmlinuz of the tree",
+        ),
+        (
+            [("etc", "/data/etc"), ("boot/efi/y", "x")],
+            "/boot/efi/y of the tree",
+        ),
+    ] {
+        let error = deployed_with(FSTAB, &layout, &links, &disk.path).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(disk.bytes(0, 4096), [0; 4096]);
+    }
+}
