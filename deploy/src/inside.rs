@@ -2,11 +2,12 @@
 
 use crate::root::Root;
 use anyhow::Context;
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, chmodat, fchmod, mkdirat, openat2};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Opens what is at `path`, which begins with no `/`.
 ///
@@ -28,18 +29,34 @@ pub fn top(root: &Root) -> anyhow::Result<OwnedFd> {
         .into())
 }
 
-/// The same below an open folder; a new file is readable by all.
+/// The same below an open folder; a new file is readable by all, whatever this process's umask is.
 ///
 /// # Errors
 /// As the kernel has them.
 pub fn in_folder(folder: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let mode = if flags.contains(OFlags::CREATE) {
-        Mode::from_raw_mode(0o644)
-    } else {
-        Mode::empty()
+    let open = |flags: OFlags, mode| {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        openat2(folder, path, flags | OFlags::CLOEXEC, mode, resolve)
     };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    openat2(folder, path, flags | OFlags::CLOEXEC, mode, resolve)
+    if !flags.contains(OFlags::CREATE) {
+        return open(flags, Mode::empty());
+    }
+    let mode = Mode::from_raw_mode(0o644);
+    match open(flags | OFlags::EXCL, mode) {
+        Ok(made) => fchmod(&made, mode).map(|()| made),
+        Err(Errno::EXIST) => open(flags - OFlags::CREATE, Mode::empty()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a folder with 0755, whatever this process's umask is: a daemon of the new system has to get through it.
+///
+/// # Errors
+/// As the kernel has them.
+pub fn make_folder(folder: impl AsFd, name: impl Arg + Copy) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(0o755);
+    mkdirat(&folder, name, mode)?;
+    chmodat(&folder, name, mode, AtFlags::empty())
 }
 
 /// Makes a folder and those that it is in, where they are not there.
@@ -49,7 +66,7 @@ pub fn in_folder(folder: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Res
 pub fn make_folders(folder: &OwnedFd, path: &str) -> rustix::io::Result<()> {
     let ends = path.match_indices('/').map(|(at, _)| at);
     for end in ends.chain([path.len()]).filter(|end| *end > 0) {
-        match mkdirat(folder, &path[..end], Mode::from_raw_mode(0o755)) {
+        match make_folder(folder, &path[..end]) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }

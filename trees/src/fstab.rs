@@ -24,7 +24,10 @@ impl Fields {
         let plain = |field: &str| String::from_utf8_lossy(&unescape(field.as_bytes())).into_owned();
         Some(Self {
             spec: plain(spec).replace('"', ""),
-            mount: plain(mount),
+            mount: match plain(mount) {
+                mount if mount.len() > 1 => mount.trim_end_matches('/').to_owned(),
+                mount => mount,
+            },
             filesystem: filesystem.to_owned(),
             options: options.to_owned(),
             rest: fields.collect::<Vec<_>>().join(" "),
@@ -71,6 +74,11 @@ mod tests {
         let fields = Fields::parse(line).unwrap();
         assert_eq!(fields.spec, "LABEL=my disk");
         assert_eq!((&*fields.mount, &*fields.rest), ("/srv/a b", "0 2"));
+        let mount = |mount: &str| Fields::parse(&format!("x {mount} ext4")).unwrap().mount;
+        assert_eq!(
+            [mount("/boot/"), mount("/"), mount("/a//")],
+            ["/boot", "/", "/a"]
+        );
         assert_eq!(
             Fields::parse("/swap none swap").unwrap().options,
             "defaults"

@@ -10,14 +10,15 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 /// Names of extended attributes that a copy is not to have: how NFS, XFS and others show what they keep otherwise.
-const NOT_COPIED: [&[u8]; 6] = [
+const NOT_COPIED: [&[u8]; 5] = [
     b"trusted.SGI_ACL_FILE",
     b"trusted.SGI_ACL_DEFAULT",
     b"system.nfs4_acl",
     b"system.cifs_acl",
-    b"btrfs.compression",
     b"security.evm",
 ];
+/// How Btrfs compresses a file, and what is made in a folder. As with flags that say how data is stored, other filesystems pass over it.
+pub const COMPRESSION: &[u8] = b"btrfs.compression";
 /// The largest list and the largest value (linux/limits.h).
 const MOST: usize = 64 << 10;
 const FEW: usize = 1024;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{entries, extract_to, options, run};
+use common::{capture_to, entries, extract_to, options, run};
 use pitstop_imaging::event::Silent;
 use pitstop_testing::mounts::unmount;
 use pitstop_trees::btrfs::{SNAPSHOTS, Shelf};
@@ -243,4 +243,33 @@ fn nothing_is_captured_while_something_is_installed() {
     captured(true).unwrap();
     drop(held);
     captured(false).unwrap();
+}
+
+#[test]
+fn compression_of_files_and_folders_comes_back_on_btrfs_and_other_filesystems_pass_over_it() {
+    let running = Running::new();
+    let top = running.at("top");
+    let tree = top.join("tree");
+    fs::create_dir_all(tree.join("folder")).unwrap();
+    fs::write(tree.join("file"), "data").unwrap();
+    for (path, kind) in [("folder", "zstd"), ("file", "lzo")] {
+        run(Command::new("btrfs")
+            .args(["property", "set"])
+            .arg(tree.join(path))
+            .args(["compression", kind]));
+    }
+    let image = running.at("image.tar.gz");
+    capture_to(&tree, &image, &options()).unwrap();
+    extract_to(&image, &top.join("again")).unwrap();
+    for (path, kind) in [("folder", "zstd"), ("file", "lzo")] {
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(
+            top.join("again").join(path),
+            "btrfs.compression",
+            &mut value,
+        );
+        assert_eq!(&value[..length.unwrap()], kind.as_bytes(), "{path}");
+    }
+    let other = common::Disk::new(32 << 20, &[]);
+    extract_to(&image, &other.join("elsewhere")).unwrap();
 }

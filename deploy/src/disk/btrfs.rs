@@ -1,9 +1,10 @@
 //! The subvolumes of a new Btrfs.
 
 use super::volumes::Volume;
+use crate::inside;
 use anyhow::{Context, bail};
 use pitstop_trees::btrfs;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 /// Makes the subvolumes of `volumes` below `top`, where the filesystem's top is mounted, with folders on the way. With
@@ -26,8 +27,10 @@ pub fn make_subvolumes(top: &Path, volumes: &[&Volume], default: bool) -> anyhow
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             bail!("{:?} is no path of a subvolume", volume.subvolume);
         };
+        let above = parent.to_str().with_context(making)?;
+        inside::make_folders(&File::open(top).with_context(making)?.into(), above)
+            .with_context(making)?;
         let parent = top.join(parent);
-        fs::create_dir_all(&parent).with_context(making)?;
         let folder = File::open(&parent).with_context(making)?;
         btrfs::create(&folder, name.as_encoded_bytes()).with_context(making)?;
         if default && volume.mount == "/" {

@@ -7,6 +7,7 @@ mod disks;
 mod drivers;
 mod fat;
 mod fat_dots;
+mod fat_names;
 mod fit;
 pub(crate) mod fstab;
 mod mounts;

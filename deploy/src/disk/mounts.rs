@@ -4,8 +4,9 @@ use super::btrfs;
 use super::fstab::{Fstab, Line};
 use super::stack::Running;
 use super::volumes::{Volume, Volumes};
+use crate::inside;
 use crate::root::Root;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use pitstop_imaging::disk::{LoopDevice, nodes};
 use pitstop_imaging::layout::{Place, Placed};
@@ -121,7 +122,9 @@ impl<'a> Mounts<'a> {
             .tempdir()
             .context("making a folder to mount the new system in")?;
         let root = fstab.at("/");
-        let default_subvolume = root.is_none_or(|line| line.option("subvol").is_none());
+        // The kernel of a tree that was imported is not told of a subvolume.
+        let is_new = volumes.all.iter().any(|it| it.mount == "/" && it.is_new);
+        let default_subvolume = is_new || root.is_none_or(|line| line.option("subvol").is_none());
         let mut mounts = Self {
             // Never removed with what is in it: that may be the system.
             folder: folder.keep(),
@@ -134,8 +137,7 @@ impl<'a> Mounts<'a> {
             if filesystem == "vfat" {
                 continue;
             }
-            let line = fstab.at(&volume.mount);
-            let mut data = line.map(Line::compression).unwrap_or_default();
+            let mut data = compression(volumes, volume, fstab);
             match filesystem {
                 // Another disk of this computer may have the same system.
                 "xfs" => data.push("nouuid".into()),
@@ -164,9 +166,10 @@ impl<'a> Mounts<'a> {
     }
 
     fn mount(&mut self, device: &Path, at: &str, kind: &str, data: &str) -> anyhow::Result<()> {
-        let point = self.folder.join(at.trim_start_matches('/'));
+        let point = self.folder.join(at.trim_matches('/'));
         let what = || format!("mounting {} as {at} of the new system", device.display());
-        fs::create_dir_all(&point).with_context(what)?;
+        inside::make_folders(&inside::top(&self.root())?, at.trim_matches('/'))
+            .with_context(what)?;
         let data = (!data.is_empty()).then_some(data);
         mount(Some(device), &point, Some(kind), MsFlags::empty(), data).with_context(what)?;
         self.points.push(point);
@@ -221,6 +224,39 @@ impl Drop for Mounts<'_> {
     }
 }
 
+/// How the tree has its files compressed, where the new filesystem does that: others take no such option.
+fn compression(volumes: &Volumes, volume: &Volume, fstab: &Fstab) -> Vec<String> {
+    let line = fstab.at(&volume.mount);
+    let line = line.filter(|_| volumes.filesystem(volume) == "btrfs");
+    line.map(Line::compression).unwrap_or_default()
+}
+
+/// Whether the new filesystems can be mounted as the tree's fstab wants their files compressed.
+///
+/// # Errors
+/// Names the line with an option that Btrfs does not know.
+pub fn check_compression(volumes: &Volumes, fstab: &Fstab) -> anyhow::Result<()> {
+    for volume in &volumes.all {
+        for option in compression(volumes, volume, fstab) {
+            ensure!(
+                is_compression(&option),
+                "/etc/fstab of the tree has {option} for {}, which Btrfs does not know: say zlib, lzo, zstd or no there",
+                volume.mount
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `compress`, `compress-force=zstd:3`: as btrfs(5) has them.
+fn is_compression(option: &str) -> bool {
+    let (name, value) = option.split_once('=').unwrap_or((option, "zlib"));
+    let (kind, level) = value.split_once(':').unwrap_or((value, "0"));
+    matches!(name, "compress" | "compress-force")
+        && matches!(kind, "zlib" | "lzo" | "zstd" | "no" | "none")
+        && level.parse::<i32>().is_ok()
+}
+
 /// Whether this kernel can mount a filesystem.
 ///
 /// # Errors
@@ -238,4 +274,29 @@ pub fn check_kernel(filesystem: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("the kernel that runs here has no {filesystem}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compression_is_what_btrfs_knows() {
+        for known in [
+            "compress",
+            "compress=zstd:1",
+            "compress-force=lzo",
+            "compress=no",
+        ] {
+            assert!(is_compression(known), "{known}");
+        }
+        for other in [
+            "compress=bogus",
+            "compress=zstd:fast",
+            "compress=",
+            "compressed",
+        ] {
+            assert!(!is_compression(other), "{other}");
+        }
+    }
 }

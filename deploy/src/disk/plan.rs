@@ -8,7 +8,7 @@ use super::fstab::{Fstab, Part};
 use super::mounts::{self, place_of};
 use super::stack::{self, Stack};
 use super::volumes::{Volume, Volumes, assign};
-use super::{Deployment, room};
+use super::{Deployment, fat_names, room};
 use crate::boot::files;
 use crate::boot::judge::{Bios, Case, Ways, judge, runs_here};
 use crate::identity;
@@ -69,11 +69,16 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     check_wishes(&deployment)?;
     stack::check_luks(&deployment, &volumes)?;
     check_kernel(&volumes, deployment.disk)?;
+    mounts::check_compression(&volumes, &fstab)?;
     let changes = anew(&volumes.layout, deployment.disk)?;
     let mirrors = mirrors(&deployment, &volumes.layout)?;
     let disks = disks(deployment.disk, &changes, &mirrors);
     let sizes = sizes(&volumes.layout, &placed(&disks))?;
     room::check(&image.index, &volumes, &sizes)?;
+    // They may take away what is in the way.
+    if deployment.overrides.is_empty() && deployment.hooks.is_empty() {
+        fat_names::check(&image.index, &volumes)?;
+    }
     stack::check_tree(&deployment, &volumes)?;
     let stack = stack::plan(&volumes.layout, &disks)?;
     let case = Case {

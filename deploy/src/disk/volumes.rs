@@ -1,6 +1,6 @@
 //! Which filesystem of the tree goes onto which partition of the layout. Pure.
 
-use super::fstab::Fstab;
+use super::fstab::{Fstab, Line};
 use anyhow::{Context, bail};
 use pitstop_imaging::layout::stack::Slot;
 use pitstop_imaging::layout::{Entry, Layout};
@@ -120,7 +120,7 @@ pub fn assign(
                 .extend(group.iter().map(|filesystem| filesystem.mount.clone())),
         }
     }
-    found.add_new();
+    found.add_new(fstab);
     found.check()?;
     keep_swap(&mut found.layout, fstab);
     if new_ids {
@@ -227,19 +227,38 @@ impl Volumes {
         }
     }
 
-    /// Mount points that the layout alone has.
-    fn add_new(&mut self) {
+    /// Mount points that the layout alone has. On a Btrfs the tree's fstab may name subvolumes, as that of a system which was
+    /// imported does: they are made, for it stays so.
+    fn add_new(&mut self, fstab: &Fstab) {
+        let slots = self.layout.slots().into_iter();
+        let taken: Vec<String> = slots.map(|(_, entry)| entry.mount.clone()).collect();
         for (index, (_, entry)) in self.layout.slots().into_iter().enumerate() {
             let known = |volume: &Volume| volume.index == index || volume.mount == entry.mount;
             if entry.mount.is_empty() || self.all.iter().any(known) {
                 continue;
             }
-            self.all.push(Volume {
-                mount: entry.mount.clone(),
+            let new = |mount: &str, subvolume: &str| Volume {
+                mount: mount.to_owned(),
                 index,
-                subvolume: String::new(),
+                subvolume: subvolume.trim_matches('/').to_owned(),
                 is_new: true,
-            });
+            };
+            let line = fstab.at(&entry.mount);
+            let is_btrfs = entry.filesystem.as_deref() == Some("btrfs");
+            let line = line.filter(|line| is_btrfs && line.filesystem == "btrfs");
+            let subvolume = |line: &Line| line.option("subvol").unwrap_or_default().to_owned();
+            self.all
+                .push(new(&entry.mount, &line.map(subvolume).unwrap_or_default()));
+            let Some(line) = line else { continue };
+            // Other subvolumes of the same filesystem, where nothing else is for them.
+            for other in fstab.lines().filter(|other| other.spec == line.spec) {
+                let named = other.option("subvol").is_some() && other.filesystem == "btrfs";
+                let is_free = !taken.contains(&other.mount)
+                    && self.all.iter().all(|it| it.mount != other.mount);
+                if named && is_free {
+                    self.all.push(new(&other.mount, &subvolume(other)));
+                }
+            }
         }
         let parts = |volume: &Volume| volume.mount.trim_end_matches('/').matches('/').count();
         self.all
@@ -449,6 +468,21 @@ mod tests {
         // The kinds differ: neither UUID nor features are the tree's.
         let root = &found.layout.partitions[0];
         assert!(root.features.is_empty() && root.uuid.len() == 36);
+    }
+
+    #[test]
+    fn subvolumes_that_fstab_names_are_made_where_no_image_tells_of_them() {
+        let text =
+            "[[partition]]\ntype=\"linux\"\nsize=\"1M\"\nfilesystem=\"btrfs\"\nmount=\"/\"\n";
+        let fstab = Fstab::parse(
+            "LABEL=x / btrfs subvol=root,noatime 0 0\nLABEL=x /home btrfs subvol=/home 0 0\n\
+             LABEL=y /srv btrfs subvol=srv 0 0\n",
+        );
+        let found = assign(layout(text), &meta(Vec::new()), &fstab, false).unwrap();
+        assert_eq!(places(&found), [("/", 0, "root"), ("/home", 0, "home")]);
+        let ext4 = layout(&text.replace("btrfs", "ext4"));
+        let found = assign(ext4, &meta(Vec::new()), &fstab, false).unwrap();
+        assert_eq!(places(&found), [("/", 0, "")]);
     }
 
     #[test]

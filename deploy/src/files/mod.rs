@@ -5,14 +5,15 @@ mod entry;
 
 pub use entry::{empty, free, is_fat, label_in, remove_in};
 
+use crate::inside::make_folder;
 use crate::root::Root;
 use anyhow::{Context, bail};
 use entry::{Old, attributes, hold, label};
 use pitstop_imaging::event::Reporter;
 use pitstop_trees::inode;
 use rustix::fs::{
-    AtFlags, Dir, IFlags, Mode, OFlags, ResolveFlags, XattrFlags, fsetxattr, mkdirat, openat,
-    openat2, readlinkat, renameat, symlinkat, unlinkat,
+    AtFlags, Dir, IFlags, Mode, OFlags, ResolveFlags, XattrFlags, fsetxattr, openat, openat2,
+    readlinkat, renameat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::cell::RefCell;
@@ -307,7 +308,7 @@ impl<'a> Files<'a> {
                 .open(at.as_bytes(), OFlags::PATH | OFlags::DIRECTORY)
                 .with_context(making)?;
             at = format!("{at}/{name}");
-            match mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
+            match make_folder(&folder, name) {
                 Ok(()) => self.note_unlabelled(&at),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error).with_context(making),

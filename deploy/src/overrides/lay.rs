@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_trees::Item;
 use pitstop_trees::entry::{Attributes, Entry, Kind, Time};
+use pitstop_trees::inode;
 use pitstop_trees::path::TreePath;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
@@ -157,7 +158,9 @@ impl<'a> Layer<'a> {
             )
             .context("setting its mode")?;
         }
+        // How the layer's own disk stores it says nothing of this one.
         let own = wanted.xattrs.pairs().iter();
+        let own = own.filter(|(key, _)| key != inode::COMPRESSION);
         let own = own.map(|(key, value)| (&key[..], &value[..]));
         let label = label.filter(|_| !has_label(entry));
         for (key, value) in own.chain(label.map(|label| (files::LABEL, label))) {

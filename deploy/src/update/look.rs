@@ -6,6 +6,7 @@ use crate::wishes::Check;
 use anyhow::{Context, anyhow};
 use pitstop_trees::Aspect;
 use pitstop_trees::entry::{Attributes, Entry, Hash, Kind, Time, Xattrs};
+use pitstop_trees::inode::COMPRESSION;
 use pitstop_trees::machine::{Looker, Machine, Node};
 use rustix::fs::FileType;
 use std::collections::HashMap;
@@ -300,11 +301,10 @@ fn is_of_kind(found: FileType, kind: &Kind) -> bool {
 
 fn same_xattrs(here: &Xattrs, there: &Xattrs) -> bool {
     let has_label = there.pairs().iter().any(|(key, _)| key == LABEL);
-    let here = here
-        .pairs()
-        .iter()
-        .filter(|(key, _)| has_label || key != LABEL);
-    here.eq(there.pairs())
+    // Not every filesystem takes this advice.
+    let counts = |key: &[u8]| key != COMPRESSION && (has_label || key != LABEL);
+    let [here, there] = [here, there].map(|it| it.pairs().iter().filter(|(key, _)| counts(key)));
+    here.eq(there)
 }
 
 /// When what is at a path was changed last.

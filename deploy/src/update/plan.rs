@@ -260,7 +260,7 @@ impl UpdatePlan<'_> {
         &self.image.meta
     }
 
-    /// Where the wishes refuse the update.
+    /// What is in the way of the update.
     pub fn refused(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|line| line.act == Act::Refuse)
     }
@@ -291,7 +291,7 @@ impl UpdatePlan<'_> {
     fn run_at(self, place: Option<&Place>, reporter: &dyn Reporter) -> anyhow::Result<Updated> {
         if let Some(line) = self.refused().next() {
             bail!(
-                "{} ({}), and the update is to fail then; --dry-run lists all {} of them",
+                "in the way of the update: {} ({}). Nothing was changed; --dry-run lists all {} of them",
                 self.machine.shown(&line.path),
                 line.why.text(),
                 self.refused().count()

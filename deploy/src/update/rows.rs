@@ -4,7 +4,6 @@ use super::local::Local;
 use super::look::{Three, time};
 use super::side::{Side, between};
 use super::table::{Act, Here, InTrees, Why, Wishes, decide};
-use crate::wishes::Changes;
 use pitstop_trees::Aspect;
 use pitstop_trees::entry::Kind;
 use pitstop_trees::machine::Node;
@@ -95,7 +94,7 @@ pub fn judge(rows: &mut [Row], three: &Three, wishes: Wishes, local: &Local) {
     }
     keep_kernels(rows);
     block(rows, three);
-    settle(rows, three, wishes);
+    settle(rows, three);
     need(rows, three);
     join(rows, three);
     settle_attributes(rows, three);
@@ -223,28 +222,48 @@ fn is_file_here(row: &Row, three: &Three) -> bool {
     row.here.is_some() && !is_folder_here(row, three)
 }
 
-/// Keeps folders that would go, or become files, while something in them stays.
-fn settle(rows: &mut [Row], three: &Three, wishes: Wishes) {
-    // Folders in which something stays.
+/// Keeps folders that would go while something in them stays. One that is no folder in the tree any more, and would stay without what
+/// the tree had in it, is refused: of a `/bin` that becomes a symlink nothing but a stranger would be left.
+fn settle(rows: &mut [Row], three: &Three) {
+    // Folders in which something stays, in which anything is deleted, and in which modules stay for the kernel that runs.
     let mut stays: HashSet<&[u8]> = HashSet::new();
+    let mut loses: HashSet<&[u8]> = HashSet::new();
+    let mut runs: HashSet<&[u8]> = HashSet::new();
     for row in rows.iter_mut().rev() {
+        let path = row.path.as_bytes();
         let is_folder = is_folder_here(row, three);
-        let goes = row.act == Act::Delete;
-        let becomes = row.act == Act::Place && is_folder && !is_folder_in_tree(row, three);
-        if is_folder && (goes || becomes) {
+        let becomes = is_folder && !row.own && row.new.is_some() && !is_folder_in_tree(row, three);
+        let goes = is_folder && row.act == Act::Delete;
+        if goes || (becomes && row.act == Act::Place) {
             if three.machine.is_point(row.path) {
                 (row.act, row.why) = (Act::Keep, Why::MountPoint);
-            } else if stays.contains(row.path.as_bytes()) {
-                (row.act, row.why) = match (goes, wishes.changes) {
-                    (true, _) => (Act::Keep, Why::HoldsOthers),
-                    (false, Changes::Fail) => (Act::Refuse, Why::FolderInTheWay),
-                    (false, _) => (Act::Keep, Why::FolderInTheWay),
-                };
+            } else if stays.contains(path) && goes {
+                (row.act, row.why) = (Act::Keep, Why::HoldsOthers);
+            } else if stays.contains(path) {
+                (row.act, row.why) = (Act::Refuse, Why::FolderInTheWay);
             }
         }
+        if becomes && row.act == Act::Keep && loses.contains(path) {
+            row.act = Act::Refuse;
+            if row.why != Why::MountPoint {
+                row.why = Why::FolderInTheWay;
+            }
+        }
+        if row.why == Why::FolderInTheWay && runs.contains(path) {
+            row.why = Why::RunningInTheWay;
+        }
+        if row.path.is_root() {
+            continue;
+        }
         let there = row.here.is_some() && row.act != Act::Delete;
-        if (there || row.act == Act::Place) && !row.path.is_root() {
+        if there || row.act == Act::Place {
             stays.insert(row.path.folder());
+        }
+        if row.act == Act::Delete || loses.contains(path) {
+            loses.insert(row.path.folder());
+        }
+        if row.why == Why::Running || runs.contains(path) {
+            runs.insert(row.path.folder());
         }
     }
 }

@@ -39,7 +39,7 @@ pub enum Act {
     Delete,
     /// The machine's stays, and is listed.
     Keep,
-    /// The admin wishes no update where this is so.
+    /// No update where this is so: the admin wishes none, or a folder would be left half empty.
     Refuse,
 }
 
@@ -64,6 +64,7 @@ pub enum Why {
     Below,
     HoldsOthers,
     FolderInTheWay,
+    RunningInTheWay,
     MountPoint,
     Linked,
     Needed,
@@ -91,7 +92,14 @@ impl Why {
             Why::MachinesOwn => "the machine's own",
             Why::Below => "what is above it on the machine is no folder",
             Why::HoldsOthers => "gone from the tree, but something in it stays",
-            Why::FolderInTheWay => "a folder on the machine, and something in it stays",
+            Why::FolderInTheWay => {
+                "no folder in the tree, and on the machine one with something of its own: move that elsewhere, or leave the \
+                 folder alone (exclude)"
+            }
+            Why::RunningInTheWay => {
+                "no folder in the tree, and on the machine one with modules of the kernel that runs: update it while it does not \
+                 run (the action update), or leave the folder alone (exclude)"
+            }
             Why::MountPoint => "another filesystem is mounted there",
             Why::Linked => "another name of a file that is replaced",
             Why::Needed => "removed on the machine; something new goes into it",

@@ -1,5 +1,6 @@
 //! Folders in which an update works, one at the top of each volume: what is staged can be renamed to its place from there.
 
+use crate::inside::make_folder;
 use anyhow::{Context, bail};
 use pitstop_trees::WORKSHOP;
 use pitstop_trees::machine::Machine;
@@ -51,8 +52,7 @@ pub fn make_folders(machine: &Machine, path: &TreePath) -> anyhow::Result<OwnedF
         match machine.open_path(&at, how) {
             Ok(opened) => folder = opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mode = Mode::from_raw_mode(0o755);
-                keeping_time(folder.as_fd(), || Ok(mkdirat(&folder, name, mode)?))
+                keeping_time(folder.as_fd(), || Ok(make_folder(&folder, name)?))
                     .with_context(shown)?;
                 folder = machine.open_path(&at, how).with_context(shown)?;
             }

@@ -4,7 +4,7 @@ use crate::common::{self, Disk};
 use crate::update_common::{Case, Loop, Wish, assert_same, is_clean};
 use pitstop_deploy::wishes::{Changes, Strangers};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 #[test]
@@ -37,6 +37,47 @@ fn an_update_that_is_to_fail_changes_nothing_and_says_why() {
         "{error}"
     );
     assert_same(&case.tree("machine"), &before);
+}
+
+/// As Debian's merge of `/bin` into `/usr` has it: of a `/bin` that stays a folder only the stranger would be left.
+#[test]
+fn a_folder_that_becomes_a_symlink_is_not_emptied_around_what_stays_in_it() {
+    let disk = Disk::new(256 << 20, &[]);
+    let case = Case::new(disk.join("case"));
+    for folder in ["a/bin", "b/usr/bin"] {
+        fs::create_dir_all(case.at(folder)).unwrap();
+        fs::write(case.at(folder).join("sh"), "a shell").unwrap();
+    }
+    symlink("usr/bin", case.at("b/bin")).unwrap();
+    case.deploy();
+    let stranger = case.at("machine/bin/backup-my-db");
+    fs::write(&stranger, "mine").unwrap();
+    let wish = |changes, strangers| Wish {
+        changes,
+        strangers,
+        ..Wish::default()
+    };
+    let refused = |wish| {
+        let before = case.tree("machine");
+        let error = case.update(wish).unwrap_err().to_string();
+        assert!(
+            error.contains("/bin (no folder in the tree") && error.contains("exclude"),
+            "{error}"
+        );
+        assert_same(&case.tree("machine"), &before);
+    };
+    for changes in [Changes::Keep, Changes::Replace, Changes::Fail] {
+        refused(wish(changes, Strangers::Keep));
+    }
+    // Nor is one emptied that stays because it was edited itself.
+    fs::remove_file(&stranger).unwrap();
+    let mode = |mode| fs::Permissions::from_mode(mode);
+    fs::set_permissions(case.at("machine/bin"), mode(0o700)).unwrap();
+    refused(Wish::default());
+    fs::set_permissions(case.at("machine/bin"), mode(0o755)).unwrap();
+    case.update(Wish::default()).unwrap();
+    let shell = fs::read_to_string(case.at("machine/bin/sh")).unwrap();
+    assert_eq!(shell, "a shell");
 }
 
 #[test]

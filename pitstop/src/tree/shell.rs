@@ -51,9 +51,10 @@ pub struct Args {
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs in namespaces of its own: nothing that is mounted or started in it outlives it. `$1` is the tree, `$2` where it looks for name
-/// servers, by its path here.
+/// servers, by its path here. What is made in it is the system's, and not as private as what is made here may be.
 const ENTER: &str = r#"
 set -e
+umask 022
 root=$1; resolver=$2; shift 2
 mount --bind "$root" "$root"
 cd "$root"

@@ -4,7 +4,7 @@
 use super::folder::{Folder, Target};
 use crate::entry::{Attributes, Kind, Time};
 use crate::flags::Flags;
-use crate::inode::proc_path;
+use crate::inode::{COMPRESSION, proc_path};
 use crate::path::shown;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
@@ -182,6 +182,7 @@ fn xattr(
 ) -> anyhow::Result<()> {
     match set {
         Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP) if key == COMPRESSION => Ok(()),
         // A tar may have what no kernel takes: an ACL that is none, or `user.` of a symlink.
         Err(
             Errno::OPNOTSUPP
@@ -196,6 +197,22 @@ fn xattr(
         }
         Err(error) => Err(error).with_context(|| format!("setting {} of {name}", shown(key))),
     }
+}
+
+/// Sets what counts for data that is written from now on. By the flag alone Btrfs would take zlib.
+pub fn set_early(
+    fd: impl AsFd,
+    wanted: &Attributes,
+    name: &str,
+    losses: &Losses,
+) -> anyhow::Result<()> {
+    set_flags(&fd, wanted.flags.early(), name, losses)?;
+    let mut pairs = wanted.xattrs.pairs().iter();
+    if let Some((key, value)) = pairs.find(|(key, _)| key == COMPRESSION) {
+        let set = fsetxattr(&fd, c_string(key)?, value, XattrFlags::empty());
+        xattr(set, key, name, losses)?;
+    }
+    Ok(())
 }
 
 /// Adds `flags` to those that the filesystem has set itself.

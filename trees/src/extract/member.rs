@@ -97,8 +97,7 @@ impl<'a, P: Places> Writer<'a, P> {
         let mode = Mode::from_raw_mode(entry.attributes.mode & 0o777);
         let file =
             openat(&folder.fd, own, flags, mode).with_context(|| format!("making {name}"))?;
-        let early = entry.attributes.flags.early();
-        attributes::set_flags(&file, early, &name, self.losses)?;
+        attributes::set_early(&file, &entry.attributes, &name, self.losses)?;
         Ok((File::from(file), folder.is_fat))
     }
 

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
-use tar_core::{EntryType, PaxExtensions};
+use tar_core::{EntryType, HEADER_SIZE, Header, PaxExtensions};
 
 /// How much is read at once; a header with its records is looked for in it.
 const WINDOW: usize = 64 << 10;
@@ -122,6 +122,24 @@ impl Reading {
         Ok(true)
     }
 
+    /// How much data an entry has at `data`. Some writers give folders and hard links a size, and nothing behind it; pax may write a
+    /// file's data with a further name of it, too. As libarchive has it, a header where the data would be says that there is none.
+    fn stored(&self, entry: &ParsedEntry, data: u64) -> anyhow::Result<u64> {
+        match entry.entry_type {
+            EntryType::Directory => return Ok(0),
+            EntryType::Link if entry.size > 0 => {}
+            _ => return Ok(entry.size),
+        }
+        let mut block = [0; HEADER_SIZE];
+        if data.saturating_add(entry.size.max(HEADER_SIZE as u64)) > self.size {
+            return Ok(0);
+        }
+        let read = self.file.read_exact_at(&mut block, data);
+        read.context("reading the tar")?;
+        let is_header = Header::from_bytes(&block).verify_checksum().is_ok();
+        Ok(if is_header { 0 } else { entry.size })
+    }
+
     /// Takes what the parser found; whether more follows.
     fn take(
         &mut self,
@@ -143,8 +161,9 @@ impl Reading {
             }
             ParseEvent::Entry { consumed, entry } => {
                 let data = self.at + consumed as u64;
-                self.at = next(data, entry.size, self.size)?;
-                let content = Content::new(&self.file, data, entry.size, None);
+                let stored = self.stored(&entry, data)?;
+                self.at = next(data, stored, self.size)?;
+                let content = Content::new(&self.file, data, stored, None);
                 add(builder, &entry, &self.global, content, layer)?;
             }
             ParseEvent::SparseEntry {

@@ -5,7 +5,7 @@ use crate::entry::{Attributes, Kind, Time};
 use crate::extract::attributes::{Losses, set_flags, set_named, set_open};
 use crate::extract::folder::{Folder, Target};
 use crate::flags::Flags;
-use crate::inode::{proc_path, xattrs};
+use crate::inode::{COMPRESSION, proc_path, xattrs};
 use crate::path::{TreePath, shown};
 use anyhow::Context;
 use pitstop_imaging::event::Reporter;
@@ -180,8 +180,8 @@ fn drop_others(opened: &OwnedFd, wanted: &Attributes, name: &str) -> anyhow::Res
     let has = xattrs(opened).with_context(|| format!("reading the attributes of {name}"))?;
     let wants = |key: &[u8]| wanted.xattrs.pairs().iter().any(|(it, _)| it == key);
     for (key, _) in has.pairs() {
-        // A label that the image knows nothing of is of the machine's own policy.
-        if wants(key) || key == b"security.selinux" {
+        // A label that the image knows nothing of is of the machine's own policy, as is how it stores data.
+        if wants(key) || key == b"security.selinux" || key == COMPRESSION {
             continue;
         }
         match rustix::fs::removexattr(proc_path(opened), &key[..]) {

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod holes;
+mod sizes;
 
 use common::{Disk, Said, capture_to, extract_to, options};
 use pitstop_imaging::event::Silent;
