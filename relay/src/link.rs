@@ -1,12 +1,19 @@
 //! A connection between two machines: TLS where the server is talked to by TLS, else plain TCP.
 //!
-//! The certificates are made for the run and name nobody: who the other side is, `hello` proves by the session's key, bound
-//! to this very connection (RFC 9266), so that nobody in between can pass the proof on.
+//! The keys are made for the run, and there are no certificates, which would name nobody (RFC 7250): who the other side is, `hello`
+//! proves by the session's key, bound to this very connection (RFC 9266), so that nobody in between can pass the proof on.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::crypto::ring::default_provider;
+use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{
+    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
+use rustls::server::AlwaysResolvesServerRawPublicKeys;
+use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, ServerConnection,
     SignatureScheme, StreamOwned,
@@ -35,23 +42,20 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// With a certificate that lives as long as this value.
+    /// With a key that lives as long as this value.
     pub fn new() -> anyhow::Result<Self> {
-        let made = rcgen::generate_simple_self_signed([NAME.to_owned()])
-            .context("making a certificate for this run")?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(default_provider());
+        let own = AlwaysResolvesServerRawPublicKeys::new(Arc::new(own_key(&provider)?));
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .context("setting up TLS")?
             .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .context("setting up TLS")?;
+            .with_cert_resolver(Arc::new(own));
         let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .context("setting up TLS")?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyName(provider)))
+            .with_custom_certificate_verifier(Arc::new(AnyKey(provider)))
             .with_no_client_auth();
         Ok(Self {
             client: Arc::new(client),
@@ -60,11 +64,23 @@ impl Tls {
     }
 }
 
-/// Takes any certificate whose holder has its key: the name in it says nothing here.
-#[derive(Debug)]
-struct AnyName(Arc<CryptoProvider>);
+/// A new key, in the place of a certificate.
+fn own_key(provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> {
+    let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new());
+    let made = made.map_err(|_| anyhow!("making a key for this run: there is no randomness"))?;
+    let key = PrivatePkcs8KeyDer::from(made.as_ref().to_vec());
+    let key = provider.key_provider.load_private_key(key.into());
+    let key = key.context("setting up TLS")?;
+    let public = key.public_key().context("setting up TLS: no public key")?;
+    let public = CertificateDer::from(public.as_ref().to_vec());
+    Ok(CertifiedKey::new(vec![public], key))
+}
 
-impl ServerCertVerifier for AnyName {
+/// Takes any key whose holder proves to have it.
+#[derive(Debug)]
+struct AnyKey(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyKey {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -91,8 +107,13 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = SubjectPublicKeyInfoDer::from(cert.as_ref());
         let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, signed, algorithms)
+        verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
