@@ -43,7 +43,7 @@ pub fn in_folder(folder: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Res
     }
     let mode = Mode::from_raw_mode(0o644);
     match open(flags | OFlags::EXCL, mode) {
-        Ok(made) => fchmod(&made, mode).map(|()| made),
+        Ok(file) => fchmod(&file, mode).map(|()| file),
         Err(Errno::EXIST) => open(flags - OFlags::CREATE, Mode::empty()),
         Err(error) => Err(error),
     }

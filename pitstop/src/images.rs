@@ -50,7 +50,7 @@ pub enum Command {
 pub struct At {
     #[command(flatten)]
     root: Root,
-    /// A share that is a store, s3://BUCKET/PREFIX [default: that of the root]
+    /// A share that is a store, `s3://BUCKET/PREFIX` [default: that of the root]
     #[arg(long, value_name = "URL")]
     share: Option<ShareUrl>,
     /// The keys of a share that is a store, as pitstop serve has them [default: those of the environment, else

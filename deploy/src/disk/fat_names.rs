@@ -52,7 +52,7 @@ fn fault(name: &[u8], kind: &Kind) -> Option<&'static str> {
         return Some("its name is no UTF-8");
     };
     let is_forbidden =
-        |letter: char| letter < ' ' || letter > '\u{ffff}' || FORBIDDEN.contains(letter);
+        |letter: char| !(' '..='\u{ffff}').contains(&letter) || FORBIDDEN.contains(letter);
     if name.contains(is_forbidden) {
         return Some("its name has a letter that FAT has not");
     }

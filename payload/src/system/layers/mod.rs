@@ -230,20 +230,19 @@ impl Layers {
         let [first, ..] = &grounds[..] else {
             bail!("{name} has no extents");
         };
-        let node = match &pieces[..] {
-            [piece] => self.show(first, piece.start, piece.length)?,
-            _ => {
-                Reading::check_volumes().with_context(|| format!("{name} is in pieces"))?;
-                let devices: anyhow::Result<Vec<PathBuf>> = group
-                    .parts
-                    .iter()
-                    .map(|(_, ground)| self.show(ground, 0, ground.volume.size))
-                    .collect();
-                let reading = Reading::volume(&group.name, &volume.name, &devices?, reporter)?;
-                let node = reading.node().to_owned();
-                self.held.0.push(Open::Tool { _reading: reading });
-                node
-            }
+        let node = if let [piece] = &pieces[..] {
+            self.show(first, piece.start, piece.length)?
+        } else {
+            Reading::check_volumes().with_context(|| format!("{name} is in pieces"))?;
+            let devices: anyhow::Result<Vec<PathBuf>> = group
+                .parts
+                .iter()
+                .map(|(_, ground)| self.show(ground, 0, ground.volume.size))
+                .collect();
+            let reading = Reading::volume(&group.name, &volume.name, &devices?, reporter)?;
+            let node = reading.node().to_owned();
+            self.held.0.push(Open::Tool { _reading: reading });
+            node
         };
         let is_other = |disk: &&String| **disk != first.volume.disk;
         let all = grounds.iter().flat_map(|ground| {

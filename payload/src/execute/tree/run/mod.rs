@@ -40,7 +40,7 @@ pub(in crate::execute) struct Ready {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Memory(memory::Size),
-    Scratch(Volume),
+    Scratch(Box<Volume>),
 }
 
 pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Prepared> {
@@ -63,7 +63,7 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
     let place = match scratch {
         Some(volume) => {
             lines.push(scratch::line(volume, options.writable));
-            Place::Scratch(volume.clone())
+            Place::Scratch(Box::new(volume.clone()))
         }
         None if options.writable == Writable::Scratch => bail!(
             "there is no partition labelled scratch, on which this job wants to write: give one that label (its \
