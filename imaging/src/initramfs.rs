@@ -3,7 +3,10 @@
 //!
 //! It is read from its beginning to its end, and nothing of it is kept: unpacked it is larger than a small machine's memory.
 
-use anyhow::{Context, bail, ensure};
+mod members;
+
+use anyhow::{Context, ensure};
+use members::Members;
 use std::io::{self, BufReader, Read};
 
 /// The largest initramfs taken, unpacked.
@@ -15,8 +18,6 @@ const TRAILER: &str = "TRAILER!!!";
 /// Of a header: six bytes of magic, then thirteen numbers of eight hex digits.
 const HEADER: usize = 110;
 const MAGIC: usize = 6;
-/// Of the largest that xz is set to make, with room for the decoder: bytes.
-const XZ_MEMORY: u64 = 512 << 20;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,24 +73,10 @@ pub fn walk(image: impl Read, visit: Visit) -> anyhow::Result<()> {
     };
     if let Some((start, packing)) = archives(&mut image, &mut count)? {
         let packed = BufReader::new(io::Cursor::new(start).chain(image));
-        let plain: Box<dyn Read + '_> = match packing {
-            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
-            Packing::Xz => {
-                let stream = liblzma::stream::Stream::new_stream_decoder(
-                    XZ_MEMORY,
-                    liblzma::stream::CONCATENATED,
-                )?;
-                Box::new(liblzma::bufread::XzDecoder::new_stream(packed, stream))
-            }
-            Packing::Zstd => {
-                let mut decoder = zstd::Decoder::with_buffer(packed)?;
-                // The kernel's own limit (lib/decompress_unzstd.c).
-                decoder.window_log_max(27)?;
-                Box::new(decoder)
-            }
-            Packing::Unknown(name) => return Err(UnknownPacking(name).into()),
-            Packing::None => bail!("it is no archive"),
-        };
+        if let Packing::Unknown(name) = packing {
+            return Err(UnknownPacking(name).into());
+        }
+        let plain = Members::new(packing, packed)?;
         let mut plain = BufReader::new(plain.take(LARGEST));
         let behind = archives(&mut plain, &mut count).context("unpacking it")?;
         ensure!(behind.is_none(), "it is compressed twice");
@@ -283,6 +270,16 @@ mod tests {
         for (program, arguments) in packings {
             let packed = piped(program, arguments, &modules);
             assert_eq!(found(&packed).unwrap(), expected(false), "{program}");
+            // As the kernel has it: zeros between members and behind them.
+            let mut twice = [&packed[..], &[0; 3]].concat();
+            twice.extend(piped(program, arguments, &cpio(&["more"])));
+            twice.extend([0; 5]);
+            let more = [
+                expected(false),
+                vec![("more".into(), "data of more".into())],
+            ]
+            .concat();
+            assert_eq!(found(&twice).unwrap(), more, "{program}");
             let mut image = cpio(&["micro.bin"]);
             image.resize(image.len().next_multiple_of(4096), 0);
             image.extend(packed);

@@ -25,7 +25,15 @@ fn deployed_with(
 ) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| folder.path().join("system").join(path);
-    for path in ["run", "sys", "tmp", "data/etc", "data/var/lib"] {
+    for path in [
+        "run",
+        "sys",
+        "tmp",
+        "data/etc",
+        "data/var/lib",
+        "data/names/Foo",
+        "data/names/foo",
+    ] {
         fs::create_dir_all(at(path)).unwrap();
     }
     fs::write(at("data/etc/fstab"), fstab).unwrap();
@@ -130,22 +138,26 @@ fn what_the_tree_lacks_is_for_all_whatever_the_umask_is() {
 
 #[test]
 fn what_no_fat_can_hold_is_named_before_a_byte_is_written() {
-    let layout = LAYOUT.replace(
-        "[[partition]]",
-        "[[partition]]\ntype = \"efi\"\nsize = \"40MiB\"\nfilesystem = \"vfat\"\nmount = \"/boot\"\n[[partition]]",
-    );
     let disk = DiskFile::new(300 * MIB);
-    for (links, why) in [
+    let etc = ("etc", "/data/etc");
+    for (mount, links, why) in [
         (
-            [("etc", "/data/etc"), ("boot/vmlinuz", "vmlinuz-6")],
+            "/boot",
+            &[etc, ("boot/vmlinuz", "vmlinuz-6")][..],
             "/boot/vmlinuz of the tree",
         ),
         (
-            [("etc", "/data/etc"), ("boot/efi/y", "x")],
+            "/boot/efi",
+            &[etc, ("boot/efi/y", "x")],
             "/boot/efi/y of the tree",
         ),
+        ("/data/names", &[etc], "/data/names/foo of the tree"),
     ] {
-        let error = deployed_with(FSTAB, &layout, &links, &disk.path).unwrap_err();
+        let fat = format!(
+            "[[partition]]\ntype = \"efi\"\nsize = \"40MiB\"\nfilesystem = \"vfat\"\nmount = \"{mount}\"\n"
+        );
+        let layout = LAYOUT.replace("[[partition]]", &format!("{fat}[[partition]]"));
+        let error = deployed_with(FSTAB, &layout, links, &disk.path).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(disk.bytes(0, 4096), [0; 4096]);
     }

@@ -1,19 +1,17 @@
 //! Tars, entry by entry: v7, ustar, pax and GNU, as `tar-core` parses them; what that leaves out is read from the raw
 //! records: fractions and signs of times, ACLs, flags.
 
+use super::attributes;
 use super::build::{Builder, Content, Given, Shape};
-use crate::acl;
-use crate::entry::{Attributes, Extent, Time, Xattrs, is_device};
-use crate::flags::Flags;
+use crate::entry::{Extent, is_device};
 use crate::header::padded;
 use crate::path::{TreePath, shown};
-use crate::pax::unescaped;
 use anyhow::{Context, anyhow, bail};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
-use tar_core::{EntryType, HEADER_SIZE, Header, PaxExtensions};
+use tar_core::{EntryType, HEADER_SIZE, Header};
 
 /// How much is read at once; a header with its records is looked for in it.
 const WINDOW: usize = 64 << 10;
@@ -228,7 +226,12 @@ fn add(
 ) -> anyhow::Result<()> {
     let name = shown(&entry.path);
     let path = TreePath::parse_loose(&entry.path).with_context(|| format!("the path {name}"))?;
-    let attributes = attributes(entry, global).with_context(|| format!("the entry {name}"))?;
+    let attributes = attributes::of(entry, global).with_context(|| format!("the entry {name}"))?;
+    let unread = attributes::unread(entry, global, &attributes);
+    if !unread.is_empty() {
+        let why = format!("records that are not read: {}", unread.join(", "));
+        builder.leave_out(format!("some of {name}"), why);
+    }
     let link = || -> anyhow::Result<&[u8]> {
         let target = entry
             .link_target
@@ -307,94 +310,4 @@ fn absent(list: &Content) -> anyhow::Result<usize> {
         .context("reading the tar")?;
     let names = names.split(|byte| *byte == 0);
     Ok(names.filter(|name| name.starts_with(b"N")).count())
-}
-
-fn attributes(entry: &ParsedEntry, global: &[u8]) -> anyhow::Result<Attributes> {
-    // GNU tar and bsdtar have times before 1970 as negative numbers.
-    let seconds = entry.mtime.cast_signed();
-    let mut found = Attributes {
-        mode: entry.mode & 0o7777,
-        uid: owner(entry.uid)?,
-        gid: owner(entry.gid)?,
-        mtime: Time { seconds, nanos: 0 },
-        ..Attributes::default()
-    };
-    let mut xattrs = Vec::new();
-    for records in [Some(global), entry.pax].into_iter().flatten() {
-        for record in PaxExtensions::new(records) {
-            let record = record.map_err(|error| anyhow!("its pax records: {error}"))?;
-            take(
-                record.key_bytes(),
-                record.value_bytes(),
-                &mut found,
-                &mut xattrs,
-            )?;
-        }
-    }
-    // The last one of a name counts.
-    xattrs.reverse();
-    xattrs.sort_by(|a: &(Vec<u8>, Vec<u8>), b| a.0.cmp(&b.0));
-    xattrs.dedup_by(|later, first| later.0 == first.0);
-    found.xattrs = Arc::new(Xattrs::new(xattrs));
-    Ok(found)
-}
-
-/// The largest number means "nobody is set" to the kernel (chown(2)).
-fn owner(id: u64) -> anyhow::Result<u32> {
-    let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
-    id.context("an owner that Linux has no number for")
-}
-
-fn take(
-    key: &[u8],
-    value: &[u8],
-    found: &mut Attributes,
-    xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>,
-) -> anyhow::Result<()> {
-    let text = || shown(value);
-    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-        let name = unescaped(name);
-        if name.is_empty() || name.contains(&0) {
-            bail!("an extended attribute without a name");
-        }
-        xattrs.push((name, value.to_vec()));
-        return Ok(());
-    }
-    if let Some((name, key)) = acl::NAMES.iter().find(|(_, tar)| tar.as_bytes() == key) {
-        // Names of users have numbers only when the whole tree is there: `Builder::finish`.
-        let acl = acl::from_text(value, |_, _| None);
-        xattrs.push(match acl {
-            Some(acl) => (name.to_vec(), acl),
-            None => (key.as_bytes().to_vec(), value.to_vec()),
-        });
-        return Ok(());
-    }
-    match key {
-        b"mtime" => {
-            found.mtime = Time::parse(value).with_context(|| format!("the time {}", text()))?;
-        }
-        // The parser passes over numbers that are none.
-        b"size" | b"uid" | b"gid" => {
-            let number = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse::<u64>().ok());
-            let number = number.with_context(|| format!("the number {}", text()))?;
-            match key {
-                b"uid" => found.uid = owner(number)?,
-                b"gid" => found.gid = owner(number)?,
-                _ => {}
-            }
-        }
-        b"SCHILY.fflags" => found.flags = Flags::parse(value),
-        b"RHT.security.selinux" => {
-            // GNU tar writes it without the zero byte that the kernel has.
-            let mut label = value.to_vec();
-            if label.last() != Some(&0) {
-                label.push(0);
-            }
-            xattrs.push((b"security.selinux".to_vec(), label));
-        }
-        _ => {}
-    }
-    Ok(())
 }

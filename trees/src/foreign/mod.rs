@@ -2,6 +2,7 @@
 //! data of files is read where it lies. So no symlink, no `..` and no hard link of a hostile tar leads anywhere.
 
 mod archive;
+mod attributes;
 mod build;
 mod oci;
 mod packed;

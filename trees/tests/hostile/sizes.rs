@@ -1,6 +1,6 @@
-//! Entries with a size in their headers, and no data behind them.
+//! Entries with a size in their headers, and no data behind them; and with records that are not read.
 
-use super::{entry, extract_to, imported, paths};
+use super::{entry, extract_to, imported, paths, pax};
 use std::fs;
 
 /// An entry of which its header says that it has `size` bytes.
@@ -39,4 +39,30 @@ fn data_behind_a_hard_link_is_passed_over() {
     extract_to(&made.image, &root).unwrap();
     assert_eq!(fs::read(root.join("b")).unwrap(), b"hello");
     assert_eq!(fs::read(root.join("c")).unwrap(), b"x");
+}
+
+#[test]
+fn records_that_are_not_read_are_told() {
+    let made = imported(&[
+        pax(
+            b'x',
+            &[("LIBARCHIVE.xattr.user.a", "YQ=="), ("SCHILY.acl.ace", "x")],
+        ),
+        entry("lost", b'0', "", b""),
+        pax(
+            b'x',
+            &[
+                ("LIBARCHIVE.xattr.user.a", "YQ=="),
+                ("SCHILY.xattr.user.a", "a"),
+            ],
+        ),
+        entry("kept", b'0', "", b""),
+    ])
+    .unwrap();
+    let said = made.said.0.lock().unwrap().join("\n");
+    assert!(
+        said.contains("LIBARCHIVE.xattr.user.a, SCHILY.acl.ace"),
+        "{said}"
+    );
+    assert!(said.contains("lost") && !said.contains("kept"), "{said}");
 }
