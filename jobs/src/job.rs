@@ -183,11 +183,13 @@ impl Job {
             || self.other_files.contains(&other.host_file)
     }
 
-    /// From when on its machine can be at work for it: when it was set, or was due after that.
+    /// From when on its machine can be at work for it: when it was set, or was due after that. Of one that ended before it was
+    /// due that is its end: it is not the last that its machine had until a day that never came for it.
     pub fn since(&self) -> Timestamp {
         // A job that comes again and again is a plan for others.
         let at = self.at.filter(|_| self.every.is_none());
-        at.map_or(self.set, |at| at.max(self.set))
+        let since = at.map_or(self.set, |at| at.max(self.set));
+        self.ended.map_or(since, |ended| since.min(ended))
     }
 
     /// What of it matters for its turn.
@@ -396,6 +398,17 @@ pub fn sample() -> Job {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_that_is_withdrawn_before_it_was_due_is_not_the_last_until_then() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut job = sample();
+        job.at = Some(at(600));
+        assert_eq!(job.since(), at(600));
+        let what = crate::Happened::Cancelled { by: "root".into() };
+        job.apply(&what, at(5));
+        assert_eq!(job.since(), at(5));
+    }
 
     #[test]
     fn a_file_reads_back_and_says_what_is_wrong() {
