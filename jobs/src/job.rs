@@ -164,8 +164,7 @@ impl Job {
             let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
             name.ends_with(SUFFIX) && !name.starts_with('.') && name.bytes().all(safe)
         };
-        let mut files = std::iter::once(&job.host_file).chain(&job.other_files);
-        if let Some(file) = files.find(|file| !plain(file)) {
+        if let Some(file) = job.files().find(|file| !plain(file)) {
             return Err(bad(format!("{file:?} is no host file's name")));
         }
         Ok(job)
@@ -178,9 +177,13 @@ impl Job {
 
     /// Whether it is about the machine that `other` is about.
     pub fn is_of_machine(&self, other: &Self) -> bool {
-        self.host_file == other.host_file
-            || other.other_files.contains(&self.host_file)
-            || self.other_files.contains(&other.host_file)
+        let mut files = self.files();
+        files.any(|file| other.files().any(|theirs| theirs == file))
+    }
+
+    /// Every name that a host file of its machine can have.
+    pub fn files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.host_file).chain(&self.other_files)
     }
 
     /// From when on its machine can be at work for it: when it was set, or was due after that. Of one that ended before it was
@@ -408,6 +411,16 @@ mod tests {
         let what = crate::Happened::Cancelled { by: "root".into() };
         job.apply(&what, at(5));
         assert_eq!(job.since(), at(5));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_any_of_its_names() {
+        let named = |address: &str| Job {
+            host_file: format!("{address}.toml"),
+            other_files: vec!["01-52-54-00-00-0c-01.toml".into()],
+            ..sample()
+        };
+        assert!(named("7F000101").is_of_machine(&named("7F000103")));
     }
 
     #[test]

@@ -222,13 +222,17 @@ impl Locked {
             }
         };
         let by = Happened::Superseded { by: job.id.clone() };
+        let mut names = job.other_files.clone();
         for old in others {
             if old.state.is_set() {
+                names.push(old.host_file.clone());
                 self.apply(old, &by, job.changed)?;
             }
         }
-        // Under its other name the machine would find the old job, or find it when this one is done.
-        for other in &job.other_files {
+        names.retain(|name| *name != job.host_file);
+        // Under its other name the machine would find the old job, or find it when this one is done. Under an address that it
+        // had before, another machine would.
+        for other in &names {
             host_files::remove(hosts, other)
                 .with_context(|| format!("removing the job it had under the name {other}"))?;
         }
