@@ -106,9 +106,12 @@ impl Job {
 
     /// Whether it is about the machine that `other` is about.
     pub fn is_of_machine(&self, other: &Self) -> bool {
-        self.host_file == other.host_file
-            || other.other_files.contains(&self.host_file)
-            || self.other_files.contains(&other.host_file)
+        let mut files = self.files();
+        files.any(|file| other.files().any(|theirs| theirs == file))
+    }
+
+    fn files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.host_file).chain(&self.other_files)
     }
 }
 

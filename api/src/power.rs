@@ -25,6 +25,9 @@ pub struct PowerAsk {
     #[schema(min_items = 1)]
     pub machines: Vec<String>,
     pub act: PowerAct,
+    /// Switch it off though it is at work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// What became of one machine.

@@ -72,7 +72,8 @@ fn ended(result: &str, action: &str) -> Option<Trace> {
 impl Job {
     /// What the files tell that the job does not know yet.
     pub fn seen(&self, evidence: &Evidence) -> Option<Happened> {
-        if !self.state.is_set() {
+        // Where another job took its place, the host file is that one's: its machine alone tells how it goes.
+        if !self.state.is_set() || self.superseded_by.is_some() {
             return None;
         }
         if !evidence.is_set {

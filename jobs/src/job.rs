@@ -164,8 +164,7 @@ impl Job {
             let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
             name.ends_with(SUFFIX) && !name.starts_with('.') && name.bytes().all(safe)
         };
-        let mut files = std::iter::once(&job.host_file).chain(&job.other_files);
-        if let Some(file) = files.find(|file| !plain(file)) {
+        if let Some(file) = job.files().find(|file| !plain(file)) {
             return Err(bad(format!("{file:?} is no host file's name")));
         }
         Ok(job)
@@ -178,16 +177,22 @@ impl Job {
 
     /// Whether it is about the machine that `other` is about.
     pub fn is_of_machine(&self, other: &Self) -> bool {
-        self.host_file == other.host_file
-            || other.other_files.contains(&self.host_file)
-            || self.other_files.contains(&other.host_file)
+        let mut files = self.files();
+        files.any(|file| other.files().any(|theirs| theirs == file))
     }
 
-    /// From when on its machine can be at work for it: when it was set, or was due after that.
+    /// Every name that a host file of its machine can have.
+    pub fn files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.host_file).chain(&self.other_files)
+    }
+
+    /// From when on its machine can be at work for it: when it was set, or was due after that. Of one that ended before it was
+    /// due that is its end: it is not the last that its machine had until a day that never came for it.
     pub fn since(&self) -> Timestamp {
         // A job that comes again and again is a plan for others.
         let at = self.at.filter(|_| self.every.is_none());
-        at.map_or(self.set, |at| at.max(self.set))
+        let since = at.map_or(self.set, |at| at.max(self.set));
+        self.ended.map_or(since, |ended| since.min(ended))
     }
 
     /// What of it matters for its turn.
@@ -411,6 +416,27 @@ pub fn sample() -> Job {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_that_is_withdrawn_before_it_was_due_is_not_the_last_until_then() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut job = sample();
+        job.at = Some(at(600));
+        assert_eq!(job.since(), at(600));
+        let what = crate::Happened::Cancelled { by: "root".into() };
+        job.apply(&what, at(5));
+        assert_eq!(job.since(), at(5));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_any_of_its_names() {
+        let named = |address: &str| Job {
+            host_file: format!("{address}.toml"),
+            other_files: vec!["01-52-54-00-00-0c-01.toml".into()],
+            ..sample()
+        };
+        assert!(named("7F000101").is_of_machine(&named("7F000103")));
+    }
 
     #[test]
     fn a_file_reads_back_and_says_what_is_wrong() {

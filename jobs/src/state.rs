@@ -157,9 +157,9 @@ impl Job {
         let before = (told(self), self.verdict);
         match what {
             Happened::Due if self.state == State::Scheduled => self.state = State::Waiting,
-            Happened::Came if self.may_begin() => self.state = State::Queued,
+            Happened::Came if self.may_begin() => self.come(),
             Happened::CameEarly { why, written } if self.may_begin() => {
-                self.state = State::Queued;
+                self.come();
                 self.written |= written;
                 self.reason = Some(self.with_disk(why));
             }
@@ -197,13 +197,20 @@ impl Job {
                     }
                     _ => "its host file was removed by hand",
                 };
-                self.end(State::Cancelled, None, Some(reason.into()));
+                // Of one at work its log has told the end.
+                let verdict = (self.state == State::Running).then_some(Verdict::Lost);
+                self.end(State::Cancelled, verdict, Some(reason.into()));
             }
             Happened::Missed { reason } if self.state == State::Scheduled => {
                 self.end(State::Failed, Some(Verdict::Missed), Some(reason.clone()));
             }
             Happened::Cancelled { by } if !self.state.is_over() => {
                 self.end(State::Cancelled, None, Some(format!("cancelled by {by}")));
+            }
+            // It goes on to its end and tells of that; then the other one begins.
+            Happened::Superseded { by } if self.state == State::Running && self.is_tracked() => {
+                self.superseded_by = Some(by.clone());
+                self.reason = Some(format!("at work; {by} comes after it"));
             }
             Happened::Superseded { by } if !self.state.is_over() => {
                 self.superseded_by = Some(by.clone());
@@ -214,6 +221,10 @@ impl Job {
                 );
             }
             _ => {}
+        }
+        if self.superseded_by.is_some() && self.state.is_set() && self.state != State::Running {
+            // Its host file is another job's: it does not begin again.
+            self.state = State::Superseded;
         }
         if before == (told(self), self.verdict) {
             return Effect::None;
@@ -245,6 +256,14 @@ impl Job {
             State::Failed => written && !self.written,
             _ => false,
         }
+    }
+
+    /// Its machine is at the door, and at nothing else: a run that it was at is over.
+    fn come(&mut self) {
+        if self.state == State::Running {
+            self.verdict = Some(Verdict::Lost);
+        }
+        self.state = State::Queued;
     }
 
     fn begin(&mut self, run: &Id) {

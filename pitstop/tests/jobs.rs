@@ -598,3 +598,133 @@ fn a_room_follows_the_backup_of_one_of_its_machines() {
     let second = lab.id("lab-2");
     assert!(say(&server, &second, 4, READY).contains("is to be backed up first"));
 }
+
+#[test]
+fn a_job_that_is_withdrawn_before_its_time_is_not_its_machines_last() {
+    let lab = Lab::new();
+    let server = lab.serve();
+    let wipe = ["host", "set", "lab-1", "wipe", "--method", "zero"];
+    lab.does(&[&wipe[..], &["--disk", "sda", "--at", "+6d", "--yes"]].concat());
+    lab.does(&["job", "cancel", "lab-1"]);
+    lab.does(&["host", "set", "lab-1", "backup"]);
+    let backup = lab.id("lab-1");
+    assert!(say(&server, &backup, 1, READY).contains("\"go\""));
+    let failed = "\"state\":\"failed\",\"reason\":\"disk died\",\"again\":false";
+    say(&server, &backup, 1, failed);
+    assert_eq!(lab.job("lab-1")["action"], "backup");
+    lab.does(&["job", "retry", "lab-1"]);
+    let text = fs::read_to_string(lab.host_file("0A00000B.toml")).unwrap();
+    assert!(text.contains("action = \"backup\""), "{text}");
+}
+
+#[test]
+fn a_machine_at_work_is_not_switched_off_and_tells_its_own_end() {
+    let lab = Lab::new();
+    let log = lab.path().join("switched");
+    let power = format!(
+        "[\"sh\", \"-c\", \"echo $1 >> {}\", \"sh\", \"{{act}}\"]",
+        log.display()
+    );
+    let fleet = format!(
+        "version = 1\n[network.\"10.0.0.0/24\"]\n[host.a]\nip = \"10.0.0.11\"\npower = {power}\n"
+    );
+    fs::write(lab.path().join("fleet.toml"), fleet).unwrap();
+    let server = lab.serve();
+    lab.does(&[
+        "host", "set", "a", "wipe", "--method", "zero", "--disk", "sda", "--yes",
+    ]);
+    let first = lab.id("a");
+    assert!(say(&server, &first, 1, READY).contains("\"go\""));
+    let run = format!("{RUN}01");
+    for words in [
+        &["host", "set", "a", "rescue", "--power", "cycle"][..],
+        &["power", "a", "off"],
+        &["power", "a", "cycle"],
+    ] {
+        let error = lab.fails(words);
+        for part in ["a is at work: wipe", &first, &run, "--force"] {
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+    }
+    let ask = |force: &str| {
+        let body = format!("{{\"machines\":[\"a\"],\"act\":\"cycle\"{force}}}");
+        let headers = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        server.request("POST", "/api/v1/power", &headers, body.as_bytes())
+    };
+    let refused = ask("");
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert!(refused.text().contains("a is at work: wipe"), "{refused:?}");
+    assert!(!log.exists());
+    assert_eq!(lab.id("a"), first, "nothing is set that is refused");
+
+    let said = lab.does(&["host", "set", "a", "rescue"]);
+    assert!(
+        said.contains(&format!("at work     wipe, job {first}")),
+        "{said}"
+    );
+    assert_eq!(lab.id("a"), first);
+    say(&server, &first, 1, "\"state\":\"done\"");
+    let history = lab.does(&["job", "history", &first]);
+    assert!(history.contains("done"), "{history}");
+    assert_eq!(lab.job("a")["action"], "rescue");
+    assert!(lab.host_file("0A00000B.toml").exists());
+
+    // Who is asked for by force, and who is at nothing.
+    lab.does(&["host", "set", "a", "backup"]);
+    let backup = lab.id("a");
+    assert!(say(&server, &backup, 2, READY).contains("\"go\""));
+    let forced = ask(",\"force\":true");
+    assert_eq!(forced.status, 200, "{forced:?}");
+    lab.does(&["job", "cancel", "a"]);
+    lab.fails(&["power", "a", "off"]);
+    lab.does(&["power", "a", "off", "--force"]);
+    say(&server, &backup, 2, "\"state\":\"done\"");
+    lab.does(&["power", "a", "off"]);
+    assert_eq!(fs::read_to_string(log).unwrap(), "cycle\noff\noff\n");
+}
+
+#[test]
+fn a_job_under_an_old_address_is_given_to_no_other_machine() {
+    let lab = Lab::new();
+    let write = |a: u8, b: u8| {
+        let host = |name: &str, ip: u8, card: u8| {
+            format!("[host.{name}]\nip = \"10.0.0.{ip}\"\nmac = \"52:54:00:00:0c:0{card}\"\n")
+        };
+        let text = format!(
+            "version = 1\n[network.\"10.0.0.0/24\"]\n{}{}",
+            host("a", a, 1),
+            host("b", b, 2)
+        );
+        fs::write(lab.path().join("fleet.toml"), text).unwrap();
+    };
+    write(11, 12);
+    let server = lab.serve();
+    lab.does(&[
+        "host", "set", "a", "wipe", "--method", "zero", "--disk", "sda", "--yes",
+    ]);
+    let wipe = lab.id("a");
+    let asks = |card: u8, ip: u8| {
+        let path = format!("/ipxe?mac=52:54:00:00:0c:0{card}&ip=10.0.0.{ip}");
+        server.get(&path).text().contains("0A00000B.toml")
+    };
+    assert!(asks(1, 11));
+    // Its address from another DHCP server, and a stranger.
+    assert!(!asks(2, 11) && !asks(9, 11));
+    write(12, 11);
+    assert!(!asks(2, 11) && !asks(2, 50));
+    let checked = lab.run(&["fleet", "check"]);
+    let told = String::from_utf8(checked.stderr).unwrap();
+    for part in [&wipe, "10.0.0.11, which is b's", "a has 10.0.0.12 now"] {
+        assert!(told.contains(part), "{told}");
+    }
+    lab.does(&["host", "set", "a", "rescue"]);
+    assert_eq!(lab.jobs("a").len(), 1);
+    assert!(!lab.host_file("0A00000B.toml").exists());
+    assert_eq!(lab.run(&["fleet", "check"]).stderr, b"");
+    let removed = lab.run(&["fleet", "remove", "a"]);
+    let told = String::from_utf8(removed.stderr).unwrap();
+    assert!(told.contains("pitstop job cancel"), "{told}");
+}

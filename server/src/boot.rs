@@ -223,7 +223,7 @@ fn pxelinux_job(site: &Site, name: &str, peer: IpAddr, url: &str) -> (Option<Str
     asker.ip = asker.ip.or(Some(peer));
     let job = match name {
         "default" => unknown::job(site, &asker, found, url),
-        _ => found,
+        _ => found.filter(|file| unknown::is_for(site, &asker, file)),
     };
     (job, asker.identity())
 }

@@ -133,7 +133,7 @@ pub fn is_own_address(peer: IpAddr) -> bool {
 }
 
 /// The MAC of a machine on the same wire, as the kernel's neighbour table has it.
-fn neighbour(peer: IpAddr) -> Option<Mac> {
+pub fn neighbour(peer: IpAddr) -> Option<Mac> {
     neighbour_in(&std::fs::read_to_string("/proc/net/arp").ok()?, peer)
 }
 

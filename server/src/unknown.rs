@@ -3,6 +3,7 @@
 
 use crate::host_files;
 use crate::host_search::Asker;
+use crate::jobs::{Card, card};
 use crate::machine_access::{MachineAccess, add_token};
 use crate::runs::token;
 use crate::site::Site;
@@ -146,6 +147,34 @@ impl Strangers {
 
 /// The host file of a machine that asks, where it is to have one. `found` is the one that the folder has for it.
 pub fn job(site: &Site, asker: &Asker, found: Option<String>, url: &str) -> Option<String> {
+    wanted(site, asker, found, url).filter(|file| is_for(site, asker, file))
+}
+
+/// Whether a machine may have the host file: one that waits under the machine's address may be another's, which had that
+/// address before. The journal is told whose it is.
+pub fn is_for(site: &Site, asker: &Asker, file: &str) -> bool {
+    let (Some(mac), Ok(found)) = (asker.mac, site.jobs.found()) else {
+        return true;
+    };
+    let mut jobs = found.jobs.iter().rev();
+    let Some(job) = jobs.find(|job| job.state.is_set() && job.host_file == file) else {
+        return true;
+    };
+    let fleet = site.fleet.current();
+    let who = match card(job, &fleet, mac, asker.uuid) {
+        Card::Its => return true,
+        Card::Of(machine) => format!("{mac} is {}'s", machine.name),
+        Card::Unknown => format!("{mac} is not in fleet.toml"),
+    };
+    let (name, action, id) = (job.shown(), job.action, &job.id);
+    site.journal.note(&format!(
+        "{who}, and hosts/{file} is the job of {name} ({action}, job {id}): it is not given. Set it anew (pitstop host set {name} \
+         …), or withdraw it (pitstop job cancel {id})"
+    ));
+    false
+}
+
+fn wanted(site: &Site, asker: &Asker, found: Option<String>, url: &str) -> Option<String> {
     let own = found.as_ref().is_some_and(|file| {
         let stem = file.strip_suffix(SUFFIX).unwrap_or(file);
         HostName::from_stem(stem).is_some_and(|name| !name.is_shared())

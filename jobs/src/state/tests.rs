@@ -106,14 +106,48 @@ fn a_silent_machine_is_waited_for_and_taken_back_when_it_speaks() {
 fn a_withdrawn_job_is_not_begun_and_stays_withdrawn() {
     let by = || Happened::Cancelled { by: "root".into() };
     for first in [by(), Happened::Superseded { by: run(9) }] {
-        let job = after(&[first.clone(), granted(1), Happened::Came]);
+        let job = after(&[first, granted(1), Happened::Came]);
         assert!(job.state.is_withdrawn());
         assert!(job.runs.is_empty());
-        let job = after(&[granted(1), first, Happened::Done { run: run(1) }]);
-        assert!(job.state.is_withdrawn());
     }
+    let job = after(&[granted(1), by(), Happened::Done { run: run(1) }]);
+    assert!(job.state.is_withdrawn());
     let done = after(&[granted(1), Happened::Done { run: run(1) }, by()]);
     assert_eq!(done.state, State::Done, "what is over is not cancelled");
+}
+
+#[test]
+fn a_job_at_work_tells_its_own_end_though_another_took_its_place() {
+    let next = || Happened::Superseded { by: run(9) };
+    let mut job = after(&[granted(1)]);
+    assert_eq!(job.apply(&next(), now()), Effect::Changed);
+    assert_eq!(
+        (job.state, job.superseded_by.clone()),
+        (State::Running, Some(run(9)))
+    );
+    // Its host file is the other job's, and tells nothing of it.
+    let gone = crate::evidence::Evidence::default();
+    assert_eq!(job.seen(&gone), None);
+    let done = Happened::Done { run: run(1) };
+    assert_eq!(job.apply(&done, now()), Effect::Ended);
+    assert_eq!((job.state, job.verdict), (State::Done, Some(Verdict::Ok)));
+    let given_up = after(&[granted(1), next(), failed(1, false)]);
+    assert_eq!(given_up.state, State::Failed);
+    // It would be done again, and has no host file for that.
+    let silent = Happened::Silent { run: Some(run(1)) };
+    for last in [failed(1, true), silent, Happened::Came] {
+        let mut job = after(&[granted(1), next()]);
+        assert_eq!(job.apply(&last, now()), Effect::Ended, "{last:?}");
+        assert_eq!(job.state, State::Superseded);
+        assert!(!job.may_be_at_work());
+    }
+}
+
+#[test]
+fn a_machine_that_comes_to_the_door_again_is_not_at_work() {
+    let cancel = Happened::Cancelled { by: "root".into() };
+    let job = after(&[granted(1), Happened::Came, cancel]);
+    assert!(!job.may_be_at_work());
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub struct Set {
     #[arg(long, value_name = "KEY")]
     unset: Vec<String>,
     #[command(flatten)]
-    root: Root,
+    pub(super) root: Root,
 }
 
 #[derive(clap::Args)]
@@ -73,7 +73,7 @@ pub struct Remove {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
-    root: Root,
+    pub(super) root: Root,
 }
 
 pub fn add(args: &Add) -> anyhow::Result<String> {

@@ -15,6 +15,7 @@ use clap::Subcommand;
 pub use file::FleetFile;
 use files::Files;
 use pitstop_fleet::Selector;
+use pitstop_server::jobs::{Store, moved};
 use pitstop_server::view::{identity, with_settings};
 use serde_json::json;
 use std::io::Write;
@@ -163,8 +164,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         } => say(&shown(machine, root, *files, *json)?),
         Command::Adopt(args) => say(&unknown::adopt(args)?),
         Command::Add(args) => say(&change::add(args)?),
-        Command::Set(args) => say(&change::set(args)?),
-        Command::Remove(args) => say(&change::remove(args)?),
+        Command::Set(args) => {
+            let said = change::set(args)?;
+            warn_of_jobs(&args.root, &FleetFile::at(&args.root).read()?)?;
+            say(&said)
+        }
+        Command::Remove(args) => {
+            let said = change::remove(args)?;
+            warn_of_jobs(&args.root, &FleetFile::at(&args.root).read()?)?;
+            say(&said)
+        }
         Command::Import(args) => say(&import::run(args)?),
         Command::Generate(args) => say(&generate::run(args)?),
     }
@@ -218,6 +227,7 @@ fn check(root: &Root, json: bool) -> anyhow::Result<()> {
     for what in Files::at(root)?.check(&fleet)? {
         eprintln!("pitstop: warning: {what}");
     }
+    warn_of_jobs(root, &fleet)?;
     say(&if json {
         "[]\n".into()
     } else {
@@ -229,6 +239,14 @@ fn check(root: &Root, json: bool) -> anyhow::Result<()> {
             counted(fleet.groups.len(), "group")
         )
     })
+}
+
+/// Tells of jobs that wait where their machine is not any more.
+fn warn_of_jobs(root: &Root, fleet: &pitstop_fleet::Fleet) -> anyhow::Result<()> {
+    for line in moved(fleet, &Store::at(&root.path).all()?.jobs) {
+        eprintln!("pitstop: warning: {line}");
+    }
+    Ok(())
 }
 
 /// `1 machine`, `2 machines`.

@@ -8,7 +8,7 @@ use crate::host::Root;
 pub use after::{Order, switch};
 use anyhow::{Context, bail};
 use pitstop_power::{Act, Credentials, PowerError, State, Switch, each};
-use pitstop_server::set::switches;
+use pitstop_server::set::{refuse_act, switches};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -36,6 +36,9 @@ pub struct Args {
     /// Do not ask, whatever is switched
     #[arg(long, short = 'y')]
     pub yes: bool,
+    /// Switch machines off though they are at work
+    #[arg(long)]
+    pub force: bool,
     /// An array of objects, for programs
     #[arg(long)]
     pub json: bool,
@@ -44,6 +47,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let act = args.words.act;
     let switches = switches(&args.root.path, &args.words.machines)?;
+    if !args.force {
+        refuse_act(&args.root.path, &args.words.machines, act)?;
+    }
     let credentials = Credentials::read(&args.root.path)?;
     if switches.len() > 1 && act != Act::Status && !args.yes && std::io::stdin().is_terminal() {
         ask(&switches, act)?;

@@ -27,7 +27,14 @@ pub fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
         Act::Status => PowerAct::Status,
         Act::Pxe => PowerAct::Pxe,
     };
-    let results: PowerResults = client.post("/power", &PowerAsk { machines, act })?;
+    let results: PowerResults = client.post(
+        "/power",
+        &PowerAsk {
+            machines,
+            act,
+            force: args.force,
+        },
+    )?;
     let results = results.results;
     if args.json {
         let value = serde_json::to_value(&results).context("putting the results into JSON")?;

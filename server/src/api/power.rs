@@ -5,8 +5,9 @@ use super::wish;
 use crate::http::Here;
 use crate::http::access::Noted;
 use crate::refusal::{Refusal, blocking};
-use crate::set::switches;
+use crate::set::{refuse_act, switches};
 use crate::site::{Site, Sites};
+use crate::view::not_chosen;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +21,8 @@ pub fn changed() -> Router<Arc<Sites>> {
     Router::new().route("/api/v1/power", post(power))
 }
 
-/// Switches machines, or asks whether they run. A machine that could not be switched has an `error`; the others are switched all
+/// Switches machines, or asks whether they run. `off` and `cycle` of one that is at work are refused with 409, and nothing is
+/// switched, unless `force` is true. A machine that could not be switched has an `error`; the others are switched all
 /// the same. The answer comes when all are done: a minute, where a BMC is slow.
 #[utoipa::path(post, path = "/api/v1/power", tag = "power", request_body = PowerAsk,
     responses((status = 200, body = PowerResults), (status = "4XX", body = ErrorBody)))]
@@ -38,9 +40,12 @@ pub async fn power(Here(site): Here, headers: HeaderMap, body: Body) -> Result<R
 /// As [`power`], for whoever has the wish already.
 pub async fn switch(site: Arc<Site>, ask: &PowerAsk) -> Result<PowerResults, Refusal> {
     let machines = wish::machines(&ask.machines)?;
-    let act = act(ask.act);
+    let (act, force) = (act(ask.act), ask.force);
     blocking(move || {
         let root = site.jobs.store().root();
+        if !force {
+            refuse_act(root, &machines, act).map_err(|error| not_chosen(&error))?;
+        }
         let switches = switches(root, &machines).map_err(|error| bad(format!("{error:#}")))?;
         let credentials = Credentials::read(root)
             .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;

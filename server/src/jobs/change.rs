@@ -53,7 +53,8 @@ pub fn cancel(
             continue;
         };
         locked.change(&job.id, &what, Timestamp::now())?;
-        if before.state.is_set() {
+        // Where another job took its place, the host file is that one's.
+        if before.state.is_set() && before.superseded_by.is_none() {
             remove(hosts, &job.host_file)
                 .with_context(|| format!("removing the host file {}", job.host_file))?;
         }

@@ -1,6 +1,8 @@
 //! `POST /check-in/JOB`: where machines ask for a slot and say how it goes.
 
+use super::moved::{Card, card};
 use super::standing::limits;
+use crate::claims;
 use crate::growing;
 use crate::http::{Caller, Here, Routine};
 use crate::path::RelPath;
@@ -12,9 +14,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use pitstop_fleet::Fleet;
 use pitstop_jobs::Job;
 use pitstop_protocol::check_in::{Answer, CheckIn, MOST_BYTES};
 use pitstop_protocol::id::Id;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -28,6 +32,22 @@ pub fn routes() -> Router<Arc<Sites>> {
 
 async fn refuse() -> Refusal {
     Refusal::method("POST")
+}
+
+/// Refuses a machine that has the address of the job's, where the wire tells that it is another one of the fleet file.
+fn is_no_others(job: &Job, fleet: &Fleet, peer: IpAddr) -> Result<(), String> {
+    let Some(mac) = claims::neighbour(peer) else {
+        return Ok(());
+    };
+    match card(job, fleet, mac, None) {
+        Card::Of(machine) => Err(format!(
+            "the job {} is {}'s, and {peer} is {} ({mac}): set it anew",
+            job.id,
+            job.shown(),
+            machine.name
+        )),
+        Card::Its | Card::Unknown => Ok(()),
+    }
 }
 
 async fn check_in(
@@ -52,9 +72,10 @@ async fn check_in(
     let answer = blocking(move || {
         let limits = limits(&site.fleet.current());
         // Whoever may delete the host file is the machine that the job is for.
-        let may = |job: &Job| match RelPath::from_text(&job.host_file) {
-            Ok(path) => site.claims.may_delete(&path, peer),
-            Err(error) => Err(error.to_string()),
+        let may = |job: &Job| {
+            let path = RelPath::from_text(&job.host_file).map_err(|error| error.to_string())?;
+            site.claims.may_delete(&path, peer)?;
+            is_no_others(job, &site.fleet.current(), peer)
         };
         let mut answer = site.jobs.check_in(&id, message, &limits, may)?;
         if let Answer::Wait {

@@ -6,6 +6,7 @@
 mod follow;
 
 use super::evidence::settle;
+use super::moved;
 use super::standing::{Shown, Standing, take_up};
 use super::store::{Found, Store};
 use super::{power, schedule};
@@ -58,6 +59,8 @@ pub struct Keeper {
     seen: Mutex<Seen>,
     /// The jobs that whoever looks was told of.
     shown: Shown,
+    /// The jobs that wait where their machine is not any more.
+    moved: moved::Told,
     /// Who is told of ends.
     ends: OnceLock<Arc<Ends>>,
 }
@@ -97,6 +100,7 @@ impl Keeper {
             gone: Mutex::default(),
             seen: Mutex::default(),
             shown: Shown::default(),
+            moved: moved::Told::default(),
             ends: OnceLock::new(),
         }
     }
@@ -142,6 +146,7 @@ impl Keeper {
         let job = job.ok_or_else(|| Refusal::not_found(format_args!("the job {id}")))?;
         may(&job).map_err(|why| Refusal::new(StatusCode::FORBIDDEN, why))?;
         let run = message.run;
+        let job = self.given_up(job, &run, &message.says)?;
         match message.says {
             Says::Ready => self.ready(&job, &run, message.written, limits),
             Says::Working => self.working(&job, run),
@@ -155,6 +160,17 @@ impl Keeper {
                 self.ended(&job, &run, &what)
             }
         }
+    }
+
+    /// A machine that comes anew is not at work any more for a job that is withdrawn, or that another one took the place of.
+    fn given_up(&self, job: Job, run: &Id, says: &Says) -> Result<Job, Refusal> {
+        let last = job.runs.last().filter(|last| *last != run).cloned();
+        let is_given_up = job.superseded_by.is_some() || job.state.is_withdrawn();
+        if last.is_none() || !is_given_up || !job.may_be_at_work() || !matches!(says, Says::Ready) {
+            return Ok(job);
+        }
+        let (job, _) = self.change(&job.id, &Happened::Silent { run: last })?;
+        Ok(job)
     }
 
     fn ready(
@@ -306,6 +322,7 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let found = self.found()?;
+        self.moved.tell(site.fleet.current(), &found, &self.journal);
         let unfed = self.give_up_unfed(&found.jobs);
         let mut set = Vec::new();
         let tell = |said: schedule::Said| {

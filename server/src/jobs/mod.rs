@@ -8,6 +8,7 @@ mod evidence;
 #[cfg(test)]
 pub mod fake;
 mod keeper;
+mod moved;
 mod on_share;
 mod power;
 mod reorder;
@@ -21,6 +22,7 @@ pub use changes::Changes;
 pub use door::routes;
 pub use evidence::settle;
 pub use keeper::{Keeper, watch};
+pub use moved::{Card, card, moved};
 pub use on_share::OnShare;
 pub use reorder::{To, reorder};
 pub use standing::{Standing, limits};

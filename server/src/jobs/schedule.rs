@@ -179,7 +179,8 @@ fn is_set_already(locked: &Locked, next: &Job) -> anyhow::Result<bool> {
 }
 
 fn is_busy(locked: &Locked, job: &Job) -> anyhow::Result<bool> {
-    let at_work = |other: &Job| matches!(other.state, State::Running | State::Queued);
+    // Who was withdrawn from goes on to its end all the same.
+    let at_work = |other: &Job| other.state == State::Queued || other.may_be_at_work();
     Ok(locked.others_of(job)?.iter().any(at_work))
 }
 
@@ -334,8 +335,11 @@ mod tests {
         scheduled(&root, |job| job.at = Some(time("2026-11-28T22:00:00Z")));
         assert_eq!(look(&root, "2026-11-28T22:00:00Z"), [""; 0]);
         assert_eq!(states(&root), [State::Running, State::Scheduled]);
+        // Who was withdrawn from goes on to its end all the same.
+        change(&Happened::Cancelled { by: "root".into() });
+        assert_eq!(look(&root, "2026-11-28T22:00:01Z"), [""; 0]);
         change(&Happened::Done { run });
         assert_eq!(look(&root, "2026-11-28T22:30:00Z").len(), 1);
-        assert_eq!(states(&root), [State::Done, State::Waiting]);
+        assert_eq!(states(&root), [State::Cancelled, State::Waiting]);
     }
 }

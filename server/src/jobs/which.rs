@@ -2,7 +2,7 @@
 
 use crate::set::{Need, Target, Who, targets};
 use anyhow::{Context, bail};
-use pitstop_jobs::Job;
+use pitstop_jobs::{Job, State};
 use pitstop_protocol::id::Id;
 use std::collections::HashSet;
 use std::fmt;
@@ -96,7 +96,7 @@ pub fn chosen(jobs: Vec<Job>, chosen: &Chosen) -> anyhow::Result<Vec<Job>> {
             return Err(Gone(id.clone()).into());
         }
     }
-    let has = |job: &Job| chosen.has(&job.id, &job.host_file);
+    let has = |job: &Job| job.files().any(|file| chosen.has(&job.id, file));
     Ok(jobs.into_iter().filter(has).collect())
 }
 
@@ -123,7 +123,7 @@ pub fn open_or_last(jobs: Vec<Job>, named: &Chosen) -> Vec<Job> {
     jobs.into_iter().filter(wanted).collect()
 }
 
-/// The one of `jobs` that is meant: of a machine the one that it has now, or else the last.
+/// The one of `jobs` that is meant: of a machine the one that it is at, or that it has now, or else the last.
 ///
 /// # Errors
 /// None is meant, or more than one.
@@ -131,8 +131,9 @@ pub fn one(jobs: Vec<Job>, named: &Chosen) -> anyhow::Result<Job> {
     let all = chosen(jobs, named)?;
     let mut found = last_of_each(all.clone(), named);
     let its_now = |job: &Job| {
-        let mut all = all.iter();
-        all.rfind(|other| other.state.is_set() && other.is_of_machine(job))
+        let its = all.iter().filter(|other| other.is_of_machine(job));
+        let at_work = its.clone().rfind(|other| other.state == State::Running);
+        at_work.or_else(|| its.clone().rfind(|other| other.state.is_set()))
     };
     match (found.pop(), found.len()) {
         (Some(job), 0) if named.names(&job.id) => Ok(job),

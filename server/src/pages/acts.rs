@@ -216,6 +216,8 @@ async fn switch(site: &Arc<Site>, id: &str, form: &Form) -> Result<Did, Refusal>
     let ask = PowerAsk {
         machines: vec![machine.id.clone()],
         act,
+        // Who types the name knows that it is at work.
+        force: breaks && form.text("confirm") == buttons::must_type(&machine),
     };
     let told = handlers::switch(Arc::clone(site), &ask).await?;
     match told.results.into_iter().find_map(|one| one.error) {

@@ -46,11 +46,13 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
     let store = Store::at(root);
     let mut cleared = Cleared::default();
     for target in &targets {
-        let files = target.files();
+        let mut files = target.files();
         let mut tracked = String::new();
         let locked = store.lock()?;
         let mut jobs = locked.all()?.jobs;
-        jobs.retain(|job| job.state.is_set() && files.contains(&job.host_file));
+        jobs.retain(|job| job.state.is_set() && target.has(job));
+        // It may have had another address when that was set.
+        files.extend(jobs.iter().map(|job| job.host_file.clone()));
         for job in &jobs {
             let what = Happened::Cancelled { by: by.to_owned() };
             locked.change(&job.id, &what, Timestamp::now())?;

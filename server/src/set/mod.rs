@@ -2,6 +2,7 @@
 //! the files, and for the API.
 
 mod after;
+mod at_work;
 mod batch;
 mod clear;
 mod host_file;
@@ -15,6 +16,7 @@ mod terms;
 mod tree;
 
 pub use after::{After, switches};
+pub use at_work::refuse_act;
 pub use clear::{Cleared, clear, host_files};
 pub use host_file::{LAYOUT, text as host_file};
 pub use origin::{Follows, Origin, image_folders};
@@ -155,6 +157,9 @@ pub fn prepare<'a>(root: &'a Path, hosts: &'a Dir, wish: &'a Wish) -> anyhow::Re
     let after = if batch.is_scheduled() {
         After::nothing()
     } else {
+        if wish.power == Some(api::JobPower::Cycle) && !wish.force {
+            at_work::refuse(root, &targets)?;
+        }
         after
     };
     Ok(Prepared {
@@ -283,13 +288,26 @@ impl Prepared<'_> {
     }
 
     fn set_one(&self, one: &One, set: &mut Vec<pitstop_jobs::Job>) -> anyhow::Result<String> {
+        let at_work = at_work::jobs_of(self.root, &[&one.target])?;
         let had = self.write(set)?;
         let mut answer = shown::describe(self.wish, &one.target, &one.job);
         // Writing to a String cannot fail.
         if let Some(warning) = &one.warning {
             let _ = writeln!(answer, "  warning     {warning}");
         }
-        if let Some(was) = had.of(one) {
+        if let Some(job) = at_work.last() {
+            let is_cut_off = self.wish.power == Some(api::JobPower::Cycle);
+            let then = if is_cut_off && !self.batch.is_scheduled() {
+                "it is cut off"
+            } else {
+                "it goes on to its end, and this one comes after it"
+            };
+            let _ = writeln!(
+                answer,
+                "  at work     {}, job {}: {then}",
+                job.action, job.id
+            );
+        } else if let Some(was) = had.of(one) {
             let _ = writeln!(answer, "  replaces    the job it had: {was}");
         }
         if !self.batch.is_scheduled() {

@@ -28,9 +28,8 @@ pub fn loses_data(action: ActionName) -> bool {
 pub(super) fn row(wish: &Wish, one: &One, share: Option<&Dir>, open: &[Job]) -> Planned {
     let known = share.zip(one.target.folder());
     let known = known.map(|(share, folder)| record(share, &folder).disks);
-    let files = one.target.files();
     let mut had = open.iter().rev();
-    let had = had.find(|job| job.state.is_set() && files.contains(&job.host_file));
+    let had = had.find(|job| job.state.is_set() && one.target.has(job));
     Planned {
         machine: one.target.to_string(),
         id: id(&one.target),

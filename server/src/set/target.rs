@@ -5,6 +5,7 @@ use crate::machine::MachineName;
 use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_imaging::image::MachineIdentity;
+use pitstop_jobs::Job;
 use pitstop_protocol::host_name::Uuid;
 use pitstop_protocol::job::{GROUP, setting_keys};
 use pitstop_protocol::machine::folder;
@@ -113,6 +114,12 @@ impl Target {
         names.flat_map(MachineName::files).collect()
     }
 
+    /// Whether the job is about this machine.
+    pub(super) fn has(&self, job: &Job) -> bool {
+        let files = self.files();
+        job.files().any(|file| files.contains(file))
+    }
+
     /// Its folder on the share, where its address is known.
     pub fn folder(&self) -> Option<String> {
         self.machine.address().or(self.ip).map(folder)
@@ -171,7 +178,11 @@ impl Target {
     }
 
     /// `name` is how the command line has it; without one the address, which the folder on the share follows, comes first.
-    fn of(fleet: &Fleet, machine: &Machine, name: Option<MachineName>) -> anyhow::Result<Self> {
+    pub(super) fn of(
+        fleet: &Fleet,
+        machine: &Machine,
+        name: Option<MachineName>,
+    ) -> anyhow::Result<Self> {
         let ip = machine.ip.map(|ip| ip.to_string());
         let macs = machine.macs.iter().map(ToString::to_string);
         let uuid = machine.uuid.map(|uuid| uuid.to_string());

@@ -182,7 +182,13 @@ impl<'a> Book<'a> {
             }
         } else if job.state.is_over() {
             entry.last_job = Some(job);
-        } else {
+        } else if entry
+            .machine
+            .job
+            .as_ref()
+            .is_none_or(|other| other.state != JobState::Running)
+        {
+            // One that it is at comes before the one that is to follow it.
             entry.machine.waits_at = standing.waits_at(&job.id);
             entry.machine.job = Some(job);
         }

@@ -11,7 +11,7 @@ mod watch;
 
 pub use fleet::{fleet, fleet_machine, identity, with_settings, wrong};
 pub use images::{image, image_paths, images, images_below, is_image};
-pub use jobs::{Wanted, chosen_of, history, job, job_log, jobs, queue, schedule};
+pub use jobs::{Wanted, chosen_of, history, job, job_log, jobs, not_chosen, queue, schedule};
 pub use looks::Looks;
 pub use machine::machine;
 pub use machines::machines;

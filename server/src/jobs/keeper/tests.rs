@@ -76,6 +76,21 @@ fn a_job_that_was_withdrawn_is_not_begun_and_takes_no_slot() {
 }
 
 #[test]
+fn a_machine_that_boots_anew_is_not_at_work_for_the_job_that_was_replaced() {
+    let root = Root::new();
+    let first = root.set(15, Timestamp::UNIX_EPOCH);
+    let keeper = keeper(&root);
+    assert!(goes(&says(&keeper, &first, 1, Says::Ready)));
+    root.set(15, Timestamp::from_second(1).unwrap());
+    assert_eq!(says(&keeper, &first, 1, Says::Working), Answer::Noted);
+    assert_eq!(root.now(&first).state, State::Running);
+    let told = says(&keeper, &first, 2, Says::Ready);
+    assert!(matches!(told, Answer::Cancelled { .. }), "{told:?}");
+    assert_eq!(root.now(&first).state, State::Superseded);
+    assert_eq!(locked(&keeper.board).at_work(), 0);
+}
+
+#[test]
 fn a_stranger_and_a_job_that_is_not_there_are_refused() {
     let root = Root::new();
     let job = root.set(15, Timestamp::UNIX_EPOCH);

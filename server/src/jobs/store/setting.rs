@@ -9,6 +9,7 @@ use crate::write::replace;
 use anyhow::Context;
 use cap_std::fs::Dir;
 use pitstop_jobs::{Effect, Entry, Happened, Job};
+use std::collections::HashSet;
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -60,9 +61,7 @@ impl Locked {
             }
         }
         self.supersede(&set)?;
-        for one in set {
-            remove_other_names(hosts, one.job)?;
-        }
+        remove_other_names(hosts, &set)?;
         wrong.map_or(Ok(texts), Err)
     }
 
@@ -89,29 +88,40 @@ impl Locked {
 
     /// Ends what the machines had before.
     fn supersede(&self, set: &[&Setting]) -> anyhow::Result<()> {
-        let mut changed = Vec::new();
+        let (mut changed, mut ended) = (Vec::new(), Vec::new());
         for one in set {
             let by = Happened::Superseded {
                 by: one.job.id.clone(),
             };
             for old in one.others.iter().filter(|old| old.state.is_set()) {
                 let mut old = old.clone();
-                if old.apply(&by, one.job.changed) != Effect::None {
+                let effect = old.apply(&by, one.job.changed);
+                if effect == Effect::Ended {
+                    ended.push(Entry::of(&old));
+                }
+                if effect != Effect::None {
                     changed.push(old);
                 }
             }
         }
         // The history first, as of any end.
-        self.note(&changed.iter().map(Entry::of).collect::<Vec<_>>())?;
+        self.note(&ended)?;
         self.put_all(&changed)
     }
 }
 
-/// Under its other name the machine would find the old job, or find it when this one is done.
-fn remove_other_names(hosts: &Dir, job: &Job) -> anyhow::Result<()> {
-    for other in &job.other_files {
-        host_files::remove(hosts, other)
-            .with_context(|| format!("removing the job it had under the name {other}"))?;
+/// Under its other name the machine would find the old job, or find it when this one is done. Under an address that it had
+/// before, another machine would. Two machines may have changed places: what was just written stays.
+fn remove_other_names(hosts: &Dir, set: &[&Setting]) -> anyhow::Result<()> {
+    let new: HashSet<&str> = set.iter().map(|one| one.job.host_file.as_str()).collect();
+    let old = set.iter().flat_map(|one| {
+        let before = one.others.iter().filter(|old| old.state.is_set());
+        let before = before.map(|old| &old.host_file);
+        one.job.other_files.iter().chain(before)
+    });
+    for name in old.filter(|name| !new.contains(name.as_str())) {
+        host_files::remove(hosts, name)
+            .with_context(|| format!("removing the job it had under the name {name}"))?;
     }
     Ok(())
 }

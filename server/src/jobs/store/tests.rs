@@ -69,6 +69,43 @@ fn a_job_takes_the_place_of_the_one_before_under_each_name_of_the_machine() {
 }
 
 #[test]
+fn a_machine_that_has_another_address_now_leaves_no_job_at_the_old_one() {
+    let root = Root::new();
+    let card = "01-52-54-00-12-34-56.toml";
+    let set = |number, second: i64| {
+        let mut job = job(number, Timestamp::from_second(second).unwrap());
+        job.other_files = vec![card.into()];
+        let lock = root.store.lock().unwrap();
+        lock.set(&root.hosts, &job).unwrap();
+        job
+    };
+    let wipe = set(15, 1);
+    let next = set(16, 2);
+    assert_eq!(root.now(&wipe).state, State::Superseded);
+    assert!(!root.hosts.exists(&wipe.host_file));
+    assert!(root.hosts.exists(&next.host_file));
+}
+
+#[test]
+fn the_host_file_of_the_next_job_stays_when_the_one_at_work_is_withdrawn() {
+    let root = Root::new();
+    let first = root.set(15, time(NOON));
+    let run = Id::new(time(NOON), 7);
+    let granted = Happened::Granted { run };
+    let lock = root.store.lock().unwrap();
+    lock.change(&first.id, &granted, time(NOON)).unwrap();
+    drop(lock);
+    let next = root.set(15, time("2026-11-28T12:00:01Z"));
+    assert_eq!(root.now(&first).state, State::Running);
+    let which = crate::jobs::Which::Job(first.id.clone());
+    let named = crate::jobs::Chosen::new(root.folder.path(), &[which]).unwrap();
+    let jobs = root.store.all().unwrap().jobs;
+    crate::jobs::cancel(&root.store, &root.hosts, jobs, &named, "root").unwrap();
+    assert_eq!(root.now(&first).state, State::Cancelled);
+    assert!(root.hosts.exists(&next.host_file));
+}
+
+#[test]
 fn a_line_that_a_lost_power_cut_off_spoils_no_other() {
     let root = Root::new();
     root.set(15, time(NOON));

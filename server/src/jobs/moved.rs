@@ -1,0 +1,201 @@
+//! Jobs that are set under an address which their machine has not any more: whoever has it now is not to get them.
+
+use super::store::Found;
+use crate::journal::Journal;
+use pitstop_fleet::{Fleet, Identity, Machine};
+use pitstop_jobs::Job;
+use pitstop_protocol::host_name::{HostName, Mac, SUFFIX, Uuid};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Whose card asks for a job.
+pub enum Card<'a> {
+    /// The job's machine's; or the job names none.
+    Its,
+    /// Another machine's of the fleet file.
+    Of(&'a Machine),
+    /// One that the fleet file does not have.
+    Unknown,
+}
+
+/// Whose the card `mac` is that asks for `job`, with the firmware's UUID where that was told.
+pub fn card<'a>(job: &Job, fleet: &'a Fleet, mac: Mac, uuid: Option<Uuid>) -> Card<'a> {
+    let names = || job.files().filter_map(|file| name_of(file));
+    let mut macs = names().filter(|name| matches!(name, HostName::Mac(_)));
+    let mut any = false;
+    if macs.any(|name| {
+        any = true;
+        name == HostName::Mac(mac)
+    }) || !any
+    {
+        return Card::Its;
+    }
+    let owner = fleet.find(&Identity {
+        macs: vec![mac],
+        ..Identity::default()
+    });
+    let is_its = |machine: &Machine| job.name.as_ref() == Some(&machine.name);
+    let is_named = |uuid: Uuid| names().any(|name| name == HostName::Uuid(uuid));
+    match owner {
+        Some(machine) if is_its(machine) => Card::Its,
+        Some(machine) => Card::Of(machine),
+        None if uuid.is_some_and(is_named) => Card::Its,
+        None => Card::Unknown,
+    }
+}
+
+fn name_of(file: &str) -> Option<HostName> {
+    HostName::from_stem(file.strip_suffix(SUFFIX)?)
+}
+
+/// The open ones of `jobs` whose machine is not found under the name of its host file any more, a line for each.
+pub fn moved(fleet: &Fleet, jobs: &[Job]) -> Vec<String> {
+    jobs.iter().filter_map(|job| line(fleet, job)).collect()
+}
+
+fn line(fleet: &Fleet, job: &Job) -> Option<String> {
+    if job.state.is_over() {
+        return None;
+    }
+    let name = job.name.as_deref()?;
+    let (action, id, state, there) = (job.action, &job.id, job.state, &job.machine);
+    let Some(machine) = fleet.named(name) else {
+        return Some(format!(
+            "{name} is no machine of fleet.toml any more, and its job {id} ({action}, {state}) stays set for {there}: withdraw it \
+             (pitstop job cancel {id})"
+        ));
+    };
+    let uuid = machine.uuid.map(HostName::Uuid);
+    let macs = machine.macs.iter().map(|mac| HostName::Mac(*mac));
+    let names = uuid.into_iter().chain(macs);
+    let mut names = names.chain(machine.ip.map(HostName::Ip));
+    let stem = job.host_file.strip_suffix(SUFFIX)?;
+    if names.any(|name| name.stems().iter().any(|one| one == stem)) {
+        return None;
+    }
+    let now = match (machine.ip, machine.macs.first()) {
+        (Some(ip), _) => ip.to_string(),
+        (None, Some(mac)) => mac.to_string(),
+        (None, None) => "another name".into(),
+    };
+    let whose = match HostName::from_stem(stem) {
+        Some(HostName::Ip(ip)) => fleet.find(&Identity {
+            ip: Some(ip),
+            ..Identity::default()
+        }),
+        _ => None,
+    };
+    let whose = whose.map(|other| format!(", which is {}'s", other.name));
+    Some(format!(
+        "the job {id} of {name} ({action}, {state}) is set for {there}{}, and {name} has {now} now: set it anew (pitstop host set \
+         {name} …), or withdraw it (pitstop job cancel {id})",
+        whose.unwrap_or_default()
+    ))
+}
+
+/// What was said of such jobs.
+#[derive(Default)]
+pub struct Told(Mutex<Before>);
+
+#[derive(Default)]
+struct Before {
+    seen: Option<(Arc<Fleet>, Arc<Found>)>,
+    lines: Vec<String>,
+}
+
+impl Told {
+    /// Tells the journal of each once, when the fleet file or the jobs change.
+    pub fn tell(&self, fleet: Arc<Fleet>, found: &Arc<Found>, journal: &Journal) {
+        let mut before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same =
+            |(a, b): &(Arc<Fleet>, Arc<Found>)| Arc::ptr_eq(a, &fleet) && Arc::ptr_eq(b, found);
+        if before.seen.as_ref().is_some_and(same) {
+            return;
+        }
+        let lines = moved(&fleet, &found.jobs);
+        for line in lines.iter().filter(|line| !before.lines.contains(line)) {
+            journal.note(line);
+        }
+        *before = Before {
+            seen: Some((fleet, Arc::clone(found))),
+            lines,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::fake::job;
+    use jiff::Timestamp;
+
+    fn fleet(a: &str, b: &str) -> Fleet {
+        let text = format!(
+            "version = 1\n[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"{a}\"\nmac = \"52:54:00:00:0c:01\"\n[host.b]\nip = \"{b}\"\nmac = \"52:54:00:00:0c:02\"\n"
+        );
+        Fleet::parse(text.as_bytes(), "fleet.toml").unwrap()
+    }
+
+    fn wipe() -> Job {
+        let mut job = job(15, Timestamp::UNIX_EPOCH);
+        job.name = Some("a".into());
+        job.other_files = vec!["01-52-54-00-00-0c-01.toml".into()];
+        job
+    }
+
+    #[test]
+    fn a_job_that_waits_under_an_address_of_another_machine_now_is_told() {
+        let jobs = [wipe()];
+        assert_eq!(moved(&fleet("10.0.2.15", "10.0.2.16"), &jobs), [""; 0]);
+        let told = moved(&fleet("10.0.2.16", "10.0.2.15"), &jobs).join("\n");
+        for part in [
+            "is set for 10.0.2.15, which is b's",
+            "a has 10.0.2.16 now",
+            "host set a",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        let none = Fleet::parse(
+            b"version = 1\n[network.\"10.0.2.0/24\"]\n[host.b]\nip = \"10.0.2.15\"\n",
+            "fleet.toml",
+        )
+        .unwrap();
+        let told = moved(&none, &jobs).join("\n");
+        assert!(
+            told.contains("a is no machine of fleet.toml any more"),
+            "{told}"
+        );
+        let over = Job {
+            state: pitstop_jobs::State::Done,
+            ..wipe()
+        };
+        assert_eq!(moved(&none, &[over]), [""; 0]);
+    }
+
+    #[test]
+    fn a_job_that_names_a_card_is_for_no_other() {
+        let fleet = fleet("10.0.2.16", "10.0.2.15");
+        let whose = |job: &Job, mac: &str, uuid| match card(job, &fleet, mac.parse().unwrap(), uuid)
+        {
+            Card::Its => "its",
+            Card::Of(machine) => {
+                if machine.name == "b" {
+                    "b's"
+                } else {
+                    "a's"
+                }
+            }
+            Card::Unknown => "unknown",
+        };
+        assert_eq!(whose(&wipe(), "52:54:00:00:0c:01", None), "its");
+        assert_eq!(whose(&wipe(), "52:54:00:00:0c:02", None), "b's");
+        assert_eq!(whose(&wipe(), "52:54:00:00:0c:09", None), "unknown");
+        let mut by_address = wipe();
+        by_address.other_files.clear();
+        assert_eq!(whose(&by_address, "52:54:00:00:0c:02", None), "its");
+        // Another card of the same machine, which its firmware tells.
+        let uuid = "4c4c4544-0038-4a10-804e-b7c04f503132";
+        let mut known = wipe();
+        known.other_files.push(format!("{uuid}.toml"));
+        assert_eq!(whose(&known, "52:54:00:00:0c:09", Uuid::parse(uuid)), "its");
+    }
+}
