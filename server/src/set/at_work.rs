@@ -6,6 +6,7 @@ use crate::jobs::Store;
 use crate::runs::Runs;
 use pitstop_jobs::Job;
 use pitstop_power::Act;
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// So many are told of, at most.
@@ -73,9 +74,10 @@ fn told(runs: &Runs, job: &Job) -> String {
         // How far it is only its reports tell.
         let run = runs.read(id).ok().flatten();
         let percent = run.and_then(|run| run.progress?.percent);
-        told.push_str(&format!(", run {id}"));
+        // Writing to a String cannot fail.
+        let _ = write!(told, ", run {id}");
         if let Some(percent) = percent {
-            told.push_str(&format!(", {percent} % done"));
+            let _ = write!(told, ", {percent} % done");
         }
     }
     told

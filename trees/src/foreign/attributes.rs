@@ -12,7 +12,7 @@ use tar_core::parse::ParsedEntry;
 
 /// bsdtar's own form of extended attributes. It writes the other one, too, unless it is told not to.
 const ENCODED: &[u8] = b"LIBARCHIVE.xattr.";
-/// ACLs of NFSv4, and Solaris' holes: data without them is not the file.
+/// ACLs of `NFSv4`, and Solaris' holes: data without them is not the file.
 const UNREAD: [&[u8]; 2] = [b"SCHILY.acl.ace", b"SUN.holesdata"];
 
 /// All that an entry has, its records among them.
