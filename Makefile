@@ -116,7 +116,7 @@ export CI_DEADLINE
 
 test: ## every check; the last line counts them (TEST_MINUTES=85: what still runs then is told and ended)
 	@.ci/setup test arm64-test
-	@PITSTOP_OUT=$(abspath $(OUT)) .ci/test
+	@PITSTOP_OUT=$(abspath $(OUT)) exec .ci/test
 
 .PHONY: test-images
 test-images: # What machines of tests boot and install: `make test` has it made while other checks run.

@@ -107,7 +107,7 @@ pub fn unpacked(initramfs: &Path) -> Result<PathBuf> {
     let name = format!("initramfs-{}-{}", about.mtime(), about.len());
     cached(&name, |path| {
         let mut zstd = tools::command("zstd")?;
-        tools::output(zstd.arg("-dqo").arg(path).arg(initramfs)).map(drop)
+        tools::output(zstd.arg("-dqfo").arg(path).arg(initramfs)).map(drop)
     })
 }
 

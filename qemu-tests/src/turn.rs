@@ -48,7 +48,8 @@ fn has_room() -> Result<bool> {
     }
     let now = Ticks::now()?;
     *looked = Some((Instant::now(), now));
-    Ok(now.idle_since(before) > IDLE)
+    // Where nobody has waited for a while, that says little of now.
+    Ok(since.elapsed() < 2 * LOOK && now.idle_since(before) > IDLE)
 }
 
 /// What the processors of this computer have done since it was started.

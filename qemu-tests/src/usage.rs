@@ -41,8 +41,9 @@ impl Usage {
 
     /// It was waited for.
     pub(crate) fn is_over(&mut self) {
-        self.process = None;
-        self.lasted = self.began.elapsed().as_secs_f64();
+        if self.process.take().is_some() {
+            self.lasted = self.began.elapsed().as_secs_f64();
+        }
     }
 
     /// Notes it with the test whose thread this is. Its numbers are for people: where they cannot be written the tests go on.

@@ -6,6 +6,8 @@ use pitstop_trees::entry::Kind;
 use pitstop_trees::index::Index;
 use std::collections::HashSet;
 
+/// Bytes of a file (Microsoft's FAT specification, 6).
+const FILE_MOST: u64 = u32::MAX as u64;
 /// Bytes of a name.
 const NAME_MOST: usize = 255;
 /// Letters that no long name has (Microsoft's FAT specification, 7), beside those below a space.
@@ -48,6 +50,9 @@ fn fault(name: &[u8], kind: &Kind) -> Option<&'static str> {
     if !matches!(kind, Kind::Folder | Kind::File { .. } | Kind::HardLink(_)) {
         return Some("FAT keeps files and folders alone");
     }
+    if matches!(kind, Kind::File { size, .. } if *size > FILE_MOST) {
+        return Some("FAT keeps no file of 4 GiB or more");
+    }
     let Ok(name) = str::from_utf8(name) else {
         return Some("its name is no UTF-8");
     };
@@ -63,8 +68,17 @@ fn fault(name: &[u8], kind: &Kind) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    fn file(size: u64) -> Kind {
+        Kind::File {
+            size,
+            extents: None,
+            hash: pitstop_trees::entry::Hash::default(),
+        }
+    }
+
     #[test]
     fn a_fat_has_files_and_folders_with_plain_names() {
+        assert_eq!(fault(b"large", &file(u32::MAX.into())), None);
         for name in ["vmlinuz-6.1.0", "a b+c,d;e=f[g]", ".dot", "grün"] {
             assert_eq!(fault(name.as_bytes(), &Kind::Folder), None, "{name}");
         }
@@ -74,6 +88,7 @@ mod tests {
             (b"a:b", Kind::Folder, "a letter"),
             (b"a\nb", Kind::Folder, "a letter"),
             (b"\xff", Kind::Folder, "no UTF-8"),
+            (b"large", file(1 << 32), "4 GiB"),
         ] {
             assert!(fault(name, &kind).unwrap().contains(why), "{why}");
         }

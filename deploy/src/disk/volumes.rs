@@ -278,6 +278,9 @@ impl Volumes {
             if !volume.mount.starts_with('/') || !parts.into_iter().all(is_plain) {
                 bail!("{:?} is no place for a filesystem", volume.mount);
             }
+            if !Path::new(&volume.subvolume).components().all(is_plain) {
+                bail!("{:?} is no path of a subvolume", volume.subvolume);
+            }
             let filesystem = self.filesystem(volume);
             if !KEEPERS.contains(&filesystem) {
                 bail!(

@@ -18,6 +18,8 @@ const FIRST_NO_PLACE: u16 = 0xfffd;
 /// `feature_map`: not all of it is copied yet; the array is changing its form.
 const RECOVERING: u32 = 2;
 const RESHAPING: u32 = 4;
+/// `feature_map`: it has a list of blocks that could not be written, and what is there is old.
+const BAD_BLOCKS: u32 = 8;
 
 /// What a member says of itself and its array.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Member {
     pub size: u64,
     /// Whether the array is changing its form.
     pub is_reshaping: bool,
+    /// Whether some of its blocks are older than the others: they could not be written.
+    pub has_bad_blocks: bool,
     /// Whether its checksum is right.
     pub is_sound: bool,
 }
@@ -51,14 +55,18 @@ pub fn member(volume: &dyn ReadAt) -> Option<Member> {
         .checked_sub(16)
         .map(|sector| sector / 8 * 8 * SECTOR);
     let places = STARTS.into_iter().chain(at_end);
-    let mut found = places.filter_map(|at| {
+    let found = places.filter_map(|at| {
         let length = volume.size().checked_sub(at)?.min(MOST);
         let bytes = volume.bytes_at(at, usize::try_from(length).ok()?).ok()?;
         let superblock = Superblock(&bytes);
         let is_one = superblock.u32(0)? == MAGIC && superblock.u32(4)? == VERSION;
-        is_one.then_some(bytes)
+        // An older one of another place may be left.
+        let is_its_place = superblock.sectors(144)? == at;
+        (is_one && is_its_place).then_some(bytes)
     });
-    Superblock(&found.next()?).member(volume.size())
+    let members = found.filter_map(|bytes| Superblock(&bytes).member(volume.size()));
+    // Of equals the first.
+    members.min_by_key(|member| !member.is_sound)
 }
 
 struct Superblock<'a>(&'a [u8]);
@@ -101,6 +109,7 @@ impl Superblock<'_> {
             size: self.sectors(80)?.min(end.saturating_sub(start)),
             data: start..end,
             is_reshaping: features & RESHAPING != 0,
+            has_bad_blocks: features & BAD_BLOCKS != 0,
             is_sound: self.sum() == self.u32(216),
         })
     }
@@ -212,9 +221,13 @@ mod tests {
             data: 8192..24576,
             size: 16384,
             is_reshaping: false,
+            has_bad_blocks: false,
             is_sound: true,
         };
         assert_eq!(found, expected);
+        // Some of its blocks could not be written.
+        bytes[4096 + 8] = 8;
+        assert!(member_of(&bytes).unwrap().has_bad_blocks);
         // One that is still copied to.
         bytes[4096 + 8] = 2;
         let found = member_of(&bytes).unwrap();
@@ -223,6 +236,11 @@ mod tests {
         // A spare.
         bytes[4096 + HEAD + 2..4096 + HEAD + 4].copy_from_slice(&u16::MAX.to_le_bytes());
         assert_eq!(member_of(&bytes).unwrap().place, None);
+        // One that was elsewhere once.
+        bytes[4096 + 144] = 0;
+        assert_eq!(member_of(&bytes), None);
+        bytes[4096 + 144] = 8;
+        assert!(member_of(&bytes).is_some());
         // Another version of the format.
         bytes[4096 + 4] = 0;
         assert_eq!(member_of(&bytes), None);
@@ -248,6 +266,9 @@ mod tests {
             bytes[at..at + 4].copy_from_slice(&MAGIC.to_le_bytes());
             bytes[at + 4] = 1;
             bytes.extend(rest);
+            if let Some(place) = bytes.get_mut(at + 144..at + 152) {
+                place.copy_from_slice(&(at as u64 / SECTOR).to_le_bytes());
+            }
             let _ = member_of(&bytes);
         }
     }

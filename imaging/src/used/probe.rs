@@ -114,7 +114,7 @@ fn look_into_lvm(volume: &dyn ReadAt, claim: Claim) -> Found {
             let remark = mapped.remarks.join("; ");
             (Ok(mapped.kept), remark, Some(mapped.state))
         }
-        Err(doubt) => (Err(doubt), String::new(), None),
+        Err(doubt) => (Err(doubt), String::new(), lvm::state_of(volume)),
     };
     Found {
         label: lvm::label(volume).unwrap_or_default(),

@@ -250,18 +250,24 @@ fn find(here: &[Volume], layers: &Layers) -> anyhow::Result<Found> {
 fn nothing(layers: &Layers, unreadable: &[String]) -> String {
     let mut text =
         "no system was found: no filesystem here has /etc/os-release or /etc/fstab".to_owned();
-    for closed in &layers.closed {
-        text = format!(
-            "{text}; {} is {}, which is not opened here: {}",
-            closed.on.join(", "),
-            closed.kind,
-            closed.why
-        );
-    }
+    text.push_str(&told_closed(layers));
     if !unreadable.is_empty() {
         text = format!("{text}; not looked into: {}", unreadable.join(", "));
     }
     text
+}
+
+/// What is here and not open, each with the reason.
+fn told_closed(layers: &Layers) -> String {
+    let told = layers.closed.iter().map(|closed| {
+        format!(
+            "; {} is {}, which is not opened here: {}",
+            closed.on.join(", "),
+            closed.kind,
+            closed.why
+        )
+    });
+    told.collect()
 }
 
 /// Whether a filesystem is the root of a system.
@@ -363,9 +369,14 @@ impl<'a> Around<'a> {
             ),
             (None, [], Source::Mapped(name)) => match self.layers.why_closed(name) {
                 Some(why) => format!("{name}, which is not opened here: {why}"),
-                None => format!("{name}, which is on LVM, RAID or LUKS and is not open here"),
+                None => format!(
+                    "{name}, which is on LVM, RAID or LUKS and is not open here{}",
+                    told_closed(self.layers)
+                ),
             },
-            (None, [], source) => format!("{source}, which is not here"),
+            (None, [], source) => {
+                format!("{source}, which is not here{}", told_closed(self.layers))
+            }
         };
         let path = PathBuf::from("/").join(entry.below());
         if entry.is_optional() {

@@ -182,7 +182,8 @@ fn xattr(
 ) -> anyhow::Result<()> {
     match set {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP) if key == COMPRESSION => Ok(()),
+        // What is not copied on write (`chattr +C`, `nodatacow`) is not compressed.
+        Err(Errno::OPNOTSUPP | Errno::INVAL) if key == COMPRESSION => Ok(()),
         // A tar may have what no kernel takes: an ACL that is none, or `user.` of a symlink.
         Err(
             Errno::OPNOTSUPP

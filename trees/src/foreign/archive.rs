@@ -120,11 +120,15 @@ impl Reading {
         Ok(true)
     }
 
-    /// How much data an entry has at `data`. Some writers give folders and hard links a size, and nothing behind it; pax may write a
+    /// How much data an entry has at `data`. Some writers give a size to what has no data, and nothing is behind it; pax may write a
     /// file's data with a further name of it, too. As libarchive has it, a header where the data would be says that there is none.
     fn stored(&self, entry: &ParsedEntry, data: u64) -> anyhow::Result<u64> {
         match entry.entry_type {
-            EntryType::Directory => return Ok(0),
+            EntryType::Directory
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Fifo => return Ok(0),
             EntryType::Link if entry.size > 0 => {}
             _ => return Ok(entry.size),
         }

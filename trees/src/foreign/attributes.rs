@@ -12,8 +12,10 @@ use tar_core::parse::ParsedEntry;
 
 /// bsdtar's own form of extended attributes. It writes the other one, too, unless it is told not to.
 const ENCODED: &[u8] = b"LIBARCHIVE.xattr.";
-/// ACLs of `NFSv4`, and Solaris' holes: data without them is not the file.
-const UNREAD: [&[u8]; 2] = [b"SCHILY.acl.ace", b"SUN.holesdata"];
+/// ACLs of `NFSv4`.
+const UNREAD: &[u8] = b"SCHILY.acl.ace";
+/// Where a file has data, as Solaris' tar has it: what is stored without that is not the file.
+const HOLES: &[u8] = b"SUN.holesdata";
 
 /// All that an entry has, its records among them.
 ///
@@ -58,7 +60,7 @@ pub fn unread(entry: &ParsedEntry, global: &[u8], found: &Attributes) -> Vec<Str
             let name = unescaped(name);
             !found.xattrs.pairs().iter().any(|(it, _)| *it == name)
         }
-        None => UNREAD.contains(&key),
+        None => key == UNREAD,
     };
     let mut unread: Vec<String> = keys
         .filter(|record| is_unread(record.key_bytes()))
@@ -81,6 +83,11 @@ fn take(
     found: &mut Attributes,
     xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>,
 ) -> anyhow::Result<()> {
+    if key == HOLES {
+        bail!(
+            "it has holes as Solaris' tar writes them, which are not read: unpack it, and import the folder"
+        );
+    }
     let text = || shown(value);
     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
         let name = unescaped(name);

@@ -13,16 +13,22 @@ fn sized(mut entry: Vec<u8>, size: u64) -> Vec<u8> {
 }
 
 #[test]
-fn sizes_of_folders_and_hard_links_without_data_hide_nothing() {
+fn sizes_of_what_has_no_data_hide_nothing() {
     let made = imported(&[
         entry("a", b'0', "", b"hello"),
         sized(entry("b", b'1', "a", b""), 5),
         sized(entry("c/", b'5', "", b""), 4096),
         entry("c/d", b'0', "", b"data"),
         sized(entry("e", b'1', "a", b""), 4096),
+        sized(entry("f", b'2', "a", b""), 1),
+        sized(entry("g", b'6', "", b""), 512),
+        entry("h", b'0', "", b"data"),
     ])
     .unwrap();
-    assert_eq!(paths(&made.image), ["/", "/a", "/b", "/c", "/c/d", "/e"]);
+    assert_eq!(
+        paths(&made.image),
+        ["/", "/a", "/b", "/c", "/c/d", "/e", "/f", "/g", "/h"]
+    );
 }
 
 /// As `pax -o linkdata` and cpio's formats have it.
@@ -65,4 +71,13 @@ fn records_that_are_not_read_are_told() {
         "{said}"
     );
     assert!(said.contains("lost") && !said.contains("kept"), "{said}");
+    let holes = imported(&[
+        pax(b'x', &[("SUN.holesdata", " 0 512 1024")]),
+        entry("sparse", b'0', "", b"data"),
+    ]);
+    let error = format!("{:#}", holes.err().unwrap());
+    assert!(
+        error.contains("sparse") && error.contains("holes"),
+        "{error}"
+    );
 }

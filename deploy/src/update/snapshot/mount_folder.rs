@@ -98,6 +98,8 @@ fn sweep_in(within: &Path, reporter: &dyn Reporter) {
             Ok(true) => reporter.info(format!(
                 "{shown} is removed: an update that was killed had left it"
             )),
+            // Its owner was faster.
+            Err(_) if !path.exists() => {}
             Err(error) => reporter.warn(format!(
                 "{shown}, which an update that was killed has left, stays: {error:#}"
             )),

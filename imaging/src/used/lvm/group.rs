@@ -80,6 +80,9 @@ fn group(text: &Section, own: String) -> Result<VolumeGroup, Untrusted> {
             volumes.push(logical(name, volume, &parts, extent)?);
         }
     }
+    for (_, hidden) in group.sections_in("logical_volumes") {
+        note_snapshots(hidden, &mut volumes);
+    }
     Ok(VolumeGroup {
         name: name.to_owned(),
         id: group.text("id")?.to_owned(),
@@ -88,6 +91,22 @@ fn group(text: &Section, own: String) -> Result<VolumeGroup, Untrusted> {
         parts: parts.into_values().map(|(id, _)| id).collect(),
         volumes,
     })
+}
+
+/// What a snapshot has of its origin's blocks is no volume by itself; and what is to be merged back into its origin has to be read with it.
+fn note_snapshots(volume: &Section, volumes: &mut [LogicalVolume]) {
+    for (_, segment) in volume.sections() {
+        if !matches!(segment.text("type"), Ok("snapshot")) {
+            continue;
+        }
+        for (key, named) in [("cow_store", "cow_store"), ("merging_store", "origin")] {
+            if let (Ok(_), Ok(name)) = (segment.text(key), segment.text(named))
+                && let Some(found) = volumes.iter_mut().find(|it| it.name == name)
+            {
+                found.pieces = Err("snapshot".into());
+            }
+        }
+    }
 }
 
 fn has(section: &Section, list: &str, word: &str) -> bool {
@@ -122,10 +141,11 @@ fn logical(
             other = Some(STRIPED.to_owned());
             continue;
         };
-        let found = parts.get(part.as_str());
-        let (id, start) = found.ok_or_else(|| {
-            Untrusted::new(format!("{name} is on a disk that is not the group's"))
-        })?;
+        // It is being moved, from one to the other.
+        let Some((id, start)) = parts.get(part.as_str()) else {
+            other = Some("pvmove".to_owned());
+            continue;
+        };
         let start = bytes(*first)?.checked_add(*start);
         let piece = Piece {
             part: id.clone(),
@@ -253,6 +273,28 @@ stripes = ["pv1", 0]
         ];
         assert_eq!(root.pieces, Ok(pieces));
         assert_eq!(home.pieces, Err("thin".into()));
+    }
+
+    #[test]
+    fn snapshots_and_what_is_merged_back_do_not_lie_plainly() {
+        let hidden = |more: &str| {
+            let own = "type = \"snapshot\"\norigin = \"root\"\n";
+            let snapshot = format!("snapshot0 {{\nsegment1 {{\n{own}{more}\n}}\n}}\npool_tmeta {{");
+            TEXT.replace("pool_tmeta {", &snapshot)
+        };
+        let pieces = |text: &str| {
+            let found = group(&text::parse(text).unwrap(), "aabb".into()).unwrap();
+            found.volumes[0].pieces.clone()
+        };
+        assert!(pieces(&hidden("cow_store = \"other\"")).is_ok());
+        assert_eq!(
+            pieces(&hidden("cow_store = \"root\"")),
+            Err("snapshot".into())
+        );
+        assert_eq!(
+            pieces(&hidden("merging_store = \"other\"")),
+            Err("snapshot".into())
+        );
     }
 
     #[test]

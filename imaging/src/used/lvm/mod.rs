@@ -250,6 +250,28 @@ fn state(text: &Section) -> Result<GroupState, Untrusted> {
 
 /// The metadata on a physical volume, and the UUID that it has there.
 fn text_of(volume: &dyn ReadAt) -> Result<(Section, String), Untrusted> {
+    let (told, uuid) = copies(volume)?;
+    let mut told = told.into_iter();
+    let (state, text) = told
+        .next()
+        .ok_or_else(|| Untrusted::new("its metadata is on another disk"))?;
+    if told.any(|(other, _)| other != state) {
+        return Err(Untrusted::new(
+            "one of the two copies of its metadata is older than the other",
+        ));
+    }
+    Ok((text, uuid))
+}
+
+/// The newest state of its group that a physical volume tells of, whatever else is wrong with it.
+pub(super) fn state_of(volume: &dyn ReadAt) -> Option<GroupState> {
+    let (told, _) = copies(volume).ok()?;
+    let states = told.into_iter().map(|(state, _)| state);
+    states.max_by_key(|state| state.seqno)
+}
+
+/// The copies of the metadata, and the UUID of the physical volume.
+fn copies(volume: &dyn ReadAt) -> Result<(Vec<(GroupState, Section)>, String), Untrusted> {
     let sector = label_sector(volume).ok_or_else(|| Untrusted::new("the label is gone"))?;
     let raw = volume.bytes_at(sector * SECTOR, 512)?;
     let label = Fields(&raw);
@@ -269,16 +291,7 @@ fn text_of(volume: &dyn ReadAt) -> Result<(Section, String), Untrusted> {
             told.push((state(&text)?, text));
         }
     }
-    let mut told = told.into_iter();
-    let (state, text) = told
-        .next()
-        .ok_or_else(|| Untrusted::new("its metadata is on another disk"))?;
-    if told.any(|(other, _)| other != state) {
-        return Err(Untrusted::new(
-            "one of the two copies of its metadata is older than the other",
-        ));
-    }
-    Ok((text, uuid))
+    Ok((told, uuid))
 }
 
 /// `struct pv_header`: a list of data areas, then one of metadata areas, both ended by zeros.

@@ -1,7 +1,7 @@
 //! The layout that makes the disk anew that a system with layers is on.
 
 use super::plan::{Base, Mirror};
-use super::{Layers, Luks};
+use super::{Layers, Luks, is_holder};
 use crate::system::volumes::Volume;
 use anyhow::{Context, bail, ensure};
 use pitstop_imaging::layout::stack::{Group, Logical, On, Raid, is_filesystem};
@@ -10,12 +10,21 @@ use pitstop_imaging::used::LogicalVolume;
 use std::path::Path;
 
 impl Layers {
-    /// The layout of the disk that `root` is on, with all that stands on its partitions; `None` where `root` is on no layer.
+    /// The layout of the disk that `root` is on, with all that stands on its partitions; `None` where no layer is on it.
     ///
     /// # Errors
     /// When the disk cannot be read, or has what no layout says: with the reason.
     pub fn layout(&self, root: &Volume, disk: &Path) -> anyhow::Result<Option<Layout>> {
-        if !self.volumes.iter().any(|volume| volume.node == root.node) {
+        let mut closed = self.closed.iter();
+        if let Some(closed) = closed.find(|it| it.on.iter().any(|on| is_part_of(on, &root.disk))) {
+            bail!(
+                "{} is {}, which is not opened here: {}",
+                closed.on.join(", "),
+                closed.kind,
+                closed.why
+            );
+        }
+        if !self.volumes.iter().any(|volume| volume.is_on(&root.disk)) {
             return Ok(None);
         }
         let mut layout = capture(disk, true)?;
@@ -30,7 +39,7 @@ impl Layers {
                 layout.raid.push(Raid {
                     name: mirror.name.clone(),
                     on: number,
-                    entry: entry(&mirror.ground.volume),
+                    entry: entry(&mirror.ground.volume)?,
                 });
             }
         }
@@ -43,7 +52,7 @@ impl Layers {
             layout.luks.push(stack::Luks {
                 name: luks.name.clone(),
                 on: self.on(&luks.on)?,
-                entry: entry(&luks.inside),
+                entry: entry(&luks.inside)?,
             });
         }
         for group in &self.groups {
@@ -68,17 +77,19 @@ impl Layers {
             let volumes = group.volumes.iter().map(|volume| {
                 let name = format!("{}/{}", group.name, volume.name);
                 let found = self.volumes.iter().find(|it| it.name == name);
-                let mut entry = found.map(entry).unwrap_or_default();
-                entry.size = volume.size.to_string();
-                Logical {
+                let found = found.with_context(|| format!("{name} is not open"))?;
+                Ok(Logical {
                     name: volume.name.clone(),
-                    entry,
-                }
+                    entry: Entry {
+                        size: volume.size.to_string(),
+                        ..entry(found)?
+                    },
+                })
             });
             layout.lvm.push(Group {
                 name: group.name.clone(),
                 on: on?,
-                volumes: volumes.collect(),
+                volumes: volumes.collect::<anyhow::Result<_>>()?,
             });
         }
         Ok(())
@@ -127,17 +138,30 @@ fn number_on(mirror: &Mirror, disk: &str) -> anyhow::Result<Option<u32>> {
     Ok(Some(*number))
 }
 
-/// What is on a layer, as far as its tool can make it again.
-fn entry(volume: &Volume) -> Entry {
-    if !is_filesystem(&volume.filesystem) {
-        return Entry::default();
+/// Whether the kernel's name `on`, at the end of what people are told, is that of a partition of `disk`.
+fn is_part_of(on: &str, disk: &str) -> bool {
+    let last = on.rsplit(' ').next().and_then(|it| it.strip_prefix(disk));
+    let number = last.map(|it| it.strip_prefix('p').unwrap_or(it));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What is on a layer, as its tool makes it again; nothing where another layer is.
+fn entry(volume: &Volume) -> anyhow::Result<Entry> {
+    if volume.filesystem.is_empty() || is_holder(volume) {
+        return Ok(Entry::default());
     }
-    Entry {
+    ensure!(
+        is_filesystem(&volume.filesystem),
+        "{} has {}, which no layout makes there",
+        volume.name,
+        volume.filesystem
+    );
+    Ok(Entry {
         filesystem: Some(volume.filesystem.clone()),
         label: volume.label.clone(),
         uuid: volume.uuid.clone(),
         ..Entry::default()
-    }
+    })
 }
 
 #[cfg(test)]

@@ -250,14 +250,23 @@ impl Layers {
             also_on.iter().chain([disk])
         });
         let also_on = all.filter(is_other).cloned().collect();
-        self.volumes.push(Volume {
+        let found = Volume {
             name,
             names,
             disk: first.volume.disk.clone(),
             also_on,
             sector: first.volume.sector,
             ..Volume::at(&node)?
-        });
+        };
+        match HOLDERS.iter().find(|(kind, _)| found.is_of(kind)) {
+            Some((_, kind)) => self.closed.push(Closed {
+                kind,
+                on: vec![found.name],
+                names: found.names,
+                why: "it is on a volume: run `pitstop tree capture` on the running system".into(),
+            }),
+            None => self.volumes.push(found),
+        }
         Ok(())
     }
 

@@ -135,16 +135,26 @@ fn mirror(all: &[One<'_>]) -> Result<Mirror, String> {
     if all.iter().any(|one| one.member.is_reshaping) {
         return Err("it was changing its form: start its system, and let it end that".into());
     }
-    let whole = |one: &&One<'_>| one.member.is_sound && one.member.place.is_some();
-    let newest = all.iter().filter(whole).map(|one| one.member.events).max();
-    let current: Vec<&One<'_>> = all
-        .iter()
-        .filter(whole)
-        .filter(|one| Some(one.member.events) == newest)
+    // One that is still copied to tells how new the array is, too.
+    let sound = || all.iter().filter(|one| one.member.is_sound);
+    let newest = sound().map(|one| one.member.events).max();
+    let current: Vec<&One<'_>> = sound()
+        .filter(|one| one.member.place.is_some() && Some(one.member.events) == newest)
         .collect();
-    let first = current.iter().min_by_key(|one| one.member.place);
+    let first = current
+        .iter()
+        .min_by_key(|one| (one.member.has_bad_blocks, one.member.place));
     let first = first.ok_or("none of its disks here has all of it")?;
+    if first.member.has_bad_blocks {
+        return Err("each of its disks here has blocks that could not be written: run `pitstop tree capture` on the running system".into());
+    }
     let name = first.member.name.clone();
+    let at_its_place = |one: &&&One<'_>| one.member.place == first.member.place;
+    if current.iter().filter(at_its_place).count() > 1 {
+        return Err(format!(
+            "a part of the array {name} is here twice: take the copy away"
+        ));
+    }
     let others = current.iter().map(|one| &one.volume.disk);
     let ground = Ground {
         base: Base::Array(name.clone()),

@@ -174,16 +174,17 @@ fn a_system_on_volumes_of_a_mirror_is_read_and_not_a_byte_of_its_disks_changes()
         let folder = Path::new("/sys/block").join(node.file_name().unwrap());
         fs::read_to_string(folder.join("loop/backing_file")).unwrap_or_default()
     };
-    for node in &opened {
-        // It may be another test's by now, but it is none of these disks any more.
+    // It may be another test's by now, but it is none of these disks any more. The kernel lets it go when the last one who looks at
+    // it has closed it, which may be udev.
+    let is_ours = |node: &PathBuf| {
         let shown = backing(node);
-        let parts = disks.iter().flat_map(|disk| &disk.parts);
-        let mut parts = parts.map(|part| part.0.display().to_string());
-        assert!(
-            !parts.any(|part| shown.trim() == part),
-            "{}: {shown}",
-            node.display()
-        );
+        let mut parts = disks.iter().flat_map(|disk| &disk.parts);
+        parts.any(|part| shown.trim() == part.0.display().to_string())
+    };
+    let began = std::time::Instant::now();
+    while opened.iter().any(is_ours) {
+        assert!(began.elapsed().as_secs() < 60, "{opened:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
     for (disk, before) in disks.iter().zip(before) {
         assert!(fs::read(&disk.file).unwrap() == before);

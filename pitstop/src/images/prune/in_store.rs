@@ -43,9 +43,14 @@ impl<'a> InStore<'a> {
         if whole.any(is_fresh) {
             return Ok(true);
         }
-        let upload = self.share.last_upload(last);
-        let upload = upload.context("looking for backups that are being written")?;
-        Ok(upload.is_some_and(is_fresh))
+        for suffix in UNFINISHED.iter().chain([&""]) {
+            let upload = self.share.last_upload(&format!("{last}{suffix}"));
+            let upload = upload.context("looking for backups that are being written")?;
+            if upload.is_some_and(is_fresh) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes an image that is as it was when it was judged, and what describes it.

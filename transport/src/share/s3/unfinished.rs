@@ -40,8 +40,7 @@ pub(super) fn newest_upload(response: Response, key: &str) -> anyhow::Result<Opt
 }
 
 impl S3Share {
-    /// When anything last came of an upload that has not ended, to a name that begins with `path`; `None` where there is none. By the
-    /// store's clock.
+    /// When anything last came of an upload to `path` that has not ended; `None` where there is none. By the store's clock.
     ///
     /// # Errors
     /// The store does not tell.
@@ -56,7 +55,8 @@ impl S3Share {
             );
         }
         let mut last = None;
-        for upload in uploads {
+        // Asked for by a prefix. MinIO tells those of just this key, others all that begin with it.
+        for upload in uploads.into_iter().filter(|upload| upload.key == key) {
             let part = self.store.newest_part(&upload)?;
             last = last.max(upload.at).max(part);
         }

@@ -15,6 +15,7 @@ fn member(name: &str, disk: &str, partition: u32, place: Option<u16>, events: u6
         data: MIB..9 * MIB,
         size: 8 * MIB,
         is_reshaping: false,
+        has_bad_blocks: false,
         is_sound: true,
     };
     let inside = Volume {
@@ -64,6 +65,40 @@ fn a_mirror_is_read_from_the_first_of_its_members_that_is_up_to_date() {
     assert_eq!(boot.members, [("sdb".to_owned(), 1)]);
     let told = "the array boot has 1 of its 2 disks here, and sda1 is old or not whole: it is read from sdb1";
     assert_eq!(boot.lacks.as_deref(), Some(told));
+}
+
+/// Not what the kernel would start, though it has all of itself.
+#[test]
+fn a_member_that_was_failed_out_is_not_read_where_a_newer_one_is_still_copied_to() {
+    let here = [
+        member("root", "sda", 2, Some(0), 9),
+        member("root", "sdb", 2, None, 20),
+    ];
+    let (found, closed) = mirrors(&here);
+    assert!(found.is_empty(), "{found:?}");
+    assert!(closed[0].why.contains("has all of it"), "{closed:?}");
+}
+
+#[test]
+fn a_member_with_blocks_that_could_not_be_written_is_the_last_choice() {
+    let bad = |disk: &str, place: u16| {
+        let one = member("root", disk, 2, Some(place), 7);
+        changed(one, |it| it.has_bad_blocks = true)
+    };
+    let good = member("root", "sdb", 2, Some(1), 7);
+    let (found, _) = mirrors(&[bad("sda", 0), good]);
+    assert_eq!(found[0].ground.volume.node.to_str(), Some("/dev/sdb2"));
+    let (found, closed) = mirrors(&[bad("sda", 0), bad("sdb", 1)]);
+    assert!(found.is_empty(), "{found:?}");
+    assert!(closed[0].why.contains("could not be written"), "{closed:?}");
+}
+
+#[test]
+fn a_copy_of_a_member_beside_it_closes_the_array() {
+    let one = |disk: &str| member("root", disk, 2, Some(0), 7);
+    let (found, closed) = mirrors(&[one("sda"), one("sdc")]);
+    assert!(found.is_empty(), "{found:?}");
+    assert!(closed[0].why.contains("here twice"), "{closed:?}");
 }
 
 #[test]
