@@ -25,7 +25,7 @@ pub enum Verdict {
     Failed,
     /// Nothing was heard of it any more.
     Lost,
-    /// Its time passed while no server ran.
+    /// Its time passed, and it was not set.
     Missed,
 }
 
@@ -331,6 +331,17 @@ impl Job {
                 .map(|token| Secret(token.to_owned())),
             // Whether the share wants one, its server knows.
             token: None,
+        }
+    }
+
+    /// Whether its machine finds a host file of it, if nobody removed that: also of one that failed, which is there for another
+    /// try, and of one that is for every boot.
+    pub fn leaves_host_file(&self) -> bool {
+        match self.state {
+            State::Waiting | State::Queued | State::Running => self.superseded_by.is_none(),
+            State::Failed => self.verdict != Some(Verdict::Missed),
+            State::Done => self.action.is_repeated(),
+            State::Scheduled | State::Cancelled | State::Superseded => false,
         }
     }
 

@@ -133,14 +133,17 @@ impl Mail {
         message: &Message,
     ) -> Result<(), Undelivered> {
         let text = message.formatted();
-        let mut refused = Vec::new();
+        let (mut refused, mut is_lost) = (Vec::new(), true);
         for to in &self.to {
             let sender = Some(self.from.email.clone());
             let sent = Envelope::new(sender, vec![to.email.clone()])
                 .map_err(|error| error.to_string())
                 .and_then(|envelope| {
                     let sent = transport.send_raw(&envelope, &text);
-                    sent.map_err(|error| error.to_string())
+                    sent.map_err(|error| {
+                        is_lost &= is_lasting(&error);
+                        error.to_string()
+                    })
                 });
             if let Err(error) = sent {
                 refused.push(format!("{}: {error}", to.email));
@@ -149,13 +152,17 @@ impl Mail {
         if refused.is_empty() {
             return Ok(());
         }
-        // It is not tried again: those who heard would hear it twice.
         let told = self.to.len() - refused.len();
-        Err(Undelivered::Lasting(format!(
+        let why = format!(
             "{told} of {} were told, and not {}",
             self.to.len(),
             refused.join("; ")
-        )))
+        );
+        // Those who heard would hear it twice.
+        if told == 0 && !is_lost {
+            return Err(Undelivered::Passing(why));
+        }
+        Err(Undelivered::Lasting(why))
     }
 }
 

@@ -111,6 +111,14 @@ fn what_a_mail_server_refuses_is_told_and_no_password_is() {
             if why.contains("550") && why.contains("1 of 2 were told, and not nobody@lab")),
         "{error}"
     );
+    // Where nobody has heard, whoever may hear later will.
+    let busy = nobody.replace("b@lab", "busy@lab");
+    let error = deliver(&busy);
+    assert!(
+        matches!(&error, Undelivered::Passing(why)
+            if why.contains("0 of 2 were told") && why.contains("451")),
+        "{error}"
+    );
     let mail = plain.mails.recv_timeout(PATIENCE).unwrap();
     assert_eq!(mail["to"], serde_json::json!(["b@lab.example"]));
     assert!(plain.mails.try_recv().is_err());

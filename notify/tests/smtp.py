@@ -27,6 +27,8 @@ class Keeper:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("nobody@"):
             return "550 no such mailbox"
+        if address.startswith("busy@"):
+            return "451 try again later"
         envelope.rcpt_tos.append(address)
         return "250 ok"
 

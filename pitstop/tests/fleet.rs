@@ -191,7 +191,19 @@ fn commands_change_the_file_and_nothing_else_in_it() {
         fs::Permissions::from_mode(0o640),
     )
     .unwrap();
-    lab.does(&["set", "desk", "attempts=7", "disks=sda"]);
+    // Jobs that cannot be read make no error of what is written.
+    let jobs = lab.path().join("jobs");
+    fs::write(&jobs, "").unwrap();
+    let said = lab.does(&["set", "desk", "attempts=7", "disks=sda"]);
+    assert!(said.contains("is set in"), "{said}");
+    let checked = lab.run(&["check"]);
+    assert!(checked.status.success(), "{checked:?}");
+    let warned = String::from_utf8_lossy(&checked.stderr);
+    assert!(
+        warned.contains("jobs under old addresses are not told"),
+        "{warned}"
+    );
+    fs::remove_file(jobs).unwrap();
     lab.does(&["set", "@front", "match=de*", "image=golden"]);
     lab.does(&["set", "--base", "verify=true"]);
     assert_eq!(

@@ -626,7 +626,7 @@ fn a_machine_at_work_is_not_switched_off_and_tells_its_own_end() {
         log.display()
     );
     let fleet = format!(
-        "version = 1\n[network.\"10.0.0.0/24\"]\n[host.a]\nip = \"10.0.0.11\"\npower = {power}\n"
+        "version = 1\n[network.\"10.0.0.0/24\"]\n[host.a]\nip = \"10.0.0.11\"\npower = {power}\n[host.b]\nip = \"10.0.0.12\"\n"
     );
     fs::write(lab.path().join("fleet.toml"), fleet).unwrap();
     let server = lab.serve();
@@ -666,6 +666,9 @@ fn a_machine_at_work_is_not_switched_off_and_tells_its_own_end() {
         "{said}"
     );
     assert_eq!(lab.id("a"), first);
+    let said = lab.does(&["host", "set", "a,b", "rescue"]);
+    let after = format!(", after the wipe that it is at (job {first})\n");
+    assert_eq!(said.matches(&after).count(), 1, "{said}");
     say(&server, &first, 1, "\"state\":\"done\"");
     let history = lab.does(&["job", "history", &first]);
     assert!(history.contains("done"), "{history}");
@@ -720,8 +723,18 @@ fn a_job_under_an_old_address_is_given_to_no_other_machine() {
     for part in [&wipe, "10.0.0.11, which is b's", "a has 10.0.0.12 now"] {
         assert!(told.contains(part), "{told}");
     }
+    // Its host file is still there when it has failed.
+    assert!(say(&server, &wipe, 1, READY).contains("\"go\""));
+    let failed = "\"state\":\"failed\",\"reason\":\"no disk\",\"again\":false";
+    say(&server, &wipe, 1, failed);
+    assert_eq!(lab.state("a"), "failed");
+    assert!(lab.host_file("0A00000B.toml").exists());
+    assert!(!asks(2, 11) && !asks(9, 11));
+    let checked = lab.run(&["fleet", "check"]);
+    let told = String::from_utf8(checked.stderr).unwrap();
+    assert!(told.contains("pitstop host clear a"), "{told}");
     lab.does(&["host", "set", "a", "rescue"]);
-    assert_eq!(lab.jobs("a").len(), 1);
+    assert_eq!(lab.job("a")["action"], "rescue");
     assert!(!lab.host_file("0A00000B.toml").exists());
     assert_eq!(lab.run(&["fleet", "check"]).stderr, b"");
     let removed = lab.run(&["fleet", "remove", "a"]);

@@ -3,7 +3,7 @@
 
 use crate::host_files;
 use crate::host_search::Asker;
-use crate::jobs::{Card, card};
+use crate::jobs::{Card, card, owner, remedy};
 use crate::machine_access::{MachineAccess, add_token};
 use crate::runs::token;
 use crate::site::Site;
@@ -151,13 +151,12 @@ pub fn job(site: &Site, asker: &Asker, found: Option<String>, url: &str) -> Opti
 }
 
 /// Whether a machine may have the host file: one that waits under the machine's address may be another's, which had that
-/// address before. The journal is told whose it is.
+/// address before, also of a job that failed or is for every boot. The journal is told whose it is.
 pub fn is_for(site: &Site, asker: &Asker, file: &str) -> bool {
     let (Some(mac), Ok(found)) = (asker.mac, site.jobs.found()) else {
         return true;
     };
-    let mut jobs = found.jobs.iter().rev();
-    let Some(job) = jobs.find(|job| job.state.is_set() && job.host_file == file) else {
+    let Some(job) = owner(&found.jobs, &site.hosts, file) else {
         return true;
     };
     let fleet = site.fleet.current();
@@ -168,8 +167,8 @@ pub fn is_for(site: &Site, asker: &Asker, file: &str) -> bool {
     };
     let (name, action, id) = (job.shown(), job.action, &job.id);
     site.journal.note(&format!(
-        "{who}, and hosts/{file} is the job of {name} ({action}, job {id}): it is not given. Set it anew (pitstop host set {name} \
-         …), or withdraw it (pitstop job cancel {id})"
+        "{who}, and hosts/{file} is the job of {name} ({action}, job {id}): it is not given; {}",
+        remedy(job, &fleet)
     ));
     false
 }

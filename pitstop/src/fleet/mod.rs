@@ -165,14 +165,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Command::Adopt(args) => say(&unknown::adopt(args)?),
         Command::Add(args) => say(&change::add(args)?),
         Command::Set(args) => {
-            let said = change::set(args)?;
-            warn_of_jobs(&args.root, &FleetFile::at(&args.root).read()?)?;
-            say(&said)
+            say(&change::set(args)?)?;
+            warn_of_jobs(&args.root);
+            Ok(())
         }
         Command::Remove(args) => {
-            let said = change::remove(args)?;
-            warn_of_jobs(&args.root, &FleetFile::at(&args.root).read()?)?;
-            say(&said)
+            say(&change::remove(args)?)?;
+            warn_of_jobs(&args.root);
+            Ok(())
         }
         Command::Import(args) => say(&import::run(args)?),
         Command::Generate(args) => say(&generate::run(args)?),
@@ -227,7 +227,7 @@ fn check(root: &Root, json: bool) -> anyhow::Result<()> {
     for what in Files::at(root)?.check(&fleet)? {
         eprintln!("pitstop: warning: {what}");
     }
-    warn_of_jobs(root, &fleet)?;
+    warn_of_jobs(root);
     say(&if json {
         "[]\n".into()
     } else {
@@ -241,12 +241,21 @@ fn check(root: &Root, json: bool) -> anyhow::Result<()> {
     })
 }
 
-/// Tells of jobs that wait where their machine is not any more.
-fn warn_of_jobs(root: &Root, fleet: &pitstop_fleet::Fleet) -> anyhow::Result<()> {
-    for line in moved(fleet, &Store::at(&root.path).all()?.jobs) {
+/// Tells of jobs that wait where their machine is not any more. The file is right, and written, whatever hinders the look at them.
+fn warn_of_jobs(root: &Root) {
+    let lines = moved_jobs(root)
+        .unwrap_or_else(|error| vec![format!("jobs under old addresses are not told: {error:#}")]);
+    for line in lines {
         eprintln!("pitstop: warning: {line}");
     }
-    Ok(())
+}
+
+fn moved_jobs(root: &Root) -> anyhow::Result<Vec<String>> {
+    let jobs = Store::at(&root.path).all()?.jobs;
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(moved(&FleetFile::at(root).read()?, &jobs, &root.hosts()?))
 }
 
 /// `1 machine`, `2 machines`.

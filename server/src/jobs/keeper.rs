@@ -181,11 +181,7 @@ impl Keeper {
         limits: &Limits,
     ) -> Result<Answer, Refusal> {
         if job.is_spent(run) {
-            let why = format!(
-                "the run {run} of the job {} is over: it begins nothing again",
-                job.id
-            );
-            return Err(Refusal::new(StatusCode::CONFLICT, why));
+            return Err(spent(job, run));
         }
         if let Some(answer) = withdrawn(job) {
             locked(&self.board).leave(&job.id);
@@ -240,6 +236,11 @@ impl Keeper {
         let (job, effect) = changed?;
         if let Some(answer) = answer {
             return Ok(answer);
+        }
+        // Its last word may have come since the job was read.
+        if effect == Effect::None && job.is_spent(run) {
+            locked(&self.board).leave(&job.id);
+            return Err(spent(&job, run));
         }
         locked(&self.told).remove(&job.id);
         if effect != Effect::None {
@@ -322,15 +323,17 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let found = self.found()?;
-        self.moved.tell(site.fleet.current(), &found, &self.journal);
+        let fleet = site.fleet.current();
+        self.moved
+            .tell(Arc::clone(&fleet), &found, &site.hosts, &self.journal);
         let unfed = self.give_up_unfed(&found.jobs);
         let mut set = Vec::new();
         let tell = |said: schedule::Said| {
             self.journal.note(&said.line);
             set.extend(said.set);
         };
-        let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, now, tell);
-        power::switch(set, site.fleet.current(), self.store.root(), &self.journal);
+        let due = schedule::set_due(&self.store, &found.jobs, &site.hosts, &fleet, now, tell);
+        power::switch(set, fleet, self.store.root(), &self.journal);
         self.tell(site);
         if self.is_time(|seen| &mut seen.watched, WATCH) {
             site.watch.look(site);
@@ -375,7 +378,10 @@ impl Keeper {
         let jobs = self.store.lock()?;
         let changed = jobs.change(&gone.job, &what, Timestamp::now())?;
         drop(jobs);
-        if let Some((job, Effect::Changed)) = changed {
+        // One that another job took the place of ends by it.
+        if let Some((job, effect)) = changed
+            && effect != Effect::None
+        {
             let why = job.reason.as_deref().unwrap_or("no word from it");
             let machine = job.shown();
             self.journal
@@ -434,6 +440,14 @@ impl Keeper {
         }
         Ok(found)
     }
+}
+
+fn spent(job: &Job, run: &Id) -> Refusal {
+    let why = format!(
+        "the run {run} of the job {} is over: it begins nothing again",
+        job.id
+    );
+    Refusal::new(StatusCode::CONFLICT, why)
 }
 
 fn withdrawn(job: &Job) -> Option<Answer> {

@@ -1,9 +1,11 @@
 //! Jobs that are set under an address which their machine has not any more: whoever has it now is not to get them.
 
 use super::store::Found;
+use super::whose::is_owner;
 use crate::journal::Journal;
+use cap_std::fs::Dir;
 use pitstop_fleet::{Fleet, Identity, Machine};
-use pitstop_jobs::Job;
+use pitstop_jobs::{Job, State};
 use pitstop_protocol::host_name::{HostName, Mac, SUFFIX, Uuid};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,21 +49,55 @@ fn name_of(file: &str) -> Option<HostName> {
     HostName::from_stem(file.strip_suffix(SUFFIX)?)
 }
 
-/// The open ones of `jobs` whose machine is not found under the name of its host file any more, a line for each.
-pub fn moved(fleet: &Fleet, jobs: &[Job]) -> Vec<String> {
-    jobs.iter().filter_map(|job| line(fleet, job)).collect()
+/// Those of `jobs` that have a host file, or will have one, whose machine is not found under its name any more: a line for each.
+pub fn moved(fleet: &Fleet, jobs: &[Job], hosts: &Dir) -> Vec<String> {
+    let is_there = |job: &Job| job.state == State::Scheduled || is_owner(jobs, hosts, job);
+    let told = jobs
+        .iter()
+        .filter(|job| !job.state.is_over() || job.leaves_host_file());
+    told.filter_map(|job| line(fleet, job).filter(|_| is_there(job)))
+        .collect()
 }
 
-fn line(fleet: &Fleet, job: &Job) -> Option<String> {
-    if job.state.is_over() {
+/// What to do about a job that waits under a name that its machine has not any more.
+pub fn remedy(job: &Job, fleet: &Fleet) -> String {
+    let (machine, id) = (job.shown(), &job.id);
+    let name = job.name.as_ref();
+    let is_known = name.is_none_or(|name| fleet.named(name).is_some());
+    let withdraw = match (job.state.is_over(), is_known) {
+        (false, _) => format!("withdraw it (pitstop job cancel {id})"),
+        (true, true) => format!("drop it (pitstop host clear {machine})"),
+        (true, false) => format!("remove hosts/{}", job.host_file),
+    };
+    if !is_known {
+        return withdraw;
+    }
+    // A job for later takes the place of no other before it is due.
+    let word = if job.state == State::Scheduled {
+        "and"
+    } else {
+        "or"
+    };
+    format!("set it anew (pitstop host set {machine} …), {word} {withdraw}")
+}
+
+/// Why a job that is due is not to be set: another machine may have the name that it would be set under. A fleet file without
+/// machines says nothing of any.
+pub fn not_set(fleet: &Fleet, job: &Job) -> Option<String> {
+    if fleet.machines.is_empty() {
         return None;
     }
+    Some(format!("not begun: {}", line(fleet, job)?))
+}
+
+/// What is wrong where the machine of `job` has other names in the fleet file than the one of the host file.
+fn line(fleet: &Fleet, job: &Job) -> Option<String> {
     let name = job.name.as_deref()?;
     let (action, id, state, there) = (job.action, &job.id, job.state, &job.machine);
     let Some(machine) = fleet.named(name) else {
         return Some(format!(
-            "{name} is no machine of fleet.toml any more, and its job {id} ({action}, {state}) stays set for {there}: withdraw it \
-             (pitstop job cancel {id})"
+            "{name} is no machine of fleet.toml any more, and its job {id} ({action}, {state}) stays set for {there}: {}",
+            remedy(job, fleet)
         ));
     };
     let uuid = machine.uuid.map(HostName::Uuid);
@@ -86,9 +122,9 @@ fn line(fleet: &Fleet, job: &Job) -> Option<String> {
     };
     let whose = whose.map(|other| format!(", which is {}'s", other.name));
     Some(format!(
-        "the job {id} of {name} ({action}, {state}) is set for {there}{}, and {name} has {now} now: set it anew (pitstop host set \
-         {name} …), or withdraw it (pitstop job cancel {id})",
-        whose.unwrap_or_default()
+        "the job {id} of {name} ({action}, {state}) is set for {there}{}, and {name} has {now} now: {}",
+        whose.unwrap_or_default(),
+        remedy(job, fleet)
     ))
 }
 
@@ -104,14 +140,14 @@ struct Before {
 
 impl Told {
     /// Tells the journal of each once, when the fleet file or the jobs change.
-    pub fn tell(&self, fleet: Arc<Fleet>, found: &Arc<Found>, journal: &Journal) {
+    pub fn tell(&self, fleet: Arc<Fleet>, found: &Arc<Found>, hosts: &Dir, journal: &Journal) {
         let mut before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same =
             |(a, b): &(Arc<Fleet>, Arc<Found>)| Arc::ptr_eq(a, &fleet) && Arc::ptr_eq(b, found);
         if before.seen.as_ref().is_some_and(same) {
             return;
         }
-        let lines = moved(&fleet, &found.jobs);
+        let lines = moved(&fleet, &found.jobs, hosts);
         for line in lines.iter().filter(|line| !before.lines.contains(line)) {
             journal.note(line);
         }
@@ -125,7 +161,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::fake::job;
+    use crate::jobs::fake::{Root, job};
     use jiff::Timestamp;
 
     fn fleet(a: &str, b: &str) -> Fleet {
@@ -144,9 +180,11 @@ mod tests {
 
     #[test]
     fn a_job_that_waits_under_an_address_of_another_machine_now_is_told() {
-        let jobs = [wipe()];
-        assert_eq!(moved(&fleet("10.0.2.15", "10.0.2.16"), &jobs), [""; 0]);
-        let told = moved(&fleet("10.0.2.16", "10.0.2.15"), &jobs).join("\n");
+        let root = Root::new();
+        let moved = |fleet: &Fleet, job: Job| moved(fleet, &[job], &root.hosts).join("\n");
+        let swapped = fleet("10.0.2.16", "10.0.2.15");
+        assert_eq!(moved(&fleet("10.0.2.15", "10.0.2.16"), wipe()), "");
+        let told = moved(&swapped, wipe());
         for part in [
             "is set for 10.0.2.15, which is b's",
             "a has 10.0.2.16 now",
@@ -159,16 +197,29 @@ mod tests {
             "fleet.toml",
         )
         .unwrap();
-        let told = moved(&none, &jobs).join("\n");
+        let told = moved(&none, wipe());
         assert!(
             told.contains("a is no machine of fleet.toml any more"),
             "{told}"
         );
-        let over = Job {
-            state: pitstop_jobs::State::Done,
-            ..wipe()
+        let of = |state| Job { state, ..wipe() };
+        assert_eq!(moved(&none, of(State::Done)), "");
+        // It is told until nothing of it is left.
+        assert_eq!(moved(&swapped, of(State::Failed)), "");
+        let written = wipe().host_files(None).text;
+        root.hosts.write(&wipe().host_file, written).unwrap();
+        let told = moved(&swapped, of(State::Failed));
+        assert!(told.contains("or drop it (pitstop host clear a)"), "{told}");
+        let told = moved(&none, of(State::Failed));
+        assert!(told.ends_with(": remove hosts/0A00020F.toml"), "{told}");
+        let told = moved(&swapped, of(State::Scheduled));
+        assert!(told.contains("…), and withdraw it"), "{told}");
+        // It was set anew while its machine was at work, which goes on.
+        let at_work = Job {
+            superseded_by: Some(wipe().id),
+            ..of(State::Running)
         };
-        assert_eq!(moved(&none, &[over]), [""; 0]);
+        assert_eq!(moved(&swapped, at_work), "");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Sets jobs when their time has come.
 
 use super::changes::Changes;
+use super::moved::not_set;
 use super::store::{Locked, Store};
 use anyhow::bail;
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pitstop_fleet::Fleet;
 use pitstop_jobs::{BadTime, Cron, Due, Happened, Job, State, due};
 
 /// What was done with a job.
@@ -30,7 +32,8 @@ impl Said {
 }
 
 /// Sets those of `jobs` that are due, and tells what was done, for the journal. A machine that is at work is not disturbed:
-/// its job begins when that is over, if that is within a day.
+/// its job begins when that is over, if that is within a day. One that `fleet` has other names for by now is left alone: another
+/// machine may have the name that the job would be set under.
 ///
 /// # Errors
 /// What could not be set. It keeps no other job from being set, and is tried again at the next look.
@@ -38,6 +41,7 @@ pub fn set_due(
     store: &Store,
     jobs: &[Job],
     hosts: &Dir,
+    fleet: &Fleet,
     now: Timestamp,
     mut tell: impl FnMut(Said),
 ) -> anyhow::Result<()> {
@@ -56,7 +60,7 @@ pub fn set_due(
             continue;
         }
         let about = format!("{}: job {}", job.shown(), job.id);
-        match set_one(locked, job, hosts, &zone, now) {
+        match set_one(locked, job, hosts, fleet, &zone, now) {
             Ok(said) => said.into_iter().for_each(&mut tell),
             Err(error) => wrong.push(format!("{about}: {error:#}")),
         }
@@ -82,6 +86,7 @@ fn set_one(
     locked: &Locked,
     mut job: Job,
     hosts: &Dir,
+    fleet: &Fleet,
     zone: &TimeZone,
     now: Timestamp,
 ) -> anyhow::Result<Option<Said>> {
@@ -112,30 +117,33 @@ fn set_one(
         Ok(Due::Now(time)) => (time, true),
         Ok(Due::Missed(time)) => (time, false),
     };
-    if is_due && is_busy(locked, &job)? {
+    let why_not = if is_due {
+        not_set(fleet, &job)
+    } else {
+        Some(missed(time))
+    };
+    if why_not.is_none() && is_busy(locked, &job)? {
         return Ok(None);
     }
     if job.every.is_none() {
-        return once(locked, &job, hosts, now, (!is_due).then(|| missed(time)));
+        return once(locked, &job, hosts, now, why_not);
     }
     let machine = job.shown().to_owned();
     let mut said = None;
-    if is_due {
+    job.last = Some(if is_due { time } else { now });
+    if let Some(reason) = why_not {
+        said = Some(Said::not_set(format!(
+            "{machine}: job {}: {reason}",
+            job.id
+        )));
+        job.reason = Some(reason);
+    } else {
         let next = job.occurrence(locked.new_id(now)?, time, now);
         if !is_set_already(locked, &next)? {
             locked.set(hosts, &next)?;
             said = Some(Said::set(&machine, &next));
         }
         job.reason = None;
-        job.last = Some(time);
-    } else {
-        let reason = missed(time);
-        job.last = Some(now);
-        said = Some(Said::not_set(format!(
-            "{machine}: job {}: {reason}",
-            job.id
-        )));
-        job.reason = Some(reason);
     }
     job.changed = now;
     let since = job.last.unwrap_or(now);
@@ -158,10 +166,10 @@ fn once(
     job: &Job,
     hosts: &Dir,
     now: Timestamp,
-    missed: Option<String>,
+    why_not: Option<String>,
 ) -> anyhow::Result<Option<Said>> {
     let machine = job.shown();
-    if let Some(reason) = missed {
+    if let Some(reason) = why_not {
         let said = format!("{machine}: job {}: {reason}", job.id);
         locked.change(&job.id, &Happened::Missed { reason }, now)?;
         return Ok(Some(Said::not_set(said)));
@@ -195,9 +203,13 @@ mod tests {
     }
 
     fn look(root: &Root, now: &str) -> Vec<String> {
+        look_by(&Fleet::default(), root, now)
+    }
+
+    fn look_by(fleet: &Fleet, root: &Root, now: &str) -> Vec<String> {
         let jobs = root.store.all().unwrap().jobs;
         let mut said = Vec::new();
-        set_due(&root.store, &jobs, &root.hosts, time(now), |told| {
+        set_due(&root.store, &jobs, &root.hosts, fleet, time(now), |told| {
             said.push(told.line);
         })
         .unwrap();
@@ -304,7 +316,8 @@ mod tests {
         let now = time("2026-11-28T22:00:05Z");
         for _ in 0..2 {
             let jobs = root.store.all().unwrap().jobs;
-            let error = set_due(&root.store, &jobs, &root.hosts, now, |_| {}).unwrap_err();
+            let fleet = Fleet::default();
+            let error = set_due(&root.store, &jobs, &root.hosts, &fleet, now, |_| {}).unwrap_err();
             let error = error.to_string();
             assert!(
                 error.contains("10.0.2.15") && error.contains("10.0.2.16"),
@@ -319,6 +332,48 @@ mod tests {
         }
         assert_eq!(look(&root, "2026-11-28T22:00:06Z").len(), 2);
         assert_eq!(root.now(&once).state, State::Waiting);
+    }
+
+    #[test]
+    fn a_job_for_later_of_a_machine_that_moved_takes_nothing_from_who_has_its_address() {
+        let fleet = |ip: &str| {
+            let text = format!(
+                "version = 1\n[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"{ip}\"\nmac = \"52:54:00:00:0c:01\"\n"
+            );
+            Fleet::parse(text.as_bytes(), "fleet.toml").unwrap()
+        };
+        let root = Root::new();
+        let due = "2026-11-28T22:00:05Z";
+        let once = scheduled(&root, |job| {
+            job.name = Some("a".into());
+            job.at = Some(time("2026-11-28T22:00:00Z"));
+        });
+        let mut nightly = Job {
+            id: Id::new(once.set, 77),
+            every: Some("0 22 * * * UTC".into()),
+            last: Some(once.set),
+            at: None,
+            ..once.clone()
+        };
+        nightly.batch = nightly.id.clone();
+        root.store.lock().unwrap().put(&nightly).unwrap();
+        let other = root.set(15, time("2026-11-28T13:00:00Z"));
+        let said = look_by(&fleet("10.0.2.16"), &root, due);
+        let told = said.join("\n");
+        let why = "a has 10.0.2.16 now: set it anew";
+        assert_eq!(told.matches(why).count(), 2, "{told}");
+        assert_eq!(root.now(&other).state, State::Waiting);
+        let text = root.hosts.read_to_string(&other.host_file).unwrap();
+        assert!(text.contains(other.id.as_str()), "{text}");
+        assert_eq!(root.now(&once).state, State::Failed);
+        let now = root.now(&nightly);
+        assert_eq!(now.at, Some(time("2026-11-29T22:00:00Z")));
+        assert!(now.reason.unwrap().contains("not begun"));
+        // It has its address again, and goes on.
+        let said = look_by(&fleet("10.0.2.15"), &root, "2026-11-29T22:00:05Z");
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(root.now(&nightly).reason, None);
+        assert_eq!(root.now(&other).state, State::Superseded);
     }
 
     #[test]

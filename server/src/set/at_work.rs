@@ -6,6 +6,7 @@ use crate::jobs::Store;
 use crate::runs::Runs;
 use pitstop_jobs::Job;
 use pitstop_power::Act;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -15,7 +16,8 @@ const TOLD: usize = 5;
 /// The jobs that `targets` are at work for.
 pub(super) fn jobs_of(root: &Path, targets: &[&Target]) -> anyhow::Result<Vec<Job>> {
     let mut jobs = Store::at(root).all()?.jobs;
-    jobs.retain(|job| job.may_be_at_work() && targets.iter().any(|target| target.has(job)));
+    let files: HashSet<String> = targets.iter().flat_map(|target| target.files()).collect();
+    jobs.retain(|job| job.may_be_at_work() && job.files().any(|file| files.contains(file)));
     Ok(jobs)
 }
 

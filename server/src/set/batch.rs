@@ -3,12 +3,14 @@
 use super::target::Target;
 use super::{Many, Wish};
 use crate::jobs::Store;
+use anyhow::{Context, bail};
 use cap_std::fs::Dir;
 use jiff::{Timestamp, Zoned};
 use pitstop_jobs::{Cron, Job, Power, State, VERSION};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::ActionName;
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Jobs that are set under one lock: a second's. Then others get their turn.
@@ -90,13 +92,13 @@ impl<'a> Batch<'a> {
         )
     }
 
-    /// Sets jobs, each of another machine. Returns each with what was written, which the server adds to.
+    /// Sets jobs, each of another machine.
     pub fn set(
         &self,
         hosts: &Dir,
         action: ActionName,
         checked: &[Checked],
-    ) -> anyhow::Result<Vec<(Job, String)>> {
+    ) -> anyhow::Result<Vec<Job>> {
         let mut set = Vec::new();
         for some in checked.chunks(AT_ONCE) {
             let locked = self.store.lock()?;
@@ -111,13 +113,16 @@ impl<'a> Batch<'a> {
                 }
                 jobs.push(self.job(id, one, action, now));
             }
-            let texts = if self.is_scheduled() {
+            if self.is_scheduled() {
                 locked.put_all(&jobs)?;
-                vec![String::new(); jobs.len()]
             } else {
-                locked.set_all(hosts, &jobs)?
-            };
-            set.extend(jobs.into_iter().zip(texts));
+                let texts = locked.set_all(hosts, &jobs)?;
+                // Under the lock: the next one who sets a job may be quick.
+                for (job, text) in jobs.iter().zip(texts) {
+                    check_written(self.store.root(), hosts, &job.host_file, &text)?;
+                }
+            }
+            set.append(&mut jobs);
         }
         Ok(set)
     }
@@ -170,6 +175,23 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Whether the file is where a server of the root will find it: the folder may have been replaced by another one. A machine that
+/// is done by now has deleted it.
+fn check_written(root: &Path, hosts: &Dir, file: &str, text: &str) -> anyhow::Result<()> {
+    let path = root.join("hosts").join(file);
+    let found = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !hosts.exists(file) => return Ok(()),
+        found => found.with_context(|| format!("reading {} back", path.display()))?,
+    };
+    if found != text {
+        bail!(
+            "{} holds something else than was written: somebody else writes there at the same time, or the folder was replaced",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 fn places(store: &Store, many: &Many, targets: &[&Target]) -> anyhow::Result<HashMap<String, u32>> {
     let mut ended: HashMap<String, Timestamp> = HashMap::new();
     for entry in store.history()? {
@@ -197,4 +219,33 @@ fn places(store: &Store, many: &Many, targets: &[&Target]) -> anyhow::Result<Has
         .zip(order)
         .filter_map(|(place, at)| Some((targets.get(at)?.machine.file(), place)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cap_std::ambient_authority;
+    use std::fs;
+
+    #[test]
+    fn a_host_file_that_its_machine_has_deleted_was_written_and_one_in_another_folder_was_not() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("hosts");
+        fs::create_dir(&path).unwrap();
+        let hosts = Dir::open_ambient_dir(&path, ambient_authority()).unwrap();
+        let check = || check_written(root.path(), &hosts, "h.toml", "a");
+        check().unwrap();
+        hosts.write("h.toml", "a").unwrap();
+        check().unwrap();
+        hosts.write("h.toml", "b").unwrap();
+        let error = check().unwrap_err().to_string();
+        assert!(error.contains("holds something else"), "{error}");
+        fs::rename(&path, root.path().join("before")).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = check().unwrap_err().to_string();
+        assert!(
+            error.contains("reading") && error.contains("back"),
+            "{error}"
+        );
+    }
 }

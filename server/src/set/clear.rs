@@ -3,7 +3,7 @@
 use super::Conflict;
 use super::target::{Need, Target, Who, targets};
 use crate::host_files::remove;
-use crate::jobs::Store;
+use crate::jobs::{Store, is_owner};
 use crate::list;
 use anyhow::Context;
 use cap_std::fs::Dir;
@@ -47,12 +47,17 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
     let mut cleared = Cleared::default();
     for target in &targets {
         let mut files = target.files();
+        let names = files.clone();
         let mut tracked = String::new();
         let locked = store.lock()?;
         let mut jobs = locked.all()?.jobs;
-        jobs.retain(|job| job.state.is_set() && target.has(job));
-        // It may have had another address when that was set.
-        files.extend(jobs.iter().map(|job| job.host_file.clone()));
+        let its = |job: &Job| job.files().any(|file| names.contains(file));
+        // It may have had another address when that was set, which may be another machine's by now.
+        let own = jobs
+            .iter()
+            .filter(|job| its(job) && is_owner(&jobs, hosts, job));
+        files.extend(own.map(|job| job.host_file.clone()));
+        jobs.retain(|job| job.state.is_set() && its(job));
         for job in &jobs {
             let what = Happened::Cancelled { by: by.to_owned() };
             locked.change(&job.id, &what, Timestamp::now())?;

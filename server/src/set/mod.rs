@@ -27,7 +27,7 @@ pub use terms::{Terms, ToSign};
 
 use crate::jobs::Store;
 use crate::{list, url};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use batch::{Batch, Checked};
 use cap_std::fs::Dir;
 use jiff::Timestamp;
@@ -296,8 +296,7 @@ impl Prepared<'_> {
             let _ = writeln!(answer, "  warning     {warning}");
         }
         if let Some(job) = at_work.last() {
-            let is_cut_off = self.wish.power == Some(api::JobPower::Cycle);
-            let then = if is_cut_off && !self.batch.is_scheduled() {
+            let then = if self.cuts_off() {
                 "it is cut off"
             } else {
                 "it goes on to its end, and this one comes after it"
@@ -326,13 +325,26 @@ impl Prepared<'_> {
             self.jobs.len(),
             self.wish.action
         );
+        let targets: Vec<&Target> = self.jobs.iter().map(|one| &one.target).collect();
+        let at_work = at_work::jobs_of(self.root, &targets)?;
         let had = self.write(set)?;
         for one in &self.jobs {
             // Writing to a String cannot fail.
             let _ = write!(answer, "  {}  {}", one.target, self.wish.folder_shown(one));
-            let _ = match had.of(one) {
-                Some(was) => writeln!(answer, ", in place of {was}"),
-                None => writeln!(answer),
+            let files = one.target.files();
+            let is_its = |job: &&pitstop_jobs::Job| job.files().any(|file| files.contains(file));
+            let _ = match (at_work.iter().rfind(is_its), had.of(one)) {
+                (Some(job), _) => {
+                    let (action, id) = (job.action, &job.id);
+                    let word = if self.cuts_off() {
+                        "cutting off"
+                    } else {
+                        "after"
+                    };
+                    writeln!(answer, ", {word} the {action} that it is at (job {id})")
+                }
+                (None, Some(was)) => writeln!(answer, ", in place of {was}"),
+                (None, None) => writeln!(answer),
             };
             if let Some(warning) = &one.warning {
                 let _ = writeln!(answer, "  warning     {warning}");
@@ -340,6 +352,11 @@ impl Prepared<'_> {
         }
         answer.push_str("pitstop job list shows how they go; pitstop job wait waits for them\n");
         Ok(answer)
+    }
+
+    /// Whether machines that are at work are switched off.
+    fn cuts_off(&self) -> bool {
+        self.wish.power == Some(api::JobPower::Cycle) && !self.batch.is_scheduled()
     }
 
     /// Sets the jobs. Returns what the machines had.
@@ -368,13 +385,7 @@ impl Prepared<'_> {
             signature: one.signature.as_deref(),
         });
         let checked: Vec<Checked> = checked.collect();
-        let done = self.batch.set(self.hosts, self.wish.action, &checked)?;
-        for (one, (job, written)) in self.jobs.iter().zip(done) {
-            set.push(job);
-            if !self.batch.is_scheduled() {
-                check_written(self.root, &one.file, &written)?;
-            }
-        }
+        set.extend(self.batch.set(self.hosts, self.wish.action, &checked)?);
         Ok(())
     }
 }
@@ -397,19 +408,4 @@ impl Had {
         let mut had = files.iter().filter_map(|file| self.0.get(file));
         had.next().map(String::as_str)
     }
-}
-
-/// Whether the file is where a server of the root will find it: the folder may have been replaced by another one.
-fn check_written(root: &Path, file: &str, text: &str) -> anyhow::Result<()> {
-    let path = root.join("hosts").join(file);
-    let found = std::fs::read_to_string(&path);
-    let found = found.with_context(|| format!("reading {} back", path.display()))?;
-    if found != text {
-        bail!(
-            "{} holds something else than was written: somebody else sets jobs at the same time, or the folder was \
-             replaced",
-            path.display()
-        );
-    }
-    Ok(())
 }

@@ -29,7 +29,9 @@ pub(super) fn row(wish: &Wish, one: &One, share: Option<&Dir>, open: &[Job]) -> 
     let known = share.zip(one.target.folder());
     let known = known.map(|(share, folder)| record(share, &folder).disks);
     let mut had = open.iter().rev();
-    let had = had.find(|job| job.state.is_set() && one.target.has(job));
+    let files = one.target.files();
+    let is_its = |job: &Job| job.files().any(|file| files.contains(file));
+    let had = had.find(|job| job.state.is_set() && is_its(job));
     Planned {
         machine: one.target.to_string(),
         id: id(&one.target),

@@ -5,7 +5,6 @@ use crate::machine::MachineName;
 use anyhow::{Context, anyhow, bail};
 use pitstop_fleet::{Fleet, Identity, Machine, Selector, is_name, selectors};
 use pitstop_imaging::image::MachineIdentity;
-use pitstop_jobs::Job;
 use pitstop_protocol::host_name::Uuid;
 use pitstop_protocol::job::{GROUP, setting_keys};
 use pitstop_protocol::machine::folder;
@@ -112,12 +111,6 @@ impl Target {
     pub fn files(&self) -> Vec<String> {
         let names = std::iter::once(&self.machine).chain(&self.others);
         names.flat_map(MachineName::files).collect()
-    }
-
-    /// Whether the job is about this machine.
-    pub(super) fn has(&self, job: &Job) -> bool {
-        let files = self.files();
-        job.files().any(|file| files.contains(file))
     }
 
     /// Its folder on the share, where its address is known.

@@ -83,11 +83,12 @@ impl<'a> InStore<'a> {
         Ok(())
     }
 
-    /// One that is another's by now describes another image.
-    fn remove_description(&self, path: &str, tag: &str) -> anyhow::Result<()> {
+    /// One that is another's by now describes another image: it stays, and the answer is no.
+    fn remove_description(&self, path: &str, tag: &str) -> anyhow::Result<bool> {
         match self.share.remove_if(path, tag) {
-            Err(error) if error.is::<Changed>() => Ok(()),
-            outcome => outcome.with_context(|| format!("removing {}", printable(path))),
+            Ok(()) => Ok(true),
+            Err(error) if error.is::<Changed>() => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("removing {}", printable(path))),
         }
     }
 
@@ -97,14 +98,15 @@ impl<'a> InStore<'a> {
             // A backup that gives images their names moves what describes them first.
             let done = match self.is_being_written(left.last) {
                 Ok(true) => continue,
-                Ok(false) if removes => self.remove_description(left.path, left.tag),
-                Ok(false) => Ok(()),
+                Ok(false) if removes => self.remove_description(left.path, left.tag).map(Some),
+                Ok(false) => Ok(None),
                 Err(error) => Err(error),
             };
             let shown = printable(left.path);
             let what = match done {
-                Ok(()) if removes => "it is removed".to_owned(),
-                Ok(()) => "it would be removed".to_owned(),
+                Ok(Some(true)) => "it is removed".to_owned(),
+                Ok(Some(false)) => "it is another image's now, and stays".to_owned(),
+                Ok(None) => "it would be removed".to_owned(),
                 Err(error) => format!("it stays: {error:#}"),
             };
             told.push(format!(

@@ -91,6 +91,26 @@ fn a_machine_that_boots_anew_is_not_at_work_for_the_job_that_was_replaced() {
 }
 
 #[test]
+fn a_machine_that_falls_silent_in_a_job_that_was_replaced_is_told_of() {
+    let root = Root::new();
+    let first = root.set(15, Timestamp::UNIX_EPOCH);
+    let keeper = keeper(&root);
+    assert!(goes(&says(&keeper, &first, 1, Says::Ready)));
+    root.set(15, Timestamp::from_second(1).unwrap());
+    let gone = Gone {
+        job: first.id.clone(),
+        run: Some(run(1)),
+    };
+    keeper.note_gone(&gone).unwrap();
+    assert_eq!(root.now(&first).state, State::Superseded);
+    let told = keeper.journal.last().join("\n");
+    assert!(
+        told.contains("10.0.2.15 has left its place: no word"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_stranger_and_a_job_that_is_not_there_are_refused() {
     let root = Root::new();
     let job = root.set(15, Timestamp::UNIX_EPOCH);
@@ -116,6 +136,14 @@ fn a_word_of_a_run_that_is_over_begins_the_job_no_second_time() {
     let again = keeper.check_in(&job.id, message, &one(), |_| Ok(()));
     assert_eq!(again.unwrap_err().status, StatusCode::CONFLICT);
     assert_eq!(root.now(&job).state, State::Done);
+    assert_eq!(locked(&keeper.board).at_work(), 0);
+    // The last word came between the look at the job and the slot.
+    let turn = locked(&keeper.board).ask(job.claim(), run(1), &one(), keeper.now());
+    assert_eq!(turn, Turn::Go);
+    assert_eq!(
+        keeper.go(&job, &run(1)).unwrap_err().status,
+        StatusCode::CONFLICT
+    );
     assert_eq!(locked(&keeper.board).at_work(), 0);
     // Whoever starts the machine again while its host file is there has another run.
     assert!(goes(&says(&keeper, &job, 2, Says::Ready)));

@@ -2,6 +2,7 @@
 
 use super::{Locked, Store};
 use crate::host_files;
+use crate::jobs::owner;
 use crate::machine_access::{MachineAccess, add_token};
 use crate::runs::token;
 use crate::url::read_machine_access;
@@ -9,7 +10,7 @@ use crate::write::replace;
 use anyhow::Context;
 use cap_std::fs::Dir;
 use pitstop_jobs::{Effect, Entry, Happened, Job};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -61,7 +62,7 @@ impl Locked {
             }
         }
         self.supersede(&set)?;
-        remove_other_names(hosts, &set)?;
+        self.remove_other_names(hosts, &set)?;
         wrong.map_or(Ok(texts), Err)
     }
 
@@ -108,22 +109,37 @@ impl Locked {
         self.note(&ended)?;
         self.put_all(&changed)
     }
-}
 
-/// Under its other name the machine would find the old job, or find it when this one is done. Under an address that it had
-/// before, another machine would. Two machines may have changed places: what was just written stays.
-fn remove_other_names(hosts: &Dir, set: &[&Setting]) -> anyhow::Result<()> {
-    let new: HashSet<&str> = set.iter().map(|one| one.job.host_file.as_str()).collect();
-    let old = set.iter().flat_map(|one| {
-        let before = one.others.iter().filter(|old| old.state.is_set());
-        let before = before.map(|old| &old.host_file);
-        one.job.other_files.iter().chain(before)
-    });
-    for name in old.filter(|name| !new.contains(name.as_str())) {
-        host_files::remove(hosts, name)
-            .with_context(|| format!("removing the job it had under the name {name}"))?;
+    /// Under its other name the machine would find the old job, or find it when this one is done. Under an address that it had
+    /// before, another machine would. Two machines may have changed places: what is another's by now stays.
+    fn remove_other_names(&self, hosts: &Dir, set: &[&Setting]) -> anyhow::Result<()> {
+        let new: HashSet<&str> = set.iter().map(|one| one.job.host_file.as_str()).collect();
+        let known = self.known.borrow();
+        let jobs = || known.iter().flat_map(BTreeMap::values);
+        for one in set {
+            let is_left = |old: &&Job| {
+                let name = &old.host_file;
+                // A machine that had this one's address has names of its own.
+                let was_its = old.state.is_set() || old.name == one.job.name;
+                if !was_its || !old.leaves_host_file() || new.contains(name.as_str()) {
+                    return false;
+                }
+                match owner(jobs(), hosts, name) {
+                    Some(owner) => one.others.iter().any(|other| other.id == owner.id),
+                    // It has just been superseded.
+                    None => old.state.is_set(),
+                }
+            };
+            let before = one.others.iter().filter(is_left);
+            let other_names = one.job.other_files.iter();
+            let other_names = other_names.filter(|name| !new.contains(name.as_str()));
+            for name in other_names.chain(before.map(|old| &old.host_file)) {
+                host_files::remove(hosts, name)
+                    .with_context(|| format!("removing the job it had under the name {name}"))?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Writes the files of one job.

@@ -86,6 +86,62 @@ fn a_machine_that_has_another_address_now_leaves_no_job_at_the_old_one() {
     assert!(root.hosts.exists(&next.host_file));
 }
 
+/// Whether the host file of `job` is there, and of that job.
+fn has_file(root: &Root, job: &Job) -> bool {
+    let text = root.hosts.read_to_string(&job.host_file);
+    text.is_ok_and(|text| text.contains(job.id.as_str()))
+}
+
+/// Sets a job for the machine `name`, whose card has its number, at 10.0.2.NUMBER.
+fn set_at(root: &Root, name: &str, number: u8, second: i64) -> Job {
+    let mut job = job(number, Timestamp::from_second(second).unwrap());
+    job.name = Some(name.into());
+    job.other_files = vec![format!("01-52-54-00-00-0c-{name}.toml")];
+    let lock = root.store.lock().unwrap();
+    lock.set(&root.hosts, &job).unwrap();
+    job
+}
+
+#[test]
+fn the_host_file_of_a_job_that_failed_goes_with_the_next_one_unless_it_is_anothers_by_now() {
+    let failed = Happened::SeenFailed {
+        reason: "no disk".into(),
+        again: false,
+    };
+    for is_anothers in [false, true] {
+        let root = Root::new();
+        let wipe = set_at(&root, "0a", 15, 1);
+        let lock = root.store.lock().unwrap();
+        lock.change(&wipe.id, &failed, wipe.set).unwrap();
+        drop(lock);
+        assert!(has_file(&root, &wipe));
+        let other = is_anothers.then(|| set_at(&root, "0b", 15, 2));
+        let next = set_at(&root, "0a", 16, 3);
+        assert!(has_file(&root, &next) && !has_file(&root, &wipe));
+        assert_eq!(root.hosts.exists(&wipe.host_file), is_anothers);
+        assert!(other.is_none_or(|other| has_file(&root, &other)));
+    }
+}
+
+#[test]
+fn a_job_at_work_that_was_replaced_takes_no_host_file_of_another_machine_along() {
+    let root = Root::new();
+    let first = set_at(&root, "0a", 15, 1);
+    let run = Id::new(first.set, 7);
+    let lock = root.store.lock().unwrap();
+    lock.change(&first.id, &Happened::Granted { run }, first.set)
+        .unwrap();
+    drop(lock);
+    set_at(&root, "0a", 16, 2);
+    let others = set_at(&root, "0b", 15, 3);
+    let last = set_at(&root, "0a", 16, 4);
+    assert!(has_file(&root, &others) && has_file(&root, &last));
+    let who = [crate::set::Who::One("10.0.2.16".parse().unwrap())];
+    crate::set::clear(root.folder.path(), &root.hosts, &who, "root").unwrap();
+    assert!(has_file(&root, &others) && !root.hosts.exists(&last.host_file));
+    assert_eq!(root.now(&others).state, State::Waiting);
+}
+
 #[test]
 fn the_host_file_of_the_next_job_stays_when_the_one_at_work_is_withdrawn() {
     let root = Root::new();
