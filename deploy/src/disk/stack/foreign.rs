@@ -153,6 +153,8 @@ mod tests {
             file.as_file().set_len(1 << 20).unwrap();
             let head = superblock("oldie:boot", 0, 0);
             file.as_file().write_all_at(&head, at).unwrap();
+            let place = (at / SECTOR).to_le_bytes();
+            file.as_file().write_all_at(&place, at + 144).unwrap();
             let source = FileSource::open(file.path()).unwrap();
             let error = check_one(&stack, Path::new("/dev/sdc"), &source).unwrap_err();
             let error = error.to_string();
