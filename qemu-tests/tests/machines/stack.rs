@@ -290,8 +290,11 @@ fn a_debian_on_volumes_of_an_array_is_started_by_uefi_and_captured_from_its_seco
     let mut second = shell(start("stack-volumes-second", Boot::Ovmf, &disks[1..])?)?;
     second.run(places)?;
     second.run("grep -F '[_U]' /proc/mdstat")?;
-    // What is in the journal goes to its place.
-    second.run("sync && echo u >/proc/sysrq-trigger && until grep -q 'vg0-root / ext4 ro' /proc/mounts; do sleep 1; done")?;
+    // What is in the journal goes to its place. The kernel says that it is read-only before it has written that down.
+    second.run(
+        "sync && echo u >/proc/sysrq-trigger && until grep -q 'vg0-root / ext4 ro' /proc/mounts; do sleep 1; done && \
+         while dumpe2fs -h /dev/vg0/root 2>&1 | grep needs_recovery; do sleep 1; done && sync",
+    )?;
     second.cut_power()?;
     let direct = Boot::Direct {
         kernel: kernel.into(),
