@@ -9,6 +9,7 @@ use pitstop_protocol::id::Id;
 use pitstop_protocol::job::beside::Unsigned;
 use pitstop_protocol::job::hostfile::{HostFile, Secret};
 use pitstop_protocol::job::{ActionName, Distribute, Word};
+use pitstop_protocol::tree::TreeName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The only version there is.
@@ -210,12 +211,23 @@ impl Job {
         }
     }
 
-    /// The folder of its images, if it has them from other machines for certain: without an index, say, an image that may
-    /// come from others comes from the server all the same.
+    /// What it gets, if it has that from other machines for certain: without an index, say, an image that may come from others
+    /// comes from the server all the same.
     fn chain(&self, file: &HostFile) -> Option<String> {
-        let is_swarm = self.action == ActionName::Restore
-            && file.distribute.as_deref() == Some(Distribute::Swarm.word());
-        file.image.clone().filter(|_| is_swarm)
+        let is_swarm = file.distribute.as_deref() == Some(Distribute::Swarm.word());
+        self.gets(file).filter(|_| is_swarm)
+    }
+
+    /// What its machine gets all of: a folder of images, or a tree by its place on the share.
+    pub fn gets(&self, file: &HostFile) -> Option<String> {
+        match self.action {
+            ActionName::Restore => file.image.clone(),
+            ActionName::Deploy | ActionName::Run => {
+                let tree: TreeName = file.tree.as_ref()?.parse().ok()?;
+                tree.place()
+            }
+            _ => None,
+        }
     }
 
     /// Where its images go, as far as that can be known before the machine has come.
@@ -447,6 +459,36 @@ mod tests {
             ..sample()
         };
         assert!(named("7F000101").is_of_machine(&named("7F000103")));
+    }
+
+    #[test]
+    fn who_has_an_image_or_a_tree_from_others_for_certain_is_in_a_chain() {
+        let chain = |action: ActionName, keys: &str| {
+            let text = format!("version = 1\naction = \"{action}\"\n{keys}\n");
+            let job = Job {
+                action,
+                text,
+                ..sample()
+            };
+            job.claim().chain
+        };
+        let swarm = "distribute = \"swarm\"";
+        for (action, keys, of) in [
+            (ActionName::Restore, "image = \"golden\"", Some("golden")),
+            (ActionName::Deploy, "tree = \"web\"", Some("trees/web")),
+            (
+                ActionName::Deploy,
+                "tree = \"web@1\"",
+                Some("trees/web/1.tar.gz"),
+            ),
+            (ActionName::Deploy, "tree = \"http://srv/web.tar.gz\"", None),
+            (ActionName::Update, "tree = \"web\"", None),
+            (ActionName::Backup, "image = \"golden\"", None),
+        ] {
+            let found = chain(action, &format!("{keys}\n{swarm}"));
+            assert_eq!(found.as_deref(), of, "{action} {keys}");
+            assert_eq!(chain(action, keys), None);
+        }
     }
 
     #[test]

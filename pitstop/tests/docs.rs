@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 /// Options of actions about trees that stand in the tables of other actions.
-const IN_OTHER_TABLES: [&str; 6] = [
+const IN_OTHER_TABLES: [&str; 7] = [
     "layout",
     "new-ids",
     "level",
     "recipients",
     "signed",
+    "distribute",
     "mirrors",
 ];
 /// Options that every command of a kind has, and the page tells of once.

@@ -38,6 +38,15 @@ fn a_version_of_a_tree_is_encrypted_too() {
     assert_eq!(text(&file), "hello\n");
     let error = fails(&tree(&["cat", "web", "/etc/motd"]));
     assert!(error.contains("say --identity-file FILE"), "{error}");
+    // Others would get what is in it.
+    let unpacked = lab.at("unpacked");
+    let shared = ["extract", "web", &unpacked, "--distribute", "swarm"];
+    let error = fails(&tree(&[&shared[..], &with_key].concat()));
+    assert!(
+        error.contains("does not go with --identity-file"),
+        "{error}"
+    );
+    assert!(!Path::new(&unpacked).exists());
     // Nothing takes the place of a version, encrypted or not.
     let plain = tree(&["capture", &system, "web@1"]);
     assert!(fails(&plain).contains("never replaced"));

@@ -72,6 +72,21 @@ fn one_that_crashes_and_one_that_comes_late_hold_up_nobody() {
 }
 
 #[test]
+fn a_room_gets_a_tree_that_leaves_the_server_about_once_though_one_dies() {
+    // So slow that all are there while it goes on, also on a busy computer.
+    let room = Room::of_tree(&[20; 5], DATA);
+    let server = room.serve();
+    let mut machines = start(&room, [1]);
+    server.wait_for("10.78.0.2 takes part");
+    let mut dies = room.restore(2);
+    machines.extend(start(&room, 3..=5));
+    room.wait_until_has(2, 6);
+    dies.kill();
+    all_are_right(&room, machines);
+    leaves_the_server(&room, &server, 3.0);
+}
+
+#[test]
 fn a_slow_one_in_the_middle_gets_it_too() {
     let room = Room::new(&[100, 20, 100, 100], DATA);
     let server = room.serve();

@@ -6,11 +6,12 @@ mod relay_common;
 
 use common::{Server, run, wait_until};
 use pitstop_testing::ports::free_port;
-use relay_common::{here, image, restore, serve};
+use relay_common::{Program, TREE, has_tree, here, image, restore, serve, tree, unpack};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -35,9 +36,48 @@ enum Lie {
     SaysEnd,
 }
 
+/// What all get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Disk,
+    Tree,
+}
+
+impl What {
+    /// Below the root.
+    fn image(self) -> &'static str {
+        match self {
+            Self::Disk => "share/golden/sda.raw.gz",
+            Self::Tree => TREE,
+        }
+    }
+
+    fn make(self, root: &Path) -> Vec<u8> {
+        match self {
+            Self::Disk => image(root, DATA),
+            Self::Tree => tree(root, DATA),
+        }
+    }
+
+    fn get(self, url: &str, to: &Path) -> Program {
+        match self {
+            Self::Disk => restore(here, url, to),
+            Self::Tree => unpack(here, url, to),
+        }
+    }
+
+    fn is_right(self, at: &Path, raw: &[u8]) -> bool {
+        match self {
+            Self::Disk => fs::read(at).unwrap() == raw,
+            Self::Tree => has_tree(at, raw),
+        }
+    }
+}
+
 /// A machine that takes part.
 struct Liar {
     server: SocketAddr,
+    what: What,
     digest: String,
     listener: TcpListener,
     lie: Lie,
@@ -71,7 +111,7 @@ impl Liar {
 
     fn report(&self) -> Option<Value> {
         self.post(&json!({
-            "version": 1, "image": "/share/golden/sda.raw.gz", "digest": self.digest,
+            "version": 1, "image": format!("/{}", self.what.image()), "digest": self.digest,
             "node": "0123456789abcdef0123456789abcdef",
             "port": self.listener.local_addr().unwrap().port(), "stage": "working",
             "chunks": 1000, "done": 1, "received": self.came.fetch_add(8 << 20, Ordering::Relaxed),
@@ -183,23 +223,24 @@ impl Liar {
 
 /// Both machines behind the liar end well, with the right bytes, and it is told. On a busy computer the plan may have given it up
 /// before they came, as it said nothing for some seconds: then they never meet it.
-fn is_survived(lie: Lie, told: &str) {
+fn is_survived(what: What, lie: Lie, told: &str) {
     let said: Vec<String> = (0..5)
-        .map(|_| said_of(lie))
+        .map(|_| said_of(what, lie))
         .take_while(|said| !said.contains(told))
         .collect();
     assert!(said.len() < 5, "{told:?} is not in:\n{}", said.join("\n"));
 }
 
 /// The liar is first in the chain, two others are behind it. Both end well, with the right bytes; what the server said.
-fn said_of(lie: Lie) -> String {
+fn said_of(what: What, lie: Lie) -> String {
     let root = tempfile::tempdir().unwrap();
-    let raw = image(root.path(), DATA);
+    let raw = what.make(root.path());
     let port = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = serve(here, root.path(), &port.to_string());
-    let stored = fs::read(root.path().join("share/golden/sda.raw.gz")).unwrap();
+    let stored = fs::read(root.path().join(what.image())).unwrap();
     let liar = Arc::new(Liar {
         server: port,
+        what,
         digest: digest_of(&stored),
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         lie,
@@ -219,16 +260,16 @@ fn said_of(lie: Lie) -> String {
             move || liar.serve(*key.as_bytes())
         }),
     ];
-    let url = format!("http://{port}/share/golden/sda.raw.gz");
+    let url = format!("http://{port}/{}", what.image());
     let mut machines: Vec<_> = (0..2)
         .map(|number| {
             let disk = root.path().join(format!("target-{number}"));
-            (restore(here, &url, &disk), disk)
+            (what.get(&url, &disk), disk)
         })
         .collect();
     for (program, disk) in &mut machines {
         assert!(program.ends_well(), "{}\n{}", program.said(), server.said());
-        assert!(fs::read(disk).unwrap() == raw);
+        assert!(what.is_right(disk, &raw));
     }
     liar.stop.store(true, Ordering::Relaxed);
     for thread in threads {
@@ -239,32 +280,37 @@ fn said_of(lie: Lie) -> String {
 
 #[test]
 fn flipped_bits_are_not_written_and_who_sent_them_is_named() {
-    is_survived(Lie::FlipsBits, "lied to 127.0.0.1");
+    is_survived(What::Disk, Lie::FlipsBits, "lied to 127.0.0.1");
+}
+
+#[test]
+fn flipped_bits_of_a_tree_become_no_file_and_who_sent_them_is_named() {
+    is_survived(What::Tree, Lie::FlipsBits, "lied to 127.0.0.1");
 }
 
 #[test]
 fn rubbish_is_as_bad() {
-    is_survived(Lie::Rubbish, "lied to 127.0.0.1");
+    is_survived(What::Disk, Lie::Rubbish, "lied to 127.0.0.1");
 }
 
 #[test]
 fn a_machine_that_has_nothing_of_what_it_says_is_left() {
-    is_survived(Lie::Claims, "gave 127.0.0.1 nothing more");
+    is_survived(What::Disk, Lie::Claims, "gave 127.0.0.1 nothing more");
 }
 
 #[test]
 fn a_machine_that_hangs_is_left() {
-    is_survived(Lie::Hangs, "gave 127.0.0.1 nothing more");
+    is_survived(What::Disk, Lie::Hangs, "gave 127.0.0.1 nothing more");
 }
 
 #[test]
 fn a_machine_that_trickles_is_left() {
-    is_survived(Lie::Trickles, "gave 127.0.0.1 nothing more");
+    is_survived(What::Disk, Lie::Trickles, "gave 127.0.0.1 nothing more");
 }
 
 #[test]
 fn a_machine_that_says_it_sent_all_is_left() {
-    is_survived(Lie::SaysEnd, "lied to 127.0.0.1");
+    is_survived(What::Disk, Lie::SaysEnd, "lied to 127.0.0.1");
 }
 
 #[test]

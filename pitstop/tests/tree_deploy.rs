@@ -1,14 +1,18 @@
 //! `pitstop tree deploy` by the real command: what it says, what it leaves, and what is left when it is killed. As root, with loop
 //! devices.
 
+mod common;
 #[path = "../../deploy/tests/common/mod.rs"]
 mod golden;
+mod relay_common;
 
 use golden::disk_file::DiskFile;
 use golden::{Golden, GoldenTree, MIB, differences};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitstop_imaging::disk::busy_loop_of;
+use pitstop_testing::ports::free_port;
+use relay_common::{TREE, here, serve};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -95,6 +99,27 @@ fn the_command_shows_its_plan_lays_files_over_and_runs_hooks() {
         .output()
         .unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn a_tree_that_machines_pass_on_is_deployed_as_ever() {
+    let root = tempfile::tempdir().unwrap();
+    let image = root.path().join(TREE);
+    fs::create_dir_all(image.parent().unwrap()).unwrap();
+    let golden = small().capture(&image);
+    let address = format!("127.0.0.1:{}", free_port());
+    let _server = serve(here, root.path(), &address);
+    let url = format!("http://{address}/{TREE}");
+    let disk = DiskFile::new(800 * MIB);
+    let more = ["--identity", "keep", "--distribute", "swarm"];
+    let done = command(Path::new(&url), &disk.path, &more)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let shared = "is shared with other machines that get it too";
+    assert!(said(&done).contains(shared), "{}", said(&done));
+    assert!(disk.boots());
+    assert_whole(&golden, &disk);
 }
 
 #[test]

@@ -52,6 +52,21 @@ impl TreeName {
             }
         }
     }
+
+    /// Its image on a share, or the folder of its versions where none is named; `None` of what is on no share.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Named {
+                name,
+                version: Some(version),
+            } => Some(image(name, version)),
+            Self::Named {
+                name,
+                version: None,
+            } => Some(format!("{FOLDER}/{name}")),
+            Self::Url(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for TreeName {

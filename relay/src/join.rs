@@ -1,4 +1,4 @@
-//! Whether a restore takes part: what was asked for, what the server offers, what the image is.
+//! Whether a machine takes part: what was asked for, what the server offers, what the image is.
 
 use crate::node::{Node, NotJoined, Place};
 use anyhow::{Context, bail};
@@ -20,42 +20,22 @@ pub fn join<'a>(
     offer: impl FnOnce() -> anyhow::Result<Option<RelayAt>>,
     reporter: &'a dyn Reporter,
 ) -> anyhow::Result<Option<Node<'a>>> {
-    match how {
-        Distribute::Off => Ok(None),
-        Distribute::Auto => Ok(image
-            .digest()
-            .and_then(|digest| by_itself(image.name(), digest, offer, reporter))),
-        Distribute::Swarm => asked(image, offer, reporter).map(Some),
+    let name = image.name();
+    match (how, image.digest()) {
+        (how, Some(digest)) => join_by_digest(how, name, digest, offer, reporter),
+        (Distribute::Off | Distribute::Auto, None) => Ok(None),
+        (Distribute::Swarm, None) => bail!(
+            "{name} has no index, so that no machine could prove what another one sends: make one that has, with \
+             pitstop convert {name} NEW.raw.gz, or restore it with distribute = \"off\""
+        ),
     }
 }
 
-fn asked<'a>(
-    image: &OpenedImage,
-    offer: impl FnOnce() -> anyhow::Result<Option<RelayAt>>,
-    reporter: &'a dyn Reporter,
-) -> anyhow::Result<Node<'a>> {
-    let name = image.name();
-    let Some(digest) = image.digest() else {
-        bail!(
-            "{name} has no index, so that no machine could prove what another one sends: make one that has, with \
-             pitstop convert {name} NEW.raw.gz, or restore it with distribute = \"off\""
-        );
-    };
-    let Some(at) = offer()? else {
-        bail!(
-            "the server of {name} plans no chains: only pitstop serve does, and not with --chains 0; restore it with \
-             distribute = \"off\""
-        );
-    };
-    Node::join(Place { at, digest }, reporter)
-        .with_context(|| format!("sharing {name} with other machines"))
-}
-
-/// Joins those who write the same round of an image that grows: `digest` stands for it. `None`: it comes from the server.
+/// The same for what `digest` stands for: a tree, or a round of an image that grows. `None`: it comes from the server.
 ///
 /// # Errors
 /// A swarm was asked for and cannot be.
-pub fn join_round<'a>(
+pub fn join_by_digest<'a>(
     how: Distribute,
     name: &str,
     digest: blake3::Hash,
@@ -66,7 +46,12 @@ pub fn join_round<'a>(
         Distribute::Off => Ok(None),
         Distribute::Auto => Ok(by_itself(name, digest, offer, reporter)),
         Distribute::Swarm => {
-            let at = offer()?.with_context(|| format!("the server of {name} plans no chains"))?;
+            let Some(at) = offer()? else {
+                bail!(
+                    "the server of {name} plans no chains: only pitstop serve does, and not with --chains 0; get it with \
+                     distribute = \"off\""
+                );
+            };
             let node = Node::join(Place { at, digest }, reporter);
             node.map(Some)
                 .with_context(|| format!("sharing {name} with other machines"))

@@ -30,7 +30,7 @@ mod ticket;
 mod window;
 
 pub use coordinator::{Coordinator, Notice};
-pub use join::{join, join_round};
+pub use join::{join, join_by_digest};
 pub use message::{
     Answer, BadMessage, Complaint, Fault, MOST_BYTES, Report, Source, Stage, Standing, VERSION,
 };

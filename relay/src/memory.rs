@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// Of a machine with no more memory than [`SMALL`].
-const LEAST: usize = 32 << 20;
+/// Of a machine with no more memory than [`SMALL`], and of one that needs the rest itself.
+pub const LEAST: usize = 32 << 20;
 const MOST: usize = 512 << 20;
 /// The total of a machine of 256 MB, with what firmware takes and some to spare.
 const SMALL: u64 = 320 << 20;

@@ -105,6 +105,15 @@ impl<'a> Node<'a> {
         })
     }
 
+    /// Keeps the least in memory for others: the rest is what its work is done in.
+    #[must_use]
+    pub fn sparing(self) -> Self {
+        Self {
+            window: memory::LEAST,
+            ..self
+        }
+    }
+
     pub(crate) fn listener(&self) -> &TcpListener {
         &self.listener
     }
@@ -218,7 +227,7 @@ impl Feed for Node<'_> {
         let joins = left > FEW as u64;
         if joins {
             self.reporter.info(format!(
-                "{} is shared with other machines that restore it: window {}",
+                "{} is shared with other machines that get it too: window {}",
                 self.place.at.path,
                 units::bytes(self.window as u64)
             ));

@@ -75,6 +75,11 @@ impl<'a> TreeImage<'a> {
         self.source.name()
     }
 
+    /// Where it is read from.
+    pub(crate) fn source(&self) -> &dyn ImageSource {
+        &*self.source
+    }
+
     /// Bytes of the file.
     pub fn size(&self) -> u64 {
         self.source.size()

@@ -17,6 +17,7 @@ use crate::update::record;
 use crate::{hooks, wishes};
 use anyhow::{Context, bail, ensure};
 use pitstop_imaging::disk::LoopDevice;
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::layout::apply::{Changes, anew, check_free};
 use pitstop_imaging::layout::stack::{EXTENT, On, sizes};
 use pitstop_imaging::layout::{Entry, Layout, Place};
@@ -27,6 +28,8 @@ use std::path::{Path, PathBuf};
 /// What will be done, all of it checked. Its text is the dry run.
 pub struct Plan<'a> {
     pub(super) deployment: Deployment<'a>,
+    /// Who brings the image's members, if not the image alone.
+    pub(super) feed: Option<&'a dyn Feed>,
     pub(super) changes: Changes,
     /// The other disks of the arrays, and what they get.
     pub(super) mirrors: Vec<(PathBuf, Changes)>,
@@ -103,6 +106,7 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     }
     Ok(Plan {
         deployment,
+        feed: None,
         changes,
         mirrors,
         volumes,

@@ -7,7 +7,7 @@ use super::mounts::{self, Devices, Mounts};
 use super::plan::{Plan, place};
 use super::stack::{self, Running};
 use super::volumes::Volume;
-use super::{Firmware, private, turn};
+use super::{Deployment, Firmware, private, turn};
 use crate::boot::cmdline::{self, Found};
 use crate::boot::files::FSTAB;
 use crate::boot::judge::Bios;
@@ -24,6 +24,7 @@ use crate::{initramfs, inside, new_ids, overrides};
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::nodes;
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::apply::{apply, check_free};
 use pitstop_trees::path::TreePath;
@@ -43,7 +44,13 @@ pub struct Deployed {
     pub bytes: u64,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    /// Has `feed` bring the files, where there is one.
+    #[must_use]
+    pub fn fed_by(self, feed: Option<&'a dyn Feed>) -> Self {
+        Self { feed, ..self }
+    }
+
     /// Does it. Everything on the disk is lost. One that breaks off leaves a disk that does not boot; another one begins anew.
     ///
     /// # Errors
@@ -118,8 +125,8 @@ impl Plan<'_> {
         let mounts = Mounts::new(devices, &self.volumes, &self.fstab)?;
         interrupt::check()?;
         let root = mounts.root();
-        let deployment = &self.deployment;
-        pitstop_trees::extract(deployment.image, root.path(), deployment.threads, reporter)?;
+        let Deployment { image, threads, .. } = self.deployment;
+        pitstop_trees::extract_fed(image, root.path(), threads, self.feed, reporter)?;
         self.mend_fstab(&root, reporter)?;
         for note in &self.notes {
             reporter.warn(note.clone());

@@ -203,7 +203,7 @@ impl Follow<'_> {
         let quiet = Quiet(self.log);
         let offer = || self.share.relay(&path);
         let node =
-            pitstop_relay::join_round(self.distribute, &path, round.digest(), offer, &quiet)?;
+            pitstop_relay::join_by_digest(self.distribute, &path, round.digest(), offer, &quiet)?;
         let feed = node
             .as_ref()
             .map(|node| node as &dyn pitstop_imaging::image::Feed);

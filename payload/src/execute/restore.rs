@@ -194,7 +194,7 @@ fn stored(found: &[Found]) -> Vec<Stored> {
 ///
 /// # Errors
 /// It is encrypted, and the job wants others to have it.
-fn distribute(work: &Work<'_>, file: &str) -> anyhow::Result<Distribute> {
+pub(super) fn distribute(work: &Work<'_>, file: &str) -> anyhow::Result<Distribute> {
     let how = work.job.transfer.distribute;
     if !is_named_encrypted(file) {
         return Ok(how);

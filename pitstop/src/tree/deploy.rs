@@ -2,6 +2,7 @@
 
 use super::parts::Parts;
 use super::print;
+use super::shared::Shared;
 use super::store::Where;
 use crate::ask::agrees;
 use crate::commands::place::reporter;
@@ -11,6 +12,7 @@ use anyhow::{Context, bail};
 use pitstop_deploy::disk::{Deployment, HOOK_LIMIT, plan};
 use pitstop_deploy::passphrase::Passphrase;
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::interrupt;
 use pitstop_imaging::layout::Layout;
 use pitstop_imaging::units;
@@ -61,6 +63,8 @@ pub struct Args {
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
     #[command(flatten)]
+    shared: Shared,
+    #[command(flatten)]
     signed: SignedBy,
     #[command(flatten)]
     place: Where,
@@ -97,9 +101,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             bail!("nothing was written");
         }
     }
+    let shared = &args.shared;
+    let node = shared.join(&args.image, &args.place, &image, &reporter)?;
+    let feed = node.as_ref().map(|node| node as &dyn Feed);
     // Mounts end with this process, arrays and volumes do not.
     interrupt::heed().context("asking for signals")?;
-    let done = plan.run(&reporter)?;
+    let done = plan.fed_by(feed).run(&reporter)?;
     reporter.info(format!(
         "{disks}: {} entries, {} of files",
         done.entries,

@@ -1,12 +1,14 @@
 //! Reading images of trees: unpacked, checked, described, compared, listed.
 
 use super::print;
+use super::shared::Shared;
 use super::store::Where;
 use super::text::{describe, difference, long};
 use crate::commands::place::reporter;
 use crate::commands::place::signed::SignedBy;
 use anyhow::Context;
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::units;
 use pitstop_trees::{Difference, TreeImage};
 use serde_json::json;
@@ -36,6 +38,7 @@ impl ImageArg {
 #[command(after_help = "Examples:
   pitstop tree extract web /mnt
   pitstop tree extract web.tar.gz new-folder
+  pitstop tree extract web /mnt --share http://server:8080/share --distribute swarm
 
 As root. The folder is made, or is empty.")]
 pub struct Extract {
@@ -46,11 +49,21 @@ pub struct Extract {
     /// Cores to use; 0 is all
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
+    #[command(flatten)]
+    shared: Shared,
 }
 
 pub fn extract(args: &Extract) -> anyhow::Result<()> {
-    args.image
-        .with(|image| pitstop_trees::extract(image, &args.folder, args.threads, &reporter()))
+    let ImageArg {
+        image: named,
+        place,
+    } = &args.image;
+    let reporter = reporter();
+    args.image.with(|image| {
+        let node = args.shared.join(named, place, image, &reporter)?;
+        let feed = node.as_ref().map(|node| node as &dyn Feed);
+        pitstop_trees::extract_fed(image, &args.folder, args.threads, feed, &reporter)
+    })
 }
 
 #[derive(clap::Args)]

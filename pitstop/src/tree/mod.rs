@@ -9,6 +9,7 @@ mod new_image;
 mod parts;
 mod prune;
 mod rollback;
+mod shared;
 mod shell;
 mod store;
 mod text;

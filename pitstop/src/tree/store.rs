@@ -12,7 +12,7 @@ use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::image::encrypted::{SUFFIX, is_named_encrypted};
 use pitstop_protocol::tree::{self, FOLDER, IMAGE, TreeName, version_of};
 use pitstop_transport::share::trees;
-use pitstop_transport::share::{DirectoryShare, HttpShare, Share, signed};
+use pitstop_transport::share::{DirectoryShare, HttpShare, RelayAt, Share, signed};
 use pitstop_trees::{Meta, TreeImage};
 use std::fs;
 use std::path::PathBuf;
@@ -88,6 +88,26 @@ impl Where {
                 let (share, _) = self.share()?;
                 let found = trees::find(&*share, &TreeName::Named { name, version })?;
                 self.unlocked(share.image(&found)?)
+            }
+        }
+    }
+
+    /// Whether encrypted images can be read.
+    pub fn has_keys(&self) -> bool {
+        !self.identity_files.is_empty()
+    }
+
+    /// Where the server of an image says who else has it; `None` where it does not.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn relay(&self, image: &str) -> anyhow::Result<Option<RelayAt>> {
+        match Place::parse(image)? {
+            Place::File(file) => place::relay_of(&file),
+            Place::Named { name, version } => {
+                let (share, _) = self.share()?;
+                let found = trees::find(&*share, &TreeName::Named { name, version })?;
+                share.relay(&found)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A server, an image on its share, and machines that restore it together: real programs, on the loopback or each in a
+//! A server, an image on its share, and machines that get it together: real programs, on the loopback or each in a
 //! network of its own with a link of a given rate. Needs root, `ip` and `tc`; fails without them.
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
@@ -6,6 +6,7 @@ use super::common::{pitstop, run};
 use pitstop_testing::running::Running;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,6 +44,49 @@ pub fn image(root: &Path, data: usize) -> Vec<u8> {
     let errors = String::from_utf8_lossy(&made.stderr);
     assert!(made.status.success(), "{errors}");
     raw
+}
+
+/// Where [`tree`] puts the image.
+pub const TREE: &str = "share/trees/web/1.tar.gz";
+
+/// A tree with `data` files of a MiB that do not compress, and its image on the share of `root`.
+pub fn tree(root: &Path, data: usize) -> Vec<u8> {
+    let mut raw = vec![0; data * MIB];
+    let mut noise = blake3::Hasher::new().update(b"tree").finalize_xof();
+    noise.fill(&mut raw);
+    let folder = root.join("golden");
+    fs::create_dir_all(folder.join("noise")).unwrap();
+    for (number, piece) in raw.chunks(MIB).enumerate() {
+        fs::write(folder.join(format!("noise/{number}")), piece).unwrap();
+    }
+    for (file, text) in [("etc/fstab", ""), ("sbin/init", "#!/bin/sh\n")] {
+        let file = folder.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.join("sbin/init"), mode).unwrap();
+    fs::create_dir_all(root.join("share")).unwrap();
+    let made = run(&[
+        "tree",
+        "import",
+        folder.to_str().unwrap(),
+        "web@1",
+        "--share",
+        root.join("share").to_str().unwrap(),
+    ]);
+    let errors = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{errors}");
+    raw
+}
+
+/// Whether a folder has the files of [`tree`].
+pub fn has_tree(folder: &Path, raw: &[u8]) -> bool {
+    let mut pieces = raw.chunks(MIB).enumerate();
+    pieces.all(|(number, piece)| {
+        let file = fs::read(folder.join(format!("noise/{number}")));
+        file.is_ok_and(|file| file == piece)
+    })
 }
 
 /// A program whose words are kept.
@@ -119,6 +163,14 @@ pub fn restore(run: impl Fn(&str) -> Command, url: &str, disk: &Path) -> Program
     Program::start(command)
 }
 
+/// `pitstop tree extract URL DIR --distribute swarm` by `run`.
+pub fn unpack(run: impl Fn(&str) -> Command, url: &str, folder: &Path) -> Program {
+    let mut command = run(env!("CARGO_BIN_EXE_pitstop"));
+    command.args(["tree", "extract", url]).arg(folder);
+    command.args(["--distribute", "swarm"]);
+    Program::start(command)
+}
+
 pub fn serve(run: impl Fn(&str) -> Command, root: &Path, address: &str) -> Program {
     let mut command = run(env!("CARGO_BIN_EXE_pitstop"));
     command.args(["serve", "--tftp", "off", "--listen", address]);
@@ -156,18 +208,45 @@ pub struct Room {
     pub root: tempfile::TempDir,
     /// The switch first, then the server, then the machines.
     places: Vec<String>,
-    raw: Vec<u8>,
+    what: What,
+}
+
+/// What the machines of a room get.
+enum What {
+    Disk(Vec<u8>),
+    Tree(Vec<u8>),
+}
+
+impl What {
+    /// Below the root.
+    fn image(&self) -> &'static str {
+        match self {
+            Self::Disk(_) => "share/golden/sda.raw.gz",
+            Self::Tree(_) => TREE,
+        }
+    }
 }
 
 impl Room {
     /// A server and machines at `rates` Mbit/s, and an image of `data` MiB.
     pub fn new(rates: &[u32], data: usize) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let raw = image(root.path(), data);
+        let what = What::Disk(image(root.path(), data));
+        Self::with(rates, root, what)
+    }
+
+    /// The same with a tree.
+    pub fn of_tree(rates: &[u32], data: usize) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let what = What::Tree(tree(root.path(), data));
+        Self::with(rates, root, what)
+    }
+
+    fn with(rates: &[u32], root: tempfile::TempDir, what: What) -> Self {
         let mut lab = Self {
             root,
             places: Vec::new(),
-            raw,
+            what,
         };
         let switch = lab.place();
         tool("ip", &format!("-n {switch} link add br0 type bridge"));
@@ -223,16 +302,29 @@ impl Room {
         self.root.path().join(format!("target-{machine}"))
     }
 
+    /// Has a machine get the image.
     pub fn restore(&self, machine: usize) -> Program {
-        let url = "http://10.78.0.1:8080/share/golden/sda.raw.gz";
-        restore(self.at(machine), url, &self.disk(machine))
+        let url = format!("http://10.78.0.1:8080/{}", self.what.image());
+        match self.what {
+            What::Disk(_) => restore(self.at(machine), &url, &self.disk(machine)),
+            What::Tree(_) => unpack(self.at(machine), &url, &self.disk(machine)),
+        }
     }
 
     /// Waits until a machine has some of the image.
     pub fn wait_until_has(&self, machine: usize, mib: u64) {
         use std::os::unix::fs::MetadataExt;
         let began = Instant::now();
-        let has = || fs::metadata(self.disk(machine)).map_or(0, |it| it.blocks() * 512);
+        let written = |path: PathBuf| fs::metadata(path).map_or(0, |it| it.blocks() * 512);
+        let disk = self.disk(machine);
+        let has = || match &self.what {
+            What::Disk(_) => written(disk.clone()),
+            What::Tree(raw) => {
+                let files = 0..raw.len() / MIB;
+                let each = files.map(|number| written(disk.join(format!("noise/{number}"))));
+                each.sum()
+            }
+        };
         while has() < mib << 20 {
             assert!(
                 began.elapsed() < PATIENCE,
@@ -244,7 +336,10 @@ impl Room {
     }
 
     pub fn is_right(&self, machine: usize) -> bool {
-        fs::read(self.disk(machine)).unwrap() == self.raw
+        match &self.what {
+            What::Disk(raw) => fs::read(self.disk(machine)).unwrap() == *raw,
+            What::Tree(raw) => has_tree(&self.disk(machine), raw),
+        }
     }
 
     /// Bytes that left the server, as parts of the image's size.
@@ -255,7 +350,7 @@ impl Room {
             .trim()
             .parse()
             .unwrap();
-        let image = fs::metadata(self.root.path().join("share/golden/sda.raw.gz")).unwrap();
+        let image = fs::metadata(self.root.path().join(self.what.image())).unwrap();
         let size = u32::try_from(image.len()).unwrap();
         bytes / f64::from(size)
     }

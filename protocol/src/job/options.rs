@@ -218,6 +218,9 @@ const IMAGES: &[ActionName] = &[
     ActionName::Run,
 ];
 
+/// Those that get all of an image or a tree, and can pass it on.
+const SHARED: &[ActionName] = &[ActionName::Restore, ActionName::Deploy, ActionName::Run];
+
 /// The key of those who can read a new image.
 pub const RECIPIENTS: &str = "recipients";
 
@@ -533,9 +536,9 @@ pub static OPTIONS: &[JobOption] = &[
         "distribute",
         Kind::Words("HOW", choices::<Distribute>),
         |file| file.distribute.is_some(),
-        "Have an image from other machines that restore it too: auto where the server knows of two or more",
+        "Have an image or a tree from other machines that get it too: auto where the server knows of two or more",
     )
-    .of(RESTORE)
+    .of(SHARED)
     .value("auto"),
     JobOption::new(
         "mirrors",

@@ -12,7 +12,7 @@ use url::Url;
 /// The default of [`Transfer::retry_for`]: a server's restart, or a switch's.
 pub const RETRY_FOR: Duration = Duration::from_secs(60);
 
-/// Whether a machine has an image from others that restore it too.
+/// Whether a machine has an image or a tree from others that get it too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Distribute {
     /// Where the server knows of two or more that are to get it.

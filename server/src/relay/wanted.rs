@@ -1,5 +1,5 @@
 //! How many jobs are for one image. A folder is named in a job; two folders may hold the same image, which its digest
-//! tells, as it stands in the footer.
+//! tells, as it stands in the footer. Of a tree a version is named, or the current one is meant.
 
 use crate::by_digest::Digests;
 use crate::file::{self, Found as File, etag};
@@ -8,9 +8,10 @@ use crate::path::RelPath;
 use crate::view::is_image;
 use cap_std::fs::{Dir, FileExt as _};
 use pitstop_imaging::image::members::{FOOTER, parse_footer};
-use pitstop_jobs::Job;
+use pitstop_jobs::{Job, State};
 use pitstop_protocol::job::ActionName;
 use pitstop_protocol::job::hostfile::HostFile;
+use pitstop_protocol::tree::version_of;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,13 +19,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Files of one folder that are looked at.
 const FILES: usize = 256;
 
-/// Jobs by the folder whose image they restore.
-type Folders = HashMap<String, usize>;
+/// How many jobs get what.
+#[derive(Default)]
+struct Counts {
+    /// By the folder whose image they restore.
+    folders: HashMap<String, usize>,
+    /// By the tree's place on the share.
+    trees: HashMap<String, usize>,
+}
 
 /// What is remembered, so that a question costs a look at times of files.
 #[derive(Default)]
 pub struct Wanted {
-    folders: Mutex<Option<(Arc<Found>, Arc<Folders>)>>,
+    counts: Mutex<Option<(Arc<Found>, Arc<Counts>)>>,
 }
 
 /// The share where it is a folder, and what its images are known by.
@@ -40,13 +47,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Wanted {
-    /// How many jobs of `jobs` that are not over restore the image at `path`, under this name or, where the share is a folder,
-    /// another.
+    /// How many jobs of `jobs` that are not over get the image at `path`, under this name or, of disks and where the share is a
+    /// folder, another.
     pub fn count(&self, on_disk: Option<Shelf<'_>>, jobs: &Arc<Found>, path: &RelPath) -> usize {
         let Some((folder, _)) = path.split() else {
             return 0;
         };
-        let folders = self.folders(jobs);
+        let counts = self.counts(jobs);
+        if version_of(path.as_str()).is_some() {
+            // Who means the current version may mean another one: then it is alone in its chain.
+            let of = |place: &str| counts.trees.get(place).copied().unwrap_or(0);
+            return of(path.as_str()) + of(folder.as_str());
+        }
+        let folders = &counts.folders;
         let own = folders.get(folder.as_str()).copied().unwrap_or(0);
         let Some(on_disk) = on_disk else {
             return own;
@@ -71,14 +84,14 @@ impl Wanted {
         all
     }
 
-    fn folders(&self, jobs: &Arc<Found>) -> Arc<Folders> {
-        let mut known = locked(&self.folders);
+    fn counts(&self, jobs: &Arc<Found>) -> Arc<Counts> {
+        let mut known = locked(&self.counts);
         match &*known {
-            Some((of, folders)) if Arc::ptr_eq(of, jobs) => Arc::clone(folders),
+            Some((of, counts)) if Arc::ptr_eq(of, jobs) => Arc::clone(counts),
             _ => {
-                let folders = Arc::new(restored(&jobs.jobs));
-                *known = Some((Arc::clone(jobs), Arc::clone(&folders)));
-                folders
+                let counts = Arc::new(count(&jobs.jobs));
+                *known = Some((Arc::clone(jobs), Arc::clone(&counts)));
+                counts
             }
         }
     }
@@ -120,22 +133,28 @@ impl Shelf<'_> {
     }
 }
 
-/// The folders that jobs which are not over restore from, as far as their host files name them outright.
-fn restored(jobs: &[Job]) -> Folders {
-    let mut folders = Folders::new();
+/// What jobs which are not over get, as far as their host files name it outright.
+fn count(jobs: &[Job]) -> Counts {
+    let mut counts = Counts::default();
     for job in jobs {
-        if job.action != ActionName::Restore || !job.state.is_set() {
+        // One for every boot is there for the next one, too.
+        let is_left = job.state == State::Done && job.action.is_repeated();
+        if !job.state.is_set() && !is_left {
             continue;
         }
         let file = HostFile::parse(job.text.as_bytes(), &job.host_file).ok();
-        let folder = file.and_then(|file| file.image);
-        if let Some(folder) = folder.filter(|folder| !folder.contains('{')) {
-            *folders
-                .entry(folder.trim_matches('/').to_owned())
-                .or_default() += 1;
+        let Some(what) = file.and_then(|file| job.gets(&file)) else {
+            continue;
+        };
+        let places = match job.action {
+            ActionName::Restore => &mut counts.folders,
+            _ => &mut counts.trees,
+        };
+        if !what.contains('{') {
+            *places.entry(what.trim_matches('/').to_owned()).or_default() += 1;
         }
     }
-    folders
+    counts
 }
 
 #[cfg(test)]
@@ -193,5 +212,39 @@ mod tests {
         fs::write(&new, seal(b"three", 0)).unwrap();
         fs::rename(new, root.path().join("golden/sda.raw.gz")).unwrap();
         assert_eq!(count(&lab), 1);
+    }
+
+    #[test]
+    fn machines_that_get_one_tree_are_counted_by_its_version_and_at_every_boot() {
+        let tree = |number: u8, action: ActionName, tree: &str| {
+            let mut job = crate::jobs::fake::job(number, Timestamp::UNIX_EPOCH);
+            job.action = action;
+            job.text = format!("version = 1\naction = \"{action}\"\ntree = \"{tree}\"\n");
+            job
+        };
+        let mut ran = tree(18, ActionName::Run, "web");
+        ran.state = State::Done;
+        let mut deployed = tree(19, ActionName::Deploy, "web");
+        deployed.state = State::Done;
+        let jobs = Arc::new(Found {
+            jobs: vec![
+                tree(15, ActionName::Deploy, "web@1"),
+                tree(16, ActionName::Run, "web@2"),
+                tree(17, ActionName::Run, "kiosk"),
+                // It gets what changed alone.
+                tree(20, ActionName::Update, "web"),
+                restore(21, "trees/web"),
+                ran,
+                deployed,
+            ],
+            wrong: Vec::new(),
+        });
+        let wanted = Wanted::default();
+        let count = |path: &str| wanted.count(None, &jobs, &RelPath::from_text(path).unwrap());
+        assert_eq!(count("trees/web/1.tar.gz"), 2);
+        assert_eq!(count("trees/web/2.tar.gz"), 2);
+        assert_eq!(count("trees/web/3.tar.gz"), 1);
+        assert_eq!(count("trees/kiosk/1.tar.gz"), 1);
+        assert_eq!(count("trees/other/1.tar.gz"), 0);
     }
 }

@@ -208,6 +208,21 @@ fn write_data(file: &File, entry: &Entry, data: &[u8], at: u64) -> std::io::Resu
     Ok(())
 }
 
+/// Reads back what [`write_data`] has written.
+pub fn read_data(file: &File, entry: &Entry, data: &mut [u8], at: u64) -> std::io::Result<()> {
+    let Kind::File {
+        extents: Some(extents),
+        ..
+    } = &entry.kind
+    else {
+        return file.read_exact_at(data, at);
+    };
+    for (part, place) in pieces(extents, at, data.len()) {
+        file.read_exact_at(&mut data[part], place)?;
+    }
+    Ok(())
+}
+
 /// Where the pieces of stored data from byte `at` on are in a file with holes.
 pub fn pieces(extents: &[Extent], at: u64, length: usize) -> Vec<(Range<usize>, u64)> {
     let mut pieces = Vec::new();

@@ -5,6 +5,7 @@
 //! image, however hostile, has no way out of the target.
 
 pub mod attributes;
+mod fed;
 pub mod folder;
 mod member;
 mod room;
@@ -17,8 +18,10 @@ use crate::entry::Kind;
 use crate::image::TreeImage;
 use anyhow::{Context, bail};
 use attributes::Losses;
+use fed::FedTree;
 use folder::{Folders, Target};
 use pitstop_imaging::event::{Act, Reporter};
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::image::members::{Inflater, Meter, WorkerPool, lock};
 use pitstop_imaging::interrupt;
 use rustix::fs::{Mode, OFlags};
@@ -37,6 +40,21 @@ pub fn extract(
     threads: usize,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
+    extract_fed(image, to, threads, None, reporter)
+}
+
+/// The same with members that `feed` brings, where there is one. It ends when `feed` has nobody left to serve: until then the
+/// files are as they are in the image.
+///
+/// # Errors
+/// As of [`extract`], and those of `feed`.
+pub fn extract_fed(
+    image: &TreeImage,
+    to: &Path,
+    threads: usize,
+    feed: Option<&dyn Feed>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("unpacking a tree needs root: files get their owners, and devices are made");
     }
@@ -44,15 +62,34 @@ pub fn extract(
     room::check(image, &target)?;
     make_folders(image, &target)?;
     let losses = Losses::default();
-    write_members(image, &target, threads, &losses, reporter)?;
-    link(image, &target)?;
-    late_flags(image, &target, &losses)?;
-    finish_folders(image, &target, &losses)?;
+    let mut rest = || finish(image, &target, &losses);
+    match feed {
+        Some(feed) => {
+            FedTree::new(image, &target, threads, &losses, reporter)?.run(feed, &mut rest)?;
+        }
+        None => {
+            write_members(image, &target, threads, &losses, reporter)?;
+            rest()?;
+        }
+    }
+    losses.tell(&target.name, reporter)
+}
+
+/// What can be done when all data is there; all of it flushed.
+fn finish(image: &TreeImage, target: &Target, losses: &Losses) -> anyhow::Result<()> {
+    link(image, target)?;
+    late_flags(image, target, losses)?;
+    finish_folders(image, target, losses)?;
     let mounted = target.mounts.iter().map(|(_, folder)| folder);
     for folder in mounted.chain([&target.root]) {
         rustix::fs::syncfs(folder).with_context(|| format!("flushing {}", target.name))?;
     }
-    losses.tell(&target.name, reporter)
+    Ok(())
+}
+
+fn meter<'a>(image: &TreeImage, target: &Target, reporter: &'a dyn Reporter) -> Meter<'a> {
+    let total = image.index.raw_size();
+    Meter::new(Act::Extract, &target.name, Some(total), reporter)
 }
 
 fn make_folders(image: &TreeImage, target: &Target) -> anyhow::Result<()> {
@@ -78,8 +115,7 @@ fn write_members(
     let members = image.index.members();
     let largest = members.iter().map(|member| member.size + member.raw).max();
     let memory = usize::try_from(largest.unwrap_or_default())?;
-    let total = image.index.raw_size();
-    let meter = Meter::new(Act::Extract, &target.name, Some(total), reporter);
+    let meter = meter(image, target, reporter);
     let pool = WorkerPool::new(threads, memory);
     // The last member is the end of the tar, and has no entry.
     let feed = Mutex::new(image.feed((0..members.len()).collect()));

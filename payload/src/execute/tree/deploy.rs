@@ -9,6 +9,7 @@ use pitstop_deploy::hooks::Hook;
 use pitstop_deploy::passphrase::Passphrase;
 use pitstop_imaging::efi;
 use pitstop_imaging::event::{Act, Reporter};
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::inventory::Disk;
 use pitstop_imaging::layout::Layout;
 use pitstop_imaging::units;
@@ -33,6 +34,7 @@ pub(in crate::execute) struct Ready {
 
 pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Prepared> {
     let tree = Opened::open(work, &options.tree)?;
+    tree.distribute(work)?;
     let layout = match &options.layout {
         Some(file) => Some(partition::read(work, file)?),
         None => None,
@@ -184,9 +186,12 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
     let mut deployment = deployment(work, options, ready, &at);
     deployment.overrides = parts::layers(work, &options.overrides)?;
     let judged = judge(deployment).with_context(deploying)?;
+    let node = tree.join(work)?;
+    let feed = node.as_ref().map(|node| node as &dyn Feed);
     let reporter = Labelled::new(work.log, Act::Extract, 1, disk);
     reporter.begins();
-    let done = judged.run(&reporter).with_context(deploying)?;
+    let done = judged.fed_by(feed).run(&reporter);
+    let done = done.with_context(deploying)?;
     reporter.is_done();
     reporter.info(format!(
         "{}: {} entries, {}, of {}",

@@ -8,6 +8,7 @@ mod run;
 mod update;
 
 use super::images::Images;
+use super::restore::distribute;
 use super::{Prepared, Work, locked};
 use crate::plan::{OfTree, Plan};
 use anyhow::{Context, bail};
@@ -15,12 +16,14 @@ use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::{ImageSource, shares_of};
 use pitstop_imaging::inventory::Disk;
 use pitstop_protocol::digest::Digest;
-use pitstop_protocol::job::Action;
+use pitstop_protocol::job::{Action, Distribute};
 use pitstop_protocol::tree::{self, TreeName};
+use pitstop_relay::Node;
 use pitstop_transport::fetch::{HttpClient, Listener, Settings};
-use pitstop_transport::share::{HttpImage, signed, trees};
+use pitstop_transport::share::{HttpImage, relay_at, signed, trees};
 use pitstop_trees::{Meta, TreeImage};
 use std::path::PathBuf;
+use url::Url;
 
 /// What a plan about a tree has found, for the work.
 pub(super) enum Ready {
@@ -76,40 +79,75 @@ fn prepared(
 /// The image of a tree, its version decided: what is the current one may change under way.
 struct Opened {
     image: TreeImage<'static>,
+    at: At,
     /// `web@2026-11-29T014500Z`, or a URL.
     shown: String,
+}
+
+/// Where the image of a tree is.
+enum At {
+    Share(String),
+    Elsewhere(HttpClient, Url),
 }
 
 impl Opened {
     /// # Errors
     /// There is no such tree, it is not whole, or it is not the one that the job was made for.
     fn open(work: &Work<'_>, name: &TreeName) -> anyhow::Result<Self> {
-        let (source, at): (Box<dyn ImageSource>, String) = match name {
+        let (source, at, named): (Box<dyn ImageSource>, At, String) = match name {
             TreeName::Named { .. } => {
                 let path = trees::find(work.share, name)?;
-                (locked::image(work, &path)?, path)
+                let image = locked::image(work, &path)?;
+                (image, At::Share(path.clone()), path)
             }
             TreeName::Url(url) => {
                 let settings = Settings::of_job(&work.job.transfer, Listener::default());
-                let image = HttpImage::open(&HttpClient::new(settings)?, url)?;
+                let http = HttpClient::new(settings)?;
+                let image = HttpImage::open(&http, url)?;
                 let image = locked::opened(work, Box::new(image), url.as_str())?;
-                (image, name.to_string())
+                (image, At::Elsewhere(http, url.clone()), name.to_string())
             }
         };
         let image = TreeImage::of(source)?;
         let digest = Digest(image.digest());
         let checked = work.job.terms.check_tree(&name.in_digests(), Some(digest));
-        checked.map_err(anyhow::Error::msg).context(at.clone())?;
-        check_signature(work, name, &image, &at)?;
+        checked.map_err(anyhow::Error::msg).context(named.clone())?;
+        check_signature(work, name, &image, &named)?;
         let meta = &image.meta;
         let shown = match name {
             TreeName::Named { name, .. } if !meta.version.is_empty() => {
                 format!("{name}@{}", meta.version)
             }
-            TreeName::Named { .. } => at,
+            TreeName::Named { .. } => named,
             TreeName::Url(_) => name.to_string(),
         };
-        Ok(Self { image, shown })
+        Ok(Self { image, at, shown })
+    }
+
+    /// Whether other machines may have the tree from this one.
+    ///
+    /// # Errors
+    /// It is encrypted, and the job wants others to have it.
+    fn distribute(&self, work: &Work<'_>) -> anyhow::Result<Distribute> {
+        let file = match &self.at {
+            At::Share(path) => path,
+            At::Elsewhere(_, url) => url.path(),
+        };
+        distribute(work, file)
+    }
+
+    /// Joins those who get the tree too. `None`: it comes from the server.
+    ///
+    /// # Errors
+    /// The job wants to have it from others, and the server plans nothing.
+    fn join<'w>(&self, work: &'w Work<'_>) -> anyhow::Result<Option<Node<'w>>> {
+        let digest = blake3::Hash::from_bytes(self.image.digest());
+        let offer = || match &self.at {
+            At::Share(path) => work.share.relay(path),
+            At::Elsewhere(http, url) => relay_at(http, url),
+        };
+        let how = self.distribute(work)?;
+        pitstop_relay::join_by_digest(how, self.image.name(), digest, offer, work.log)
     }
 
     /// What a plan says of it first: `Debian GNU/Linux 12, 12345 entries, 1.2 GiB, made …`, and where it comes from.

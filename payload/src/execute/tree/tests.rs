@@ -324,6 +324,40 @@ fn a_tree_that_has_to_be_signed_is_refused_without_or_under_another_name() {
 }
 
 #[test]
+fn a_tree_that_is_encrypted_is_passed_on_to_nobody() {
+    let bench = Bench::new();
+    bench.add("1", &[("sbin/init", "x")]);
+    let told = |how: Distribute, at: At| {
+        let mut job = broken::job(Action::RefreshInfo, "m");
+        job.transfer.distribute = how;
+        bench.with(&job, |work| {
+            let opened = Opened::open(work, &"web".parse().unwrap()).unwrap();
+            Opened { at, ..opened }.distribute(work)
+        })
+    };
+    let http = || HttpClient::new(Settings::default()).unwrap();
+    let url = |file: &str| Url::parse(&format!("http://srv:8080/x/{file}?v=1")).unwrap();
+    let share = |file: &str| At::Share(format!("trees/web/{file}"));
+    let plain = told(Distribute::Swarm, share("1.tar.gz")).unwrap();
+    assert_eq!(plain, Distribute::Swarm);
+    for is_url in [false, true] {
+        let locked = || {
+            if is_url {
+                At::Elsewhere(http(), url("web.tar.gz.age"))
+            } else {
+                share("1.tar.gz.age")
+            }
+        };
+        assert_eq!(told(Distribute::Auto, locked()).unwrap(), Distribute::Off);
+        let error = told(Distribute::Swarm, locked()).unwrap_err().to_string();
+        assert!(
+            error.contains("would hand what is in it to other machines"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_tree_that_is_not_the_jobs_is_refused_before_a_disk_is_looked_at() {
     let bench = Bench::new();
     bench.add("1", &[("sbin/init", "x")]);

@@ -4,6 +4,7 @@ use super::root::NewRoot;
 use crate::system::Volume;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::units;
 use pitstop_trees::TreeImage;
 use pitstop_trees::index::Index;
@@ -89,7 +90,7 @@ fn judge(tree: u64, free: Free) -> anyhow::Result<Size> {
     })
 }
 
-/// Unpacks the tree to memory at `at`.
+/// Unpacks the tree to memory at `at`; `feed` brings it, where there is one.
 ///
 /// # Errors
 /// It cannot be fetched, is damaged, or does not fit after all.
@@ -97,11 +98,12 @@ pub fn unpack(
     image: &TreeImage,
     size: Size,
     at: &Path,
+    feed: Option<&dyn Feed>,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<NewRoot> {
     let mut new = NewRoot::new(at)?;
     new.memory(at, size.most)?;
-    pitstop_trees::extract(image, at, 0, reporter)?;
+    pitstop_trees::extract_fed(image, at, 0, feed, reporter)?;
     Ok(new)
 }
 

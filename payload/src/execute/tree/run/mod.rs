@@ -16,10 +16,12 @@ use pitstop_deploy::identity::{self, IdentityWish};
 use pitstop_deploy::overrides;
 use pitstop_deploy::root::Root;
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::inventory::{self, Disk, Standing};
 use pitstop_imaging::units;
 use pitstop_imaging::wishes::Writable;
 use pitstop_protocol::job::RunOptions as Options;
+use pitstop_relay::Node;
 use root::NewRoot;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +47,7 @@ enum Place {
 
 pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Prepared> {
     let tree = Opened::open(work, &options.tree)?;
+    tree.distribute(work)?;
     let index = &tree.image.index;
     if !INIT
         .iter()
@@ -112,6 +115,9 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
     let mut layers = parts::layers(work, &options.overrides)?;
     let swap = swap::on(&ready.swap, work.log);
     let at = Path::new(NEW_ROOT);
+    // What others get is kept in the memory that the tree is to be in.
+    let node = ready.tree.join(work)?.map(Node::sparing);
+    let feed = node.as_ref().map(|node| node as &dyn Feed);
     let mut new = match &ready.place {
         Place::Memory(planned) => {
             let size = if swap.len() == ready.swap.len() {
@@ -121,10 +127,11 @@ pub(super) fn run(work: &Work<'_>, options: &Options, ready: &Ready) -> anyhow::
                 let free = memory::Free::read(&work.machine.procfs, &swap)?;
                 memory::size(&ready.tree.image.index, free)?
             };
-            memory::unpack(&ready.tree.image, size, at, work.log)?
+            memory::unpack(&ready.tree.image, size, at, feed, work.log)?
         }
         Place::Scratch(volume) => {
-            scratch::unpack(&ready.tree.image, volume, options.writable, at, work.log)?
+            let Options { writable, .. } = options;
+            scratch::unpack(&ready.tree.image, volume, *writable, at, feed, work.log)?
         }
     };
     ready.tree.tell_places(work.log);

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use pitstop_deploy::root::Root;
 use pitstop_deploy::update::{self, Record, Update};
 use pitstop_imaging::event::Reporter;
+use pitstop_imaging::image::Feed;
 use pitstop_imaging::image::members::Inflater;
 use pitstop_imaging::tools;
 use pitstop_imaging::units;
@@ -101,7 +102,8 @@ pub fn line(volume: &Volume, writable: Writable) -> String {
     )
 }
 
-/// Brings the tree on the partition up to date, and lays what is writable over it, at `at`.
+/// Brings the tree on the partition up to date, and lays what is writable over it, at `at`. Where all of it is needed, `feed`
+/// brings it.
 ///
 /// # Errors
 /// The partition is somebody else's, has no room, or the tree does not come whole.
@@ -110,6 +112,7 @@ pub fn unpack(
     volume: &Volume,
     writable: Writable,
     at: &Path,
+    feed: Option<&dyn Feed>,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<NewRoot> {
     let mut volume = volume.clone();
@@ -120,7 +123,7 @@ pub fn unpack(
     let mut new = NewRoot::new(at)?;
     let on = new.scratch(&volume)?;
     claim(&on, &volume.name)?;
-    let tree = up_to_date(image, &on, reporter)
+    let tree = up_to_date(image, &on, feed, reporter)
         .with_context(|| format!("keeping the tree on {}", volume.name))?;
     let base = match writable {
         Writable::Memory => {
@@ -201,7 +204,12 @@ fn claim(on: &Path, name: &str) -> anyhow::Result<()> {
 }
 
 /// The tree's folder, whole and as the image has it.
-fn up_to_date(image: &TreeImage, on: &Path, reporter: &dyn Reporter) -> anyhow::Result<PathBuf> {
+fn up_to_date(
+    image: &TreeImage,
+    on: &Path,
+    feed: Option<&dyn Feed>,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<PathBuf> {
     let tree = on.join(TREE);
     if tree.exists() {
         match bring_up_to_date(image, &tree, reporter) {
@@ -221,7 +229,7 @@ fn up_to_date(image: &TreeImage, on: &Path, reporter: &dyn Reporter) -> anyhow::
         remove(on, TREE)?;
     }
     let part = on.join(PART);
-    pitstop_trees::extract(image, &part, 0, reporter)?;
+    pitstop_trees::extract_fed(image, &part, 0, feed, reporter)?;
     Record::write(&Root::new(part.clone()), image)?;
     nix::unistd::sync();
     remove(on, TREE)?;

@@ -3,10 +3,12 @@ use crate::execute::tree::tests::Bench;
 use crate::system::fake::{LoopDisk, Part};
 use pitstop_deploy::overrides::{From, Overlay, Owners};
 use pitstop_imaging::event::Silent;
+use pitstop_imaging::image::{Fed, Known};
 use pitstop_imaging::wishes::Identity;
 use pitstop_protocol::job::Action;
 use pitstop_trees::TreeImage;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MIB: u64 = 1 << 20;
 
@@ -48,7 +50,7 @@ fn a_tree_in_memory_gets_its_layers_in_their_order_and_a_name() {
     let size = memory::size(&image.index, free).unwrap();
     let at = tempfile::tempdir().unwrap();
     let at = at.path().join("root");
-    let new = memory::unpack(&image, size, &at, &Silent).unwrap();
+    let new = memory::unpack(&image, size, &at, None, &Silent).unwrap();
     let layers = tempfile::tempdir().unwrap();
     for (name, motd) in [("a", "first\n"), ("b", "second\n")] {
         crate::system::fake::plant(&layers.path().join(name), &[("etc/motd", motd)]);
@@ -102,6 +104,7 @@ fn a_tree_on_scratch_is_kept_brought_up_to_date_and_written_over() {
             &volume,
             writable,
             &at.path().join("root"),
+            None,
             &Silent,
         )
     };
@@ -144,6 +147,65 @@ fn a_tree_on_scratch_is_kept_brought_up_to_date_and_written_over() {
     assert_eq!(text(&new, "etc/motd"), "of version 2\n");
 }
 
+/// Brings all that is asked for, as other machines would, and counts it.
+#[derive(Default)]
+struct Brings(AtomicUsize);
+
+impl Feed for Brings {
+    fn run(
+        &self,
+        restore: &dyn Fed,
+        finish: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut hand = restore.hand()?;
+        for Known { chunk, .. } in restore.chunks() {
+            let size = usize::try_from(chunk.size)?;
+            let member = restore.image().bytes_at(chunk.offset, size)?;
+            assert!(hand.put(chunk, &member)?);
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        finish()
+    }
+}
+
+#[test]
+fn all_of_a_tree_is_had_from_others_and_what_changed_from_the_server() {
+    let bench = Bench::new();
+    let parts = [Part {
+        size: 64 * MIB,
+        filesystem: "ext4",
+        label: "scratch",
+        files: &[],
+    }];
+    let _disk = LoopDisk::add(&bench.fake, "sda", &parts);
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("root");
+    let volume = scratch_volume(&bench);
+    let brought = |boot: &dyn Fn(&dyn Feed) -> NewRoot| {
+        let brings = Brings::default();
+        let motd = text(&boot(&brings), "etc/motd");
+        (brings.0.into_inner(), motd)
+    };
+    bench.add("1", TREE);
+    let all = image(&bench).index.members().len();
+    let size = memory::Size {
+        tree: MIB,
+        most: 64 * MIB,
+    };
+    let in_memory =
+        |feed: &dyn Feed| memory::unpack(&image(&bench), size, &at, Some(feed), &Silent).unwrap();
+    assert_eq!(brought(&in_memory), (all, "from the tree\n".into()));
+    let on_scratch = |feed: &dyn Feed| {
+        let memory = Writable::Memory;
+        scratch::unpack(&image(&bench), &volume, memory, &at, Some(feed), &Silent).unwrap()
+    };
+    assert_eq!(brought(&on_scratch), (all, "from the tree\n".into()));
+    let mut changed = TREE.to_vec();
+    changed[2] = ("etc/motd", "of version 2\n");
+    bench.add("2", &changed);
+    assert_eq!(brought(&on_scratch), (0, "of version 2\n".into()));
+}
+
 /// What is on the partition, as it lies there.
 fn on_scratch(volume: &Volume, at: &Path, act: impl FnOnce(&Path)) {
     let mut new = NewRoot::new(at).unwrap();
@@ -163,7 +225,8 @@ fn a_kept_tree_stays_until_another_one_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("root");
     let volume = scratch_volume(&bench);
-    let boot = |image: &TreeImage| scratch::unpack(image, &volume, Writable::Memory, &at, &Silent);
+    let memory = Writable::Memory;
+    let boot = |image: &TreeImage| scratch::unpack(image, &volume, memory, &at, None, &Silent);
     bench.add("1", TREE);
     drop(boot(&image(&bench)).unwrap());
 
@@ -217,7 +280,7 @@ fn a_host_key_of_the_machines_own_layer_is_the_one_that_it_has() {
         most: 64 * MIB,
     };
     let folder = tempfile::tempdir().unwrap();
-    let new = memory::unpack(&image, size, &folder.path().join("root"), &Silent).unwrap();
+    let new = memory::unpack(&image, size, &folder.path().join("root"), None, &Silent).unwrap();
     let own = folder.path().join("layer");
     let key = "etc/ssh/ssh_host_ed25519_key";
     crate::system::fake::plant(&own, &[(key, "of this machine\n")]);
@@ -251,7 +314,8 @@ fn an_empty_partition_named_scratch_is_made() {
     assert!(scratch::line(volume, Writable::Memory).starts_with("make an ext4 on it"));
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("root");
-    let new = scratch::unpack(&image(&bench), volume, Writable::Memory, &at, &Silent).unwrap();
+    let memory = Writable::Memory;
+    let new = scratch::unpack(&image(&bench), volume, memory, &at, None, &Silent).unwrap();
     assert_eq!(text(&new, "etc/motd"), "from the tree\n");
     drop(new);
     let home = usize::try_from(MIB + 64 * MIB).unwrap();
@@ -291,6 +355,7 @@ fn a_partition_named_scratch_with_somebodys_files_is_left_alone_and_so_is_every_
         &volume,
         Writable::Memory,
         &at.path().join("root"),
+        None,
         &Silent,
     );
     let error = refused.err().unwrap().to_string();
