@@ -2,12 +2,16 @@
 
 use crate::fleet::{Fleet, Machine};
 use crate::keys::{self, Kind};
+use crate::problem::Problem;
 use crate::written::Section;
 use pitstop_power::{Power, Target};
 use pitstop_protocol::job::is_secret;
 use std::collections::BTreeMap;
 use std::fmt;
 use toml::Value;
+
+/// So many machines of a BMC are named.
+const TOLD: usize = 5;
 
 /// Who gave a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -100,6 +104,30 @@ impl Fleet {
                 self.file, setting.line
             )
         })
+    }
+
+    /// BMCs that are said to be of several machines: an order to the one would switch the others.
+    pub fn shared_bmcs(&self) -> Vec<Problem> {
+        let mut bmcs: BTreeMap<String, Vec<(usize, &str)>> = BTreeMap::new();
+        for machine in &self.machines {
+            let line = self.setting(machine, "power").map(|found| found.line);
+            let bmc = self.power(machine).ok().and_then(|power| power.bmc());
+            if let (Some(line), Some(bmc)) = (line, bmc) {
+                bmcs.entry(bmc).or_default().push((line, &machine.name));
+            }
+        }
+        bmcs.retain(|_, of| of.len() > 1);
+        let told = bmcs.into_iter().map(|(bmc, of)| {
+            let names: Vec<&str> = of.iter().map(|(_, name)| *name).take(TOLD).collect();
+            let more = if of.len() > TOLD { ", …" } else { "" };
+            let what = format!(
+                "the BMC {bmc} is said to be of {} machines ({}{more}): who switches one of them switches another",
+                of.len(),
+                names.join(", ")
+            );
+            Problem::at(of.last().map_or(0, |(line, _)| *line), what)
+        });
+        told.collect()
     }
 
     /// What switches a machine has to know of it.

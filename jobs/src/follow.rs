@@ -194,6 +194,7 @@ mod tests {
         let failed = backup(5, State::Failed);
         let mut stranger = backup(6, State::Done);
         stranger.host_file = "0A000210.toml".into();
+        stranger.name = Some("lab3-02".into());
         let mut rescue = backup(7, State::Done);
         rescue.action = ActionName::Rescue;
         let mut nightly = backup(8, State::Scheduled);
@@ -254,6 +255,7 @@ mod tests {
     fn who_is_set_again_follows_the_last_backup_and_that_one_is_not_tidied_away() {
         let mut room = backup(9, State::Failed);
         room.host_file = "0A000210.toml".into();
+        room.name = Some("lab3-02".into());
         room.follows = Some(backup(1, State::Done).id);
         let mut jobs = vec![
             backup(1, State::Done),

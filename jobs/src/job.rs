@@ -4,7 +4,7 @@ use crate::order::Order;
 use crate::state::State;
 use crate::turns::{Claim, Place};
 use jiff::Timestamp;
-use pitstop_protocol::host_name::SUFFIX;
+use pitstop_protocol::host_name::{HostName, SUFFIX};
 use pitstop_protocol::id::Id;
 use pitstop_protocol::job::beside::Unsigned;
 use pitstop_protocol::job::hostfile::{HostFile, Secret};
@@ -136,6 +136,12 @@ pub struct HostFiles {
     pub unsigned: Option<String>,
 }
 
+/// Whether a host file's name is an address, which goes from machine to machine.
+fn is_address(file: &str) -> bool {
+    let stem = file.strip_suffix(SUFFIX).and_then(HostName::from_stem);
+    matches!(stem, Some(HostName::Ip(_)))
+}
+
 /// A file that is no job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("job file {file}: {what}")]
@@ -176,10 +182,18 @@ impl Job {
         toml::to_string(self).unwrap_or_default()
     }
 
-    /// Whether it is about the machine that `other` is about.
+    /// Whether it is about the machine that `other` is about. Cards and UUIDs tell. Where one of the two jobs names none, an
+    /// address of both tells, or one name in the fleet file. Where both do, an address says nothing by itself: it was first the
+    /// one's and then the other's.
     pub fn is_of_machine(&self, other: &Self) -> bool {
-        let mut files = self.files();
-        files.any(|file| other.files().any(|theirs| theirs == file))
+        let theirs = |file: &&String| other.files().any(|theirs| theirs == *file);
+        let mut shared = self.files().filter(theirs).peekable();
+        let tells = |job: &Self| job.files().any(|file| !is_address(file));
+        let has_name = self.name.is_some() && self.name == other.name;
+        if shared.peek().is_none() {
+            return has_name && !(tells(self) && tells(other));
+        }
+        has_name || shared.any(|file| !is_address(file)) || !(tells(self) && tells(other))
     }
 
     /// Every name that a host file of its machine can have.
@@ -459,6 +473,29 @@ mod tests {
             ..sample()
         };
         assert!(named("7F000101").is_of_machine(&named("7F000103")));
+        let of = |name: &str, card: u8| Job {
+            name: Some(name.into()),
+            other_files: vec![format!("01-52-54-00-00-0c-0{card}.toml")],
+            ..named("7F000101")
+        };
+        assert!(of("a", 1).is_of_machine(&of("a", 2)), "a new card");
+        assert!(of("a", 1).is_of_machine(&of("b", 1)), "a new name");
+        assert!(
+            !of("a", 1).is_of_machine(&of("b", 2)),
+            "one address, first a's and then b's"
+        );
+        let by_address = Job {
+            other_files: Vec::new(),
+            ..of("b", 2)
+        };
+        assert!(of("a", 1).is_of_machine(&by_address));
+        let moved = |name: &str| Job {
+            host_file: "7F000109.toml".into(),
+            name: Some(name.into()),
+            ..by_address.clone()
+        };
+        assert!(by_address.is_of_machine(&moved("b")), "a new address");
+        assert!(!by_address.is_of_machine(&moved("c")));
     }
 
     #[test]

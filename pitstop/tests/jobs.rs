@@ -737,6 +737,11 @@ fn a_job_under_an_old_address_is_given_to_no_other_machine() {
     assert_eq!(lab.job("a")["action"], "rescue");
     assert!(!lab.host_file("0A00000B.toml").exists());
     assert_eq!(lab.run(&["fleet", "check"]).stderr, b"");
+    // Back again: the next job of a goes where that of b waits.
+    lab.does(&["host", "set", "b", "refresh-info"]);
+    write(11, 12);
+    let told = lab.does(&["host", "set", "a", "rescue"]);
+    assert!(told.contains("warning     b's job"), "{told}");
     let removed = lab.run(&["fleet", "remove", "a"]);
     let told = String::from_utf8(removed.stderr).unwrap();
     assert!(told.contains("pitstop job cancel"), "{told}");

@@ -113,9 +113,11 @@ fn fill(word: &str, act: Act, target: &Target) -> Result<String, PowerError> {
     Ok(filled)
 }
 
-/// The last word of what it prints: `on`, `off`, `power: on`.
+/// The last word of what it prints: `on`, `off`, `power: on`, `Power is ON.`
 fn status(outcome: &Outcome) -> State {
-    match outcome.stdout.split_whitespace().next_back() {
+    let words = outcome.stdout.split_whitespace();
+    let mut words = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    match words.rfind(|word| !word.is_empty()) {
         Some(word) if word.eq_ignore_ascii_case("on") => State::On,
         Some(word) if word.eq_ignore_ascii_case("off") => State::Off,
         _ => State::Unknown,
@@ -155,6 +157,13 @@ mod tests {
         assert_eq!(run(&words, Act::Status, SOON).unwrap(), State::Unknown);
         let says = |text| run(&["echo", text, "{act}", text], Act::Status, SOON).unwrap();
         assert_eq!((says("On"), says("is: off")), (State::On, State::Off));
+        assert_eq!(
+            (says("It is ON."), says("'off' !")),
+            (State::On, State::Off)
+        );
+        // It leaves something behind that holds its output open.
+        let leaves = ["sh", "-c", "sleep 9 & echo on", "{act}"];
+        assert_eq!(run(&leaves, Act::Status, SOON).unwrap(), State::On);
         let error = run(&["echo", "{ip}"], Act::On, SOON).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -47,6 +47,11 @@ impl Privilege {
 }
 
 impl Ipmi {
+    /// Without what tells how it is asked.
+    pub(crate) fn bmc(&self) -> String {
+        format!("ipmi://{}:{}", self.host.to_ascii_lowercase(), self.port)
+    }
+
     pub(crate) fn of_url(url: &Url) -> Result<Self, String> {
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err("there is no path in IPMI: write \"ipmi://BMC\"".into());

@@ -3,7 +3,7 @@
 use crate::error::{PowerError, one_line};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Bytes that are kept of what a program says.
-const KEPT: u64 = 64 << 10;
+const KEPT: usize = 64 << 10;
 /// How often is looked whether it has ended.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long what it started may hold its output open after its end.
@@ -49,11 +49,8 @@ pub fn run(mut command: Command, name: &str, limit: Duration) -> Result<Outcome,
             limit,
         });
     };
-    let said = |from: Option<Receiver<String>>| {
-        from.and_then(|from| from.recv_timeout(LINGER).ok())
-            .unwrap_or_default()
-    };
-    let (stdout, stderr) = (said(stdout), said(stderr));
+    let linger = Instant::now() + LINGER;
+    let (stdout, stderr) = (said(stdout.as_ref(), linger), said(stderr.as_ref(), linger));
     if status.success() {
         return Ok(Outcome { stdout });
     }
@@ -76,18 +73,38 @@ fn ending(status: ExitStatus) -> String {
     }
 }
 
-/// Reads to the end, so that the program never waits for a full pipe, and gives back the beginning.
-fn read(mut from: impl Read + Send + 'static) -> Receiver<String> {
+/// Reads to the end, so that the program never waits for a full pipe, and gives each piece away.
+fn read(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (said, hears) = channel();
     thread::spawn(move || {
-        let mut kept = Vec::new();
-        // What was read before an error is what there is.
-        let _ = from.by_ref().take(KEPT).read_to_end(&mut kept);
-        let _ = std::io::copy(&mut from, &mut std::io::sink());
-        // Nobody waits any more for one that was stopped.
-        let _ = said.send(String::from_utf8_lossy(&kept).into_owned());
+        let (mut piece, mut kept) = ([0; 4096], 0);
+        loop {
+            match from.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) if kept < KEPT => {
+                    kept += count;
+                    // Nobody waits any more for one that was stopped.
+                    let _ = said.send(piece[..count].to_vec());
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What was read before an error is what there is.
+                Err(_) => break,
+            }
+        }
     });
     hears
+}
+
+/// What was said, to the end or until `linger`: what the program started may hold its output open, and says nothing more.
+fn said(from: Option<&Receiver<Vec<u8>>>, linger: Instant) -> String {
+    let mut bytes = Vec::new();
+    while let Some(from) = from
+        && let Ok(mut piece) = from.recv_timeout(linger.saturating_duration_since(Instant::now()))
+    {
+        bytes.append(&mut piece);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `None` if it was stopped.

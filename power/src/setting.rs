@@ -40,6 +40,15 @@ impl Power {
         }
     }
 
+    /// Which BMC's system is switched, however it is asked: of two machines it is not the same.
+    pub fn bmc(&self) -> Option<String> {
+        match self {
+            Self::Ipmi(ipmi) => Some(ipmi.bmc()),
+            Self::Redfish(redfish) => Some(redfish.bmc()),
+            Self::Wol | Self::None | Self::Command(_) => None,
+        }
+    }
+
     fn of_url(text: &str) -> Result<Self, String> {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
         match scheme {
@@ -142,6 +151,17 @@ mod tests {
         );
         let command = Power::parse(&vec!["/usr/local/bin/pdu", "{act}", "7"].into()).unwrap();
         assert_eq!(command.to_string(), "/usr/local/bin/pdu");
+    }
+
+    #[test]
+    fn a_bmc_is_the_same_by_whatever_user_or_cipher() {
+        let bmc = |text| parse(text).unwrap().bmc();
+        assert_eq!(bmc("ipmi://admin@BMC?cipher=3"), bmc("ipmi://bmc:623"));
+        assert_ne!(bmc("ipmi://bmc:624"), bmc("ipmi://bmc"));
+        let system = "redfish://bmc/redfish/v1/Systems/1";
+        assert_eq!(bmc("redfish://root@bmc/redfish/v1/Systems/1/"), bmc(system));
+        assert_ne!(bmc("redfish://bmc/redfish/v1/Systems/2"), bmc(system));
+        assert_eq!(bmc("wol"), None);
     }
 
     #[test]

@@ -90,6 +90,25 @@ fn the_later_layer_wins_key_by_key() {
 }
 
 #[test]
+fn a_bmc_that_is_said_to_be_of_two_machines_is_told() {
+    let fleet = Fleet::parse(LAB.as_bytes(), "fleet.toml").unwrap();
+    assert_eq!(fleet.shared_bmcs(), []);
+    let text = "version = 1\n[host.a]\npower = \"ipmi://bmc\"\n[host.b]\npower = \"ipmi://admin@bmc?cipher=3\"\n";
+    let fleet = Fleet::parse(text.as_bytes(), "fleet.toml").unwrap();
+    let told: Vec<String> = fleet
+        .shared_bmcs()
+        .iter()
+        .map(|problem| problem.in_file("f"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "f, line 5: the BMC ipmi://bmc:623 is said to be of 2 machines (a, b): who switches one of them switches another"
+        ]
+    );
+}
+
+#[test]
 fn a_machine_is_found_by_all_it_is_known_by() {
     let fleet = Fleet::parse(LAB.as_bytes(), "fleet.toml").unwrap();
     let found = |who: Identity| fleet.find(&who).map(|machine| machine.name.clone());

@@ -1,6 +1,6 @@
 //! dnsmasq: `dhcp-host` lines, files of `dhcp-hostsfile`, and files of hosts.
 
-use super::{Found, FoundNetwork, Imported, name_of, short};
+use super::{Found, FoundNetwork, Imported, name_of, short, unquoted};
 use crate::Mac;
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,6 +10,7 @@ pub(super) fn read(text: &str) -> Imported {
     let mut imported = Imported::default();
     // Domains stand apart from the ranges that they are for.
     let mut domains: Vec<(IpNet, String)> = Vec::new();
+    let mut domain = None;
     let mut options: Vec<(String, &'static str, Value)> = Vec::new();
     let mut tags: Vec<(String, IpNet)> = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -18,18 +19,19 @@ pub(super) fn read(text: &str) -> Imported {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        match line.split_once('=') {
+        let pair = line.split_once('=');
+        let pair = pair.map(|(key, value)| (key.trim(), value.trim()));
+        match pair {
             Some(("dhcp-host", value)) => host(number, value, &mut imported),
             Some(("dhcp-range", value)) => range(number, value, &mut imported, &mut tags),
             Some(("dhcp-option", value)) => options.extend(option(value)),
             Some(("domain", value)) => {
                 let (name, net) = value.split_once(',').unwrap_or((value, ""));
-                domains.extend(
-                    net.trim()
-                        .parse()
-                        .ok()
-                        .map(|net| (net, name.trim().to_owned())),
-                );
+                let name = name.trim().to_owned();
+                match net.trim() {
+                    "" => domain = Some(name),
+                    net => domains.extend(net.parse().ok().map(|net| (net, name))),
+                }
             }
             Some(("conf-file" | "conf-dir" | "dhcp-hostsfile" | "addn-hosts", _)) => {
                 imported.leave(number, format!("{}: import that file, too", short(line)));
@@ -59,10 +61,11 @@ pub(super) fn read(text: &str) -> Imported {
         }
     }
     for network in &mut imported.networks {
-        let domain = domains.iter().find(|(net, _)| *net == network.net);
+        let its = domains.iter().find(|(net, _)| *net == network.net);
+        let its = its.map(|(_, name)| name).or(domain.as_ref());
         network
             .keys
-            .extend(domain.map(|(_, name)| ("domain", name.as_str().into())));
+            .extend(its.map(|name| ("domain", name.as_str().into())));
         for (tag, key, value) in &options {
             let fits = tag.is_empty()
                 || tags
@@ -82,11 +85,13 @@ fn host(line: usize, value: &str, imported: &mut Imported) {
         line,
         ..Found::default()
     };
+    let mut client = None;
     for word in value
         .split(',')
         .map(str::trim)
         .filter(|word| !word.is_empty())
     {
+        let word = unquoted(word);
         let bare = word.trim_start_matches('[').trim_end_matches(']');
         if let Ok(mac) = word.strip_prefix("1-").unwrap_or(word).parse::<Mac>() {
             found.macs.push(mac);
@@ -100,13 +105,25 @@ fn host(line: usize, value: &str, imported: &mut Imported) {
                 line,
                 format!("a machine that gets no address: {}", short(value)),
             );
-        } else if let Some(tag) = word.strip_prefix("set:") {
+        } else if let Some(tag) = word.strip_prefix("set:").or(word.strip_prefix("net:")) {
             found.groups.push(tag.to_owned());
-        } else if word.contains([':', '*']) {
+        } else if word.starts_with("id:") {
+            client = Some(word);
+        } else if word.starts_with("tag:") {
             imported.leave(line, format!("not taken over: {}", short(word)));
+        } else if word.contains([':', '*']) {
+            let what = format!("{} is no MAC address of a card of Ethernet", short(word));
+            return imported.leave(line, format!("{what}: {}", short(value)));
         } else if !is_time(word) {
             word.clone_into(&mut found.name);
         }
+    }
+    if let Some(client) = client {
+        if found.macs.is_empty() {
+            let what = format!("{} tells no card's MAC address", short(client));
+            return imported.leave(line, format!("{what}: {}", short(value)));
+        }
+        imported.leave(line, format!("not taken over: {}", short(client)));
     }
     if found.name.is_empty() {
         match found.ip {

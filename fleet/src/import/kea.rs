@@ -4,7 +4,7 @@ use super::{Found, FoundNetwork, Imported, name_of};
 use crate::identity;
 use ipnet::IpNet;
 use serde_json::Value;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 pub(super) fn read(text: &str) -> Result<Imported, String> {
     let plain = plain_json(text);
@@ -18,9 +18,10 @@ pub(super) fn read(text: &str) -> Result<Imported, String> {
         after: 0,
         imported: Imported::default(),
     };
-    reader.scope(dhcp);
+    reader.scope(dhcp, &[]);
+    let outer = options(dhcp);
     for shared in list(dhcp, "shared-networks") {
-        reader.scope(shared);
+        reader.scope(shared, &outer);
     }
     Ok(reader.imported)
 }
@@ -63,37 +64,27 @@ impl Reader<'_> {
             + 1
     }
 
-    fn scope(&mut self, scope: &Value) {
+    /// `outer` is what is said around it; what it says itself wins.
+    fn scope(&mut self, scope: &Value, outer: &[Key]) {
+        let around = with_outer(options(scope), outer);
         for subnet in list(scope, "subnet4") {
-            self.subnet(subnet);
+            self.subnet(subnet, &around);
         }
         for reservation in list(scope, "reservations") {
             self.reservation(reservation);
         }
     }
 
-    fn subnet(&mut self, subnet: &Value) {
+    fn subnet(&mut self, subnet: &Value, outer: &[Key]) {
         let name = text(subnet, "subnet").unwrap_or_default();
         let line = self.line(name);
         let Ok(net) = name.parse::<IpNet>() else {
             return self.imported.leave(line, format!("{name:?} is no network"));
         };
-        let mut keys: Vec<(&'static str, toml::Value)> = Vec::new();
-        for option in list(subnet, "option-data") {
-            let data = text(option, "data").unwrap_or_default();
-            let words = || data.split(',').map(str::trim);
-            let all = || toml::Value::Array(words().map(toml::Value::from).collect());
-            match text(option, "name") {
-                Some("routers") => keys.extend(words().next().map(|word| ("router", word.into()))),
-                Some("domain-name-servers") => keys.push(("dns", all())),
-                Some("ntp-servers") => keys.push(("ntp", all())),
-                Some("domain-name") => keys.push(("domain", data.into())),
-                _ => {}
-            }
-        }
+        let mut keys = with_outer(options(subnet), outer);
         let pools: Vec<toml::Value> = list(subnet, "pools")
             .filter_map(|pool| text(pool, "pool"))
-            .map(|pool| pool.replace(' ', "").into())
+            .map(|pool| range(&pool.replace(' ', ""), net).into())
             .collect();
         if !pools.is_empty() {
             keys.push(("range", toml::Value::Array(pools)));
@@ -150,6 +141,56 @@ impl Reader<'_> {
             }),
         }
     }
+}
+
+/// A key of a network.
+type Key = (&'static str, toml::Value);
+
+/// The options of a scope that a fleet file has, by their names or by their numbers.
+fn options(scope: &Value) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    for option in list(scope, "option-data") {
+        let data = text(option, "data").unwrap_or_default();
+        let words = || data.split(',').map(str::trim);
+        let all = || toml::Value::Array(words().map(toml::Value::from).collect());
+        let code = option.get("code").and_then(Value::as_u64);
+        match (text(option, "name").unwrap_or_default(), code) {
+            ("routers", _) | ("", Some(3)) => {
+                keys.extend(words().next().map(|word| ("router", word.into())));
+            }
+            ("domain-name-servers", _) | ("", Some(6)) => keys.push(("dns", all())),
+            ("ntp-servers", _) | ("", Some(42)) => keys.push(("ntp", all())),
+            ("domain-name", _) | ("", Some(15)) => keys.push(("domain", data.into())),
+            _ => {}
+        }
+    }
+    keys
+}
+
+fn with_outer(mut own: Vec<Key>, outer: &[Key]) -> Vec<Key> {
+    for (key, value) in outer {
+        if !own.iter().any(|(there, _)| there == key) {
+            own.push((key, value.clone()));
+        }
+    }
+    own
+}
+
+/// A pool as a range of a fleet file: Kea takes a prefix, too, and leaves out of it what is all machines' in `net`.
+fn range(pool: &str, net: IpNet) -> String {
+    let (Ok(IpNet::V4(pool)), IpNet::V4(net)) = (pool.parse::<IpNet>(), net) else {
+        return pool.to_owned();
+    };
+    let usable = |ip: &Ipv4Addr| crate::fleet::usable(net.trunc().into(), IpAddr::V4(*ip));
+    let (first, last) = (pool.network(), pool.broadcast());
+    let next = |ip: Ipv4Addr, by: i8| u32::from(ip).wrapping_add_signed(by.into()).into();
+    let first = if usable(&first) {
+        first
+    } else {
+        next(first, 1)
+    };
+    let last = if usable(&last) { last } else { next(last, -1) };
+    format!("{first}-{last}")
 }
 
 /// Blanks in place of comments (`#`, `//`, `/* */`) and of commas that nothing follows, so that errors keep their lines.

@@ -138,10 +138,7 @@ fn dnsmasq_kea_and_tables_are_taken() {
     );
     assert_eq!(
         left(&report),
-        [
-            "10: not taken over: id:*",
-            "10: x: nothing tells which machine it is"
-        ]
+        ["10: id:* tells no card's MAC address: id:*,x"]
     );
     assert_eq!(fleet.networks[0].router, "10.0.0.1".parse().ok());
 
@@ -204,6 +201,63 @@ fn what_dnsmasq_and_kea_let_pass_is_taken() {
     assert_eq!(
         read(text, From::Kea).unwrap().not_taken[0].what,
         "\",}\" is no network"
+    );
+}
+
+#[test]
+fn lines_of_dnsmasq_are_taken_whole_or_not_at_all() {
+    let text = "dhcp-range=10.0.0.200,10.0.0.220,255.255.255.0\ndomain = lab.example\n\
+        dhcp-host = 52:54:00:00:00:01 , 10.0.0.11 , a\ndhcp-host=52:54:00:00:00:*,10.0.0.12\n\
+        dhcp-host=id:01:52:54:00:00:00:03,c,10.0.0.13\ndhcp-host=06-00:20:e0:3b:13:af,d,10.0.0.14\n\
+        dhcp-host=52:54:00:00:00:05,id:*,\"e\",10.0.0.15\n";
+    let (fleet, report) = into(NEW_FILE, text, From::Dnsmasq);
+    assert_eq!(
+        machines(&fleet),
+        [
+            "a 52:54:00:00:00:01 10.0.0.11",
+            "e 52:54:00:00:00:05 10.0.0.15"
+        ]
+    );
+    assert_eq!(fleet.networks[0].domain.as_deref(), Some("lab.example"));
+    assert_eq!(
+        left(&report),
+        [
+            "4: 52:54:00:00:00:* is no MAC address of a card of Ethernet: 52:54:00:00:00:*,10.0.0.12",
+            "5: id:01:52:54:00:00:00:03 tells no card's MAC address: id:01:52:54:00:00:00:03,c,10.0.0.13",
+            "6: 06-00:20:e0:3b:13:af is no MAC address of a card of Ethernet: 06-00:20:e0:3b:13:af,d,10.0.0.14",
+            "7: not taken over: id:*"
+        ]
+    );
+}
+
+#[test]
+fn what_kea_says_outside_holds_inside_and_a_pool_may_be_a_prefix() {
+    let text = r#"{ "Dhcp4": { "option-data": [ { "code": 6, "data": "10.0.0.2, 10.0.0.3" }, { "name": "domain-name", "data": "lab.example" } ],
+        "shared-networks": [ { "option-data": [ { "name": "domain-name", "data": "shared.example" } ],
+          "subnet4": [ { "subnet": "10.1.0.0/24", "pools": [ { "pool": "10.1.0.0/24" } ] } ] } ],
+        "subnet4": [ { "subnet": "10.0.0.0/24", "option-data": [ { "name": "domain-name-servers", "data": "9.9.9.9" } ],
+          "pools": [ { "pool": "10.0.0.64/26" }, { "pool": "10.0.0.10 - 10.0.0.20" } ] } ] } }"#;
+    let (fleet, report) = into(NEW_FILE, text, From::Kea);
+    assert_eq!(left(&report), [""; 0]);
+    let networks = fleet.networks.iter().map(|network| {
+        let pools = network.pools.iter().map(|(a, b)| format!("{a}-{b}"));
+        let pools: Vec<String> = pools.collect();
+        format!(
+            "{} {:?} {} {}",
+            network.net,
+            network.domain,
+            network.dns.len(),
+            pools.join(" ")
+        )
+    });
+    let mut found: Vec<String> = networks.collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "10.0.0.0/24 Some(\"lab.example\") 1 10.0.0.64-10.0.0.127 10.0.0.10-10.0.0.20",
+            "10.1.0.0/24 Some(\"shared.example\") 2 10.1.0.1-10.1.0.254"
+        ]
     );
 }
 

@@ -227,6 +227,9 @@ fn check(root: &Root, json: bool) -> anyhow::Result<()> {
     for what in Files::at(root)?.check(&fleet)? {
         eprintln!("pitstop: warning: {what}");
     }
+    for problem in fleet.shared_bmcs() {
+        eprintln!("pitstop: warning: {}", problem.in_file(&fleet.file));
+    }
     warn_of_jobs(root);
     say(&if json {
         "[]\n".into()

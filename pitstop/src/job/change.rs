@@ -1,6 +1,7 @@
 //! Withdrawing jobs, and setting them again.
 
 use super::which::jobs;
+use crate::fleet::FleetFile;
 use crate::host::{Root, say, who};
 use pitstop_server::jobs::{self as job, Cancelled, Chosen, Store, Which};
 
@@ -16,7 +17,9 @@ pub fn retry(root: &Root, which: &[Which]) -> anyhow::Result<()> {
     let hosts = root.hosts()?;
     let named = Chosen::new(&root.path, which)?;
     let store = Store::at(&root.path);
-    job::retry(&store, &hosts, jobs(root)?, &named, &who(), |next| {
+    let fleet = FleetFile::at(root).read_if_there()?.unwrap_or_default();
+    let all = jobs(root)?;
+    job::retry(&store, &hosts, &fleet, all, &named, &who(), |next| {
         say(&job::set_again(next))
     })
 }

@@ -32,6 +32,12 @@ impl Redfish {
         Ok(Self(url))
     }
 
+    /// Without what tells how it is asked.
+    pub(crate) fn bmc(&self) -> String {
+        let plain = Self(self.plain()).to_string();
+        plain.trim_end_matches('/').to_owned()
+    }
+
     fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }

@@ -306,7 +306,8 @@ async fn again(site: Arc<Site>, which: Vec<Which>, by: String) -> Result<Respons
         let all = store.all().map_err(|e| view::failed(&e))?.jobs;
         let mut set = Vec::new();
         let mut text = String::new();
-        let done = jobs::retry(store, &site.hosts, all, &named, &by, |job| {
+        let fleet = site.fleet.current();
+        let done = jobs::retry(store, &site.hosts, &fleet, all, &named, &by, |job| {
             text.push_str(&jobs::set_again(job));
             set.push(job.clone());
             Ok(())

@@ -290,8 +290,8 @@ pub fn identify(asked: &Asked) -> Result<Option<pitstop_people::Who>, Refusal> {
             }));
         }
         return Err(forbidden(
-            "until there is a user this answers the server's own machine alone: ask http://127.0.0.1 there, or make one with \
-             pitstop user add",
+            "until there is a user this answers the server's own machine alone, by 127.0.0.1 or localhost where it listens there: \
+             make a user on that machine, pitstop user add NAME --role admin",
         ));
     }
     let now = Timestamp::now();

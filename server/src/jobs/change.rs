@@ -1,5 +1,6 @@
 //! Withdrawing jobs, and setting them again: for the command and for the API.
 
+use super::moved::not_again;
 use super::which::{Chosen, chosen, last_of_each};
 use super::{Changes, Locked, Store};
 use crate::host_files::remove;
@@ -8,6 +9,7 @@ use crate::set::Conflict;
 use anyhow::{Context, Error};
 use cap_std::fs::Dir;
 use jiff::Timestamp;
+use pitstop_fleet::Fleet;
 use pitstop_jobs::{Happened, Job, State, follow_again};
 use pitstop_protocol::job::Clock;
 
@@ -67,14 +69,15 @@ pub fn cancel(
 }
 
 /// Of `jobs`, which are all that there are, sets those again that are chosen, and failed or were cancelled, or are named
-/// themselves. One that followed a backup follows the last one of the same images since. `tell` hears of each at once: if the
+/// themselves. None whose machine has other names in `fleet` by now: under the old one another machine may find it. One that followed a backup follows the last one of the same images since. `tell` hears of each at once: if the
 /// next one fails, it is known that this one is set.
 ///
 /// # Errors
-/// [`Conflict`] where there is none, or where a machine has another job now.
+/// [`Conflict`] where there is none, where a machine has another job now, or another address.
 pub fn retry(
     store: &Store,
     hosts: &Dir,
+    fleet: &Fleet,
     jobs: Vec<Job>,
     named: &Chosen,
     by: &str,
@@ -93,6 +96,7 @@ pub fn retry(
     // All are looked at before the first is set.
     for job in &again {
         is_free(changes.locked()?, job)?;
+        is_where_it_was(fleet, job)?;
         can_come_again(job)?;
     }
     let mut batch = None;
@@ -134,6 +138,11 @@ fn can_come_again(job: &Job) -> anyhow::Result<()> {
         .map_err(|why| Conflict(format!("the signed job {id} of {machine}: {why}; {how}")).into())
 }
 
+/// Whether the machine of `job` would still find it under its name.
+fn is_where_it_was(fleet: &Fleet, job: &Job) -> anyhow::Result<()> {
+    not_again(fleet, job).map_or(Ok(()), |why| Err(Conflict(why).into()))
+}
+
 /// Whether the machine of `job` has no other job now.
 fn is_free(locked: &Locked, job: &Job) -> anyhow::Result<()> {
     let others = locked.others_of(job)?;
@@ -160,5 +169,43 @@ fn none(found: &[Job], wanted: &str) -> String {
             job.state
         ),
         jobs => format!("none of these {} jobs is {wanted}", jobs.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Which;
+    use crate::jobs::fake::{Root, job};
+
+    #[test]
+    fn a_job_is_not_set_again_under_an_address_that_is_anothers() {
+        let fleet = |a: &str, b: &str| {
+            let text = format!(
+                "version = 1\n[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"{a}\"\n[host.b]\nip = \"{b}\"\n"
+            );
+            Fleet::parse(text.as_bytes(), "fleet.toml").unwrap()
+        };
+        let root = Root::new();
+        let failed = Job {
+            name: Some("a".into()),
+            state: State::Failed,
+            ..job(15, Timestamp::UNIX_EPOCH)
+        };
+        root.store.lock().unwrap().put(&failed).unwrap();
+        let which = [Which::Job(failed.id.clone())];
+        let named = Chosen::new(root.folder.path(), &which).unwrap();
+        let again = |fleet: &Fleet| {
+            let all = root.store.all().unwrap().jobs;
+            retry(&root.store, &root.hosts, fleet, all, &named, "root", |_| {
+                Ok(())
+            })
+        };
+        let error = again(&fleet("10.0.2.16", "10.0.2.15")).unwrap_err();
+        assert!(error.is::<Conflict>(), "{error:#}");
+        assert!(error.to_string().contains("which is b's"), "{error:#}");
+        assert!(!root.hosts.exists(&failed.host_file));
+        again(&fleet("10.0.2.15", "10.0.2.16")).unwrap();
+        assert!(root.hosts.exists(&failed.host_file));
     }
 }

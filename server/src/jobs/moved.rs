@@ -90,16 +90,44 @@ pub fn not_set(fleet: &Fleet, job: &Job) -> Option<String> {
     Some(format!("not begun: {}", line(fleet, job)?))
 }
 
+/// Why a job that is over is not to be set again: the same.
+pub fn not_again(fleet: &Fleet, job: &Job) -> Option<String> {
+    let name = job.name.as_deref()?;
+    if fleet.machines.is_empty() {
+        return None;
+    }
+    if fleet.named(name).is_none() {
+        let id = &job.id;
+        return Some(format!(
+            "{name}, whose job {id} was, is no machine of fleet.toml any more: set one for {} as it is called now",
+            job.machine
+        ));
+    }
+    let elsewhere = elsewhere(fleet, job)?;
+    Some(format!(
+        "{elsewhere}: set it anew (pitstop host set {name} …)"
+    ))
+}
+
 /// What is wrong where the machine of `job` has other names in the fleet file than the one of the host file.
 fn line(fleet: &Fleet, job: &Job) -> Option<String> {
     let name = job.name.as_deref()?;
     let (action, id, state, there) = (job.action, &job.id, job.state, &job.machine);
-    let Some(machine) = fleet.named(name) else {
-        return Some(format!(
-            "{name} is no machine of fleet.toml any more, and its job {id} ({action}, {state}) stays set for {there}: {}",
-            remedy(job, fleet)
-        ));
+    let what = if fleet.named(name).is_none() {
+        format!(
+            "{name} is no machine of fleet.toml any more, and its job {id} ({action}, {state}) stays set for {there}"
+        )
+    } else {
+        elsewhere(fleet, job)?
     };
+    Some(format!("{what}: {}", remedy(job, fleet)))
+}
+
+/// Where the machine of `job` is now, if that is not where the job is set.
+fn elsewhere(fleet: &Fleet, job: &Job) -> Option<String> {
+    let name = job.name.as_deref()?;
+    let machine = fleet.named(name)?;
+    let (action, id, state, there) = (job.action, &job.id, job.state, &job.machine);
     let uuid = machine.uuid.map(HostName::Uuid);
     let macs = machine.macs.iter().map(|mac| HostName::Mac(*mac));
     let names = uuid.into_iter().chain(macs);
@@ -122,9 +150,8 @@ fn line(fleet: &Fleet, job: &Job) -> Option<String> {
     };
     let whose = whose.map(|other| format!(", which is {}'s", other.name));
     Some(format!(
-        "the job {id} of {name} ({action}, {state}) is set for {there}{}, and {name} has {now} now: {}",
-        whose.unwrap_or_default(),
-        remedy(job, fleet)
+        "the job {id} of {name} ({action}, {state}) is set for {there}{}, and {name} has {now} now",
+        whose.unwrap_or_default()
     ))
 }
 
@@ -202,6 +229,12 @@ mod tests {
             told.contains("a is no machine of fleet.toml any more"),
             "{told}"
         );
+        assert_eq!(not_again(&fleet("10.0.2.15", "10.0.2.16"), &wipe()), None);
+        let again = |fleet| not_again(fleet, &wipe()).unwrap();
+        assert!(again(&swapped).ends_with(
+            "which is b's, and a has 10.0.2.16 now: set it anew (pitstop host set a …)"
+        ));
+        assert!(again(&none).contains("is no machine of fleet.toml any more"));
         let of = |state| Job { state, ..wipe() };
         assert_eq!(moved(&none, of(State::Done)), "");
         // It is told until nothing of it is left.

@@ -7,6 +7,7 @@ mod batch;
 mod clear;
 mod host_file;
 mod image;
+mod in_the_way;
 mod origin;
 mod plan;
 mod refusals;
@@ -275,11 +276,17 @@ impl Prepared<'_> {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}", follows.told());
         }
+        let ends = if self.batch.is_scheduled() {
+            String::new()
+        } else {
+            in_the_way::told(self.root, &self.jobs)?
+        };
         let mut jobs = Vec::new();
         match &self.jobs[..] {
             [one] => text.push_str(&self.set_one(one, &mut jobs)?),
             _ => text.push_str(&self.set_all(&mut jobs)?),
         }
+        text.push_str(&ends);
         Ok(Set {
             jobs,
             text,

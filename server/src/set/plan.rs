@@ -39,7 +39,12 @@ pub(super) fn row(wish: &Wish, one: &One, share: Option<&Dir>, open: &[Job]) -> 
         image: Some(wish.folder_shown(one)).filter(|image| !image.is_empty()),
         disks: disks(&one.job.disks, &known.unwrap_or_default()),
         every_disk: one.job.disks.is_empty(),
-        replaces: had.map(|job| format!("{} ({})", job.action, job.state)),
+        replaces: had.map(|job| {
+            let other = job.name.as_ref();
+            let other = other.filter(|name| one.target.label.as_ref() != Some(name));
+            let whose = other.map(|name| format!("{name}'s ")).unwrap_or_default();
+            format!("{whose}{} ({})", job.action, job.state)
+        }),
         warning: one.warning.clone(),
     }
 }

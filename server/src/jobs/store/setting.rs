@@ -131,8 +131,12 @@ impl Locked {
                 }
             };
             let before = one.others.iter().filter(is_left);
+            let is_anothers = |name: &String| {
+                owner(jobs(), hosts, name).is_some_and(|owner| !owner.is_of_machine(one.job))
+            };
             let other_names = one.job.other_files.iter();
-            let other_names = other_names.filter(|name| !new.contains(name.as_str()));
+            let other_names =
+                other_names.filter(|name| !new.contains(name.as_str()) && !is_anothers(name));
             for name in other_names.chain(before.map(|old| &old.host_file)) {
                 host_files::remove(hosts, name)
                     .with_context(|| format!("removing the job it had under the name {name}"))?;

@@ -124,6 +124,38 @@ fn the_host_file_of_a_job_that_failed_goes_with_the_next_one_unless_it_is_anothe
 }
 
 #[test]
+fn a_job_that_waits_under_its_card_stays_whoever_has_its_address() {
+    // The address 10.0.2.16 was 0b's, and is 0a's now.
+    let by_card = |name: &str, second| {
+        let mut job = job(16, Timestamp::from_second(second).unwrap());
+        job.name = Some(name.into());
+        job.other_files = vec![job.host_file];
+        job.host_file = format!("01-52-54-00-00-0c-{name}.toml");
+        job
+    };
+    let set = |root: &Root, job: Job| {
+        root.store.lock().unwrap().set(&root.hosts, &job).unwrap();
+        job
+    };
+    let root = Root::new();
+    let waits = set(&root, by_card("0b", 1));
+    let next = set_at(&root, "0a", 16, 2);
+    assert!(has_file(&root, &waits) && has_file(&root, &next));
+    assert_eq!(root.now(&waits).state, State::Waiting);
+
+    let root = Root::new();
+    let waits = set_at(&root, "0b", 16, 1);
+    let next = set(&root, by_card("0a", 2));
+    assert!(has_file(&root, &waits) && has_file(&root, &next));
+    assert_eq!(root.now(&waits).state, State::Waiting);
+    // There is one file of that name.
+    let last = set_at(&root, "0a", 16, 3);
+    assert!(has_file(&root, &last));
+    assert_eq!(root.now(&waits).state, State::Superseded);
+    assert_eq!(root.now(&next).state, State::Superseded);
+}
+
+#[test]
 fn a_job_at_work_that_was_replaced_takes_no_host_file_of_another_machine_along() {
     let root = Root::new();
     let first = set_at(&root, "0a", 15, 1);
