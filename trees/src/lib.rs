@@ -31,7 +31,7 @@ mod verify;
 mod wire;
 
 pub use capture::{
-    CaptureOptions, Excludes, Identity, MountInfo, RECORD, Verdict, WORKSHOP, capture,
+    CaptureOptions, Excludes, Identity, JOURNAL, MountInfo, RECORD, Verdict, WORKSHOP, capture,
     mount_table,
 };
 pub use cat::{cat, follow};
