@@ -148,6 +148,9 @@ fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// The first byte of every image (RFC 1952).
+const GZIP: u8 = 0x1f;
+
 /// Sends the program, and takes the image, which is then looked at from its end.
 fn receive(
     child: &mut Child,
@@ -161,11 +164,25 @@ fn receive(
     drop(stdin);
     let mut tail = Tail::default();
     let mut buffer = vec![0; 1 << 20];
+    let mut begins = true;
     loop {
         let read = stdout.read(&mut buffer).context("reading from ssh")?;
         if read == 0 {
             break;
         }
+        if begins && buffer[0] != GZIP {
+            let said = String::from_utf8_lossy(&buffer[..read]);
+            bail!(
+                "what came over ssh is no image, and begins with {:?}: a file like .bashrc prints that there, also where nobody logs in",
+                said.lines()
+                    .next()
+                    .unwrap_or_default()
+                    .chars()
+                    .take(80)
+                    .collect::<String>()
+            );
+        }
+        begins = false;
         out.write_all(&buffer[..read])
             .context("writing the image")?;
         tail.add(&buffer[..read]);
