@@ -165,6 +165,8 @@ fn receive(
     let mut tail = Tail::default();
     let mut buffer = vec![0; 1 << 20];
     let mut begins = true;
+    // Taken to its end all the same: whoever is cut off there has another reason to fail.
+    let mut noise = None;
     loop {
         let read = stdout.read(&mut buffer).context("reading from ssh")?;
         if read == 0 {
@@ -172,20 +174,18 @@ fn receive(
         }
         if begins && buffer[0] != GZIP {
             let said = String::from_utf8_lossy(&buffer[..read]);
-            bail!(
-                "what came over ssh is no image, and begins with {:?}: a file like .bashrc prints that there, also where nobody logs in",
-                said.lines()
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(80)
-                    .collect::<String>()
-            );
+            let line = said.lines().next().unwrap_or_default();
+            noise = Some(line.chars().take(80).collect::<String>());
         }
         begins = false;
         out.write_all(&buffer[..read])
             .context("writing the image")?;
         tail.add(&buffer[..read]);
+    }
+    if let Some(noise) = noise {
+        bail!(
+            "what came over ssh is no image, and begins with {noise:?}: a file like .bashrc prints that there, also where nobody logs in"
+        );
     }
     let image = TreeImage::open(&tail).context("what came over ssh")?;
     Ok(image.meta_beside())
