@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -176,4 +176,63 @@ fn one_that_a_signal_ends_leaves_no_program_and_no_tree() {
     // What the one that was killed has left, the next one removes.
     lab.shell(&["true"]);
     assert_eq!(lab.left(), 0);
+}
+
+#[test]
+fn the_next_version_leaves_alone_what_the_one_before_did_and_keeps_what_it_kept() {
+    let lab = Lab::new();
+    fs::create_dir_all(lab.at("system/srv/data")).unwrap();
+    fs::create_dir_all(lab.at("system/etc/ssh")).unwrap();
+    fs::write(lab.at("system/srv/data/mine"), "mine").unwrap();
+    let key = "system/etc/ssh/ssh_host_ed25519_key";
+    fs::write(lab.at(key), "secret").unwrap();
+    let (system, image, next) = (lab.at("system"), lab.at("a.tar.gz"), lab.at("b.tar.gz"));
+    let excludes = || {
+        let inspected = text(&run(&["tree", "inspect", &next, "--json"]));
+        let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+        inspected["meta"]["excludes"].clone()
+    };
+    let capture = |more: &[&str]| {
+        let own = ["tree", "capture", &system, &image, "--force"];
+        text(&run(&[&own, more].concat()))
+    };
+    capture(&["--exclude", "/srv/*"]);
+    lab.shell(&["sh", "-c", "echo new > /etc/ssh/ssh_host_rsa_key"]);
+    assert_eq!(excludes(), serde_json::json!(["/srv/*"]));
+    assert!(!text(&run(&["tree", "list", &next])).contains("ssh_host"));
+    // What no version had, an update of one that was made so does not take away.
+    let machine = lab.at("machine");
+    text(&run(&["tree", "extract", &image, &machine]));
+    fs::write(lab.at("machine/etc/fstab"), "").unwrap();
+    fs::create_dir_all(lab.at("machine/srv/data")).unwrap();
+    fs::write(lab.at("machine/srv/data/theirs"), "theirs").unwrap();
+    text(&run(&[
+        "tree",
+        "update",
+        &next,
+        &machine,
+        "--strangers",
+        "delete",
+    ]));
+    assert!(fs::exists(lab.at("machine/srv/data/theirs")).unwrap());
+    capture(&["--keep-identity"]);
+    lab.shell(&["true"]);
+    let listed = text(&run(&["tree", "list", &next]));
+    assert!(listed.contains("ssh_host_ed25519_key"), "{listed}");
+}
+
+#[test]
+fn nobody_else_gets_into_the_unpacked_tree() {
+    let lab = Lab::new();
+    lab.capture();
+    let (mut child, _) = lab.begin();
+    let work = fs::read_dir(lab.at("work")).unwrap().next().unwrap();
+    let mode = work.unwrap().metadata().unwrap().permissions().mode();
+    kill(
+        Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    child.wait().unwrap();
+    assert_eq!(mode & 0o7777, 0o700);
 }

@@ -466,3 +466,31 @@ fn who_comes_from_systemimager_gets_there_by_what_the_page_tells() {
         "pitstop tree get root@golden web"
     );
 }
+
+#[test]
+fn a_folder_where_nobody_mounted_the_system_gets_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
+    make_tree(Path::new(&at("a")), "a");
+    let (image, machine) = (at("a.tar.gz"), at("mnt"));
+    text(&run(&["tree", "capture", &at("a"), &image]));
+    fs::create_dir_all(at("mnt/lost+found")).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let output = run(&[&["tree", "update", &image, &machine], more].concat());
+        let error = fails(&output);
+        assert!(error.contains("there is no system in"), "{error}");
+    }
+    assert_eq!(fs::read_dir(&machine).unwrap().count(), 1);
+}
+
+#[test]
+fn what_mkfs_left_on_each_filesystem_is_no_stranger() {
+    let lab = Lab::new();
+    lab.deploy();
+    fs::remove_file(lab.at("machine/srv/mine")).unwrap();
+    text(&lab.update("b", &["--strangers", "fail"]));
+    text(&lab.update("b", &["--strangers", "delete"]));
+    for at in ["machine/lost+found", "machine/boot/lost+found"] {
+        assert!(lab.at(at).is_dir(), "{at}");
+    }
+}

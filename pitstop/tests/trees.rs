@@ -121,6 +121,19 @@ fn versions_follow_each_other_and_none_is_overwritten() {
 }
 
 #[test]
+fn a_version_does_not_hold_itself_not_even_the_first() {
+    let lab = Lab::new();
+    let all = lab.at("");
+    for version in ["web@1", "web@2"] {
+        text(&lab.tree(&["capture", &all, version]));
+        let listed = text(&lab.tree(&["list", version]));
+        assert!(listed.contains("/system/etc/hostname"), "{listed}");
+        assert!(!listed.contains(".part"), "{listed}");
+    }
+    assert!(text(&lab.tree(&["list", "web@2"])).contains("/root/share/trees/web/1.tar.gz\n"));
+}
+
+#[test]
 fn versions_leave_by_their_age_and_not_by_their_names() {
     let lab = Lab::new();
     let system = lab.at("system");

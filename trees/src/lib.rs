@@ -31,11 +31,12 @@ mod verify;
 mod wire;
 
 pub use capture::{
-    CaptureOptions, Excludes, Identity, MountInfo, RECORD, Verdict, WORKSHOP, capture, mount_table,
+    CaptureOptions, Excludes, Identity, JOURNAL, MountInfo, RECORD, Verdict, WORKSHOP, capture,
+    mount_table,
 };
 pub use cat::{cat, follow};
 pub use diff::{Aspect, Difference, compare, diff};
-pub use extract::{Spot, extract, extract_fed, weigh, write_some};
+pub use extract::{Spot, extract, extract_fed, pass_nothing_on, weigh, write_some};
 pub use foreign::{From, Item, import, read_tar, spool};
 pub use image::TreeImage;
 pub use meta::{Boot, Consistency, Filesystem, LeftOut, Meta, OsRelease};

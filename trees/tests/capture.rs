@@ -293,6 +293,22 @@ fn an_image_does_not_hold_itself() {
 }
 
 #[test]
+fn a_system_of_which_an_update_has_replaced_a_part_is_not_captured() {
+    let work = tempfile::tempdir().unwrap();
+    let (root, image) = (work.path().join("root"), work.path().join("x.tar.gz"));
+    fs::create_dir_all(root.join(".pitstop-update")).unwrap();
+    fs::write(root.join("a"), b"x").unwrap();
+    // What is staged and not decided has changed nothing.
+    fs::write(root.join(".pitstop-update/n1"), b"staged").unwrap();
+    capture_to(&root, &image, &options()).unwrap();
+    assert_eq!(paths(&image), ["/", "/a"]);
+    fs::write(root.join(".pitstop-update/journal"), b"half of it is done").unwrap();
+    let error = capture_to(&root, &image, &options()).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("finish the update first"), "{error}");
+}
+
+#[test]
 fn a_target_without_room_or_inodes_is_told_before_the_first_write() {
     let work = tempfile::tempdir().unwrap();
     let (root, image) = (work.path().join("root"), work.path().join("x.tar.gz"));

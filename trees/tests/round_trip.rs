@@ -2,12 +2,17 @@
 
 mod common;
 
-use common::{Disk, capture_to, differences, entries, extract_to, make_everything, options, run};
+use common::{
+    Disk, acl, capture_to, differences, entries, extract_to, make_everything, options, run,
+};
 use pitstop_imaging::event::Silent;
 use pitstop_imaging::image::FileSource;
+use pitstop_testing::mounts::Mounted;
 use pitstop_trees::entry::{Attributes, Entry, Kind};
 use pitstop_trees::{From, TreeImage, import, verify};
-use std::fs::{self, File};
+use rustix::fs::XattrFlags;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -318,4 +323,59 @@ fn our_own_image_is_a_tar_that_is_imported() {
         .collect();
     let found = differences(&made.entries, &found, unchanged);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The folder that it is unpacked into, and filesystems that are mounted there, have modes and ACLs that all in them would have.
+#[test]
+fn what_a_folder_passes_on_to_what_is_in_it_is_not_the_trees() {
+    let work = tempfile::tempdir().unwrap();
+    let (root, image) = (work.path().join("root"), work.path().join("x.tar.gz"));
+    for folder in ["etc", "boot/deep", "srv"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    for (path, mode) in [
+        ("etc/file", 0o644),
+        ("etc/private", 0o600),
+        ("boot/deep", 0o755),
+        ("boot", 0o700),
+    ] {
+        if !root.join(path).exists() {
+            fs::write(root.join(path), path).unwrap();
+        }
+        fs::set_permissions(root.join(path), Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("file", root.join("etc/link")).unwrap();
+    capture_to(&root, &image, &options()).unwrap();
+    let (disk, boot) = (Disk::new(32 << 20, &[]), Disk::new(16 << 20, &[]));
+    let above = disk.join("above");
+    fs::create_dir(&above).unwrap();
+    for folder in [&above, &boot.path] {
+        chown(folder, None, Some(54_321)).unwrap();
+        fs::set_permissions(folder, Permissions::from_mode(0o2777)).unwrap();
+        let set = rustix::fs::setxattr(
+            folder.as_path(),
+            "system.posix_acl_default",
+            &acl(7),
+            XattrFlags::empty(),
+        );
+        set.unwrap();
+    }
+    // With what lies above it when it is made, and with what it has itself.
+    let back = above.join("back");
+    fs::create_dir_all(back.join("boot")).unwrap();
+    let mounted = Mounted::new(&[Path::new("--bind"), &boot.path], &back.join("boot"));
+    extract_to(&image, &back).unwrap();
+    drop(mounted);
+    let without_boot = |root: &Path| {
+        let mut found = entries(root);
+        found.retain(|entry| !entry.path.is_within(b"boot"));
+        found
+    };
+    for (wanted, found) in [
+        (without_boot(&root), without_boot(&back)),
+        (entries(&root.join("boot")), entries(&boot.path)),
+    ] {
+        let differences = differences(&wanted, &found, unchanged);
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
 }

@@ -10,6 +10,7 @@ mod fat_dots;
 mod fat_names;
 mod fit;
 pub(crate) mod fstab;
+mod mount_points;
 mod mounts;
 mod plan;
 mod private;

@@ -8,7 +8,7 @@ use super::fstab::{Fstab, Part};
 use super::mounts::{self, place_of};
 use super::stack::{self, Stack};
 use super::volumes::{Volume, Volumes, assign};
-use super::{Deployment, fat_names, room};
+use super::{Deployment, fat_names, mount_points, room};
 use crate::boot::files;
 use crate::boot::judge::{Bios, Case, Ways, judge, runs_here};
 use crate::identity;
@@ -69,6 +69,7 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     refuse_unused(&layout)?;
     check_disks(&deployment, &layout)?;
     let volumes = assign(layout, &image.meta, &fstab, deployment.new_ids)?;
+    mount_points::check(&image.index, &volumes)?;
     check_wishes(&deployment)?;
     stack::check_luks(&deployment, &volumes)?;
     check_kernel(&volumes, deployment.disk)?;

@@ -6,6 +6,7 @@ use super::workshop::Workshop;
 use crate::root::Root;
 use anyhow::{Context, bail};
 use pitstop_imaging::event::Reporter;
+use pitstop_trees::JOURNAL;
 use pitstop_trees::machine::{Access, Changer, Machine};
 use pitstop_trees::path::TreePath;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, renameat, statat, unlinkat};
@@ -15,8 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The journal, and the volumes that have folders to work in, in the one of the root.
-pub const JOURNAL: &str = "journal";
+/// The volumes that have folders to work in, in the one of the root.
 pub const VOLUMES: &str = "volumes";
 
 /// Of an update that failed after it was decided.

@@ -6,18 +6,20 @@ use pitstop_trees::{Excludes, Identity, Verdict};
 use std::collections::BTreeSet;
 
 /// Which disks it has, what it is called, and what programs hold while they run.
-pub(super) const OWN: [&str; 10] = [
+pub(super) const OWN: [&str; 9] = [
     "etc/fstab",
     "etc/crypttab",
     "etc/hostname",
     "etc/adjtime",
-    "lost+found",
     "var/lib/pitstop",
     "var/lib/dpkg/lock",
     "var/lib/dpkg/lock-frontend",
     "var/lib/rpm/.rpm.lock",
     "usr/lib/sysimage/rpm/.rpm.lock",
 ];
+
+/// What mkfs leaves at the top of a filesystem.
+pub(super) const LOST_FOUND: &[u8] = b"lost+found";
 
 pub struct Local {
     identity: Identity,

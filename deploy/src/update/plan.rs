@@ -3,7 +3,7 @@
 use super::adapted;
 use super::commit;
 use super::grub::{self, Embed};
-use super::local::{Local, OWN};
+use super::local::{LOST_FOUND, Local, OWN};
 use super::look::{self, Three};
 use super::record::Record;
 use super::room;
@@ -77,6 +77,9 @@ pub fn plan<'a>(update: &Update<'a>) -> anyhow::Result<UpdatePlan<'a>> {
     for own in OWN {
         let own = TreePath::parse(own.as_bytes())?;
         adapted.extend(machine.follow(&own).ok().filter(|led| *led != own));
+    }
+    for point in machine.points() {
+        adapted.insert(point.join(LOST_FOUND)?);
     }
     let local = Local::new(&patterns, running_kernel(update.root)?.as_deref(), adapted)?;
     check_mounts(&machine, update.image, &local)?;

@@ -1,6 +1,6 @@
 //! All that is new, written beside what it replaces: proven, with all attributes, on the disk before anything is decided.
 
-use super::commit::{JOURNAL, VOLUMES};
+use super::commit::VOLUMES;
 use super::journal::Journal;
 use super::record;
 use super::work::Work;
@@ -10,7 +10,7 @@ use pitstop_imaging::event::Reporter;
 use pitstop_trees::entry::Kind;
 use pitstop_trees::machine::{Changer, Machine};
 use pitstop_trees::path::TreePath;
-use pitstop_trees::{TreeImage, WORKSHOP, write_some};
+use pitstop_trees::{JOURNAL, TreeImage, WORKSHOP, write_some};
 use rustix::fs::{AtFlags, Mode, linkat, mkdirat, renameat};
 use std::os::fd::OwnedFd;
 

@@ -2,9 +2,9 @@
 
 use crate::inside::make_folder;
 use anyhow::{Context, bail};
-use pitstop_trees::WORKSHOP;
 use pitstop_trees::machine::Machine;
 use pitstop_trees::path::TreePath;
+use pitstop_trees::{WORKSHOP, pass_nothing_on};
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, IFlags, Mode, OFlags, Stat, Timespec, Timestamps,
     UTIME_OMIT, flock, fstat, futimens, ioctl_getflags, ioctl_setflags, mkdirat, openat, unlinkat,
@@ -95,7 +95,9 @@ impl Workshop {
             Ok(mkdirat(&opened, WORKSHOP, Mode::RWXU)?)
         })
         .with_context(making)?;
-        Self::open(machine, top)?.with_context(making)
+        let made = Self::open(machine, top)?.with_context(making)?;
+        pass_nothing_on(&made.folder).with_context(making)?;
+        Ok(made)
     }
 
     /// Keeps other updates away until it is closed.

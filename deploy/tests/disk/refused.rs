@@ -1,14 +1,14 @@
 //! What cannot be done is refused before the first write.
 
 use crate::common::disk_file::DiskFile;
-use crate::common::{Golden, MIB, deploy, planned};
+use crate::common::{Golden, MIB, deploy, planned, tree};
 use pitstop_deploy::disk::{Deployment, Firmware};
 use pitstop_deploy::passphrase::Passphrase;
 use pitstop_deploy::wishes::BootWish;
 use pitstop_imaging::disk::LoopDevice;
 use pitstop_imaging::layout::Layout;
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 
 #[test]
 fn what_cannot_be_done_is_refused_with_the_disk_as_it_was() {
@@ -259,4 +259,46 @@ fn a_kernel_that_is_told_of_a_subvolume_wants_a_root_that_is_one() {
         deployment.boot = BootWish::None;
     })
     .unwrap();
+}
+
+#[test]
+fn a_mount_point_that_is_no_folder_of_the_tree_is_refused_with_the_disk_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image.tar.gz");
+    let root = folder.path().join("root");
+    for it in ["etc", "srv"] {
+        fs::create_dir_all(root.join(it)).unwrap();
+    }
+    fs::write(root.join("etc/fstab"), "").unwrap();
+    symlink("srv", root.join("data")).unwrap();
+    tree::capture_to(&root, &image, &tree::options()).unwrap();
+    let disk = DiskFile::new(900 * MIB);
+    let two = |mount: &str, more: &str| {
+        let text = format!(
+            "version = 1\ntable = \"gpt\"\n[[partition]]\ntype = \"linux\"\nsize = \"100MiB\"\nfilesystem = \"ext4\"\n\
+             mount = \"{mount}\"\n{more}\n[[partition]]\ntype = \"linux\"\nsize = \"fill\"\nfilesystem = \"ext4\"\nmount = \"/\"\n{more}\n"
+        );
+        let made = planned(&image, &disk.path, |deployment| {
+            deployment.layout = Some(Layout::parse(&text).unwrap());
+            deployment.boot = BootWish::None;
+        });
+        made.map(|_| ()).map_err(|error| format!("{error:#}"))
+    };
+    two("/new/place", "").unwrap();
+    let long = format!("/{}", "n".repeat(256));
+    let uuid = "uuid = \"11111111-2222-4333-8444-666666666666\"";
+    for (mount, more, why) in [
+        ("/data/deep", "", "/data is a symlink in the tree, to srv"),
+        (
+            "/etc/fstab",
+            "",
+            "/etc/fstab is no folder in the tree: it is a file",
+        ),
+        ("/a\\u0000b", "", "is no place for a filesystem"),
+        (&long, "", "is no place for a filesystem"),
+        ("/srv", uuid, "have the same uuid"),
+    ] {
+        let error = two(mount, more).unwrap_err();
+        assert!(error.contains(why), "{mount}: {error}");
+    }
 }

@@ -10,7 +10,7 @@ use pitstop_trees::path::TreePath;
 use pitstop_trees::{CaptureOptions, Excludes, Packing};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -100,14 +100,14 @@ fn itself(image: &NewImage, root: &Path) -> anyhow::Result<Vec<TreePath>> {
         return Ok(Vec::new());
     };
     let root = fs::canonicalize(root).with_context(|| format!("opening {}", root.display()))?;
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    // A folder that is made for it is not there yet, and has nothing of the tree.
-    let Ok(folder) = fs::canonicalize(folder) else {
-        return Ok(Vec::new());
-    };
+    let path = path::absolute(&path).context("looking for the current folder")?;
+    let folder = path.parent().unwrap_or(&path);
+    // Those that are made for it are not there yet, but will be when the tree is read.
+    let there = folder.ancestors().find(|folder| folder.exists());
+    let there = there.unwrap_or(folder);
+    let folder = fs::canonicalize(there)
+        .with_context(|| format!("opening {}", there.display()))?
+        .join(folder.strip_prefix(there)?);
     let (Ok(folder), Some(name)) = (folder.strip_prefix(&root), path.file_name()) else {
         return Ok(Vec::new());
     };

@@ -148,6 +148,9 @@ fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// The first byte of every image (RFC 1952).
+const GZIP: u8 = 0x1f;
+
 /// Sends the program, and takes the image, which is then looked at from its end.
 fn receive(
     child: &mut Child,
@@ -161,14 +164,28 @@ fn receive(
     drop(stdin);
     let mut tail = Tail::default();
     let mut buffer = vec![0; 1 << 20];
+    let mut begins = true;
+    // Taken to its end all the same: whoever is cut off there has another reason to fail.
+    let mut noise = None;
     loop {
         let read = stdout.read(&mut buffer).context("reading from ssh")?;
         if read == 0 {
             break;
         }
+        if begins && buffer[0] != GZIP {
+            let said = String::from_utf8_lossy(&buffer[..read]);
+            let line = said.lines().next().unwrap_or_default();
+            noise = Some(line.chars().take(80).collect::<String>());
+        }
+        begins = false;
         out.write_all(&buffer[..read])
             .context("writing the image")?;
         tail.add(&buffer[..read]);
+    }
+    if let Some(noise) = noise {
+        bail!(
+            "what came over ssh is no image, and begins with {noise:?}: a file like .bashrc prints that there, also where nobody logs in"
+        );
     }
     let image = TreeImage::open(&tail).context("what came over ssh")?;
     Ok(image.meta_beside())

@@ -13,7 +13,8 @@ use pitstop_deploy::chroot::{Lent, resolver};
 use pitstop_deploy::root::Root;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::{interrupt, tools};
-use pitstop_trees::{CaptureOptions, Excludes, TreeImage};
+use pitstop_trees::entry::{Entry, Kind};
+use pitstop_trees::{CaptureOptions, Excludes, Identity, TreeImage, Verdict};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -94,11 +95,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
-    let before = {
+    let (before, keep_identity) = {
         let source = args.place.open(&args.image)?;
         let image = TreeImage::open(&*source)?;
         pitstop_trees::extract(&image, root, args.packing.threads, reporter)?;
-        image.meta.clone()
+        (image.meta.clone(), keeps_identity(&image)?)
     };
     let tree = Root::new(root.to_owned());
     let policy = Lent::policy(&tree)?;
@@ -114,13 +115,14 @@ fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> any
         packing: args.packing.packing(),
         // They are left out already; what was made since is meant.
         excludes: Excludes::new(&[])?,
-        keep_identity: false,
+        keep_identity,
         allow_changed: false,
         skipped: Vec::new(),
-        // What it was on stays what it was on.
+        // What it was on stays what it was on, and what is a machine's own stays its own in an update.
         meta: pitstop_trees::Meta {
             filesystems: before.filesystems,
             layout: before.layout,
+            excludes: before.excludes,
             ..image.meta()
         },
     };
@@ -128,6 +130,18 @@ fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> any
     image.write(|out| pitstop_trees::capture(root, &options, out, reporter))?;
     image.announce(reporter);
     Ok(())
+}
+
+/// Whether the image was made with what is one machine's alone: then the next version has it, too.
+fn keeps_identity(image: &TreeImage) -> anyhow::Result<bool> {
+    let identity = Identity::new()?;
+    let is_kept = |entry: &Entry| match identity.verdict(&entry.path) {
+        Verdict::Kept => false,
+        Verdict::Emptied => matches!(entry.kind, Kind::File { size, .. } if size > 0),
+        Verdict::LeftOut => true,
+    };
+    // An older release left out less than this one.
+    Ok(image.meta.identity.is_empty() && image.index.entries().any(is_kept))
 }
 
 fn enter(tree: &Root, command: &[OsString]) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use nix::unistd::geteuid;
 use pitstop_deploy::remove_in;
 use pitstop_imaging::event::Reporter;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -31,6 +31,8 @@ impl WorkFolder {
         sweep(within, reporter)?;
         let folder = tempfile::Builder::new()
             .prefix(PREFIX)
+            // Who has a number in the tree that is somebody's here is nobody in it.
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(within)
             .with_context(|| format!("making a folder in {}", within.display()))?;
         match open(folder.path())? {

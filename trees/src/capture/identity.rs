@@ -12,6 +12,8 @@ use std::os::fd::BorrowedFd;
 /// What a deploy or an update remembers on the machine, and the folder that an update works in: never part of an image.
 pub const RECORD: &str = "var/lib/pitstop/tree";
 pub const WORKSHOP: &str = ".pitstop-update";
+/// What is left to do of an update that is decided: a file in the workshop of the root's filesystem.
+pub const JOURNAL: &str = "journal";
 
 /// Whether a path is Pitstop's own on the machine.
 pub fn is_ours(path: &TreePath) -> bool {

@@ -12,7 +12,7 @@ mod tree;
 pub mod walk;
 
 pub use exclude::Excludes;
-pub use identity::{Identity, RECORD, Verdict, WORKSHOP};
+pub use identity::{Identity, JOURNAL, RECORD, Verdict, WORKSHOP};
 pub use mounts::{MountInfo, table as mount_table};
 
 use crate::facts;
@@ -20,6 +20,7 @@ use crate::machine::{Locks, Machine};
 use crate::meta::{Consistency, LeftOut, Meta};
 use crate::pack::{self, Packing};
 use crate::path::TreePath;
+use anyhow::bail;
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::members::Meter;
 use rustix::fs::FileType;
@@ -53,6 +54,7 @@ pub fn capture(
 ) -> anyhow::Result<Meta> {
     // Held to the end, as are the snapshots.
     let locks = lock(root, options, reporter)?;
+    check_update(root)?;
     let (mut mounts, others) = mounts::find(root, mounts::Access::Read, &[])?;
     let mut meta = options.meta.clone();
     let (snapshots, consistency) = hold(root, &mut mounts, reporter);
@@ -63,7 +65,8 @@ pub fn capture(
             "the pattern {pattern:?} to leave out matches nothing: patterns begin at the root of the tree"
         ));
     }
-    meta.excludes = options.excludes.patterns().to_vec();
+    let patterns = options.excludes.patterns();
+    meta.excludes.extend(patterns.iter().cloned());
     for (path, why) in others {
         reporter.warn(format!("{path} is left out: {why}"));
         let path = path.to_string();
@@ -80,6 +83,18 @@ pub fn capture(
         reporter.warn(format!("changed: {change}"));
     }
     Ok(meta)
+}
+
+/// Refuses a system of which an update has replaced a part: its image would be of two versions.
+fn check_update(root: &Path) -> anyhow::Result<()> {
+    if root.join(WORKSHOP).join(JOURNAL).exists() {
+        bail!(
+            "{}: an update of it was cut off after it was decided, or is at work, and some of its files are of the new version and \
+             some of the old one: finish the update first (pitstop tree update), then capture",
+            root.display()
+        );
+    }
+    Ok(())
 }
 
 /// Has what runs meanwhile be read from snapshots, where its filesystems have such.

@@ -21,8 +21,8 @@ use std::sync::Mutex;
 
 /// How many losses are named.
 const NAMED: usize = 5;
-/// Set-user-ID, set-group-ID, sticky: no file is made with them.
-const SPECIAL: u32 = 0o7000;
+/// Of `st_mode`: what is no kind of file.
+const MODE: u32 = 0o7777;
 
 /// What the target's filesystems cannot keep.
 #[derive(Default)]
@@ -86,22 +86,23 @@ fn named(all: &[String]) -> String {
     words.join("; ")
 }
 
-/// Sets what an open file or folder has, but for flags; `made` is the mode that it was made with, where that is known.
+/// Sets what an open file or folder has, but for flags.
 pub fn set_open(
     fd: &OwnedFd,
     wanted: &Attributes,
-    made: Option<Mode>,
     is_fat: bool,
     name: &str,
     losses: &Losses,
 ) -> anyhow::Result<()> {
     if !is_fat {
         let found = rustix::fs::fstat(fd).with_context(|| format!("looking at {name}"))?;
-        if (found.st_uid, found.st_gid) != (wanted.uid, wanted.gid) {
+        let is_others = (found.st_uid, found.st_gid) != (wanted.uid, wanted.gid);
+        if is_others {
             fchown(fd, Some(uid(wanted)), Some(gid(wanted)))
                 .with_context(|| format!("setting the owner of {name}"))?;
         }
-        if made.is_none_or(|made| made.as_raw_mode() != wanted.mode) {
+        // Another owner may have taken bits of it away.
+        if is_others || found.st_mode & MODE != wanted.mode {
             fchmod(fd, Mode::from_raw_mode(wanted.mode))
                 .with_context(|| format!("setting the mode of {name}"))?;
         }
@@ -167,11 +168,6 @@ pub fn set_named(
 /// Whether a time is one that some filesystems have no room for: the kernel takes the nearest that they have, and says nothing.
 fn is_far(time: Time) -> bool {
     i32::try_from(time.seconds).is_err()
-}
-
-/// Whether a file that was made with `mode` has it already.
-pub fn made_with(mode: u32, umask: Mode) -> Mode {
-    Mode::from_raw_mode(mode & !SPECIAL) - umask
 }
 
 fn xattr(

@@ -4,7 +4,7 @@ use crate::beneath;
 use crate::entry::Entry;
 use crate::path::TreePath;
 use anyhow::{Context, bail};
-use rustix::fs::{FileType, Mode, OFlags, fstatfs, mkdirat};
+use rustix::fs::{FileType, Mode, OFlags, fchmod, fremovexattr, fstat, fstatfs, mkdirat};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
@@ -24,8 +24,6 @@ pub struct Target {
     pub root: OwnedFd,
     /// Other filesystems that are mounted in it, each behind the one that it is in.
     pub mounts: Vec<(TreePath, OwnedFd)>,
-    /// The bits that new files lack whatever is asked for.
-    pub umask: Mode,
     /// Whom new files belong to.
     pub owner: (u32, u32),
 }
@@ -42,10 +40,16 @@ impl Target {
             );
         }
         let root = File::open(path).with_context(|| format!("opening {name}"))?;
-        Ok(Self {
+        let target = Self {
             mounts,
             ..Self::at(name, root.into())
-        })
+        };
+        let mounted = target.mounts.iter().map(|(_, folder)| folder);
+        for folder in mounted.chain([&target.root]) {
+            pass_nothing_on(folder)
+                .with_context(|| format!("preparing the folder {}", target.name))?;
+        }
+        Ok(target)
     }
 
     /// A folder that is open already, whatever is in it.
@@ -54,7 +58,6 @@ impl Target {
             name,
             root,
             mounts: Vec::new(),
-            umask: umask(),
             owner: (
                 rustix::process::geteuid().as_raw(),
                 rustix::process::getegid().as_raw(),
@@ -193,22 +196,26 @@ impl<'a> Folders<'a> {
     }
 }
 
+/// Takes away what a folder passes on to all that is made in it: its ACLs, and its group. What a tree has is set when all is there.
+///
+/// # Errors
+/// As the kernel has them.
+pub fn pass_nothing_on(folder: &OwnedFd) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(fstat(folder)?.st_mode);
+    if mode.contains(Mode::SGID) {
+        fchmod(folder, mode - Mode::SGID)?;
+    }
+    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        match fremovexattr(folder, acl) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Whether a folder is on a filesystem without owners and modes.
 pub fn is_fat(folder: &OwnedFd) -> io::Result<bool> {
     let found = fstatfs(folder)?;
     Ok(FAT.contains(&found.f_type.cast_unsigned()))
-}
-/// That of this thread. `umask`(2) tells it only to who sets it, and then all threads have another one for a moment.
-fn umask() -> Mode {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    let told = line.and_then(|told| u32::from_str_radix(told.trim(), 8).ok());
-    told.map_or_else(
-        || {
-            let umask = rustix::process::umask(Mode::empty());
-            rustix::process::umask(umask);
-            umask
-        },
-        Mode::from_raw_mode,
-    )
 }

@@ -1,6 +1,6 @@
 //! The entries of one proven member, or the part of a file that it is.
 
-use super::attributes::{self, Losses, made_with};
+use super::attributes::{self, Losses};
 use super::folder::{Folder, Places, Target};
 use crate::entry::{Entry, Extent, Kind};
 use crate::image::TreeImage;
@@ -102,9 +102,8 @@ impl<'a, P: Places> Writer<'a, P> {
     }
 
     fn finish(&self, entry: &Entry, file: &OwnedFd, is_fat: bool) -> anyhow::Result<()> {
-        let made = Some(made_with(entry.attributes.mode, self.target.umask));
         let name = self.target.shown(&entry.path);
-        attributes::set_open(file, &entry.attributes, made, is_fat, &name, self.losses)
+        attributes::set_open(file, &entry.attributes, is_fat, &name, self.losses)
     }
 
     fn file(&mut self, number: usize, entry: &Entry, data: &[u8]) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ mod member;
 mod room;
 mod some;
 
+pub use folder::pass_nothing_on;
 pub use member::pieces;
 pub use some::{Spot, weigh, write_some};
 
@@ -24,7 +25,7 @@ use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::Feed;
 use pitstop_imaging::image::members::{Inflater, Meter, WorkerPool, lock};
 use pitstop_imaging::interrupt;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -186,8 +187,7 @@ fn finish_folders(image: &TreeImage, target: &Target, losses: &Losses) -> anyhow
             .open(&entry.path, OFlags::RDONLY | OFlags::DIRECTORY)
             .with_context(|| format!("opening the folder {name}"))?;
         let is_fat = folder::is_fat(&folder).with_context(|| format!("looking at {name}"))?;
-        let made = Some(Mode::RWXU);
-        attributes::set_open(&folder, &entry.attributes, made, is_fat, &name, losses)?;
+        attributes::set_open(&folder, &entry.attributes, is_fat, &name, losses)?;
         attributes::set_flags(&folder, entry.attributes.flags, &name, losses)?;
     }
     Ok(())

@@ -104,7 +104,7 @@ impl<'a> Changer<'a> {
         if matches!(kind, Kind::Folder | Kind::File { .. }) {
             let opened = self.open(path).with_context(|| format!("opening {name}"))?;
             drop_others(&opened, wanted, &name)?;
-            return set_open(&opened, wanted, None, is_fat, &name, &self.losses);
+            return set_open(&opened, wanted, is_fat, &name, &self.losses);
         }
         let opened = self.machine.open_path(path, OFlags::PATH);
         let opened = opened.with_context(|| format!("opening {name}"))?;
