@@ -80,7 +80,7 @@ pub trait Contents: Send + Sync {
 
 /// What packing spends at least, against the fastest way to compress, so that an image is not much larger than what `gzip -1`
 /// makes of the tar. `bench/trees` holds both sizes and times against each other.
-const EFFORT: f64 = 1.75;
+const EFFORT: f64 = 1.72;
 
 /// How to pack.
 #[derive(Debug, Clone, Copy)]
