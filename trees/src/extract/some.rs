@@ -95,11 +95,8 @@ pub fn write_some(
                 break;
             };
             image.read_packed(run.clone(), &mut packed)?;
-            let mut rest = &packed[..];
-            for number in run {
-                let size = usize::try_from(image.index.members()[number].size)?;
-                let (member, after) = rest.split_at(size);
-                rest = after;
+            for number in run.clone() {
+                let member = image.member_of(&packed, run.start, number)?;
                 let permit = pool.cpu_permit();
                 image.prove(number, member, &mut inflater, &mut raw)?;
                 drop(permit);
