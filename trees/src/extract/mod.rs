@@ -6,12 +6,14 @@
 
 pub mod attributes;
 pub mod folder;
+mod held;
 mod member;
 mod room;
 mod some;
 
+pub use held::Held;
 pub use member::pieces;
-pub use some::{Spot, weigh, write_some};
+pub use some::{Here, Spot, weigh, write_some};
 
 use crate::entry::Kind;
 use crate::image::TreeImage;
