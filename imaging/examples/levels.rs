@@ -17,9 +17,10 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: levels FILE    FILE: what to compress, a disk or a tar");
     };
     let data = std::fs::read(path)?;
-    let fast = measure(Method::Isal, &data, 1)?;
+    let fast = measure(Method::Isal(1), &data, 1)?;
     println!("| way | MB/s a core | time | size | size of the fastest |\n|---|---|---|---|---|");
     row("ISA-L 1", &fast, &fast);
+    row("ISA-L 2", &measure(Method::Isal(2), &data, 1)?, &fast);
     for level in 1..=12 {
         let step = if level > 7 { SOME } else { 1 };
         let found = measure(Method::Libdeflate(level), &data, step)?;

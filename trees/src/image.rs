@@ -5,11 +5,13 @@ use crate::meta::Meta;
 use anyhow::{Context, bail};
 use pitstop_imaging::image::members::{FOOTER, Inflater, parse_footer, unseal};
 use pitstop_imaging::image::{ImageSource, Place, encrypted};
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::Range;
 
-/// Up to here it is cheaper to read on than to ask for another place.
-const READ_ACROSS: u64 = 1 << 20;
+/// The most that a thread takes of an image at once, bytes, unless the last member of them is larger.
+const RUN: u64 = 1 << 20;
+/// Of a small image less is taken at once, so that all threads have something to do to its end.
+const RUNS: u64 = 64;
 
 /// An image whose index is read and whole.
 pub struct TreeImage<'a> {
@@ -199,14 +201,37 @@ impl<'a> TreeImage<'a> {
         self.source.places()
     }
 
-    /// Hands out members front to back.
-    pub fn feed(&'a self, wanted: Vec<usize>) -> Feed<'a> {
+    /// Hands out all members front to back.
+    pub fn feed(&'a self) -> Feed<'a> {
         Feed {
             image: self,
-            wanted: wanted.into_iter(),
+            run: (self.index.data_size() / RUNS).clamp(1, RUN),
+            next: 0,
             stream: None,
-            at: 0,
         }
+    }
+
+    /// The memory that a thread takes for what [`Feed::next`] gives it at once, and for a member of that, inflated.
+    pub fn memory(&self) -> u64 {
+        let members = self.index.members().iter();
+        let largest = members.map(|member| u64::from(member.size) + u64::from(member.raw));
+        RUN + largest.max().unwrap_or_default()
+    }
+
+    /// A member of those from `first` on that were read together.
+    ///
+    /// # Errors
+    /// When it is not among them.
+    pub fn member_of<'b>(
+        &self,
+        packed: &'b [u8],
+        first: usize,
+        number: usize,
+    ) -> anyhow::Result<&'b [u8]> {
+        let start = usize::try_from(self.index.offset(number) - self.index.offset(first))?;
+        let size = usize::try_from(self.index.members()[number].size)?;
+        let member = packed.get(start..start + size);
+        member.with_context(|| format!("member {number} was not read"))
     }
 }
 
@@ -244,45 +269,45 @@ pub fn digest_text(digest: &[u8; 32]) -> String {
     format!("blake3:{}", blake3::Hash::from_bytes(*digest).to_hex())
 }
 
-/// Members in their order, read in one go where they follow each other.
+/// Members in their order, read in one go, some at a time: those that follow each other have the files of the same folders, and
+/// two threads in one folder wait for each other.
 pub struct Feed<'a> {
     image: &'a TreeImage<'a>,
-    wanted: std::vec::IntoIter<usize>,
+    /// So many bytes are a run.
+    run: u64,
+    next: usize,
     stream: Option<Box<dyn Read + Send>>,
-    at: u64,
 }
 
 impl Feed<'_> {
-    /// The next member, packed, in `packed`, and its number.
+    /// The next members, one after the other in `packed`. None at the end.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn next(&mut self, packed: &mut Vec<u8>) -> anyhow::Result<Option<usize>> {
-        let Some(number) = self.wanted.next() else {
-            return Ok(None);
+    /// When they cannot be read.
+    pub fn next(&mut self, packed: &mut Vec<u8>) -> anyhow::Result<Range<usize>> {
+        let index = &self.image.index;
+        let (start, count) = (self.next, index.members().len());
+        let offset = index.offset(start);
+        let mut end = start;
+        while end < count && index.offset(end) - offset < self.run {
+            end += 1;
+        }
+        if start == end {
+            return Ok(start..end);
+        }
+        packed.resize(usize::try_from(index.offset(end) - offset)?, 0);
+        let reading = || format!("reading {} at {offset}", self.image.name());
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(
+                self.image
+                    .source
+                    .stream_from(offset)
+                    .with_context(reading)?,
+            ),
         };
-        let member = &self.image.index.members()[number];
-        packed.resize(usize::try_from(member.size)?, 0);
-        let offset = self.image.index.offset(number);
-        self.fill(packed, offset)
-            .with_context(|| format!("reading {} at {offset}", self.image.name()))?;
-        Ok(Some(number))
-    }
-
-    fn fill(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        let ahead = offset.checked_sub(self.at);
-        let stream = match (&mut self.stream, ahead) {
-            (Some(stream), Some(skip)) if skip <= READ_ACROSS => {
-                let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())?;
-                if skipped != skip {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                stream
-            }
-            (stream, _) => stream.insert(self.image.source.stream_from(offset)?),
-        };
-        stream.read_exact(bytes)?;
-        self.at = offset + bytes.len() as u64;
-        Ok(())
+        stream.read_exact(packed).with_context(reading)?;
+        self.next = end;
+        Ok(start..end)
     }
 }

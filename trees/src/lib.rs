@@ -36,7 +36,9 @@ pub use capture::{
 };
 pub use cat::{cat, follow};
 pub use diff::{Aspect, Difference, compare, diff};
-pub use extract::{Spot, extract, extract_fed, pass_nothing_on, weigh, write_some};
+pub use extract::{
+    Held, Here, Spot, extract, extract_fed, pass_nothing_on, weigh, write_some,
+};
 pub use foreign::{From, Item, import, read_tar, spool};
 pub use image::TreeImage;
 pub use meta::{Boot, Consistency, Filesystem, LeftOut, Meta, OsRelease};

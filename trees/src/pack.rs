@@ -80,7 +80,7 @@ pub trait Contents: Send + Sync {
 
 /// What packing spends at least, against the fastest way to compress, so that an image is not much larger than what `gzip -1`
 /// makes of the tar. `bench/trees` holds both sizes and times against each other.
-const EFFORT: f64 = 1.75;
+const EFFORT: f64 = 1.72;
 
 /// How to pack.
 #[derive(Debug, Clone, Copy)]
@@ -180,13 +180,14 @@ fn pack_members<'a>(
             if pool.stopped() {
                 break;
             }
+            maker.begin();
             let made = match &work {
                 work::Work::Group(range) => group::make(source, range.clone(), &mut maker)?,
                 work::Work::Part(part) => parts::make(part, &mut maker)?,
             };
             let written = sequencer.run(ticket, &pool, |packed| {
                 let _writing = effort.doing(Doing::Writing);
-                packed.take(made)
+                packed.take(made, maker.made())
             });
             match written {
                 None => break,
@@ -197,12 +198,12 @@ fn pack_members<'a>(
     })?;
     let mut packed = sequencer.into_inner();
     let mut maker = MemberMaker::new(&effort);
-    let end = maker.member(&[0; END]);
+    let end = Made {
+        members: vec![maker.member(&[0; END])],
+        ..Made::default()
+    };
     packed
-        .take(Made {
-            members: vec![end],
-            ..Made::default()
-        })
+        .take(end, maker.made())
         .context("writing the image")?;
     Ok(packed)
 }
@@ -210,7 +211,7 @@ fn pack_members<'a>(
 /// What one piece of work became.
 #[derive(Default)]
 struct Made {
-    members: Vec<(Member, Vec<u8>)>,
+    members: Vec<Member>,
     placed: Vec<Placed>,
     part: Option<parts::Hashed>,
     /// Bytes of files.
@@ -218,12 +219,11 @@ struct Made {
 }
 
 impl Packed<'_> {
-    fn take(&mut self, made: Made) -> anyhow::Result<()> {
-        for (member, bytes) in &made.members {
-            self.out.write_all(bytes)?;
-            self.meter.moved(bytes.len() as u64);
-            self.members.push(*member);
-        }
+    /// `bytes`: all of its members.
+    fn take(&mut self, made: Made, bytes: &[u8]) -> anyhow::Result<()> {
+        self.out.write_all(bytes)?;
+        self.meter.moved(bytes.len() as u64);
+        self.members.extend(made.members);
         self.placed.extend(made.placed);
         if let Some(part) = made.part {
             self.parts.push(part.hash);
@@ -244,7 +244,9 @@ impl Packed<'_> {
 struct MemberMaker<'a> {
     effort: &'a Effort,
     deflater: Deflater,
+    /// Members of one piece of work, so many bytes of it.
     buffer: Vec<u8>,
+    used: usize,
     raw: Vec<u8>,
 }
 
@@ -254,25 +256,35 @@ impl<'a> MemberMaker<'a> {
             effort,
             deflater: Deflater::default(),
             buffer: Vec::new(),
+            used: 0,
             raw: Vec::new(),
         }
     }
 
-    fn member(&mut self, raw: &[u8]) -> (Member, Vec<u8>) {
+    /// Another piece of work.
+    fn begin(&mut self) {
+        self.used = 0;
+    }
+
+    /// All members since it began.
+    fn made(&self) -> &[u8] {
+        &self.buffer[..self.used]
+    }
+
+    fn member(&mut self, raw: &[u8]) -> Member {
         let _computing = self.effort.doing(Doing::Computing);
-        let bound = member_bound(raw.len());
-        if self.buffer.len() < bound {
-            self.buffer.resize(bound, 0);
+        let room = self.used + member_bound(raw.len());
+        if self.buffer.len() < room {
+            self.buffer.resize(room, 0);
         }
-        let size = self
-            .effort
-            .member(&mut self.deflater, raw, &mut self.buffer);
-        let member = Member {
+        let out = &mut self.buffer[self.used..];
+        let size = self.effort.member(&mut self.deflater, raw, out);
+        self.used += size;
+        Member {
             // Members are far smaller than 4 GiB: a part, or a group with one header.
             size: u32::try_from(size).unwrap_or(u32::MAX),
             raw: u32::try_from(raw.len()).unwrap_or(u32::MAX),
             hash: *blake3::hash(raw).as_bytes(),
-        };
-        (member, self.buffer[..size].to_vec())
+        }
     }
 }

@@ -22,27 +22,28 @@ type Parts = Mutex<BTreeMap<usize, BTreeMap<u64, Hash>>>;
 /// # Errors
 /// What is wrong first, named.
 pub fn verify(image: &TreeImage, threads: usize, reporter: &dyn Reporter) -> anyhow::Result<()> {
-    let members = image.index.members();
-    let largest = members.iter().map(|member| member.size + member.raw).max();
-    let memory = usize::try_from(largest.unwrap_or_default())?;
     let total = image.index.raw_size();
     let meter = Meter::new(Act::Verify, image.name(), Some(total), reporter);
-    let pool = WorkerPool::new(threads, memory);
-    let feed = Mutex::new(image.feed((0..members.len()).collect()));
+    let pool = WorkerPool::new(threads, usize::try_from(image.memory())?);
+    let feed = Mutex::new(image.feed());
     let parts = Parts::default();
     pool.run(|| {
         let mut inflater = Inflater::new()?;
         let (mut packed, mut raw) = (Vec::new(), Vec::new());
         while !pool.stopped() {
-            let Some(number) = lock(&feed).next(&mut packed)? else {
+            let run = lock(&feed).next(&mut packed)?;
+            if run.is_empty() {
                 break;
-            };
-            let permit = pool.cpu_permit();
-            image.prove(number, &packed, &mut inflater, &mut raw)?;
-            check(image, number, &raw, &parts)?;
-            drop(permit);
-            meter.moved(packed.len() as u64);
-            meter.done(raw.len() as u64);
+            }
+            for number in run.clone() {
+                let member = image.member_of(&packed, run.start, number)?;
+                let permit = pool.cpu_permit();
+                image.prove(number, member, &mut inflater, &mut raw)?;
+                check(image, number, &raw, &parts)?;
+                drop(permit);
+                meter.moved(member.len() as u64);
+                meter.done(raw.len() as u64);
+            }
         }
         Ok(())
     })?;

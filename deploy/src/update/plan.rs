@@ -114,7 +114,7 @@ pub fn plan<'a>(update: &Update<'a>) -> anyhow::Result<UpdatePlan<'a>> {
     let work = Maker::new(&rows, &three, &volumes).make()?;
     let record = update.image.index_bytes().len() as u64;
     room::check(&machine, &update.image.index, &work, record)?;
-    let to_travel = weigh(&update.image.index, work.spots.keys().copied())?;
+    let to_travel = weigh(&update.image.index, work.spots.keys().copied(), &work.held)?;
     let lines = rows.iter().filter(|row| row.act != Act::Nothing).map(line);
     Ok(UpdatePlan {
         image: update.image,

@@ -10,8 +10,9 @@ use pitstop_imaging::event::Reporter;
 use pitstop_trees::entry::Kind;
 use pitstop_trees::machine::{Changer, Machine};
 use pitstop_trees::path::TreePath;
-use pitstop_trees::{JOURNAL, TreeImage, WORKSHOP, write_some};
-use rustix::fs::{AtFlags, Mode, linkat, mkdirat, renameat};
+use pitstop_trees::{Here, JOURNAL, TreeImage, WORKSHOP, write_some};
+use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, renameat};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 /// Makes the folders to work in, the root's first: it names the others. When one cannot be made, those that were are in
@@ -69,7 +70,16 @@ pub fn fill(
         .collect();
     let folders = folders.context("keeping folders open")?;
     let name = machine.name();
-    let travelled = write_some(image, name, folders, &work.spots, threads, reporter)?;
+    let open = |number: usize| {
+        let path = work.files.get(&number)?;
+        let opened = machine.open_path(path, OFlags::RDONLY | OFlags::NONBLOCK);
+        opened.ok().map(File::from)
+    };
+    let here = Here {
+        held: &work.held,
+        open: &open,
+    };
+    let travelled = write_some(image, name, folders, &work.spots, &here, threads, reporter)?;
     for link in &work.links {
         let folder = &at(workshops, link.volume)?.folder;
         linkat(

@@ -12,7 +12,7 @@ use pitstop_trees::entry::{Attributes, Kind};
 use pitstop_trees::flags::Flags;
 use pitstop_trees::machine::Node;
 use pitstop_trees::path::TreePath;
-use pitstop_trees::{RECORD, Spot};
+use pitstop_trees::{Aspect, Held, RECORD, Spot};
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -38,6 +38,10 @@ pub struct NewLink {
 pub struct Work {
     /// Entries of the image, each with its place among the staged ones.
     pub spots: BTreeMap<usize, Spot>,
+    /// Of those, what the machine's files have already: they are as in the last tree.
+    pub held: Held,
+    /// These files, by the same numbers.
+    pub files: BTreeMap<usize, TreePath>,
     pub folders: Vec<NewFolder>,
     pub links: Vec<NewLink>,
     /// The volume that the record is in.
@@ -225,7 +229,24 @@ impl<'a> Maker<'a> {
             name: name.as_bytes().to_vec(),
         };
         self.work.spots.insert(first, spot);
+        self.hold(row, first);
         Ok(())
+    }
+
+    /// Notes what of a new file the machine has in the one that it replaces.
+    fn hold(&mut self, row: &Row, new: usize) {
+        let node = self.node(row);
+        let is_file = node.is_some_and(|node| node.kind == FileType::RegularFile);
+        let changed = [Aspect::Kind, Aspect::Content];
+        let is_as_old = !row.vs_old.iter().any(|aspect| changed.contains(aspect));
+        if let (Some(old), Some(was)) = (self.three.old, row.old)
+            && is_file
+            && is_as_old
+        {
+            let held = &mut self.work.held;
+            held.note(old.index, old.first(was), self.three.new.index, new);
+            self.work.files.insert(new, row.path.clone());
+        }
     }
 
     /// Empties and removes a folder that becomes something else: all in it goes.

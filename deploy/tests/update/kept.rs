@@ -313,3 +313,41 @@ fn names_of_one_file_part_where_they_part_in_the_tree() {
     let (lines, _) = case.update(Wish::default()).unwrap();
     assert!(lines.iter().all(|line| line.act == Act::Keep), "{lines:?}");
 }
+
+#[test]
+fn parts_of_a_large_file_that_the_machine_has_do_not_travel() {
+    let disk = Disk::new(256 << 20, &[]);
+    let case = Case::new(disk.join("case"));
+    // No part of it shrinks.
+    let mut data = vec![0; 6 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut data);
+    let names = ["left-alone", "edited"];
+    let write = |tree: &str, name: &str, data: &[u8], time: i64| {
+        let path = case.at(tree).join(name);
+        fs::write(&path, data).unwrap();
+        stamp(&path, time);
+    };
+    for name in names {
+        write("a", name, &data, 1_000_000);
+    }
+    let was = data.clone();
+    data[(6 << 20) - 1] ^= 1;
+    for name in names {
+        write("b", name, &data, 2_000_000);
+    }
+    case.deploy();
+    // By size and time nobody sees that it was.
+    let mut edited = was;
+    edited[3 << 20] ^= 1;
+    write("machine", "edited", &edited, 1_000_000);
+    let (_, done) = case.update(Wish::default()).unwrap();
+    for name in names {
+        assert!(
+            fs::read(case.at("machine").join(name)).unwrap() == data,
+            "{name}"
+        );
+    }
+    // Of both the first and the last part, and the one that the machine turned out not to have.
+    let parts = done.travelled >> 20;
+    assert_eq!(parts, 5, "{}", done.travelled);
+}

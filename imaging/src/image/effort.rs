@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 /// A way to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// ISA-L's level 1.
-    Isal,
+    /// A level of ISA-L, 1 or 2.
+    Isal(u8),
     /// A level of libdeflate.
     Libdeflate(i32),
 }
@@ -33,7 +33,8 @@ impl Method {
     /// What it is called in a note of [`Levels`](super::levels::Levels).
     pub(super) fn letter(self) -> u8 {
         match self {
-            Self::Isal => b'i',
+            Self::Isal(1) => b'i',
+            Self::Isal(_) => b'j',
             Self::Libdeflate(level) => u8::try_from(level).map_or(b'?', |level| b'0' + level),
         }
     }
@@ -53,10 +54,14 @@ struct Rung {
 }
 
 /// The fastest first. What lies between them saves less than a mixture of two of these.
-const RUNGS: [Rung; 4] = [
+const RUNGS: [Rung; 5] = [
     Rung {
-        method: Method::Isal,
+        method: Method::Isal(1),
         cost: 1.0,
+    },
+    Rung {
+        method: Method::Isal(2),
+        cost: 1.04,
     },
     Rung {
         method: Method::Libdeflate(3),
@@ -383,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_chosen_level_is_kept() {
-        for (level, method) in [(Level::Fast, Method::Isal), (Level::Small, SMALL)] {
+        for (level, method) in [(Level::Fast, Method::Isal(1)), (Level::Small, SMALL)] {
             let effort = Effort::new(level, 1);
             effort.took(Doing::Writing, Duration::from_secs(100));
             assert!((0..50).all(|_| effort.next() == method));

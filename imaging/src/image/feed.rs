@@ -250,7 +250,7 @@ impl Hand for TargetHand<'_> {
             return None;
         }
         let mut member = vec![0; member_bound(raw.len())];
-        let size = self.deflater.member(Method::Isal, raw, &mut member);
+        let size = self.deflater.member(Method::Isal(1), raw, &mut member);
         member.truncate(size);
         Some(member)
     }

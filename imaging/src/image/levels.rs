@@ -75,7 +75,7 @@ mod tests {
     fn what_was_done_is_done_again_until_it_is_of_no_use() {
         let first = Levels::default();
         let methods = [
-            Some(Method::Isal),
+            Some(Method::Isal(1)),
             None,
             Some(Method::Libdeflate(8)),
             Some(Method::Libdeflate(3)),

@@ -54,7 +54,7 @@ mod tests {
 
     fn member(raw: &[u8]) -> Vec<u8> {
         let mut member = vec![0; member_bound(raw.len())];
-        let size = Deflater::default().member(Method::Isal, raw, &mut member);
+        let size = Deflater::default().member(Method::Isal(1), raw, &mut member);
         member.truncate(size);
         member
     }

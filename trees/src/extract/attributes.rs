@@ -16,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::ffi::CString;
+use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 
@@ -39,9 +40,9 @@ impl Losses {
         lock(&self.lost).push(what);
     }
 
-    fn time(&self, found: &Stat, wanted: Time, name: &str) {
+    fn time(&self, found: &Stat, wanted: Time, name: &dyn Display) {
         if found.st_mtime != wanted.seconds {
-            lock(&self.times).push(name.to_owned());
+            lock(&self.times).push(name.to_string());
         }
     }
 
@@ -91,7 +92,7 @@ pub fn set_open(
     fd: &OwnedFd,
     wanted: &Attributes,
     is_fat: bool,
-    name: &str,
+    name: &dyn Display,
     losses: &Losses,
 ) -> anyhow::Result<()> {
     if !is_fat {
@@ -127,7 +128,7 @@ pub fn set_named(
     kind: &Kind,
     wanted: &Attributes,
     target: &Target,
-    name: &str,
+    name: &dyn Display,
     losses: &Losses,
 ) -> anyhow::Result<()> {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
@@ -173,7 +174,7 @@ fn is_far(time: Time) -> bool {
 fn xattr(
     set: rustix::io::Result<()>,
     key: &[u8],
-    name: &str,
+    name: &dyn Display,
     losses: &Losses,
 ) -> anyhow::Result<()> {
     match set {
@@ -200,7 +201,7 @@ fn xattr(
 pub fn set_early(
     fd: impl AsFd,
     wanted: &Attributes,
-    name: &str,
+    name: &dyn Display,
     losses: &Losses,
 ) -> anyhow::Result<()> {
     set_flags(&fd, wanted.flags.early(), name, losses)?;
@@ -213,7 +214,12 @@ pub fn set_early(
 }
 
 /// Adds `flags` to those that the filesystem has set itself.
-pub fn set_flags(fd: impl AsFd, flags: Flags, name: &str, losses: &Losses) -> anyhow::Result<()> {
+pub fn set_flags(
+    fd: impl AsFd,
+    flags: Flags,
+    name: &dyn Display,
+    losses: &Losses,
+) -> anyhow::Result<()> {
     if flags.is_empty() {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use crate::path::TreePath;
 use anyhow::{Context, bail};
 use rustix::fs::{FileType, Mode, OFlags, fchmod, fremovexattr, fstat, fstatfs, mkdirat};
 use rustix::io::Errno;
+use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -66,13 +67,25 @@ impl Target {
     }
 
     /// For messages: where `path` is on this computer.
-    pub fn shown(&self, path: &TreePath) -> String {
-        format!("{}{path}", self.name.trim_end_matches('/'))
+    pub fn shown<'a>(&'a self, path: &'a TreePath) -> Shown<'a> {
+        Shown { target: self, path }
     }
 
     /// Opens what is at `path`.
     pub fn open(&self, path: &TreePath, flags: OFlags) -> io::Result<OwnedFd> {
         Ok(beneath::open(self.root.as_fd(), path.as_bytes(), flags)?)
+    }
+}
+
+/// Made into text where something is wrong, and for none of the many files where nothing is.
+pub struct Shown<'a> {
+    target: &'a Target,
+    path: &'a TreePath,
+}
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.target.name.trim_end_matches('/'), self.path)
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
@@ -110,7 +110,10 @@ impl<'a, P: Places> Writer<'a, P> {
         let (file, is_fat) = self.create(number, entry)?;
         let written = reserve(&file, entry).and_then(|()| write_data(&file, entry, data, 0));
         written.with_context(|| format!("writing {}", self.target.shown(&entry.path)))?;
-        self.finish(entry, &file.into(), is_fat)
+        let file = file.into();
+        self.finish(entry, &file, is_fat)?;
+        begin_flushing(&file, entry, 0, data.len());
+        Ok(())
     }
 
     fn part(&mut self, number: usize, entry: &Entry, data: &[u8], at: u64) -> anyhow::Result<()> {
@@ -128,6 +131,7 @@ impl<'a, P: Places> Writer<'a, P> {
         };
         write_data(&file, entry, data, at)
             .with_context(|| format!("writing {}", self.target.shown(&entry.path)))?;
+        begin_flushing(&*file, entry, at, data.len());
         let mut large = lock(&shared);
         large.written += data.len() as u64;
         if large.written < entry.kind.stored() {
@@ -157,6 +161,25 @@ impl<'a, P: Places> Writer<'a, P> {
             &shown,
             self.losses,
         )
+    }
+}
+
+/// From so many bytes on it is worth a call.
+const FLUSHED: usize = 64 << 10;
+
+/// Has so many bytes from `at` on go to the disk now: else Linux would keep them until everything is written, and the disk would stand
+/// still until then. No more than a hint: what goes wrong is told to who flushes the filesystem.
+fn begin_flushing(file: &impl AsRawFd, entry: &Entry, at: u64, length: usize) {
+    let has_holes = !matches!(entry.kind, Kind::File { extents: None, .. });
+    let (Ok(at), Ok(size)) = (i64::try_from(at), i64::try_from(length)) else {
+        return;
+    };
+    if length < FLUSHED || has_holes {
+        return;
+    }
+    // SAFETY: a plain call to the kernel about a file that is open.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), at, size, libc::SYNC_FILE_RANGE_WRITE);
     }
 }
 

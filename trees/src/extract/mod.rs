@@ -7,13 +7,15 @@
 pub mod attributes;
 mod fed;
 pub mod folder;
+mod held;
 mod member;
 mod room;
 mod some;
 
 pub use folder::pass_nothing_on;
+pub use held::Held;
 pub use member::pieces;
-pub use some::{Spot, weigh, write_some};
+pub use some::{Here, Spot, weigh, write_some};
 
 use crate::entry::Kind;
 use crate::image::TreeImage;
@@ -113,13 +115,10 @@ fn write_members(
     losses: &Losses,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
-    let members = image.index.members();
-    let largest = members.iter().map(|member| member.size + member.raw).max();
-    let memory = usize::try_from(largest.unwrap_or_default())?;
     let meter = meter(image, target, reporter);
-    let pool = WorkerPool::new(threads, memory);
+    let pool = WorkerPool::new(threads, usize::try_from(image.memory())?);
     // The last member is the end of the tar, and has no entry.
-    let feed = Mutex::new(image.feed((0..members.len()).collect()));
+    let feed = Mutex::new(image.feed());
     let large = member::LargeFiles::default();
     pool.run(|| {
         let mut inflater = Inflater::new()?;
@@ -127,15 +126,19 @@ fn write_members(
         let mut writer = member::Writer::new(image, target, &large, losses, Folders::new(target));
         while !pool.stopped() {
             interrupt::check()?;
-            let Some(number) = lock(&feed).next(&mut packed)? else {
+            let run = lock(&feed).next(&mut packed)?;
+            if run.is_empty() {
                 break;
-            };
-            let permit = pool.cpu_permit();
-            image.prove(number, &packed, &mut inflater, &mut raw)?;
-            drop(permit);
-            writer.write(number, &raw)?;
-            meter.moved(packed.len() as u64);
-            meter.done(raw.len() as u64);
+            }
+            for number in run.clone() {
+                let member = image.member_of(&packed, run.start, number)?;
+                let permit = pool.cpu_permit();
+                image.prove(number, member, &mut inflater, &mut raw)?;
+                drop(permit);
+                writer.write(number, &raw)?;
+                meter.moved(member.len() as u64);
+                meter.done(raw.len() as u64);
+            }
         }
         Ok(())
     })

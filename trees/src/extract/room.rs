@@ -29,7 +29,7 @@ pub fn check(image: &TreeImage, target: &Target) -> anyhow::Result<()> {
     let mut mounted: Vec<(&TreePath, Share)> = target
         .mounts
         .iter()
-        .map(|(path, folder)| (path, share(target.shown(path), folder)))
+        .map(|(path, folder)| (path, share(target.shown(path).to_string(), folder)))
         .collect();
     for (number, entry) in image.index.entries().enumerate() {
         // The innermost one: those in others stand behind them.

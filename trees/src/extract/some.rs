@@ -2,6 +2,7 @@
 
 use super::attributes::Losses;
 use super::folder::{Folder, Places, Target, is_fat};
+use super::held::{self, Held};
 use super::member::{LargeFiles, Writer};
 use crate::entry::{Entry, Kind};
 use crate::image::TreeImage;
@@ -10,6 +11,7 @@ use anyhow::{Context, bail};
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::members::{Inflater, Meter, WorkerPool, lock};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -47,9 +49,15 @@ impl Places for &Spots<'_> {
     }
 }
 
+/// What the machine has of the image, and its files by the numbers of entries.
+pub struct Here<'a> {
+    pub held: &'a Held,
+    pub open: &'a (dyn Fn(usize) -> Option<File> + Sync),
+}
+
 /// Makes the entries with the numbers of `spots` (files, symlinks, devices and FIFOs) in `folders`, with all attributes but
 /// the flags that would hinder a rename. `name` stands for the folders in messages. Returns how many bytes of the image were
-/// read.
+/// read: parts that are `here` are not, unless they turn out to be something else.
 ///
 /// # Errors
 /// When they cannot be read or written, or an attribute cannot be kept there.
@@ -58,6 +66,7 @@ pub fn write_some(
     name: &str,
     folders: Vec<OwnedFd>,
     spots: &BTreeMap<usize, Spot>,
+    here: &Here,
     threads: usize,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<u64> {
@@ -75,17 +84,43 @@ pub fn write_some(
     };
     let root = first.fd.try_clone().context("keeping a folder open")?;
     let target = Target::at(name.to_owned(), root);
-    let runs = runs(&image.index, spots)?;
-    let total = runs.iter().cloned().flatten();
-    let total = total.map(|number| u64::from(image.index.members()[number].size));
-    let meter = Meter::new(Act::Extract, name, Some(total.sum()), reporter);
+    let index = &image.index;
+    let mut needed = needed(index, spots.keys().copied())?;
+    let total = needed.iter().map(|number| size(index, *number)).sum();
+    let meter = Meter::new(Act::Extract, name, Some(total), reporter);
+    for number in here.held.members() {
+        needed.remove(&number);
+    }
     let pool = WorkerPool::new(threads, usize::try_from(2 * RUN)?);
-    let next = Mutex::new(runs.into_iter());
     let (losses, large) = (Losses::default(), LargeFiles::default());
     let places = Spots {
         folders: &opened,
         spots,
     };
+    let next = Mutex::new(here.held.files());
+    let needed = Mutex::new(needed);
+    pool.run(|| {
+        let mut raw = Vec::new();
+        let mut writer = Writer::new(image, &target, &large, &losses, &places);
+        while !pool.stopped() {
+            let Some((entry, parts)) = lock(&next).next() else {
+                break;
+            };
+            let file = (here.open)(entry);
+            for part in parts {
+                let is_there = |file: &File| held::read(index, entry, *part, file, &mut raw);
+                if file.as_ref().is_some_and(is_there) {
+                    writer.write(*part, &raw)?;
+                    meter.done(size(index, *part));
+                } else {
+                    lock(&needed).insert(*part);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let runs = runs(index, &lock(&needed));
+    let next = Mutex::new(runs.into_iter());
     pool.run(|| {
         let mut inflater = Inflater::new()?;
         let (mut packed, mut raw) = (Vec::new(), Vec::new());
@@ -95,11 +130,8 @@ pub fn write_some(
                 break;
             };
             image.read_packed(run.clone(), &mut packed)?;
-            let mut rest = &packed[..];
-            for number in run {
-                let size = usize::try_from(image.index.members()[number].size)?;
-                let (member, after) = rest.split_at(size);
-                rest = after;
+            for number in run.clone() {
+                let member = image.member_of(&packed, run.start, number)?;
                 let permit = pool.cpu_permit();
                 image.prove(number, member, &mut inflater, &mut raw)?;
                 drop(permit);
@@ -114,17 +146,21 @@ pub fn write_some(
     Ok(meter.transferred())
 }
 
-/// The members that hold the entries, those that follow each other together.
-fn runs(index: &Index, spots: &BTreeMap<usize, Spot>) -> anyhow::Result<Vec<Range<usize>>> {
+fn size(index: &Index, member: usize) -> u64 {
+    u64::from(index.members()[member].size)
+}
+
+/// Those of the members that follow each other together.
+fn runs(index: &Index, members: &BTreeSet<usize>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let size = |run: &Range<usize>| index.offset(run.end) - index.offset(run.start);
-    for number in needed(index, spots.keys().copied())? {
+    for number in members {
         match runs.last_mut() {
-            Some(last) if last.end == number && size(last) < RUN => last.end += 1,
-            _ => runs.push(number..number + 1),
+            Some(last) if last.end == *number && size(last) < RUN => last.end += 1,
+            _ => runs.push(*number..number + 1),
         }
     }
-    Ok(runs)
+    runs
 }
 
 fn needed(index: &Index, entries: impl Iterator<Item = usize>) -> anyhow::Result<BTreeSet<usize>> {
@@ -140,13 +176,18 @@ fn needed(index: &Index, entries: impl Iterator<Item = usize>) -> anyhow::Result
     Ok(members)
 }
 
-/// How many bytes of the image hold the entries with these numbers.
+/// How many bytes of the image hold the entries with these numbers, but for what is `held` already.
 ///
 /// # Errors
 /// When one of them is a folder or a hard link.
-pub fn weigh(index: &Index, entries: impl Iterator<Item = usize>) -> anyhow::Result<u64> {
-    let members = needed(index, entries)?.into_iter();
-    Ok(members
-        .map(|number| u64::from(index.members()[number].size))
-        .sum())
+pub fn weigh(
+    index: &Index,
+    entries: impl Iterator<Item = usize>,
+    held: &Held,
+) -> anyhow::Result<u64> {
+    let mut members = needed(index, entries)?;
+    for number in held.members() {
+        members.remove(&number);
+    }
+    Ok(members.iter().map(|number| size(index, *number)).sum())
 }
