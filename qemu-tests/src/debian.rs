@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "4";
+const RECIPE: &str = "5";
 
 /// What is on it: a system that starts, what Pitstop's packages depend on or recommend, and what starts from arrays, LUKS and volumes.
 const PACKAGES: &str = "systemd-sysv,udev,init-system-helpers,iproute2,linux-image-cloud-amd64,\
@@ -33,10 +33,6 @@ const READY: &str = "pitstop-test: the shell is up";
 
 /// Enough for an emulated Debian to start, or to install a package.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// For the kernel under a Debian's programs: each gets the same addresses every time, and an emulated processor translates it once: they
-/// start several times as fast.
-pub const SAME_ADDRESSES: &str = "norandmaps";
 
 /// What the tree is called on a share.
 pub const TREE: &str = "debian";
@@ -95,7 +91,7 @@ impl Debian {
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd.img"),
             command_line: format!(
-                "root=/dev/vda rw {KERNEL_PARAMETERS} {SAME_ADDRESSES} quiet systemd.firstboot=off \
+                "root=/dev/vda rw {KERNEL_PARAMETERS} quiet systemd.firstboot=off \
                  systemd.mask=apt-daily.timer systemd.mask=apt-daily-upgrade.timer"
             ),
         };
@@ -197,7 +193,7 @@ fn capture(root: &Path, share: &Path) -> Result<()> {
     )?;
     let settings = format!(
         "GRUB_TIMEOUT=0\nGRUB_TERMINAL=console\n\
-         GRUB_CMDLINE_LINUX=\"{KERNEL_PARAMETERS} {SAME_ADDRESSES} quiet\"\n"
+         GRUB_CMDLINE_LINUX=\"{KERNEL_PARAMETERS} quiet\"\n"
     );
     let stub = format!(
         "search.fs_uuid {ROOT_UUID} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"

@@ -5,7 +5,7 @@ use qemu_tests::disks::Disk;
 use qemu_tests::golden;
 use qemu_tests::media::build_for_cloud;
 use qemu_tests::scene::{Scene, expect_failure, expect_success};
-use qemu_tests::vm::{Boot, Bus, DIRECT_PARAMETERS, End, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{Boot, Bus, End, KERNEL_PARAMETERS, PATIENCE, Spec, Vm};
 use qemu_tests::{paths, small, tools};
 use std::fs::{self, File};
 use std::path::Path;
@@ -74,7 +74,7 @@ fn ext4_in_a_partition_and_a_whole_xfs_fill_their_larger_disks() -> Result<()> {
     let boot = Boot::Direct {
         kernel: paths::built_for_cloud("vmlinuz")?,
         initrd,
-        command_line: format!("{DIRECT_PARAMETERS} pitstop.host={}", scene.url("/hosts/")),
+        command_line: format!("{KERNEL_PARAMETERS} pitstop.host={}", scene.url("/hosts/")),
     };
     let spec = Spec::new("grow", boot).disk(&scene.disk, Bus::Virtio, "SCENE0");
     let mut vm = Vm::start(spec.disk(&xfs, Bus::Virtio, "SCENE1"))?;
