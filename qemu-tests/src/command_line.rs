@@ -3,6 +3,7 @@
 use crate::arch::Architecture;
 use crate::bus::{self, Bus};
 use crate::nic::Rom;
+use crate::paths;
 use crate::tools;
 use crate::vm::{Boot, Spec};
 use anyhow::Result;
@@ -67,7 +68,7 @@ fn add_boot(command: &mut Command, boot: &Boot, folder: &Path) -> Result<()> {
         } => {
             command
                 .arg("-kernel")
-                .arg(kernel)
+                .arg(paths::bare_kernel(kernel)?)
                 .arg("-initrd")
                 .arg(initrd)
                 .args(["-append", command_line]);

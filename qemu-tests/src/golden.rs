@@ -34,7 +34,7 @@ pub const SWAP: Part = Part {
 };
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "7";
+const RECIPE: &str = "8";
 
 /// A partition, in bytes from the start of the disk.
 #[derive(Debug, Clone, Copy)]

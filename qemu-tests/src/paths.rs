@@ -111,6 +111,36 @@ pub fn unpacked(initramfs: &Path) -> Result<PathBuf> {
     })
 }
 
+/// The kernel that a bzImage unpacks, which QEMU starts by itself: an emulated processor takes seconds to unpack it, at every boot.
+/// Firmware and boot loaders start the bzImage, in other tests.
+pub fn bare_kernel(image: &Path) -> Result<PathBuf> {
+    let about = fs::metadata(image).with_context(|| format!("reading {}", image.display()))?;
+    let name = format!("vmlinux-{}-{}", about.mtime(), about.len());
+    cached(&name, |path| {
+        let bytes = fs::read(image)?;
+        let packed =
+            packed_kernel(&bytes).with_context(|| format!("{} is no bzImage", image.display()))?;
+        let part = tempfile::NamedTempFile::new()?;
+        fs::write(part.path(), packed)?;
+        let mut unpack = tools::command("bsdcat")?;
+        unpack.arg(part.path()).stdout(File::create(path)?);
+        let status = unpack.status().context("starting bsdcat")?;
+        ensure!(status.success(), "bsdcat: {status}");
+        Ok(())
+    })
+}
+
+/// Where a bzImage has its kernel, without the length behind it: boot protocol 2.08, Documentation/arch/x86/boot.rst.
+fn packed_kernel(image: &[u8]) -> Option<&[u8]> {
+    let number = |at: usize| {
+        let bytes = image.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let setup = (usize::from(*image.get(0x1f1)?) + 1) * 512;
+    let start = setup + number(0x248)?;
+    image.get(start..start + number(0x24c)?.checked_sub(4)?)
+}
+
 /// What is slow to make and safe to keep between runs.
 pub fn cache() -> Result<PathBuf> {
     let folder = workspace().join("target/qemu-tests");
@@ -139,4 +169,22 @@ pub fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<Path
     fs::rename(&unfinished, &path)
         .with_context(|| format!("renaming {} to {}", unfinished.display(), path.display()))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::packed_kernel;
+
+    #[test]
+    fn the_kernel_of_a_bzimage_is_between_its_setup_and_its_length() {
+        let mut image = vec![0; 1024];
+        image[0x1f1] = 1;
+        image[0x248] = 16;
+        image[0x24c] = 10;
+        image.extend([0; 16]);
+        image.extend(*b"packedLLLLbehind");
+        assert_eq!(packed_kernel(&image), Some(&b"packed"[..]));
+        assert_eq!(packed_kernel(&image[..1045]), None);
+        assert_eq!(packed_kernel(b"MZ"), None);
+    }
 }

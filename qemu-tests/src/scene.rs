@@ -5,7 +5,7 @@ use crate::paths;
 use crate::proxy::Proxy;
 use crate::servers::Server;
 use crate::vm::{
-    ADDRESS, Boot, Bus, DIRECT_PARAMETERS, End, HEX_ADDRESS, HOST, PATIENCE, Spec, Vm,
+    ADDRESS, Boot, Bus, End, HEX_ADDRESS, HOST, KERNEL_PARAMETERS, PATIENCE, Spec, Vm,
 };
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -221,7 +221,7 @@ pub fn payload(parameters: &str) -> Result<Boot> {
     Ok(Boot::Direct {
         kernel: paths::built_for_cloud("vmlinuz")?,
         initrd: paths::unpacked(&paths::built_for_cloud("initramfs.img")?)?,
-        command_line: format!("{DIRECT_PARAMETERS} {parameters}"),
+        command_line: format!("{KERNEL_PARAMETERS} {parameters}"),
     })
 }
 
@@ -230,7 +230,7 @@ pub fn full_payload(parameters: &str) -> Result<Boot> {
     Ok(Boot::Direct {
         kernel: paths::built("vmlinuz")?,
         initrd: paths::unpacked(&paths::built("initramfs.img")?)?,
-        command_line: format!("{DIRECT_PARAMETERS} {parameters}"),
+        command_line: format!("{KERNEL_PARAMETERS} {parameters}"),
     })
 }
 

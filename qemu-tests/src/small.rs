@@ -8,22 +8,22 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The whole disk, in bytes: a power of two, as cards are.
-pub const SIZE: u64 = 64 << 20;
+pub const SIZE: u64 = 32 << 20;
 
 const ESP: Part = Part {
     start: 1 << 20,
-    size: 20 << 20,
+    size: 18 << 20,
 };
 const ROOT: Part = Part {
-    start: 21 << 20,
-    size: 40 << 20,
+    start: 19 << 20,
+    size: 10 << 20,
 };
 
 /// Where its partitions end: the rest is free.
 pub const END: u64 = ROOT.start + ROOT.size;
 
 /// Changes whenever this recipe does, so that no cached disk of an older one is used.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// A copy of the small disk whose table and ESP count in sectors of this many bytes, 512 or 4096.
 pub fn disk(sector: u32) -> Result<Disk> {
@@ -31,6 +31,11 @@ pub fn disk(sector: u32) -> Result<Disk> {
         make(path, sector)
     })?;
     Disk::copy_of(&original)
+}
+
+/// What is in the root's `some/folders/noise`.
+pub fn file() -> Vec<u8> {
+    noise(4 << 20, 62)
 }
 
 fn make(path: &Path, sector: u32) -> Result<()> {
@@ -73,7 +78,7 @@ fn make_esp(work: &Path, sector: u32) -> Result<PathBuf> {
 fn make_root(work: &Path) -> Result<PathBuf> {
     let tree = work.join("tree");
     fs::create_dir_all(tree.join("some/folders"))?;
-    fs::write(tree.join("some/folders/noise"), noise(20 << 20, 62))?;
+    fs::write(tree.join("some/folders/noise"), file())?;
     fs::write(tree.join("words"), "the same words again\n".repeat(9999))?;
     let image = work.join("root.img");
     File::create(&image)?.set_len(ROOT.size)?;

@@ -10,6 +10,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("aarch64-linux-gnu-objcopy", "binutils-aarch64-linux-gnu"),
     ("age", "age"),
     ("age-keygen", "age"),
+    ("bsdcat", "libarchive-tools"),
     ("busybox", "busybox-static"),
     ("cp", "coreutils"),
     ("cryptsetup", "cryptsetup-bin"),

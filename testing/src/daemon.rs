@@ -19,9 +19,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it; whoever lacks the program has a test that fails.
     pub fn start(command: &mut Command) -> Self {
+        Self::fed(command, Stdio::null())
+    }
+
+    /// The same with what it reads.
+    pub fn fed(command: &mut Command, input: impl Into<Stdio>) -> Self {
         let said = tempfile::tempfile().unwrap();
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(said.try_clone().unwrap())
             .stderr(said.try_clone().unwrap())
             .spawn()

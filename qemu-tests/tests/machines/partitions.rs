@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// Where the small disk has its ESP and its root.
-const ESP: Range<usize> = 1 << 20..21 << 20;
-const ROOT: Range<usize> = 21 << 20..61 << 20;
+const ESP: Range<usize> = 1 << 20..19 << 20;
+const ROOT: Range<usize> = 19 << 20..29 << 20;
 
 fn scribble(scene: &Scene, place: &Range<usize>, seed: u64) -> Result<()> {
     let disk = File::options().write(true).open(scene.disk.path())?;

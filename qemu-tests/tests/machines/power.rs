@@ -1,17 +1,35 @@
 //! Power cuts: never a disk that boots half an image, never an image lost, and the next boot does the job.
 
 use anyhow::{Result, ensure};
+use qemu_tests::disks::Disk;
 use qemu_tests::golden::noise;
 use qemu_tests::proxy::Fault;
 use qemu_tests::scene::{IMAGE, Scene, expect_success};
 use qemu_tests::vm::{ADDRESS, End, PATIENCE};
-use qemu_tests::{compare, disks, small};
-use std::fs;
+use qemu_tests::{compare, disks, small, tools};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const MIB: u64 = 1 << 20;
+
+/// The small disk with a third partition, full of noise: a restore that comes far enough to go on from there.
+fn disk() -> Result<Disk> {
+    const NOISE: u64 = 24 * MIB;
+    let disk = small::disk(512)?;
+    disk.lengthen(2 * small::SIZE)?;
+    let partition = format!("--new=3:{}:+{}M", small::END / 512, NOISE / MIB);
+    let change = ["--move-second-header", &partition].map(Path::new);
+    tools::run("sgdisk", change.into_iter().chain([disk.path()]))?;
+    let file = File::options().write(true).open(disk.path())?;
+    file.write_all_at(&noise(NOISE, 64), small::END)?;
+    Ok(disk)
+}
 
 /// The power goes when so much of the image has come; the transfer stands still meanwhile, so that nothing depends on
 /// how fast anything is. The boot after the last cut does the job, and goes on where the disk had something.
 fn cut_during_a_restore(cuts: &[u64]) -> Result<()> {
-    let scene = Scene::with(small::disk(512)?)?;
+    let scene = Scene::with(disk()?)?;
     scene.make_image()?;
     scene.disk.wreck()?;
     scene.job("restore", "attempts = 9")?;

@@ -7,7 +7,7 @@ use qemu_tests::media::build_for_cloud;
 use qemu_tests::paths;
 use qemu_tests::scene::{IMAGE, Scene, expect_failure, expect_success};
 use qemu_tests::tools;
-use qemu_tests::vm::{Boot, Bus, DIRECT_PARAMETERS, End, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{Boot, Bus, End, KERNEL_PARAMETERS, PATIENCE, Spec, Vm};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,7 +53,7 @@ impl Lab {
         let boot = Boot::Direct {
             kernel: paths::built_for_cloud("vmlinuz")?,
             initrd: self.path("initramfs.img"),
-            command_line: format!("{DIRECT_PARAMETERS} pitstop.host={hosts} {parameters}"),
+            command_line: format!("{KERNEL_PARAMETERS} pitstop.host={hosts} {parameters}"),
         };
         Ok(Spec::new(name, boot).disk(&self.scene.disk, Bus::Virtio, SERIAL))
     }

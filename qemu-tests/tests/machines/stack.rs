@@ -6,7 +6,7 @@ use qemu_tests::disks::Disk;
 use qemu_tests::media::build_for_cloud;
 use qemu_tests::scene::Scene;
 use qemu_tests::servers::Server;
-use qemu_tests::vm::{ADDRESS, Boot, Bus, DIRECT_PARAMETERS, End, Network, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{ADDRESS, Boot, Bus, End, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm};
 use qemu_tests::{paths, tools};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -206,7 +206,7 @@ fn an_encrypted_debian_on_arrays_is_started_by_a_bios_with_both_disks_and_with_t
     let boot = Boot::Direct {
         kernel: paths::built_for_cloud("vmlinuz")?,
         initrd,
-        command_line: format!("{DIRECT_PARAMETERS} pitstop.host={}/hosts/", server.url()),
+        command_line: format!("{KERNEL_PARAMETERS} pitstop.host={}/hosts/", server.url()),
     };
     done(Spec::new("stack-encrypted", boot.clone()), &disks, "deploy")?;
     // It is captured from there, too, without most of it, which would tell nothing more.
@@ -263,7 +263,7 @@ fn a_debian_on_volumes_of_an_array_is_started_by_uefi_and_captured_from_its_seco
     // OVMF starts the kernel that QEMU gives it before anything else.
     let kernel = paths::built_for_cloud("vmlinuz")?;
     let [kernel, initrd] = [&kernel, initrd.path()].map(|path| path.display().to_string());
-    let command_line = format!("{DIRECT_PARAMETERS} pitstop.host={}", scene.url("/hosts/"));
+    let command_line = format!("{KERNEL_PARAMETERS} pitstop.host={}", scene.url("/hosts/"));
     let given = [
         "-kernel",
         &kernel,

@@ -5,7 +5,7 @@ use qemu_tests::disks::Disk;
 use qemu_tests::golden::{self, Part};
 use qemu_tests::media::build_for_cloud;
 use qemu_tests::scene::{Scene, expect_success};
-use qemu_tests::vm::{Boot, Bus, DIRECT_PARAMETERS, End, Network, PATIENCE, Spec, Vm};
+use qemu_tests::vm::{Boot, Bus, End, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm};
 use qemu_tests::{paths, tools};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -104,7 +104,7 @@ fn machine(scene: &Scene, name: &str, initrd: &Path, disk: &Disk) -> Result<Vm> 
     let boot = Boot::Direct {
         kernel: paths::built_for_cloud("vmlinuz")?,
         initrd: initrd.to_owned(),
-        command_line: format!("{DIRECT_PARAMETERS} pitstop.host={}", scene.url("/hosts/")),
+        command_line: format!("{KERNEL_PARAMETERS} pitstop.host={}", scene.url("/hosts/")),
     };
     Vm::start(Spec::new(name, boot).disk(disk, Bus::Virtio, "TREE0"))
 }

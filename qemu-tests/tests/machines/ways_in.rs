@@ -8,7 +8,7 @@ use qemu_tests::scene::{IMAGE, Scene, expect_success, payload};
 use qemu_tests::servers::free_port;
 use qemu_tests::tools;
 use qemu_tests::vm::{
-    ADDRESS, Boot, DIRECT_PARAMETERS, End, HEX_ADDRESS, Network, PATIENCE, Spec, Vm,
+    ADDRESS, Boot, End, HEX_ADDRESS, KERNEL_PARAMETERS, Network, PATIENCE, Spec, Vm,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ fn a_command_runs_in_rescue_on_the_machine_that_the_server_knows_and_no_password
     let boot = Boot::Direct {
         kernel: paths::built_for_cloud("vmlinuz")?,
         initrd: image,
-        command_line: format!("{DIRECT_PARAMETERS} pitstop.host={}", scene.url("/hosts/")),
+        command_line: format!("{KERNEL_PARAMETERS} pitstop.host={}", scene.url("/hosts/")),
     };
     let forward = format!("hostfwd=tcp:127.0.0.1:{port}-:22");
     let mut vm = Vm::start(wired(Spec::new("node", boot), &forward))?;

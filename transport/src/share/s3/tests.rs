@@ -31,8 +31,13 @@ fn share(port: u16) -> S3Share {
 }
 
 fn bytes(length: usize) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(7);
-    (0..length).map(|_| random.u8(..)).collect()
+    noise(7, length)
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
 }
 
 fn put(share: &S3Share, path: &str, data: &[u8]) -> anyhow::Result<()> {
@@ -167,8 +172,7 @@ fn two_who_write_one_name_do_not_take_each_others_parts() {
 fn of_two_backups_of_one_name_the_later_one_makes_it_and_the_other_says_why() {
     let moto = Moto::start();
     let (one, two) = (share(moto.port), share(moto.port));
-    let mut random = fastrand::Rng::with_seed(9);
-    let ours: Vec<u8> = (0..3 * LARGE).map(|_| random.u8(..)).collect();
+    let ours = noise(9, 3 * LARGE);
     for theirs in [bytes(3 * LARGE), ours.clone()] {
         let mut first = one.create("sda.raw.gz").unwrap();
         first.write_all(&theirs[..LARGE + PART_AND_MORE]).unwrap();
