@@ -3,11 +3,12 @@
 mod image_common;
 mod used_common;
 
-use pitstop_imaging::event::Silent;
+use pitstop_imaging::event::{Event, Level, Reporter, Silent};
 use pitstop_imaging::image::{CaptureOptions, FileSource, RestoreOptions, restore};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use tempfile::TempDir;
 use used_common::{Loop, MIB, run, scribble, sparse};
 
@@ -72,6 +73,72 @@ fn assert_accepted(disk: &Path) {
         !text.contains("Warning") && !text.contains("Error"),
         "{text}"
     );
+}
+
+/// What a restore to a disk of `size` bytes warns of.
+fn warnings(dir: &TempDir, image: &Path, size: u64) -> Vec<String> {
+    let target = sparse(dir, "target", size);
+    let told = Warnings::default();
+    let source = FileSource::open(image).unwrap();
+    restore(&source, &target, &RestoreOptions::default(), &told).unwrap();
+    fs::remove_file(target).unwrap();
+    told.0.into_inner().unwrap()
+}
+
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Reporter for Warnings {
+    fn event(&self, event: &Event) {
+        if let Event::Message {
+            level: Level::Warning,
+            text,
+        } = event
+        {
+            self.0.lock().unwrap().push(text.clone());
+        }
+    }
+}
+
+#[test]
+fn an_image_that_ends_before_its_partitions_do_is_warned_of() {
+    let dir = TempDir::new().unwrap();
+    for (program, arguments) in [
+        ("sgdisk", &["-n", "1:2048:100000"][..]),
+        (
+            "parted",
+            &["mklabel", "msdos", "mkpart", "primary", "1MiB", "48MiB"],
+        ),
+    ] {
+        let disk = disk(&dir, program, arguments);
+        for size in [SMALL, LARGE] {
+            assert_eq!(warnings(&dir, &disk, size), [""; 0], "{program}");
+        }
+        // As a download leaves it that broke off: raw, and packed in pieces that end with their own checksums.
+        File::options()
+            .write(true)
+            .open(&disk)
+            .unwrap()
+            .set_len(24 * MIB)
+            .unwrap();
+        run("gzip", &["-1kf", disk.to_str().unwrap()]);
+        for image in [disk.clone(), disk.with_extension("gz")] {
+            for size in [24 * MIB, LARGE] {
+                let told = warnings(&dir, &image, size).concat();
+                assert!(
+                    told.contains("the image ends at byte 25165824, and its partition 1 ("),
+                    "{told}"
+                );
+            }
+        }
+        fs::remove_file(disk).unwrap();
+    }
+    // No table: what a boot sector has where a table would be names no partitions.
+    let disk = sparse(&dir, "disk", SMALL);
+    for maker in [&["mkfs.vfat"][..], &["mkfs.ntfs", "-QF"], &["mkfs.exfat"]] {
+        run(maker[0], &[&maker[1..], &[disk.to_str().unwrap()]].concat());
+        assert_eq!(warnings(&dir, &disk, LARGE), [""; 0], "{maker:?}");
+    }
 }
 
 #[test]

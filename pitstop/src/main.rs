@@ -1,5 +1,17 @@
 //! `pitstop`: the admin's command. Images without a boot, the embedded server, and machines' jobs.
 
+/// A line on standard error that nobody has to take: a log on a full disk, a terminal that is gone. The work goes on, and
+/// the exit status tells how it ended; `std`'s own would end the program with a status of its own.
+macro_rules! eprintln {
+    () => { eprintln!("") };
+    ($($line:tt)*) => {{
+        let _ = ::std::io::Write::write_fmt(
+            &mut ::std::io::stderr(),
+            ::std::format_args!("{}\n", ::std::format_args!($($line)*)),
+        );
+    }};
+}
+
 mod ask;
 mod commands;
 mod fleet;
@@ -110,7 +122,10 @@ fn main() -> ExitCode {
     let Cli { server, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprint!("pitstop: {}", error.render());
+            eprintln!(
+                "pitstop: {}",
+                error.render().to_string().trim_end_matches('\n')
+            );
             return ExitCode::from(2);
         }
         Err(help) => {

@@ -67,9 +67,9 @@ fn a_backup_that_makes_no_sense_is_refused_and_leaves_everything() {
         (at("disk"), at("there.raw.gz"), "is there already"),
         (at("disk"), at("none/a.raw.gz"), "none"),
         (at("disk"), "-".into(), "/dev/stdout"),
-        (at("disk"), at("sda.zst"), "what backup makes is gzip"),
+        (at("disk"), at("sda.zst"), "what is made is gzip"),
         (at("disk"), at("sda.raw"), "ends in .gz"),
-        (at("disk"), at("sda.raw.XZ"), "what backup makes is gzip"),
+        (at("disk"), at("sda.raw.XZ"), "what is made is gzip"),
         (at("empty"), at("new.raw.gz"), "has no bytes"),
         (at("none"), at("new.raw.gz"), "none"),
     ] {

@@ -245,6 +245,24 @@ fn an_unmount_from_outside_ends_it_and_one_in_use_goes_on() {
     );
 }
 
+/// `umount --lazy`, and a service with a view of the mounts of its own, leave it so.
+#[test]
+fn what_is_unmounted_and_still_in_use_ends_by_signals() {
+    let scene = Scene::new();
+    let mut mounted = Mounted::new(scene.image.to_str().unwrap());
+    let _file = File::open(mounted.path("disk.raw")).unwrap();
+    tool("umount", &["--lazy", mounted.dir.path().to_str().unwrap()]);
+    // Signals that come together count once.
+    let late = Instant::now() + PATIENCE;
+    while mounted.child.try_wait().unwrap().is_none() && Instant::now() < late {
+        mounted.signal(Signal::SIGTERM);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(mounted.wait().code(), Some(1));
+    let said = mounted.said();
+    assert!(said.contains("somebody had it still"), "{said}");
+}
+
 #[test]
 fn an_image_on_a_server_is_mounted_as_well() {
     let scene = Scene::new();
@@ -254,8 +272,14 @@ fn an_image_on_a_server_is_mounted_as_well() {
         &fs::read(&scene.image).unwrap(),
     );
     assert_eq!(put.status, 201);
-    let url = format!("http://{}/share/10.0.0.1/sda.raw.gz", server.http);
+    let url = format!(
+        "http://ann:s3cret@{}/share/10.0.0.1/sda.raw.gz",
+        server.http
+    );
     let mounted = Mounted::new(&url);
+    // Every user of the machine reads what is mounted.
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(mounts.contains("/share/10.0.0.1/sda.raw.gz ") && !mounts.contains("s3cret"));
     assert_eq!(cat(&mounted.path("p2.raw"), "/etc/hostname"), b"pitstop\n");
     assert!(fs::read(mounted.path("p2.raw")).unwrap() == scene.root());
 }

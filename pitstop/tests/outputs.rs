@@ -57,6 +57,46 @@ impl Bench {
     }
 }
 
+/// As when the disk that has the log is full.
+#[test]
+fn a_log_that_takes_nothing_changes_no_exit_status() {
+    let bench = Bench::new();
+    let full = bench.full("full");
+    let status = |arguments: &[&str]| {
+        let log = File::options().write(true).open(&full).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pitstop"));
+        command.args(arguments).stderr(log).status().unwrap().code()
+    };
+    assert_eq!(status(&["restore", &bench.image, &bench.disk]), Some(0));
+    assert_eq!(status(&["restore", "nothing.gz", &bench.disk]), Some(1));
+    assert_eq!(status(&["restore", &bench.image]), Some(2));
+}
+
+/// An image would have half of what the disk was and half of what it becomes.
+#[test]
+fn a_disk_is_not_backed_up_while_it_is_restored_nor_the_other_way_round() {
+    let bench = Bench::new();
+    let again = bench.at("again.gz");
+    let held = File::options().write(true).open(&bench.disk).unwrap();
+    assert!(pitstop_imaging::disk::lock::take(&held));
+    let refused = run(&["backup", &bench.disk, &again]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        told(&refused).contains("disk is being written"),
+        "{}",
+        told(&refused)
+    );
+    assert!(!bench.path("again.gz").exists());
+    drop(held);
+    let held = File::open(&bench.disk).unwrap();
+    assert!(pitstop_imaging::disk::lock::share(&held));
+    let refused = run(&["restore", &bench.image, &bench.disk]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(told(&refused).contains("a backup"), "{}", told(&refused));
+    let made = run(&["backup", &bench.disk, &again]);
+    assert!(made.status.success(), "{}", told(&made));
+}
+
 /// It is what another command is making, or a link that leads to what somebody needs.
 #[test]
 fn the_unfinished_file_of_another_conversion_is_left_alone() {

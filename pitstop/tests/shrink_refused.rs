@@ -103,6 +103,8 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
         there.contains("is there already: remove it, or say --force"),
         "{there}"
     );
+    let raw = bench.refused("disk.raw.gz", "new.raw", &[]);
+    assert!(raw.contains("what is made is gzip"), "{raw}");
     let itself = bench.refused("disk.raw.gz", "disk.raw.gz", &["--force"]);
     assert!(itself.contains("is the image itself"), "{itself}");
     let foreign = bench.refused("foreign.gz", "new.raw.gz", &[]);

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc::{F_WRLCK, SEEK_SET, c_short, flock};
+use nix::libc::{F_RDLCK, F_WRLCK, SEEK_SET, c_int, c_short, flock, off_t};
 use std::fs::File;
 use std::time::Duration;
 
@@ -12,15 +12,26 @@ pub const MOMENT: Duration = Duration::from_millis(700);
 /// Locks all of `file` for as long as it is open. `false` where another program has a lock on any byte of it. A
 /// filesystem without locks has nobody who could.
 pub fn take(file: &File) -> bool {
-    let whole = flock {
-        l_type: c_short::try_from(F_WRLCK).unwrap_or_default(),
+    // No length: to the end, wherever that is.
+    lock(file, F_WRLCK, 0)
+}
+
+/// Keeps everybody who [takes](take) `file` away for as long as it is open, and others who share it not. `false` where
+/// somebody has taken it. It is the first byte alone that is locked: QEMU has locks on others.
+pub fn share(file: &File) -> bool {
+    lock(file, F_RDLCK, 1)
+}
+
+fn lock(file: &File, kind: c_int, length: off_t) -> bool {
+    let range = flock {
+        l_type: c_short::try_from(kind).unwrap_or_default(),
         l_whence: c_short::try_from(SEEK_SET).unwrap_or_default(),
         l_start: 0,
-        l_len: 0,
+        l_len: length,
         l_pid: 0,
     };
     // Locks of this kind belong to the open file, not to the process: closing another descriptor keeps them.
-    let locked = fcntl(file, FcntlArg::F_OFD_SETLK(&whole));
+    let locked = fcntl(file, FcntlArg::F_OFD_SETLK(&range));
     !matches!(locked, Err(Errno::EAGAIN | Errno::EACCES))
 }
 
@@ -49,6 +60,22 @@ mod tests {
         // What another test is just about to start has this file open until then.
         let soon = Duration::from_secs(60);
         assert!(patiently(soon, || take(&open()), |taken| !*taken));
+    }
+
+    #[test]
+    fn who_only_reads_keeps_writers_away_and_no_other_readers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, b"x").unwrap();
+        let read = || File::open(&path).unwrap();
+        let (first, second) = (read(), read());
+        assert!(share(&first) && share(&second));
+        let writer = OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(!take(&writer));
+        drop((first, second));
+        let soon = Duration::from_secs(60);
+        assert!(patiently(soon, || take(&writer), |taken| !*taken));
+        assert!(!share(&read()));
     }
 
     #[test]

@@ -137,9 +137,10 @@ impl Target {
                 _ => anyhow::Error::new(error).context(format!("opening {name} for writing")),
             })?;
         let made = is_new.then(|| Made(path.into()));
-        if kind == Kind::File && !patiently(lock::MOMENT, || lock::take(&file), |taken| !taken) {
+        // A device is claimed already, from whoever mounts or claims it; who reads it for a backup has a lock.
+        if kind != Kind::Null && !patiently(lock::MOMENT, || lock::take(&file), |taken| !taken) {
             bail!(
-                "{name} is in use: another program, such as QEMU or another restore, has it locked: stop that first"
+                "{name} is in use: another program, such as QEMU, a backup or another restore, has it locked: stop that first"
             );
         }
         let size = match kind {

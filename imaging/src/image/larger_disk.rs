@@ -43,6 +43,25 @@ pub fn move_backup_gpt(
     Ok(())
 }
 
+/// Says so where the table that was written to `output` names more than the image of `size` bytes has: a file that was
+/// cut short looks so, and nothing else of it tells.
+pub(super) fn warn_of_missing_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) {
+    let disk = Window::new(output, 0, output.limit().unwrap_or(size).max(size));
+    // The restore is proven: a table that cannot be read has no say.
+    let named = [512, 4096]
+        .into_iter()
+        .filter_map(|sector| table::partitions(&disk, sector).ok())
+        .find(|named| !named.is_empty());
+    let behind = named.and_then(|named| named.into_iter().find(|one| one.range().end > size));
+    if let Some(partition) = behind {
+        let (name, end) = (output.name(), partition.range().end);
+        reporter.warn(format!(
+            "{name}: the image ends at byte {size}, and its partition {partition} at {end}: if nobody left out the rest \
+             on purpose, the image was cut short, and {name} is not whole"
+        ));
+    }
+}
+
 /// Who owns the whole of the disk of `size` bytes that was written to `output`, beside its table. A table that cannot be
 /// read has no say.
 ///

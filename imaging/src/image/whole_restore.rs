@@ -29,6 +29,7 @@ pub fn run(task: &Task) -> anyhow::Result<Restored> {
         old.union(ahead.old());
     }
     let restored = task.run_restore(output)?;
+    larger_disk::warn_of_missing_end(output, restored.size, reporter);
     if output.limit().is_none_or(|limit| limit <= restored.size) {
         return Ok(restored);
     }

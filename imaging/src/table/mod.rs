@@ -120,20 +120,32 @@ impl TableError {
 
 /// Reads the table of a disk whose logical sectors are `sector_size` (512 or 4096) bytes.
 pub fn read(disk: &dyn ReadAt, sector_size: u32) -> Result<Table, TableError> {
-    let first = first_sector(disk)?;
-    let boot_record = mbr::BootRecord::parse(&first);
-    let mut table = match gpt::read(disk, sector_size, boot_record.as_ref())? {
-        Some(table) => table,
-        None => match boot_record {
-            Some(record) => mbr::read(disk, sector_size, &record)?,
-            None => Table::default(),
-        },
-    };
+    let mut table = at_its_word(disk, sector_size)?;
     check_layout(&table, disk.size())?;
     if table.kind != TableKind::None {
         reserve_edges(&mut table, disk.size());
     }
     Ok(table)
+}
+
+/// What the table of `disk` names, wherever it ends; nothing where there is no table.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn partitions(disk: &dyn ReadAt, sector_size: u32) -> Result<Vec<Partition>, TableError> {
+    Ok(at_its_word(disk, sector_size)?.partitions)
+}
+
+fn at_its_word(disk: &dyn ReadAt, sector_size: u32) -> Result<Table, TableError> {
+    let first = first_sector(disk)?;
+    let boot_record = mbr::BootRecord::parse(&first);
+    Ok(match gpt::read(disk, sector_size, boot_record.as_ref())? {
+        Some(table) => table,
+        None => match boot_record {
+            Some(record) => mbr::read(disk, sector_size, &record)?,
+            None => Table::default(),
+        },
+    })
 }
 
 /// The sector size for which a disk that begins with `head` has a GPT; `None` if it has none.

@@ -5,15 +5,16 @@ use super::place::{Destination, RateLimit, is_local, reporter};
 use crate::job_options::{JobOptions, Which};
 use anyhow::{Context, bail};
 use pitstop_age::encrypting;
-use pitstop_imaging::disk::{DiskInput, Input, mounted_for_writing, same_bytes};
+use pitstop_imaging::disk::{DiskInput, Input, lock, mounted_for_writing, same_bytes};
 use pitstop_imaging::efi;
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::encrypted::SUFFIX;
 use pitstop_imaging::image::{CaptureOptions, Level, capture};
 use pitstop_imaging::inventory::{DiskIdentity, identify};
+use pitstop_imaging::patience::patiently;
 use pitstop_protocol::job::options::RECIPIENTS;
 use pitstop_protocol::job::{ActionName, JobOption, check};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -109,6 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let reporter = reporter();
     warn_of_writers(&args.disk, &reporter);
+    let _shared = shared(&args.disk)?;
     let recipients = args.encrypt.recipients(&args.image)?;
     let to = Destination::new(&args.image, args.made.force)?.slowed(args.rate_limit.rate()?);
     match recipients {
@@ -120,6 +122,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             })
         }),
     }
+}
+
+/// The disk, which no restore writes to for as long as it is open: half of each would be in the image.
+fn shared(disk: &Path) -> anyhow::Result<File> {
+    let shown = disk.display();
+    let file = File::open(disk).with_context(|| format!("opening {shown}"))?;
+    if !patiently(lock::MOMENT, || lock::share(&file), |shared| !shared) {
+        bail!(
+            "{shown} is being written: a restore, or another program, has it locked: let that end first"
+        );
+    }
+    Ok(file)
 }
 
 /// What is written meanwhile may be in the image by half.
@@ -152,7 +166,7 @@ fn refuse_itself(args: &Args) -> anyhow::Result<()> {
 }
 
 /// An image is gzip, and a name that says something else would have every other tool fail.
-fn refuse_other_formats(image: &str) -> anyhow::Result<()> {
+pub fn refuse_other_formats(image: &str) -> anyhow::Result<()> {
     let path = image.split('?').next().unwrap_or(image);
     // In front of it may be a password.
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -160,7 +174,7 @@ fn refuse_other_formats(image: &str) -> anyhow::Result<()> {
     let end = plain.rsplit_once('.').map_or("", |(_, end)| end);
     if OTHERS.contains(&end.to_ascii_lowercase().as_str()) {
         bail!(
-            "{name} ends as another format, and what backup makes is gzip: call it something that ends in .gz, as \
+            "{name} ends as another format, and what is made is gzip: call it something that ends in .gz, as \
              sda.raw.gz, or encrypted in .gz{SUFFIX}; `pitstop convert` makes .zst and .raw of it"
         );
     }

@@ -1,7 +1,7 @@
 //! `pitstop convert FROM TO`: any image becomes one with an index, or zstd, or raw.
 
 use super::backup::NewImage;
-use super::place::{Destination, led_to, reporter, source};
+use super::place::{Destination, led_to, reporter, shown, source};
 use anyhow::{Context, bail};
 use pitstop_imaging::disk::{is_device_path, lock};
 use pitstop_imaging::image::{Delta, RestoreOptions, restore, to_indexed, to_zstd};
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "raw" | "img" => to_raw(args, &*image, &reporter),
         _ => bail!(
             "{}: its name must end in .gz, .zst, .raw or .img, which says what to make",
-            args.to
+            shown(&args.to)
         ),
     }
 }

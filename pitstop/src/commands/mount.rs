@@ -2,7 +2,7 @@
 
 mod files;
 
-use super::place::source;
+use super::place::{shown, source};
 use anyhow::{Context, bail};
 use files::{File, Files, Owner};
 use fuser::{BackgroundSession, Config, MountOption, SessionACL};
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let session = mount(files, args)?;
     let line = format!(
         "pitstop: mounted {} on {}: {}\n",
-        args.image,
+        shown(&args.image),
         args.dir.display(),
         names.join(", ")
     );
@@ -99,7 +99,8 @@ fn mount(files: Files, args: &Args) -> anyhow::Result<BackgroundSession> {
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::RO,
-        MountOption::FSName(args.image.replace(',', "_")),
+        // Every user sees it.
+        MountOption::FSName(shown(&args.image).replace(',', "_")),
         MountOption::Subtype("pitstop".into()),
         MountOption::DefaultPermissions,
         MountOption::NoDev,
@@ -126,14 +127,20 @@ fn await_signals(signals: SigSet, tell: Sender<Event>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Until it is unmounted. A signal unmounts; where that fails, a second one leaves all the same.
+/// Until nobody has it any more. A signal unmounts; where that does not end it, a second one leaves all the same.
 fn wait(events: &Receiver<Event>, dir: &Path) -> anyhow::Result<()> {
-    let mut tried = false;
+    let (mut tried, mut gone) = (false, false);
     loop {
         match events.recv() {
             Ok(Event::Ended) | Err(_) => return Ok(()),
             Ok(Event::Asked) => match unmount(dir) {
-                Ok(()) => {}
+                // Its end comes by itself, unless somebody has it still.
+                Ok(()) if !gone => gone = true,
+                Ok(()) => bail!(
+                    "{} is unmounted, and somebody had it still: by an open file, or mounted elsewhere as well; nobody \
+                     reads for them now",
+                    dir.display()
+                ),
                 Err(why) if tried => {
                     bail!(
                         "{} stays mounted, with nobody to read for it: {why}",

@@ -11,7 +11,7 @@ use beside::Beside;
 use nix::libc;
 use percent_encoding::percent_decode_str;
 use pitstop_imaging::disk::is_device_path;
-use pitstop_imaging::event::{Level, Reporter};
+use pitstop_imaging::event::{Event, Level, Reporter};
 use pitstop_imaging::image::{FileSource, ImageMeta, ImageSource};
 use pitstop_imaging::render::{Output, Renderer, Style};
 use pitstop_protocol::job::{JobOption, Mirror, check_folder, parse_rate};
@@ -23,11 +23,12 @@ use pitstop_transport::share::{
     Throttle, Throttled, relay_at,
 };
 use std::fs::{self, File, OpenOptions};
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Stderr, Write};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use url::Url;
 
 const WIDTH: usize = 80;
@@ -348,6 +349,14 @@ pub fn url(image: &str) -> anyhow::Result<Option<Url>> {
     Ok(Some(url))
 }
 
+/// What people named, for messages and for others to see: without the password and the signature of a URL.
+pub fn shown(image: &str) -> String {
+    match url(image) {
+        Ok(Some(url)) => redacted(&url),
+        _ => image.into(),
+    }
+}
+
 /// A URL of which every character is meant: what follows a `#` would not be sent, and two images would be one file. A
 /// `%` is itself where no two hex digits follow. Only a `?` keeps its meaning: signed URLs have it.
 fn literal(image: &str) -> String {
@@ -398,12 +407,20 @@ fn split(url: &Url) -> anyhow::Result<(Url, String)> {
 pub fn client() -> anyhow::Result<HttpClient> {
     HttpClient::new(Settings {
         roots: Roots::System,
+        reporter: Listener(Some(Arc::new(reporter()))),
         ..Settings::default()
     })
 }
 
-/// Tells of a transfer on standard error: one line drawn anew on a terminal, a line now and then elsewhere.
+/// Tells of a transfer on standard error: one line drawn anew on a terminal, a line now and then elsewhere. All of them are
+/// one: what a client says of its server does not end up in the line that a transfer draws.
 pub fn reporter() -> impl Reporter {
+    Told
+}
+
+struct Told;
+
+static TOLD: LazyLock<Output<Stderr>> = LazyLock::new(|| {
     let stderr = std::io::stderr();
     let style = if stderr.is_terminal() {
         Style::Redrawn { columns: columns() }
@@ -411,6 +428,12 @@ pub fn reporter() -> impl Reporter {
         Style::Lines
     };
     Output::new(stderr, Renderer::new(style, "pitstop: ", Level::Info))
+});
+
+impl Reporter for Told {
+    fn event(&self, event: &Event) {
+        TOLD.event(event);
+    }
 }
 
 /// How wide the terminal on standard output is; 80 when it does not tell.

@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!(
             "{} is encrypted, which goes with neither --distribute nor --mirror: others would pass on what is in it, and \
              could not prove what is not",
-            args.image
+            source.name()
         );
     }
     let source = args.read.open(source)?;

@@ -5,8 +5,8 @@ mod last;
 mod owned;
 mod scratch;
 
-use super::backup::NewImage;
-use super::place::{Destination, is_local, reporter, source, url};
+use super::backup::{NewImage, refuse_other_formats};
+use super::place::{Destination, is_local, reporter, shown, source, url};
 use anyhow::{Context, bail};
 use filesystems::Shrinker;
 use last::Last;
@@ -58,6 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             args.new
         );
     }
+    refuse_other_formats(&args.new)?;
     let reader = ImageReader::open(source(&args.image)?)?;
     let last = Last::of(&reader)?;
     let shrinker = Shrinker::of(&last.summary)?;
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is in use, and the new image, which is no larger than the old one.
     let scratch = Scratch::new(&args.folder(), meta.kept.saturating_add(image.size()))?;
     let reporter = reporter();
-    warn_of_errors(meta, &args.image, &reporter);
+    warn_of_errors(meta, reader.name(), &reporter);
     scratch.fill(&*image, args.made.threads, &reporter)?;
     let resized = shrink(&last, shrinker, &scratch, args.to, &reporter)?;
     let table = last.table(&resized)?;
@@ -97,7 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })?;
     reporter.info(format!(
         "{}: a disk of {} ({disk} bytes), was {}; {}; the smallest disk for it has {smallest} bytes",
-        args.new,
+        shown(&args.new),
         units::bytes(disk),
         units::bytes(reader.disk_size()),
         last.change(&resized)

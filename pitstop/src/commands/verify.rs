@@ -30,11 +30,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let verified = verify_opened(&image, args.threads, &reporter)?;
     let size = units::bytes(verified.bytes());
     if verified.has_checksums() {
-        reporter.info(format!("{} is right: {size} of disk", args.image));
+        reporter.info(format!("{} is right: {size} of disk", image.name()));
     } else {
         reporter.warn(format!(
             "{}: {size} of disk can be read, but it has no checksums that would tell whether they are right",
-            args.image
+            image.name()
         ));
     }
     Ok(())
