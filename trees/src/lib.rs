@@ -35,7 +35,7 @@ pub use capture::{
 };
 pub use cat::{cat, follow};
 pub use diff::{Aspect, Difference, compare, diff};
-pub use extract::{Spot, extract, weigh, write_some};
+pub use extract::{NoRoom, Spot, extract, weigh, write_some};
 pub use foreign::{From, Item, import, read_tar, spool};
 pub use image::TreeImage;
 pub use meta::{Boot, Consistency, Filesystem, LeftOut, Meta, OsRelease};

@@ -7,7 +7,7 @@ use super::mounts::{self, Devices, Mounts};
 use super::plan::{Plan, place};
 use super::stack::{self, Running};
 use super::volumes::Volume;
-use super::{Firmware, private, turn};
+use super::{Firmware, full, private, turn};
 use crate::boot::cmdline::{self, Found};
 use crate::boot::files::FSTAB;
 use crate::boot::judge::Bios;
@@ -59,7 +59,7 @@ impl Plan<'_> {
             }
             for (disk, changes) in self.disks() {
                 interrupt::check()?;
-                apply(changes, disk, reporter)?;
+                apply(changes, disk, reporter).map_err(|error| full::around(error, disk))?;
             }
             let mut rest = self.hold_back()?;
             self.fill(&mut rest, reporter)?;
@@ -117,6 +117,23 @@ impl Plan<'_> {
         let devices = Devices::new(self.deployment.disk, &placed, &made)?;
         let mounts = Mounts::new(devices, &self.volumes, &self.fstab)?;
         interrupt::check()?;
+        if let Err(error) = self.fill_mounted(&mounts, &made, rest, reporter) {
+            let (index, disk) = (&self.deployment.image.index, self.deployment.disk);
+            return Err(full::explain(error, &mounts, &self.volumes, index, disk));
+        }
+        let disk = self.deployment.disk;
+        mounts.finish().map_err(|error| full::around(error, disk))?;
+        made.finish()
+    }
+
+    /// What is done while all of it is mounted.
+    fn fill_mounted(
+        &mut self,
+        mounts: &Mounts,
+        made: &Running,
+        rest: &mut Rest,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<()> {
         let root = mounts.root();
         let deployment = &self.deployment;
         pitstop_trees::extract(deployment.image, root.path(), deployment.threads, reporter)?;
@@ -136,8 +153,7 @@ impl Plan<'_> {
             extlinux::install(&root, &folder, reporter)?;
             rest.code = Some(BootCode::Plain(code));
         }
-        mounts.finish()?;
-        made.finish()
+        Ok(())
     }
 
     fn mend_fstab(&mut self, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<()> {

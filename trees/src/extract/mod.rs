@@ -11,6 +11,7 @@ mod room;
 mod some;
 
 pub use member::pieces;
+pub use room::NoRoom;
 pub use some::{Spot, weigh, write_some};
 
 use crate::entry::Kind;
