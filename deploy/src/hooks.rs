@@ -1,9 +1,16 @@
 //! Scripts of an admin, run in the tree in their order.
 
+mod interpreter;
+
+use crate::boot::files;
 use crate::boot::judge::runs_here;
 use crate::chroot::{Call, Chroot, FILES, Given, secrets_of};
-use anyhow::{Context, bail};
+use crate::files::Files;
+use crate::root::Root;
+use anyhow::{Context, bail, ensure};
+use interpreter::missing;
 use pitstop_imaging::event::Reporter;
+use pitstop_trees::TreeImage;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -82,6 +89,51 @@ pub fn check_runs_here(all: &[Hook], architecture: &str) -> anyhow::Result<()> {
         bail!("hooks run by the tree's own programs, and those for {architecture} do not run here");
     }
     Ok(())
+}
+
+/// Whether the system has what runs them, as far as it can be told before there is one: `has` tells whether it has a program at a
+/// path. What is laid over it, or a hook before, may bring it. Returns what only may be missing, a sentence each.
+///
+/// # Errors
+/// When there is none for the first one, and nothing is laid over the system.
+pub fn check_programs(
+    all: &[Hook],
+    has_layers: bool,
+    has: &dyn Fn(&str) -> bool,
+) -> anyhow::Result<Vec<String>> {
+    let mut wanted = Vec::new();
+    for (number, hook) in all.iter().enumerate() {
+        let Some(program) = missing(hook, has) else {
+            continue;
+        };
+        let why = format!(
+            "the hook {} is run by {program}, which the tree has not",
+            hook.name
+        );
+        ensure!(
+            number > 0 || has_layers,
+            "{why}: begin it with a program that is there (#!/bin/sh), or add that to the tree (pitstop tree shell)"
+        );
+        wanted.push(format!(
+            "{why}: a layer or a hook before it has to bring it"
+        ));
+    }
+    Ok(wanted)
+}
+
+/// The same of a system that is brought up to date with `image`, and may have what no tree has.
+///
+/// # Errors
+/// As [`check_programs`], or when the system cannot be looked at.
+pub fn check_updated(
+    all: &[Hook],
+    has_layers: bool,
+    image: &TreeImage,
+    root: &Root,
+) -> anyhow::Result<Vec<String>> {
+    let own = Files::of(root)?;
+    let has = |path: &str| files::has_program(image, path) || own.exists(path.trim_matches('/'));
+    check_programs(all, has_layers, &has)
 }
 
 /// Why a hook cannot be run, as far as it can be told beforehand.

@@ -1,7 +1,7 @@
 //! Programs of other projects, which `mkimage --program` puts into the initramfs: found before anything is written,
 //! run without a question, and what they say is in the log.
 
-use crate::event::Reporter;
+use crate::event::{Reporter, Silent};
 use anyhow::{Context, bail};
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -59,7 +59,25 @@ pub fn run_with<S: AsRef<OsStr>>(
     judged(program, &output, accepted, reporter)
 }
 
-/// The same with `input` on its standard input, which nobody else sees: less than a pipe holds. It has to end with status 0.
+/// Asks a program something. Returns what it says on its standard output.
+///
+/// # Errors
+/// As [`run`], where it ends with another status than 0.
+pub fn ask<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[S],
+    environment: &[(&str, &str)],
+) -> anyhow::Result<String> {
+    let mut command = command(program, arguments, environment)?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("running {program}"))?;
+    judged(program, &output, 0, &Silent)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// As [`run_with`], with `input` on its standard input, which nobody else sees: less than a pipe holds. It has to end with status 0.
 ///
 /// # Errors
 /// As [`run`].
@@ -149,7 +167,6 @@ fn quoted(lines: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
 
     #[test]
     fn a_program_that_fails_is_named_with_all_its_words() {

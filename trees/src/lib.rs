@@ -37,7 +37,7 @@ pub use capture::{
 pub use cat::{cat, follow};
 pub use diff::{Aspect, Difference, compare, diff};
 pub use extract::{
-    Held, Here, Spot, extract, extract_fed, pass_nothing_on, weigh, write_some,
+    Held, Here, NoRoom, Spot, extract, extract_fed, pass_nothing_on, weigh, write_some,
 };
 pub use foreign::{From, Item, import, read_tar, spool};
 pub use image::TreeImage;

@@ -14,6 +14,17 @@ pub fn has(image: &TreeImage, path: &str) -> bool {
     find(image, path).is_some()
 }
 
+/// Whether the tree has a program at `path`, its symlinks followed.
+pub fn has_program(image: &TreeImage, path: &str) -> bool {
+    let at = follow(image, path.as_bytes()).ok();
+    let at = at.and_then(|at| image.index.find(at.as_bytes()));
+    at.is_some_and(|at| {
+        let entry = &image.index.placed()[at].entry;
+        matches!(entry.kind, Kind::File { .. } | Kind::HardLink(_))
+            && entry.attributes.mode & 0o111 != 0
+    })
+}
+
 /// The names in a folder.
 pub fn list(image: &TreeImage, folder: &str) -> Vec<String> {
     let Some(at) = find(image, folder) else {

@@ -29,12 +29,12 @@ use std::time::{Duration, Instant};
 /// Where files of a call lie, in memory: `/run/pitstop/NAME`.
 pub const FILES: &str = "/run/pitstop";
 
+/// Where programs look for others.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What every program finds, beside what its call says.
 const ENVIRONMENT: [(&str, &str); 6] = [
-    (
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    ),
+    ("PATH", PATH),
     ("HOME", "/root"),
     ("LANG", "C.UTF-8"),
     ("TERM", "dumb"),

@@ -166,7 +166,7 @@ impl<'a> Mounts<'a> {
     }
 
     fn mount(&mut self, device: &Path, at: &str, kind: &str, data: &str) -> anyhow::Result<()> {
-        let point = self.folder.join(at.trim_matches('/'));
+        let point = self.at(at);
         let what = || format!("mounting {} as {at} of the new system", device.display());
         inside::make_folders(&inside::top(&self.root())?, at.trim_matches('/'))
             .with_context(what)?;
@@ -184,6 +184,11 @@ impl<'a> Mounts<'a> {
             .with_context(|| format!("unmounting {}, which flushes it", point.display()))?;
         self.points.pop();
         Ok(())
+    }
+
+    /// Where a filesystem of the new system is mounted.
+    pub fn at(&self, mount: &str) -> PathBuf {
+        self.folder.join(mount.trim_matches('/'))
     }
 
     pub fn root(&self) -> Root {

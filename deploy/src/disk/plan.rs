@@ -8,7 +8,7 @@ use super::fstab::{Fstab, Part};
 use super::mounts::{self, place_of};
 use super::stack::{self, Stack};
 use super::volumes::{Volume, Volumes, assign};
-use super::{Deployment, fat_names, mount_points, room};
+use super::{Deployment, fat_names, fat_room, limits, mount_points, room};
 use crate::boot::files;
 use crate::boot::judge::{Bios, Case, Ways, judge, runs_here};
 use crate::identity;
@@ -70,7 +70,7 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     check_disks(&deployment, &layout)?;
     let volumes = assign(layout, &image.meta, &fstab, deployment.new_ids)?;
     mount_points::check(&image.index, &volumes)?;
-    check_wishes(&deployment)?;
+    let hooks_want = check_wishes(&deployment)?;
     stack::check_luks(&deployment, &volumes)?;
     check_kernel(&volumes, deployment.disk)?;
     mounts::check_compression(&volumes, &fstab)?;
@@ -78,13 +78,20 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     let mirrors = mirrors(&deployment, &volumes.layout)?;
     let disks = disks(deployment.disk, &changes, &mirrors);
     let sizes = sizes(&volumes.layout, &placed(&disks))?;
-    room::check(&image.index, &volumes, &sizes)?;
-    // They may take away what is in the way.
-    if deployment.overrides.is_empty() && deployment.hooks.is_empty() {
-        fat_names::check(&image.index, &volumes)?;
-    }
     stack::check_tree(&deployment, &volumes)?;
     let stack = stack::plan(&volumes.layout, &disks)?;
+    let is_file = !mounts::is_device(deployment.disk)?;
+    let shapes = room::shapes(&volumes, &sizes, changes.placed.sector)?;
+    room::check(&image.index, &volumes, &sizes, &shapes)?;
+    limits::check(&image.index, &volumes, &shapes)?;
+    if is_file {
+        room::check_file(deployment.disk, &image.index)?;
+    }
+    // They may take away what is in the way.
+    let is_alone = deployment.overrides.is_empty() && deployment.hooks.is_empty();
+    if is_alone {
+        fat_names::check(&image.index, &volumes)?;
+    }
     let case = Case {
         image,
         own: own.as_ref(),
@@ -92,12 +99,17 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
         placed: &changes.placed,
         firmware: deployment.firmware,
         wish: deployment.boot,
-        is_file: !mounts::is_device(deployment.disk)?,
+        is_file,
     };
     let ways = judge(&case)?;
+    if is_alone {
+        let sector = changes.placed.sector;
+        fat_room::check(&image.index, &volumes, &sizes, &ways, sector)?;
+    }
     check_core(&ways, &mirrors)?;
     let renamed = renamed(&deployment, own.as_ref(), &volumes)?;
-    let (wrong, notes) = configuration(&case, &ways, &deployment, &renamed)?;
+    let (wrong, mut notes) = configuration(&case, &ways, &deployment, &renamed)?;
+    notes.extend(hooks_want);
     check_programs(&deployment, &volumes, &ways, &renamed)?;
     let is_anew = !renamed.is_empty() || !wrong.is_empty();
     check_initramfs(&deployment, &volumes, is_anew)?;
@@ -144,11 +156,14 @@ fn no_layout(image: &str, fstab: &Fstab) -> String {
     )
 }
 
-fn check_wishes(deployment: &Deployment) -> anyhow::Result<()> {
+/// Returns what only may be wrong.
+fn check_wishes(deployment: &Deployment) -> anyhow::Result<Vec<String>> {
     if let Some(name) = &deployment.hostname {
         identity::check_hostname(name)?;
     }
-    deployment.hooks.iter().try_for_each(hooks::check)
+    deployment.hooks.iter().try_for_each(hooks::check)?;
+    let has = |path: &str| files::has_program(deployment.image, path);
+    hooks::check_programs(&deployment.hooks, !deployment.overrides.is_empty(), &has)
 }
 
 /// Whether the kernel that runs here mounts what is made.

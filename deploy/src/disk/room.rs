@@ -2,16 +2,25 @@
 //! there, extraction tells before it writes a file.
 
 use super::volumes::{Volume, Volumes};
-use anyhow::bail;
+use anyhow::{Context, bail, ensure};
+use pitstop_imaging::layout::{ExtShape, Wanted};
 use pitstop_imaging::units;
 use pitstop_trees::entry::Kind;
 use pitstop_trees::index::Index;
+use rustix::fs::statfs;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Below this, ext has blocks of 1 KiB and four times as many inodes (`mke2fs.conf(5)`).
 const EXT_SMALL: u64 = 512 << 20;
 const EXT_INODE: u64 = 256;
+/// Those that ext keeps, and `lost+found`.
+const EXT_OWN: u64 = 11;
 /// No cluster of FAT is smaller.
 const FAT_SECTOR: u64 = 512;
+/// Filesystems on which a byte of a file takes a byte at least, by their numbers (linux/magic.h): ext, XFS, tmpfs.
+const PLAIN: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
@@ -23,7 +32,8 @@ struct Room {
     files: Option<u64>,
 }
 
-fn room(filesystem: &str, size: u64) -> Room {
+/// `shape` is what its tool says that it would make.
+fn room(filesystem: &str, size: u64, shape: Option<ExtShape>) -> Room {
     let dynamic = |taken: u64| Room {
         bytes: size.saturating_sub(taken),
         files: None,
@@ -35,7 +45,8 @@ fn room(filesystem: &str, size: u64) -> Room {
             } else {
                 (4 * KIB, 16 * KIB)
             };
-            let files = size / ratio;
+            let block = shape.map_or(block, |shape| shape.block);
+            let files = shape.map_or(size / ratio, |shape| shape.inodes);
             let journal = if filesystem == "ext2" {
                 0
             } else {
@@ -43,8 +54,11 @@ fn room(filesystem: &str, size: u64) -> Room {
             };
             Room {
                 bytes: size.saturating_sub(files * EXT_INODE + journal),
-                // mkfs rounds up to whole blocks of inodes in each group.
-                files: Some(files + files / 64 + 64),
+                files: Some(match shape {
+                    Some(shape) => shape.inodes.saturating_sub(EXT_OWN),
+                    // mkfs rounds up to whole blocks of inodes in each group.
+                    None => files + files / 64 + 64,
+                }),
             }
         }
         "xfs" => dynamic(10 * MIB),
@@ -68,16 +82,41 @@ fn journal(blocks: u64) -> u64 {
 
 /// What goes onto one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Load {
-    bytes: u64,
-    files: u64,
+pub struct Load {
+    pub bytes: u64,
+    pub files: u64,
 }
 
-/// Compares what the tree takes with what there is: `sizes` are those of the layout's slots.
+/// How the ext filesystems among the layout's slots are made, whose sizes are `sizes`.
+///
+/// # Errors
+/// What their tools say.
+pub fn shapes(
+    volumes: &Volumes,
+    sizes: &[u64],
+    sector: u64,
+) -> anyhow::Result<Vec<Option<ExtShape>>> {
+    let slots = volumes.layout.slots().into_iter().enumerate();
+    slots
+        .zip(sizes)
+        .map(|((slot, (_, entry)), size)| {
+            let on = volumes.shown(slot)?;
+            let size = *size;
+            Wanted { on, size, entry }.ext_shape(sector)
+        })
+        .collect()
+}
+
+/// Compares what the tree takes with what there is: `sizes` and `shapes` are those of the layout's slots.
 ///
 /// # Errors
 /// When it cannot fit, with the numbers.
-pub fn check(index: &Index, volumes: &Volumes, sizes: &[u64]) -> anyhow::Result<()> {
+pub fn check(
+    index: &Index,
+    volumes: &Volumes,
+    sizes: &[u64],
+    shapes: &[Option<ExtShape>],
+) -> anyhow::Result<()> {
     for ((slot, (_, entry)), size) in volumes.layout.slots().into_iter().enumerate().zip(sizes) {
         let Some(filesystem) = entry.filesystem.as_deref() else {
             continue;
@@ -88,7 +127,8 @@ pub fn check(index: &Index, volumes: &Volumes, sizes: &[u64]) -> anyhow::Result<
             .filter(|volume| volume.index == slot)
             .collect();
         let Some(first) = here.first() else { continue };
-        let room = room(filesystem, *size);
+        let shape = shapes.get(slot).copied().flatten();
+        let room = room(filesystem, *size, shape);
         let load = load(index, volumes, slot, filesystem == "vfat");
         let mount = &first.mount;
         if load.bytes > room.bytes {
@@ -103,7 +143,7 @@ pub fn check(index: &Index, volumes: &Volumes, sizes: &[u64]) -> anyhow::Result<
             && load.files > files
         {
             bail!(
-                "{mount} has {} files, and {filesystem} of {} has inodes for {files} at the most",
+                "{mount} has {} files, and {filesystem} of {} has inodes for {files} at the most: give it more room",
                 load.files,
                 units::bytes(*size)
             );
@@ -112,8 +152,33 @@ pub fn check(index: &Index, volumes: &Volumes, sizes: &[u64]) -> anyhow::Result<
     Ok(())
 }
 
+/// Whether the filesystem that a disk in a file is on has room for the tree. What the file takes already is written over.
+///
+/// # Errors
+/// When it has not, with the numbers.
+pub fn check_file(disk: &Path, index: &Index) -> anyhow::Result<()> {
+    let doing = || format!("asking how much is free where {} is", disk.display());
+    let found = fs::metadata(disk).with_context(doing)?;
+    let free = statfs(disk).with_context(doing)?;
+    // Some architectures have a signed number there.
+    if u64::try_from(free.f_type).is_ok_and(|kind| !PLAIN.contains(&kind)) {
+        return Ok(());
+    }
+    let block = u64::try_from(free.f_bsize).unwrap_or_default();
+    let (free, taken) = (free.f_bfree.saturating_mul(block), found.blocks() * 512);
+    let needed = index.data_bytes();
+    ensure!(
+        needed <= free.saturating_add(taken),
+        "the files of the tree take {}, and the filesystem that {} is on has {} free",
+        units::bytes(needed),
+        disk.display(),
+        units::bytes(free)
+    );
+    Ok(())
+}
+
 /// What waits for a FAT until the end stands in the filesystem around it, too. Others have blocks as extraction reckons with them.
-fn load(index: &Index, volumes: &Volumes, slot: usize, is_fat: bool) -> Load {
+pub fn load(index: &Index, volumes: &Volumes, slot: usize, is_fat: bool) -> Load {
     let mut load = Load::default();
     for (number, entry) in index.entries().enumerate() {
         let path = entry.path.as_bytes();
@@ -151,6 +216,7 @@ fn is_within(path: &[u8], mount: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitstop_imaging::layout::Entry;
 
     #[test]
     fn no_estimate_is_below_what_mkfs_leaves() {
@@ -178,7 +244,7 @@ mod tests {
             };
             // s_free_blocks_count_lo, s_log_block_size, s_free_inodes_count.
             let free = read(0x0c) * (KIB << read(0x18));
-            let told = room(filesystem, mib * MIB);
+            let told = room(filesystem, mib * MIB, None);
             assert!(told.bytes >= free, "{mib}: {} {free}", told.bytes);
             assert!(
                 told.bytes <= free + free / 40,
@@ -191,6 +257,18 @@ mod tests {
                 files >= inodes && files <= inodes + inodes / 8 + 64,
                 "{mib}: {files} {inodes}"
             );
+            let entry = Entry {
+                filesystem: Some(filesystem.into()),
+                ..Entry::default()
+            };
+            let wanted = Wanted {
+                on: "partition 1".into(),
+                size: mib * MIB,
+                entry: &entry,
+            };
+            let told = room(filesystem, mib * MIB, wanted.ext_shape(512).unwrap());
+            assert_eq!(told.files, Some(inodes), "{mib}");
+            assert!(told.bytes >= free, "{mib}: {} {free}", told.bytes);
         }
     }
 

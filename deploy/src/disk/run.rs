@@ -7,7 +7,7 @@ use super::mounts::{self, Devices, Mounts};
 use super::plan::{Plan, place};
 use super::stack::{self, Running};
 use super::volumes::Volume;
-use super::{Deployment, Firmware, private, turn};
+use super::{Deployment, Firmware, full, private, turn};
 use crate::boot::cmdline::{self, Found};
 use crate::boot::files::FSTAB;
 use crate::boot::judge::Bios;
@@ -66,7 +66,7 @@ impl<'a> Plan<'a> {
             }
             for (disk, changes) in self.disks() {
                 interrupt::check()?;
-                apply(changes, disk, reporter)?;
+                apply(changes, disk, reporter).map_err(|error| full::around(error, disk))?;
             }
             let mut rest = self.hold_back()?;
             self.fill(&mut rest, reporter)?;
@@ -124,6 +124,23 @@ impl<'a> Plan<'a> {
         let devices = Devices::new(self.deployment.disk, &placed, &made)?;
         let mounts = Mounts::new(devices, &self.volumes, &self.fstab)?;
         interrupt::check()?;
+        if let Err(error) = self.fill_mounted(&mounts, &made, rest, reporter) {
+            let (index, disk) = (&self.deployment.image.index, self.deployment.disk);
+            return Err(full::explain(error, &mounts, &self.volumes, index, disk));
+        }
+        let disk = self.deployment.disk;
+        mounts.finish().map_err(|error| full::around(error, disk))?;
+        made.finish()
+    }
+
+    /// What is done while all of it is mounted.
+    fn fill_mounted(
+        &mut self,
+        mounts: &Mounts,
+        made: &Running,
+        rest: &mut Rest,
+        reporter: &dyn Reporter,
+    ) -> anyhow::Result<()> {
         let root = mounts.root();
         let Deployment { image, threads, .. } = self.deployment;
         pitstop_trees::extract_fed(image, root.path(), threads, self.feed, reporter)?;
@@ -143,8 +160,7 @@ impl<'a> Plan<'a> {
             extlinux::install(&root, &folder, reporter)?;
             rest.code = Some(BootCode::Plain(code));
         }
-        mounts.finish()?;
-        made.finish()
+        Ok(())
     }
 
     fn mend_fstab(&mut self, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<()> {

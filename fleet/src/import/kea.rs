@@ -183,13 +183,17 @@ fn range(pool: &str, net: IpNet) -> String {
     };
     let usable = |ip: &Ipv4Addr| crate::fleet::usable(net.trunc().into(), IpAddr::V4(*ip));
     let (first, last) = (pool.network(), pool.broadcast());
-    let next = |ip: Ipv4Addr, by: i8| u32::from(ip).wrapping_add_signed(by.into()).into();
+    let beside = |ip: Ipv4Addr, by: i8| u32::from(ip).wrapping_add_signed(by.into()).into();
     let first = if usable(&first) {
         first
     } else {
-        next(first, 1)
+        beside(first, 1)
     };
-    let last = if usable(&last) { last } else { next(last, -1) };
+    let last = if usable(&last) {
+        last
+    } else {
+        beside(last, -1)
+    };
     format!("{first}-{last}")
 }
 

@@ -10,9 +10,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// A filesystem's tool and how it is told what is wanted.
-struct Maker {
+pub(super) struct Maker {
     name: &'static str,
-    program: &'static str,
+    pub(super) program: &'static str,
     fixed: &'static [&'static str],
     label: &'static str,
     /// The longest label, bytes.
@@ -118,7 +118,7 @@ const MAKERS: &[Maker] = &[
     },
 ];
 
-fn maker(name: &str) -> anyhow::Result<&'static Maker> {
+pub(super) fn maker(name: &str) -> anyhow::Result<&'static Maker> {
     match MAKERS.iter().find(|maker| maker.name == name) {
         Some(maker) => Ok(maker),
         None => bail!(
@@ -277,7 +277,11 @@ const FILE_MAX: u64 = 64 << 30;
 const UNIQUE: &str = "btrfs";
 
 /// All that a tool is told, but for where.
-fn arguments(maker: &Maker, entry: &Entry, sector: u64) -> anyhow::Result<Vec<OsString>> {
+pub(super) fn arguments(
+    maker: &Maker,
+    entry: &Entry,
+    sector: u64,
+) -> anyhow::Result<Vec<OsString>> {
     let mut arguments: Vec<OsString> = maker.fixed.iter().map(OsString::from).collect();
     let mut add = |option: &str, value: &str| arguments.extend([option.into(), value.into()]);
     if !entry.label.is_empty() {

@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod capture;
+mod ext;
 mod features;
 mod filesystems;
 mod import;
@@ -11,6 +12,7 @@ pub mod stack;
 
 pub use apply::{Outcome, apply};
 pub use capture::capture;
+pub use ext::ExtShape;
 pub use filesystems::Wanted;
 pub use import::import;
 pub use place::{Place, Placed};

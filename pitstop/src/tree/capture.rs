@@ -6,6 +6,7 @@ use crate::commands::place::encrypted::EncryptFor;
 use crate::commands::place::reporter;
 use anyhow::Context;
 use pitstop_imaging::image::Level;
+use pitstop_imaging::interrupt;
 use pitstop_trees::path::TreePath;
 use pitstop_trees::{CaptureOptions, Excludes, Packing};
 use std::fs;
@@ -77,6 +78,8 @@ impl NewTree {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    // Snapshots of a system that runs are removed first.
+    interrupt::heed().context("asking for signals")?;
     let image = args
         .place
         .new_image(&args.image, args.packing.force, &args.packing.encrypt)?;

@@ -201,6 +201,9 @@ fn update(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<O
             print_json(&plan, &given)?;
         }
         check_programs(args, &plan, &given, &way, place.root())?;
+        for missing in check_hooks(&given, &image, place.root())? {
+            reporter.warn(missing);
+        }
         bring(plan, &image, place, reporter)?;
         let laid = overrides::copy(place.root(), &mut given.layers, reporter)?;
         adapted::add(place.root(), &laid.paths)?;
@@ -246,6 +249,9 @@ fn dry_run(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<
     let plan = plan(&args.update(&image, root))?;
     let (given, way) = (args.parts.read()?, way(args, root)?);
     check_programs(args, &plan, &given, &way, root)?;
+    for missing in check_hooks(&given, &image, root)? {
+        reporter.warn(missing);
+    }
     if args.json {
         return print_json(&plan, &given);
     }
@@ -289,6 +295,11 @@ fn check_programs(
         way.check(root, wish, architecture)?;
     }
     Ok(())
+}
+
+/// Whether there is what runs the hooks.
+fn check_hooks(given: &Given, image: &TreeImage, root: &Root) -> anyhow::Result<Vec<String>> {
+    hooks::check_updated(&given.hooks, !given.layers.is_empty(), image, root)
 }
 
 fn bring(

@@ -64,8 +64,8 @@ pub fn tree(root: &Path, data: usize) -> Vec<u8> {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, text).unwrap();
     }
-    let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(folder.join("sbin/init"), mode).unwrap();
+    let all = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.join("sbin/init"), all).unwrap();
     fs::create_dir_all(root.join("share")).unwrap();
     let made = run(&[
         "tree",

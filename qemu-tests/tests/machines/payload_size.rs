@@ -5,7 +5,7 @@ use qemu_tests::paths::Payload;
 use std::fs;
 
 /// In bytes; a little above what it is. What makes `/init` larger than this is worth a look: `make image` tells the size.
-const LARGEST_INIT: u64 = 9_000_000;
+const LARGEST_INIT: u64 = 9_200_000;
 
 #[test]
 fn init_is_no_larger_than_it_was() -> Result<()> {

@@ -5,6 +5,7 @@ mod exclude;
 mod features;
 mod holes;
 mod identity;
+mod lvm;
 pub mod mounts;
 mod snapshot;
 mod system;
@@ -23,6 +24,7 @@ use crate::path::TreePath;
 use anyhow::bail;
 use pitstop_imaging::event::{Act, Reporter};
 use pitstop_imaging::image::members::Meter;
+use pitstop_imaging::interrupt;
 use rustix::fs::FileType;
 use snapshot::Snapshots;
 use std::io::Write;
@@ -52,14 +54,39 @@ pub fn capture(
     out: &mut (dyn Write + Send),
     reporter: &dyn Reporter,
 ) -> anyhow::Result<Meta> {
-    // Held to the end, as are the snapshots.
+    // Held to the end.
     let locks = lock(root, options, reporter)?;
     check_update(root)?;
+    let mut volumes = lvm::Snapshots::new(reporter);
+    // Every handle of what is in a snapshot is closed when it returns.
+    let captured = capture_held(root, options, out, &mut volumes, reporter);
+    if captured.is_err() {
+        // Whatever it failed of: of a snapshot that was full nothing can be read.
+        volumes.check()?;
+    }
+    drop(volumes);
+    drop(locks);
+    let meta = captured?;
+    for change in &meta.changed {
+        reporter.warn(format!("changed: {change}"));
+    }
+    Ok(meta)
+}
+
+/// The same with snapshots of LVM in `volumes`, which outlive it.
+fn capture_held(
+    root: &Path,
+    options: &CaptureOptions,
+    out: &mut (dyn Write + Send),
+    volumes: &mut lvm::Snapshots,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Meta> {
     let (mut mounts, others) = mounts::find(root, mounts::Access::Read, &[])?;
     let mut meta = options.meta.clone();
-    let (snapshots, consistency) = hold(root, &mut mounts, reporter);
+    let (snapshots, consistency) = hold(root, options, &mut mounts, volumes, reporter);
     meta.consistency = consistency;
     let found = look(&mounts, options, &|_| true)?;
+    interrupt::check()?;
     for pattern in options.excludes.unused() {
         reporter.warn(format!(
             "the pattern {pattern:?} to leave out matches nothing: patterns begin at the root of the tree"
@@ -75,13 +102,10 @@ pub fn capture(
     describe(&mut meta, &mounts, &found, reporter);
     let name = root.display().to_string();
     let meter = Meter::new(Act::Capture, &name, Some(size_of(&found)), reporter);
-    let live = tree::LiveTree::new(mounts, found, options);
+    let live = tree::LiveTree::new(mounts, found, options, volumes);
     let meta = pack::pack(&live, options.packing, meta, out, &meter)?;
+    drop(live);
     drop(snapshots);
-    drop(locks);
-    for change in &meta.changed {
-        reporter.warn(format!("changed: {change}"));
-    }
     Ok(meta)
 }
 
@@ -100,14 +124,17 @@ fn check_update(root: &Path) -> anyhow::Result<()> {
 /// Has what runs meanwhile be read from snapshots, where its filesystems have such.
 fn hold<'a>(
     root: &Path,
+    options: &CaptureOptions,
     mounts: &mut Vec<mounts::Mount>,
+    volumes: &mut lvm::Snapshots,
     reporter: &'a dyn Reporter,
 ) -> (Snapshots<'a>, Consistency) {
     if !system::is_running_root(root) {
         return (Snapshots::default(), Consistency::Offline);
     }
     let (snapshots, still) = Snapshots::hold(mounts, reporter);
-    let consistency = if still {
+    // A root is of the one or the other.
+    let consistency = if volumes.hold(mounts, options.skipped.first()) || still {
         Consistency::Snapshot
     } else {
         Consistency::Live

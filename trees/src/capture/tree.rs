@@ -1,6 +1,7 @@
 //! A tree on disks as the source of an image: each entry read when its turn comes, and told when it changed meanwhile.
 
 use super::again::{self, matters};
+use super::lvm::Snapshots;
 use super::mounts::Mount;
 use super::walk::{Node, Tree};
 use super::{CaptureOptions, holes, look};
@@ -29,10 +30,17 @@ pub struct LiveTree<'a> {
     tree: Tree,
     changes: Changes,
     options: &'a CaptureOptions,
+    /// That some of it is read from.
+    volumes: &'a Snapshots<'a>,
 }
 
 impl<'a> LiveTree<'a> {
-    pub fn new(mounts: Vec<Mount>, tree: Tree, options: &'a CaptureOptions) -> Self {
+    pub fn new(
+        mounts: Vec<Mount>,
+        tree: Tree,
+        options: &'a CaptureOptions,
+        volumes: &'a Snapshots,
+    ) -> Self {
         let gone = tree.gone.iter();
         let gone = gone.map(|path| (path.clone(), "it was gone before it was read".to_owned()));
         Self {
@@ -40,6 +48,7 @@ impl<'a> LiveTree<'a> {
             mounts,
             tree,
             options,
+            volumes,
         }
     }
 
@@ -359,6 +368,8 @@ impl Source for LiveTree<'_> {
         // What a file looks like when its turn comes says nothing of what came before and went after.
         let is_above = |path: &TreePath| path.is_root() || matters(path);
         let now = look(&self.mounts, self.options, &is_above)?;
+        // Now nothing of them is read any more, and the image is none yet.
+        self.volumes.check()?;
         changes.extend(again::changes(&self.tree, &now));
         changes.sort();
         changes.dedup_by(|later, first| later.0 == first.0);

@@ -212,7 +212,9 @@ impl Hand for TreeHand<'_> {
             return None;
         }
         let mut member = vec![0; member_bound(self.raw.len())];
-        let size = self.deflater.member(Method::Isal, &self.raw, &mut member);
+        let size = self
+            .deflater
+            .member(Method::Isal(1), &self.raw, &mut member);
         member.truncate(size);
         Some(member)
     }

@@ -15,6 +15,7 @@ mod some;
 pub use folder::pass_nothing_on;
 pub use held::Held;
 pub use member::pieces;
+pub use room::NoRoom;
 pub use some::{Here, Spot, weigh, write_some};
 
 use crate::entry::Kind;
@@ -66,14 +67,11 @@ pub fn extract_fed(
     make_folders(image, &target)?;
     let losses = Losses::default();
     let mut rest = || finish(image, &target, &losses);
-    match feed {
-        Some(feed) => {
-            FedTree::new(image, &target, threads, &losses, reporter)?.run(feed, &mut rest)?;
-        }
-        None => {
-            write_members(image, &target, threads, &losses, reporter)?;
-            rest()?;
-        }
+    if let Some(feed) = feed {
+        FedTree::new(image, &target, threads, &losses, reporter)?.run(feed, &mut rest)?;
+    } else {
+        write_members(image, &target, threads, &losses, reporter)?;
+        rest()?;
     }
     losses.tell(&target.name, reporter)
 }

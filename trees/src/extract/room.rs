@@ -4,10 +4,15 @@ use super::folder::Target;
 use crate::entry::Kind;
 use crate::image::TreeImage;
 use crate::path::TreePath;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use pitstop_imaging::units;
 use rustix::fs::fstatvfs;
 use std::os::fd::OwnedFd;
+
+/// A tree is larger than what is free, with the numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoRoom(String);
 
 /// What goes onto one filesystem.
 struct Share<'a> {
@@ -52,18 +57,19 @@ fn fits(share: &Share) -> anyhow::Result<()> {
         .with_context(|| format!("asking how much is free on the filesystem of {name}"))?;
     let room = free.f_bfree.saturating_mul(free.f_frsize);
     if share.bytes > room {
-        bail!(
+        return Err(NoRoom(format!(
             "the tree takes {}, and the filesystem of {name} has {} free",
             units::bytes(share.bytes),
             units::bytes(room)
-        );
+        ))
+        .into());
     }
     if free.f_files > 0 && share.files > free.f_ffree {
-        bail!(
+        return Err(NoRoom(format!(
             "the tree has {} files, and the filesystem of {name} has room for {} (its inodes; see df -i)",
-            share.files,
-            free.f_ffree
-        );
+            share.files, free.f_ffree
+        ))
+        .into());
     }
     Ok(())
 }

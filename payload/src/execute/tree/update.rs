@@ -58,6 +58,9 @@ pub(super) fn plan(work: &mut Work<'_>, options: &Options) -> anyhow::Result<Pre
         }
         lines.push(planned.summary());
         hooks::check_runs_here(&hooks, &tree.image.meta.architecture)?;
+        let has_layers = !options.overrides.is_empty();
+        let missing = hooks::check_updated(&hooks, has_layers, &tree.image, &root)?;
+        lines.extend(missing);
         lines.extend(snapshot::told(&root, Runs::No)?);
     }
     let layers = options.overrides.iter();

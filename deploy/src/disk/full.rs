@@ -1,0 +1,94 @@
+//! What is said where a filesystem of the new system has become full: which one, what it is on, and what the tree takes there.
+
+use super::mounts::Mounts;
+use super::room::load;
+use super::volumes::Volumes;
+use pitstop_imaging::units;
+use pitstop_trees::NoRoom;
+use pitstop_trees::index::Index;
+use rustix::fs::{StatVfs, statvfs};
+use rustix::io::Errno;
+use std::io;
+use std::path::Path;
+
+/// Less than any file takes that a program could still write.
+const SCRAP: u64 = 64 << 10;
+
+/// Adds to `error` which filesystems have no room left, if any: a program that failed for it says nothing of it.
+pub fn explain(
+    error: anyhow::Error,
+    mounts: &Mounts,
+    volumes: &Volumes,
+    index: &Index,
+    disk: &Path,
+) -> anyhow::Error {
+    let told = error.chain().any(is_told);
+    let mut lines = Vec::new();
+    for volume in &volumes.all {
+        // A FAT is not mounted, and its subvolumes have one room.
+        let first = volumes.all.iter().find(|it| it.index == volume.index);
+        let is_first = first.is_some_and(|first| std::ptr::eq(first, volume));
+        let filesystem = volumes.filesystem(volume);
+        if filesystem == "vfat" || !is_first {
+            continue;
+        }
+        let Ok(free) = statvfs(mounts.at(&volume.mount).as_path()) else {
+            continue;
+        };
+        if !told && !is_full(&free) {
+            continue;
+        }
+        let mut has = units::bytes(bytes(&free));
+        if free.f_files > 0 {
+            has += &format!(" and {} inodes", free.f_ffree);
+        }
+        let on = volumes.shown(volume.index).unwrap_or_default();
+        let takes = load(index, volumes, volume.index, false);
+        lines.push(format!(
+            "{} ({filesystem} on {on}) has {has} free, and of the tree it takes {} in {} files",
+            volume.mount,
+            units::bytes(takes.bytes),
+            takes.files
+        ));
+    }
+    if lines.is_empty() {
+        return around(error, disk);
+    }
+    let lines = lines.join("; ");
+    around(error, disk).context(format!("the new system has no room left: {lines}"))
+}
+
+/// Adds to `error` that the filesystem around a disk in a file is full, if it is: no write to the disk says so.
+pub fn around(error: anyhow::Error, disk: &Path) -> anyhow::Error {
+    let Some(free) = full_around(disk) else {
+        return error;
+    };
+    error.context(format!(
+        "the filesystem that {} is on has {} free",
+        disk.display(),
+        units::bytes(free)
+    ))
+}
+
+fn is_told(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let full = |errno: Errno| matches!(errno, Errno::NOSPC | Errno::DQUOT);
+    let io = cause.downcast_ref::<io::Error>();
+    io.and_then(Errno::from_io_error).is_some_and(full)
+        || cause.downcast_ref::<Errno>().is_some_and(|it| full(*it))
+        || cause.is::<NoRoom>()
+}
+
+fn bytes(free: &StatVfs) -> u64 {
+    free.f_bfree.saturating_mul(free.f_frsize)
+}
+
+fn is_full(free: &StatVfs) -> bool {
+    bytes(free) < SCRAP || (free.f_files > 0 && free.f_ffree == 0)
+}
+
+/// What is free on the filesystem that a disk in a file is on, if it is full.
+fn full_around(disk: &Path) -> Option<u64> {
+    let is_device = super::mounts::is_device(disk).ok()?;
+    let free = statvfs(disk).ok().filter(|_| !is_device)?;
+    is_full(&free).then(|| bytes(&free))
+}
