@@ -11,6 +11,7 @@ use pitstop_imaging::units;
 use pitstop_trees::entry::Kind;
 use pitstop_trees::index::Index;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::unix::fs::FileExt;
 
 /// Bytes of an entry of a folder.
@@ -113,9 +114,8 @@ impl Load {
     }
 
     fn folder(&mut self, path: &str) {
-        let key = path.to_uppercase();
-        if !self.folders.contains_key(&key) {
-            self.folders.insert(key, 0);
+        if let Entry::Vacant(folder) = self.folders.entry(path.to_uppercase()) {
+            folder.insert(0);
             self.name(path);
         }
     }
@@ -225,7 +225,7 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             file.as_file().set_len(size).unwrap();
             let folder = tempfile::tempdir().unwrap();
-            let fill = || {
+            let try_all = || {
                 wanted.make(file.path(), 512, &Silent).unwrap();
                 let mut held = HeldBack::take(file.path(), &(0..size)).unwrap();
                 held.fill(folder.path(), size)
@@ -260,17 +260,17 @@ mod tests {
             if mib < 600 {
                 add(&mut load, "f/rest".into(), left);
                 load.check(&room).unwrap();
-                fill().unwrap();
+                try_all().unwrap();
                 add(&mut load, "f/more".into(), 1);
                 let why = load.check(&room).unwrap_err().to_string();
                 assert!(why.contains("its files take"), "{why}");
-                assert!(fill().is_err());
+                assert!(try_all().is_err());
                 add(&mut load, "top".into(), 0);
                 let why = load.check(&room).unwrap_err().to_string();
                 assert!(why.contains("its top folder would have"), "{why}");
             } else {
                 assert_eq!(room.top, None);
-                fill().unwrap();
+                try_all().unwrap();
             }
         }
     }

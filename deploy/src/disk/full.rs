@@ -38,10 +38,12 @@ pub fn explain(
         if !told && !is_full(&free) {
             continue;
         }
-        let mut has = units::bytes(bytes(&free));
-        if free.f_files > 0 {
-            has += &format!(" and {} inodes", free.f_ffree);
-        }
+        let room = units::bytes(bytes(&free));
+        let has = if free.f_files > 0 {
+            format!("{room} and {} inodes", free.f_ffree)
+        } else {
+            room
+        };
         let on = volumes.shown(volume.index).unwrap_or_default();
         let takes = load(index, volumes, volume.index, false);
         lines.push(format!(

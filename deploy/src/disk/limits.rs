@@ -11,9 +11,9 @@ use std::collections::HashMap;
 /// `EXT4_LINK_MAX` (fs/ext4/ext4.h) and `BTRFS_LINK_MAX` (fs/btrfs/ctree.h).
 const EXT_LINKS: u64 = 65_000;
 const BTRFS_LINKS: u64 = 65_535;
-/// `XFS_SYMLINK_MAXLEN` (fs/xfs/libxfs/xfs_format.h), its end among them.
+/// `XFS_SYMLINK_MAXLEN` (`fs/xfs/libxfs/xfs_format.h`), its end among them.
 const XFS_TARGET: usize = 1024;
-/// A leaf of Btrfs, and one where data and metadata are mixed.
+/// A leaf of a Btrfs, and one where data and metadata are mixed.
 const BTRFS_LEAF: usize = 16 << 10;
 const BTRFS_MIXED: usize = 4 << 10;
 /// What is not left of it: its own header and an item's; an attribute's; that of a symlink's target.

@@ -32,8 +32,8 @@ impl System {
         }
         fs::write(at.join("etc/fstab"), "").unwrap();
         fs::write(at.join("usr/bin/sh"), "#!").unwrap();
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(at.join("usr/bin/sh"), mode).unwrap();
+        let all = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(at.join("usr/bin/sh"), all).unwrap();
         symlink("usr/bin", at.join("bin")).unwrap();
         more(&at);
         let image = folder.path().join("image.tar.gz");
