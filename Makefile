@@ -191,6 +191,12 @@ bench-level: ## what the levels of compressing take and save, by the line (root)
 	cargo build --release -p pitstop
 	bench/level
 
+.PHONY: bench-ways
+bench-ways: ## what compressing harder takes and saves, chunk by chunk; writes its part of docs/benchmarks.md
+	@.ci/setup test
+	@.ci/setup bench
+	bench/ways
+
 .PHONY: bench-waterfall
 bench-waterfall: ## what passes from the kernel's start to the first byte of an image; writes its part of docs/benchmarks.md
 	@.ci/setup test

@@ -1,7 +1,8 @@
-"""What benches in network namespaces share: two namespaces with a line between them, and their part of docs/benchmarks.md."""
+"""What benches share: files to pack, two network namespaces with a line between them, and their part of docs/benchmarks.md."""
 import os, subprocess, sys
 from pathlib import Path
 
+MIB = 1 << 20
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 SERVER, MACHINE = "10.81.0.1", "10.81.0.2"
@@ -12,6 +13,20 @@ def tool(*words):
     if done.returncode:
         sys.exit(f"bench: {' '.join(map(str, words))}: {done.stderr.strip()}")
     return done.stdout
+
+
+def usr(path, mib):
+    """Writes `mib` MiB of real files, as a tar of /usr, to `path`."""
+    tar = subprocess.Popen(["tar", "-C", "/", "-cf", "-", "--sort=name", "usr"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with open(path, "wb") as out:
+        for _ in range(mib):
+            piece = tar.stdout.read(MIB)
+            if len(piece) < MIB:
+                sys.exit(f"bench: /usr has less than {mib} MiB")
+            out.write(piece)
+    tar.kill()
+    tar.wait()
+    tar.stdout.close()
 
 
 class Link:
