@@ -43,11 +43,9 @@ pub fn explain(
         };
         let on = volumes.shown(volume.index).unwrap_or_default();
         let takes = load(index, volumes, volume.index, free.f_frsize);
-        let lines = if is_full(&free) {
-            &mut full
-        } else {
-            &mut others
-        };
+        // What was written in part may be away again.
+        let is_it = is_full(&free) || told && is_nearly_full(&free);
+        let lines = if is_it { &mut full } else { &mut others };
         lines.push(format!(
             "{} ({filesystem} on {on}) has {has} free, and of the tree it takes {} in {} files",
             volume.mount,
@@ -61,7 +59,6 @@ pub fn explain(
         return error.context(format!("the new system has no room left: {full}"));
     }
     if told && !others.is_empty() {
-        // What did not fit is away again, or is larger than what is free.
         let others = others.join("; ");
         return error.context(format!("the new system has not room enough: {others}"));
     }
@@ -94,6 +91,10 @@ fn bytes(free: &StatVfs) -> u64 {
 
 fn is_full(free: &StatVfs) -> bool {
     bytes(free) < SCRAP || (free.f_files > 0 && free.f_ffree == 0)
+}
+
+fn is_nearly_full(free: &StatVfs) -> bool {
+    free.f_bfree < free.f_blocks / 16
 }
 
 /// What is free on the filesystem that a disk in a file is on, if it is full.
