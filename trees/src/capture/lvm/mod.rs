@@ -59,6 +59,10 @@ impl Lvm for System {
             // The volume itself is mounted.
             fsconfig_set_flag(&context, "nouuid")?;
         }
+        if kind.starts_with("ext") {
+            // The superblock may say that an error is to stop the machine, and a snapshot that is full is one.
+            fsconfig_set_string(&context, "errors", "continue")?;
+        }
         fsconfig_create(&context)?;
         let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOATIME;
         Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
