@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::run;
+use common::{Server, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pitstop_transport::fetch::fake::{FakeServer, Fault};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -70,6 +72,15 @@ fn a_log_that_takes_nothing_changes_no_exit_status() {
     assert_eq!(status(&["restore", &bench.image, &bench.disk]), Some(0));
     assert_eq!(status(&["restore", "nothing.gz", &bench.disk]), Some(1));
     assert_eq!(status(&["restore", &bench.image]), Some(2));
+}
+
+#[test]
+fn a_server_whose_log_takes_nothing_ends_as_ever() {
+    let bench = Bench::new();
+    let log = File::options().write(true).open(bench.full("full"));
+    let mut server = Server::start_logging(bench.folder.path(), log.unwrap());
+    kill(Pid::from_raw(server.pid()), Signal::SIGTERM).unwrap();
+    assert_eq!(server.wait(), Some(0));
 }
 
 /// An image would have half of what the disk was and half of what it becomes.
