@@ -72,6 +72,15 @@ fn a_log_that_takes_nothing_changes_no_exit_status() {
     assert_eq!(status(&["restore", &bench.image, &bench.disk]), Some(0));
     assert_eq!(status(&["restore", "nothing.gz", &bench.disk]), Some(1));
     assert_eq!(status(&["restore", &bench.image]), Some(2));
+    let (list, root) = (bench.at("list"), bench.at("root"));
+    fs::create_dir(&root).unwrap();
+    fs::write(
+        &list,
+        "!client-1 homer 00:11:22:33:44:55 192.168.1.11\n!kernel-1 2.6\n",
+    )
+    .unwrap();
+    let take = ["fleet", "import", &list, "--from", "clients.conf"];
+    assert_eq!(status(&[&take[..], &["--root", &root]].concat()), Some(0));
 }
 
 #[test]
@@ -278,12 +287,16 @@ fn a_file_that_is_called_as_a_note_would_be_stays() {
 }
 
 #[test]
-fn help_that_nobody_gets_is_a_failure() {
-    let shown = common::pitstop()
-        .args(["backup", "--help"])
-        .stdout(File::options().write(true).open("/dev/full").unwrap())
-        .output()
-        .unwrap();
-    assert_eq!(shown.status.code(), Some(1));
-    assert!(told(&shown).contains("No space left"), "{}", told(&shown));
+fn what_is_printed_and_nobody_gets_is_a_failure() {
+    let bench = Bench::new();
+    let torrent = ["torrent", &bench.image, "--tracker", "http://127.0.0.1:1/"];
+    for arguments in [&["backup", "--help"][..], &torrent] {
+        let shown = common::pitstop()
+            .args(arguments)
+            .stdout(File::options().write(true).open("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(shown.status.code(), Some(1));
+        assert!(told(&shown).contains("No space left"), "{}", told(&shown));
+    }
 }
