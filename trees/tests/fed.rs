@@ -163,7 +163,7 @@ fn a_large_file_of_which_parts_are_missing_is_not_kept_open() {
         open: Mutex::default(),
     };
     extract_fed(&image, &target, 2, Some(&halves), &Silent).unwrap();
-    assert_eq!(*halves.open.lock().unwrap(), [PathBuf::new(); 0]);
+    assert!(halves.open.lock().unwrap().is_empty());
     for number in 0..FILES {
         assert!(fs::read(target.join(number.to_string())).unwrap() == data(number));
     }
