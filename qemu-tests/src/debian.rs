@@ -316,7 +316,7 @@ fn write_all(root: &Path, files: &[(&str, String)]) -> Result<()> {
 }
 
 /// A disk without a partition table, with these files.
-pub fn filesystem(tree: &Path, size: &str) -> Result<Disk> {
+fn filesystem(tree: &Path, size: &str) -> Result<Disk> {
     let disk = Disk::blank(0)?;
     make_filesystem(tree, disk.path(), size)?;
     Ok(disk)
