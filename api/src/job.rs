@@ -103,16 +103,6 @@ impl Job {
     pub fn shown(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.machine)
     }
-
-    /// Whether it is about the machine that `other` is about.
-    pub fn is_of_machine(&self, other: &Self) -> bool {
-        let mut files = self.files();
-        files.any(|file| other.files().any(|theirs| theirs == file))
-    }
-
-    fn files(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.host_file).chain(&self.other_files)
-    }
 }
 
 impl From<&pitstop_jobs::Job> for Job {

@@ -75,9 +75,10 @@ fn assert_accepted(disk: &Path) {
     );
 }
 
-/// What a restore to a disk of `size` bytes warns of.
+/// What a restore to a disk of `size` bytes warns of, which had a GPT of its own before.
 fn warnings(dir: &TempDir, image: &Path, size: u64) -> Vec<String> {
     let target = sparse(dir, "target", size);
+    run("sgdisk", &["-n", "1:0:0", target.to_str().unwrap()]);
     let told = Warnings::default();
     let source = FileSource::open(image).unwrap();
     restore(&source, &target, &RestoreOptions::default(), &told).unwrap();
@@ -103,33 +104,44 @@ impl Reporter for Warnings {
 #[test]
 fn an_image_that_ends_before_its_partitions_do_is_warned_of() {
     let dir = TempDir::new().unwrap();
-    for (program, arguments) in [
-        ("sgdisk", &["-n", "1:2048:100000"][..]),
+    let logical = |primary| {
+        let make = |kind, start, end| ["mkpart", kind, start, end];
+        let parts = [
+            make("primary", "1MiB", primary),
+            make("extended", "49MiB", "60MiB"),
+            make("logical", "50MiB", "58MiB"),
+        ];
+        [&["mklabel", "msdos"][..], &parts.concat()].concat()
+    };
+    let cut = 24 * MIB;
+    for (program, arguments, number) in [
+        ("sgdisk", vec!["-n", "1:2048:100000"], 1),
         (
             "parted",
-            &["mklabel", "msdos", "mkpart", "primary", "1MiB", "48MiB"],
+            vec!["mklabel", "msdos", "mkpart", "primary", "1MiB", "48MiB"],
+            1,
         ),
+        // Within the primary one, and between it and the extended one.
+        ("parted", logical("48MiB"), 1),
+        ("parted", logical("16MiB"), 2),
     ] {
-        let disk = disk(&dir, program, arguments);
+        let disk = disk(&dir, program, &arguments);
         for size in [SMALL, LARGE] {
-            assert_eq!(warnings(&dir, &disk, size), [""; 0], "{program}");
+            assert_eq!(warnings(&dir, &disk, size), [""; 0], "{arguments:?}");
         }
         // As a download leaves it that broke off: raw, and packed in pieces that end with their own checksums.
         File::options()
             .write(true)
             .open(&disk)
             .unwrap()
-            .set_len(24 * MIB)
+            .set_len(cut)
             .unwrap();
         run("gzip", &["-1kf", disk.to_str().unwrap()]);
-        for image in [disk.clone(), disk.with_extension("gz")] {
-            for size in [24 * MIB, LARGE] {
-                let told = warnings(&dir, &image, size).concat();
-                assert!(
-                    told.contains("the image ends at byte 25165824, and its partition 1 ("),
-                    "{told}"
-                );
-            }
+        let packed = disk.with_extension("gz");
+        for (image, size) in [(&disk, cut), (&disk, SMALL), (&packed, LARGE)] {
+            let told = warnings(&dir, image, size).concat();
+            let wanted = format!("the image ends at byte {cut}, and its partition {number} (");
+            assert!(told.contains(&wanted), "{arguments:?}, {size}: {told}");
         }
         fs::remove_file(disk).unwrap();
     }

@@ -2,7 +2,8 @@
 //!
 //! Needs gdisk, fdisk, util-linux, e2fsprogs, dosfstools.
 
-use pitstop_imaging::event::Silent;
+use pitstop_imaging::disk::lock;
+use pitstop_imaging::event::{Event, Reporter, Silent};
 use pitstop_imaging::layout::apply::{apply, compare};
 use pitstop_imaging::layout::{Layout, capture, import};
 use std::fs::{self, File};
@@ -31,12 +32,22 @@ fn disk(size: u64) -> (tempfile::TempDir, String) {
     (folder, name)
 }
 
+/// Whoever would read the disk meanwhile is kept away, all the time.
+struct Alone<'a>(&'a Path);
+
+impl Reporter for Alone<'_> {
+    fn event(&self, _: &Event) {
+        let reader = File::open(self.0).unwrap();
+        assert!(!lock::share(&reader), "a backup can begin");
+    }
+}
+
 /// Applies twice: the second time there is nothing to do, and not a byte changes.
 fn apply_twice(layout: &Layout, path: &str) {
     let path = Path::new(path);
     let changes = compare(layout, path).unwrap();
     assert!(changes.table);
-    apply(&changes, path, &Silent).unwrap();
+    apply(&changes, path, &Alone(path)).unwrap();
     let before = blake3::hash(&fs::read(path).unwrap());
     let again = compare(layout, path).unwrap();
     assert!(again.is_empty(), "{again:?}");

@@ -1,15 +1,17 @@
 //! `pitstop`: the admin's command. Images without a boot, the embedded server, and machines' jobs.
 
-/// A line on standard error that nobody has to take: a log on a full disk, a terminal that is gone. The work goes on, and
+/// What nobody has to take on standard error: a log on a full disk, a terminal that is gone. The work goes on, and
 /// the exit status tells how it ended; `std`'s own would end the program with a status of its own.
-macro_rules! eprintln {
-    () => { eprintln!("") };
-    ($($line:tt)*) => {{
-        let _ = ::std::io::Write::write_fmt(
-            &mut ::std::io::stderr(),
-            ::std::format_args!("{}\n", ::std::format_args!($($line)*)),
-        );
+macro_rules! eprint {
+    ($($text:tt)*) => {{
+        let _ = ::std::io::Write::write_fmt(&mut ::std::io::stderr(), ::std::format_args!($($text)*));
     }};
+}
+
+/// A line of it.
+macro_rules! eprintln {
+    () => { eprint!("\n") };
+    ($($line:tt)*) => { eprint!("{}\n", ::std::format_args!($($line)*)) };
 }
 
 mod ask;

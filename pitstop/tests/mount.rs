@@ -6,7 +6,7 @@ use common::{PATIENCE, Server, pitstop, run};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pitstop_testing::mounts::unmount;
+use pitstop_testing::mounts::{self, unmount};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -94,7 +94,10 @@ struct Mounted {
 
 impl Mounted {
     fn new(image: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), image)
+    }
+
+    fn on(dir: TempDir, image: &str) -> Self {
         let mut child = pitstop()
             .args(["mount", image])
             .arg(dir.path())
@@ -193,7 +196,9 @@ fn a_disk_and_its_partitions_are_files() {
             .raw_os_error(),
         Some(libc::ENOENT)
     );
-    mounted.signal(Signal::SIGINT);
+    // As systemd ends a service with `SendSIGHUP`.
+    mounted.signal(Signal::SIGTERM);
+    mounted.signal(Signal::SIGHUP);
     assert!(mounted.wait().success());
     assert_eq!(mounted.said(), "");
     assert_eq!(names(mounted.dir.path()), [""; 0]);
@@ -249,7 +254,10 @@ fn an_unmount_from_outside_ends_it_and_one_in_use_goes_on() {
 #[test]
 fn what_is_unmounted_and_still_in_use_ends_by_signals() {
     let scene = Scene::new();
-    let mut mounted = Mounted::new(scene.image.to_str().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let below = mounts::Mounted::new(&["-t", "tmpfs", "none"], dir.path());
+    fs::write(below.path().join("below"), "").unwrap();
+    let mut mounted = Mounted::on(dir, scene.image.to_str().unwrap());
     let _file = File::open(mounted.path("disk.raw")).unwrap();
     tool("umount", &["--lazy", mounted.dir.path().to_str().unwrap()]);
     // Signals that come together count once.
@@ -261,6 +269,9 @@ fn what_is_unmounted_and_still_in_use_ends_by_signals() {
     assert_eq!(mounted.wait().code(), Some(1));
     let said = mounted.said();
     assert!(said.contains("somebody had it still"), "{said}");
+    // What else is mounted there is no concern of its.
+    assert_eq!(names(below.path()), ["below"]);
+    drop(below);
 }
 
 #[test]

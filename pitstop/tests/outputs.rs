@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::run;
+use common::{Server, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pitstop_transport::fetch::fake::{FakeServer, Fault};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -70,6 +72,24 @@ fn a_log_that_takes_nothing_changes_no_exit_status() {
     assert_eq!(status(&["restore", &bench.image, &bench.disk]), Some(0));
     assert_eq!(status(&["restore", "nothing.gz", &bench.disk]), Some(1));
     assert_eq!(status(&["restore", &bench.image]), Some(2));
+    let (list, root) = (bench.at("list"), bench.at("root"));
+    fs::create_dir(&root).unwrap();
+    fs::write(
+        &list,
+        "!client-1 homer 00:11:22:33:44:55 192.168.1.11\n!kernel-1 2.6\n",
+    )
+    .unwrap();
+    let take = ["fleet", "import", &list, "--from", "clients.conf"];
+    assert_eq!(status(&[&take[..], &["--root", &root]].concat()), Some(0));
+}
+
+#[test]
+fn a_server_whose_log_takes_nothing_ends_as_ever() {
+    let bench = Bench::new();
+    let log = File::options().write(true).open(bench.full("full"));
+    let mut server = Server::start_logging(bench.folder.path(), log.unwrap());
+    kill(Pid::from_raw(server.pid()), Signal::SIGTERM).unwrap();
+    assert_eq!(server.wait(), Some(0));
 }
 
 /// An image would have half of what the disk was and half of what it becomes.
@@ -267,12 +287,16 @@ fn a_file_that_is_called_as_a_note_would_be_stays() {
 }
 
 #[test]
-fn help_that_nobody_gets_is_a_failure() {
-    let shown = common::pitstop()
-        .args(["backup", "--help"])
-        .stdout(File::options().write(true).open("/dev/full").unwrap())
-        .output()
-        .unwrap();
-    assert_eq!(shown.status.code(), Some(1));
-    assert!(told(&shown).contains("No space left"), "{}", told(&shown));
+fn what_is_printed_and_nobody_gets_is_a_failure() {
+    let bench = Bench::new();
+    let torrent = ["torrent", &bench.image, "--tracker", "http://127.0.0.1:1/"];
+    for arguments in [&["backup", "--help"][..], &torrent] {
+        let shown = common::pitstop()
+            .args(arguments)
+            .stdout(File::options().write(true).open("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(shown.status.code(), Some(1));
+        assert!(told(&shown).contains("No space left"), "{}", told(&shown));
+    }
 }

@@ -12,6 +12,8 @@ pub const AWAY: Duration = Duration::from_secs(2);
 const STAY: Duration = Duration::from_secs(15 * 60);
 /// Who has all leaves after this if no child asks for anything, whatever the plan says: who is to ask may hang.
 const UNASKED: Duration = Duration::from_secs(4);
+/// Who stays longer says why: on its screen nothing moves, and nobody is to switch it off.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// How long it is silent after an answer that asked for a word in `beat`.
 pub fn silent_for(beat: Duration, stage: Stage, children: usize) -> Duration {
@@ -27,6 +29,7 @@ pub fn silent_for(beat: Duration, stage: Stage, children: usize) -> Duration {
 pub struct Stay {
     since: Duration,
     alone_since: Duration,
+    is_told: bool,
 }
 
 impl Stay {
@@ -34,7 +37,21 @@ impl Stay {
         Self {
             since: now,
             alone_since: now,
+            is_told: false,
         }
+    }
+
+    /// What people are told of it, once.
+    pub fn word(&mut self, now: Duration, children: usize) -> Option<String> {
+        if self.is_told || children == 0 || now.saturating_sub(self.since) < QUIET {
+            return None;
+        }
+        self.is_told = true;
+        Some(format!(
+            "all data is written; machines still have it from this one ({children} now): it stays for them before it goes on, {} minutes \
+             at most",
+            STAY.as_secs() / 60
+        ))
     }
 
     /// Whether it goes; `may_leave`: nobody waits for it, as far as the server knows.
@@ -47,5 +64,24 @@ impl Stay {
             return false;
         }
         may_leave || now.saturating_sub(self.alone_since) > UNASKED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stays_long_for_others_says_so_once() {
+        let seconds = Duration::from_secs;
+        let mut stay = Stay::new(seconds(100));
+        assert_eq!(stay.word(seconds(104), 2), None);
+        assert_eq!(stay.word(seconds(106), 0), None);
+        let word = stay.word(seconds(107), 3).unwrap();
+        assert!(
+            word.contains("(3 now)") && word.contains("15 minutes"),
+            "{word}"
+        );
+        assert_eq!(stay.word(seconds(108), 3), None);
     }
 }

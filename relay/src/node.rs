@@ -405,6 +405,9 @@ impl Run<'_> {
         let mut stay = Stay::new(self.now());
         let children = || self.children.load(Ordering::Relaxed);
         while !self.stopped() && !stay.is_over(self.now(), children(), self.ticket.may_leave()) {
+            if let Some(word) = stay.word(self.now(), children()) {
+                self.node.reporter.info(word);
+            }
             thread::sleep(LOOKS);
         }
     }

@@ -286,7 +286,7 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     if let Some(dhcp) = stop_dhcp {
         dhcp.abort();
     }
-    eprintln!("pitstop: ending; another signal ends it at once");
+    tell("ending; another signal ends it at once");
     tokio::select! {
         // What is still under way then leaves nothing behind: see upload.rs.
         _ = tokio::time::timeout(GRACE, web.end()) => {}
@@ -296,6 +296,11 @@ async fn serve(args: &Args, folders: Folders) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A line on standard error that nobody has to take: a log on a full disk must not end the server.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "pitstop: {line}");
+}
+
 /// Of two servers of one root each would turn the machines of the other to itself. One that is ending is waited for. What is
 /// returned holds the root; `None` where the filesystem has no locks of folders.
 async fn only_server(root: &Path) -> anyhow::Result<Option<File>> {
@@ -303,10 +308,10 @@ async fn only_server(root: &Path) -> anyhow::Result<Option<File>> {
     let folder = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
     for look in 0..LOOKS {
         if look == 1 {
-            eprintln!(
-                "pitstop: another pitstop serve has {}: waiting for it to end",
-                root.display()
-            );
+            let root = root.display();
+            tell(&format!(
+                "another pitstop serve has {root}: waiting for it to end"
+            ));
         }
         match folder.try_lock() {
             Ok(()) => return Ok(Some(folder)),

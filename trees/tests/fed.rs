@@ -8,7 +8,7 @@ use pitstop_imaging::image::{Chunk, Fed, Feed, FileSource, Hand};
 use pitstop_trees::{TreeImage, extract_fed};
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const SIZE: u64 = 200 << 20;
@@ -113,4 +113,58 @@ fn everything_comes_back_by_others_and_is_had_again_from_its_files() {
     extract_fed(&image, &second.path, 2, Some(&given), &Silent).unwrap();
     let found = differences(&entries(&root), &entries(&second.path), |_| {});
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Brings one half of the members, sees which files are open then, and brings the other half.
+struct Halves<'a> {
+    target: &'a Path,
+    open: Mutex<Vec<PathBuf>>,
+}
+
+impl Feed for Halves<'_> {
+    fn run(
+        &self,
+        restore: &dyn Fed,
+        finish: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut hand = restore.hand()?;
+        for half in [0, 1] {
+            for known in restore.chunks() {
+                let chunk = &known.chunk;
+                if chunk.number % 2 == half {
+                    assert!(hand.put(chunk, &member(restore, chunk))?);
+                }
+            }
+            let open = fs::read_dir("/proc/self/fd")?.flatten();
+            let open = open.filter_map(|it| fs::read_link(it.path()).ok());
+            let own = open.filter(|path| path.starts_with(self.target) && path.is_file());
+            self.open.lock().unwrap().extend(own);
+        }
+        finish()
+    }
+}
+
+#[test]
+fn a_large_file_of_which_parts_are_missing_is_not_kept_open() {
+    const FILES: usize = 8;
+    let work = tempfile::tempdir().unwrap();
+    let (root, image) = (work.path().join("tree"), work.path().join("x.tar.gz"));
+    fs::create_dir(&root).unwrap();
+    let data = |number: usize| vec![u8::try_from(number).unwrap() + 1; 2 << 20];
+    for number in 0..FILES {
+        fs::write(root.join(number.to_string()), data(number)).unwrap();
+    }
+    capture_to(&root, &image, &options()).unwrap();
+    let source = FileSource::open(&image).unwrap();
+    let image = TreeImage::open(&source).unwrap();
+    let target = fs::canonicalize(work.path()).unwrap().join("target");
+    let halves = Halves {
+        target: &target,
+        open: Mutex::default(),
+    };
+    extract_fed(&image, &target, 2, Some(&halves), &Silent).unwrap();
+    assert!(halves.open.lock().unwrap().is_empty());
+    for number in 0..FILES {
+        assert!(fs::read(target.join(number.to_string())).unwrap() == data(number));
+    }
 }

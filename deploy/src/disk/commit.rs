@@ -37,7 +37,7 @@ impl Rest {
     pub fn commit(self, plan: &Plan, reporter: &dyn Reporter) -> anyhow::Result<()> {
         let disks = plan.disks();
         for (disk, _) in &disks {
-            Target::open(disk)?
+            Target::reopen(disk)?
                 .flush()
                 .with_context(|| format!("flushing {}", disk.display()))?;
         }
@@ -59,7 +59,7 @@ impl Rest {
 }
 
 fn write_code(disk: &Path, placed: &Placed, code: &BootCode) -> anyhow::Result<()> {
-    let target = Target::open(disk)?;
+    let target = Target::reopen(disk)?;
     let mut sector = [0; SECTOR];
     target
         .read_exact_at(&mut sector, 0)

@@ -23,7 +23,7 @@ pub fn explain(
     disk: &Path,
 ) -> anyhow::Error {
     let told = error.chain().any(is_told);
-    let mut lines = Vec::new();
+    let (mut full, mut others) = (Vec::new(), Vec::new());
     for volume in &volumes.all {
         // A FAT is not mounted, and its subvolumes have one room.
         let first = volumes.all.iter().find(|it| it.index == volume.index);
@@ -35,9 +35,6 @@ pub fn explain(
         let Ok(free) = statvfs(mounts.at(&volume.mount).as_path()) else {
             continue;
         };
-        if !told && !is_full(&free) {
-            continue;
-        }
         let room = units::bytes(bytes(&free));
         let has = if free.f_files > 0 {
             format!("{room} and {} inodes", free.f_ffree)
@@ -45,7 +42,10 @@ pub fn explain(
             room
         };
         let on = volumes.shown(volume.index).unwrap_or_default();
-        let takes = load(index, volumes, volume.index, false);
+        let takes = load(index, volumes, volume.index, free.f_frsize);
+        // What was written in part may be away again.
+        let is_it = is_full(&free) || told && is_nearly_full(&free);
+        let lines = if is_it { &mut full } else { &mut others };
         lines.push(format!(
             "{} ({filesystem} on {on}) has {has} free, and of the tree it takes {} in {} files",
             volume.mount,
@@ -53,11 +53,16 @@ pub fn explain(
             takes.files
         ));
     }
-    if lines.is_empty() {
-        return around(error, disk);
+    let error = around(error, disk);
+    if !full.is_empty() {
+        let full = full.join("; ");
+        return error.context(format!("the new system has no room left: {full}"));
     }
-    let lines = lines.join("; ");
-    around(error, disk).context(format!("the new system has no room left: {lines}"))
+    if told && !others.is_empty() {
+        let others = others.join("; ");
+        return error.context(format!("the new system has not room enough: {others}"));
+    }
+    error
 }
 
 /// Adds to `error` that the filesystem around a disk in a file is full, if it is: no write to the disk says so.
@@ -86,6 +91,10 @@ fn bytes(free: &StatVfs) -> u64 {
 
 fn is_full(free: &StatVfs) -> bool {
     bytes(free) < SCRAP || (free.f_files > 0 && free.f_ffree == 0)
+}
+
+fn is_nearly_full(free: &StatVfs) -> bool {
+    free.f_bfree < free.f_blocks / 16
 }
 
 /// What is free on the filesystem that a disk in a file is on, if it is full.

@@ -20,7 +20,6 @@ mod private;
 mod room;
 mod run;
 pub(crate) mod stack;
-mod turn;
 pub(crate) mod volumes;
 
 pub use plan::{Plan, plan};

@@ -236,6 +236,15 @@ fn compression(volumes: &Volumes, volume: &Volume, fstab: &Fstab) -> Vec<String>
     line.map(Line::compression).unwrap_or_default()
 }
 
+/// Whether files may take less room on the new filesystems than they have bytes.
+pub fn compresses(volumes: &Volumes, fstab: &Fstab) -> bool {
+    let mut options = volumes
+        .all
+        .iter()
+        .flat_map(|volume| compression(volumes, volume, fstab));
+    options.next().is_some()
+}
+
 /// Whether the new filesystems can be mounted as the tree's fstab wants their files compressed.
 ///
 /// # Errors

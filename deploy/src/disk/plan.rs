@@ -84,7 +84,7 @@ pub fn plan(deployment: Deployment<'_>) -> anyhow::Result<Plan<'_>> {
     let shapes = room::shapes(&volumes, &sizes, changes.placed.sector)?;
     room::check(&image.index, &volumes, &sizes, &shapes)?;
     limits::check(&image.index, &volumes, &shapes)?;
-    if is_file {
+    if is_file && !mounts::compresses(&volumes, &fstab) {
         room::check_file(deployment.disk, &image.index)?;
     }
     // They may take away what is in the way.

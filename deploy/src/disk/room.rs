@@ -19,6 +19,8 @@ const EXT_INODE: u64 = 256;
 const EXT_OWN: u64 = 11;
 /// No cluster of FAT is smaller.
 const FAT_SECTOR: u64 = 512;
+/// Of filesystems whose tools do not tell theirs beforehand.
+const BLOCK: u64 = 4096;
 /// Filesystems on which a byte of a file takes a byte at least, by their numbers (linux/magic.h): ext, XFS, tmpfs.
 const PLAIN: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
 const KIB: u64 = 1 << 10;
@@ -33,7 +35,7 @@ struct Room {
 }
 
 /// `shape` is what its tool says that it would make.
-fn room(filesystem: &str, size: u64, shape: Option<ExtShape>) -> Room {
+fn room(filesystem: &str, size: u64, shape: Option<ExtShape>, features: &[String]) -> Room {
     let dynamic = |taken: u64| Room {
         bytes: size.saturating_sub(taken),
         files: None,
@@ -47,10 +49,10 @@ fn room(filesystem: &str, size: u64, shape: Option<ExtShape>) -> Room {
             };
             let block = shape.map_or(block, |shape| shape.block);
             let files = shape.map_or(size / ratio, |shape| shape.inodes);
-            let journal = if filesystem == "ext2" {
-                0
-            } else {
+            let journal = if has_journal(filesystem, features) {
                 journal(size / block) * block
+            } else {
+                0
             };
             Room {
                 bytes: size.saturating_sub(files * EXT_INODE + journal),
@@ -65,6 +67,12 @@ fn room(filesystem: &str, size: u64, shape: Option<ExtShape>) -> Room {
         "btrfs" => dynamic(16 * MIB),
         _ => dynamic(0),
     }
+}
+
+/// Those that are named are all that it has.
+fn has_journal(filesystem: &str, features: &[String]) -> bool {
+    let named = features.is_empty() || features.iter().any(|feature| feature == "has_journal");
+    named && filesystem != "ext2"
 }
 
 /// The blocks of a journal, which mke2fs chooses by those of the filesystem: the fewest of all its versions
@@ -128,8 +136,13 @@ pub fn check(
             .collect();
         let Some(first) = here.first() else { continue };
         let shape = shapes.get(slot).copied().flatten();
-        let room = room(filesystem, *size, shape);
-        let load = load(index, volumes, slot, filesystem == "vfat");
+        let room = room(filesystem, *size, shape, &entry.features);
+        let block = match (filesystem, shape) {
+            ("vfat", _) => FAT_SECTOR,
+            (_, Some(shape)) => shape.block,
+            (_, None) => BLOCK,
+        };
+        let load = load(index, volumes, slot, block);
         let mount = &first.mount;
         if load.bytes > room.bytes {
             bail!(
@@ -177,8 +190,8 @@ pub fn check_file(disk: &Path, index: &Index) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What waits for a FAT until the end stands in the filesystem around it, too. Others have blocks as extraction reckons with them.
-pub fn load(index: &Index, volumes: &Volumes, slot: usize, is_fat: bool) -> Load {
+/// What waits for a FAT until the end stands in the filesystem around it, too. The filesystem has blocks of `block` bytes.
+pub fn load(index: &Index, volumes: &Volumes, slot: usize, block: u64) -> Load {
     let mut load = Load::default();
     for (number, entry) in index.entries().enumerate() {
         let path = entry.path.as_bytes();
@@ -195,11 +208,7 @@ pub fn load(index: &Index, volumes: &Volumes, slot: usize, is_fat: bool) -> Load
             }
         }
         if on_it {
-            load.bytes += if is_fat {
-                entry.kind.stored().next_multiple_of(FAT_SECTOR)
-            } else {
-                index.blocks_of(number)
-            };
+            load.bytes += index.blocks_of(number, block);
             load.files += u64::from(!matches!(entry.kind, Kind::HardLink(_)));
         }
     }
@@ -244,7 +253,7 @@ mod tests {
             };
             // s_free_blocks_count_lo, s_log_block_size, s_free_inodes_count.
             let free = read(0x0c) * (KIB << read(0x18));
-            let told = room(filesystem, mib * MIB, None);
+            let told = room(filesystem, mib * MIB, None, &[]);
             assert!(told.bytes >= free, "{mib}: {} {free}", told.bytes);
             assert!(
                 told.bytes <= free + free / 40,
@@ -266,7 +275,7 @@ mod tests {
                 size: mib * MIB,
                 entry: &entry,
             };
-            let told = room(filesystem, mib * MIB, wanted.ext_shape(512).unwrap());
+            let told = room(filesystem, mib * MIB, wanted.ext_shape(512).unwrap(), &[]);
             assert_eq!(told.files, Some(inodes), "{mib}");
             assert!(told.bytes >= free, "{mib}: {} {free}", told.bytes);
         }

@@ -7,7 +7,7 @@ use super::mounts::{self, Devices, Mounts};
 use super::plan::{Plan, place};
 use super::stack::{self, Running};
 use super::volumes::Volume;
-use super::{Deployment, Firmware, full, private, turn};
+use super::{Deployment, Firmware, full, private};
 use crate::boot::cmdline::{self, Found};
 use crate::boot::files::FSTAB;
 use crate::boot::judge::Bios;
@@ -22,11 +22,11 @@ use crate::update::record::Record;
 use crate::wishes::{BootWish, Initrd};
 use crate::{initramfs, inside, new_ids, overrides};
 use anyhow::{Context, bail};
-use pitstop_imaging::disk::nodes;
+use pitstop_imaging::disk::{DiskLock, nodes};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::image::Feed;
 use pitstop_imaging::interrupt;
-use pitstop_imaging::layout::apply::{apply, check_free};
+use pitstop_imaging::layout::apply::{apply_locked, check_locked};
 use pitstop_trees::path::TreePath;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -58,15 +58,18 @@ impl<'a> Plan<'a> {
     pub fn run(mut self, reporter: &dyn Reporter) -> anyhow::Result<Deployed> {
         private::run(|| {
             let disks: Vec<&Path> = self.disks().iter().map(|(disk, _)| *disk).collect();
-            let _turn = turn::take(&disks)?;
+            // Until the end: what opens a disk in between, as a backup, would leave it without what makes it boot.
+            let locks: anyhow::Result<Vec<DiskLock>> =
+                disks.iter().map(|disk| DiskLock::take(disk)).collect();
+            let _locks = locks?;
             let _held = stack::lock(&self.stack, &disks)?;
             // Not one is written while another one cannot be had: much time may have passed since the plan.
             for (disk, changes) in self.disks() {
-                check_free(changes, disk)?;
+                check_locked(changes, disk)?;
             }
             for (disk, changes) in self.disks() {
                 interrupt::check()?;
-                apply(changes, disk, reporter).map_err(|error| full::around(error, disk))?;
+                apply_locked(changes, disk, reporter).map_err(|error| full::around(error, disk))?;
             }
             let mut rest = self.hold_back()?;
             self.fill(&mut rest, reporter)?;

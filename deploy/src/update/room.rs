@@ -31,7 +31,7 @@ pub fn check(machine: &Machine, index: &Index, work: &Work, record: u64) -> anyh
     };
     let tops = &work.journal.volumes;
     for (entry, spot) in &work.spots {
-        add(&tops[spot.folder], index.blocks_of(*entry));
+        add(&tops[spot.folder], index.blocks_of(*entry, BLOCK));
     }
     for folder in &work.folders {
         add(&tops[folder.volume], BLOCK);

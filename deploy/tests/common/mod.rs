@@ -11,7 +11,7 @@ pub mod qemu;
 pub mod tree;
 
 use pitstop_deploy::disk::{Deployed, Deployment, plan};
-use pitstop_imaging::event::Silent;
+use pitstop_imaging::event::{Reporter, Silent};
 use pitstop_imaging::image::FileSource;
 use pitstop_imaging::layout::Layout;
 use pitstop_trees::entry::Entry;
@@ -291,12 +291,21 @@ pub fn deploy(
     disk: &Path,
     change: impl FnOnce(&mut Deployment),
 ) -> anyhow::Result<Deployed> {
+    deploy_telling(image, disk, change, &Silent)
+}
+
+pub fn deploy_telling(
+    image: &Path,
+    disk: &Path,
+    change: impl FnOnce(&mut Deployment),
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Deployed> {
     let source = FileSource::open(image)?;
     let image = TreeImage::open(&source)?;
     let mut deployment = Deployment::new(&image, disk);
     deployment.identity = pitstop_deploy::wishes::Identity::Keep;
     change(&mut deployment);
-    plan(deployment)?.run(&Silent)
+    plan(deployment)?.run(reporter)
 }
 
 /// What a plan says, or why there is none.

@@ -8,14 +8,18 @@ mod refused;
 
 use common::disk_file::DiskFile;
 use common::{
-    BOOT, Golden, LOADER, MIB, ROOT, SWAP, boot_of, deploy, differences, one_disk, planned,
+    BOOT, Golden, LOADER, MIB, ROOT, SWAP, boot_of, deploy, deploy_telling, differences, one_disk,
+    planned,
 };
 use pitstop_deploy::wishes::BootWish;
-use pitstop_imaging::disk::LoopDevice;
+use pitstop_imaging::disk::{LoopDevice, lock};
+use pitstop_imaging::event::{Event, Reporter};
 use pitstop_imaging::layout::Layout;
 use pitstop_imaging::source::{ReadAt as _, Window};
 use pitstop_imaging::used;
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Mutex;
 
 fn recognised(disk: &DiskFile, number: u32) -> used::Contents {
     let mut file = fs::File::open(&disk.path).unwrap();
@@ -150,8 +154,23 @@ fn check_esp(disk: &DiskFile) {
     );
 }
 
+/// A backup that would begin at any moment, and read until the deploy is done.
+struct Reader<'a> {
+    disk: &'a Path,
+    got: Mutex<Vec<File>>,
+}
+
+impl Reporter for Reader<'_> {
+    fn event(&self, _: &Event) {
+        let file = File::open(self.disk).unwrap();
+        if lock::share(&file) {
+            self.got.lock().unwrap().push(file);
+        }
+    }
+}
+
 #[test]
-fn an_mbr_keeps_its_kind_and_a_second_deploy_begins_anew() {
+fn an_mbr_keeps_its_kind_and_a_second_deploy_begins_anew_with_no_reader_in_between() {
     let _one = one_disk();
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image.tar.gz");
@@ -164,7 +183,12 @@ fn an_mbr_keeps_its_kind_and_a_second_deploy_begins_anew() {
     .capture(&image);
     let disk = DiskFile::new(900 * MIB);
     for _ in 0..2 {
-        deploy(&image, &disk.path, |_| {}).unwrap();
+        let reader = Reader {
+            disk: &disk.path,
+            got: Mutex::default(),
+        };
+        deploy_telling(&image, &disk.path, |_| {}, &reader).unwrap();
+        assert!(reader.got.into_inner().unwrap().is_empty());
         assert_eq!(disk.table().id, "0x1a2b3c4d");
         check_grub(&disk, 512);
         assert_eq!(recognised(&disk, 1).uuid, BOOT);

@@ -25,6 +25,8 @@ pub(super) fn read(text: &str) -> Imported {
             Some(("dhcp-host", value)) => host(number, value, &mut imported),
             Some(("dhcp-range", value)) => range(number, value, &mut imported, &mut tags),
             Some(("dhcp-option", value)) => options.extend(option(value)),
+            // That of the server itself, whatever it is.
+            Some(("domain", "#")) => {}
             Some(("domain", value)) => {
                 let (name, net) = value.split_once(',').unwrap_or((value, ""));
                 let name = name.trim().to_owned();

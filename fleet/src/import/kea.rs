@@ -84,7 +84,8 @@ impl Reader<'_> {
         let mut keys = with_outer(options(subnet), outer);
         let pools: Vec<toml::Value> = list(subnet, "pools")
             .filter_map(|pool| text(pool, "pool"))
-            .map(|pool| range(&pool.replace(' ', ""), net).into())
+            .filter_map(|pool| range(&pool.replace(' ', ""), net))
+            .map(Into::into)
             .collect();
         if !pools.is_empty() {
             keys.push(("range", toml::Value::Array(pools)));
@@ -176,10 +177,11 @@ fn with_outer(mut own: Vec<Key>, outer: &[Key]) -> Vec<Key> {
     own
 }
 
-/// A pool as a range of a fleet file: Kea takes a prefix, too, and leaves out of it what is all machines' in `net`.
-fn range(pool: &str, net: IpNet) -> String {
+/// A pool as a range of a fleet file: Kea takes a prefix, too, and leaves out of it what is all machines' in `net`. `None` where
+/// nothing is left.
+fn range(pool: &str, net: IpNet) -> Option<String> {
     let (Ok(IpNet::V4(pool)), IpNet::V4(net)) = (pool.parse::<IpNet>(), net) else {
-        return pool.to_owned();
+        return Some(pool.to_owned());
     };
     let usable = |ip: &Ipv4Addr| crate::fleet::usable(net.trunc().into(), IpAddr::V4(*ip));
     let (first, last) = (pool.network(), pool.broadcast());
@@ -194,7 +196,7 @@ fn range(pool: &str, net: IpNet) -> String {
     } else {
         beside(last, -1)
     };
-    format!("{first}-{last}")
+    (first <= last).then(|| format!("{first}-{last}"))
 }
 
 /// Blanks in place of comments (`#`, `//`, `/* */`) and of commas that nothing follows, so that errors keep their lines.

@@ -209,7 +209,7 @@ fn lines_of_dnsmasq_are_taken_whole_or_not_at_all() {
     let text = "dhcp-range=10.0.0.200,10.0.0.220,255.255.255.0\ndomain = lab.example\n\
         dhcp-host = 52:54:00:00:00:01 , 10.0.0.11 , a\ndhcp-host=52:54:00:00:00:*,10.0.0.12\n\
         dhcp-host=id:01:52:54:00:00:00:03,c,10.0.0.13\ndhcp-host=06-00:20:e0:3b:13:af,d,10.0.0.14\n\
-        dhcp-host=52:54:00:00:00:05,id:*,\"e\",10.0.0.15\n";
+        dhcp-host=52:54:00:00:00:05,id:*,\"e\",10.0.0.15\ndomain=#\n";
     let (fleet, report) = into(NEW_FILE, text, From::Dnsmasq);
     assert_eq!(
         machines(&fleet),
@@ -236,7 +236,7 @@ fn what_kea_says_outside_holds_inside_and_a_pool_may_be_a_prefix() {
         "shared-networks": [ { "option-data": [ { "name": "domain-name", "data": "shared.example" } ],
           "subnet4": [ { "subnet": "10.1.0.0/24", "pools": [ { "pool": "10.1.0.0/24" } ] } ] } ],
         "subnet4": [ { "subnet": "10.0.0.0/24", "option-data": [ { "name": "domain-name-servers", "data": "9.9.9.9" } ],
-          "pools": [ { "pool": "10.0.0.64/26" }, { "pool": "10.0.0.10 - 10.0.0.20" } ] } ] } }"#;
+          "pools": [ { "pool": "10.0.0.64/26" }, { "pool": "10.0.0.10 - 10.0.0.20" }, { "pool": "10.0.0.0/32" }, { "pool": "10.0.0.255/32" } ] } ] } }"#;
     let (fleet, report) = into(NEW_FILE, text, From::Kea);
     assert_eq!(left(&report), [""; 0]);
     let networks = fleet.networks.iter().map(|network| {

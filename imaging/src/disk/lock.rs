@@ -1,9 +1,12 @@
 //! Disk images that other programs have open: QEMU locks those of its machines, and so does a restore.
 
+use crate::patience::patiently;
+use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_RDLCK, F_WRLCK, SEEK_SET, c_int, c_short, flock, off_t};
 use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long who has just left may have a disk still.
@@ -22,6 +25,40 @@ pub fn share(file: &File) -> bool {
     lock(file, F_RDLCK, 1)
 }
 
+/// A disk that nobody else takes or shares for as long as this lives: for work that opens it again and again
+/// ([`Target::reopen`](super::Target::reopen)), and has other programs do so.
+#[derive(Debug)]
+pub struct DiskLock {
+    /// Open for the lock alone: what claims a device from who mounts it would be in the way of those programs.
+    _file: File,
+}
+
+impl DiskLock {
+    /// # Errors
+    /// When another program has it locked, or when it cannot be opened for writing.
+    pub fn take(disk: &Path) -> anyhow::Result<Self> {
+        let file = File::options().read(true).write(true).open(disk);
+        let file = file.with_context(|| format!("opening {} for writing", disk.display()))?;
+        take_or_tell(&file, disk)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// [Takes](take) the open `disk`, also from who is just leaving it.
+///
+/// # Errors
+/// When another program has it locked.
+pub(super) fn take_or_tell(file: &File, disk: &Path) -> anyhow::Result<()> {
+    if !patiently(MOMENT, || take(file), |taken| !taken) {
+        bail!(
+            "{} is in use: another program, such as QEMU, a backup, a deploy or another restore, has it locked: stop that \
+             first",
+            disk.display()
+        );
+    }
+    Ok(())
+}
+
 fn lock(file: &File, kind: c_int, length: off_t) -> bool {
     let range = flock {
         l_type: c_short::try_from(kind).unwrap_or_default(),
@@ -38,7 +75,7 @@ fn lock(file: &File, kind: c_int, length: off_t) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patience::patiently;
+    use crate::disk::Target;
     use std::fs::OpenOptions;
 
     #[test]
@@ -79,6 +116,26 @@ mod tests {
     }
 
     #[test]
+    fn who_works_on_a_disk_opens_it_again_and_nobody_else_gets_it_until_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, b"x").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("disk", &link).unwrap();
+        let held = DiskLock::take(&path).unwrap();
+        for _ in 0..2 {
+            Target::reopen(&path).unwrap();
+            assert!(!share(&File::open(&path).unwrap()));
+        }
+        let error = DiskLock::take(&link).unwrap_err().to_string();
+        assert!(error.contains("a deploy or another restore"), "{error}");
+        drop(held);
+        let soon = Duration::from_secs(60);
+        let again = patiently(soon, || DiskLock::take(&link), Result::is_err);
+        again.unwrap();
+    }
+
+    #[test]
     fn a_disk_that_is_just_being_left_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk");
@@ -89,7 +146,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(100));
             drop(first);
         });
-        crate::disk::Target::open(&path).unwrap();
+        Target::open(&path).unwrap();
         leaving.join().unwrap();
     }
 }

@@ -21,6 +21,7 @@ use std::path::Path;
 pub use backing::{busy_loop_of, same_bytes};
 pub use buffer::Buffer;
 pub use input::{DiskInput, Input};
+pub use lock::DiskLock;
 pub use loop_device::LoopDevice;
 pub use mounted::mounted_for_writing;
 pub use target::{Output, Target, is_device_path};

@@ -88,11 +88,28 @@ const ZEROS: usize = 1 << 20;
 
 impl Target {
     /// Opens `path` for writing, a device exclusively. Makes a file that is not there; one that has
-    /// bytes is a disk of that size. Writes nothing yet.
+    /// bytes is a disk of that size. Writes nothing yet. It is locked for as long as it is open.
     ///
     /// # Errors
     /// When it is mounted or otherwise in use, cannot be opened, or is a folder or some other thing.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::open_as(path, lock::take_or_tell)
+    }
+
+    /// Opens `path`, where the caller has the [`DiskLock`](super::DiskLock) of it or of the disk that it is on: as
+    /// [`open`](Self::open) does, without a lock.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open), but for locks.
+    pub fn reopen(path: &Path) -> anyhow::Result<Self> {
+        Self::open_as(path, |_, _| Ok(()))
+    }
+
+    /// `claim` comes before a look at the size: who has it still may be making it larger.
+    fn open_as(
+        path: &Path,
+        claim: impl FnOnce(&File, &Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let name = path.display().to_string();
         let mut is_new = false;
         let kind = match std::fs::metadata(path) {
@@ -138,10 +155,8 @@ impl Target {
             })?;
         let made = is_new.then(|| Made(path.into()));
         // A device is claimed already, from whoever mounts or claims it; who reads it for a backup has a lock.
-        if kind != Kind::Null && !patiently(lock::MOMENT, || lock::take(&file), |taken| !taken) {
-            bail!(
-                "{name} is in use: another program, such as QEMU, a backup or another restore, has it locked: stop that first"
-            );
+        if kind != Kind::Null {
+            claim(&file, path)?;
         }
         let size = match kind {
             Kind::Null => 0,

@@ -46,11 +46,12 @@ pub fn move_backup_gpt(
 /// Says so where the table that was written to `output` names more than the image of `size` bytes has: a file that was
 /// cut short looks so, and nothing else of it tells.
 pub(super) fn warn_of_missing_end(output: &dyn Output, size: u64, reporter: &dyn Reporter) {
-    let disk = Window::new(output, 0, output.limit().unwrap_or(size).max(size));
+    // What lies behind it on the disk is of the target's own past, and says nothing of the image.
+    let disk = Window::new(output, 0, size);
     // The restore is proven: a table that cannot be read has no say.
     let named = [512, 4096]
         .into_iter()
-        .filter_map(|sector| table::partitions(&disk, sector).ok())
+        .filter_map(|sector| table::named(&disk, sector).ok())
         .find(|named| !named.is_empty());
     let behind = named.and_then(|named| named.into_iter().find(|one| one.range().end > size));
     if let Some(partition) = behind {

@@ -3,7 +3,7 @@
 use super::Layout;
 use super::filesystems::Wanted;
 use super::place::{Place, Placed};
-use crate::disk::{DiskInput, Input as _, Output, Target};
+use crate::disk::{DiskInput, DiskLock, Input as _, Output, Target};
 use crate::disk::{nodes, signature_places};
 use crate::event::Reporter;
 use crate::source::{self, ReadAt, Window};
@@ -209,9 +209,24 @@ fn same_primaries(placed: &Placed, disk: &dyn ReadAt) -> anyhow::Result<bool> {
 /// When the disk is in use or cannot be written, when a tool fails, or when what is read back is not the
 /// layout. The disk has no table, or a part of the filesystems, then; another try completes it.
 pub fn apply(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow::Result<Outcome> {
+    let _lock = (!changes.is_empty())
+        .then(|| DiskLock::take(path))
+        .transpose()?;
+    apply_locked(changes, path, reporter)
+}
+
+/// [`apply`], where the caller has the disk's [`DiskLock`] and keeps it.
+///
+/// # Errors
+/// As of [`apply`].
+pub fn apply_locked(
+    changes: &Changes,
+    path: &Path,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<Outcome> {
     let placed = &changes.placed;
     if !changes.is_empty() {
-        check_free(changes, path)?;
+        check_locked(changes, path)?;
     }
     if changes.table {
         write_table(changes, path, reporter)?;
@@ -237,7 +252,16 @@ pub fn apply(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow:
 /// # Errors
 /// When it is in use, or has another size.
 pub fn check_free(changes: &Changes, path: &Path) -> anyhow::Result<()> {
-    let target = Target::open(path)?;
+    let _lock = DiskLock::take(path)?;
+    check_locked(changes, path)
+}
+
+/// [`check_free`], where the caller has the disk's [`DiskLock`].
+///
+/// # Errors
+/// As of [`check_free`], but for locks.
+pub fn check_locked(changes: &Changes, path: &Path) -> anyhow::Result<()> {
+    let target = Target::reopen(path)?;
     if target.limit() != Some(changes.placed.disk) {
         bail!(
             "{} has another size than when it was looked at",
@@ -255,7 +279,7 @@ fn writes(placed: &Placed) -> anyhow::Result<TableWrites> {
 
 fn write_table(changes: &Changes, path: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let placed = &changes.placed;
-    let target = Target::open(path)?;
+    let target = Target::reopen(path)?;
     let name = target.name().to_owned();
     let pieces = writes(placed).with_context(|| format!("making a table for {name}"))?;
     let doing = |at: u64| format!("writing {name} at {at}");
@@ -336,7 +360,7 @@ fn make_filesystem(
         .with_context(|| format!("making a file of {}", units::bytes(place.size)))?;
     wanted.make(scratch.path(), placed.sector, reporter)?;
     let made = DiskInput::open(scratch.path())?;
-    let target = Target::open(path)?;
+    let target = Target::reopen(path)?;
     target
         .zero(place.range())
         .with_context(|| format!("writing {} at {}", path.display(), place.start))?;

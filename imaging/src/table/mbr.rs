@@ -110,6 +110,21 @@ pub(super) fn read(
     })
 }
 
+/// What the MBR itself names: the primary partitions, and the extended ones.
+pub(super) fn own_entries(
+    disk: &dyn ReadAt,
+    sector_size: u32,
+    record: &BootRecord,
+) -> Result<Vec<Partition>, TableError> {
+    let walk = Walk::new(disk, sector_size, record);
+    check_primaries_apart(record, walk.sector)?;
+    let own = record.numbered().map(|(number, entry)| {
+        let start = u64::from(entry.starting_lba) * walk.sector;
+        walk.partition(number, start, entry)
+    });
+    Ok(own.collect())
+}
+
 /// The chains of the MBR's extended partitions.
 pub(super) fn chains(
     disk: &dyn ReadAt,

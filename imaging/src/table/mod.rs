@@ -128,12 +128,24 @@ pub fn read(disk: &dyn ReadAt, sector_size: u32) -> Result<Table, TableError> {
     Ok(table)
 }
 
-/// What the table of `disk` names, wherever it ends; nothing where there is no table.
+/// What the table of `disk` names, wherever it ends; nothing where there is no table. Where the logical partitions of an
+/// MBR cannot be read, as on a disk that ends before them, it is the MBR's own entries, the extended ones too: no table to
+/// write by.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn partitions(disk: &dyn ReadAt, sector_size: u32) -> Result<Vec<Partition>, TableError> {
-    Ok(at_its_word(disk, sector_size)?.partitions)
+pub fn named(disk: &dyn ReadAt, sector_size: u32) -> Result<Vec<Partition>, TableError> {
+    let record = mbr::BootRecord::parse(&first_sector(disk)?);
+    match (at_its_word(disk, sector_size), record) {
+        (
+            Err(TableError::Doubtful {
+                kind: TableKind::Mbr,
+                ..
+            }),
+            Some(record),
+        ) => mbr::own_entries(disk, sector_size, &record),
+        (read, _) => Ok(read?.partitions),
+    }
 }
 
 fn at_its_word(disk: &dyn ReadAt, sector_size: u32) -> Result<Table, TableError> {

@@ -130,7 +130,7 @@ fn shared(disk: &Path) -> anyhow::Result<File> {
     let file = File::open(disk).with_context(|| format!("opening {shown}"))?;
     if !patiently(lock::MOMENT, || lock::share(&file), |shared| !shared) {
         bail!(
-            "{shown} is being written: a restore, or another program, has it locked: let that end first"
+            "{shown} is being written: a restore, a deploy or another program has it locked: let that end first"
         );
     }
     Ok(file)

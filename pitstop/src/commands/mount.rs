@@ -9,13 +9,17 @@ use fuser::{BackgroundSession, Config, MountOption, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{major, minor};
 use pitstop_imaging::image::ImageReader;
 use pitstop_imaging::table;
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -46,6 +50,8 @@ pub enum Event {
 
 /// Requests that are answered side by side: the network may be slow.
 const THREADS: usize = 4;
+/// How long the end of what is unmounted may take. Signals that come together, as systemd sends two, mean one.
+const MOMENT: Duration = Duration::from_secs(5);
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
@@ -62,6 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let owner = Owner::this(args.allow_other);
     let files = Files::new(reader, files, owner, tell);
     let session = mount(files, args)?;
+    let looking = || format!("looking at {}", args.dir.display());
+    let device = fs::metadata(&args.dir).with_context(looking)?.dev();
     let line = format!(
         "pitstop: mounted {} on {}: {}\n",
         shown(&args.image),
@@ -70,7 +78,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     );
     // Nobody may be listening; the files are there all the same.
     let _ = std::io::stdout().write_all(line.as_bytes());
-    wait(&events, &args.dir)?;
+    if let Err(error) = wait(&events, &args.dir, device) {
+        // Dropped, it would unmount whatever is there by now.
+        std::mem::forget(session);
+        return Err(error);
+    }
     session
         .join()
         .with_context(|| format!("serving {}", args.dir.display()))
@@ -128,19 +140,24 @@ fn await_signals(signals: SigSet, tell: Sender<Event>) -> anyhow::Result<()> {
 }
 
 /// Until nobody has it any more. A signal unmounts; where that does not end it, a second one leaves all the same.
-fn wait(events: &Receiver<Event>, dir: &Path) -> anyhow::Result<()> {
+fn wait(events: &Receiver<Event>, dir: &Path, device: u64) -> anyhow::Result<()> {
     let (mut tried, mut gone) = (false, false);
     loop {
         match events.recv() {
             Ok(Event::Ended) | Err(_) => return Ok(()),
-            Ok(Event::Asked) => match unmount(dir) {
-                // Its end comes by itself, unless somebody has it still.
-                Ok(()) if !gone => gone = true,
-                Ok(()) => bail!(
+            // Its end comes by itself, unless somebody has it still.
+            Ok(Event::Asked) if gone => {
+                if ends(events) {
+                    return Ok(());
+                }
+                bail!(
                     "{} is unmounted, and somebody had it still: by an open file, or mounted elsewhere as well; nobody \
                      reads for them now",
                     dir.display()
-                ),
+                );
+            }
+            Ok(Event::Asked) => match unmount(dir, device) {
+                Ok(()) => gone = true,
                 Err(why) if tried => {
                     bail!(
                         "{} stays mounted, with nobody to read for it: {why}",
@@ -159,7 +176,26 @@ fn wait(events: &Receiver<Event>, dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn unmount(dir: &Path) -> Result<(), String> {
+/// Whether it ends in a moment, however many signals come meanwhile.
+fn ends(events: &Receiver<Event>) -> bool {
+    let late = Instant::now() + MOMENT;
+    loop {
+        match events.recv_timeout(late.saturating_duration_since(Instant::now())) {
+            Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => return true,
+            Ok(Event::Asked) => {}
+            Err(RecvTimeoutError::Timeout) => return false,
+        }
+    }
+}
+
+/// Unmounts what has this device number from `dir`, and nothing else.
+fn unmount(dir: &Path, device: u64) -> Result<(), String> {
+    if fs::metadata(dir).is_ok_and(|found| found.dev() != device) {
+        if is_mounted(device) {
+            return Err("something else is there now, and the image is mounted still".into());
+        }
+        return Ok(());
+    }
     match umount2(dir, MntFlags::empty()) {
         // EINVAL: somebody else was faster.
         Ok(()) | Err(Errno::EINVAL) => return Ok(()),
@@ -179,4 +215,13 @@ fn unmount(dir: &Path) -> Result<(), String> {
         }
     }
     Err(why)
+}
+
+/// Whether it is, anywhere in this view of the mounts (`proc_pid_mountinfo(5)`).
+fn is_mounted(device: u64) -> bool {
+    let number = format!("{}:{}", major(device), minor(device));
+    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| {
+        let mut numbers = mounts.lines().filter_map(|line| line.split(' ').nth(2));
+        numbers.any(|one| one == number)
+    })
 }

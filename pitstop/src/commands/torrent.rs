@@ -13,6 +13,7 @@ use pitstop_protocol::redacted;
 use sha1::{Digest, Sha1};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use url::Url;
 
 /// What clients are known to take.
@@ -138,12 +139,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             .with_context(|| format!("writing {output}"))?;
         Ok(None)
     })?;
-    println!(
-        "{output}: {name}, {} in {count} pieces of {}, info hash {hash}",
+    let line = format!(
+        "{output}: {name}, {} in {count} pieces of {}, info hash {hash}\n",
         units::bytes(size),
         units::bytes(piece)
     );
-    Ok(())
+    io::stdout()
+        .write_all(line.as_bytes())
+        .context("writing to standard output")
 }
 
 /// The name of an image's file, and the path that the torrent's begins with.

@@ -17,9 +17,9 @@ use pitstop_deploy::update::{Act, Update, UpdatePlan, adapted, is_cut_off, plan}
 use pitstop_deploy::wishes::{self, Initrd};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::units;
+use pitstop_trees::TreeImage;
 use pitstop_trees::machine::{Access, Locks, Machine};
 use pitstop_trees::path::TreePath;
-use pitstop_trees::{RECORD, TreeImage};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -217,19 +217,20 @@ fn update(args: &Args, root: &Root, reporter: &dyn Reporter) -> anyhow::Result<O
     Ok(swapped)
 }
 
-/// What every system has, one of these.
-const SYSTEM: [&str; 3] = ["etc/fstab", "etc/os-release", "usr/lib/os-release"];
-
 /// An empty folder is where nobody mounted the system, and the whole tree would go onto this computer's own disk.
 fn check_system(root: &Root) -> anyhow::Result<()> {
     let root = root.path();
-    let mut any = SYSTEM.into_iter().chain([RECORD]);
-    if any.any(|path| fs::symlink_metadata(root.join(path)).is_ok()) {
-        return Ok(());
+    let entries = fs::read_dir(root).with_context(|| format!("reading {}", root.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("reading {}", root.display()))?;
+        // What mkfs makes.
+        if entry.file_name() != "lost+found" {
+            return Ok(());
+        }
     }
     bail!(
-        "there is no system in {}, for it has no /etc/fstab and no /etc/os-release: mount its filesystems there first (a tree goes \
-         into an empty folder by pitstop tree extract)",
+        "there is no system in {}, for it is empty: mount its filesystems there first (a tree goes into an empty folder by \
+         pitstop tree extract)",
         root.display()
     );
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
 use pitstop_testing::running::Running;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,13 @@ impl Server {
             .env_remove("PITSTOP_ROOT")
             .args(["-c", &format!("ulimit -n {handles}; exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_pitstop"));
+        Self::start_by(command, root, "127.0.0.1", &[])
+    }
+
+    /// A server that logs to this file.
+    pub fn start_logging(root: &Path, log: File) -> Self {
+        let mut command = pitstop();
+        command.stderr(log);
         Self::start_by(command, root, "127.0.0.1", &[])
     }
 

@@ -72,51 +72,6 @@ volumes = [
 ]
 "#;
 
-/// What captures of the system that runs do with its volumes: one while something is written in an order that is to be seen, where a
-/// capture that was killed has left a snapshot; one while more is written than its snapshot takes; one that is ended.
-const LIVE: &str = r#"set -ex
-volumes() { lvs --noheadings -o lv_name vg0 | sort | xargs; }
-capture() { /mnt/pitstop tree capture / "$1" --level fast --exclude '/usr/**' --exclude '/boot/**'; }
-lvcreate -y -s -n pitstop-capture-7 --addtag pitstop.capture -l 2 vg0/root
-lvcreate -y -s -n pitstop-capture-mine -l 2 vg0/root
-put() { echo "$2" >"$1.new"; mv "$1.new" "$1"; }
-(set +x; n=0; while :; do n=$((n + 1)); put /root/first $n; put /root/second $n; done) &
-writer=$!
-capture /dev/shm/one.tar.gz 2>/dev/shm/said || { cat /dev/shm/said; exit 1; }
-kill $writer
-grep 'vg0/pitstop-capture-7, which a capture that was killed has left, is removed' /dev/shm/said
-test "$(volumes)" = 'pitstop-capture-mine root swap'
-/mnt/pitstop tree inspect /dev/shm/one.tar.gz | grep 'from snapshots'
-first=$(/mnt/pitstop tree cat /dev/shm/one.tar.gz /root/first)
-second=$(/mnt/pitstop tree cat /dev/shm/one.tar.gz /root/second)
-test $((first - second)) = 0 || test $((first - second)) = 1
-rm /dev/shm/one.tar.gz
-lvremove -y vg0/pitstop-capture-mine
-# Who captures into a pipe waits for who reads it.
-mkfifo /dev/shm/pipe
-begin() {
-  rm -f /dev/shm/done
-  (capture /dev/stdout >/dev/shm/pipe 2>/dev/shm/said && touch /dev/shm/done) &
-  exec 3</dev/shm/pipe
-  head -c 1 <&3 >/dev/null
-}
-end() { cat <&3 >/dev/null; wait; cat /dev/shm/said; test ! -e /dev/shm/done; }
-lvcreate -y -n rest -l $(($(vgs --noheadings -o vg_free_count vg0) - 8)) vg0
-begin
-dd if=/dev/zero of=/root/much bs=1M count=48 conv=fsync
-end
-grep 'more was written to vg0/root while it was read' /dev/shm/said
-test "$(volumes)" = 'rest root swap'
-rm /root/much
-begin
-test "$(volumes)" = 'pitstop-capture-0 rest root swap'
-kill $(pidof pitstop)
-end
-grep 'ended by a signal' /dev/shm/said
-test "$(volumes)" = 'rest root swap'
-lvremove -y vg0/rest
-"#;
-
 /// Pitstop's initramfs with these programs for the deploy.
 fn initramfs(path: &Path, programs: &[&str], more: &[&Path]) -> Result<()> {
     let mut mkimage = build_for_cloud("virtio,filesystems")?;
@@ -179,14 +134,10 @@ fn done(spec: Spec, disks: &[Disk], action: &str) -> Result<Vm> {
     Ok(vm)
 }
 
-/// A machine that starts the system on these disks. Debian waits for an array's other disk, and gives up some seconds later.
-fn running(name: &str, firmware: Boot, disks: &[Disk]) -> Spec {
-    let spec = Spec::new(name, firmware).network(Network::None);
-    with(disks, spec.memory(256).own_time())
-}
-
+/// Starts the system that is on these disks. Debian waits for an array's other disk, and gives up some seconds later.
 fn start(name: &str, firmware: Boot, disks: &[Disk]) -> Result<Vm> {
-    Vm::start(running(name, firmware, disks))
+    let spec = Spec::new(name, firmware).network(Network::None);
+    Vm::start(with(disks, spec.memory(256).own_time()))
 }
 
 /// Types the passphrase, which the system asks for when it is started.
@@ -330,16 +281,9 @@ fn a_debian_on_volumes_of_an_array_is_started_by_uefi_and_captured_from_its_seco
     let places = "findmnt -no SOURCE / | grep -x /dev/mapper/vg0-root && readlink -e /dev/md/mirror && \
                   swapon --show --noheadings | grep . && findmnt -no SOURCE /boot/efi | grep '^/dev/vd[ab]1$' && \
                   ls /boot/efi/EFI/debian/grubx64.efi";
-    let parcel = tempfile::tempdir()?;
-    fs::write(parcel.path().join("live.sh"), LIVE)?;
-    let program = paths::built_for_cloud("pitstop")?;
-    fs::copy(program, parcel.path().join("pitstop"))?;
-    let parcel = debian::filesystem(parcel.path(), "64M")?;
-    let spec = running("stack-volumes-both", Boot::Ovmf, &disks);
-    let mut both = shell(Vm::start(spec.disk(&parcel, Bus::Virtio, "PARCEL"))?)?;
+    let mut both = shell(start("stack-volumes-both", Boot::Ovmf, &disks)?)?;
     both.run(places)?;
     both.run("grep -F '[UU]' /proc/mdstat")?;
-    both.run("mount -o ro /dev/vdc /mnt && sh /mnt/live.sh && umount /mnt")?;
     // It has two pieces then, with the swap between them.
     both.run("lvextend -l +100%FREE vg0/root && resize2fs /dev/vg0/root && sync")?;
     both.cut_power()?;

@@ -307,7 +307,7 @@ async fn again(site: Arc<Site>, which: Vec<Which>, by: String) -> Result<Respons
         let mut set = Vec::new();
         let mut text = String::new();
         let fleet = site.fleet.current();
-        let done = jobs::retry(store, &site.hosts, &fleet, all, &named, &by, |job| {
+        let done = jobs::retry(store, &site.hosts, Ok(fleet), all, &named, &by, |job| {
             text.push_str(&jobs::set_again(job));
             set.push(job.clone());
             Ok(())

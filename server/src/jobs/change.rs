@@ -1,6 +1,6 @@
 //! Withdrawing jobs, and setting them again: for the command and for the API.
 
-use super::moved::not_again;
+use super::moved::{not_again, with_names_of_now};
 use super::which::{Chosen, chosen, last_of_each};
 use super::{Changes, Locked, Store};
 use crate::host_files::remove;
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use pitstop_fleet::Fleet;
 use pitstop_jobs::{Happened, Job, State, follow_again};
 use pitstop_protocol::job::Clock;
+use std::sync::Arc;
 
 /// A job that was withdrawn.
 pub struct Cancelled {
@@ -69,15 +70,17 @@ pub fn cancel(
 }
 
 /// Of `jobs`, which are all that there are, sets those again that are chosen, and failed or were cancelled, or are named
-/// themselves. None whose machine has other names in `fleet` by now: under the old one another machine may find it. One that followed a backup follows the last one of the same images since. `tell` hears of each at once: if the
-/// next one fails, it is known that this one is set.
+/// themselves. None whose machine has other names in `fleet` by now: under the old one another machine may find it. One that
+/// followed a backup follows the last one of the same images since. `tell` hears of each at once: if the next one fails, it is
+/// known that this one is set.
 ///
 /// # Errors
-/// [`Conflict`] where there is none, where a machine has another job now, or another address.
+/// [`Conflict`] where there is none, where a machine has another job now, or another address. That of `fleet`, where a job is
+/// of a machine that has its name there.
 pub fn retry(
     store: &Store,
     hosts: &Dir,
-    fleet: &Fleet,
+    fleet: anyhow::Result<Arc<Fleet>>,
     jobs: Vec<Job>,
     named: &Chosen,
     by: &str,
@@ -92,18 +95,24 @@ pub fn retry(
     if again.is_empty() {
         return Err(Conflict(none(&found, "failed or cancelled")).into());
     }
+    let fleet = match fleet {
+        Err(error) if again.iter().any(|job| job.name.is_some()) => return Err(error),
+        fleet => fleet.unwrap_or_default(),
+    };
+    let again = again.into_iter().cloned();
+    let again: Vec<Job> = again.map(|job| with_names_of_now(&fleet, job)).collect();
     let mut changes = Changes::of(store);
     // All are looked at before the first is set.
     for job in &again {
+        is_where_it_was(&fleet, job)?;
         is_free(changes.locked()?, job)?;
-        is_where_it_was(fleet, job)?;
         can_come_again(job)?;
     }
     let mut batch = None;
     for job in again {
         let locked = changes.locked()?;
         // Somebody may have set one since.
-        is_free(locked, job)?;
+        is_free(locked, &job)?;
         let now = Timestamp::now();
         let id = locked.new_id(now)?;
         let batch = batch.get_or_insert_with(|| id.clone());
@@ -179,12 +188,66 @@ mod tests {
     use crate::jobs::fake::{Root, job};
 
     #[test]
+    fn a_job_that_is_set_again_ends_nothing_of_who_has_its_address_of_before() {
+        let text = b"version = 1\n[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"10.0.2.16\"\nmac = \"52:54:00:00:0c:01\"\n";
+        let fleet = Arc::new(Fleet::parse(text, "fleet.toml").unwrap());
+        let root = Root::new();
+        let failed = Job {
+            name: Some("a".into()),
+            state: State::Failed,
+            host_file: "01-52-54-00-00-0c-01.toml".into(),
+            other_files: vec!["0A00020F.toml".into()],
+            ..job(14, Timestamp::UNIX_EPOCH)
+        };
+        root.store.lock().unwrap().put(&failed).unwrap();
+        let others = root.set(15, Timestamp::UNIX_EPOCH);
+        let named = Chosen::new(root.folder.path(), &[Which::Job(failed.id.clone())]).unwrap();
+        let all = root.store.all().unwrap().jobs;
+        let tell = |_: &Job| Ok(());
+        let (store, hosts) = (&root.store, &root.hosts);
+        retry(store, hosts, Ok(fleet), all, &named, "root", tell).unwrap();
+        assert!(root.hosts.exists(&failed.host_file));
+        assert!(root.hosts.exists(&others.host_file));
+        assert_eq!(root.now(&others), others);
+    }
+
+    #[test]
+    fn a_wrong_fleet_file_hinders_no_job_of_a_machine_that_has_no_name_in_it() {
+        let root = Root::new();
+        let by_address = Job {
+            state: State::Failed,
+            ..job(15, Timestamp::UNIX_EPOCH)
+        };
+        let by_name = Job {
+            name: Some("b".into()),
+            state: State::Failed,
+            ..job(16, Timestamp::UNIX_EPOCH)
+        };
+        for job in [&by_address, &by_name] {
+            root.store.lock().unwrap().put(job).unwrap();
+        }
+        let again = |job: &Job| {
+            let named = Chosen::new(root.folder.path(), &[Which::Job(job.id.clone())]).unwrap();
+            let all = root.store.all().unwrap().jobs;
+            let fleet = Err(anyhow::anyhow!("fleet.toml, line 3: no"));
+            retry(&root.store, &root.hosts, fleet, all, &named, "root", |_| {
+                Ok(())
+            })
+        };
+        again(&by_address).unwrap();
+        assert!(root.hosts.exists(&by_address.host_file));
+        let error = again(&by_name).unwrap_err().to_string();
+        assert!(error.contains("line 3"), "{error}");
+        assert!(!root.hosts.exists(&by_name.host_file));
+    }
+
+    #[test]
     fn a_job_is_not_set_again_under_an_address_that_is_anothers() {
         let fleet = |a: &str, b: &str| {
             let text = format!(
                 "version = 1\n[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"{a}\"\n[host.b]\nip = \"{b}\"\n"
             );
-            Fleet::parse(text.as_bytes(), "fleet.toml").unwrap()
+            Arc::new(Fleet::parse(text.as_bytes(), "fleet.toml").unwrap())
         };
         let root = Root::new();
         let failed = Job {
@@ -195,17 +258,24 @@ mod tests {
         root.store.lock().unwrap().put(&failed).unwrap();
         let which = [Which::Job(failed.id.clone())];
         let named = Chosen::new(root.folder.path(), &which).unwrap();
-        let again = |fleet: &Fleet| {
+        let again = |fleet| {
             let all = root.store.all().unwrap().jobs;
-            retry(&root.store, &root.hosts, fleet, all, &named, "root", |_| {
-                Ok(())
-            })
+            let tell = |_: &Job| Ok(());
+            retry(
+                &root.store,
+                &root.hosts,
+                Ok(fleet),
+                all,
+                &named,
+                "root",
+                tell,
+            )
         };
-        let error = again(&fleet("10.0.2.16", "10.0.2.15")).unwrap_err();
+        let error = again(fleet("10.0.2.16", "10.0.2.15")).unwrap_err();
         assert!(error.is::<Conflict>(), "{error:#}");
         assert!(error.to_string().contains("which is b's"), "{error:#}");
         assert!(!root.hosts.exists(&failed.host_file));
-        again(&fleet("10.0.2.15", "10.0.2.16")).unwrap();
+        again(fleet("10.0.2.15", "10.0.2.16")).unwrap();
         assert!(root.hosts.exists(&failed.host_file));
     }
 }

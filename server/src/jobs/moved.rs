@@ -109,6 +109,26 @@ pub fn not_again(fleet: &Fleet, job: &Job) -> Option<String> {
     ))
 }
 
+/// `job` with the other names that the fleet file has for its machine now. What is set takes the place of what waits under any of
+/// them, and one of before may be another machine's.
+pub fn with_names_of_now(fleet: &Fleet, mut job: Job) -> Job {
+    let machine = job.name.as_deref().and_then(|name| fleet.named(name));
+    if let Some(machine) = machine {
+        let files = names(machine).flat_map(|name| name.stems());
+        let files = files.map(|stem| stem + SUFFIX);
+        job.other_files = files.filter(|file| *file != job.host_file).collect();
+    }
+    job
+}
+
+/// By what a machine of the fleet file may be called in the name of its host file.
+fn names(machine: &Machine) -> impl Iterator<Item = HostName> {
+    let macs = machine.macs.iter().map(|mac| HostName::Mac(*mac));
+    let uuid = machine.uuid.map(HostName::Uuid);
+    let ip = machine.ip.map(HostName::Ip);
+    uuid.into_iter().chain(macs).chain(ip)
+}
+
 /// What is wrong where the machine of `job` has other names in the fleet file than the one of the host file.
 fn line(fleet: &Fleet, job: &Job) -> Option<String> {
     let name = job.name.as_deref()?;
@@ -128,12 +148,8 @@ fn elsewhere(fleet: &Fleet, job: &Job) -> Option<String> {
     let name = job.name.as_deref()?;
     let machine = fleet.named(name)?;
     let (action, id, state, there) = (job.action, &job.id, job.state, &job.machine);
-    let uuid = machine.uuid.map(HostName::Uuid);
-    let macs = machine.macs.iter().map(|mac| HostName::Mac(*mac));
-    let names = uuid.into_iter().chain(macs);
-    let mut names = names.chain(machine.ip.map(HostName::Ip));
     let stem = job.host_file.strip_suffix(SUFFIX)?;
-    if names.any(|name| name.stems().iter().any(|one| one == stem)) {
+    if names(machine).any(|name| name.stems().iter().any(|one| one == stem)) {
         return None;
     }
     let now = match (machine.ip, machine.macs.first()) {

@@ -1,7 +1,7 @@
 //! Sets jobs when their time has come.
 
 use super::changes::Changes;
-use super::moved::not_set;
+use super::moved::{not_set, with_names_of_now};
 use super::store::{Locked, Store};
 use anyhow::bail;
 use cap_std::fs::Dir;
@@ -122,8 +122,11 @@ fn set_one(
     } else {
         Some(missed(time))
     };
-    if why_not.is_none() && is_busy(locked, &job)? {
-        return Ok(None);
+    if why_not.is_none() {
+        job = with_names_of_now(fleet, job);
+        if is_busy(locked, &job)? {
+            return Ok(None);
+        }
     }
     if job.every.is_none() {
         return once(locked, &job, hosts, now, why_not);
@@ -374,6 +377,27 @@ mod tests {
         assert_eq!(said.len(), 1, "{said:?}");
         assert_eq!(root.now(&nightly).reason, None);
         assert_eq!(root.now(&other).state, State::Superseded);
+    }
+
+    #[test]
+    fn a_job_for_later_under_a_card_takes_nothing_from_who_has_the_address_of_before() {
+        let fleet = b"version = 1\n[network.\"10.0.2.0/24\"]\n[host.a]\nip = \"10.0.2.16\"\nmac = \"52:54:00:00:0c:01\"\n";
+        let fleet = Fleet::parse(fleet, "fleet.toml").unwrap();
+        let root = Root::new();
+        let its = scheduled(&root, |job| {
+            job.name = Some("a".into());
+            job.other_files = vec![job.host_file.clone()];
+            job.host_file = "01-52-54-00-00-0c-01.toml".into();
+            job.at = Some(time("2026-11-28T22:00:00Z"));
+        });
+        let others = root.set(15, time("2026-11-28T13:00:00Z"));
+        let under_its_new_address = root.set(16, time("2026-11-28T13:00:00Z"));
+        look_by(&fleet, &root, "2026-11-28T22:00:05Z");
+        let state = |job: &Job| (root.now(job).state, root.hosts.exists(&job.host_file));
+        assert_eq!(state(&its), (State::Waiting, true));
+        assert_eq!(root.now(&its).other_files, ["0A000210.toml"]);
+        assert_eq!(state(&others), (State::Waiting, true));
+        assert_eq!(state(&under_its_new_address), (State::Superseded, false));
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Locked {
         }
     }
 
-    /// The other jobs of the machine of `job`, and those whose host file has its name.
+    /// The other jobs of the machine of `job`, and those whose host file its machine would find, whosever they are.
     pub fn others_of(&self, job: &Job) -> anyhow::Result<Vec<Job>> {
         let mut known = self.known.borrow_mut();
         if known.is_none() {
@@ -200,8 +200,9 @@ impl Locked {
             *known = Some(jobs.map(|job| (job.id.clone(), job)).collect());
         }
         let jobs = known.iter().flat_map(BTreeMap::values);
-        let is_in_its_place =
-            |other: &Job| other.is_of_machine(job) || other.host_file == job.host_file;
+        let is_in_its_place = |other: &Job| {
+            other.is_of_machine(job) || job.files().any(|file| *file == other.host_file)
+        };
         let others = jobs.filter(|other| other.id != job.id && is_in_its_place(other));
         Ok(others.cloned().collect())
     }

@@ -10,6 +10,7 @@ use pitstop_protocol::job::{GROUP, setting_keys};
 use pitstop_protocol::machine::folder;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
@@ -261,7 +262,9 @@ fn lab(root: &Path, machines: &[Who], need: Need) -> anyhow::Result<Lab> {
     });
     match Lab::read(root) {
         Err(error) if alone && need == Need::Names => {
-            eprintln!("pitstop: warning: only this name of a machine is looked for: {error:#}");
+            let what = "only this name of a machine is looked for";
+            // A log on a full disk must not end the command.
+            let _ = writeln!(io::stderr(), "pitstop: warning: {what}: {error:#}");
             Ok(Lab::none(root))
         }
         read => read,

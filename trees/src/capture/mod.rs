@@ -59,11 +59,8 @@ pub fn capture(
     check_update(root)?;
     let mut volumes = lvm::Snapshots::new(reporter);
     // Every handle of what is in a snapshot is closed when it returns.
-    let captured = capture_held(root, options, out, &mut volumes, reporter);
-    if captured.is_err() {
-        // Whatever it failed of: of a snapshot that was full nothing can be read.
-        volumes.check()?;
-    }
+    let captured = capture_held(root, options, out, &mut volumes, reporter)
+        .map_err(|error| volumes.explain(error));
     drop(volumes);
     drop(locks);
     let meta = captured?;
@@ -83,7 +80,7 @@ fn capture_held(
 ) -> anyhow::Result<Meta> {
     let (mut mounts, others) = mounts::find(root, mounts::Access::Read, &[])?;
     let mut meta = options.meta.clone();
-    let (snapshots, consistency) = hold(root, options, &mut mounts, volumes, reporter);
+    let (snapshots, consistency) = hold(root, options, &mut mounts, volumes, reporter)?;
     meta.consistency = consistency;
     let found = look(&mounts, options, &|_| true)?;
     interrupt::check()?;
@@ -128,18 +125,23 @@ fn hold<'a>(
     mounts: &mut Vec<mounts::Mount>,
     volumes: &mut lvm::Snapshots,
     reporter: &'a dyn Reporter,
-) -> (Snapshots<'a>, Consistency) {
+) -> anyhow::Result<(Snapshots<'a>, Consistency)> {
     if !system::is_running_root(root) {
-        return (Snapshots::default(), Consistency::Offline);
+        return Ok((Snapshots::default(), Consistency::Offline));
     }
+    // It may be on a filesystem that is not read: a stick, a share.
+    let image = match options.skipped.first() {
+        Some(image) => mounts::around(mount_table()?, &Path::new("/").join(image.as_path())),
+        None => None,
+    };
     let (snapshots, still) = Snapshots::hold(mounts, reporter);
     // A root is of the one or the other.
-    let consistency = if volumes.hold(mounts, options.skipped.first()) || still {
+    let consistency = if volumes.hold(mounts, image.as_ref()) || still {
         Consistency::Snapshot
     } else {
         Consistency::Live
     };
-    (snapshots, consistency)
+    Ok((snapshots, consistency))
 }
 
 /// Lists what is there and not left out, of folders that `enter` refuses not what is in them.

@@ -110,6 +110,14 @@ pub fn table() -> anyhow::Result<Vec<MountInfo>> {
     ))
 }
 
+/// The one of `table` that a path without symlinks is on, or will be.
+pub fn around(table: Vec<MountInfo>, path: &Path) -> Option<MountInfo> {
+    let table = table.into_iter();
+    let around = table.filter(|mount| path.starts_with(&mount.point));
+    // Of two on one place the last one.
+    around.max_by_key(|mount| mount.point.components().count())
+}
+
 /// Where a filesystem is mounted that is not read, and why.
 pub type NotRead = (TreePath, String);
 
@@ -297,6 +305,17 @@ mod tests {
         let fstab = b"# UUID=x /no ext4\nUUID=1 / ext4 defaults 0 1\n\nLABEL=b\t/boot/\text4\n/swap none swap sw\n";
         let points: Vec<String> = in_fstab(fstab).iter().map(ToString::to_string).collect();
         assert_eq!(points, ["/", "/boot"]);
+    }
+
+    #[test]
+    fn a_path_is_on_the_innermost_filesystem_that_is_on_top() {
+        let text = b"1 0 0:1 / / rw - rootfs rootfs rw\n2 1 253:0 / / rw - ext4 /dev/vg0/root rw\n\
+            3 2 0:2 / /mnt/usb rw - autofs usb rw\n4 3 8:1 / /mnt/usb rw - ext4 /dev/sda1 rw\n5 2 8:2 / /mnt rw - ext4 /dev/sdb rw\n";
+        let device = |path: &str| around(parse(text), Path::new(path)).map(|it| it.device);
+        assert_eq!(device("/mnt/usb/images/x.tar.gz"), Some((8, 1)));
+        assert_eq!(device("/mnt/usb-2/x.tar.gz"), Some((8, 2)));
+        assert_eq!(device("/x.tar.gz"), Some((253, 0)));
+        assert_eq!(around(Vec::new(), Path::new("/x")), None);
     }
 
     #[test]

@@ -16,15 +16,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Files of which parts are missing, by the numbers of their entries.
 pub type LargeFiles = Mutex<HashMap<usize, Arc<Mutex<LargeFile>>>>;
 
-/// A file that several threads write.
+/// A file that several threads write. It is open while one of them does: of many files parts may be missing at a time, and a program
+/// has few handles.
 #[derive(Default)]
 pub struct LargeFile {
-    file: Option<Arc<File>>,
+    is_made: bool,
+    open: Weak<File>,
     written: u64,
 }
 
@@ -116,19 +118,35 @@ impl<'a, P: Places> Writer<'a, P> {
         Ok(())
     }
 
+    fn open(
+        &mut self,
+        number: usize,
+        entry: &Entry,
+        large: &mut LargeFile,
+    ) -> anyhow::Result<Arc<File>> {
+        if let Some(file) = large.open.upgrade() {
+            return Ok(file);
+        }
+        let name = self.target.shown(&entry.path);
+        let file = if large.is_made {
+            let (folder, own) = self.places.of(number, entry)?;
+            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = openat(&folder.fd, own, flags, Mode::empty());
+            opened.with_context(|| format!("opening {name}"))?.into()
+        } else {
+            let (file, _) = self.create(number, entry)?;
+            reserve(&file, entry).with_context(|| format!("making {name}"))?;
+            large.is_made = true;
+            file
+        };
+        let file = Arc::new(file);
+        large.open = Arc::downgrade(&file);
+        Ok(file)
+    }
+
     fn part(&mut self, number: usize, entry: &Entry, data: &[u8], at: u64) -> anyhow::Result<()> {
         let shared = Arc::clone(lock(self.large).entry(number).or_default());
-        let file = {
-            let mut large = lock(&shared);
-            if let Some(file) = &large.file {
-                Arc::clone(file)
-            } else {
-                let (file, _) = self.create(number, entry)?;
-                reserve(&file, entry)
-                    .with_context(|| format!("making {}", self.target.shown(&entry.path)))?;
-                Arc::clone(large.file.insert(Arc::new(file)))
-            }
-        };
+        let file = self.open(number, entry, &mut lock(&shared))?;
         write_data(&file, entry, data, at)
             .with_context(|| format!("writing {}", self.target.shown(&entry.path)))?;
         begin_flushing(&*file, entry, at, data.len());
@@ -137,7 +155,6 @@ impl<'a, P: Places> Writer<'a, P> {
         if large.written < entry.kind.stored() {
             return Ok(());
         }
-        large.file = None;
         drop(large);
         lock(self.large).remove(&number);
         let is_fat = self.places.of(number, entry)?.0.is_fat;

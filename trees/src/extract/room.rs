@@ -3,10 +3,9 @@
 use super::folder::Target;
 use crate::entry::Kind;
 use crate::image::TreeImage;
-use crate::path::TreePath;
 use anyhow::Context;
 use pitstop_imaging::units;
-use rustix::fs::fstatvfs;
+use rustix::fs::{StatVfs, fstatvfs};
 use std::os::fd::OwnedFd;
 
 /// A tree is larger than what is free, with the numbers.
@@ -15,27 +14,33 @@ use std::os::fd::OwnedFd;
 pub struct NoRoom(String);
 
 /// What goes onto one filesystem.
-struct Share<'a> {
+struct Share {
     name: String,
-    folder: &'a OwnedFd,
+    free: StatVfs,
     bytes: u64,
     files: u64,
 }
 
+impl Share {
+    fn of(name: String, folder: &OwnedFd) -> anyhow::Result<Self> {
+        let free = fstatvfs(folder)
+            .with_context(|| format!("asking how much is free on the filesystem of {name}"))?;
+        Ok(Self {
+            name,
+            free,
+            bytes: 0,
+            files: 0,
+        })
+    }
+}
+
 /// Compares what the tree takes with what is free.
 pub fn check(image: &TreeImage, target: &Target) -> anyhow::Result<()> {
-    let share = |name, folder| Share {
-        name,
-        folder,
-        bytes: 0,
-        files: 0,
-    };
-    let mut root = share(target.name.clone(), &target.root);
-    let mut mounted: Vec<(&TreePath, Share)> = target
-        .mounts
-        .iter()
-        .map(|(path, folder)| (path, share(target.shown(path).to_string(), folder)))
-        .collect();
+    let mut root = Share::of(target.name.clone(), &target.root)?;
+    let mut mounted = Vec::new();
+    for (path, folder) in &target.mounts {
+        mounted.push((path, Share::of(target.shown(path).to_string(), folder)?));
+    }
     for (number, entry) in image.index.entries().enumerate() {
         // The innermost one: those in others stand behind them.
         let its = mounted
@@ -43,7 +48,7 @@ pub fn check(image: &TreeImage, target: &Target) -> anyhow::Result<()> {
             .rev()
             .find(|(path, _)| entry.path.is_within(path.as_bytes()));
         let share = its.map_or(&mut root, |(_, share)| share);
-        share.bytes += image.index.blocks_of(number);
+        share.bytes += image.index.blocks_of(number, share.free.f_frsize);
         share.files += u64::from(!matches!(entry.kind, Kind::HardLink(_)));
     }
     let mounted = mounted.iter().map(|(_, share)| share);
@@ -52,9 +57,7 @@ pub fn check(image: &TreeImage, target: &Target) -> anyhow::Result<()> {
 
 /// A filesystem that has no fixed number of files tells none.
 fn fits(share: &Share) -> anyhow::Result<()> {
-    let name = &share.name;
-    let free = fstatvfs(share.folder)
-        .with_context(|| format!("asking how much is free on the filesystem of {name}"))?;
+    let (name, free) = (&share.name, &share.free);
     let room = free.f_bfree.saturating_mul(free.f_frsize);
     if share.bytes > room {
         return Err(NoRoom(format!(

@@ -13,13 +13,15 @@ pub use decode::{decode, decode_alone};
 pub use encode::encode;
 
 use crate::entry::{Entry, Hash};
-use crate::header::{END, padded};
+use crate::header::{BLOCK, END};
 use std::ops::Range;
 
 /// The largest member that is read, raw bytes: bounds the memory of a reader.
 pub const MEMBER_MOST: u32 = 64 << 20;
 /// Stretches of data in one file.
 pub const EXTENTS_MOST: usize = 8192;
+/// Where room is reckoned: larger blocks may hold several small files.
+const LARGEST_BLOCK: u64 = 4096;
 
 /// Why an index is none that Pitstop wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -192,8 +194,13 @@ impl Index {
         self.entries().map(|entry| entry.kind.stored()).sum()
     }
 
-    /// What the entry takes on a disk, in whole blocks of 4096 bytes.
-    pub fn blocks_of(&self, entry: usize) -> u64 {
-        padded(self.placed[entry].entry.kind.stored()).next_multiple_of(4096)
+    /// What the entry takes on a disk, in whole blocks of `block` bytes: of 4096 at the most, as larger ones may hold several files.
+    pub fn blocks_of(&self, entry: usize, block: u64) -> u64 {
+        let block = block.clamp(BLOCK, LARGEST_BLOCK);
+        self.placed[entry]
+            .entry
+            .kind
+            .stored()
+            .next_multiple_of(block)
     }
 }

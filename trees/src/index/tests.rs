@@ -1,7 +1,7 @@
 use super::*;
 use crate::entry::{Attributes, Extent, Kind, Time, Xattrs};
 use crate::flags::Flags;
-use crate::header;
+use crate::header::{self, padded};
 use crate::path::TreePath;
 use proptest::prelude::*;
 use std::collections::BTreeMap;

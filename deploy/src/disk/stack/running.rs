@@ -103,7 +103,7 @@ impl<'a> Running<'a> {
             if entry.filesystem.is_none() {
                 continue;
             }
-            let size = Target::open(node)?.limit();
+            let size = Target::reopen(node)?.limit();
             let wanted = Wanted {
                 on: slot.to_string(),
                 size: size.unwrap_or_default(),
@@ -290,7 +290,7 @@ fn environment() -> &'static [(&'static str, &'static str)] {
 
 /// Whatever was there before: an array and a volume begin where another one may have begun, with all its names.
 fn wipe(node: &Path) -> anyhow::Result<()> {
-    let target = Target::open(node)?;
+    let target = Target::reopen(node)?;
     let size = target.limit().unwrap_or_default();
     let doing = || format!("zeroing old signatures on {}", node.display());
     for range in signature_places::of_volume(&(0..size)).iter() {

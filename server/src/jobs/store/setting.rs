@@ -90,19 +90,24 @@ impl Locked {
     /// Ends what the machines had before.
     fn supersede(&self, set: &[&Setting]) -> anyhow::Result<()> {
         let (mut changed, mut ended) = (Vec::new(), Vec::new());
+        let mut pairs: Vec<(&Job, &Job)> = Vec::new();
         for one in set {
-            let by = Happened::Superseded {
-                by: one.job.id.clone(),
-            };
-            for old in one.others.iter().filter(|old| old.state.is_set()) {
-                let mut old = old.clone();
-                let effect = old.apply(&by, one.job.changed);
-                if effect == Effect::Ended {
-                    ended.push(Entry::of(&old));
-                }
-                if effect != Effect::None {
-                    changed.push(old);
-                }
+            let its = one.others.iter().filter(|old| old.state.is_set());
+            pairs.extend(its.map(|old| (one.job, old)));
+        }
+        // Where machines have changed addresses, one job may be in the place of two: its own machine's takes it.
+        pairs.sort_by_key(|(new, old)| !old.is_of_machine(new));
+        let mut seen = HashSet::new();
+        pairs.retain(|(_, old)| seen.insert(&old.id));
+        for (new, old) in pairs {
+            let mut old = old.clone();
+            let by = Happened::Superseded { by: new.id.clone() };
+            let effect = old.apply(&by, new.changed);
+            if effect == Effect::Ended {
+                ended.push(Entry::of(&old));
+            }
+            if effect != Effect::None {
+                changed.push(old);
             }
         }
         // The history first, as of any end.
@@ -110,8 +115,8 @@ impl Locked {
         self.put_all(&changed)
     }
 
-    /// Under its other name the machine would find the old job, or find it when this one is done. Under an address that it had
-    /// before, another machine would. Two machines may have changed places: what is another's by now stays.
+    /// Under its other name the machine would find an old job, its own or another machine's, or find it when this one is done.
+    /// Under an address that it had before, another machine would: what is that one's by now stays.
     fn remove_other_names(&self, hosts: &Dir, set: &[&Setting]) -> anyhow::Result<()> {
         let new: HashSet<&str> = set.iter().map(|one| one.job.host_file.as_str()).collect();
         let known = self.known.borrow();
@@ -131,12 +136,8 @@ impl Locked {
                 }
             };
             let before = one.others.iter().filter(is_left);
-            let is_anothers = |name: &String| {
-                owner(jobs(), hosts, name).is_some_and(|owner| !owner.is_of_machine(one.job))
-            };
             let other_names = one.job.other_files.iter();
-            let other_names =
-                other_names.filter(|name| !new.contains(name.as_str()) && !is_anothers(name));
+            let other_names = other_names.filter(|name| !new.contains(name.as_str()));
             for name in other_names.chain(before.map(|old| &old.host_file)) {
                 host_files::remove(hosts, name)
                     .with_context(|| format!("removing the job it had under the name {name}"))?;

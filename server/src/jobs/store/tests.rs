@@ -124,7 +124,7 @@ fn the_host_file_of_a_job_that_failed_goes_with_the_next_one_unless_it_is_anothe
 }
 
 #[test]
-fn a_job_that_waits_under_its_card_stays_whoever_has_its_address() {
+fn of_two_machines_that_changed_addresses_neither_finds_a_job_of_the_other() {
     // The address 10.0.2.16 was 0b's, and is 0a's now.
     let by_card = |name: &str, second| {
         let mut job = job(16, Timestamp::from_second(second).unwrap());
@@ -143,16 +143,41 @@ fn a_job_that_waits_under_its_card_stays_whoever_has_its_address() {
     assert!(has_file(&root, &waits) && has_file(&root, &next));
     assert_eq!(root.now(&waits).state, State::Waiting);
 
+    // Under the address 0a would find it once its own is done.
+    for is_by_card in [true, false] {
+        let root = Root::new();
+        let waits = set_at(&root, "0b", 16, 1);
+        let next = if is_by_card {
+            set(&root, by_card("0a", 2))
+        } else {
+            set_at(&root, "0a", 16, 2)
+        };
+        assert!(has_file(&root, &next) && !has_file(&root, &waits));
+        let superseded_by = root.now(&waits).superseded_by;
+        assert_eq!(superseded_by, Some(next.id));
+    }
+}
+
+#[test]
+fn a_job_in_the_place_of_two_ends_once_and_for_its_own_machines() {
     let root = Root::new();
     let waits = set_at(&root, "0b", 16, 1);
-    let next = set(&root, by_card("0a", 2));
-    assert!(has_file(&root, &waits) && has_file(&root, &next));
-    assert_eq!(root.now(&waits).state, State::Waiting);
-    // There is one file of that name.
-    let last = set_at(&root, "0a", 16, 3);
-    assert!(has_file(&root, &last));
-    assert_eq!(root.now(&waits).state, State::Superseded);
-    assert_eq!(root.now(&next).state, State::Superseded);
+    // 0a has the address now, and both get a job.
+    let of = |name: &str, number, second| {
+        let mut job = job(number, Timestamp::from_second(second).unwrap());
+        job.name = Some(name.into());
+        job.other_files = vec![format!("01-52-54-00-00-0c-{name}.toml")];
+        job
+    };
+    let jobs = [of("0a", 16, 2), of("0b", 15, 3)];
+    let lock = root.store.lock().unwrap();
+    lock.set_all(&root.hosts, &jobs).unwrap();
+    drop(lock);
+    assert!(jobs.iter().all(|job| has_file(&root, job)));
+    let superseded_by = root.now(&waits).superseded_by;
+    assert_eq!(superseded_by.as_ref(), Some(&jobs[1].id));
+    let path = root.folder.path().join("jobs/history.ndjson");
+    assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 1);
 }
 
 #[test]

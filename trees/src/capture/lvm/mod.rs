@@ -6,7 +6,6 @@ mod volumes;
 
 use super::mounts::{Mount, MountInfo};
 use crate::beneath;
-use crate::path::TreePath;
 use anyhow::{Context, anyhow, bail};
 use pitstop_imaging::event::Reporter;
 use pitstop_imaging::layout::stack::mapped;
@@ -20,7 +19,8 @@ use rustix::mount::{
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use volumes::{FIELDS, SEPARATOR, TAG, Volume, free_name, parse};
+use std::path::{Path, PathBuf};
+use volumes::{FIELDS, NotWhole, SEPARATOR, TAG, Volume, free_name, parse};
 
 /// Filesystems that the kernel stops. Btrfs has snapshots of its own, and takes no second one with its UUID.
 const KINDS: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
@@ -40,6 +40,8 @@ trait Lvm: Sync {
     fn mount(&self, group: &str, name: &str, kind: &str) -> io::Result<OwnedFd>;
     /// The volume that a filesystem is on, as device-mapper calls it; `None` where it is on none.
     fn volume_of(&self, info: &MountInfo) -> Option<String>;
+    /// Whether what a filesystem is on is made of what is in a volume: LUKS in one.
+    fn is_within_volume(&self, info: &MountInfo) -> bool;
     /// Keeps other captures away. `None`: one is at work.
     fn turn(&self) -> anyhow::Result<Option<File>>;
 }
@@ -59,16 +61,21 @@ impl Lvm for System {
             // The volume itself is mounted.
             fsconfig_set_flag(&context, "nouuid")?;
         }
+        if kind.starts_with("ext") {
+            // The superblock may say that an error is to stop the machine, and a snapshot that is full is one.
+            fsconfig_set_string(&context, "errors", "continue")?;
+        }
         fsconfig_create(&context)?;
         let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOATIME;
         Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
     }
 
     fn volume_of(&self, info: &MountInfo) -> Option<String> {
-        let (major, minor) = info.device;
-        let path = format!("/sys/dev/block/{major}:{minor}/dm/uuid");
-        let told = fs::read_to_string(path).ok()?;
-        Some(told.trim().strip_prefix("LVM-")?.to_owned())
+        volume_at(&device_of(info))
+    }
+
+    fn is_within_volume(&self, info: &MountInfo) -> bool {
+        stands_on_volume(&device_of(info))
     }
 
     fn turn(&self) -> anyhow::Result<Option<File>> {
@@ -80,6 +87,24 @@ impl Lvm for System {
             Err(error) => Err(error).with_context(doing),
         }
     }
+}
+
+/// A device, as sysfs has it.
+fn device_of(info: &MountInfo) -> PathBuf {
+    let (major, minor) = info.device;
+    PathBuf::from(format!("/sys/dev/block/{major}:{minor}"))
+}
+
+fn volume_at(device: &Path) -> Option<String> {
+    let told = fs::read_to_string(device.join("dm/uuid")).ok()?;
+    Some(told.trim().strip_prefix("LVM-")?.to_owned())
+}
+
+/// Whether a volume is anywhere below a device.
+fn stands_on_volume(device: &Path) -> bool {
+    let below = fs::read_dir(device.join("slaves"));
+    let mut below = below.into_iter().flatten().flatten().map(|it| it.path());
+    below.any(|it| volume_at(&it).is_some() || stands_on_volume(&it))
 }
 
 /// What a snapshot has its room of.
@@ -99,12 +124,22 @@ fn used(folder: &OwnedFd) -> u64 {
     })
 }
 
+/// A snapshot that is to be removed.
+struct Made {
+    /// As lvm takes it: `vg0/pitstop-capture-0`.
+    shown: String,
+    /// One that could not be mounted may be full: nothing is read of it.
+    is_read: bool,
+}
+
+/// A filesystem that is to be held still, and the volume that it is on.
+type Wanted<'m> = (&'m mut Mount, MountInfo, String);
+
 /// Snapshots, removed when it is dropped. Handles of what is in them are closed before.
 pub struct Snapshots<'a> {
     lvm: &'a dyn Lvm,
     reporter: &'a dyn Reporter,
-    /// As lvm takes them: `vg0/pitstop-capture-0`.
-    made: Vec<String>,
+    made: Vec<Made>,
     turn: Option<File>,
 }
 
@@ -123,34 +158,19 @@ impl<'a> Snapshots<'a> {
     }
 
     /// Has every filesystem on LVM among `mounts` be read from a snapshot, where there can be one; of others it is told why not. Returns
-    /// whether the root is held still. `image` is the place of the image, where it is in one of them.
-    pub fn hold(&mut self, mounts: &mut [Mount], image: Option<&TreePath>) -> bool {
-        let lvm = self.lvm;
-        // The innermost one: those in others stand behind them.
-        let around = |image| {
-            let mut around = mounts.iter().rev();
-            around.find(|mount| TreePath::is_within(image, mount.path.as_bytes()))
-        };
-        let written = image.and_then(around).and_then(|it| it.info.as_ref());
-        let written = written.and_then(|info| lvm.volume_of(info));
+    /// whether the root is held still. `image` is the filesystem that the image is written to, where that is on this machine.
+    pub fn hold(&mut self, mounts: &mut [Mount], image: Option<&MountInfo>) -> bool {
+        let written = image.and_then(|info| self.lvm.volume_of(info));
         // No image is larger than all that it is made of.
         let largest = mounts.iter().map(|mount| used(&mount.folder)).sum();
-        let mut wanted: Vec<(&mut Mount, MountInfo, String)> = Vec::new();
-        for mount in mounts {
-            let info = mount.info.clone();
-            let info = info.filter(|it| KINDS.contains(&it.kind.as_str()) && !it.is_read_only());
-            let id = info.as_ref().and_then(|info| lvm.volume_of(info));
-            if let (Some(info), Some(id)) = (info, id) {
-                wanted.push((mount, info, id));
-            }
-        }
+        let wanted = self.wanted(mounts);
         if wanted.is_empty() {
             return false;
         }
-        let all = self.begin();
         let mut ids: Vec<String> = wanted.iter().map(|(.., id)| id.clone()).collect();
         ids.sort();
         ids.dedup();
+        let all = self.begin(&ids);
         let mut still = false;
         let mut held: Vec<(String, OwnedFd)> = Vec::new();
         for (mount, info, id) in wanted {
@@ -173,34 +193,58 @@ impl<'a> Snapshots<'a> {
             };
             match done {
                 Ok(()) => still |= mount.path.is_root(),
-                Err(error) => self.reporter.warn(format!(
-                    "{} is read while it is written to, not from a snapshot: {error:#}",
-                    mount.path
-                )),
+                Err(error) => self.tell_live(mount, &error),
             }
         }
         still
     }
 
-    /// Takes its turn, and removes what a capture that was killed has left. Returns all volumes.
-    fn begin(&mut self) -> anyhow::Result<Vec<Volume>> {
+    fn wanted<'m>(&self, mounts: &'m mut [Mount]) -> Vec<Wanted<'m>> {
+        let mut wanted = Vec::new();
+        for mount in mounts {
+            let info = mount.info.clone();
+            let info = info.filter(|it| KINDS.contains(&it.kind.as_str()) && !it.is_read_only());
+            let Some(info) = info else {
+                continue;
+            };
+            if let Some(id) = self.lvm.volume_of(&info) {
+                wanted.push((mount, info, id));
+            } else if self.lvm.is_within_volume(&info) {
+                let why = anyhow!("it is in LUKS, or the like, within a volume");
+                self.tell_live(mount, &why);
+            }
+        }
+        wanted
+    }
+
+    fn tell_live(&self, mount: &Mount, why: &anyhow::Error) {
+        self.reporter.warn(format!(
+            "{} is read while it is written to, not from a snapshot: {why:#}",
+            mount.path
+        ));
+    }
+
+    /// Takes its turn, and removes what a capture of the volumes `ids` that was killed has left. Returns all volumes.
+    fn begin(&mut self, ids: &[String]) -> anyhow::Result<Vec<Volume>> {
         self.turn = self.lvm.turn()?;
         if self.turn.is_none() {
             bail!("another capture is at work: wait until it is done");
         }
         let all = self.list()?;
-        // Whoever made them would hold the turn.
-        let left: Vec<&Volume> = all.iter().filter(|volume| volume.is_ours()).collect();
+        // Whoever made them would hold the turn. Not so of volumes that are not mounted here: a disk may be shared with another
+        // machine, which is at work on its own.
+        let read = || all.iter().filter(|volume| ids.contains(&volume.id));
+        let left = all.iter().filter(|volume| volume.is_ours());
+        let left: Vec<&Volume> = left.filter(|it| read().any(|of| it.is_of(of))).collect();
         for volume in &left {
             let shown = volume.shown();
-            match self.remove(&shown) {
-                Ok(()) => self.reporter.warn(format!(
-                    "the snapshot {shown}, which a capture that was killed has left, is removed"
-                )),
-                Err(error) => self.reporter.warn(format!(
-                    "the snapshot {shown}, which a capture that was killed has left, stays: {error:#}"
-                )),
-            }
+            let done = match self.remove(&shown) {
+                Ok(()) => "is removed".to_owned(),
+                Err(error) => format!("stays: {error:#}"),
+            };
+            self.reporter.warn(format!(
+                "the snapshot {shown}, which a capture that was killed has left, {done}"
+            ));
         }
         if left.is_empty() {
             Ok(all)
@@ -280,12 +324,18 @@ impl<'a> Snapshots<'a> {
             // Ctrl-C ends lvm as well, which may have made it by then.
             let found = self.list().unwrap_or_default();
             if found.iter().any(|it| it.is_ours() && it.shown() == made) {
-                self.made.push(made.clone());
+                self.made.push(Made {
+                    shown: made.clone(),
+                    is_read: false,
+                });
             }
             return Err(error).with_context(doing);
         }
-        self.made.push(made.clone());
         let mounted = self.lvm.mount(group, &name, kind);
+        self.made.push(Made {
+            shown: made.clone(),
+            is_read: mounted.is_ok(),
+        });
         mounted.with_context(|| format!("mounting the snapshot {made}"))
     }
 
@@ -301,18 +351,30 @@ impl<'a> Snapshots<'a> {
         removed.map(drop)
     }
 
-    /// Whether each snapshot has held all that was written to its volume.
+    /// Adds to an error that ended a capture what it may come of: a snapshot that is full cannot be read.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.check() {
+            Err(why) if !error.is::<NotWhole>() => error.context(why),
+            _ => error,
+        }
+    }
+
+    /// Whether each snapshot that is read has held all that was written to its volume.
     ///
     /// # Errors
     /// When one has not: what was read of it is of no moment.
-    pub fn check(&self) -> anyhow::Result<()> {
-        if self.made.is_empty() {
+    pub fn check(&self) -> Result<(), NotWhole> {
+        self.check_each()
+            .map_err(|why| NotWhole(format!("{why:#}")))
+    }
+
+    fn check_each(&self) -> anyhow::Result<()> {
+        if !self.made.iter().any(|made| made.is_read) {
             return Ok(());
         }
-        let all = self
-            .list()
-            .context("asking whether the snapshots are whole")?;
-        for made in &self.made {
+        let all = self.list();
+        let all = all.context("asking whether the snapshots are whole")?;
+        for Made { shown: made, .. } in self.made.iter().filter(|made| made.is_read) {
             let found = all.iter().find(|volume| volume.shown() == *made);
             found
                 .with_context(|| format!("the snapshot {made} is gone: somebody has removed it"))?
@@ -324,7 +386,7 @@ impl<'a> Snapshots<'a> {
 
 impl Drop for Snapshots<'_> {
     fn drop(&mut self) {
-        for made in std::mem::take(&mut self.made) {
+        for Made { shown: made, .. } in std::mem::take(&mut self.made) {
             if let Err(error) = self.remove(&made) {
                 self.reporter.warn(format!(
                     "the snapshot {made} stays: {error:#}; the next capture removes it, or lvremove {made}"

@@ -1,9 +1,9 @@
 //! With an LVM that is played: what a real one does is seen on a machine, in the tests of machines.
 
 use super::*;
+use crate::path::TreePath;
 use pitstop_imaging::event::Event;
 use pitstop_imaging::image::members::lock;
-use std::path::PathBuf;
 use std::sync::Mutex;
 
 #[derive(Default)]
@@ -107,6 +107,9 @@ impl Lvm for Played {
     }
 
     fn mount(&self, group: &str, name: &str, kind: &str) -> io::Result<OwnedFd> {
+        if lock(&self.failing).contains(&"mount") {
+            return Err(Errno::UCLEAN.into());
+        }
         assert!(["ext4", "xfs"].contains(&kind));
         let at = self.folder.path().join(format!("{group}-{name}"));
         fs::create_dir_all(at.join("within"))?;
@@ -116,6 +119,10 @@ impl Lvm for Played {
     fn volume_of(&self, info: &MountInfo) -> Option<String> {
         let name = info.source.to_str()?.strip_prefix("lvm:")?;
         Some(name.replace('-', ""))
+    }
+
+    fn is_within_volume(&self, info: &MountInfo) -> bool {
+        info.source.starts_with("/dev/mapper")
     }
 
     fn turn(&self) -> anyhow::Result<Option<File>> {
@@ -196,9 +203,9 @@ fn an_image_that_is_written_to_a_volume_wants_room_in_its_snapshot() {
     let (lvm, told) = (Played::new(), Told::default());
     let mut found = mounts();
     found.retain(|mount| mount.path.is_root() || mount.path.as_bytes() == b"srv");
-    let image = TreePath::parse(b"srv/pitstop/web.tar.gz").unwrap();
+    let image = found[1].info.clone();
     let mut snapshots = Snapshots::by(&lvm, &told);
-    assert!(snapshots.hold(&mut found, Some(&image)));
+    assert!(snapshots.hold(&mut found, image.as_ref()));
     assert_eq!(lvm.names(), ["vg0/pitstop-capture-0"]);
     let lines = told.lines();
     assert!(
@@ -218,6 +225,16 @@ fn one_that_is_full_or_gone_is_an_error() {
     lvm.fill("pitstop-capture-1");
     let error = snapshots.check().unwrap_err().to_string();
     assert!(error.contains("written to vg0/srv while"), "{error}");
+    // What it failed of is told, too, and that once.
+    let error = snapshots.explain(snapshots.check().unwrap_err().into());
+    assert_eq!(error.chain().count(), 1, "{error:#}");
+    let error = snapshots.explain(Errno::IO.into());
+    assert_eq!(error.downcast_ref(), Some(&Errno::IO));
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("written to vg0/srv while") && text.ends_with(&Errno::IO.to_string()),
+        "{text}"
+    );
     lock(&lvm.ours).clear();
     let error = snapshots.check().unwrap_err().to_string();
     assert!(error.contains("pitstop-capture-0 is gone"), "{error}");
@@ -230,6 +247,13 @@ fn what_was_left_goes_first_and_nothing_does_while_another_capture_is_at_work() 
     let (mut lvm, told) = (Played::new(), Told::default());
     let left = ["vg0", "pitstop-capture-3", "swi-I-s---", "root"].map(str::to_owned);
     lock(&lvm.ours).push(left.clone());
+    // Of volumes that are not mounted here: another machine may be at work on them.
+    let others = [
+        ["vg0", "pitstop-capture-7", "swi-a-s---", "other"],
+        ["vg2", "pitstop-capture-0", "swi-a-s---", "root"],
+    ];
+    let others = others.map(|it| it.map(str::to_owned));
+    lock(&lvm.ours).extend(others);
     let mut found = mounts();
     drop({
         let mut snapshots = Snapshots::by(&lvm, &told);
@@ -237,6 +261,11 @@ fn what_was_left_goes_first_and_nothing_does_while_another_capture_is_at_work() 
         assert!(!lvm.names().contains(&"vg0/pitstop-capture-3".to_owned()));
         snapshots
     });
+    assert_eq!(
+        lvm.names(),
+        ["vg0/pitstop-capture-7", "vg2/pitstop-capture-0"]
+    );
+    lock(&lvm.ours).clear();
     let lines = told.lines();
     assert!(
         lines[0].contains("vg0/pitstop-capture-3, which a capture"),
@@ -277,4 +306,59 @@ fn one_that_failed_but_was_made_goes_too_and_one_that_stays_is_told() {
             .any(|it| it.contains("vg0/pitstop-capture-0 stays: lvremove fails")),
         "{lines:?}"
     );
+}
+
+#[test]
+fn one_that_cannot_be_mounted_ends_no_capture_when_it_is_full() {
+    let (lvm, told) = (Played::new(), Told::default());
+    lock(&lvm.failing).push("mount");
+    let mut found = mounts();
+    let mut snapshots = Snapshots::by(&lvm, &told);
+    assert!(!snapshots.hold(&mut found, None));
+    lvm.fill("pitstop-capture-0");
+    snapshots.check().unwrap();
+    drop(snapshots);
+    assert_eq!(lvm.names(), [""; 0]);
+    let lines = told.lines();
+    assert!(
+        lines[0].contains("mounting the snapshot vg0/pitstop-capture-0"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn luks_within_a_volume_is_told() {
+    let (lvm, told) = (Played::new(), Told::default());
+    let mut found = vec![
+        mount("", "ext4", "/dev/mapper/luks-root", "/"),
+        mount("boot", "ext4", "/dev/sda1", "/"),
+    ];
+    assert!(!Snapshots::by(&lvm, &told).hold(&mut found, None));
+    let lines = told.lines();
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("/ is read while") && lines[0].contains("LUKS"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_device_is_a_volume_or_stands_on_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = |path: &str, uuid: &str| {
+        let at = folder.path().join(path);
+        fs::create_dir_all(at.join("dm")).unwrap();
+        fs::write(at.join("dm/uuid"), format!("{uuid}\n")).unwrap();
+        at
+    };
+    let luks = device("253:2", "CRYPT-LUKS2-0a-home");
+    assert!(!stands_on_volume(&luks));
+    device("253:2/slaves/dm-1", "CRYPT-INTEGRITY-0b-home");
+    assert!(!stands_on_volume(&luks));
+    let volume = device("253:2/slaves/dm-1/slaves/dm-0", "LVM-8bGxLvAZwTQ30B");
+    assert!(stands_on_volume(&luks));
+    assert_eq!(volume_at(&luks), None);
+    assert_eq!(volume_at(&volume).unwrap(), "8bGxLvAZwTQ30B");
+    // LUKS below LVM.
+    device("253:0/slaves/dm-5", "CRYPT-LUKS2-0c-disk");
+    assert!(!stands_on_volume(&folder.path().join("253:0")));
 }

@@ -28,6 +28,11 @@ const ENOUGH: u64 = 256 * MIB;
 const LEAST_PART: u64 = 100;
 const LEAST: u64 = 32 * MIB;
 
+/// A snapshot that is not known to hold all that it has to, with the reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotWhole(pub String);
+
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
@@ -99,6 +104,11 @@ impl Volume {
         let number = self.name.strip_prefix(PREFIX);
         let is_number = number.is_some_and(|it| it.parse::<u32>().is_ok());
         is_number && !self.origin.is_empty() && self.tags.iter().any(|tag| tag == TAG)
+    }
+
+    /// Whether it is a snapshot of that volume.
+    pub fn is_of(&self, volume: &Self) -> bool {
+        self.group == volume.group && self.origin == volume.name
     }
 
     /// Whether a snapshot holds all that it has to.
@@ -183,6 +193,7 @@ mod tests {
         assert_eq!((all[0].size, all[0].free), (838_860_800, 171_966_464));
         let ours: Vec<bool> = all.iter().map(Volume::is_ours).collect();
         assert_eq!(ours, [false, true, false, false]);
+        assert!(all[1].is_of(&all[0]) && !all[2].is_of(&all[0]));
         let full = all[1].check_whole().unwrap_err().to_string();
         assert!(full.contains("written to vg0/root while"), "{full}");
         all[3].check_whole().unwrap();

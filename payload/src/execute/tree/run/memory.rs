@@ -14,6 +14,9 @@ use std::path::Path;
 /// What a name takes in memory beside its data: an inode and an entry of a folder.
 const NAME: u64 = 1 << 10;
 
+/// Memory has files in pages.
+const PAGE: u64 = 4 << 10;
+
 /// What programs need beside the files: less, and the machine would only kill them.
 const RESERVE: u64 = 96 << 20;
 
@@ -67,7 +70,9 @@ fn available(text: &str) -> Option<u64> {
 /// It does not: how much is missing.
 pub fn size(index: &Index, free: Free) -> anyhow::Result<Size> {
     let entries = index.placed().len();
-    let data: u64 = (0..entries).map(|number| index.blocks_of(number)).sum();
+    let data: u64 = (0..entries)
+        .map(|number| index.blocks_of(number, PAGE))
+        .sum();
     judge(data.saturating_add(entries as u64 * NAME), free)
 }
 

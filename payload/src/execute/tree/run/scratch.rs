@@ -243,7 +243,7 @@ fn has_room(image: &TreeImage, on: &Path) -> anyhow::Result<bool> {
         .with_context(|| format!("asking how much is free in {}", on.display()))?;
     let entries = image.index.placed().len();
     let data: u64 = (0..entries)
-        .map(|number| image.index.blocks_of(number))
+        .map(|number| image.index.blocks_of(number, free.f_frsize))
         .sum();
     let files = entries as u64;
     // Each folder and each long attribute takes a block, and the record some more.
