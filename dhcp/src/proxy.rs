@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_fleet_file_says_who_boots_and_what() {
-        let text = "version = 1\n[server]\nunknown = \"ignore\"\nloader-bios = \"lpxelinux.0\"\n\
+        let text = "version = 1\n[server]\nunknown = \"ignore\"\nloader-bios = \"lpxelinux.0\"\nloader-ipxe = \"pxelinux.0\"\n\
              address = \"10.0.0.9\"\n[host.a]\nmac = \"52:54:00:01:02:03\"\n";
         let fleet = Fleet::parse(text.as_bytes(), "fleet.toml").unwrap();
         let known = rom(MessageType::Discover, 0, &[]);
@@ -230,6 +230,11 @@ mod tests {
             line,
             "52:54:00:01:02:03 (a) DHCP on eth0: BIOS is to load lpxelinux.0 from 10.0.0.9"
         );
+        let ipxe = rom(MessageType::Discover, 0, &[(code::USER_CLASS, b"iPXE")]);
+        let Told::Answer(offer, _) = answer(Some(&fleet), &ipxe, &here(), Port::Dhcp) else {
+            panic!("its iPXE is not answered")
+        };
+        assert_eq!(offer.message().fname(), Some(&b"pxelinux.0"[..]));
         let text = text.replace("01:02:03", "01:02:04");
         for (text, answered) in [
             (text.clone(), false),

@@ -82,6 +82,7 @@ impl Lab {
 /// Sees the machine do its job; the folder of its image.
 fn works(lab: &Lab, vm: &mut Vm, action: &str) -> Result<PathBuf> {
     let said = vm.sees("pitstop: eth0 is ")?;
+    ensure!(said.contains("by DHCP from 10.77.0.2"), "{said}");
     vm.sees(&format!("pitstop: result ok {action}"))?;
     ensure!(vm.wait_for_end(PATIENCE)? == End::Reboot);
     lab.folder(&said)
@@ -113,7 +114,12 @@ fn one_server_serves_bios_uefi_and_arm64_and_brings_the_arm64_machine_home() -> 
             &arm64,
             "UEFI arm64 is to load arm64/pitstop.efi from 10.77.0.1",
         ),
-        ("mixed-bios", Boot::SeaBios, &others[0], "iPXE is to load"),
+        (
+            "mixed-bios",
+            Boot::SeaBios,
+            &others[0],
+            "iPXE is to load http://10.77.0.1:8080/boot.ipxe",
+        ),
         (
             "mixed-uefi",
             Boot::OvmfPxe,

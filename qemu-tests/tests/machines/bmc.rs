@@ -50,8 +50,9 @@ fn one_command_switches_a_machine_into_its_job() -> Result<()> {
             bmc.next_boot_is_from_the_network(),
             "it would boot its disk"
         );
-        let vm = Vm::start(site.machine("bmc-job", &disk))?;
+        // As a BMC has it: power is on at once, whatever the machine does then. This one may have to wait for its turn.
         bmc.is_now(true)?;
+        let vm = Vm::start(site.machine("bmc-job", &disk))?;
         let said = command.join().ok().context("the command panicked")??;
         ensure!(said.ends_with("lab3-01  on\n"), "{said}");
         Ok(vm)

@@ -1,5 +1,5 @@
-//! There and back on each kind of disk: captured, restored to itself, a larger and a smaller one, compared byte for
-//! byte.
+//! There and back on each kind of disk: captured, restored to itself, those of clouds to a larger and a smaller one too, compared byte
+//! for byte.
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::bus::CARD_SERIAL;
@@ -109,6 +109,7 @@ fn there_and_back(
     name: &str,
     boot: impl Fn(&str) -> Result<Boot>,
     kinds: &[(Bus, &'static str)],
+    targets: &[To],
 ) -> Result<()> {
     let scene = Scene::new()?;
     let all: Result<Vec<Tried>> = kinds
@@ -142,7 +143,7 @@ fn there_and_back(
             .check(&scene, To::Same, &tried.disk)
             .with_context(after)?;
     }
-    for to in [To::Larger, To::Smaller, To::Same] {
+    for &to in targets {
         let disks: Result<Vec<Disk>> = all.iter().map(|tried| target(tried, to)).collect();
         let disks = disks?;
         let targets: Vec<&Disk> = disks.iter().collect();
@@ -179,10 +180,12 @@ fn image_of(scene: &Scene, serial: &str) -> Result<PathBuf> {
 
 #[test]
 fn virtio_blk_virtio_scsi_nvme_of_512_and_of_4096_bytes() -> Result<()> {
-    there_and_back("cloud", payload, IN_CLOUDS)
+    let targets = [To::Larger, To::Smaller, To::Same];
+    there_and_back("cloud", payload, IN_CLOUDS, &targets)
 }
 
 #[test]
 fn ide_sata_lsi_sas_megaraid_usb_and_sd() -> Result<()> {
-    there_and_back("desk", full_payload, ON_DESKS)
+    // What a size changes is the same on every bus.
+    there_and_back("desk", full_payload, ON_DESKS, &[To::Same])
 }

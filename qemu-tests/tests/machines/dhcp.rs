@@ -1,4 +1,4 @@
-//! Machines that boot by Pitstop's own DHCP, from every kind of firmware, to a shell.
+//! Machines that boot by Pitstop's own DHCP to a shell.
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::servers::{Dnsmasq, Namespace, Server};
@@ -72,50 +72,17 @@ fn addresses(network: &Namespace) -> Result<(Dnsmasq, Namespace)> {
     Ok((dnsmasq, beside))
 }
 
+/// The other kinds of firmware are those of the lab with machines of both architectures.
 #[test]
-fn beside_a_server_of_addresses_each_kind_of_firmware_boots() -> Result<()> {
+fn beside_a_server_of_addresses_uefi_boots_over_http() -> Result<()> {
     let lab = Lab::new("proxy", "")?;
     let _dnsmasq = addresses(&lab.network)?;
-    let url = format!("http://{}:8080", Namespace::ADDRESS);
-    for (name, boot, number, told) in [
-        (
-            "proxy-bios",
-            Boot::SeaBios,
-            1,
-            format!("iPXE is to load {url}/boot.ipxe"),
-        ),
-        (
-            "proxy-efi",
-            Boot::OvmfPxe,
-            2,
-            "UEFI x86_64 is to load ipxe.efi from 10.77.0.1".into(),
-        ),
-        (
-            "proxy-http",
-            Boot::OvmfHttp,
-            3,
-            format!("UEFI x86_64 over HTTP is to load {url}/boot/ipxe.efi"),
-        ),
-    ] {
-        let address = lab.boots(name, boot, number)?;
-        ensure!(
-            address.contains("by DHCP from 10.77.0.2"),
-            "{name}: {address}"
-        );
-        lab.said(&format!("52:54:00:77:01:0{number} DHCP on br0: {told}"))?;
-    }
-    Ok(())
-}
-
-/// The iPXE of a card stands for a boot ROM that knows TFTP alone.
-#[test]
-fn beside_a_server_of_addresses_pxelinux_boots() -> Result<()> {
-    let fleet = "[server]\nloader-ipxe = \"pxelinux.0\"\n";
-    let lab = Lab::new("proxy", fleet)?;
-    let _dnsmasq = addresses(&lab.network)?;
-    lab.boots("proxy-pxelinux", Boot::SeaBios, 4)?;
-    lab.said("is to load pxelinux.0 from 10.77.0.1")?;
-    lab.said("TFTP get pxelinux.0 ")
+    let address = lab.boots("proxy-http", Boot::OvmfHttp, 3)?;
+    ensure!(address.contains("by DHCP from 10.77.0.2"), "{address}");
+    let url = format!("http://{}:8080/boot/ipxe.efi", Namespace::ADDRESS);
+    lab.said(&format!(
+        "52:54:00:77:01:03 DHCP on br0: UEFI x86_64 over HTTP is to load {url}"
+    ))
 }
 
 #[test]
