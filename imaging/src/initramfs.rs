@@ -1,5 +1,5 @@
-//! What is in an initramfs, whoever made it: archives one after the other with zeros between them, of which the last may be
-//! compressed (Linux Documentation/driver-api/early-userspace/buffer-format.rst). Distributions put microcode in front, plain.
+//! What is in an initramfs, whoever made it: archives one after the other with zeros between them, each packed in its own way or plain
+//! (Linux Documentation/driver-api/early-userspace/buffer-format.rst). Distributions put microcode in front, plain.
 //!
 //! It is read from its beginning to its end, and nothing of it is kept: unpacked it is larger than a small machine's memory.
 
@@ -65,28 +65,33 @@ pub type Visit<'a> = &'a mut dyn FnMut(&Entry, &mut dyn Read) -> anyhow::Result<
 /// # Errors
 /// When it is damaged, is none, or is packed in a way that is not known here: an [`UnknownPacking`]. And as `visit` has them.
 pub fn walk(image: impl Read, visit: Visit) -> anyhow::Result<()> {
-    let mut image = BufReader::new(image);
+    let mut image = Members::new(BufReader::new(image)).take(LARGEST);
     let mut seen = 0u64;
     let mut count = |entry: &Entry, data: &mut dyn Read| {
         seen += 1;
         visit(entry, data)
     };
-    if let Some((start, packing)) = archives(&mut image, &mut count)? {
-        let packed = BufReader::new(io::Cursor::new(start).chain(image));
-        if let Packing::Unknown(name) = packing {
-            return Err(UnknownPacking(name).into());
+    loop {
+        let read = archives(&mut image, &mut count);
+        let image = image.get_mut();
+        if image.is_plain() {
+            let Some((start, length)) = read? else { break };
+            if let Packing::Unknown(name) = packing(&start[..length]) {
+                return Err(UnknownPacking(name).into());
+            }
+            image.begins(start, length)?;
+        } else {
+            let behind = read.context("unpacking it")?;
+            ensure!(behind.is_none(), "it is compressed twice");
+            break;
         }
-        let plain = Members::new(packing, packed)?;
-        let mut plain = BufReader::new(plain.take(LARGEST));
-        let behind = archives(&mut plain, &mut count).context("unpacking it")?;
-        ensure!(behind.is_none(), "it is compressed twice");
     }
     ensure!(seen > 0, "it is empty");
     Ok(())
 }
 
-/// Goes through plain archives up to the end, or to the first one that is packed: its first bytes, and how.
-fn archives(image: &mut impl Read, visit: Visit) -> anyhow::Result<Option<([u8; MAGIC], Packing)>> {
+/// Goes through plain archives up to the end, or to the first one that is packed: its first bytes, and how many those are.
+fn archives(image: &mut impl Read, visit: Visit) -> anyhow::Result<Option<([u8; MAGIC], usize)>> {
     loop {
         let mut start = [0; MAGIC];
         // Zeros fill up to whatever the writer liked.
@@ -101,7 +106,7 @@ fn archives(image: &mut impl Read, visit: Visit) -> anyhow::Result<Option<([u8; 
         let length = 1 + read_full(image, &mut start[1..])?;
         match packing(&start[..length]) {
             Packing::None => archive(image, start, visit)?,
-            packed => return Ok(Some((start, packed))),
+            _ => return Ok(Some((start, length))),
         }
     }
 }
@@ -285,6 +290,18 @@ mod tests {
             image.extend(packed);
             assert_eq!(found(&image).unwrap(), expected(true), "{program}");
         }
+        // Whoever adds something to an initramfs packs it in a way of his own, or not at all.
+        let mut image = Vec::new();
+        let mut names = Vec::new();
+        for (number, at) in [1, 2, 0, 3, 0, 0, 1].into_iter().enumerate() {
+            let (program, arguments) = packings[at];
+            names.push(format!("own-{number}-"));
+            image.extend(piped(program, arguments, &cpio(&[&names[number]])));
+            image.resize(image.len().next_multiple_of(4), 0);
+        }
+        let all = found(&image).unwrap();
+        let all: Vec<String> = all.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(all, names);
     }
 
     #[test]
