@@ -11,6 +11,7 @@ use crate::weigh;
 use anyhow::{Context, Result, bail};
 use pitstop_protocol::job::beside::SIGNATURE;
 use pitstop_protocol::job::{JobKey, JobKeys};
+use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,7 @@ pub fn run(options: &BuildOptions) -> Result<()> {
         options.compress.compress(&archive, architecture, file)
     })?;
 
-    print!("{}", weigh::table(&weigh::weigh(tree.contents())?));
+    let mut told = weigh::table(&weigh::weigh(tree.contents())?);
     if !missing.is_empty() {
         let folders: Vec<String> = options
             .firmware
@@ -43,15 +44,18 @@ pub fn run(options: &BuildOptions) -> Result<()> {
             .map(|folder| folder.display().to_string())
             .collect();
         let folder = folders.join(", ");
-        println!(
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            told,
             "not in {folder}: {} firmware files that modules name (--verbose lists them)",
             missing.len()
         );
         for name in missing.iter().filter(|_| options.verbose) {
-            println!("  {name}");
+            let _ = writeln!(told, "  {name}");
         }
     }
-    println!("{}: {}", options.output.display(), weigh::kib(packed));
+    let _ = writeln!(told, "{}: {}", options.output.display(), weigh::kib(packed));
+    output::tell(&told);
     Ok(())
 }
 

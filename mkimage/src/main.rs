@@ -18,8 +18,10 @@ mod tree;
 mod uki;
 mod weigh;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use command::{Arguments, Command};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -33,9 +35,11 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, command::name(), &mut std::io::stdout());
-            Ok(())
+            let (mut command, mut script) = (Arguments::command(), Vec::new());
+            clap_complete::generate(shell, &mut command, command::name(), &mut script);
+            std::io::stdout()
+                .write_all(&script)
+                .context("writing the completion script to standard output")
         }
         Command::Man { folder } => {
             pitstop_manual::write(Arguments::command(), &folder).map_err(Into::into)

@@ -2,9 +2,14 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+/// Tells on standard output what was made: it is whole, whether anybody reads that or not.
+pub fn tell(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
 
 /// The folder that a file is in.
 pub fn folder(file: &Path) -> &Path {

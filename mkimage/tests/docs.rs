@@ -3,7 +3,7 @@
 mod common;
 
 use common::run;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::process::Command;
 
@@ -42,4 +42,17 @@ fn every_option_is_in_the_manual() {
         }
         assert!(count > 1, "{help}");
     }
+}
+
+#[test]
+fn a_completion_script_that_cannot_be_told_is_an_error_and_no_panic() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_mkimage"))
+        .args(["completions", "bash"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("writing the completion script"), "{error}");
 }

@@ -10,6 +10,7 @@ use faults::{Fault, Faults, proxy};
 use pitstop_protocol::image_version::dated;
 use pitstop_testing::moto::{Moto, exchange};
 use std::fs::{self, File, FileTimes};
+use std::io::Write;
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,8 @@ use std::time::{Duration, SystemTime};
 fn image(root: &Path, path: &str, days: u64) {
     let path = root.join("share").join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let file = File::create(&path).unwrap();
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"image").unwrap();
     let time = SystemTime::now() - Duration::from_secs(days * 86_400 + 7200);
     file.set_times(FileTimes::new().set_modified(time)).unwrap();
     fs::write(
@@ -159,6 +161,36 @@ fn what_somebody_reads_without_a_job_is_left_alone() {
     assert!(prune().contains("4 of 6 images are removed"));
     // The signature goes with what it signs.
     assert_eq!(left(root, "golden"), 1);
+}
+
+#[test]
+fn what_is_cut_short_stands_for_no_image() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    folder(root, "golden");
+    let share = root.join("share/golden");
+    fs::write(root.join("disk"), vec![7; 5 << 20]).unwrap();
+    let image = root.join("sda.raw.gz");
+    let paths = [root.join("disk"), image.clone()];
+    let [disk, made] = paths.each_ref().map(|path| path.to_str().unwrap());
+    assert!(run(&["backup", disk, made]).status.success());
+    let whole = fs::read(&image).unwrap();
+    let at = root.to_str().unwrap();
+    let prune = || run(&["image", "prune", "--keep-last", "1", "--root", at]);
+    // The last one is a copy that broke off: the one before it is the last that is whole, and stays.
+    fs::write(share.join("sda.raw.gz"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(share.join("sda.raw.gz.old"), &whole).unwrap();
+    let said = String::from_utf8(prune().stdout).unwrap();
+    assert!(said.contains("kept: not whole"), "{said}");
+    assert!(said.contains("3 of 5 images are removed"), "{said}");
+    assert!(share.join("sda.raw.gz.old").exists(), "{said}");
+    // An empty file, as a power cut leaves it, is none either.
+    fs::write(share.join("sda.raw.gz"), "").unwrap();
+    let said = String::from_utf8(prune().stdout).unwrap();
+    assert!(said.contains("0 of 2 images are removed"), "{said}");
+    fs::write(share.join("sda.raw.gz"), &whole).unwrap();
+    let said = String::from_utf8(prune().stdout).unwrap();
+    assert!(said.contains("1 of 2 images are removed"), "{said}");
 }
 
 #[test]

@@ -64,7 +64,8 @@ impl Device {
         }
     }
 
-    /// Whether a driver that answers to `alias` drives it. What the list does not tell is taken to fit.
+    /// Whether a driver that answers to `alias` drives it. What the list does not tell is taken to fit, but for a class that is
+    /// all that the driver goes by: that would fit every device.
     pub fn fits(&self, alias: &str) -> bool {
         let Some(mut rest) = alias.strip_prefix("pci:") else {
             return false;
@@ -81,6 +82,7 @@ impl Device {
             ("sc", 2, subclass),
             ("i", 2, self.interface),
         ];
+        let mut names_product = false;
         for (key, digits, own) in fields {
             if matches!(rest, "" | "*") {
                 return true;
@@ -98,7 +100,12 @@ impl Device {
             let Ok(number) = u32::from_str_radix(number, 16) else {
                 return false;
             };
-            if own.is_some_and(|own| own != number) {
+            names_product |= key == "d";
+            let misses = match own {
+                Some(own) => own != number,
+                None => key == "bc" && !names_product,
+            };
+            if misses {
                 return false;
             }
             rest = after;
@@ -112,6 +119,8 @@ impl Device {
 /// # Errors
 /// There is no device in it.
 pub fn read(text: &str) -> Result<Vec<Device>> {
+    // Some editors begin a text with a mark, which would hide the first device.
+    let text = text.trim_start_matches('\u{feff}');
     let devices: Vec<Device> = match serde_json::from_str::<Facts>(text) {
         Ok(facts) => of_inventory(&facts),
         Err(_) => text.lines().filter_map(line).collect(),
@@ -269,6 +278,7 @@ mod tests {
         assert_eq!(one(named), card);
         let info = format!("=== PCI ===\n{named}, driver virtio-pci\n\n=== DMI ===\nUUID: 1:2\n");
         assert_eq!(one(&info).driver, "virtio-pci");
+        assert_eq!(one(&format!("\u{feff}{plain}")), card);
         assert_eq!(one("1af4:1000").role(), Some(Role::Unknown));
         let exact = one(MODALIAS);
         assert_eq!((exact.board, exact.interface), (Some((0x1af4, 1)), Some(0)));
@@ -313,6 +323,15 @@ mod tests {
         let nvme = one("01:00.0 0108: 144d:a808");
         assert!(nvme.fits("pci:v*d*sv*sd*bc01sc08i02*"));
         assert!(!nvme.fits("pci:v*d*sv*sd*bc01sc06i01*"));
+    }
+
+    #[test]
+    fn a_class_that_no_list_tells_fits_no_driver_that_goes_by_it_alone() {
+        let numbers = one("1af4:1000");
+        assert!(!numbers.fits("pci:v*d*sv*sd*bc01sc06i01*"));
+        assert!(!numbers.fits("pci:v00001AF4d*sv*sd*bc01sc08i*"));
+        assert!(numbers.fits("pci:v00001AF4d*sv*sd*bc*sc*i*"));
+        assert!(numbers.fits("pci:v00001AF4d00001000sv*sd*bc02sc00i*"));
     }
 
     proptest! {

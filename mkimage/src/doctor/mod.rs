@@ -17,6 +17,7 @@ use devices::{Device, Role};
 use pitstop_imaging::modules::firmware;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -57,17 +58,21 @@ pub fn run(options: &DoctorOptions) -> Result<ExitCode> {
     for device in &devices {
         let Some(role) = device.role() else { continue };
         let (finding, line) = judge(device, role, &image, &kernels);
-        println!("{line}");
+        say(&line)?;
         lacking += usize::from(finding == Finding::Lacking);
     }
     if lacking > 0 {
-        println!(
+        say(&format!(
             "{lacking} of them cannot be used with {}",
             image.drivers.name
-        );
+        ))?;
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn say(line: &str) -> Result<()> {
+    writeln!(io::stdout(), "{line}").context("writing to standard output")
 }
 
 /// What is found of one device, in a sentence.
@@ -77,6 +82,9 @@ fn judge(device: &Device, role: Role, image: &Image, kernels: &[Drivers]) -> (Fi
     if drivers.is_empty() {
         // Writing to a String cannot fail, here and below.
         let _ = write!(line, "no driver in {}", image.drivers.name);
+        if role == Role::Unknown {
+            line.push_str(" goes by its number; a list by `lspci -nn` has its class too, by which AHCI, NVMe and USB controllers are known");
+        }
         let mut others = kernels.iter().filter_map(|kernel| {
             let modules: Vec<&str> = kernel.of(device).into_iter().collect();
             (!modules.is_empty()).then(|| format!("{} has {}", kernel.name, modules.join(", ")))

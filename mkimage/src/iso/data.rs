@@ -9,7 +9,7 @@ use pitstop_protocol::job::preview;
 use pitstop_protocol::share_url::MARKERS;
 use pitstop_protocol::stick::{self, HOSTS, JOBS};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use url::Url;
 
 /// Bytes to spare where no size is given: logs, notes and inventories of some hundred machines.
@@ -60,10 +60,9 @@ fn serial(time: i64) -> u32 {
 /// Refuses host files that a machine would refuse.
 fn check(folder: &Path) -> Result<()> {
     for below in [HOSTS, JOBS] {
-        let path = folder.join(below);
-        if !path.is_dir() {
+        let Some(path) = named(folder, below)?.filter(|path| path.is_dir()) else {
             continue;
-        }
+        };
         let doing = || format!("reading {}", path.display());
         for entry in fs::read_dir(&path).with_context(doing)? {
             let file = entry.with_context(doing)?.path();
@@ -78,7 +77,7 @@ fn check(folder: &Path) -> Result<()> {
             let url = Url::from_file_path(stick::share().join(below).join(name));
             let url = url.map_err(|()| anyhow!("{name:?} cannot be part of a URL"))?;
             preview(&bytes, &url, None).map_err(|why| anyhow!("{}: {why}", file.display()))?;
-            if below == HOSTS && name != stick::everyone() {
+            if below == HOSTS && !name.eq_ignore_ascii_case(&stick::everyone()) {
                 check_next(&path, &bytes).with_context(|| file.display().to_string())?;
             }
         }
@@ -86,12 +85,23 @@ fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a machine finds by this name, to which small and capital letters are the same on the stick.
+fn named(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let doing = || format!("reading {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(doing)? {
+        let entry = entry.with_context(doing)?;
+        if entry.file_name().eq_ignore_ascii_case(name) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
 /// Refuses the file of one machine in the folder `hosts` that would have it do everybody's job after its own.
 fn check_next(hosts: &Path, own: &[u8]) -> Result<()> {
-    let path = hosts.join(stick::everyone());
-    if !path.is_file() {
+    let Some(path) = named(hosts, &stick::everyone())?.filter(|path| path.is_file()) else {
         return Ok(());
-    }
+    };
     let everyones = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     let parsed = |bytes: &[u8]| HostFile::parse(bytes, "").ok();
     let (Some(own), Some(everyones)) = (parsed(own), parsed(&everyones)) else {
@@ -147,6 +157,23 @@ mod tests {
         ] {
             assert_eq!(check_name(found), Ok(()), "{found}");
         }
+    }
+
+    #[test]
+    fn host_files_are_those_that_a_machine_finds_whatever_their_letters() {
+        let dir = tempfile::tempdir().unwrap();
+        let hosts = dir.path().join("Hosts");
+        fs::create_dir(&hosts).unwrap();
+        let restore = "version = 1\naction = \"restore\"\nimage = \"golden\"\n";
+        fs::write(hosts.join("Default.toml"), restore).unwrap();
+        let error = check(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("write round = "), "{error}");
+        let round = format!("{restore}round = \"one\"\n");
+        fs::write(hosts.join("Default.toml"), round).unwrap();
+        check(dir.path()).unwrap();
+        fs::write(hosts.join("PF-12-34.toml"), restore).unwrap();
+        let error = format!("{:#}", check(dir.path()).unwrap_err());
+        assert!(error.contains("at its next boot"), "{error}");
     }
 
     #[test]

@@ -93,7 +93,11 @@ pub fn run(options: &IsoOptions) -> Result<()> {
         io::copy(&mut File::open(&image)?, file)?;
         Ok(())
     })?;
-    println!("{}: {}", options.output.display(), weigh::kib(size));
+    output::tell(&format!(
+        "{}: {}\n",
+        options.output.display(),
+        weigh::kib(size)
+    ));
     Ok(())
 }
 

@@ -66,7 +66,11 @@ pub fn run(options: &UkiOptions) -> Result<()> {
         ),
     };
     let size = output::write_whole(&options.output, |file| Ok(file.write_all(&image)?))?;
-    println!("{}: {}, {how}", options.output.display(), weigh::kib(size));
+    output::tell(&format!(
+        "{}: {}, {how}\n",
+        options.output.display(),
+        weigh::kib(size)
+    ));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What an image drives, by a list of devices.
 
 use crate::bench::{Bench, VERSION};
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,15 +31,15 @@ fn doctor_tells_what_an_image_drives_and_what_it_lacks() {
         "lib/modules/{VERSION}/kernel/drivers/ata/broken.ko"
     )))
     .unwrap();
-    let doctor = |list: &str, more: &[&Path]| {
+    let command = |list: &str, more: &[&Path]| {
         let list = bench.file("machine.txt", list.as_bytes());
-        let output = Command::new(env!("CARGO_BIN_EXE_mkimage"))
-            .args(["doctor", "--image"])
-            .arg(&image)
-            .args(more)
-            .arg(list)
-            .output()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mkimage"));
+        command.args(["doctor", "--image"]).arg(&image);
+        command.args(more).arg(list);
+        command
+    };
+    let doctor = |list: &str, more: &[&Path]| {
+        let output = command(list, more).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), text + &errors)
@@ -78,4 +79,10 @@ fn doctor_tells_what_an_image_drives_and_what_it_lacks() {
         text.contains("machine.txt: there is no PCI device in it"),
         "{text}"
     );
+    // Who cannot be told has an error, and no verdict.
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command(driven, &[]).stdout(full).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("writing to standard output"), "{error}");
 }

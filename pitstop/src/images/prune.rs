@@ -72,8 +72,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut judged = Vec::new();
     for (disk, images) in by_disk(&images, &chosen) {
         let busy = in_use(root, &shelf, &disk, &images, &busy)?;
+        // What is cut short stands for no image: else the last one that is whole would go for it.
+        let alone = images.len() == 1;
+        let (cut, whole): (Vec<&Image>, Vec<&Image>) = images
+            .into_iter()
+            .partition(|image| !alone && shelf.is_cut(image));
+        judged.extend(cut.into_iter().map(|image| Judged {
+            image,
+            fate: Fate::Kept("not whole, as pitstop verify tells; remove it by hand".into()),
+        }));
         judged.extend(judge(
-            images,
+            whole,
             &args.keep,
             busy.as_deref(),
             &TimeZone::system(),

@@ -14,6 +14,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// The kernel makes no device of a Btrfs smaller, whatever its program says of the data (btrfs_ioctl_resize).
+const BTRFS_LEAST: u64 = 256 << 20;
+
 /// What shrinks a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shrinker {
@@ -88,7 +91,7 @@ impl Shrinker {
             }
             Self::Btrfs => mounted(device, |folder| {
                 let told = ask("btrfs", &["inspect-internal", "min-dev-size"], folder)?;
-                number_behind(&told, "")
+                Ok(number_behind(&told, "")?.max(BTRFS_LEAST))
             }),
         }
     }

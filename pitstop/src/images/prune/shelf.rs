@@ -3,11 +3,17 @@
 use super::in_store::InStore;
 use super::{BEING_WRITTEN, UNFINISHED, aside};
 use pitstop_api::Image;
+use pitstop_imaging::image::members::{FOOTER, begins_like_indexed, parse_footer};
 use pitstop_server::ShareStore;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::SystemTime;
+
+/// The fixed part of a member's header.
+const START: usize = 20;
 
 pub enum Shelf<'a> {
     Folder(&'a Path),
@@ -39,6 +45,15 @@ impl<'a> Shelf<'a> {
         Ok(UNFINISHED.iter().any(fresh))
     }
 
+    /// Whether this is no whole image, as a copy leaves it that broke off. Of other tools' images nothing here tells, and what is
+    /// in a store appears there whole.
+    pub fn is_cut(&self, image: &Image) -> bool {
+        match self {
+            Self::Folder(root) => is_cut(&root.join("share").join(&image.path)),
+            Self::Store(_) => false,
+        }
+    }
+
     /// Removes an image that is as it was when it was judged, and what describes it.
     pub fn remove(&self, image: &Image) -> anyhow::Result<()> {
         match self {
@@ -54,4 +69,27 @@ impl<'a> Shelf<'a> {
             Self::Store(store) => store.leftovers(folders, removes),
         }
     }
+}
+
+/// One that cannot be read is none to count on either.
+fn is_cut(path: &Path) -> bool {
+    let looked = || -> io::Result<bool> {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut start = [0; START];
+        if size < START as u64 {
+            return Ok(size == 0);
+        }
+        file.read_exact_at(&mut start, 0)?;
+        if !begins_like_indexed(&start) {
+            return Ok(false);
+        }
+        let Some(at) = size.checked_sub(FOOTER as u64) else {
+            return Ok(true);
+        };
+        let mut footer = [0; FOOTER];
+        file.read_exact_at(&mut footer, at)?;
+        Ok(parse_footer(&footer, size).is_err())
+    };
+    looked().unwrap_or(true)
 }
