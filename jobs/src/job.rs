@@ -186,18 +186,28 @@ impl Job {
     /// address of both tells, or one name in the fleet file. Where both do, an address says nothing by itself: it was first the
     /// one's and then the other's.
     pub fn is_of_machine(&self, other: &Self) -> bool {
-        let theirs = |file: &&String| other.files().any(|theirs| theirs == *file);
+        self.is_of(other.files(), other.name.as_deref())
+    }
+
+    /// The same of a machine by its names: `files` are those of its host files, `name` is that in the fleet file.
+    pub fn is_of<'a>(
+        &self,
+        files: impl Iterator<Item = &'a String> + Clone,
+        name: Option<&str>,
+    ) -> bool {
+        let theirs = |file: &&String| files.clone().any(|theirs| theirs == *file);
         let mut shared = self.files().filter(theirs).peekable();
-        let tells = |job: &Self| job.files().any(|file| !is_address(file));
-        let has_name = self.name.is_some() && self.name == other.name;
+        let tells = |file: &String| !is_address(file);
+        let both_tell = || self.files().any(tells) && files.clone().any(tells);
+        let has_name = name.is_some() && self.name.as_deref() == name;
         if shared.peek().is_none() {
-            return has_name && !(tells(self) && tells(other));
+            return has_name && !both_tell();
         }
-        has_name || shared.any(|file| !is_address(file)) || !(tells(self) && tells(other))
+        has_name || shared.any(tells) || !both_tell()
     }
 
     /// Every name that a host file of its machine can have.
-    pub fn files(&self) -> impl Iterator<Item = &String> {
+    pub fn files(&self) -> impl Iterator<Item = &String> + Clone {
         std::iter::once(&self.host_file).chain(&self.other_files)
     }
 

@@ -94,6 +94,8 @@ pub enum Refused {
     NoToken(String),
     #[error("what a token is for is one line of at most {LONGEST_NOTE} bytes")]
     Note,
+    #[error("a token that has expired already is of no use: say a time to come, as in 90d")]
+    Expired,
     #[error("{0} is the last admin: make another user an admin first")]
     LastAdmin(String),
     #[error("{user} is {has}: a token of theirs cannot be for {wanted}")]
@@ -234,7 +236,7 @@ impl Book {
     /// Writes down a token.
     ///
     /// # Errors
-    /// There is no such user, or the role is more than theirs, or the note is no line.
+    /// There is no such user, or the role is more than theirs, or the note is no line, or it would be over.
     pub fn add_token(
         &mut self,
         token: &NewToken,
@@ -252,6 +254,9 @@ impl Book {
         }
         if wanted.note.len() > LONGEST_NOTE || wanted.note.chars().any(char::is_control) {
             return Err(Refused::Note);
+        }
+        if wanted.expires.is_some_and(|expires| expires <= now) {
+            return Err(Refused::Expired);
         }
         let kept = Token {
             user: wanted.user.clone(),

@@ -89,7 +89,9 @@ fn refusal(act: &str, error: &Error) -> Refusal {
     let status = match error.downcast_ref::<Refused>() {
         Some(Refused::NoUser(_) | Refused::NoToken(_)) => StatusCode::NOT_FOUND,
         Some(Refused::Exists(_) | Refused::LastAdmin(_)) => StatusCode::CONFLICT,
-        Some(Refused::Name(_) | Refused::Beyond { .. } | Refused::Note) => StatusCode::BAD_REQUEST,
+        Some(Refused::Name(_) | Refused::Beyond { .. } | Refused::Note | Refused::Expired) => {
+            StatusCode::BAD_REQUEST
+        }
         None => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Refusal::new(status, format!("{act}: {error:#}"))

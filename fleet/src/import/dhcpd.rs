@@ -303,6 +303,7 @@ fn subnet(statement: &Statement, block: &[Statement], outer: &Outer, imported: &
     imported.networks.push(FoundNetwork {
         line: statement.line,
         net: IpNet::V4(net.trunc()),
+        is_guess: false,
         keys,
     });
 }

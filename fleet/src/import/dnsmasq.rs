@@ -179,11 +179,17 @@ fn range(line: usize, value: &str, imported: &mut Imported, tags: &mut Vec<(Stri
     let tag = words.iter().find_map(|word| word.strip_prefix("set:"));
     let ips: Vec<Ipv4Addr> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let is_static = words.contains(&"static");
+    // Without a netmask it is that of the server's card, which only the server knows.
+    let guess = Ipv4Addr::new(255, 255, 255, 0);
+    let same = |first: &Ipv4Addr, last: &Ipv4Addr| first.octets()[..3] == last.octets()[..3];
     let (first, last, mask) = match (is_static, &ips[..]) {
+        (true, [first]) => (*first, None, guess),
         (true, [first, mask, ..]) => (*first, None, *mask),
+        (false, [first, last]) if same(first, last) => (*first, Some(*last), guess),
         (false, [first, last, mask, ..]) => (*first, Some(*last), *mask),
         _ => return imported.leave(line, format!("a range without a netmask: {}", short(value))),
     };
+    let is_guess = ips.len() < if is_static { 2 } else { 3 };
     let Ok(net) = Ipv4Net::with_netmask(first, mask) else {
         return imported.leave(line, format!("{mask} is no netmask"));
     };
@@ -206,6 +212,7 @@ fn range(line: usize, value: &str, imported: &mut Imported, tags: &mut Vec<(Stri
         (None, pool) => imported.networks.push(FoundNetwork {
             line,
             net,
+            is_guess,
             keys: pool
                 .map(|pool| ("range", Value::Array(vec![pool])))
                 .into_iter()

@@ -93,6 +93,7 @@ impl Reader<'_> {
         self.imported.networks.push(FoundNetwork {
             line,
             net: net.trunc(),
+            is_guess: false,
             keys,
         });
         for reservation in list(subnet, "reservations") {

@@ -74,6 +74,8 @@ pub struct Found {
 pub struct FoundNetwork {
     pub line: usize,
     pub net: IpNet,
+    /// The file does not tell its size.
+    pub is_guess: bool,
     pub keys: Vec<(&'static str, Value)>,
 }
 
@@ -89,6 +91,8 @@ pub struct NotTaken {
 pub struct Imported {
     pub machines: Vec<Found>,
     pub networks: Vec<FoundNetwork>,
+    /// It is a DHCP server's: a machine has its address, whatever range that lies in.
+    pub is_server: bool,
     pub not_taken: Vec<NotTaken>,
 }
 
@@ -114,9 +118,7 @@ pub fn read(text: &str, from: From) -> Result<Imported, String> {
         From::Csv => csv::with_header(text)?,
         From::Leases => leases::read(text)?,
     };
-    if matches!(from, From::Dnsmasq | From::Kea) {
-        reserved::leave_out(&mut imported);
-    }
+    imported.is_server = matches!(from, From::Dhcpd | From::Dnsmasq | From::Kea | From::Leases);
     imported.not_taken.sort_by_key(|left| left.line);
     Ok(imported)
 }

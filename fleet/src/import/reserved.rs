@@ -1,55 +1,83 @@
-//! Addresses of machines inside a range for others: dnsmasq and Kea give them to nobody else, and need not be told so. In a fleet
-//! file a range is for machines that nobody named alone, so it is cut around them.
+//! What no machine may have as its address: a router's, and what is for machines that nobody named. DHCP servers give the address of
+//! one machine inside a range to nobody else, and need not be told so; in a fleet file a range is cut around it.
 
-use super::Imported;
+use crate::fleet::Fleet;
 use crate::keys;
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use toml::Value;
 
-pub(super) fn leave_out(imported: &mut Imported) {
-    let of_machine = imported.machines.iter().filter_map(|found| match found.ip {
-        Some(IpAddr::V4(ip)) => Some(u32::from(ip)),
-        _ => None,
-    });
-    let mut taken: Vec<u32> = of_machine.collect();
-    taken.sort_unstable();
-    for network in &mut imported.networks {
-        for (key, value) in &mut network.keys {
-            if *key == "range"
-                && let Ok(pools) = keys::pools(value)
-            {
-                let rest = pools.iter().flat_map(|pool| around(*pool, &taken));
-                *value = Value::Array(rest.map(Value::String).collect());
+/// From the first address to the last.
+type Pool = (IpAddr, IpAddr);
+
+pub(super) struct Reserved {
+    routers: Vec<IpAddr>,
+    pools: Vec<(IpNet, Pool)>,
+}
+
+impl Reserved {
+    pub(super) fn of(fleet: &Fleet) -> Self {
+        let networks = fleet.networks.iter();
+        Self {
+            routers: networks.clone().filter_map(|one| one.router).collect(),
+            pools: networks
+                .flat_map(|one| one.pools.iter().map(|pool| (one.net, *pool)))
+                .collect(),
+        }
+    }
+
+    /// Notes what is said of a network.
+    pub(super) fn note(&mut self, net: IpNet, key: &str, value: &Value) {
+        match key {
+            "router" => self.routers.extend(keys::address(value)),
+            "range" => {
+                let pools = keys::pools(value).unwrap_or_default();
+                self.pools.extend(pools.into_iter().map(|pool| (net, pool)));
             }
+            _ => {}
         }
-        let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
-        network
-            .keys
-            .retain(|(key, value)| *key != "range" || !is_empty(value));
+    }
+
+    pub(super) fn is_router(&self, ip: IpAddr) -> bool {
+        self.routers.contains(&ip)
+    }
+
+    /// The range that an address lies in.
+    pub(super) fn pool(&self, ip: IpAddr) -> Option<Pool> {
+        let mut pools = self.pools.iter().map(|(_, pool)| *pool);
+        pools.find(|pool| has(*pool, ip))
+    }
+
+    /// Takes an address out of the range that it lies in. Returns the network, if its range is another one now, and what is left
+    /// of that.
+    pub(super) fn cut(&mut self, ip: IpAddr) -> Option<(IpNet, Vec<String>)> {
+        let at = self.pools.iter().position(|(_, pool)| has(*pool, ip))?;
+        let (net, pool) = self.pools[at];
+        let rest = around(pool, ip)?;
+        self.pools
+            .splice(at..=at, rest.into_iter().map(|pool| (net, pool)));
+        let left = self.pools.iter().filter(|(of, _)| *of == net);
+        let left = left.map(|(_, (first, last))| format!("{first}-{last}"));
+        Some((net, left.collect()))
     }
 }
 
-/// What is left of a range without these addresses, which are in order.
-fn around((first, last): (IpAddr, IpAddr), taken: &[u32]) -> Vec<String> {
-    let (IpAddr::V4(first), IpAddr::V4(last)) = (first, last) else {
-        return vec![format!("{first}-{last}")];
+fn has((first, last): Pool, ip: IpAddr) -> bool {
+    first <= ip && ip <= last
+}
+
+/// What is left of a range without an address in it.
+fn around(pool: Pool, ip: IpAddr) -> Option<Vec<Pool>> {
+    let ((IpAddr::V4(first), IpAddr::V4(last)), IpAddr::V4(ip)) = (pool, ip) else {
+        return None;
     };
-    // One more than an address has, so that the last one of all has a next one too.
-    let (mut next, last) = (u64::from(u32::from(first)), u64::from(u32::from(last)));
-    let mut parts = Vec::new();
-    let inside = taken.iter().map(|ip| u64::from(*ip));
-    let inside = inside.filter(|ip| (next..=last).contains(ip));
-    for end in inside.chain([last + 1]).collect::<Vec<_>>() {
-        if next < end {
-            parts.push(format!("{}-{}", address(next), address(end - 1)));
-        }
-        next = end + 1;
-    }
-    parts
-}
-
-fn address(number: u64) -> Ipv4Addr {
-    u32::try_from(number).unwrap_or(u32::MAX).into()
+    let beside = |by: i64| -> IpAddr {
+        let number = u32::try_from(i64::from(u32::from(ip)) + by);
+        Ipv4Addr::from(number.unwrap_or_default()).into()
+    };
+    let before = (first < ip).then(|| (first.into(), beside(-1)));
+    let behind = (ip < last).then(|| (beside(1), last.into()));
+    Some(before.into_iter().chain(behind).collect())
 }
 
 #[cfg(test)]
@@ -59,14 +87,21 @@ mod tests {
     #[test]
     fn a_range_is_cut_around_what_is_taken() {
         let left = |range: &str, taken: &[&str]| {
-            let pool = keys::pools(&Value::from(range)).unwrap()[0];
-            let taken = taken.iter().map(|ip| ip.parse::<Ipv4Addr>().unwrap());
-            around(pool, &taken.map(u32::from).collect::<Vec<_>>())
+            let net = "0.0.0.0/0".parse().unwrap();
+            let mut reserved = Reserved::of(&Fleet::default());
+            reserved.note(net, "range", &Value::from(range));
+            let mut left = vec![range.to_owned()];
+            for ip in taken {
+                if let Some((_, rest)) = reserved.cut(ip.parse().unwrap()) {
+                    left = rest;
+                }
+            }
+            left
         };
         let range = "10.0.0.10-10.0.0.20";
         assert_eq!(left(range, &["10.0.0.9", "10.0.0.21"]), [range]);
         assert_eq!(
-            left(range, &["10.0.0.10", "10.0.0.12", "10.0.0.12", "10.0.0.20"]),
+            left(range, &["10.0.0.20", "10.0.0.12", "10.0.0.12", "10.0.0.10"]),
             ["10.0.0.11-10.0.0.11", "10.0.0.13-10.0.0.19"]
         );
         assert_eq!(left("10.0.0.10-10.0.0.10", &["10.0.0.10"]), [""; 0]);
@@ -75,6 +110,7 @@ mod tests {
             left(end, &["255.255.255.255"]),
             ["255.255.255.254-255.255.255.254"]
         );
-        assert_eq!(left("fd00::1-fd00::9", &[]), ["fd00::1-fd00::9"]);
+        assert_eq!(left("0.0.0.0-0.0.0.1", &["0.0.0.0"]), ["0.0.0.1-0.0.0.1"]);
+        assert_eq!(left("fd00::1-fd00::9", &["fd00::2"]), ["fd00::1-fd00::9"]);
     }
 }

@@ -1,11 +1,12 @@
 //! From what other files have to changes of a fleet file: each machine whole, or not at all and with the reason.
 
+use super::reserved::Reserved;
 use super::{Found, Imported, NotTaken};
 use crate::edit::{Editor, Target};
 use crate::fleet::{Fleet, Identity, Machine};
 use crate::keys;
 use ipnet::{IpNet, Ipv4Net};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use toml::Value;
 
@@ -19,6 +20,8 @@ pub struct Report {
     /// Networks that are new; of those that the file does not tell, only the address was known.
     pub networks: Vec<String>,
     pub guessed: Vec<String>,
+    /// Networks that were there, and whose range is cut around addresses of machines that are new.
+    pub cut: BTreeSet<String>,
     /// In the order of the lines.
     pub not_taken: Vec<NotTaken>,
 }
@@ -30,17 +33,8 @@ pub struct Report {
 pub fn take(fleet: &Fleet, imported: Imported, editor: &mut Editor) -> Result<Report, String> {
     let mut taking = Taking {
         nets: fleet.networks.iter().map(|network| network.net).collect(),
-        reserved: fleet
-            .networks
-            .iter()
-            .flat_map(|network| {
-                network
-                    .router
-                    .into_iter()
-                    .map(|ip| (ip, ip))
-                    .chain(network.pools.iter().copied())
-            })
-            .collect(),
+        reserved: Reserved::of(fleet),
+        cuts: imported.is_server,
         seen: HashMap::new(),
         groups: fleet
             .groups
@@ -72,8 +66,9 @@ struct Taking<'a> {
     fleet: &'a Fleet,
     editor: &'a mut Editor,
     nets: Vec<IpNet>,
-    /// Routers, and ranges for machines that nobody named.
-    reserved: Vec<(IpAddr, IpAddr)>,
+    reserved: Reserved,
+    /// Whether ranges are cut around the addresses of machines.
+    cuts: bool,
     /// What machines of this import are known by, and their lines.
     seen: HashMap<String, usize>,
     groups: HashSet<String>,
@@ -102,7 +97,7 @@ impl Taking<'_> {
             // What the file would not take is left out key by key: the network is worth having.
             if fits(network.net, key, value) {
                 self.editor.set(&target, key, value)?;
-                self.reserve(key, value);
+                self.reserved.note(network.net, key, value);
             } else {
                 let what = format!("{key} = {value} of {}", network.net);
                 self.report.not_taken.push(NotTaken {
@@ -111,19 +106,33 @@ impl Taking<'_> {
                 });
             }
         }
+        // Its server gives that to nobody either.
+        let router = network.keys.iter().find(|(key, _)| *key == "router");
+        if let Some(Ok(router)) = router.map(|(_, value)| keys::address(value)) {
+            self.cut(router)?;
+        }
         self.nets.push(network.net);
-        self.report.networks.push(network.net.to_string());
+        if network.is_guess {
+            self.report.guessed.push(network.net.to_string());
+        } else {
+            self.report.networks.push(network.net.to_string());
+        }
         Ok(())
     }
 
-    fn reserve(&mut self, key: &str, value: &Value) {
-        match key {
-            "router" => self
-                .reserved
-                .extend(keys::address(value).map(|ip| (ip, ip))),
-            "range" => self.reserved.extend(keys::pools(value).unwrap_or_default()),
-            _ => {}
+    /// Takes an address out of the range that it lies in. Returns the network, if its range is another one now.
+    fn cut(&mut self, ip: IpAddr) -> Result<Option<IpNet>, String> {
+        let Some((net, left)) = self.reserved.cut(ip) else {
+            return Ok(None);
+        };
+        let target = Target::Network(net);
+        if left.is_empty() {
+            self.editor.unset(&target, "range");
+        } else {
+            let left = left.into_iter().map(Value::String).collect();
+            self.editor.set(&target, "range", &Value::Array(left))?;
         }
+        Ok(Some(net))
     }
 
     /// The inner error says why the machine is not taken.
@@ -153,6 +162,13 @@ impl Taking<'_> {
         };
         if let Some(other) = self.twice(found, &name) {
             return Ok(Err(other));
+        }
+        if self.cuts
+            && let Some(ip) = found.ip
+            && let Some(net) = self.cut(ip)?
+            && self.fleet.networks.iter().any(|there| there.net == net)
+        {
+            self.report.cut.insert(net.to_string());
         }
         if let Some(net) = guess {
             self.editor.make(&Target::Network(net))?;
@@ -248,18 +264,15 @@ impl Taking<'_> {
 
     /// Checks an address; `Some` is the network that has to be made for it.
     fn place(&self, ip: IpAddr) -> Result<Option<IpNet>, String> {
-        if let Some((first, last)) = self
-            .reserved
-            .iter()
-            .find(|(first, last)| *first <= ip && ip <= *last)
+        if self.reserved.is_router(ip) {
+            return Err(format!("the address {ip} is a router's"));
+        }
+        if let Some((first, last)) = self.reserved.pool(ip)
+            && !(self.cuts && ip.is_ipv4())
         {
-            return Err(if first == last {
-                format!("the address {ip} is a router's")
-            } else {
-                format!(
-                    "the address {ip} is in {first}-{last}, which is for machines that nobody named"
-                )
-            });
+            return Err(format!(
+                "the address {ip} is in {first}-{last}, which is for machines that nobody named"
+            ));
         }
         if let Some(net) = self.nets.iter().find(|net| net.contains(&ip)) {
             if crate::fleet::usable(*net, ip) {

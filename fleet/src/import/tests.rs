@@ -33,6 +33,12 @@ fn left(report: &Report) -> Vec<String> {
         .collect()
 }
 
+/// Of the first network.
+fn pools(fleet: &Fleet) -> Vec<String> {
+    let pools = fleet.networks[0].pools.iter();
+    pools.map(|(a, b)| format!("{a}-{b}")).collect()
+}
+
 #[test]
 fn clients_of_sslbootmgr_are_taken() {
     let text = "# Simpsons\n!client-1 homer 00:11:22:33:44:55 192.168.1.11\n!kernel-1 2.6.18.2-diskless\n!nfsroot-1 /root/export/homer\n\
@@ -81,14 +87,23 @@ fn dhcpd_hosts_groups_and_subnets_are_taken() {
         host b {\n hardware ethernet 52:54:00:00:00:02;\n fixed-address 10.0.0.210;\n filename \"x\";\n}\n}\n\
         host c { hardware ethernet 52:54:00:00:00:03; fixed-address c.lab; }\ninclude \"more.conf\";\nhost d { hardware ethernet 52:54:00:00:00:04";
     let (fleet, report) = into(NEW_FILE, text, From::Dhcpd);
-    assert_eq!(machines(&fleet), ["a 52:54:00:00:00:01 10.0.0.11"]);
+    assert_eq!(
+        machines(&fleet),
+        [
+            "a 52:54:00:00:00:01 10.0.0.11",
+            "b 52:54:00:00:00:02 10.0.0.210"
+        ]
+    );
+    assert_eq!(
+        pools(&fleet),
+        ["10.0.0.200-10.0.0.209", "10.0.0.211-10.0.0.220"]
+    );
     assert_eq!(fleet.groups[fleet.machines[0].groups[0]].name, "lab3");
     assert_eq!(fleet.networks[0].router, "10.0.0.1".parse().ok());
     assert_eq!(fleet.networks[0].dns.len(), 2);
     assert_eq!(report.networks, ["10.0.0.0/24"]);
     let left = left(&report);
     for what in [
-        "10: b: the address 10.0.0.210 is in 10.0.0.200-10.0.0.220, which is for machines that nobody named",
         "13: b: filename \"x\"",
         "16: c: \"c.lab\" is a name, and no address",
         "17: include \"more.conf\": import that file, too",
@@ -190,9 +205,10 @@ fn what_dnsmasq_and_kea_let_pass_is_taken() {
         let (fleet, report) = into(NEW_FILE, text, from);
         assert_eq!(machines(&fleet), ["a 52:54:00:00:00:01 10.0.0.210"]);
         assert_eq!(left(&report), [""; 0]);
-        let pools = &fleet.networks[0].pools;
-        let pools: Vec<String> = pools.iter().map(|(a, b)| format!("{a}-{b}")).collect();
-        assert_eq!(pools, ["10.0.0.200-10.0.0.209", "10.0.0.211-10.0.0.220"]);
+        assert_eq!(
+            pools(&fleet),
+            ["10.0.0.200-10.0.0.209", "10.0.0.211-10.0.0.220"]
+        );
     }
     // What is no JSON otherwise either is told as ever.
     let error = read("{ \"Dhcp4\": [,,] }", From::Kea).unwrap_err();
@@ -290,6 +306,62 @@ fn what_has_a_lease_keeps_its_address() {
             .unwrap_err()
             .contains("no lease file")
     );
+}
+
+#[test]
+fn what_has_a_lease_out_of_the_range_of_the_fleet_file_keeps_its_address() {
+    let there =
+        "version = 1\n[network.\"10.0.0.0/24\"]\nrange = \"10.0.0.100-10.0.0.102\" # ours\n";
+    let lease =
+        |last: u8| format!("1795900000 52:54:00:00:00:{last:02x} 10.0.0.{last} m{last} *\n");
+    let (fleet, report) = into(there, &lease(101), From::Leases);
+    assert_eq!(machines(&fleet), ["m101 52:54:00:00:00:65 10.0.0.101"]);
+    assert_eq!(
+        pools(&fleet),
+        ["10.0.0.100-10.0.0.100", "10.0.0.102-10.0.0.102"]
+    );
+    assert_eq!(report.cut.into_iter().collect::<Vec<_>>(), ["10.0.0.0/24"]);
+    let all: String = (100..=102).map(lease).collect();
+    assert_eq!(pools(&into(there, &all, From::Leases).0), [""; 0]);
+    // A table is somebody's, who may have mistaken himself.
+    let (fleet, report) = into(there, "name,ip\na,10.0.0.101\n", From::Csv);
+    assert!(fleet.machines.is_empty());
+    assert!(left(&report)[0].contains("for machines that nobody named"));
+}
+
+#[test]
+fn a_router_inside_the_range_is_left_out_of_it() {
+    let dnsmasq = "dhcp-range=10.0.0.1,10.0.0.9,255.255.255.0\ndhcp-option=3,10.0.0.1\ndhcp-host=52:54:00:00:00:01,10.0.0.20,a\n";
+    let dhcpd = "subnet 10.0.0.0 netmask 255.255.255.0 { range 10.0.0.1 10.0.0.9; option routers 10.0.0.1; }\n\
+        host a { hardware ethernet 52:54:00:00:00:01; fixed-address 10.0.0.20; }\n";
+    let kea = r#"{ "Dhcp4": { "subnet4": [ { "subnet": "10.0.0.0/24", "pools": [ { "pool": "10.0.0.1-10.0.0.9" } ],
+        "option-data": [ { "name": "routers", "data": "10.0.0.1" } ],
+        "reservations": [ { "hw-address": "52:54:00:00:00:01", "ip-address": "10.0.0.20", "hostname": "a" } ] } ] } }"#;
+    for (text, from) in [
+        (dnsmasq, From::Dnsmasq),
+        (dhcpd, From::Dhcpd),
+        (kea, From::Kea),
+    ] {
+        let (fleet, report) = into(NEW_FILE, text, from);
+        assert_eq!(left(&report), [""; 0]);
+        assert_eq!(pools(&fleet), ["10.0.0.2-10.0.0.9"]);
+        assert_eq!(fleet.machines.len(), 1);
+        assert!(report.cut.is_empty());
+    }
+}
+
+#[test]
+fn a_range_of_dnsmasq_without_a_netmask_is_in_a_network_whose_size_is_a_guess() {
+    let text = "dhcp-range=set:l,10.0.0.50,10.0.0.150,12h\ndhcp-option=tag:l,3,10.0.0.1\ndhcp-range=10.0.1.50,10.0.2.150\n\
+        dhcp-range=10.0.3.0,static\ndhcp-range=10.0.4.0,proxy\n";
+    let (fleet, report) = into(NEW_FILE, text, From::Dnsmasq);
+    assert_eq!(report.guessed, ["10.0.0.0/24", "10.0.3.0/24"]);
+    assert_eq!(report.networks, [""; 0]);
+    assert_eq!(pools(&fleet), ["10.0.0.50-10.0.0.150"]);
+    assert_eq!(fleet.networks[0].router, "10.0.0.1".parse().ok());
+    let left = left(&report);
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.iter().all(|left| left.contains("without a netmask")));
 }
 
 #[test]

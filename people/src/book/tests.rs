@@ -37,7 +37,7 @@ fn the_file_reads_back_and_has_no_secret_in_it() {
     let mut book = book(&[("ann", Role::Admin), ("bob.b@lab", Role::Viewer)]);
     let shown = token('a');
     let ends = Wanted {
-        expires: Some(now()),
+        expires: Some("2026-12-01T12:00:00Z".parse().unwrap()),
         ..of("ann", None)
     };
     book.add_token(&shown, &ends, now()).unwrap();
@@ -112,6 +112,14 @@ fn a_token_has_at_most_its_users_role_and_ends() {
         ..of("bob", None)
     };
     book.add_token(&token('a'), &ends, now()).unwrap();
+    let over = Wanted {
+        expires: Some(now()),
+        ..of("bob", None)
+    };
+    assert_eq!(
+        book.add_token(&token('b'), &over, now()),
+        Err(Refused::Expired)
+    );
     let less = of("ann", Some(Role::Viewer));
     book.add_token(&token('b'), &less, now()).unwrap();
     let lines = Wanted {

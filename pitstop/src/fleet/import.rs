@@ -141,6 +141,12 @@ fn summary(args: &Args, file: &FleetFile, report: &Report, left: usize) -> Strin
     for net in &report.networks {
         line(format!("the network {net}{would} added"));
     }
+    for net in &report.cut {
+        line(format!(
+            "the range of {net} {}cut around addresses of machines in it",
+            if args.dry_run { "would be " } else { "is " }
+        ));
+    }
     for net in &report.guessed {
         line(format!(
             "the network {net}{would} added: its size is a guess; set its router with pitstop fleet set {net} router=…"

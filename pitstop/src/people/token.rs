@@ -2,6 +2,7 @@
 
 use super::{noted, people};
 use crate::host::{Root, say};
+use anyhow::Context;
 use clap::Subcommand;
 use jiff::Timestamp;
 use pitstop_imaging::units;
@@ -87,7 +88,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let wanted = Wanted {
                 user: user.clone(),
                 role: *role,
-                expires: expires.map(|after| now.checked_add(after)).transpose()?,
+                expires: expires
+                    .map(|after| now.checked_add(after))
+                    .transpose()
+                    .context("--expires: so far ahead there is no time")?,
                 note: note.clone(),
             };
             new(&people(root)?, &wanted, now)

@@ -1,6 +1,6 @@
 //! Which jobs a command is about: one by its id, or those of machines.
 
-use crate::set::{Need, Target, Who, targets};
+use crate::set::{Machines, Need, Who, targets};
 use anyhow::{Context, bail};
 use pitstop_jobs::{Job, State};
 use pitstop_protocol::id::Id;
@@ -46,8 +46,7 @@ pub struct Gone(pub Id);
 #[derive(Debug, Default)]
 pub struct Chosen {
     ids: HashSet<Id>,
-    /// Of host files.
-    files: HashSet<String>,
+    machines: Machines,
     /// Nothing was named: all are meant.
     all: bool,
 }
@@ -71,13 +70,14 @@ impl Chosen {
         }
         if !machines.is_empty() {
             let targets = targets(root, &machines, Need::Names)?;
-            chosen.files = targets.iter().flat_map(Target::files).collect();
+            chosen.machines = Machines::new(&targets);
         }
         Ok(chosen)
     }
 
+    /// Whether a job is meant of which no more is known.
     pub fn has(&self, id: &Id, host_file: &str) -> bool {
-        self.all || self.ids.contains(id) || self.files.contains(host_file)
+        self.all || self.ids.contains(id) || self.machines.have_file(host_file)
     }
 
     /// Whether the job was named itself.
@@ -96,7 +96,9 @@ pub fn chosen(jobs: Vec<Job>, chosen: &Chosen) -> anyhow::Result<Vec<Job>> {
             return Err(Gone(id.clone()).into());
         }
     }
-    let has = |job: &Job| job.files().any(|file| chosen.has(&job.id, file));
+    let has = |job: &Job| {
+        chosen.all || chosen.ids.contains(&job.id) || chosen.machines.whose(job).is_some()
+    };
     Ok(jobs.into_iter().filter(has).collect())
 }
 

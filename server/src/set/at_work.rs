@@ -1,12 +1,11 @@
 //! Machines that are at work. Whoever switches one off cuts that off, and its disk may be left half written.
 
-use super::Conflict;
 use super::target::{Lab, Meant, Target, Who, meant};
+use super::{Conflict, Machines};
 use crate::jobs::Store;
 use crate::runs::Runs;
 use pitstop_jobs::Job;
 use pitstop_power::Act;
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -16,8 +15,8 @@ const TOLD: usize = 5;
 /// The jobs that `targets` are at work for.
 pub(super) fn jobs_of(root: &Path, targets: &[&Target]) -> anyhow::Result<Vec<Job>> {
     let mut jobs = Store::at(root).all()?.jobs;
-    let files: HashSet<String> = targets.iter().flat_map(|target| target.files()).collect();
-    jobs.retain(|job| job.may_be_at_work() && job.files().any(|file| files.contains(file)));
+    let machines = Machines::new(targets.iter().copied());
+    jobs.retain(|job| job.may_be_at_work() && machines.whose(job).is_some());
     Ok(jobs)
 }
 

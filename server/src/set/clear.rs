@@ -1,7 +1,7 @@
 //! Dropping jobs: machines boot from their own disks again.
 
-use super::Conflict;
 use super::target::{Need, Target, Who, targets};
+use super::{Conflict, Machines};
 use crate::host_files::remove;
 use crate::jobs::{Store, is_owner};
 use crate::list;
@@ -12,6 +12,9 @@ use pitstop_jobs::{Happened, Job, State};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
+
+/// Machines whose jobs are dropped under one lock: a second's. Then others get their turn.
+const AT_ONCE: usize = 250;
 
 /// What was dropped.
 #[derive(Default)]
@@ -45,38 +48,36 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
     let targets = targets(root, machines, Need::Names)?;
     let store = Store::at(root);
     let mut cleared = Cleared::default();
-    for target in &targets {
-        let mut files = target.files();
-        let names = files.clone();
-        let mut tracked = String::new();
+    for some in targets.chunks(AT_ONCE) {
         let locked = store.lock()?;
-        let mut jobs = locked.all()?.jobs;
-        let its = |job: &Job| job.files().any(|file| names.contains(file));
-        // It may have had another address when that was set, which may be another machine's by now.
-        let own = jobs
-            .iter()
-            .filter(|job| its(job) && is_owner(&jobs, hosts, job));
-        files.extend(own.map(|job| job.host_file.clone()));
-        jobs.retain(|job| job.state.is_set() && its(job));
-        for job in &jobs {
-            let what = Happened::Cancelled { by: by.to_owned() };
-            locked.change(&job.id, &what, Timestamp::now())?;
-            // Writing to a String cannot fail.
-            let _ = write!(tracked, "; job {} is cancelled", job.id);
-            if job.state == State::Running {
-                tracked.push_str(", but is at work and goes on to its end");
+        let all = locked.all()?.jobs;
+        for (target, its) in some.iter().zip(its(some, &all, hosts)) {
+            let mut tracked = String::new();
+            for (job, is_own) in &its.jobs {
+                let what = Happened::Cancelled { by: by.to_owned() };
+                locked.change(&job.id, &what, Timestamp::now())?;
+                let whose = match &job.name {
+                    Some(name) if !is_own => format!("{name}'s "),
+                    _ => String::new(),
+                };
+                // Writing to a String cannot fail.
+                let _ = write!(tracked, "; {whose}job {} is cancelled", job.id);
+                if job.state == State::Running {
+                    tracked.push_str(", but is at work and goes on to its end");
+                }
             }
-        }
-        let mut found = !jobs.is_empty();
-        for file in files {
-            found |= remove(hosts, &file)
-                .with_context(|| format!("removing {}", folder.join(&file).display()))?;
-        }
-        cleared.jobs.append(&mut jobs);
-        if found {
-            cleared.lines.push(format!(
-                "{target} has no job any more: it boots from its own disk{tracked}"
-            ));
+            let mut found = !its.jobs.is_empty();
+            for file in its.files {
+                found |= remove(hosts, &file)
+                    .with_context(|| format!("removing {}", folder.join(&file).display()))?;
+            }
+            let jobs = its.jobs.into_iter().map(|(job, _)| job.clone());
+            cleared.jobs.extend(jobs);
+            if found {
+                cleared.lines.push(format!(
+                    "{target} has no job any more: it boots from its own disk{tracked}"
+                ));
+            }
         }
     }
     if cleared.lines.is_empty() {
@@ -90,4 +91,35 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
         .into());
     }
     Ok(cleared)
+}
+
+/// What a machine has.
+struct Its<'a> {
+    /// Those that are set, and whether they are its own: of others it would find the host file.
+    jobs: Vec<(&'a Job, bool)>,
+    files: Vec<String>,
+}
+
+fn its<'a>(targets: &[Target], all: &'a [Job], hosts: &Dir) -> Vec<Its<'a>> {
+    let machines = Machines::new(targets);
+    let nothing = |target: &Target| Its {
+        jobs: Vec::new(),
+        files: target.files(),
+    };
+    let mut each: Vec<Its> = targets.iter().map(nothing).collect();
+    for job in all {
+        let found = machines.finder(job);
+        let Some(its) = found.and_then(|at| each.get_mut(at)) else {
+            continue;
+        };
+        let is_own = machines.whose(job).is_some();
+        // It may have had another address when that was set, which may be another machine's by now.
+        if is_own && is_owner(all, hosts, job) {
+            its.files.push(job.host_file.clone());
+        }
+        if job.state.is_set() {
+            its.jobs.push((job, is_own));
+        }
+    }
+    each
 }

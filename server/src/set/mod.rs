@@ -8,6 +8,7 @@ mod clear;
 mod host_file;
 mod image;
 mod in_the_way;
+mod machines;
 mod origin;
 mod plan;
 mod refusals;
@@ -20,6 +21,7 @@ pub use after::{After, switches};
 pub use at_work::refuse_act;
 pub use clear::{Cleared, clear, host_files};
 pub use host_file::{LAYOUT, text as host_file};
+pub use machines::Machines;
 pub use origin::{Follows, Origin, image_folders};
 pub use plan::{columns, loses_data, table};
 pub(crate) use plan::{disk, record};
@@ -338,9 +340,11 @@ impl Prepared<'_> {
         for one in &self.jobs {
             // Writing to a String cannot fail.
             let _ = write!(answer, "  {}  {}", one.target, self.wish.folder_shown(one));
-            let files = one.target.files();
-            let is_its = |job: &&pitstop_jobs::Job| job.files().any(|file| files.contains(file));
-            let _ = match (at_work.iter().rfind(is_its), had.of(one)) {
+            let its = Machines::new([&one.target]);
+            let _ = match (
+                at_work.iter().rfind(|job| its.whose(job).is_some()),
+                had.of(one),
+            ) {
                 (Some(job), _) => {
                     let (action, id) = (job.action, &job.id);
                     let word = if self.cuts_off() {

@@ -1,7 +1,7 @@
 //! `--from`: the images of another machine. `--follow`: also those that its backup is still to make.
 
 use super::target::{Need, Target, Who, targets};
-use super::{Conflict, Wish};
+use super::{Conflict, Machines, Wish};
 use crate::jobs::Store;
 use anyhow::{bail, ensure};
 use pitstop_jobs::{Followed, Job, State, Verdict, followed};
@@ -122,11 +122,8 @@ fn check(wish: &Wish, origin: &Origin) -> anyhow::Result<()> {
 
 /// The backups of a machine among all jobs, the one that was set last at the end.
 fn backups<'a>(target: &Target, jobs: &'a [Job]) -> Vec<&'a Job> {
-    let files = target.files();
-    let is_its = |job: &&Job| {
-        let mut names = std::iter::once(&job.host_file).chain(&job.other_files);
-        job.is_backup() && names.any(|name| files.contains(name))
-    };
+    let machine = Machines::new([target]);
+    let is_its = |job: &&Job| job.is_backup() && machine.whose(job).is_some();
     let mut its: Vec<&Job> = jobs.iter().filter(is_its).collect();
     its.sort_by_cached_key(|job| (job.set, job.id.clone()));
     its

@@ -1,7 +1,7 @@
 //! What is about to happen to which disks.
 
 use super::target::Target;
-use super::{One, Wish};
+use super::{Machines, One, Wish};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use pitstop_api::{Disk, Planned, Source};
@@ -29,9 +29,8 @@ pub(super) fn row(wish: &Wish, one: &One, share: Option<&Dir>, open: &[Job]) -> 
     let known = share.zip(one.target.folder());
     let known = known.map(|(share, folder)| record(share, &folder).disks);
     let mut had = open.iter().rev();
-    let files = one.target.files();
-    let is_its = |job: &Job| job.files().any(|file| files.contains(file));
-    let had = had.find(|job| job.state.is_set() && is_its(job));
+    let its = Machines::new([&one.target]);
+    let had = had.find(|job| job.state.is_set() && its.finder(job).is_some());
     Planned {
         machine: one.target.to_string(),
         id: id(&one.target),
