@@ -47,6 +47,13 @@ fn a_version_of_a_tree_is_encrypted_too() {
         "{error}"
     );
     assert!(!Path::new(&unpacked).exists());
+    // Nor does working in it: the next version is encrypted too, or somebody says that it is not to be.
+    let refused = [&["shell", "web", "--work", "/nowhere"], &with_key[..]].concat();
+    let error = fails(&tree(&refused));
+    assert!(
+        error.contains("say for whom it is with --recipient"),
+        "{error}"
+    );
     // Nothing takes the place of a version, encrypted or not.
     let plain = tree(&["capture", &system, "web@1"]);
     assert!(fails(&plain).contains("never replaced"));

@@ -60,6 +60,39 @@ impl Bench {
 }
 
 /// As when the disk that has the log is full.
+/// As `head` closes it: nothing failed.
+#[test]
+fn who_closes_the_output_has_what_he_wants() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("system")).unwrap();
+    fs::write(bench.path("system/large"), vec![7; 1 << 20]).unwrap();
+    for number in 0..4000 {
+        fs::write(bench.path(&format!("system/{number:0>200}")), "").unwrap();
+    }
+    let (system, tree) = (bench.at("system"), bench.at("tree.tar.gz"));
+    let made = run(&["tree", "capture", &system, &tree]);
+    assert!(made.status.success(), "{}", told(&made));
+    for command in [
+        &["cat", &tree, "large"][..],
+        &["list", &tree],
+        &["diff", &tree, &tree],
+    ] {
+        // One end of a pipe that nobody reads.
+        let (_, closed) = std::io::pipe().unwrap();
+        let ended = Command::new(env!("CARGO_BIN_EXE_pitstop"))
+            .arg("tree")
+            .args(command)
+            .stdout(closed)
+            .output();
+        let ended = ended.unwrap();
+        assert_eq!(
+            (ended.status.code(), told(&ended)),
+            (Some(0), String::new()),
+            "{command:?}"
+        );
+    }
+}
+
 #[test]
 fn a_log_that_takes_nothing_changes_no_exit_status() {
     let bench = Bench::new();

@@ -236,3 +236,51 @@ fn nobody_else_gets_into_the_unpacked_tree() {
     child.wait().unwrap();
     assert_eq!(mode & 0o7777, 0o700);
 }
+
+/// Two work in one tree at a time: who ends later has nothing of the other's.
+#[test]
+fn a_version_that_lacks_what_somebody_else_did_meanwhile_is_not_the_current_one() {
+    let lab = Lab::new();
+    fs::create_dir_all(lab.at("root/share")).unwrap();
+    fs::write(lab.at("root/share/pitstop-share"), "").unwrap();
+    let (root, work, system) = (lab.at("root"), lab.at("work"), lab.at("system"));
+    let tree = |words: &[&str]| run(&[&["tree"], words, &["--root", &root]].concat());
+    let current = || fs::read_to_string(lab.at("root/share/trees/web/current")).unwrap();
+    text(&tree(&["import", &system, "web@1"]));
+    let mut later = Command::new(env!("CARGO_BIN_EXE_pitstop"))
+        .args([
+            "tree", "shell", "web", "--to", "web@3", "--root", &root, "--work", &work,
+        ])
+        .args(["--", "sh", "-c", "echo began; cat; echo later > /etc/later"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(later.stdout.take().unwrap());
+    told.read_line(&mut String::new()).unwrap();
+    let shell = ["shell", "web", "--work", &work, "--root", &root];
+    text(&run(&[
+        &["tree"],
+        &shell[..],
+        &["--to", "web@2", "--", "sh", "-c", "echo 2 > /etc/two"],
+    ]
+    .concat()));
+    assert_eq!(current(), "2\n");
+    drop(later.stdin.take());
+    let error = fails(&later.wait_with_output().unwrap());
+    assert!(
+        error.contains("web@3 is made of web@1, and web@2 became the current version meanwhile"),
+        "{error}"
+    );
+    assert_eq!(current(), "2\n");
+    assert_eq!(text(&tree(&["cat", "web@3", "/etc/later"])), "later\n");
+    // Of an older one on purpose.
+    text(&run(&[
+        &["tree", "shell", "web@1", "--to", "web@4"],
+        &shell[2..],
+        &["--", "true"],
+    ]
+    .concat()));
+    assert_eq!(current(), "4\n");
+}

@@ -30,6 +30,8 @@ pub struct Subvolume {
     pub id: u64,
     /// The transaction that changed it last.
     pub changed: u64,
+    /// Nothing in it can be changed (`btrfs property set … ro true`).
+    pub is_read_only: bool,
     uuid: [u8; 16],
     /// Of the one that it is a snapshot of; else zeros.
     parent: [u8; 16],
@@ -70,6 +72,7 @@ pub fn about(folder: impl AsFd) -> io::Result<Subvolume> {
     Ok(Subvolume {
         id: info.tree,
         changed: info.changed,
+        is_read_only: info.flags & raw::IS_READ_ONLY != 0,
         uuid,
         parent,
     })

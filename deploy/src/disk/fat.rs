@@ -1,17 +1,19 @@
 //! What the firmware reads: files onto a FAT, without the kernel's help. Its first sector is written last of all, and until then
 //! no firmware finds a filesystem there.
 
-use super::fat_dots;
+use super::{fat_dots, fat_names};
 use anyhow::{Context, bail};
 use fatfs::{Date, DateTime, Dir, FileSystem, FsOptions, TimeProvider};
 use jiff::tz::TimeZone;
 use rustix::fs::{Advice, fadvise};
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The sector that says what follows: the BIOS parameter block is in the first 512 bytes, whatever the sectors are.
@@ -184,15 +186,20 @@ impl HeldBack {
         })
     }
 
-    /// Copies all that is in `from` onto it, and compares it with what is read back. `size` is that of its partition.
+    /// Copies all that is in `from`, which is `mount` of the new system, onto it, and compares it with what is read back. `size` is that
+    /// of its partition.
     ///
     /// # Errors
     /// When there is no room, FAT has no place for something, or what is read back differs.
-    pub fn fill(&mut self, from: &Path, size: u64) -> anyhow::Result<()> {
+    pub fn fill(&mut self, from: &Path, mount: &str, size: u64) -> anyhow::Result<()> {
         let name = self.name.clone();
         let writing = || format!("writing the files of the firmware to {name}");
         let system = self.opened(size).with_context(writing)?;
-        copy(from, &system.root_dir()).with_context(writing)?;
+        let from = Folder {
+            at: from.to_owned(),
+            shown: mount.into(),
+        };
+        copy(&from, &system.root_dir()).with_context(writing)?;
         let stats = system.stats().with_context(writing)?;
         system.unmount().with_context(writing)?;
         // They are taken from the first one on, of a new filesystem.
@@ -203,7 +210,7 @@ impl HeldBack {
         fat_dots::mend(&self.first, used, size, read, write).with_context(writing)?;
         self.flush().with_context(writing)?;
         let system = self.opened(size).with_context(writing)?;
-        compare(from, &system.root_dir()).with_context(|| format!("reading back {name}"))
+        compare(&from, &system.root_dir()).with_context(|| format!("reading back {name}"))
     }
 
     fn opened(&mut self, size: u64) -> io::Result<FileSystem<Part<'_>>> {
@@ -244,40 +251,68 @@ impl HeldBack {
 
 type FatDir<'a, 'b> = Dir<'a, Part<'b>>;
 
-/// What is in a folder, sorted by name, each with its name as FAT takes it.
-fn entries(folder: &Path) -> anyhow::Result<Vec<(String, fs::DirEntry)>> {
-    let reading = || format!("reading {}", folder.display());
+/// A folder whose files are to be on it: where it lies meanwhile, and what it is in the new system.
+struct Folder {
+    at: PathBuf,
+    shown: PathBuf,
+}
+
+/// Something in a folder.
+struct Within {
+    name: String,
+    itself: Folder,
+    about: Metadata,
+}
+
+/// What is in a folder, sorted by name.
+fn entries(folder: &Folder) -> anyhow::Result<Vec<Within>> {
+    let reading = || format!("reading {}", folder.shown.display());
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(reading)? {
+    for entry in fs::read_dir(&folder.at).with_context(reading)? {
         let entry = entry.with_context(reading)?;
-        let Ok(name) = entry.file_name().into_string() else {
-            bail!(
-                "{} has a name that is no UTF-8, and FAT takes no other",
-                entry.path().display()
-            );
-        };
-        found.push((name, entry));
+        let name = entry.file_name();
+        let shown = folder.shown.join(&name);
+        if let Some(why) = fat_names::of_name(name.as_bytes()) {
+            bail!("{}: {why}", shown.display());
+        }
+        let about = entry.metadata().with_context(reading)?;
+        found.push(Within {
+            name: name.to_string_lossy().into_owned(),
+            itself: Folder {
+                at: entry.path(),
+                shown,
+            },
+            about,
+        });
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
-fn copy(folder: &Path, to: &FatDir) -> anyhow::Result<()> {
+fn copy(folder: &Folder, to: &FatDir) -> anyhow::Result<()> {
     let mut buffer = vec![0; BUFFER];
-    for (name, entry) in entries(folder)? {
-        let path = entry.path();
-        let copying = || format!("copying {}", path.display());
-        let found = entry.metadata().with_context(copying)?;
-        STAMP.set(stamp(found.modified().with_context(copying)?));
-        if found.is_dir() {
+    let mut names = HashSet::new();
+    for Within {
+        name,
+        itself,
+        about,
+    } in entries(folder)?
+    {
+        let path = itself.shown.display();
+        if !names.insert(name.to_uppercase()) {
+            bail!("{path}: {}", fat_names::CAPITALS);
+        }
+        let copying = || format!("copying {path}");
+        STAMP.set(stamp(about.modified().with_context(copying)?));
+        if about.is_dir() {
             let made = to.create_dir(&name).with_context(copying)?;
-            copy(&path, &made)?;
+            copy(&itself, &made)?;
             continue;
         }
-        if !found.is_file() {
-            bail!("{}: FAT keeps files and folders alone", path.display());
+        if !about.is_file() {
+            bail!("{path}: {}", fat_names::KINDS);
         }
-        let mut from = File::open(&path).with_context(copying)?;
+        let mut from = File::open(&itself.at).with_context(copying)?;
         let mut file = to.create_file(&name).with_context(copying)?;
         loop {
             let read = from.read(&mut buffer).with_context(copying)?;
@@ -291,31 +326,35 @@ fn copy(folder: &Path, to: &FatDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn compare(folder: &Path, to: &FatDir) -> anyhow::Result<()> {
+fn compare(folder: &Folder, to: &FatDir) -> anyhow::Result<()> {
     let (mut one, mut other) = (vec![0; BUFFER], vec![0; BUFFER]);
-    for (name, entry) in entries(folder)? {
-        let path = entry.path();
-        let comparing = || format!("comparing {}", path.display());
-        let found = entry.metadata().with_context(comparing)?;
-        if found.is_dir() {
-            compare(&path, &to.open_dir(&name).with_context(comparing)?)?;
+    for Within {
+        name,
+        itself,
+        about,
+    } in entries(folder)?
+    {
+        let path = itself.shown.display();
+        let comparing = || format!("comparing {path}");
+        if about.is_dir() {
+            compare(&itself, &to.open_dir(&name).with_context(comparing)?)?;
             continue;
         }
-        let mut from = File::open(&path).with_context(comparing)?;
+        let mut from = File::open(&itself.at).with_context(comparing)?;
         let mut file = to.open_file(&name).with_context(comparing)?;
-        let mut left = found.len();
+        let mut left = about.len();
         while left > 0 {
             let length = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
             let (one, other) = (&mut one[..length], &mut other[..length]);
             from.read_exact(one).with_context(comparing)?;
             file.read_exact(other).with_context(comparing)?;
             if one != other {
-                bail!("{} does not read back what was written", path.display());
+                bail!("{path} does not read back what was written");
             }
             left -= length as u64;
         }
         if file.read(&mut other[..1]).with_context(comparing)? != 0 {
-            bail!("{} is longer than what was written", path.display());
+            bail!("{path} is longer than what was written");
         }
     }
     Ok(())
@@ -373,7 +412,7 @@ mod tests {
             let tree = tree();
             let range = START_AT..START_AT + size;
             let mut held = HeldBack::take(disk.path(), &range).unwrap();
-            held.fill(tree.path(), size).unwrap();
+            held.fill(tree.path(), "/efi", size).unwrap();
             let place = format!("{}@@1M", disk.path().display());
             let listed = || {
                 let mut listing = Command::new("mdir");
@@ -414,15 +453,33 @@ mod tests {
         let disk = disk(2 << 20, &["-F", "12"]);
         let range = START_AT..START_AT + (2 << 20);
         let mut held = HeldBack::take(disk.path(), &range).unwrap();
-        let error = held.fill(tree().path(), 2 << 20).unwrap_err();
+        let error = held.fill(tree().path(), "/efi", 2 << 20).unwrap_err();
         assert!(format!("{error:#}").contains("BOOTX64.EFI"), "{error:#}");
-        let other = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("x", other.path().join("link")).unwrap();
-        let error = held.fill(other.path(), 2 << 20).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("files and folders alone"),
-            "{error:#}"
-        );
+        // As it is called in the new system, not where it lies meanwhile.
+        let link = |folder: &Path| std::os::unix::fs::symlink("x", folder.join("link")).unwrap();
+        let twins = |folder: &Path| {
+            for name in ["A/Foo", "A/foo"] {
+                fs::write(folder.join(name), "x").unwrap();
+            }
+        };
+        let colon = |folder: &Path| fs::write(folder.join("a:b"), "x").unwrap();
+        let cases: [(&dyn Fn(&Path), &str); 3] = [
+            (&link, "/efi/link: FAT keeps files and folders alone"),
+            (
+                &twins,
+                "/efi/A/foo: another name in that folder is the same but for capitals",
+            ),
+            (&colon, "/efi/a:b: its name has a letter that FAT has not"),
+        ];
+        for (make, why) in cases {
+            let other = tempfile::tempdir().unwrap();
+            fs::create_dir(other.path().join("A")).unwrap();
+            make(other.path());
+            let disk = self::disk(2 << 20, &["-F", "12"]);
+            let mut held = HeldBack::take(disk.path(), &range).unwrap();
+            let error = held.fill(other.path(), "/efi", 2 << 20).unwrap_err();
+            assert!(format!("{error:#}").ends_with(why), "{error:#}");
+        }
     }
 
     #[test]

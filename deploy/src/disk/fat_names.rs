@@ -13,6 +13,9 @@ const NAME_MOST: usize = 255;
 /// Letters that no long name has (Microsoft's FAT specification, 7), beside those below a space.
 const FORBIDDEN: &str = "\"*/:<>?\\|\x7f";
 
+pub const KINDS: &str = "FAT keeps files and folders alone";
+pub const CAPITALS: &str = "another name in that folder is the same but for capitals";
+
 /// # Errors
 /// Names the first path of the tree that cannot be on the FAT where it would go.
 pub fn check(index: &Index, volumes: &Volumes) -> anyhow::Result<()> {
@@ -32,7 +35,7 @@ pub fn check(index: &Index, volumes: &Volumes) -> anyhow::Result<()> {
         let folded = String::from_utf8_lossy(name).to_uppercase();
         let why = match fault(name, &entry.kind) {
             None if names.insert((entry.path.folder(), folded)) => continue,
-            None => "another name in that folder is the same but for capitals",
+            None => CAPITALS,
             Some(why) => why,
         };
         bail!(
@@ -48,11 +51,16 @@ pub fn check(index: &Index, volumes: &Volumes) -> anyhow::Result<()> {
 /// Why something with this name is on no FAT.
 fn fault(name: &[u8], kind: &Kind) -> Option<&'static str> {
     if !matches!(kind, Kind::Folder | Kind::File { .. } | Kind::HardLink(_)) {
-        return Some("FAT keeps files and folders alone");
+        return Some(KINDS);
     }
     if matches!(kind, Kind::File { size, .. } if *size > FILE_MOST) {
         return Some("FAT keeps no file of 4 GiB or more");
     }
+    of_name(name)
+}
+
+/// Why FAT takes no such name.
+pub fn of_name(name: &[u8]) -> Option<&'static str> {
     let Ok(name) = str::from_utf8(name) else {
         return Some("its name is no UTF-8");
     };

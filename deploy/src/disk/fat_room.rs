@@ -228,7 +228,7 @@ mod tests {
             let try_all = || {
                 wanted.make(file.path(), 512, &Silent).unwrap();
                 let mut held = HeldBack::take(file.path(), &(0..size)).unwrap();
-                held.fill(folder.path(), size)
+                held.fill(folder.path(), "/efi", size)
             };
             let mut load = Load::default();
             load.folders.insert(String::new(), 0);

@@ -85,8 +85,9 @@ fn is_told(cause: &(dyn std::error::Error + 'static)) -> bool {
         || cause.is::<NoRoom>()
 }
 
+/// What everybody may write. ext has more free than anybody gets: of what it holds back root gets a part, and some blocks nobody.
 fn bytes(free: &StatVfs) -> u64 {
-    free.f_bfree.saturating_mul(free.f_frsize)
+    free.f_bavail.saturating_mul(free.f_frsize)
 }
 
 fn is_full(free: &StatVfs) -> bool {
@@ -102,4 +103,25 @@ fn full_around(disk: &Path) -> Option<u64> {
     let is_device = super::mounts::is_device(disk).ok()?;
     let free = statvfs(disk).ok().filter(|_| !is_device)?;
     is_full(&free).then(|| bytes(&free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As root left it that wrote until there was no room: with blocks that are free, and that ext4 gives nobody.
+    #[test]
+    fn an_ext_is_full_when_nobody_gets_what_is_free() {
+        let mut found = statvfs("/").unwrap();
+        (
+            found.f_frsize,
+            found.f_blocks,
+            found.f_bfree,
+            found.f_bavail,
+        ) = (1024, 37095, 1322, 0);
+        (found.f_files, found.f_ffree) = (11280, 11211);
+        assert!(is_full(&found));
+        found.f_bavail = 1000;
+        assert!(!is_full(&found));
+    }
 }

@@ -315,7 +315,8 @@ impl<'a> Plan<'a> {
                     .with_context(|| format!("copying {from} to {to} in {}", volume.mount))?;
             }
             for (held, (_, changes)) in held.iter_mut().zip(self.disks()) {
-                held.fill(&here, place(changes, &self.volumes, volume)?.size)?;
+                let size = place(changes, &self.volumes, volume)?.size;
+                held.fill(&here, &volume.mount, size)?;
             }
             empty(&here).with_context(|| format!("emptying {} below its mount", volume.mount))?;
         }

@@ -207,6 +207,30 @@ t.close()",
     );
 }
 
+/// Nobody would see what of it is missing.
+#[test]
+fn a_tar_that_is_not_whole_or_packed_is_refused() {
+    let (_folder, root) = tree(&[("etc/old", "")]);
+    let layer = tempfile::tempdir().unwrap();
+    put(layer.path(), "etc/new", "");
+    let whole = tar(layer.path());
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let cut = whole[..end.next_multiple_of(512)].to_vec();
+    let packed = [&[0x1f, 0x8b, 8, 0][..], &[7; 600]].concat();
+    for (bytes, why) in [
+        (cut, "it ends without the zeros"),
+        (whole.repeat(2), "it goes on behind the end"),
+        (packed, "it is packed"),
+    ] {
+        let mut layers = [of_tar("l.tar", bytes, Owners::Root)];
+        let error = format!("{:#}", check(&mut layers[0], root.path()).unwrap_err());
+        assert!(
+            error.starts_with("reading l.tar: ") && error.contains(why),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn whiteouts_take_away_and_kinds_that_do_not_fit_are_errors() {
     let (_folder, root) = tree(&[

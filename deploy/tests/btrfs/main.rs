@@ -86,6 +86,23 @@ fn what_fails_leaves_the_root_as_it_was_and_two_updates_do_not_meet() {
         (old.clone(), Vec::new())
     );
     assert_eq!(lab.read("machine/usr/file"), "a");
+    // Nothing is begun where nothing could be changed.
+    let set = |ro: &str| {
+        let mut set = Command::new("btrfs");
+        run(set
+            .args(["property", "set", "-f"])
+            .arg(lab.at("top/@"))
+            .args(["ro", ro]));
+    };
+    set("true");
+    let refused = lab.update_and("b", Runs::No, &Silent, |_| panic!("it was begun"));
+    let error = format!("{:#}", refused.unwrap_err());
+    assert!(
+        error.contains("set read-only: btrfs property set"),
+        "{error}"
+    );
+    assert_eq!(lab.snapshots(), Vec::<String>::new());
+    set("false");
     // No room for what is staged.
     fs::write(lab.at("b/usr/large"), vec![7; 64 << 20]).unwrap();
     lab.case.capture("b");

@@ -1,9 +1,9 @@
 //! Reading images of trees: unpacked, checked, described, compared, listed.
 
-use super::print;
 use super::shared::Shared;
 use super::store::Where;
 use super::text::{describe, difference, long};
+use super::{Out, print};
 use crate::commands::place::reporter;
 use crate::commands::place::signed::SignedBy;
 use anyhow::Context;
@@ -175,7 +175,7 @@ pub struct Cat {
 
 pub fn cat(args: &Cat) -> anyhow::Result<()> {
     args.image.with(|image| {
-        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut out = BufWriter::new(Out(std::io::stdout().lock()));
         pitstop_trees::cat(image, args.file.as_bytes(), &mut out)
     })
 }
@@ -204,7 +204,7 @@ pub fn list(args: &List) -> anyhow::Result<()> {
     };
     let source = args.place.open(image)?;
     let image = TreeImage::open(&*source)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(Out(std::io::stdout().lock()));
     for entry in image.index.entries() {
         let line = if args.long {
             long(entry)

@@ -18,7 +18,7 @@ mod versions;
 mod work_folder;
 
 use anyhow::Context;
-use std::io::Write;
+use std::io::{self, Write};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -86,6 +86,31 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// What is asked for goes to standard output, and nothing else does.
 fn print(text: &str) -> anyhow::Result<()> {
-    let written = std::io::stdout().write_all(text.as_bytes());
+    let written = Out(std::io::stdout()).write_all(text.as_bytes());
     written.context("writing to standard output")
+}
+
+/// Standard output. Who closes it, as `head` does, has all that he wants: the command ends then, and nothing failed.
+struct Out<W: Write>(W);
+
+impl<W: Write> Out<W> {
+    fn unless_closed<T>(done: io::Result<T>) -> io::Result<T> {
+        if done
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
+            std::process::exit(0);
+        }
+        done
+    }
+}
+
+impl<W: Write> Write for Out<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::unless_closed(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::unless_closed(self.0.flush())
+    }
 }

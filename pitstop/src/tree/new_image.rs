@@ -1,6 +1,7 @@
 //! An image of a tree that is to be written: a file, or a version on the share.
 
 use crate::commands::place::Destination;
+use anyhow::bail;
 use pitstop_age::{Recipients, encrypting};
 use pitstop_imaging::event::Reporter;
 use pitstop_protocol::tree;
@@ -24,6 +25,8 @@ pub enum NewImage {
         folder: Option<PathBuf>,
         name: String,
         version: String,
+        /// The current version that it was made of, where it is to follow that one and no other.
+        made_of: Option<String>,
     },
 }
 
@@ -54,6 +57,13 @@ impl NewImage {
                 let image = form(recipients.is_some()).image(name, version);
                 folder.as_ref().map(|folder| folder.join(image))
             }
+        }
+    }
+
+    /// Has a version become the current one only where `version`, of which it is made, is that still.
+    pub fn follow(&mut self, version: Option<String>) {
+        if let Self::Version { made_of, .. } = self {
+            *made_of = version;
         }
     }
 
@@ -105,14 +115,32 @@ impl NewImage {
                 share,
                 name,
                 version,
+                made_of,
                 ..
             } => {
                 let form = form(recipients.is_some());
-                trees::add(&**share, name, version, form, |out| {
+                trees::add_beside(&**share, name, version, form, |out| {
                     packed(out, recipients.as_ref(), fill)?.to_toml()
-                })
+                })?;
+                if let Some(old) = made_of {
+                    check_follows(&**share, name, version, old)?;
+                }
+                trees::make_current(&**share, name, version)
             }
         }
+    }
+}
+
+/// Whether the current version is `old` still, of which `version` was made: what somebody else has changed meanwhile is not in it.
+fn check_follows(share: &dyn Share, name: &str, version: &str, old: &str) -> anyhow::Result<()> {
+    match trees::current(share, name)? {
+        Some(current) if current != old => bail!(
+            "{name}@{version} is made of {name}@{old}, and {name}@{current} became the current version meanwhile: it stays that, for \
+             {name}@{version} has nothing of what changed in it (pitstop tree diff {name}@{old} {name}@{current}). Do your changes \
+             again in the current one; or write {version} into {}, if the other's are not wanted",
+            tree::current(name)
+        ),
+        _ => Ok(()),
     }
 }
 

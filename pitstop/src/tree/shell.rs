@@ -76,27 +76,67 @@ exec chroot . /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr
 "#;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let name = match (&args.to, Place::parse(&args.image)?) {
+    let place = &args.place;
+    let from = Place::parse(&args.image)?;
+    let to = match (&args.to, &from) {
         (Some(to), _) => to.clone(),
-        (None, Place::Named { name, .. }) => name,
+        (None, Place::Named { name, .. }) => name.clone(),
         (None, Place::File(file)) => bail!("{file} is a file: say where the result goes with --to"),
     };
     // What somebody does in it is lost where it cannot become an image.
-    args.place
-        .check_new(&name, args.packing.force, &args.packing.encrypt)?;
+    place.check_new(&to, args.packing.force, &args.packing.encrypt)?;
+    let is_file = matches!(Place::parse(&to)?, Place::File(_));
+    if !is_file && !args.packing.encrypt.is_asked() && place.is_encrypted(&args.image)? {
+        bail!(
+            "{} is encrypted, and the next version would be there for all to read: say for whom it is with --recipient age1…, or name \
+             a file with --to",
+            args.image
+        );
+    }
+    let mut job = Job {
+        image: args.image.clone(),
+        to,
+        follows: None,
+    };
+    if let Place::Named {
+        name,
+        version: None,
+    } = from
+        && let Some(current) = place.current(&name)?
+    {
+        // The one that is unpacked, whatever becomes the current one meanwhile.
+        job.image = format!("{name}@{current}");
+        job.follows = Some(current).filter(|_| job.is_for(&name));
+    }
     tools::find("unshare").context("running a shell in a tree needs unshare (util-linux)")?;
     let reporter = reporter();
     // The unpacked tree goes, whatever ends this.
     interrupt::heed().context("asking for signals")?;
     let work = WorkFolder::new(&args.work, &reporter)?;
-    let done = work_in(args, &name, &work.root(), &reporter);
+    let done = work_in(args, job, &work.root(), &reporter);
     let removed = work.remove();
     done.and(removed)
 }
 
-fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
+/// What becomes of what.
+struct Job {
+    image: String,
+    to: String,
+    /// The current version, where the result is to follow it.
+    follows: Option<String>,
+}
+
+impl Job {
+    /// Whether the result is a version of this tree.
+    fn is_for(&self, tree: &str) -> bool {
+        let to = Place::parse(&self.to);
+        matches!(to, Ok(Place::Named { name, .. }) if name == tree)
+    }
+}
+
+fn work_in(args: &Args, job: Job, root: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
     let (before, keep_identity) = {
-        let source = args.place.open(&args.image)?;
+        let source = args.place.open(&job.image)?;
         let image = TreeImage::open(&*source)?;
         pitstop_trees::extract(&image, root, args.packing.threads, reporter)?;
         (image.meta.clone(), keeps_identity(&image)?)
@@ -108,9 +148,10 @@ fn work_in(args: &Args, name: &str, root: &Path, reporter: &dyn Reporter) -> any
     enter(&tree, &args.command)?;
     resolver.take_away()?;
     policy.take_away()?;
-    let image = args
+    let mut image = args
         .place
-        .new_image(name, args.packing.force, &args.packing.encrypt)?;
+        .new_image(&job.to, args.packing.force, &args.packing.encrypt)?;
+    image.follow(job.follows);
     let options = CaptureOptions {
         packing: args.packing.packing(),
         // They are left out already; what was made since is meant.

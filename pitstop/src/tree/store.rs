@@ -2,7 +2,7 @@
 
 use super::new_image::{NewImage, form};
 use super::versions::{self, Versions};
-use crate::commands::place::encrypted::{EncryptFor, unlocked};
+use crate::commands::place::encrypted::{EncryptFor, is_locked, unlocked};
 use crate::commands::place::signed::{SignedBy, beside};
 use crate::commands::place::{self, Destination, client, is_local, url};
 use crate::host::Root;
@@ -82,14 +82,28 @@ impl Where {
 
     /// Opens an image for reading.
     pub fn open(&self, image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
+        self.unlocked(self.as_it_lies(image)?)
+    }
+
+    /// Whether an image is encrypted.
+    pub fn is_encrypted(&self, image: &str) -> anyhow::Result<bool> {
+        is_locked(&*self.as_it_lies(image)?)
+    }
+
+    fn as_it_lies(&self, image: &str) -> anyhow::Result<Box<dyn ImageSource>> {
         match Place::parse(image)? {
-            Place::File(file) => self.file(&file),
+            Place::File(file) => place::source(&file),
             Place::Named { name, version } => {
                 let (share, _) = self.share()?;
                 let found = trees::find(&*share, &TreeName::Named { name, version })?;
-                self.unlocked(share.image(&found)?)
+                share.image(&found)
             }
         }
+    }
+
+    /// The version of a tree that is meant where none is named.
+    pub fn current(&self, name: &str) -> anyhow::Result<Option<String>> {
+        trees::current(&*self.share()?.0, name)
     }
 
     /// Whether encrypted images can be read.
@@ -199,6 +213,7 @@ impl Where {
                     folder,
                     name,
                     version,
+                    made_of: None,
                 }
             }
         })

@@ -109,12 +109,27 @@ pub fn check_free(share: &dyn Share, name: &str, version: &str) -> anyhow::Resul
     Ok(())
 }
 
-/// Has `fill` write the image of a new version. Only when it is whole it gets its name, then its description, which `fill`
-/// returns, and then it becomes the current one.
+/// [Adds](add_beside) a version, and makes it the current one.
 ///
 /// # Errors
 /// That of `fill`; the share does not take it; the version is there already.
 pub fn add(
+    share: &dyn Share,
+    name: &str,
+    version: &str,
+    form: Form,
+    fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<String>,
+) -> anyhow::Result<()> {
+    add_beside(share, name, version, form, fill)?;
+    make_current(share, name, version)
+}
+
+/// Has `fill` write the image of a new version. Only when it is whole it gets its name, then its description, which `fill`
+/// returns. The current version stays the current one.
+///
+/// # Errors
+/// That of `fill`; the share does not take it; the version is there already.
+pub fn add_beside(
     share: &dyn Share,
     name: &str,
     version: &str,
@@ -132,7 +147,14 @@ pub fn add(
     pending
         .finish_new()
         .with_context(|| format!("ending {image} on {}", share.name()))?;
-    put(share, &tree::about(name, version), &about)?;
+    put(share, &tree::about(name, version), &about)
+}
+
+/// Makes a version that is there the current one.
+///
+/// # Errors
+/// The share does not take it.
+pub fn make_current(share: &dyn Share, name: &str, version: &str) -> anyhow::Result<()> {
     put(share, &tree::current(name), &format!("{version}\n"))
 }
 

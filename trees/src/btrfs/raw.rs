@@ -8,6 +8,8 @@ const NAME_MOST: usize = 4088;
 const NAME_V2_MOST: usize = 4040;
 /// `BTRFS_SUBVOL_RDONLY`.
 const READ_ONLY: u64 = 1 << 1;
+/// Of [`Info`].
+pub const IS_READ_ONLY: u64 = 1;
 /// Places in one answer about subvolumes within another.
 const REFERENCES: usize = 255;
 
@@ -36,7 +38,7 @@ pub struct Info {
     parent: u64,
     folder: u64,
     generation: u64,
-    flags: u64,
+    pub flags: u64,
     /// Its own, that of the one that it is a snapshot of, and that of the one that it was received of.
     pub uuids: [[u8; 16]; 3],
     pub changed: u64,

@@ -2,7 +2,7 @@
 
 use crate::glob::Glob;
 use crate::path::TreePath;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Patterns, and which of them matched something.
@@ -21,6 +21,12 @@ impl Excludes {
         let mut set = Vec::new();
         for pattern in patterns {
             let bare = pattern.trim_start_matches("./").trim_matches('/');
+            // A script has such a one of a variable that nobody has set. What an update leaves alone it would be: all.
+            if matches!(bare, "" | ".") {
+                bail!(
+                    "the pattern {pattern:?} to leave out names nothing: name what is meant, from the root on"
+                );
+            }
             let glob =
                 Glob::new(bare).with_context(|| format!("the pattern {pattern:?} to leave out"))?;
             set.push(glob);
@@ -96,6 +102,9 @@ mod tests {
             assert!(!matches(path), "{path}");
         }
         assert_eq!(excludes.unused().collect::<Vec<_>>(), ["/srv/x?y/"]);
-        assert!(Excludes::new(&["a[".to_owned()]).is_err());
+        for none in ["a[", "", "/", "./", ".", "//"] {
+            let error = Excludes::new(&[none.to_owned()]).err();
+            assert!(error.unwrap().to_string().contains(none), "{none}");
+        }
     }
 }

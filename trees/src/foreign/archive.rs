@@ -33,11 +33,22 @@ const CONTINUED: u8 = b'M';
 /// A layer of an OCI image, whose whiteouts count.
 pub type Layer = Option<usize>;
 
-/// Adds the entries of the tar in `file` to `builder`. Returns whether the zeros that end a tar are there.
+/// How a tar ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In zeros.
+    Whole,
+    /// Between two entries.
+    Open,
+    /// In zeros, and something follows them: another tar, most likely.
+    Followed,
+}
+
+/// Adds the entries of the tar in `file` to `builder`, up to its end.
 ///
 /// # Errors
 /// When it is no tar, is cut short, or leads out of itself.
-pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<bool> {
+pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<End> {
     let size = file.metadata().context("looking at the tar")?.len();
     let mut reading = Reading {
         file: Arc::new(file),
@@ -60,7 +71,7 @@ pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<b
         reading.fill(&mut window)?;
         if window.is_empty() && reading.at > 0 {
             // Some writers leave out the two blocks of zeros, and so does one that dies between two files.
-            return Ok(false);
+            return Ok(End::Open);
         }
         let at = reading.at;
         let event = parser.parse(&window).map_err(|error| match at {
@@ -68,7 +79,7 @@ pub fn read(file: File, layer: Layer, builder: &mut Builder) -> anyhow::Result<b
             _ => anyhow!("at {at} of the tar: {error}"),
         })?;
         if !reading.take(event, layer, builder)? {
-            return Ok(true);
+            return reading.end();
         }
     }
 }
@@ -100,6 +111,19 @@ impl Reading {
         let mut rest = vec![0; self.left().min(WINDOW)];
         self.fill(&mut rest)?;
         Ok(self.at > 0 && rest.iter().all(|byte| *byte == 0))
+    }
+
+    /// What is behind the first block of the end.
+    fn end(&mut self) -> anyhow::Result<End> {
+        let mut rest = Vec::new();
+        while self.left() > 0 {
+            self.fill(&mut rest)?;
+            if rest.iter().any(|byte| *byte != 0) {
+                return Ok(End::Followed);
+            }
+            self.at += rest.len() as u64;
+        }
+        Ok(End::Whole)
     }
 
     /// Shows the parser more than it has `seen`, if there is more. It may ask for less than that: nothing says how long some

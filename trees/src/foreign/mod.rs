@@ -8,7 +8,7 @@ mod oci;
 mod packed;
 mod source;
 
-pub use archive::read as read_archive;
+pub use archive::{End, read as read_archive};
 pub use build::Builder;
 pub use packed::copy as spool;
 pub use source::Item;
@@ -62,14 +62,18 @@ pub fn import(
         }
         From::Archive(archive) => {
             let tar = packed::unpack(*archive)?;
-            let has_end = read_archive(tar, None, &mut builder)
+            let end = read_archive(tar, None, &mut builder)
                 .with_context(|| format!("reading {}", archive.name()))?;
             refuse_others(&builder, archive.name())?;
-            if !has_end {
-                reporter.warn(format!(
-                    "{} ends without the zeros that a tar ends with: if its writer was cut off, files are missing",
-                    archive.name()
-                ));
+            let name = archive.name();
+            match end {
+                End::Whole => {}
+                End::Open => reporter.warn(format!(
+                    "{name} ends without the zeros that a tar ends with: if its writer was cut off, files are missing"
+                )),
+                End::Followed => reporter.warn(format!(
+                    "{name} goes on behind the end of its tar, and that is not read: of several tars make one first (tar -A)"
+                )),
             }
             archive.name().to_owned()
         }
@@ -148,8 +152,16 @@ pub fn read_tar(from: &mut dyn Read, work: &Path) -> anyhow::Result<Vec<Item>> {
     let making = || format!("making a file in {}", work.display());
     let mut tar = tempfile::tempfile_in(work).with_context(making)?;
     io::copy(from, &mut tar).context("reading the tar")?;
+    packed::check_plain(&tar)?;
     let mut builder = Builder::default();
-    read_archive(tar, None, &mut builder)?;
+    match read_archive(tar, None, &mut builder)? {
+        End::Whole => {}
+        // Nobody sees what of it is missing.
+        End::Open => bail!("it ends without the zeros that a tar ends with: it may be cut short"),
+        End::Followed => {
+            bail!("it goes on behind the end of its tar: of several tars make one (tar -A)")
+        }
+    }
     let options = CaptureOptions {
         packing: Packing {
             level: Level::default(),

@@ -2,16 +2,20 @@
 
 use anyhow::{Context, bail};
 use bzip2::read::MultiBzDecoder;
-use pitstop_imaging::image::ImageSource;
 use pitstop_imaging::image::members::{Decoder, kind};
+use pitstop_imaging::image::{ImageSource, Kind};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
 /// How much tells what packs a file.
 const START: usize = 20;
+
+/// How a file begins that is encrypted.
+const AGE: &[u8] = b"age-encryption.org/";
 
 /// A program that unpacks from its standard input to its standard output.
 struct Program {
@@ -27,6 +31,12 @@ pub fn unpack(archive: &dyn ImageSource) -> anyhow::Result<File> {
         .read_exact_at(&mut start[..length], 0)
         .with_context(|| format!("reading {}", archive.name()))?;
     let start = &start[..length];
+    if start.starts_with(AGE) {
+        bail!(
+            "{name} is encrypted by age: have it decrypted on the way (age -d -i KEY.txt {name} | pitstop tree import - …)",
+            name = archive.name()
+        );
+    }
     let unpacking = || format!("unpacking {}", archive.name());
     if let Some(program) = program(start) {
         return by_program(&program, &mut *archive.stream_from(0)?).with_context(unpacking);
@@ -37,6 +47,22 @@ pub fn unpack(archive: &dyn ImageSource) -> anyhow::Result<File> {
         Box::new(Decoder::open(archive, kind(start))?)
     };
     copy(&mut *from).with_context(unpacking)
+}
+
+/// Whether a tar is as tar writes it, and not packed.
+///
+/// # Errors
+/// It is packed, or cannot be read.
+pub fn check_plain(tar: &File) -> anyhow::Result<()> {
+    let mut start = [0; START];
+    let length = tar.read_at(&mut start, 0).context("reading the tar")?;
+    let start = &start[..length];
+    let is_packed =
+        program(start).is_some() || start.starts_with(b"BZh") || kind(start) != Kind::Raw;
+    if is_packed {
+        bail!("it is packed, and a plain tar is wanted: unpack it (gunzip, unxz, unzstd …)");
+    }
+    Ok(())
 }
 
 /// What unpacks a file that begins so, where it is nothing that is unpacked here.
@@ -130,6 +156,15 @@ mod tests {
         for plain in [&b"]\0\0\0\0\0"[..], b"LZIP\0", b"", b"./"] {
             assert_eq!(name(plain), None, "{plain:?}");
         }
+    }
+
+    #[test]
+    fn one_that_is_encrypted_says_how_it_is_decrypted() {
+        let folder = tempfile::tempdir().unwrap();
+        let tar = folder.path().join("a.tar.age");
+        fs::write(&tar, "age-encryption.org/v1\n-> X25519 …").unwrap();
+        let error = unpack(&FileSource::open(&tar).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("age -d -i KEY.txt"), "{error}");
     }
 
     /// A line that is cut.

@@ -169,6 +169,13 @@ impl Place {
         swap::recover(&store, &site, &machine, reporter)?;
         let current = site.current(&store)?;
         let now = btrfs::about(&current).context("looking at the root")?;
+        // It could not change its place either, which would show when all is done.
+        if now.is_read_only {
+            let name = machine.name();
+            bail!(
+                "the root is a subvolume that is set read-only: btrfs property set {name} ro false"
+            );
+        }
         keep_before(&store, now, rolled == RolledForward::Finished, reporter)?;
         let is_replaced = now.id != site.id;
         if is_replaced && (runs == Runs::Yes || why_not.is_some()) {
