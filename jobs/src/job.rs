@@ -186,13 +186,13 @@ impl Job {
     /// address of both tells, or one name in the fleet file. Where both do, an address says nothing by itself: it was first the
     /// one's and then the other's.
     pub fn is_of_machine(&self, other: &Self) -> bool {
-        self.is_of(other.files(), other.name.as_deref())
+        self.is_of(&other.files(), other.name.as_deref())
     }
 
     /// The same of a machine by its names: `files` are those of its host files, `name` is that in the fleet file.
     pub fn is_of<'a>(
         &self,
-        files: impl Iterator<Item = &'a String> + Clone,
+        files: &(impl Iterator<Item = &'a String> + Clone),
         name: Option<&str>,
     ) -> bool {
         let theirs = |file: &&String| files.clone().any(|theirs| theirs == *file);

@@ -59,7 +59,6 @@ impl Bench {
     }
 }
 
-/// As when the disk that has the log is full.
 /// As `head` closes it: nothing failed.
 #[test]
 fn who_closes_the_output_has_what_he_wants() {
@@ -93,6 +92,7 @@ fn who_closes_the_output_has_what_he_wants() {
     }
 }
 
+/// As when the disk that has the log is full.
 #[test]
 fn a_log_that_takes_nothing_changes_no_exit_status() {
     let bench = Bench::new();

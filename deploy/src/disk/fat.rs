@@ -401,6 +401,9 @@ mod tests {
         tree
     }
 
+    /// Makes what a FAT cannot have.
+    type Make = dyn Fn(&Path);
+
     #[test]
     fn a_fat_is_one_only_once_its_first_sector_is_there() {
         for (size, arguments) in [
@@ -463,7 +466,7 @@ mod tests {
             }
         };
         let colon = |folder: &Path| fs::write(folder.join("a:b"), "x").unwrap();
-        let cases: [(&dyn Fn(&Path), &str); 3] = [
+        let cases: [(&Make, &str); 3] = [
             (&link, "/efi/link: FAT keeps files and folders alone"),
             (
                 &twins,

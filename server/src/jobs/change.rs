@@ -55,12 +55,13 @@ pub fn cancel(
         let Some(before) = locked.read(&job.id)?.filter(|job| !job.state.is_over()) else {
             continue;
         };
-        locked.change(&job.id, &what, Timestamp::now())?;
-        // Where another job took its place, the host file is that one's.
+        // First of all: where nothing can be noted, as on a full disk, no machine is to be wiped for that. Where another job took its
+        // place, the host file is that one's.
         if before.state.is_set() && before.superseded_by.is_none() {
             remove(hosts, &job.host_file)
                 .with_context(|| format!("removing the host file {}", job.host_file))?;
         }
+        locked.change(&job.id, &what, Timestamp::now())?;
         cancelled.push(Cancelled { job: before });
     }
     if cancelled.is_empty() {

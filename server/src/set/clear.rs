@@ -52,6 +52,12 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
         let locked = store.lock()?;
         let all = locked.all()?.jobs;
         for (target, its) in some.iter().zip(its(some, &all, hosts)) {
+            // First of all: where nothing can be noted, as on a full disk, no machine is to be wiped for that.
+            let mut found = !its.jobs.is_empty();
+            for file in its.files {
+                found |= remove(hosts, &file)
+                    .with_context(|| format!("removing {}", folder.join(&file).display()))?;
+            }
             let mut tracked = String::new();
             for (job, is_own) in &its.jobs {
                 let what = Happened::Cancelled { by: by.to_owned() };
@@ -65,11 +71,6 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
                 if job.state == State::Running {
                     tracked.push_str(", but is at work and goes on to its end");
                 }
-            }
-            let mut found = !its.jobs.is_empty();
-            for file in its.files {
-                found |= remove(hosts, &file)
-                    .with_context(|| format!("removing {}", folder.join(&file).display()))?;
             }
             let jobs = its.jobs.into_iter().map(|(job, _)| job.clone());
             cleared.jobs.extend(jobs);
@@ -122,4 +123,35 @@ fn its<'a>(targets: &[Target], all: &'a [Job], hosts: &Dir) -> Vec<Its<'a>> {
         }
     }
     each
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::fake::Root;
+    use crate::jobs::{Chosen, Which, cancel};
+    use std::fs;
+
+    #[test]
+    fn where_nothing_can_be_noted_no_machine_finds_its_job_all_the_same() {
+        for is_cleared in [true, false] {
+            let root = Root::new();
+            let job = root.set(15, Timestamp::UNIX_EPOCH);
+            let folder = root.folder.path();
+            let history = folder.join("jobs/history.ndjson");
+            fs::create_dir(&history).unwrap();
+            let failed = if is_cleared {
+                let who: Who = "10.0.2.15".parse().unwrap();
+                clear(folder, &root.hosts, &[who], "root").map(drop)
+            } else {
+                let which: Which = job.id.to_string().parse().unwrap();
+                let named = Chosen::new(folder, &[which]).unwrap();
+                let jobs = root.store.all().unwrap().jobs;
+                cancel(&root.store, &root.hosts, jobs, &named, "root").map(drop)
+            };
+            let error = format!("{:#}", failed.unwrap_err());
+            assert!(error.contains("history.ndjson"), "{error}");
+            assert!(!root.hosts.exists(&job.host_file));
+        }
+    }
 }

@@ -42,7 +42,7 @@ impl Machines {
         let mut likely = by_file.chain(by_label).copied();
         likely.find(|at| {
             let names = self.names.get(*at);
-            names.is_some_and(|names| job.is_of(names.files.iter(), names.label.as_deref()))
+            names.is_some_and(|names| job.is_of(&names.files.iter(), names.label.as_deref()))
         })
     }
 

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The kernel makes no device of a Btrfs smaller, whatever its program says of the data (btrfs_ioctl_resize).
+/// The kernel makes no device of a Btrfs smaller, whatever its program says of the data (`btrfs_ioctl_resize`).
 const BTRFS_LEAST: u64 = 256 << 20;
 
 /// What shrinks a filesystem.
