@@ -48,6 +48,7 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
     let targets = targets(root, machines, Need::Names)?;
     let store = Store::at(root);
     let mut cleared = Cleared::default();
+    let mut stays = String::new();
     for some in targets.chunks(AT_ONCE) {
         let locked = store.lock()?;
         let all = locked.all()?.jobs;
@@ -72,19 +73,21 @@ pub fn clear(root: &Path, hosts: &Dir, machines: &[Who], by: &str) -> anyhow::Re
                     tracked.push_str(", but is at work and goes on to its end");
                 }
             }
+            let later: String = its.later.iter().map(|job| not_due(job)).collect();
             let jobs = its.jobs.into_iter().map(|(job, _)| job.clone());
             cleared.jobs.extend(jobs);
             if found {
                 cleared.lines.push(format!(
-                    "{target} has no job any more: it boots from its own disk{tracked}"
+                    "{target} has no job any more: it boots from its own disk{tracked}{later}"
                 ));
             }
+            stays += &later;
         }
     }
     if cleared.lines.is_empty() {
         return Err(Conflict(match &targets[..] {
             [target] => format!(
-                "{target} has no job: there is no {}",
+                "{target} has no job: there is no {}{stays}",
                 folder.join(target.machine.file()).display()
             ),
             targets => format!("none of these {} machines has a job", targets.len()),
@@ -99,6 +102,15 @@ struct Its<'a> {
     /// Those that are set, and whether they are its own: of others it would find the host file.
     jobs: Vec<(&'a Job, bool)>,
     files: Vec<String>,
+    /// Its own that are not due yet.
+    later: Vec<&'a Job>,
+}
+
+/// That a job is not withdrawn with those of now, which nobody would see before it is due.
+fn not_due(job: &Job) -> String {
+    let due = job.at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let (id, action) = (&job.id, job.action);
+    format!("; job {id} ({action}) stays, and is due{due}: pitstop job cancel {id}")
 }
 
 fn its<'a>(targets: &[Target], all: &'a [Job], hosts: &Dir) -> Vec<Its<'a>> {
@@ -106,6 +118,7 @@ fn its<'a>(targets: &[Target], all: &'a [Job], hosts: &Dir) -> Vec<Its<'a>> {
     let nothing = |target: &Target| Its {
         jobs: Vec::new(),
         files: target.files(),
+        later: Vec::new(),
     };
     let mut each: Vec<Its> = targets.iter().map(nothing).collect();
     for job in all {
@@ -120,6 +133,8 @@ fn its<'a>(targets: &[Target], all: &'a [Job], hosts: &Dir) -> Vec<Its<'a>> {
         }
         if job.state.is_set() {
             its.jobs.push((job, is_own));
+        } else if is_own && job.state == State::Scheduled {
+            its.later.push(job);
         }
     }
     each
@@ -128,9 +143,39 @@ fn its<'a>(targets: &[Target], all: &'a [Job], hosts: &Dir) -> Vec<Its<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::fake::Root;
+    use crate::jobs::fake::{Root, job};
     use crate::jobs::{Chosen, Which, cancel};
     use std::fs;
+
+    #[test]
+    fn a_job_that_is_not_due_stays_and_is_told() {
+        let root = Root::new();
+        let later = Job {
+            at: Some("2099-11-28T22:00:00Z".parse().unwrap()),
+            state: State::Scheduled,
+            ..job(15, Timestamp::UNIX_EPOCH)
+        };
+        root.store.lock().unwrap().put(&later).unwrap();
+        let who: Who = "10.0.2.15".parse().unwrap();
+        let clear = || {
+            clear(
+                root.folder.path(),
+                &root.hosts,
+                std::slice::from_ref(&who),
+                "root",
+            )
+        };
+        let id = &later.id;
+        let told = format!(
+            "; job {id} (backup) stays, and is due at 2099-11-28T22:00:00Z: pitstop job cancel {id}"
+        );
+        let error = clear().err().unwrap().to_string();
+        assert!(error.ends_with(&told), "{error}");
+        root.set(15, Timestamp::from_second(1).unwrap());
+        let line = clear().unwrap().lines.remove(0);
+        assert!(line.ends_with(&told), "{line}");
+        assert_eq!(root.now(&later).state, State::Scheduled);
+    }
 
     #[test]
     fn where_nothing_can_be_noted_no_machine_finds_its_job_all_the_same() {
