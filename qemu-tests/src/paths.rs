@@ -3,9 +3,15 @@
 use crate::arch::Architecture;
 use crate::tools;
 use anyhow::{Context, Result, ensure};
+use std::env;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// Names a file that is there while `.ci/test` makes what machines of arm64 boot, beside the tests of others.
+const MAKING_ARM64: &str = "PITSTOP_MAKING_ARM64";
 
 /// The folder of the workspace.
 pub fn workspace() -> PathBuf {
@@ -15,7 +21,7 @@ pub fn workspace() -> PathBuf {
 
 /// Where `make image` left its outputs: `PITSTOP_OUT`, else `out/`.
 pub fn out() -> PathBuf {
-    std::env::var_os("PITSTOP_OUT").map_or_else(|| workspace().join("out"), PathBuf::from)
+    env::var_os("PITSTOP_OUT").map_or_else(|| workspace().join("out"), PathBuf::from)
 }
 
 /// What `make image` builds, by its `KERNEL`.
@@ -73,8 +79,15 @@ impl Payload {
         }
     }
 
-    /// One output; an error that says how to make it when it is not there.
+    /// One output; an error that says how to make it when it is not there. One that is being made is waited for.
     pub fn file(self, name: &str) -> Result<PathBuf> {
+        if self == Payload::Arm64Cloud
+            && let Some(making) = env::var_os(MAKING_ARM64)
+        {
+            while Path::new(&making).exists() {
+                thread::sleep(Duration::from_secs(1));
+            }
+        }
         let folder = self.folder();
         let how = match self {
             Payload::Debian => String::new(),
